@@ -1,0 +1,93 @@
+"""over_dump, data_dump and profiling without an NPU, for graph models. On an NPU the adapter does all three."""
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Mapping
+
+import numpy as np
+
+from common.flags import parse_dump_steps
+from common.npu_options import NpuOptions
+from common.program import ZooError
+from common.tf1 import tf
+
+PROFILED_UPDATE = 10
+
+
+class StepDiagnosis:
+    """Runs training steps, and does at some of them what the flags ask for."""
+
+    def __init__(self, options: NpuOptions, dumped: Mapping[str, tf.Tensor]):
+        """Add the numeric checks to the graph, so make it when the training graph stands and before any other does.
+
+        Args:
+            options: what the flags ask for; pass one without paths to diagnose nothing.
+            dumped: the tensors of a data dump, by name.
+        """
+        self._options = options
+        self._dumped = dict(dumped)
+        self._dump_steps = parse_dump_steps(options.data_dump_step) if options.data_dump_path else []
+        self._checks = [tf.add_check_numerics_ops()] if options.over_dump_path else []
+        options.make_folders()
+
+    def run(self, session: tf.Session, fetches: Mapping[str, Any], feeds: Mapping[tf.Tensor, np.ndarray], update: int
+            ) -> dict[str, Any]:
+        """Run a training step.
+
+        Args:
+            session: the session.
+            fetches: what to fetch, by name.
+            feeds: the batch.
+            update: number of this update, from 1.
+
+        Raises:
+            ZooError: over_dump is on and an op gave NaN or infinity.
+        """
+        wanted: dict[str, Any] = {"values": dict(fetches), "checks": self._checks}
+        if any(first <= update <= last for first, last in self._dump_steps):
+            wanted["dump"] = self._dumped
+        run_options = metadata = None
+        if self._options.profiling_path and update == PROFILED_UPDATE:
+            run_options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+            metadata = tf.RunMetadata()
+        try:
+            results = session.run(wanted, feeds, run_options, metadata)
+        except tf.errors.InvalidArgumentError as error:
+            if not self._checks:
+                raise
+            raise self._overflow(error, update) from None
+        if "dump" in results:
+            self._write_dump(results["dump"], update)
+        if metadata is not None:
+            self._write_profile(session, metadata, update)
+        return results["values"]
+
+    def _overflow(self, error: tf.errors.InvalidArgumentError, update: int) -> ZooError:
+        """CheckNumerics says `<tensor> : Tensor had NaN values`."""
+        match = re.search(r"(\S+) : Tensor had ([^\n\[]*)", error.message)
+        found = f"op {match.group(1)} gave {match.group(2).strip()}" if match else error.message.split("\n")[0]
+        assert self._options.over_dump_path is not None
+        path = os.path.join(self._options.over_dump_path, f"overflow-step-{update}.txt")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(error.message + "\n")
+        return ZooError(f"overflow at step {update}: {found}; details in {path}")
+
+    def _write_dump(self, values: Mapping[str, np.ndarray], update: int) -> None:
+        assert self._options.data_dump_path is not None
+        folder = os.path.join(self._options.data_dump_path, f"step-{update}")
+        os.makedirs(folder, exist_ok=True)
+        for name, value in values.items():
+            np.save(os.path.join(folder, name.replace("/", ".") + ".npy"), value, allow_pickle=False)
+
+    def _write_profile(self, session: tf.Session, metadata: Any, update: int) -> None:
+        from tensorflow.python.client import timeline
+
+        folder = self._options.profiling_path
+        assert folder is not None
+        trace = timeline.Timeline(metadata.step_stats).generate_chrome_trace_format()
+        with open(os.path.join(folder, f"timeline-{update}.json"), "w", encoding="utf-8") as file:
+            file.write(trace)
+        writer = tf.summary.FileWriter(folder, session.graph)
+        writer.add_run_metadata(metadata, f"step {update}", update)
+        writer.close()

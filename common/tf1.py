@@ -1,0 +1,51 @@
+"""TensorFlow's version 1 API on TensorFlow 1.15, 2.6 and current: `from common.tf1 import tf`.
+
+Graph models import TensorFlow through this module only. `enable()` is called once, by an entry's main after the flags.
+"""
+from __future__ import annotations
+
+import dataclasses
+import warnings
+import zlib
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)  # TensorFlow 1.15 on the numpy it is pinned to
+    import tensorflow.compat.v1 as tf
+
+from common.device import Device
+from common.program import ZooError
+
+__all__ = ["enable", "op_seed", "settle", "tf"]
+
+
+def enable() -> None:
+    """Switch the process to graph mode with resource variables."""
+    tf.logging.set_verbosity(tf.logging.ERROR)
+    tf.disable_v2_behavior()
+    tf.enable_resource_variables()
+
+
+def settle(device: Device, requested: str) -> Device:
+    """Say whether "a GPU if TensorFlow sees one" is a GPU.
+
+    Args:
+        device: from `common.device.choose`.
+        requested: the value of --device.
+
+    Raises:
+        ZooError: a GPU was asked for and TensorFlow sees none.
+    """
+    if device.kind != "gpu" or tf.config.experimental.list_physical_devices("GPU"):
+        return device
+    if requested == "gpu":
+        raise ZooError(f"--device=gpu: TensorFlow {tf.__version__} sees no GPU; check the driver and that TensorFlow "
+                       "is a GPU build, or use --device=cpu")
+    return dataclasses.replace(device, kind="cpu")
+
+
+def op_seed(name: str, seed: int) -> int:
+    """Give an op a seed of its own that depends on its name, not on how many ops were made before it.
+
+    With a graph seed set as well, TensorFlow 1.15 and 2.x then draw the same numbers.
+    """
+    return (zlib.crc32(name.encode("utf-8")) ^ seed) & 0x7FFFFFFF

@@ -1,0 +1,102 @@
+"""Class statistics of the features, and the git loss of a whole set, in numpy. No TensorFlow."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gitloss_tf1.mnist import NUM_CLASSES
+
+
+class ClassStatistics(NamedTuple):
+    """How the classes lie in the feature plane."""
+
+    centers: np.ndarray  # float64 [classes, dim]; NaN for a class without samples
+    inter_distances: np.ndarray  # float64 [pairs], between centers of different classes, classes in rising order
+    intra_distance: float  # mean over the classes of the mean distance of their samples to their center
+
+
+def class_statistics(features: np.ndarray, labels: np.ndarray, batch_size: int, form: str) -> ClassStatistics:
+    """Compute centers, distances between classes and within them.
+
+    Args:
+        features: float32 [num, dim].
+        labels: int64 [num].
+        batch_size: samples in a batch of the form "batch_means".
+        form: "batch_means": centers are the mean over batches of the batch's class means, over full batches alone, and
+            samples that fill no batch are not looked at (what the original does; a batch without a class counts for
+            the others); "class_means": centers are the means of all samples of a class.
+    """
+    if form == "batch_means":
+        batch_size = min(batch_size, len(labels))
+        used = len(labels) // batch_size * batch_size
+        features, labels = features[:used], labels[:used]
+        centers = _means_of_batch_means(features, labels, batch_size)
+    else:
+        centers = _class_means(features, labels)
+    distances = np.sqrt(np.square(features - centers[labels]).sum(axis=1))
+    counts = np.bincount(labels, minlength=NUM_CLASSES)
+    present = np.flatnonzero(counts)
+    intra = np.bincount(labels, distances, NUM_CLASSES)[present] / counts[present]
+    first, second = np.triu_indices(len(present), 1)
+    inter = np.sqrt(np.square(centers[present[first]] - centers[present[second]]).sum(axis=1))
+    return ClassStatistics(centers, inter, float(intra.mean()))
+
+
+def _class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    sums = np.stack([np.bincount(labels, column, NUM_CLASSES) for column in features.T], axis=1)
+    with np.errstate(invalid="ignore"):
+        return sums / np.bincount(labels, minlength=NUM_CLASSES)[:, None]
+
+
+def _means_of_batch_means(features: np.ndarray, labels: np.ndarray, batch_size: int) -> np.ndarray:
+    num_batches = len(labels) // batch_size
+    cells = np.repeat(np.arange(num_batches), batch_size) * NUM_CLASSES + labels
+    size = num_batches * NUM_CLASSES
+    counts = np.bincount(cells, minlength=size)
+    sums = np.stack([np.bincount(cells, column, size) for column in features.T], axis=1)
+    with np.errstate(invalid="ignore"):
+        means = (sums / counts[:, None]).reshape(num_batches, NUM_CLASSES, -1)
+        has_class = counts.reshape(num_batches, NUM_CLASSES) > 0
+        return np.where(has_class[:, :, None], means, 0.0).sum(axis=0) / has_class.sum(axis=0)[:, None]
+
+
+class SetLoss(NamedTuple):
+    """Terms of the git loss over a set taken as one batch."""
+
+    softmax: float
+    center: float
+    pair: float
+    total: float
+    accuracy: float
+
+
+def set_loss(features: np.ndarray, logits: np.ndarray, labels: np.ndarray, centers: np.ndarray,
+             lambdas: tuple[float, float], forms: tuple[str, str]) -> SetLoss:
+    """Compute the loss of a whole set as one batch, as `git_loss.git_loss` defines it, in float64.
+
+    The original holds a [5000, 5000, 2] tensor for its 5,000 validation images; summed over classes it is 5,000 x 10.
+
+    Args:
+        features: float32 [num, dim].
+        logits: float32 [num, classes].
+        labels: int64 [num].
+        centers: float32 [classes, dim].
+        lambdas: lambda_c and lambda_g.
+        forms: of the center term and of the pair term, "element" or "sample".
+    """
+    features, logits, centers = (array.astype(np.float64) for array in (features, logits, centers))
+    num = len(labels)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    softmax = float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(num), labels]))
+    squares = np.square(features[:, None, :] - centers[None, :, :])  # [num, classes, dim]
+    own = squares[np.arange(num), labels]  # [num, dim]
+    center = float(own.mean()) if forms[0] == "element" else float(0.5 * own.sum(axis=1).mean())
+    own_class = np.eye(len(centers))[labels]
+    others = own_class.sum(axis=0) - own_class  # [num, classes]
+    if forms[1] == "element":
+        pair = float((others * (1.0 / (1.0 + squares)).mean(axis=2)).sum() / num ** 2 + 1.0 / num)
+    else:
+        pair = float((others / (1.0 + squares.sum(axis=2))).sum() / max(num * (num - 1), 1))
+    total = softmax + lambdas[0] * center + lambdas[1] * pair
+    return SetLoss(softmax, center, pair, total, float(np.mean(logits.argmax(axis=1) == labels)))

@@ -1,0 +1,33 @@
+"""The scatter plot of the 2-D features with their centers, as the paper shows it."""
+from __future__ import annotations
+
+import numpy as np
+
+from common import report
+from gitloss_tf1.mnist import NUM_CLASSES
+
+
+def draw(path: str, features: np.ndarray, labels: np.ndarray, centers: np.ndarray, title: str) -> None:
+    """Write a PNG; without matplotlib, warn.
+
+    Args:
+        path: the file to write.
+        features: float32 [num, 2].
+        labels: int64 [num].
+        centers: float32 [10, 2], drawn in white; rows with NaN are left out.
+        title: text above the plot.
+    """
+    pyplot = report.plotting(print)
+    if pyplot is None:
+        return
+    figure, axis = pyplot.subplots(figsize=(7, 7))
+    colours = pyplot.get_cmap("tab10").colors
+    for label in range(NUM_CLASSES):
+        points = features[labels == label]
+        axis.scatter(points[:, 0], points[:, 1], s=1, color=colours[label], label=str(label), rasterized=True)
+    axis.scatter(centers[:, 0], centers[:, 1], s=40, color="white", edgecolors="black", zorder=3)
+    axis.set_title(title)
+    axis.set_xlabel("feature 0")
+    axis.set_ylabel("feature 1")
+    axis.legend(markerscale=8, loc="upper right")
+    report.save_figure(figure, path)

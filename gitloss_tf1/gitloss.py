@@ -1,0 +1,120 @@
+"""Git loss on MNIST: train the network of arXiv 1807.08512 and watch the classes move apart.
+
+    python3 gitloss_tf1/gitloss.py --data_path=FOLDER
+
+FOLDER holds MNIST's four IDX files, plain or .gz, or a folder mnist, MNIST, MNIST/raw or MNIST_data with them. On the
+60,000 + 10,000 digits of MNIST the original's log gives a validation accuracy of 0.9916 after 8,000 steps (published).
+"""
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from common import device as devices
+from common import flags as zoo_flags
+from common import program
+from common.program import FlagError
+
+NETWORK = "Gitloss_ID1277_for_TensorFlow"
+NPU_PRECISION = "allow_mix_precision"
+BATCH_SIZE = 128
+STEPS = 8000
+PERFORMANCE_UPDATES = 100
+SWITCH_CHOICES = {
+    "center_term": (("element", "sample"), "form of the loss's center term"),
+    "pair_term": (("element", "sample"), "form of the loss's pair term"),
+    "distance_centers": (("dead", "real"), "centers of the reported center_distance"),
+    "eval_centers": (("batch_means", "class_means"), "centers of the evaluation's distances"),
+    "inter_cls_dist": (("cumulative", "current"), "inter_cls_dist over all evaluations so far, or of this one"),
+}
+
+
+def define_flags() -> zoo_flags.FlagSet:
+    """Return the flags of training."""
+    flags = zoo_flags.FlagSet(__doc__ or "")
+    zoo_flags.define_data(flags, "folder of MNIST's four IDX files, or its parent")
+    zoo_flags.define_output(flags, aliases=["exp_save_dir"])
+    zoo_flags.define_device(flags)
+    zoo_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode=NPU_PRECISION)
+    flags.integer("steps", None, f"as the original counts: steps - 1 updates ({STEPS} when no limit is given)", 2)
+    flags.integer("update_centers", 1000, "steps between evaluations (the centers move at every step)", 1,
+                  aliases=["eval_interval"])
+    flags.number("lambda_c", 1.0, "weight of the center term")
+    flags.number("lambda_g", 1.0, "weight of the pair term")
+    for name, (choices, text) in SWITCH_CHOICES.items():
+        flags.choice(name, None, choices, f"{text} (unset: the recipe's)")
+    flags.boolean("dead_variables", None, "keep the original's unused variables in checkpoints (unset: the recipe's)")
+    flags.choice("train_time", "training", ["training", "evaluation"], "what train_time, TrainingTime and ActualFPS "
+                 "measure; evaluation is what the original measured")
+    flags.without_effect("static_shape", "Git loss trains and evaluates on full batches always")
+    flags.without_effect("ckpt_path", "checkpoints are in the run directory")
+    return flags
+
+
+def num_updates(flags: zoo_flags.FlagValues, num_train: int) -> int:
+    """Return the updates to make: the smallest of the limits that were given, or the default."""
+    limits = []
+    if flags.train_steps:
+        limits.append(flags.train_steps)
+    if flags.steps:
+        limits.append(flags.steps - 1)
+    if flags.epochs:
+        limits.append(max(1, flags.epochs * num_train // flags.batch_size))
+    return min(limits) if limits else PERFORMANCE_UPDATES if flags.performance else STEPS - 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _train(arguments, stop))
+
+
+def _train(arguments: list[str], stop: program.StopRequest) -> int:
+    from gitloss_tf1 import mnist
+
+    flag_set = define_flags()
+    flags = flag_set.parse(arguments)
+    if flags.compute_dtype != "float32":
+        raise FlagError(f"--compute_dtype={flags.compute_dtype}: Git loss computes in float32")
+    data_path = zoo_flags.require_data_path(flags.data_path)
+    devices.require_single_device(os.environ)
+    folder = zoo_flags.find_data_folder(data_path, os.path.dirname(os.path.abspath(__file__)), mnist.FOLDER_NAMES,
+                                        mnist.has_data)
+    data = mnist.load(folder)
+    device = devices.choose(flags.device, os.environ)
+
+    from common import graph_run, report
+    from gitloss_tf1 import training
+    from gitloss_tf1.evaluation import LossSettings
+    from gitloss_tf1.model import resolve_switches
+
+    switches = resolve_switches(flags.recipe, {name: flags[name].value for name in (*SWITCH_CHOICES, "dead_variables")})
+    entry = graph_run.Entry(__file__, NETWORK, NPU_PRECISION)
+    config = training.Config(
+        case=report.Case(NETWORK, flags.batch_size, 1, flags.performance),
+        settings=LossSettings(flags.batch_size, flags.lambda_c, flags.lambda_g, switches),
+        seed=flags.seed,
+        num_updates=num_updates(flags, len(data.train.labels)),
+        eval_interval=flags.update_centers,
+        performance=flags.performance,
+        train_time=flags.train_time,
+        save_seconds=60.0 * flags.save_minutes,
+        init_checkpoint=flags.init_checkpoint,
+    )
+    identity = dict(dataclasses.asdict(switches), data=data.fingerprint, lambda_c=flags.lambda_c,
+                    lambda_g=flags.lambda_g, update_centers=flags.update_centers, train_time=flags.train_time,
+                    init_checkpoint=flags.init_checkpoint and os.path.basename(flags.init_checkpoint))
+    notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
+               f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
+               f"Recipe: {flags.recipe}, {', '.join(f'{k}={v}' for k, v in dataclasses.asdict(switches).items())}"]
+    with graph_run.open_graph_run(entry, flags, device, config.num_updates, identity, {}, notices) as opened:
+        training.train_and_evaluate(config, data, opened, stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""MNIST from its four IDX files, plain or .gz, and the batches that training draws from it. No TensorFlow."""
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import zlib
+from typing import BinaryIO, Iterator, NamedTuple
+
+import numpy as np
+
+from common.program import ZooError
+
+FOLDER_NAMES = ("mnist", "MNIST", "MNIST/raw", "MNIST_data")
+VALIDATION_SIZE = 5000
+NUM_CLASSES = 10
+SIDE = 28
+_FILES = {
+    "train images": "train-images-idx3-ubyte",
+    "train labels": "train-labels-idx1-ubyte",
+    "test images": "t10k-images-idx3-ubyte",
+    "test labels": "t10k-labels-idx1-ubyte",
+}
+_IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049
+_CHUNK = 1 << 20
+
+
+class Split(NamedTuple):
+    """Images and their labels."""
+
+    images: np.ndarray  # uint8 [num, 28, 28, 1]
+    labels: np.ndarray  # int64 [num], 0 to 9
+
+
+class Mnist(NamedTuple):
+    """The data set, split as the original does it: the first images of the train file validate."""
+
+    train: Split
+    validation: Split
+    test: Split
+    mean_image: np.ndarray  # float32 [28, 28, 1], of the training images scaled to [0, 1]
+    fingerprint: list  # [name, bytes] of each file, sorted
+    notices: list  # lines to print
+
+
+def has_data(folder: str) -> bool:
+    """Whether a folder holds at least one of the IDX files."""
+    return any(_find(folder, name) for name in _FILES.values())
+
+
+def load(folder: str) -> Mnist:
+    """Load the four files of a folder.
+
+    Raises:
+        ZooError: a file is missing, truncated, damaged, of another kind, empty, or does not fit its sibling.
+    """
+    paths = {}
+    for what, name in _FILES.items():
+        path = _find(folder, name)
+        if path is None:
+            raise ZooError(f"{os.path.join(folder, name)}[.gz]: missing ({what}); MNIST has four files, "
+                           f"{', '.join(sorted(_FILES.values()))}")
+        paths[what] = path
+    whole = _load_split(paths["train images"], paths["train labels"])
+    test = _load_split(paths["test images"], paths["test labels"])
+    if len(whole.labels) < 2:
+        raise ZooError(f"{paths['train images']}: has {len(whole.labels)} image, one to train on and one to validate "
+                       "with are needed")
+    size, notices = _validation_size(len(whole.labels))
+    train = Split(whole.images[size:], whole.labels[size:])
+    validation = Split(whole.images[:size], whole.labels[:size])
+    mean_image = (train.images.mean(axis=0, dtype=np.float64) / 255.0).astype(np.float32)
+    fingerprint = sorted([os.path.basename(path), os.path.getsize(path)] for path in paths.values())
+    return Mnist(train, validation, test, mean_image, fingerprint, notices)
+
+
+def _validation_size(num_images: int) -> tuple[int, list[str]]:
+    if num_images > VALIDATION_SIZE:
+        return VALIDATION_SIZE, []
+    size = max(1, num_images // 12)
+    return size, [f"Notice: {num_images} images in the train file, too few for {VALIDATION_SIZE} to validate with: "
+                  f"the first {size} validate (1/12, as 5,000 of MNIST's 60,000)."]
+
+
+def preprocess(images: np.ndarray, mean_image: np.ndarray) -> np.ndarray:
+    """Scale uint8 [num, 28, 28, 1] to float32 in [0, 1] and subtract the mean image."""
+    return images.astype(np.float32) * np.float32(1.0 / 255.0) - mean_image
+
+
+def epoch_order(num_images: int, seed: int, epoch: int) -> np.ndarray:
+    """Order of the images in an epoch, int64 [num]; a function of its arguments, so a resumed run goes on exactly."""
+    return np.random.RandomState([seed, epoch]).permutation(num_images)
+
+
+class Batches:
+    """The endless sequence of training batches: shuffled epochs one after the other, cut into batches.
+
+    A batch that crosses an epoch's end takes the rest of the old order and the beginning of the new one, so every image
+    is used once an epoch and every batch is full.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, seed: int):
+        self._num_images = num_images
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = -1
+        self._order = np.zeros(0, np.int64)
+
+    def indices(self, step: int) -> np.ndarray:
+        """Return the image numbers, int64 [batch], of the step after `step` updates."""
+        position = step * self._batch_size
+        pieces, missing = [], self._batch_size
+        while missing:
+            epoch, offset = divmod(position, self._num_images)
+            if epoch != self._epoch:
+                self._epoch, self._order = epoch, epoch_order(self._num_images, self._seed, epoch)
+            piece = self._order[offset:offset + missing]
+            pieces.append(piece)
+            missing -= len(piece)
+            position += len(piece)
+        return np.concatenate(pieces)
+
+
+def in_batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Cut images into batches of one size; the last is filled up with its last image.
+
+    Yields:
+        The batch, and how many of its images count.
+    """
+    for start in range(0, len(images), batch_size):
+        batch = images[start:start + batch_size]
+        count = len(batch)
+        if count < batch_size:
+            batch = np.concatenate([batch, np.repeat(batch[-1:], batch_size - count, axis=0)])
+        yield batch, count
+
+
+def read_images(path: str) -> np.ndarray:
+    """Read an IDX file of 28 x 28 images, plain or .gz, as uint8 [num, 28, 28, 1].
+
+    Raises:
+        ZooError: the file is not that.
+    """
+    with _open(path) as file:
+        count, height, width = _header(path, file, _IMAGES_MAGIC, 3)
+        if (height, width) != (SIDE, SIDE):
+            raise ZooError(f"{path}: images of {height} x {width}, expected {SIDE} x {SIDE}")
+        return _body(path, file, count, SIDE * SIDE).reshape(count, SIDE, SIDE, 1)
+
+
+def read_labels(path: str) -> np.ndarray:
+    """Read an IDX file of labels, plain or .gz, as int64 [num], 0 to 9.
+
+    Raises:
+        ZooError: the file is not that.
+    """
+    with _open(path) as file:
+        (count,) = _header(path, file, _LABELS_MAGIC, 1)
+        labels = _body(path, file, count, 1).astype(np.int64)
+    if labels.max() >= NUM_CLASSES:
+        first = int(np.argmax(labels >= NUM_CLASSES))
+        raise ZooError(f"{path}: label {labels[first]} at position {first}, expected 0 to {NUM_CLASSES - 1}")
+    return labels
+
+
+def _find(folder: str, name: str) -> str | None:
+    for candidate in (name, name + ".gz"):
+        path = os.path.join(folder, candidate)
+        if os.path.isfile(path):
+            return path
+    return None
+
+
+def _load_split(images_path: str, labels_path: str) -> Split:
+    images, labels = read_images(images_path), read_labels(labels_path)
+    if len(images) != len(labels):
+        raise ZooError(f"{images_path}: {len(images)} images, but {labels_path} has {len(labels)} labels")
+    return Split(images, labels)
+
+
+def _open(path: str) -> BinaryIO:
+    return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
+
+
+def _header(path: str, file: BinaryIO, magic: int, dimensions: int) -> tuple[int, ...]:
+    data = _read(path, file, 4 + 4 * dimensions)
+    found, *sizes = struct.unpack(f">{1 + dimensions}I", data)
+    if found != magic:
+        raise ZooError(f"{path}: begins with magic number {found}, expected {magic}: no IDX file of the right kind")
+    if sizes[0] == 0:
+        raise ZooError(f"{path}: is empty, it announces 0 items")
+    return tuple(sizes)
+
+
+def _body(path: str, file: BinaryIO, count: int, item_bytes: int) -> np.ndarray:
+    data = _read(path, file, count * item_bytes)
+    if _read_some(path, file, 1):
+        raise ZooError(f"{path}: has more bytes than the {count} items it announces")
+    return np.frombuffer(data, np.uint8)
+
+
+def _read(path: str, file: BinaryIO, size: int) -> bytes:
+    """Read exactly `size` bytes, in pieces: memory grows with what is there, not with what a header announces."""
+    pieces, missing = [], size
+    while missing:
+        piece = _read_some(path, file, min(missing, _CHUNK))
+        if not piece:
+            raise ZooError(f"{path}: is truncated, {size - missing} of {size} bytes are there")
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
+
+
+def _read_some(path: str, file: BinaryIO, size: int) -> bytes:
+    try:
+        return file.read(size)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ZooError(f"{path}: cannot be read, it is damaged or no gzip file ({error})") from None

@@ -1,0 +1,140 @@
+"""The graphs: one that trains, one that only looks, on the same variables."""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Mapping, NamedTuple
+
+from common.program import FlagError
+from common.tf1 import tf
+from gitloss_tf1 import git_loss
+from gitloss_tf1.network import FEATURE_DIM, IMAGE_SHAPE, NUM_CLASSES, Outputs, network
+
+LEARNING_RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-8
+
+
+@dataclasses.dataclass(frozen=True)
+class Switches:
+    """What the recipes differ in; the fields are flags of the same names.
+
+    Attributes:
+        center_term: "element" or "sample", see `git_loss`.
+        pair_term: "element" or "sample", see `git_loss`.
+        distance_centers: which centers the center distances are taken from: "dead", a second variable that stays 0, as
+            in the original, or "real".
+        dead_variables: keep the original's two variables without use, so that checkpoints have its 57 names.
+        eval_centers: "batch_means", mean over batches of their class means, or "class_means".
+        inter_cls_dist: "cumulative", mean over all evaluations so far, or "current".
+    """
+
+    center_term: str = "element"
+    pair_term: str = "element"
+    distance_centers: str = "dead"
+    dead_variables: bool = True
+    eval_centers: str = "batch_means"
+    inter_cls_dist: str = "cumulative"
+
+
+REFERENCE = Switches()
+CORRECTED = Switches(center_term="sample", pair_term="sample", distance_centers="real", dead_variables=False,
+                     eval_centers="class_means", inter_cls_dist="current")
+
+
+def resolve_switches(recipe: str, given: Mapping[str, Any]) -> Switches:
+    """Return a recipe's switches, with those that are not None in `given` in their place.
+
+    Raises:
+        FlagError: the distances are to be taken from a variable that is switched off.
+    """
+    recipes = {"reference": REFERENCE, "corrected": CORRECTED}
+    changes = {name: value for name, value in given.items() if value is not None}
+    switches = dataclasses.replace(recipes[recipe], **changes)
+    if switches.distance_centers == "dead" and not switches.dead_variables:
+        raise FlagError("--distance_centers=dead needs --dead_variables=true")
+    return switches
+
+
+class TrainGraph(NamedTuple):
+    """Tensors and ops of training."""
+
+    images: tf.Tensor  # placeholder, float32 [batch, 28, 28, 1]
+    labels: tf.Tensor  # placeholder, int64 [batch]
+    outputs: Outputs
+    loss: git_loss.GitLoss
+    accuracy: tf.Tensor  # float32 []
+    center_distances: tf.Tensor  # float32 [batch, 2]
+    gradients: list  # pairs (gradient, variable), the variables in the order of their creation
+    train_op: tf.Operation  # one Adam step and one update of the centers, both from the values before the step
+    global_step: tf.Variable  # int32 [], updates made
+    centers: tf.Variable  # float32 [10, 2]
+
+
+class ForwardGraph(NamedTuple):
+    """Tensors of evaluation."""
+
+    images: tf.Tensor  # placeholder, float32 [batch, 28, 28, 1]
+    outputs: Outputs
+
+
+def build_training(batch_size: int, lambda_c: float, lambda_g: float, switches: Switches, seed: int) -> TrainGraph:
+    """Build the training graph in the default graph, with the variable names and their order of the original.
+
+    Args:
+        batch_size: images in a step.
+        lambda_c: weight of the center term.
+        lambda_g: weight of the pair term.
+        switches: the recipe.
+        seed: seed of the initial weights.
+    """
+    tf.set_random_seed(seed)
+    if switches.dead_variables:
+        _unused("is_training", False, tf.bool)
+    global_step = tf.get_variable("global_step", [], tf.int32, tf.zeros_initializer(), trainable=False)
+    images = tf.placeholder(tf.float32, [batch_size, *IMAGE_SHAPE], "train_images")
+    labels = tf.placeholder(tf.int64, [batch_size], "train_labels")
+    outputs = network(images, seed)
+    with tf.variable_scope("loss"):
+        centers = _centers()
+    with tf.name_scope("git_loss"):
+        old_centers = centers.read_value()
+        loss = git_loss.git_loss(outputs.features, outputs.logits, labels, old_centers, lambda_c, lambda_g,
+                                 switches.center_term, switches.pair_term)
+    dead_centers = _centers() if switches.dead_variables else None
+    distances = git_loss.center_distances(
+        outputs.features, labels, dead_centers if switches.distance_centers == "dead" else old_centers)
+    accuracy = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(outputs.logits, 1), labels), tf.float32))
+
+    optimizer = tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2, EPSILON)
+    gradients = optimizer.compute_gradients(loss.total, tf.trainable_variables())
+    adam_op = optimizer.apply_gradients(gradients, global_step)
+    # The loss, and with it the old centers and the features, is read before either is changed.
+    with tf.control_dependencies([loss.total, distances, accuracy]):
+        centers_op = git_loss.update_centers(centers, old_centers, outputs.features, labels)
+    return TrainGraph(images, labels, outputs, loss, accuracy, distances, gradients,
+                      tf.group(adam_op, centers_op, name="train_op"), global_step, centers)
+
+
+def build_forward(batch_size: int | None, seed: int, reuse: bool) -> ForwardGraph:
+    """Build the graph of evaluation.
+
+    Args:
+        batch_size: images in a batch, None for any number.
+        seed: the run's seed.
+        reuse: use the variables of a training graph.
+    """
+    images = tf.placeholder(tf.float32, [batch_size, *IMAGE_SHAPE], "images")
+    with tf.variable_scope(tf.get_variable_scope(), reuse=reuse):
+        return ForwardGraph(images, network(images, seed))
+
+
+def build_centers() -> tf.Variable:
+    """Make the centers' variable for a graph that does not train."""
+    with tf.variable_scope("loss"):
+        return _centers()
+
+
+def _centers() -> tf.Variable:
+    return tf.get_variable("centers", [NUM_CLASSES, FEATURE_DIM], initializer=tf.zeros_initializer(), trainable=False)
+
+
+def _unused(name: str, value: bool, dtype: tf.DType) -> None:
+    tf.get_variable(name, [], dtype, tf.constant_initializer(value), trainable=False)
