@@ -11,6 +11,8 @@ from common.npu_options import NpuOptions, profiling_options
 from common.program import ZooError
 from common.tf1 import tf
 
+INTER_OP_THREADS = 2  # ops at a time; has no influence on the numbers
+
 
 def start(device: Device) -> None:
     """Load the adapter, on an NPU; do nothing elsewhere. Call it before any op or session is made.
@@ -49,11 +51,11 @@ def session_config(device: Device, options: NpuOptions, threads: int, mixed: boo
     Args:
         device: the settled device.
         options: what the flags ask of the adapter; used on an NPU.
-        threads: threads within an op. Fixed, because another number sums in another order; ops run one at a time.
+        threads: threads within an op; another number sums in another order and gives other bits.
         mixed: on a GPU, let TensorFlow mix float16 in.
     """
     config = tf.ConfigProto(allow_soft_placement=True, intra_op_parallelism_threads=threads,
-                            inter_op_parallelism_threads=1)
+                            inter_op_parallelism_threads=INTER_OP_THREADS)
     rewrite = config.graph_options.rewrite_options
     off, on = rewrite.OFF, rewrite.ON
     if device.kind == "gpu":

@@ -13,7 +13,17 @@ class ClassStatistics(NamedTuple):
 
     centers: np.ndarray  # float64 [classes, dim]; NaN for a class without samples
     inter_distances: np.ndarray  # float64 [pairs], between centers of different classes, classes in rising order
-    intra_distance: float  # mean over the classes of the mean distance of their samples to their center
+    intra_distances: np.ndarray  # float64 [classes present], mean distance of a class's samples to its center
+
+    @property
+    def intra_distance(self) -> float:
+        """Mean of `intra_distances`."""
+        return float(self.intra_distances.mean())
+
+    @property
+    def inter_distance(self) -> float:
+        """Mean of `inter_distances`, 0 with a single class."""
+        return float(self.inter_distances.mean()) if len(self.inter_distances) else 0.0
 
 
 def class_statistics(features: np.ndarray, labels: np.ndarray, batch_size: int, form: str) -> ClassStatistics:
@@ -40,7 +50,7 @@ def class_statistics(features: np.ndarray, labels: np.ndarray, batch_size: int, 
     intra = np.bincount(labels, distances, NUM_CLASSES)[present] / counts[present]
     first, second = np.triu_indices(len(present), 1)
     inter = np.sqrt(np.square(centers[present[first]] - centers[present[second]]).sum(axis=1))
-    return ClassStatistics(centers, inter, float(intra.mean()))
+    return ClassStatistics(centers, inter, intra)
 
 
 def _class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:

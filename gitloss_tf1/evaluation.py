@@ -35,7 +35,6 @@ class Evaluation:
     """What an evaluation found; `validation` and `test` are None in a speed run."""
 
     statistics: ClassStatistics
-    inter_current: float  # mean distance between centers, of this evaluation
     inter_distance: float  # the recipe's: mean over all evaluations so far, or of this one
     train_features: np.ndarray  # float32 [num, 2]
     validation: SetLoss | None
@@ -84,8 +83,8 @@ def evaluate(session: tf.Session, graph: ForwardGraph, data: Mnist, centers: np.
     started = time.perf_counter()
     features, _ = forward(session, graph, data.train.images, data.mean_image, check)
     statistics = class_statistics(features, data.train.labels, settings.batch_size, settings.switches.eval_centers)
-    current = float(statistics.inter_distances.mean()) if len(statistics.inter_distances) else 0.0
     cumulative = settings.switches.inter_cls_dist == "cumulative"
+    current = statistics.inter_distance
     distance = float(np.mean([*earlier_inter, current])) if cumulative else current
 
     def loss_of(split: Split) -> SetLoss:
@@ -96,5 +95,5 @@ def evaluate(session: tf.Session, graph: ForwardGraph, data: Mnist, centers: np.
     validation = loss_of(data.validation) if with_splits else None
     validated = time.perf_counter()
     test = loss_of(data.test) if with_splits else None
-    return Evaluation(statistics, current, distance, features, validation, test, time.perf_counter() - started,
+    return Evaluation(statistics, distance, features, validation, test, time.perf_counter() - started,
                       validated - counted if with_splits else counted - started)

@@ -151,7 +151,7 @@ class _Loop:
         row: dict[str, Any] = dict(
             printed_step=updates + 1, evaluation=len(earlier) + 1, train_loss=steps[-1]["loss"],
             train_accuracy=steps[-1]["accuracy"], inter_cls_dist=result.inter_distance,
-            inter_cls_dist_current=result.inter_current, intra_cls_dist=result.statistics.intra_distance,
+            inter_cls_dist_current=result.statistics.inter_distance, intra_cls_dist=result.statistics.intra_distance,
             train_time=float(np.median(since)) if self._config.train_time == "training" else result.legacy_seconds,
             evaluation_seconds=result.seconds)
         if result.validation and result.test:

@@ -1,0 +1,37 @@
+"""Compare a model with recorded numbers: python3 -m tests.parity MODEL FIXTURE.
+
+Prints one JSON line: for each group its largest error over its tolerance's scale, the tolerance, and whether all hold.
+Exit status 0 within tolerance, 1 beyond it or when the fixture is not one of the model, 2 for a wrong command.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+MODELS = ("gitloss",)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one comparison; return the exit status."""
+    if len(arguments) != 2 or arguments[0] not in MODELS:
+        print(f"usage: python3 -m tests.parity {'|'.join(MODELS)} FIXTURE", file=sys.stderr)
+        return 2
+    from tests.parity.comparison import FixtureError
+
+    try:
+        from tests.parity import gitloss
+
+        comparison = gitloss.compare(arguments[1])
+    except (FixtureError, OSError, ValueError) as error:
+        print(f"[Error] {arguments[1]}: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(comparison.summary(arguments[0], arguments[1])))
+    return 0 if comparison.holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
