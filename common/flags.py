@@ -89,15 +89,13 @@ class FlagSet:
 
     def help(self) -> str:
         """The text of `--help`."""
-        lines = [self.description, "", "flags (--flag=value or --flag value):"]
+        lines = [self.description.strip(), "", "flags (--flag=value or --flag value):"]
         for name in sorted(self._canonical_names()):
             flag = self.values[name]
             aliases = [alias for alias, target in self._aliases.items() if target == name]
             default = "" if flag.default is None else f" (default {flag.default})"
-            choices = getattr(flag.parser, "enum_values", None)
-            among = f" [{'|'.join(choices)}]" if choices else ""
             also = f"; also --{', --'.join(aliases)}" if aliases else ""
-            lines.append(f"  --{name}: {flag.help}{among}{default}{also}")
+            lines.append(f"  --{name}: {flag.help}{default}{also}")
         return "\n".join(lines)
 
     _aliases: dict[str, str] = {}

@@ -6,10 +6,11 @@ A user's mistake is one line on stderr; only a defect of ours shows a traceback.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
-from typing import Callable, Iterator
+from typing import Callable, Iterator, TextIO
 
 
 class ZooError(Exception):
@@ -100,20 +101,25 @@ def run(body: Callable[[StopRequest], int]) -> int:
         with _signals_to(stop):
             return body(stop)
     except HelpRequested as request:
-        print(request)
+        _say(str(request), sys.stdout)
         return 0
     except ZooError as error:
-        print(f"[Error] {error}", file=sys.stderr)
+        _say(f"[Error] {error}", sys.stderr)
         return error.status
     except Stopped as stopped:
-        print(f"Stopped by {stopped}.", file=sys.stderr)
+        _say(f"Stopped by {stopped}.", sys.stderr)
         return stopped.status
     except OSError as error:
         if error.strerror is None:  # raised by hand somewhere, not by the system: a defect
             raise
         where = f": {error.filename}" if error.filename else ""
-        print(f"[Error] {error.strerror}{where}", file=sys.stderr)
+        _say(f"[Error] {error.strerror}{where}", sys.stderr)
         return ZooError.status
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+
+
+def _say(text: str, stream: TextIO) -> None:
+    """Print, also to a reader that went away, such as `head`."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

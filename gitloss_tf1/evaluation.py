@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Callable, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,19 @@ class LossSettings:
     lambda_c: float
     lambda_g: float
     switches: Switches
+
+    @classmethod
+    def from_arguments(cls, identity: Mapping[str, Any], batch_size: int) -> LossSettings:
+        """Return a run's settings, from its arguments; those of the reference recipe for an empty mapping.
+
+        Args:
+            identity: the identity part of a run's arguments.
+            batch_size: the default batch size.
+        """
+        names = [field.name for field in dataclasses.fields(Switches)]
+        switches = Switches(**{name: identity[name] for name in names if name in identity})
+        return cls(identity.get("batch_size", batch_size), identity.get("lambda_c", 1.0), identity.get("lambda_g", 1.0),
+                   switches)
 
     def of(self, features: np.ndarray, logits: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> SetLoss:
         """Loss of a set taken as one batch; arguments as `class_statistics.set_loss`."""

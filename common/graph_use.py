@@ -1,0 +1,28 @@
+"""A session for graph programs that use a model without training it."""
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Iterator
+
+from common import device as devices
+from common import npu_tf1, tf1
+from common.npu_options import NpuOptions
+from common.tf1 import tf
+
+
+@contextlib.contextmanager
+def session(device: devices.Device, requested: str, npu_precision: str) -> Iterator[tf.Session]:
+    """Open a session on a graph of its own.
+
+    Args:
+        device: from `device.choose`.
+        requested: the value of --device.
+        npu_precision: the model's precision mode on an NPU.
+    """
+    tf1.enable()
+    device = tf1.settle(device, requested)
+    npu_tf1.start(device)
+    config = npu_tf1.session_config(device, NpuOptions(npu_precision), os.cpu_count() or 1)
+    with tf.Graph().as_default(), tf.Session(config=config) as opened:
+        yield opened

@@ -1,0 +1,52 @@
+"""Images from files that nobody vouches for. No TensorFlow."""
+from __future__ import annotations
+
+import os
+import warnings
+
+import numpy as np
+from PIL import Image
+
+from common.program import ZooError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+_FORMATS = ("PNG", "JPEG", "BMP")
+
+
+def list_images(path: str) -> list[str]:
+    """Return an image file itself, or the image files of a folder, sorted.
+
+    Raises:
+        ZooError: nothing there.
+    """
+    if os.path.isfile(path):
+        return [path]
+    if not os.path.isdir(path):
+        raise ZooError(f"{path}: no such file or folder")
+    with os.scandir(path) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file())
+    if not names:
+        raise ZooError(f"{path}: holds no image ({', '.join(SUFFIXES)})")
+    return [os.path.join(path, name) for name in names]
+
+
+def read_gray(path: str, side: int) -> np.ndarray:
+    """Decode an image to gray and resize it, without keeping its aspect.
+
+    Args:
+        path: a PNG, JPEG or BMP file.
+        side: height and width of the result.
+
+    Returns:
+        uint8 [side, side].
+
+    Raises:
+        ZooError: the file is damaged, of another format, or absurdly large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                return np.asarray(image.convert("L").resize((side, side), Image.BILINEAR), np.uint8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ZooError(f"{path}: is no image that can be read ({error})") from None

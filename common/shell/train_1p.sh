@@ -1,0 +1,88 @@
+# shellcheck shell=bash
+# The library behind every <model>/test/*.sh. Sourced, it defines functions and does nothing.
+#
+# A script names its entry and fixed flags, then passes on what its user gave:
+#
+#     train_1p gitloss.py -- "$@"
+#     train_1p gitloss.py --performance -- "$@"
+#
+# The variables data_path, output_path, batch_size, train_epochs, train_steps and precision_mode of the script become
+# flags when they are not empty; flags of the command line come later and win.
+
+# Print the interpreter to use: $PYTHON, else that of an active environment, else the repository's .venv, else python3.
+# $1: root of the repository.
+zoo_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        printf '%s\n' "$PYTHON"
+    elif [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
+        command -v python || command -v python3 || printf 'python3\n'
+    elif [ -x "$1/.venv/bin/python" ]; then
+        printf '%s\n' "$1/.venv/bin/python"
+    else
+        printf 'python3\n'
+    fi
+}
+
+# Fail with one line when an interpreter is missing or lacks packages.
+# $1: the interpreter. $2: root of the repository. Then the packages.
+zoo_require_packages() {
+    local python=$1 root=$2 status=0
+    shift 2
+    "$python" -c 'import importlib.util as u, sys; sys.exit(3 if any(map(lambda m: not u.find_spec(m), sys.argv[1:])) else 0)' \
+        "$@" 2>/dev/null || status=$?
+    case "$status" in
+        0) return 0 ;;
+        3) echo "[Error] $python lacks one of the packages $*: run 'make setup' in $root, or set PYTHON to an" \
+            "interpreter that has them" >&2 ;;
+        *) echo "[Error] $python is no Python interpreter that runs: run 'make setup' in $root, or set PYTHON" >&2 ;;
+    esac
+    return 1
+}
+
+# Run a program in the foreground and return its status, 128+n for one that signal n ended. SIGTERM and SIGHUP are
+# handed on, so that a scheduler that stops this script stops the training, which then saves its state. SIGINT of a
+# terminal reaches the program by itself.
+# $@: the command.
+zoo_run() {
+    local child status=0
+    "$@" <&0 &
+    child=$!
+    trap 'kill -TERM "$child" 2>/dev/null || true' TERM HUP
+    trap ':' INT
+    while :; do
+        status=0
+        wait "$child" || status=$?
+        kill -0 "$child" 2>/dev/null || break
+    done
+    trap - TERM HUP INT
+    return "$status"
+}
+
+# Train a model with one process.
+# $1: the entry, relative to the model's folder. Then fixed flags, `--`, and the flags of the user.
+train_1p() {
+    local model_root zoo_root python entry name flag packages=(absl numpy tensorflow)
+    local -a arguments=()
+    model_root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[1]}")/.." && pwd)
+    zoo_root=$(dirname -- "$model_root")
+    entry=$model_root/$1
+    shift
+    while [ "$1" != -- ]; do
+        arguments+=("$1")
+        shift
+    done
+    shift
+
+    export ASCEND_DEVICE_ID="${ASCEND_DEVICE_ID:-0}" RANK_ID="${RANK_ID:-0}" RANK_SIZE="${RANK_SIZE:-1}"
+    export JOB_ID="${JOB_ID:-10087}"
+    for name in data_path output_path batch_size train_epochs train_steps precision_mode; do
+        flag=${!name:-}
+        [ -z "$flag" ] || arguments+=("--$name=$flag")
+    done
+    for flag in "$@"; do
+        case "$flag" in -h | --help) packages=(absl numpy) ;; esac
+    done
+    python=$(zoo_python "$zoo_root")
+    zoo_require_packages "$python" "$zoo_root" "${packages[@]}" || return 1
+    zoo_run "$python" "$entry" ${arguments[@]+"${arguments[@]}"} "$@"
+}

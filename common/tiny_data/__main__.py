@@ -1,0 +1,27 @@
+"""Make a tiny data set: python3 -m common.tiny_data mnist FOLDER."""
+from __future__ import annotations
+
+import sys
+
+from common import program
+from common.program import FlagError, StopRequest
+from common.tiny_data import mnist
+
+MAKERS = {"mnist": mnist.make}
+
+
+def main(arguments: list[str]) -> int:
+    """Make one data set; return the exit status."""
+
+    def body(stop: StopRequest) -> int:
+        del stop
+        if len(arguments) != 2 or arguments[0] not in MAKERS:
+            raise FlagError(f"usage: python3 -m common.tiny_data {'|'.join(MAKERS)} FOLDER")
+        MAKERS[arguments[0]](arguments[1])
+        return 0
+
+    return program.run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""Evaluate Git loss: loss, accuracy and class distances of trained weights.
+
+    python3 gitloss_tf1/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
+
+Writes evaluation.json and features.png to <run directory>/evaluate/.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from common import device as devices
+from common import flags as zoo_flags
+from common import program, trained
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Evaluate; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _evaluate(arguments))
+
+
+def _evaluate(arguments: list[str]) -> int:
+    from gitloss_tf1 import gitloss, mnist
+
+    flag_set = zoo_flags.FlagSet(__doc__ or "")
+    zoo_flags.define_data(flag_set, "folder of MNIST's four IDX files, or its parent")
+    trained.define_flags(flag_set)
+    flags = flag_set.parse(arguments)
+    data_path = zoo_flags.require_data_path(flags.data_path)
+    weights_at = trained.find(flags, ROOT, "evaluate", dict(os.environ))
+    data = mnist.load(zoo_flags.find_data_folder(data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data))
+    device = devices.choose(flags.device, os.environ)
+
+    from common import graph_use
+    from gitloss_tf1 import evaluation, feature_plot, weights
+
+    mean_image = weights.run_mean_image(weights_at)
+    if mean_image is not None:
+        data = data._replace(mean_image=mean_image)
+    settings = evaluation.LossSettings.from_arguments(weights_at.arguments(), gitloss.BATCH_SIZE)
+    with graph_use.session(device, flags.device, gitloss.NPU_PRECISION) as session:
+        graph, centers = weights.restore(session, weights_at, evaluation.BATCH_SIZE)
+        found = evaluation.evaluate(session, graph, data, centers, settings, (), with_splits=True)
+    result = dict(
+        checkpoint=weights_at.prefix,
+        validation=found.validation._asdict() if found.validation else None,
+        test=found.test._asdict() if found.test else None,
+        inter_cls_dist=found.statistics.inter_distance,
+        intra_cls_dist=found.statistics.intra_distance,
+        inter_to_intra=found.statistics.inter_distance / found.statistics.intra_distance,
+        seconds=found.seconds,
+    )
+    path = weights_at.write_json("evaluation.json", result)
+    feature_plot.draw(os.path.join(weights_at.folder, "features.png"), found.train_features, data.train.labels, centers,
+                      "training images")
+    if flags.json:
+        print(json.dumps(result))
+        return 0
+    print(f"Checkpoint: {weights_at.prefix}")
+    for name, loss in (("Validation", found.validation), ("Test", found.test)):
+        if loss:
+            print(f"{name}: loss {loss.total:.4f}, accuracy {loss.accuracy:.4f}")
+    print(f"Between classes {result['inter_cls_dist']:.4f}, within {result['intra_cls_dist']:.4f}, ratio "
+          f"{result['inter_to_intra']:.2f}")
+    print(f"Written: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Export Git loss: a frozen graph and a SavedModel that need nothing of this repository.
+
+    python3 gitloss_tf1/export.py [--checkpoint=FILE|RUN_DIR]
+
+Writes git_loss.pb and saved_model/ to <run directory>/export/. Input `images`, float32 [num, 28, 28, 1] in [0, 1], white
+digits on black; outputs `features` [num, 2], `logits` and `probabilities` [num, 10]. The mean image is inside. Both are
+run and compared with the live graph before the program says it is done.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from common import device as devices
+from common import flags as zoo_flags
+from common import program, trained
+from common.program import FlagError
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Export; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _export(arguments))
+
+
+def _export(arguments: list[str]) -> int:
+    from gitloss_tf1 import mnist
+
+    flag_set = zoo_flags.FlagSet(__doc__ or "")
+    zoo_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint that lies in no run")
+    trained.define_flags(flag_set)
+    flags = flag_set.parse(arguments)
+    weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
+    if weights_at.run_path is None and not flags.data_path:
+        raise FlagError("--data_path is needed for a checkpoint that lies in no run: the mean image comes from there")
+    device = devices.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
+
+    from common import graph_export, graph_use
+    from common.tf1 import tf
+    from gitloss_tf1 import weights
+    from gitloss_tf1.network import network
+
+    mean_image = weights.run_mean_image(weights_at)
+    if mean_image is None:
+        folder = zoo_flags.find_data_folder(flags.data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
+        mean_image = mnist.load(folder).mean_image
+    with graph_use.session(device, "cpu", "") as session:
+        images = tf.placeholder(tf.float32, [None, *mean_image.shape], "images")
+        found = network(images - mean_image, seed=0)
+        outputs = dict(features=found.features, logits=found.logits, probabilities=tf.nn.softmax(found.logits))
+        outputs = {name: tf.identity(tensor, name) for name, tensor in outputs.items()}
+        weights.restore_into(session, weights_at)
+        result = graph_export.export(session, dict(images=images), outputs, weights_at.folder, "git_loss")
+    result["checkpoint"] = weights_at.prefix
+    weights_at.write_json("export.json", result)
+    if flags.json:
+        print(json.dumps(result))
+    else:
+        print(f"Written and checked against the live graph (largest difference {result['max_difference']:.1e}):")
+        print(f"  {result['frozen_graph']}\n  {result['saved_model']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

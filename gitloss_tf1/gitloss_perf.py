@@ -1,0 +1,11 @@
+"""Measure the training speed of Git loss: gitloss.py with --performance."""
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    from gitloss_tf1 import gitloss
+
+    sys.exit(gitloss.main(["--performance", *sys.argv[1:]]))

@@ -1,0 +1,96 @@
+"""Predict with Git loss: class, 2-D feature and distance to each center.
+
+    python3 gitloss_tf1/predict.py --images=FILE|FOLDER [--checkpoint=FILE|RUN_DIR]
+
+--images names an image, a folder of images, or an IDX file. Digits are white on black as in MNIST; --invert takes black
+on white. Writes predictions.json to <run directory>/predict/.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+import numpy as np
+
+from common import device as devices
+from common import flags as zoo_flags
+from common import program, trained
+from common.program import FlagError
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+PRINTED = 20
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Predict; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _predict(arguments))
+
+
+def _predict(arguments: list[str]) -> int:
+    from gitloss_tf1 import gitloss, mnist
+
+    flag_set = zoo_flags.FlagSet(__doc__ or "")
+    flag_set.string("images", None, "image, folder of images, or IDX file of images")
+    flag_set.boolean("invert", False, "the digits are black on white")
+    zoo_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint that lies in no run")
+    trained.define_flags(flag_set)
+    flags = flag_set.parse(arguments)
+    if not flags.images:
+        raise FlagError("--images is needed: an image, a folder of images, or an IDX file")
+    weights_at = trained.find(flags, ROOT, "predict", dict(os.environ))
+    names, images = _read(zoo_flags.find_path("images", flags.images, ROOT))
+    if flags.invert:
+        images = 255 - images
+    if weights_at.run_path is None and not flags.data_path:
+        raise FlagError("--data_path is needed for a checkpoint that lies in no run: the mean image comes from there")
+    device = devices.choose(flags.device, os.environ)
+
+    from common import graph_use
+    from gitloss_tf1 import evaluation, weights
+
+    mean_image = weights.run_mean_image(weights_at)
+    if mean_image is None:
+        folder = zoo_flags.find_data_folder(flags.data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
+        mean_image = mnist.load(folder).mean_image
+    with graph_use.session(device, flags.device, gitloss.NPU_PRECISION) as session:
+        graph, centers = weights.restore(session, weights_at, min(len(images), evaluation.BATCH_SIZE))
+        features, logits = evaluation.forward(session, graph, images, mean_image)
+    distances = np.linalg.norm(features[:, None, :] - centers[None, :, :], axis=2)  # [num, classes]
+    predictions = [dict(image=name, label=int(label), feature=[float(x) for x in feature],
+                        center_distances=[float(x) for x in row])
+                   for name, label, feature, row in zip(names, logits.argmax(axis=1), features, distances)]
+    path = weights_at.write_json("predictions.json", dict(checkpoint=weights_at.prefix, predictions=predictions))
+    if flags.json:
+        print(json.dumps(dict(checkpoint=weights_at.prefix, predictions=predictions)))
+        return 0
+    for prediction in predictions[:PRINTED]:
+        x, y = prediction["feature"]
+        row = prediction["center_distances"]
+        print(f"{prediction['image']}: {prediction['label']}, feature ({x:.3f}, {y:.3f}), distances to the centers "
+              f"{' '.join(f'{distance:.2f}' for distance in row)}")
+    if len(predictions) > PRINTED:
+        print(f"... and {len(predictions) - PRINTED} more")
+    print(f"Written: {path}")
+    return 0
+
+
+def _read(path: str) -> tuple[list[str], np.ndarray]:
+    """Return names and images, uint8 [num, 28, 28, 1]."""
+    from common import images
+    from gitloss_tf1 import mnist
+
+    if os.path.isfile(path) and "idx3-ubyte" in os.path.basename(path):
+        idx_images = mnist.read_images(path)
+        return [f"{os.path.basename(path)}[{number}]" for number in range(len(idx_images))], idx_images
+    paths = images.list_images(path)
+    decoded = np.stack([images.read_gray(name, mnist.SIDE) for name in paths])[..., None]
+    return [os.path.basename(name) for name in paths], decoded
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Kill training runs and let them go on: python3 -m tests.kill_and_resume MODEL --kills=N.
+
+An undisturbed run is made first. Then runs of the same arguments are killed with SIGKILL, at random moments and while a
+checkpoint is being written, and started again, until N kills are done and the run is finished; its final weights and
+its metrics must equal the undisturbed run's bit for bit.
+"""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A train entry and what to give it, besides data and output."""
+
+    entry: str
+    data_format: str
+    flags: tuple
+
+
+SUBJECTS = {
+    "gitloss": Subject("gitloss_tf1/gitloss.py", "mnist",
+                       ("--device=cpu", "--batch_size=16", "--train_steps=24", "--update_centers=10")),
+}
+# values of metrics.jsonl that measure time
+TIMES = {"seconds", "step_seconds", "train_time", "evaluation_seconds", "images_per_second", "e2e_seconds"}
+
+
+class KillTest:
+    """One subject, its data, its undisturbed run and the runs that are killed."""
+
+    def __init__(self, subject: Subject, folder: str, seed: int = 0):
+        self._subject = subject
+        self._folder = folder
+        self._random = random.Random(seed)
+        self._data = os.path.join(folder, "data")
+        subprocess.run([sys.executable, "-m", "common.tiny_data", subject.data_format, self._data], cwd=ROOT,
+                       check=True)
+        started = time.monotonic()
+        self._finish("undisturbed")
+        self._duration = time.monotonic() - started
+        self._wanted = self._outcome("undisturbed")
+
+    def check(self, name: str, kills: int, log=print) -> dict[str, int]:
+        """Kill a run so many times, let it finish, compare.
+
+        Returns:
+            How many kills hit each moment: "writing" a checkpoint, "any" other moment, "finished" when the run came to
+            its end before it was to be killed (it then begins anew).
+
+        Raises:
+            AssertionError: the outcome is not that of the undisturbed run.
+        """
+        hits = {"writing": 0, "any": 0, "finished": 0}
+        while hits["writing"] + hits["any"] < kills:
+            moment = self._kill(name, while_writing=hits["writing"] <= hits["any"])
+            hits[moment] += 1
+            log(f"{name}: kill hit '{moment}', checkpoints {self._checkpoints(name)}")
+        self._finish(name)
+        weights, rows = self._outcome(name)
+        assert set(weights) == set(self._wanted[0])
+        for variable, value in weights.items():
+            assert value.tobytes() == self._wanted[0][variable].tobytes(), f"{name}: {variable} differs"
+        assert rows == self._wanted[1], f"{name}: metrics differ"
+        return hits
+
+    def _command(self, name: str) -> list[str]:
+        return [sys.executable, os.path.join(ROOT, self._subject.entry), f"--data_path={self._data}",
+                f"--output_path={os.path.join(self._folder, name)}", *self._subject.flags]
+
+    def _run_path(self, name: str) -> str:
+        return os.path.join(self._folder, name, "0")
+
+    def _checkpoints(self, name: str) -> list[str]:
+        folder = os.path.join(self._run_path(name), "ckpt")
+        return sorted(file for file in (os.listdir(folder) if os.path.isdir(folder) else []) if file.endswith("index"))
+
+    def _finish(self, name: str) -> None:
+        subprocess.run(self._command(name), check=True, stdout=subprocess.DEVNULL, env=_environment())
+
+    def _kill(self, name: str, while_writing: bool) -> str:
+        process = subprocess.Popen(self._command(name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   env=_environment())
+        not_before = time.monotonic() + self._random.uniform(0.0, self._duration)
+        folder = os.path.join(self._run_path(name), "ckpt")
+        deadline = time.monotonic() + 20 * self._duration + 60
+        writing = False
+        while process.poll() is None and time.monotonic() < deadline:
+            if while_writing:
+                writing = os.path.isdir(folder) and any(name.startswith(".saving") for name in os.listdir(folder))
+                if writing:
+                    time.sleep(self._random.uniform(0.0, 0.02))
+                    break
+            elif time.monotonic() >= not_before:
+                break
+            else:
+                time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        if process.wait() != -signal.SIGKILL:
+            return "finished"
+        return "writing" if writing else "any"
+
+    def _outcome(self, name: str) -> tuple[dict[str, np.ndarray], list[dict]]:
+        """Weights of the last checkpoint, and the metrics without times."""
+        from common.tf1 import tf
+
+        last = max(self._checkpoints(name), key=lambda file: int(file.split("-")[1].split(".")[0]))
+        reader = tf.train.load_checkpoint(os.path.join(self._run_path(name), "ckpt", last[:-len(".index")]))
+        weights = {variable: np.asarray(reader.get_tensor(variable)) for variable in reader.get_variable_to_shape_map()}
+        with open(os.path.join(self._run_path(name), "metrics.jsonl"), encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
+        return weights, [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def _environment() -> dict[str, str]:
+    return dict({key: value for key, value in os.environ.items() if key != "ASCEND_DEVICE_ID"}, PYTHONPATH=ROOT)
+
+
+def main(argv: list[str]) -> int:
+    """Kill and compare; print what was done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=sorted(SUBJECTS))
+    parser.add_argument("--kills", type=int, default=20, help="kills in all")
+    parser.add_argument("--kills_a_run", type=int, default=4, help="kills before a run may finish")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        test = KillTest(SUBJECTS[arguments.model], folder)
+        total: dict[str, int] = {}
+        for number in range(-(-arguments.kills // arguments.kills_a_run)):
+            for moment, count in test.check(f"killed-{number}", arguments.kills_a_run).items():
+                total[moment] = total.get(moment, 0) + count
+        print(json.dumps({"model": arguments.model, "equal": True, "kills": total}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
