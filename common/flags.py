@@ -87,6 +87,23 @@ class FlagSet:
             raise FlagError(str(error).split("\n")[0]) from None
         return self.values
 
+    def split_known(self, arguments: list[str]) -> tuple[list[str], list[str]]:
+        """Part a command line into flags that are known here and the rest, for platforms that add flags of their own.
+
+        Returns:
+            The known flags as `--name=value`, and the arguments that were left out.
+        """
+        known, unknown = [], []
+        queue = list(arguments)
+        while queue:
+            argument = queue.pop(0)
+            name = argument[2:].partition("=")[0] if argument.startswith("--") else ""
+            target = known if self._aliases.get(name, name) in self._canonical_names() else unknown
+            target.append(argument)
+            if "=" not in argument and queue and not queue[0].startswith("--"):
+                target.append(queue.pop(0))
+        return self._normalised(known), unknown
+
     def help(self) -> str:
         """The text of `--help`."""
         lines = [self.description.strip(), "", "flags (--flag=value or --flag value):"]

@@ -278,9 +278,13 @@ def sync_folder(folder: str) -> None:
 
 @contextlib.contextmanager
 def copy_output(log_path: str) -> Iterator[None]:
-    """Send file descriptors 1 and 2, also of children and C++ code, through a process that copies them to a log."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """Send file descriptors 1 and 2, also of children and C++ code, through a process that copies them to a log.
+
+    sys.stdout and sys.stderr are set to these descriptors meanwhile, wherever they led before.
+    """
+    streams = sys.stdout, sys.stderr
+    for stream in streams:
+        stream.flush()
     saved = os.dup(1), os.dup(2)
     out_read, out_write = os.pipe()
     error_read, error_write = os.pipe()
@@ -293,11 +297,14 @@ def copy_output(log_path: str) -> Iterator[None]:
     os.dup2(error_write, 2)
     os.close(out_write)
     os.close(error_write)
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+                              for number in (1, 2))
     try:
         yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        sys.stdout, sys.stderr = streams
         for number, fd in zip((1, 2), saved):
             os.dup2(fd, number)
             os.close(fd)

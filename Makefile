@@ -1,0 +1,36 @@
+SHELL := bash
+REQUIREMENTS := $(if $(GPU),requirements-gpu.txt,requirements.txt)
+SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
+
+.PHONY: help setup quickstart test test-all lint format bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## make .venv with the pinned requirements (GPU=1 for NVIDIA GPUs)
+	@bash common/shell/make_venv.sh .venv 3.11 3.13 $(REQUIREMENTS)
+
+quickstart: setup ## train every model on tiny data and print a table
+	@.venv/bin/python quickstart.py
+
+test: setup ## run the tests
+	@bash tests/run_leg.sh .venv/bin/python
+
+test-all: ## run the tests on TensorFlow 1.15.5, 2.6.5 and current, each in an environment of its own
+	@bash tests/run_all_legs.sh
+
+lint: ## ruff, shellcheck and mypy
+	@env -u PYTHON bash common/shell/make_venv.sh .venvs/lint 3.11 3.13 requirements-lint.txt
+	.venvs/lint/bin/ruff check .
+	.venvs/lint/bin/shellcheck -x -P . $(SCRIPTS)
+	.venvs/lint/bin/mypy
+
+format: ## let ruff mend what it can
+	@bash common/shell/make_venv.sh .venvs/lint 3.11 3.13 requirements-lint.txt
+	.venvs/lint/bin/ruff check --fix .
+
+bench: setup ## measure speed and memory (several minutes)
+	@.venv/bin/python benchmarks/gitloss.py
+
+clean: ## delete environments, quick-start runs and caches
+	rm -rf .venv .venvs .quickstart .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,116 @@
+"""Tell what this machine can run: python3 -m common.doctor [--device=auto|npu|gpu|cpu].
+
+Exit status 1 when no model can run as things are.
+"""
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import sys
+
+from common import device as devices
+from common import program
+from common.program import ZooError
+
+LEVEL_FILE = "modelzoo_level.txt"
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+REQUIRED = {"absl": "absl-py", "numpy": "numpy", "PIL": "pillow"}
+OPTIONAL = {"matplotlib": "matplotlib, for PNG plots", "tensorboard": "tensorboard, for events/"}
+ENVIRONMENT = ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", "RANK_TABLE_FILE", "JOB_ID", "ASCEND_HOME_PATH",
+               "CUDA_VISIBLE_DEVICES", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "PYTHON")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the findings; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _examine(arguments))
+
+
+def _examine(arguments: list[str]) -> int:
+    missing = [package for module, package in REQUIRED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ZooError(f"{sys.executable} lacks {', '.join(missing)}: run 'make setup', or pip install "
+                       f"{' '.join(missing)}")
+    from common import flags as zoo_flags
+
+    flag_set = zoo_flags.FlagSet(__doc__ or "")
+    zoo_flags.define_device(flag_set)
+    flags = flag_set.parse(arguments)
+    shown = [f"{name}={os.environ[name]}" for name in ENVIRONMENT if name in os.environ]
+    print(f"Python       {platform.python_version()} ({sys.executable}) on {platform.platform()}")
+    problems = []
+    try:
+        device = devices.choose(flags.device, os.environ)
+    except ZooError as error:
+        device = None
+        problems.append(str(error))
+    version, reason = _tensorflow()
+    print(f"TensorFlow   {version or reason}")
+    if version is None:
+        problems.append(f"TensorFlow {reason}: run 'make setup', or install TensorFlow for {sys.executable}")
+    print(f"Adapter      {', '.join(devices.installed_adapters()) or 'none installed'}; device files: "
+          f"{', '.join(devices.device_files()) or 'none'}")
+    if device and version:
+        try:
+            print(f"Device       {_settled(device, flags.device)}")
+        except ZooError as error:
+            problems.append(str(error))
+    print(f"Environment  {', '.join(shown) or 'none of ' + ', '.join(ENVIRONMENT)}")
+    for module, package in OPTIONAL.items():
+        if importlib.util.find_spec(module) is None:
+            print(f"Missing      {package} (optional)")
+    print(f"Disk         {shutil.disk_usage(ROOT).free / 2 ** 30:.1f} GiB free at {ROOT}")
+    runnable = _print_models(version, problems)
+    for problem in problems:
+        print(f"Problem      {problem}")
+    return 0 if runnable else 1
+
+
+def _tensorflow() -> tuple[str | None, str]:
+    """Version of TensorFlow, or None and why it cannot be used."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return None, "is not installed"
+    try:
+        import tensorflow as tf
+    except Exception as error:  # a wrong numpy, protobuf or processor shows in many ways
+        return None, f"does not start ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+    return tf.__version__, ""
+
+
+def _settled(device: devices.Device, requested: str) -> str:
+    from common import npu_tf1, tf1
+
+    device = tf1.settle(device, requested)
+    npu_tf1.start(device)
+    return f"{device.kind} {device.id}"
+
+
+def _print_models(version: str | None, problems: list[str]) -> int:
+    """Print a line for each model; return how many can run."""
+    runnable = 0
+    for folder in sorted(os.listdir(ROOT)):
+        level = os.path.join(ROOT, folder, LEVEL_FILE)
+        if not os.path.isfile(level):
+            continue
+        with open(level, encoding="utf-8") as file:
+            needs = dict(line.strip().split(":", 1) for line in file if ":" in line)
+        minimum = needs.get("MinTensorFlow", "1.15")
+        if version is None or problems:
+            print(f"Model        {folder}: cannot run, see the problems below")
+        elif _numbers(version) < _numbers(minimum):
+            print(f"Model        {folder}: cannot run, it needs TensorFlow {minimum} or newer: 'make setup' installs one")
+        else:
+            runnable += 1
+            print(f"Model        {folder}: can run, bash {folder}/test/train_full_1p.sh --data_path=FOLDER")
+    return runnable
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)[:2]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What all tests share: the real data, tiny data, a clean environment, and graph code apart from Keras code."""
+from __future__ import annotations
+
+import glob
+import importlib.util
+import os
+import platform
+import zipfile
+
+import pytest
+
+from common.tiny_data import mnist as tiny_mnist
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+GOLDEN = os.path.join(ROOT, "tests", "golden")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def pytest_report_header():
+    """Name the leg without importing TensorFlow: the tests of a process decide whether and how it is imported."""
+    found = importlib.util.find_spec("tensorflow")
+    packages = os.path.dirname(os.path.dirname(found.origin)) if found else ""
+    versions = glob.glob(os.path.join(packages, "tensorflow-[0-9]*-info")) if found else []
+    versions += glob.glob(os.path.join(packages, "tensorflow_cpu-[0-9]*-info")) if found else []
+    names = ", ".join(os.path.basename(path).rpartition(".")[0] for path in versions)
+    return f"leg: Python {platform.python_version()}, {names or 'no TensorFlow'}"
+
+
+def pytest_collection_modifyitems(items):
+    kinds = {kind for kind in ("graph", "keras") for item in items
+             if f"{os.sep}tests{os.sep}{kind}{os.sep}" in str(item.fspath)}
+    if len(kinds) > 1:
+        raise pytest.UsageError("graph code and Keras code cannot share a process: run pytest for tests/keras and for "
+                                "the rest separately, as tests/run_leg.sh does")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", "RANK_TABLE_FILE", "JOB_ID", "ZOO_FAKE_ADAPTER"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_mnist_folder(tmp_path_factory):
+    """240 + 40 drawn digits."""
+    folder = tmp_path_factory.mktemp("tiny") / "mnist"
+    tiny_mnist.make(str(folder), num_train=240, num_test=40)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def shared_data(tmp_path_factory):
+    """Return a function from a name in the folder of real test data to a path; archives are unpacked.
+
+    The folder is $ZOO_TEST_DATA, else ../shared/data beside the repository; a test whose data is in neither is skipped.
+    """
+    root = os.environ.get("ZOO_TEST_DATA") or os.path.join(os.path.dirname(ROOT), "shared", "data")
+
+    def find(name):
+        path = os.path.join(root, name)
+        if not os.path.exists(path):
+            pytest.skip(f"no real data: {name} is not in ZOO_TEST_DATA or ../shared/data")
+        if not zipfile.is_zipfile(path):
+            return path
+        folder = tmp_path_factory.mktemp("unpacked")
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(str(folder))
+        return str(folder)
+
+    return find

@@ -1,0 +1,212 @@
+"""The train entry from flags to files, in this process, on a few drawn digits."""
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+
+from gitloss_tf1 import gitloss
+
+CASE = "Gitloss_ID1277_for_TensorFlow_bs8_1p_acc"
+STEP_LINE = re.compile(r"Step: (\d+), Train_Loss: \d+\.\d{4} , Train_Acc: \d\.\d{4} , Valid_Loss: \d+\.\d{4} , "
+                       r"Valid_Acc: \d\.\d{4} , inter_cls_dist: \d+\.\d{4} , intra_cls_dist: \d+\.\d{4} , "
+                       r"train_time: \d+\.\d{4}")
+PERF_LINE = re.compile(r"Step: (\d+), Epoch: 1, Train_Loss: \d+\.\d{4} , Train_Acc: \d\.\d{4} ,  inter_cls_dist: "
+                       r"\d+\.\d{4} , intra_cls_dist: \d+\.\d{4} , train_time: \d+\.\d{4}")
+
+
+def train(data, output, *flags):
+    return gitloss.main([f"--data_path={data}", f"--output_path={output}", "--device=cpu", "--batch_size=8", *flags])
+
+
+def rows(run, kind=None):
+    with open(os.path.join(str(run), "metrics.jsonl"), encoding="utf-8") as file:
+        return [row for row in map(json.loads, file) if kind in (None, row["kind"])]
+
+
+@pytest.fixture(scope="module")
+def full_run(tmp_path_factory, tiny_mnist_folder):
+    """Seven updates, counted as the original counts, with evaluations at steps 3, 6 and, since 8 - 1 is no multiple, at
+    the end.
+    """
+    output = tmp_path_factory.mktemp("full")
+    assert train(tiny_mnist_folder, output, "--steps=8", "--update_centers=3") == 0
+    return output / "0"
+
+
+def test_log(full_run):
+    log = (full_run / "train_0.log").read_text().splitlines()
+    assert re.fullmatch(r"Device: cpu \| TensorFlow [\d.]+ \| adapter none \| precision float32", log[0])
+    steps = [match.group(1) for match in map(STEP_LINE.fullmatch, log) if match]
+    assert steps == ["3", "6", "8"]
+    assert log.count("========num_train_samples======= 220") == 3
+    assert log.count("========num_of_batches======= 27") == 3
+    assert "Device ID: 0" in log and any(re.fullmatch(r"ActualLoss : \d+\.\d{4}", line) for line in log)
+    assert [line.split(" : ")[0] for line in log[-5:]] == [
+        "------------------ Final result ------------------", "Final Performance images/sec",
+        "Final Performance sec/step", "E2E Training Duration sec", "Final Train Accuracy"]
+
+
+def test_metrics(full_run):
+    assert [row["step"] for row in rows(full_run, "step")] == list(range(1, 8))
+    evaluations = rows(full_run, "eval")
+    assert [row["step"] for row in evaluations] == [2, 5, 7]
+    current = [row["inter_cls_dist_current"] for row in evaluations]
+    cumulative = [row["inter_cls_dist"] for row in evaluations]
+    assert cumulative == pytest.approx([np.mean(current[:count]) for count in (1, 2, 3)])
+    assert rows(full_run)[-1]["kind"] == "final" and rows(full_run)[-1]["accuracy"] == evaluations[-1]["valid_accuracy"]
+
+
+def test_result_file(full_run):
+    lines = (full_run / f"{CASE}.log").read_text().splitlines()
+    assert [line.split(" = ")[0] for line in lines] == [
+        "Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime", "ActualLoss",
+        "TrainAccuracy", "E2ETrainingTime"]
+    values = dict(line.split(" = ") for line in lines)
+    final, last = rows(full_run, "final")[0], rows(full_run, "eval")[-1]
+    assert values["CaseName"] == CASE and values["BatchSize"] == "8" and values["RankSize"] == "1"
+    assert float(values["ActualFPS"]) == pytest.approx(final["images_per_second"], abs=1e-3)
+    assert float(values["TrainingTime"]) * float(values["ActualFPS"]) == pytest.approx(8, rel=1e-3)
+    assert float(values["ActualLoss"]) == pytest.approx(last["train_loss"], abs=1e-4)
+    assert float(values["TrainAccuracy"]) == pytest.approx(last["valid_accuracy"], abs=1e-4)
+
+
+def test_results_file_of_the_original(full_run):
+    """Two physical lines an evaluation, tabs after the colons."""
+    lines = (full_run / "loss+perf_gpu.txt").read_text().split("\n")
+    assert len(lines) == 7 and lines[-1] == ""
+    first = rows(full_run, "eval")[0]
+    assert lines[0] == (f"Step:\t3, Train_Loss:\t{first['train_loss']:.4f}, Train_Acc:\t{first['train_accuracy']:.4f}, "
+                        f"Valid_Loss:\t{first['valid_loss']:.4f}, Valid_Acc:\t{first['valid_accuracy']:.4f}, "
+                        f"inter_cls_dist:\t{first['inter_cls_dist']:.4f}, "
+                        f"intra_cls_dist:\t{first['intra_cls_dist']:.4f}")
+    assert lines[1] == f" , train_time:\t{first['train_time']:.4f}"
+
+
+def test_text_files_hold_every_evaluation(full_run):
+    evaluations = rows(full_run, "eval")
+    losses = (full_run / f"train_{CASE}_loss.txt").read_text().split()
+    assert losses == [f"{row['train_loss']:.4f}" for row in evaluations]
+    times = (full_run / "train_0_traintime.txt").read_text().split()
+    assert times == [f"{row['train_time']:.4f}" for row in evaluations]
+    average = (full_run / "train_0_traintime_avg.txt").read_text()
+    assert average == f"Avg =  {np.mean([row['train_time'] for row in evaluations]):.4f}\n"
+
+
+def test_files_of_the_run_directory(full_run):
+    names = sorted(path.name for path in full_run.iterdir())
+    assert names == sorted([".lock", "arguments.json", "metrics.jsonl", "train_0.log", f"{CASE}.log", "curves.png",
+                            "events", "ckpt", "ckpt_npu", "plots", "mean_image.npy", "loss+perf_gpu.txt",
+                            "train_0_traintime.txt", "train_0_traintime_avg.txt", f"train_{CASE}_loss.txt"])
+    assert sorted(path.name for path in (full_run / "plots").iterdir()) == [f"features-{step}.png" for step in (2, 5, 7)]
+    arguments = json.loads((full_run / "arguments.json").read_text())
+    assert arguments["identity"]["pair_term"] == "element" and arguments["identity"]["recipe"] == "reference"
+    assert arguments["flags"]["update_centers"] == 3 and arguments["threads"] >= 1
+    assert len(arguments["identity"]["data"]) == 4 and arguments["num_updates"] == 7
+
+
+def checkpoint_values(prefix):
+    from common.tf1 import tf
+
+    reader = tf.train.load_checkpoint(str(prefix))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def test_checkpoints_are_kept_at_the_original_moment_and_at_the_end(full_run):
+    """The original saves at step == steps - 1, one update before the end, as ckpt_npu/model.ckpt."""
+    original = checkpoint_values(full_run / "ckpt_npu" / "model.ckpt")
+    assert original["global_step"] == 6 and len(original) == 57
+    assert os.path.exists(str(full_run / "ckpt_npu" / "model.ckpt.meta"))
+    assert checkpoint_values(full_run / "ckpt" / "model.ckpt-7")["global_step"] == 7
+    from common.checkpoints import steps_in
+
+    best = [row["step"] for row in rows(full_run, "eval") if row["best"]][-1]
+    assert set(steps_in(str(full_run / "ckpt"))) == {5, 7, best}
+
+
+def test_performance_run(tmp_path, tiny_mnist_folder, capfd):
+    assert train(tiny_mnist_folder, tmp_path, "--performance", "--train_steps=4") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [match.group(1) for match in map(PERF_LINE.fullmatch, lines) if match] == ["5"]
+    case = CASE.replace("_acc", "_perf")
+    entries = (tmp_path / "0" / f"{case}.log").read_text().splitlines()
+    assert [line.split(" = ")[0] for line in entries][7:] == ["ActualLoss", "ActualAcc", "E2ETrainingTime"]
+    (evaluation,) = rows(tmp_path / "0", "eval")
+    assert "valid_loss" not in evaluation
+    for kind, key in (("loss", "train_loss"), ("acc", "train_accuracy")):
+        assert (tmp_path / "0" / f"train_{case}_{kind}.txt").read_text() == f"{evaluation[key]:.4f}\n"
+    assert (tmp_path / "0" / "loss+perf_gpu.txt").read_text().startswith("Step:\t5, Epoch: 1, Train_Loss:\t")
+    assert not os.path.exists(str(tmp_path / "0" / "ckpt_npu"))
+
+
+def test_corrected_recipe_and_a_switch_of_its_own(tmp_path, tiny_mnist_folder, capfd):
+    assert train(tiny_mnist_folder, tmp_path, "--recipe=corrected", "--eval_centers=batch_means",
+                 "--train_steps=3", "--eval_interval=2") == 0
+    assert "Recipe: corrected, center_term=sample, pair_term=sample, distance_centers=real, dead_variables=False, " \
+           "eval_centers=batch_means, inter_cls_dist=current" in capfd.readouterr().out
+    run = tmp_path / "0"
+    assert len(checkpoint_values(run / "ckpt" / "model.ckpt-3")) == 55
+    for row in rows(run, "eval"):
+        assert row["inter_cls_dist"] == row["inter_cls_dist_current"]
+
+
+def test_legacy_train_time_on_request(tmp_path, tiny_mnist_folder):
+    assert train(tiny_mnist_folder, tmp_path, "--train_time=evaluation", "--train_steps=3") == 0
+    (evaluation,) = rows(tmp_path / "0", "eval")
+    values = dict(line.split(" = ") for line in (tmp_path / "0" / f"{CASE}.log").read_text().splitlines())
+    assert float(values["TrainingTime"]) == pytest.approx(evaluation["train_time"], abs=1e-6)
+    assert evaluation["train_time"] <= evaluation["evaluation_seconds"]
+
+
+@pytest.mark.parametrize("given, num_train, wanted", [
+    ([], 55000, 7999), (["--performance"], 55000, 100), (["--steps=1000"], 55000, 999),
+    (["--train_steps=20000"], 55000, 20000), (["--train_steps=50", "--steps=11"], 55000, 10),
+    (["--epochs=2"], 1280, 20), (["--epochs=1"], 100, 1), (["--train_epochs=9", "--train_steps=3"], 1280, 3),
+    (["--performance", "--train_steps=7"], 55000, 7),
+])
+def test_the_first_limit_that_was_given_ends_the_run(given, num_train, wanted):
+    assert gitloss.num_updates(gitloss.define_flags().parse(given), num_train) == wanted
+
+
+@pytest.mark.parametrize("flags, status, message", [
+    (["--nonsense=1"], 2, "unknown flag --nonsense"),
+    (["--compute_dtype=bfloat16"], 2, "computes in float32"),
+    (["--dead_variables=false"], 2, "needs --dead_variables=true"),
+    (["--over_dump", "--data_dump_flag"], 2, "exclude each other"),
+    (["--init_checkpoint=/no/such"], 1, "/no/such: no such checkpoint"),
+])
+def test_wrong_flags_leave_no_run_behind(tmp_path, tiny_mnist_folder, capfd, flags, status, message):
+    assert train(tiny_mnist_folder, tmp_path, "--train_steps=1", *flags) == status
+    error = capfd.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert not (tmp_path / "0").exists() or "init_checkpoint" in flags[0]
+
+
+def test_missing_data_path(tmp_path, capfd):
+    assert gitloss.main([f"--output_path={tmp_path}"]) == 1
+    assert capfd.readouterr().err == '[Error] para "data_path" must be config\n'
+
+
+def test_several_ranks_are_refused(tmp_path, tiny_mnist_folder, capfd, monkeypatch):
+    monkeypatch.setenv("RANK_SIZE", "8")
+    assert train(tiny_mnist_folder, tmp_path) == 1
+    assert "single-device model" in capfd.readouterr().err
+
+
+def test_flags_without_effect_say_so(tmp_path, tiny_mnist_folder, capfd):
+    assert train(tiny_mnist_folder, tmp_path, "--train_steps=1", "--ckpt_path=/x", "--static_shape") == 0
+    out = capfd.readouterr().out
+    assert "Warning: --ckpt_path has no effect" in out and "Warning: --static_shape has no effect" in out
+
+
+def test_weights_can_be_taken_from_a_checkpoint(tmp_path, tiny_mnist_folder, full_run, capfd):
+    prefix = str(full_run / "ckpt_npu" / "model.ckpt")
+    assert train(tiny_mnist_folder, tmp_path, "--train_steps=1", f"--init_checkpoint={prefix}") == 0
+    first = rows(tmp_path / "0", "step")[0]["loss"]
+    assert train(tiny_mnist_folder, tmp_path, "--train_steps=1", "--resume=never") == 0
+    fresh = rows(tmp_path / "0", "step")[0]["loss"]
+    assert first != fresh
+    assert checkpoint_values(tmp_path / "0" / "ckpt" / "model.ckpt-1")["global_step"] == 1
