@@ -14,9 +14,10 @@ import shlex
 import subprocess
 import sys
 import time
+import traceback
 from typing import Any, Iterator
 
-from common.program import ZooError
+from common.program import Stopped, ZooError
 
 ARGUMENTS = "arguments.json"
 METRICS = "metrics.jsonl"
@@ -67,9 +68,16 @@ class RunDir:
 
     @contextlib.contextmanager
     def log(self) -> Iterator[None]:
-        """Copy all that the process and its children print to `train_<id>.log` as well."""
-        with copy_output(self.file(f"train_{self.device_id}.log")):
-            yield
+        """Copy all that the process and its children print to `train_<id>.log` as well, and what ends the block."""
+        path = self.file(f"train_{self.device_id}.log")
+        try:
+            with copy_output(path):
+                yield
+        except BaseException as error:
+            known = isinstance(error, (ZooError, Stopped))
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(f"[Error] {error}\n" if known else traceback.format_exc())
+            raise
 
     def close(self) -> None:
         """Give the lock back."""

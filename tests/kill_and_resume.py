@@ -33,7 +33,7 @@ class Subject:
 
 SUBJECTS = {
     "gitloss": Subject("gitloss_tf1/gitloss.py", "mnist",
-                       ("--device=cpu", "--batch_size=16", "--train_steps=24", "--update_centers=10")),
+                       ("--device=cpu", "--batch_size=8", "--train_steps=24", "--update_centers=6")),
 }
 # values of metrics.jsonl that measure time
 TIMES = {"seconds", "step_seconds", "train_time", "evaluation_seconds", "images_per_second", "e2e_seconds"}
@@ -68,7 +68,7 @@ class KillTest:
         while hits["writing"] + hits["any"] < kills:
             moment = self._kill(name, while_writing=hits["writing"] <= hits["any"])
             hits[moment] += 1
-            log(f"{name}: kill hit '{moment}', checkpoints {self._checkpoints(name)}")
+            log(f"{name}: kill hit '{moment}', checkpoints {self.checkpoints(name)}")
         self._finish(name)
         weights, rows = self._outcome(name)
         assert set(weights) == set(self._wanted[0])
@@ -77,30 +77,34 @@ class KillTest:
         assert rows == self._wanted[1], f"{name}: metrics differ"
         return hits
 
-    def _command(self, name: str) -> list[str]:
+    def command(self, name: str) -> list[str]:
+        """The command that starts or resumes a run."""
         return [sys.executable, os.path.join(ROOT, self._subject.entry), f"--data_path={self._data}",
                 f"--output_path={os.path.join(self._folder, name)}", *self._subject.flags]
 
-    def _run_path(self, name: str) -> str:
+    def run_path(self, name: str) -> str:
+        """The run directory."""
         return os.path.join(self._folder, name, "0")
 
-    def _checkpoints(self, name: str) -> list[str]:
-        folder = os.path.join(self._run_path(name), "ckpt")
+    def checkpoints(self, name: str) -> list[str]:
+        """Index files of the checkpoints that a run has."""
+        folder = os.path.join(self.run_path(name), "ckpt")
         return sorted(file for file in (os.listdir(folder) if os.path.isdir(folder) else []) if file.endswith("index"))
 
     def _finish(self, name: str) -> None:
-        subprocess.run(self._command(name), check=True, stdout=subprocess.DEVNULL, env=_environment())
+        subprocess.run(self.command(name), check=True, stdout=subprocess.DEVNULL, env=run_environment())
 
     def _kill(self, name: str, while_writing: bool) -> str:
-        process = subprocess.Popen(self._command(name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                   env=_environment())
+        process = subprocess.Popen(self.command(name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   env=run_environment())
         not_before = time.monotonic() + self._random.uniform(0.0, self._duration)
-        folder = os.path.join(self._run_path(name), "ckpt")
+        folder = os.path.join(self.run_path(name), "ckpt")
         deadline = time.monotonic() + 20 * self._duration + 60
-        writing = False
+        let_pass, writing, seen = self._random.randint(0, 2), False, set()
         while process.poll() is None and time.monotonic() < deadline:
             if while_writing:
-                writing = os.path.isdir(folder) and any(name.startswith(".saving") for name in os.listdir(folder))
+                seen |= {file for file in (os.listdir(folder) if os.path.isdir(folder) else []) if ".saving" in file}
+                writing = len(seen) > let_pass
                 if writing:
                     time.sleep(self._random.uniform(0.0, 0.02))
                     break
@@ -115,17 +119,24 @@ class KillTest:
 
     def _outcome(self, name: str) -> tuple[dict[str, np.ndarray], list[dict]]:
         """Weights of the last checkpoint, and the metrics without times."""
-        from common.tf1 import tf
-
-        last = max(self._checkpoints(name), key=lambda file: int(file.split("-")[1].split(".")[0]))
-        reader = tf.train.load_checkpoint(os.path.join(self._run_path(name), "ckpt", last[:-len(".index")]))
-        weights = {variable: np.asarray(reader.get_tensor(variable)) for variable in reader.get_variable_to_shape_map()}
-        with open(os.path.join(self._run_path(name), "metrics.jsonl"), encoding="utf-8") as file:
+        with open(os.path.join(self.run_path(name), "metrics.jsonl"), encoding="utf-8") as file:
             rows = [json.loads(line) for line in file]
-        return weights, [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+        return (checkpoint_values(self.run_path(name)),
+                [{key: value for key, value in row.items() if key not in TIMES} for row in rows])
 
 
-def _environment() -> dict[str, str]:
+def checkpoint_values(run_path: str) -> dict[str, np.ndarray]:
+    """Return all variables of a run's newest checkpoint, by name."""
+    from common.checkpoints import steps_in
+    from common.tf1 import tf
+
+    folder = os.path.join(run_path, "ckpt")
+    reader = tf.train.load_checkpoint(os.path.join(folder, f"model.ckpt-{steps_in(folder)[-1]}"))
+    return {name: np.asarray(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
+
+
+def run_environment() -> dict[str, str]:
+    """Environment of the runs."""
     return dict({key: value for key, value in os.environ.items() if key != "ASCEND_DEVICE_ID"}, PYTHONPATH=ROOT)
 
 

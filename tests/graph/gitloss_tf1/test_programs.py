@@ -1,0 +1,170 @@
+"""evaluate, predict and export on a run's weights and on a checkpoint that lies in no run."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import run_dir
+from gitloss_tf1 import evaluate, export, gitloss, mnist, predict
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory, tiny_mnist_folder):
+    """Output folder with a finished run."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert gitloss.main([f"--data_path={tiny_mnist_folder}", f"--output_path={folder}", "--device=cpu",
+                         "--batch_size=8", "--train_steps=4", "--update_centers=3"]) == 0
+    return folder
+
+
+@pytest.fixture
+def lone_checkpoint(tmp_path, output):
+    """The checkpoint under the original's name, outside of any run."""
+    shutil.copytree(str(output / "0" / "ckpt_npu"), str(tmp_path / "lone"))
+    return str(tmp_path / "lone" / "model.ckpt")
+
+
+def tree(folder):
+    return {os.path.join(base, name): os.path.getmtime(os.path.join(base, name))
+            for base, _, names in os.walk(str(folder)) for name in names}
+
+
+def printed(capfd):
+    return json.loads(capfd.readouterr().out)
+
+
+def test_evaluate_gives_the_run_s_numbers(output, tiny_mnist_folder, capfd):
+    before = tree(output)
+    assert evaluate.main([f"--data_path={tiny_mnist_folder}", f"--output_path={output}", "--json"]) == 0
+    result = printed(capfd)
+    rows = run_dir.read_metrics(str(output / "0"))
+    best = [row for row in rows if row.get("best")][-1]
+    assert result["checkpoint"].endswith(f"ckpt/model.ckpt-{best['step']}")
+    assert result["validation"]["accuracy"] == best["valid_accuracy"]
+    assert result["validation"]["total"] == pytest.approx(best["valid_loss"], rel=1e-6)
+    assert result["test"]["accuracy"] == best["test_accuracy"]
+    assert result["intra_cls_dist"] == pytest.approx(best["intra_cls_dist"], rel=1e-6)
+    assert json.loads((output / "0" / "evaluate" / "evaluation.json").read_text()) == result
+    after = tree(output)
+    assert {path for path in after if before.get(path) != after[path]} == {
+        str(output / "0" / "evaluate" / name) for name in ("evaluation.json", "features.png")}
+
+
+def test_evaluate_a_checkpoint_without_a_run(tmp_path, lone_checkpoint, tiny_mnist_folder, capfd):
+    assert evaluate.main([f"--data_path={tiny_mnist_folder}", f"--checkpoint={lone_checkpoint}",
+                          f"--output_path={tmp_path / 'out'}"]) == 0
+    assert (tmp_path / "out" / "evaluate" / "evaluation.json").exists()
+    assert "Validation: loss" in capfd.readouterr().out
+
+
+def test_predict_images(tmp_path, output, tiny_mnist_folder, capfd):
+    digits = mnist.load(tiny_mnist_folder).test.images[:3, ..., 0]
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    Image.fromarray(digits[0]).save(str(folder / "a.png"))
+    Image.fromarray(digits[1]).convert("RGB").save(str(folder / "b.bmp"))
+    (folder / "notes.txt").write_text("no image")
+    assert predict.main([f"--images={folder}", f"--output_path={output}", "--json"]) == 0
+    predictions = printed(capfd)["predictions"]
+    assert [item["image"] for item in predictions] == ["a.png", "b.bmp"]
+    assert all(0 <= item["label"] <= 9 and len(item["feature"]) == 2 for item in predictions)
+
+    idx = os.path.join(tiny_mnist_folder, "t10k-images-idx3-ubyte.gz")
+    assert predict.main([f"--images={idx}", f"--output_path={output}", "--json"]) == 0
+    from_idx = printed(capfd)["predictions"]
+    assert len(from_idx) == 40 and from_idx[0]["image"] == "t10k-images-idx3-ubyte.gz[0]"
+    for one, other in zip(predictions, from_idx):
+        assert one["label"] == other["label"]
+        np.testing.assert_allclose(one["feature"], other["feature"], rtol=1e-4, atol=1e-5)
+
+
+def test_predicted_distances_are_those_to_the_trained_centers(output, tiny_mnist_folder, capfd):
+    idx = os.path.join(tiny_mnist_folder, "t10k-images-idx3-ubyte.gz")
+    assert predict.main([f"--images={idx}", f"--checkpoint={output / '0' / 'ckpt' / 'model.ckpt-4'}", "--json"]) == 0
+    prediction = printed(capfd)["predictions"][0]
+    from common.tf1 import tf
+
+    centers = tf.train.load_checkpoint(str(output / "0" / "ckpt" / "model.ckpt-4")).get_tensor("loss/centers")
+    wanted = np.linalg.norm(np.array(prediction["feature"]) - centers, axis=1)
+    np.testing.assert_allclose(prediction["center_distances"], wanted, rtol=1e-5)
+
+
+def test_predict_inverts_on_request(tmp_path, output, tiny_mnist_folder, capfd):
+    digit = mnist.load(tiny_mnist_folder).test.images[0, ..., 0]
+    for name, pixels in (("white.png", digit), ("black.png", 255 - digit)):
+        Image.fromarray(pixels).save(str(tmp_path / name))
+    assert predict.main([f"--images={tmp_path / 'white.png'}", f"--output_path={output}", "--json"]) == 0
+    white = printed(capfd)["predictions"][0]
+    assert predict.main([f"--images={tmp_path / 'black.png'}", "--invert", f"--output_path={output}", "--json"]) == 0
+    black = printed(capfd)["predictions"][0]
+    assert white["feature"] == black["feature"]
+
+
+def test_export_runs_without_the_repository(output, tiny_mnist_folder, capfd):
+    assert export.main([f"--output_path={output}", "--json"]) == 0
+    result = printed(capfd)
+    assert result["max_difference"] <= 1e-5
+    assert (result["inputs"], result["outputs"]) == (["images"], ["features", "logits", "probabilities"])
+    from common.tf1 import tf
+
+    data = mnist.load(tiny_mnist_folder)
+    scaled = data.test.images[:6].astype(np.float32) / 255.0
+    with tf.Graph().as_default(), tf.Session() as session:
+        definition = tf.GraphDef.FromString(open(result["frozen_graph"], "rb").read())
+        tf.import_graph_def(definition, name="")
+        features, probabilities = session.run(["features:0", "probabilities:0"], {"images:0": scaled})
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    idx = os.path.join(tiny_mnist_folder, "t10k-images-idx3-ubyte.gz")
+    assert predict.main([f"--images={idx}", f"--output_path={output}", "--json"]) == 0
+    predictions = printed(capfd)["predictions"][:6]
+    np.testing.assert_allclose(features, [item["feature"] for item in predictions], rtol=1e-4, atol=1e-5)
+    assert probabilities.argmax(axis=1).tolist() == [item["label"] for item in predictions]
+    assert export.main([f"--output_path={output}"]) == 0  # an earlier export is replaced
+
+
+def test_export_a_checkpoint_without_a_run(tmp_path, lone_checkpoint, tiny_mnist_folder, capfd):
+    arguments = [f"--checkpoint={lone_checkpoint}", f"--output_path={tmp_path / 'out'}"]
+    assert export.main(arguments) == 2
+    assert "--data_path is needed" in capfd.readouterr().err
+    assert export.main([*arguments, f"--data_path={tiny_mnist_folder}"]) == 0
+    assert (tmp_path / "out" / "export" / "git_loss.pb").exists()
+
+
+@pytest.mark.parametrize("program, arguments, status, message", [
+    (predict, [], 2, "--images is needed"),
+    (predict, ["--images=/no/such.png"], 1, "not found"),
+    (evaluate, [], 1, 'para "data_path" must be config'),
+    (evaluate, ["--data_path=/no/such"], 1, "not found"),
+    (export, ["--checkpoint=/no/such"], 1, "neither /no/such.index nor a run directory"),
+    (export, ["--nonsense"], 2, "unknown flag --nonsense"),
+])
+def test_mistakes_are_one_line(output, capfd, program, arguments, status, message):
+    assert program.main([*arguments, f"--output_path={output}"]) == status
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_no_training_yet(tmp_path, tiny_mnist_folder, capfd):
+    assert export.main([f"--output_path={tmp_path}"]) == 1
+    assert "train first" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_inputs_are_named(tmp_path, output, tiny_mnist_folder, capfd):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    assert predict.main([f"--images={tmp_path / 'bad.png'}", f"--output_path={output}"]) == 1
+    assert "bad.png: is no image that can be read" in capfd.readouterr().err
+    shutil.copytree(str(output), str(tmp_path / "copy"))
+    for name in ("model.ckpt-4.data-00000-of-00001", "model.ckpt-2.data-00000-of-00001"):
+        if os.path.exists(str(tmp_path / "copy" / "0" / "ckpt" / name)):
+            os.truncate(str(tmp_path / "copy" / "0" / "ckpt" / name), 50)
+    assert export.main([f"--output_path={tmp_path / 'copy'}"]) == 1
+    assert "is damaged" in capfd.readouterr().err
+    (tmp_path / "copy" / "0" / "mean_image.npy").write_bytes(b"\x93NUMPY")
+    assert export.main([f"--output_path={tmp_path / 'copy'}"]) == 1
+    assert "mean_image.npy: cannot be read" in capfd.readouterr().err
