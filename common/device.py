@@ -58,8 +58,13 @@ def require_single_device(environment: MutableMapping[str, str]) -> None:
 
 
 def installed_adapters() -> list[str]:
-    """Names of the installed NPU adapters, found without importing them."""
-    return [name for name in ADAPTERS if importlib.util.find_spec(name) is not None]
+    """Names of the installed NPU adapters that fit the installed TensorFlow, found without importing anything.
+
+    TensorFlow 1.15, which keeps its code in a package tensorflow_core, takes either; TensorFlow 2 only npu_device.
+    """
+    is_tensorflow_1 = importlib.util.find_spec("tensorflow_core") is not None
+    fitting = ADAPTERS if is_tensorflow_1 else ("npu_device",)
+    return [name for name in fitting if importlib.util.find_spec(name) is not None]
 
 
 def device_files() -> list[str]:
@@ -71,7 +76,8 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     """Choose the device as far as that is possible without TensorFlow.
 
     Call it before TensorFlow is imported: TensorFlow reads then what is set here, CUDA_VISIBLE_DEVICES (hides GPUs for
-    --device=cpu) and TF_CPP_MIN_LOG_LEVEL (quiet off the NPU; on it the adapter's INFO lines prove that it is used).
+    --device=cpu), TF_CPP_MIN_LOG_LEVEL (quiet off the NPU; on it the adapter's INFO lines prove that it is used) and
+    KERAS_HOME (Keras, which TensorFlow brings along, writes a file to the user's home where it can).
     A kind of "gpu" here means "a GPU if TensorFlow sees one"; `common.tf1.settle` says which it is.
 
     Args:
@@ -81,6 +87,10 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     Raises:
         ZooError: an NPU is wanted and cannot be used as things are.
     """
+    for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE"):
+        if environment.get(name) == "":  # the adapters read numbers and fail on an empty one
+            del environment[name]
+    environment.setdefault("KERAS_HOME", os.devnull)
     identity = device_id(environment)
     adapters, files = installed_adapters(), device_files()
     if adapters and requested in ("auto", "npu"):
@@ -121,3 +131,8 @@ def precision_in_effect(device: Device, precision_mode: str | None, npu_default:
     if device.kind == "gpu" and precision_mode == "allow_mix_precision":
         return "allow_mix_precision"
     return "float32"
+
+
+def num_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

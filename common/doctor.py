@@ -101,7 +101,7 @@ def _print_models(version: str | None, problems: list[str]) -> int:
         if version is None or problems:
             print(f"Model        {folder}: cannot run, see the problems below")
         elif _numbers(version) < _numbers(minimum):
-            print(f"Model        {folder}: cannot run, it needs TensorFlow {minimum} or newer: 'make setup' installs one")
+            print(f"Model        {folder}: cannot run, it needs TensorFlow {minimum} or newer: run 'make setup'")
         else:
             runnable += 1
             print(f"Model        {folder}: can run, bash {folder}/test/train_full_1p.sh --data_path=FOLDER")

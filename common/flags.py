@@ -93,7 +93,8 @@ class FlagSet:
         Returns:
             The known flags as `--name=value`, and the arguments that were left out.
         """
-        known, unknown = [], []
+        known: list[str] = []
+        unknown: list[str] = []
         queue = list(arguments)
         while queue:
             argument = queue.pop(0)
@@ -118,7 +119,7 @@ class FlagSet:
     _aliases: dict[str, str] = {}
 
     def _alias(self, name: str, aliases: Iterable[str]) -> None:
-        self._aliases = dict(self._aliases, **{alias: name for alias in aliases})
+        self._aliases = dict(self._aliases, **dict.fromkeys(aliases, name))
 
     def _canonical_names(self) -> list[str]:
         return [name for name in self.values if name not in _ABSL_OWN_FLAGS]

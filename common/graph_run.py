@@ -22,11 +22,13 @@ class Entry:
         script: path of the entry's file; its folder is the model's root.
         network: name of the network in the result files.
         npu_precision: the model's precision mode on an NPU when the flag is unset.
+        arguments: the command line, without the program's name.
     """
 
     script: str
     network: str
     npu_precision: str
+    arguments: Sequence[str]
 
     @property
     def root(self) -> str:
@@ -74,10 +76,10 @@ def open_graph_run(entry: Entry, flags: FlagValues, device: devices.Device, num_
         num_updates=num_updates,
         performance=flags.performance,
         resume=flags.resume,
-        information=dict(information, flags=values, threads=_num_cpus(), device_id=device.id, adapter=device.adapter,
-                         python=platform.python_version(), platform=platform.platform(),
+        information=dict(information, flags=values, threads=devices.num_cpus(), device_id=device.id,
+                         adapter=device.adapter, python=platform.python_version(), platform=platform.platform(),
                          git_revision=run_dir.git_revision(entry.root)),
-        command=("python3", entry.script, *sys.argv[1:]) if os.path.basename(sys.argv[0]).endswith(".py") else (),
+        command=("python3", os.path.abspath(entry.script), *entry.arguments),
     )
     run = run_dir.open_run(request, device.id)
     try:
@@ -88,13 +90,10 @@ def open_graph_run(entry: Entry, flags: FlagValues, device: devices.Device, num_
             print(f"Run directory: {run.path}" + (" (going on)" if run.resumed else ""))
             for notice in (*run.notices, *notices):
                 print(notice)
+            if device.kind == "npu":
+                options.make_folders()  # elsewhere what needs them makes them
             mixed = precision == "allow_mix_precision"
             config = npu_tf1.session_config(device, options, run.arguments["threads"], mixed)
             yield GraphRun(run, device, options, config)
     finally:
         run.close()
-
-
-def _num_cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

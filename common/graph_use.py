@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import Iterator
 
 from common import device as devices
@@ -23,6 +22,6 @@ def session(device: devices.Device, requested: str, npu_precision: str) -> Itera
     tf1.enable()
     device = tf1.settle(device, requested)
     npu_tf1.start(device)
-    config = npu_tf1.session_config(device, NpuOptions(npu_precision), os.cpu_count() or 1)
+    config = npu_tf1.session_config(device, NpuOptions(npu_precision), devices.num_cpus())
     with tf.Graph().as_default(), tf.Session(config=config) as opened:
         yield opened

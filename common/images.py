@@ -11,6 +11,7 @@ from common.program import ZooError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _FORMATS = ("PNG", "JPEG", "BMP")
+_BILINEAR = 2  # the number of PIL's filter: its names moved between versions
 
 
 def list_images(path: str) -> list[str]:
@@ -47,6 +48,6 @@ def read_gray(path: str, side: int) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_FORMATS) as image:
-                return np.asarray(image.convert("L").resize((side, side), Image.BILINEAR), np.uint8)
+                return np.asarray(image.convert("L").resize((side, side), _BILINEAR), np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ZooError(f"{path}: is no image that can be read ({error})") from None

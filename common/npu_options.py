@@ -121,5 +121,5 @@ def _load_json(flag: str, path: str) -> dict:
 def _check_mixlist(path: str) -> None:
     for section, actions in _load_json("mixlist_file", path).items():
         if section not in _MIXLIST_LISTS or not isinstance(actions, dict) or set(actions) - _MIXLIST_ACTIONS:
-            raise FlagError(f"--mixlist_file: {path}: section {section!r}: expected {' and '.join(sorted(_MIXLIST_LISTS))}"
-                            f" with {' and '.join(sorted(_MIXLIST_ACTIONS))}")
+            wanted = f"{' and '.join(sorted(_MIXLIST_LISTS))} with {' and '.join(sorted(_MIXLIST_ACTIONS))}"
+            raise FlagError(f"--mixlist_file: {path}: section {section!r}: expected {wanted}")

@@ -30,7 +30,7 @@ def start(device: Device) -> None:
             _start_compat()
     except ZooError:
         raise
-    except Exception as error:  # the adapters load shared libraries: ImportError, OSError, NotFoundError, AttributeError
+    except Exception as error:  # it loads shared libraries: ImportError, OSError, NotFoundError, AttributeError
         raise adapter_failure(device.adapter, error) from error
 
 
@@ -43,6 +43,7 @@ def _start_compat() -> None:
     import npu_device.compat.v1.npu_init  # noqa: F401
 
     npu_device.compat.enable_v1()
+    tf.enable_resource_variables()  # enable_v1 calls disable_v2_behavior, which switches them off
 
 
 def session_config(device: Device, options: NpuOptions, threads: int, mixed: bool = False) -> tf.ConfigProto:

@@ -137,7 +137,7 @@ class Report:
         Args:
             panels: for each panel's title its curves (kind of row, key, label).
         """
-        pyplot = plotting(self._warn)
+        pyplot = plotting(self._run.path, self._warn)
         if pyplot is None:
             return
         figure, axes = pyplot.subplots(1, len(panels), figsize=(6 * len(panels), 4), squeeze=False)
@@ -206,8 +206,14 @@ def _open_events(run: run_dir.RunDir, warn: Callable[[str], None]) -> _Events | 
         return None
 
 
-def plotting(warn: Callable[[str], None]) -> Any:
-    """Return pyplot without a screen, or None after a warning when matplotlib is missing."""
+def plotting(folder: str, warn: Callable[[str], None]) -> Any:
+    """Return pyplot without a screen, or None after a warning when matplotlib is missing.
+
+    Args:
+        folder: matplotlib keeps its font list there, instead of in the user's home.
+        warn: takes the warning.
+    """
+    os.environ.setdefault("MPLCONFIGDIR", os.path.join(folder, ".matplotlib"))
     try:
         import matplotlib
 
@@ -222,8 +228,7 @@ def plotting(warn: Callable[[str], None]) -> Any:
 def save_figure(figure: Any, path: str) -> None:
     """Write a matplotlib figure as a PNG, atomically, and close it."""
     temporary = f"{path}.{os.getpid()}.tmp"
-    figure.tight_layout()
-    figure.savefig(temporary, format="png", dpi=100)
+    figure.savefig(temporary, format="png")
     os.replace(temporary, path)
     from matplotlib import pyplot
 

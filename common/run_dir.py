@@ -305,8 +305,8 @@ def copy_output(log_path: str) -> Iterator[None]:
     os.dup2(error_write, 2)
     os.close(out_write)
     os.close(error_write)
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-                              for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace",
+                                        closefd=False) for number in (1, 2))
     try:
         yield
     finally:

@@ -25,8 +25,8 @@ def main(log_path, error_source):
                 selector.unregister(key.fd)
                 continue
             _write(log, data)
-            if targets[key.fd] is not None and not _write(targets[key.fd], data):
-                targets[key.fd] = None
+            if key.fd in targets and not _write(targets[key.fd], data):
+                del targets[key.fd]  # the terminal went away; the log goes on
 
 
 def _write(target, data):

@@ -4,16 +4,35 @@ Graph models import TensorFlow through this module only. `enable()` is called on
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import warnings
 import zlib
+from typing import Iterator
 
-with warnings.catch_warnings():
+
+@contextlib.contextmanager
+def _without_keras() -> Iterator[None]:
+    """Keep TensorFlow from importing Keras, which graph code never uses and which brings matplotlib along."""
+    name = "TF_USE_LEGACY_KERAS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+with warnings.catch_warnings(), _without_keras():
     warnings.simplefilter("ignore", FutureWarning)  # TensorFlow 1.15 on the numpy it is pinned to
     import tensorflow.compat.v1 as tf
 
-from common.device import Device
-from common.program import ZooError
+from common.device import Device  # noqa: E402
+from common.program import ZooError  # noqa: E402
 
 __all__ = ["enable", "op_seed", "settle", "tf"]
 

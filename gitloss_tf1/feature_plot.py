@@ -1,6 +1,8 @@
 """The scatter plot of the 2-D features with their centers, as the paper shows it."""
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from common import report
@@ -17,7 +19,7 @@ def draw(path: str, features: np.ndarray, labels: np.ndarray, centers: np.ndarra
         centers: float32 [10, 2], drawn in white; rows with NaN are left out.
         title: text above the plot.
     """
-    pyplot = report.plotting(print)
+    pyplot = report.plotting(os.path.dirname(path), print)
     if pyplot is None:
         return
     figure, axis = pyplot.subplots(figsize=(7, 7))

@@ -93,7 +93,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     from gitloss_tf1.model import resolve_switches
 
     switches = resolve_switches(flags.recipe, {name: flags[name].value for name in (*SWITCH_CHOICES, "dead_variables")})
-    entry = graph_run.Entry(__file__, NETWORK, NPU_PRECISION)
+    entry = graph_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
     config = training.Config(
         case=report.Case(NETWORK, flags.batch_size, 1, flags.performance),
         settings=LossSettings(flags.batch_size, flags.lambda_c, flags.lambda_g, switches),

@@ -70,7 +70,7 @@ class _Loop:
         on_npu = opened.device.kind == "npu"
         options = dataclasses.replace(opened.options, data_dump_path=None, over_dump_path=None, profiling_path=None)
         self._diagnosis = diagnosis.StepDiagnosis(options if on_npu else opened.options, dumped)
-        self._forward = build_forward(evaluation.BATCH_SIZE, config.seed, reuse=True)
+        self._forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)), config.seed, reuse=True)
         self._fetches = dict(self._train.loss._asdict(), accuracy=self._train.accuracy,
                              center_distances=self._train.center_distances, train_op=self._train.train_op)
         self._batches = Batches(len(data.train.labels), settings.batch_size, config.seed)
@@ -173,6 +173,8 @@ class _Loop:
         texts = log_lines.text_files(rows, self._run.device_id, self._config.case.name, self._config.performance)
         for name, text in texts.items():
             run_dir.write_text(self._run.file(name), text)
+
+    def _draw_curves(self) -> None:
         self._report.draw_curves({
             "loss": [("step", "loss", "training batch"), ("eval", "valid_loss", "validation")],
             "accuracy": [("step", "accuracy", "training batch"), ("eval", "valid_accuracy", "validation"),
@@ -202,6 +204,7 @@ class _Loop:
             accuracy = last["valid_accuracy"]
             result["TrainAccuracy"] = f"{accuracy:.4f}"
         self._write_files()
+        self._draw_curves()
         print(f"Device ID: {self._run.device_id}")
         print(f"ActualLoss : {last['train_loss']:.4f}")
         self._report.finish(self._config.case, updates, accuracy, self._run.arguments["identity"]["device"], result)

@@ -63,7 +63,7 @@ zoo_run() {
 train_1p() {
     local model_root zoo_root python entry name flag packages=(absl numpy tensorflow)
     local -a arguments=()
-    model_root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[1]}")/.." && pwd)
+    model_root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[1]}")/.." && pwd -P)
     zoo_root=$(dirname -- "$model_root")
     entry=$model_root/$1
     shift

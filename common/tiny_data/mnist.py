@@ -38,7 +38,7 @@ def draw(labels: np.ndarray, seed: int) -> np.ndarray:
     return images.astype(np.uint8)
 
 
-def make(folder: str, num_train: int = 1200, num_test: int = 200, seed: int = 0) -> None:
+def make(folder: str, num_train: int = 600, num_test: int = 120, seed: int = 0) -> None:
     """Write the four files, gzipped; existing ones are written again."""
     os.makedirs(folder, exist_ok=True)
     for name, num, part_seed in (("train", num_train, seed), ("t10k", num_test, seed + 1)):

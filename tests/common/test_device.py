@@ -83,7 +83,8 @@ def test_several_ranks_are_refused_by_single_device_models(size, refused):
 
 
 @pytest.mark.parametrize("kind, flag, wanted", [
-    ("npu", None, "allow_mix_precision"), ("npu", "force_fp16", "force_fp16"), ("cpu", "allow_mix_precision", "float32"),
+    ("npu", None, "allow_mix_precision"), ("npu", "force_fp16", "force_fp16"),
+    ("cpu", "allow_mix_precision", "float32"),
     ("gpu", None, "float32"), ("gpu", "allow_mix_precision", "allow_mix_precision"), ("gpu", "force_fp16", "float32"),
 ])
 def test_precision_in_effect(kind, flag, wanted):

@@ -83,7 +83,8 @@ def test_status_of_the_training_is_passed_on(flag_set, script, body, status):
 
 
 def test_buckets_are_copied_in_and_out(tmp_path, flag_set, script, bucket):
-    body = 'for a in "$@"; do case $a in --data_path=*) cat "${a#*=}/images";; --output_path=*) echo r > "${a#*=}/result";; esac; done'
+    body = ('for a in "$@"; do case $a in --data_path=*) cat "${a#*=}/images";; '
+            '--output_path=*) echo r > "${a#*=}/result";; esac; done')
     assert modelarts.main(script(body), flag_set, ["--data_url=obs://b/data", "--train_url=obs://b/out"]) == 0
     assert (bucket.root / "out" / "result").read_text() == "r\n"
     assert "obs://" not in arguments_of(tmp_path)

@@ -20,7 +20,13 @@ def run(tmp_path):
 
 
 def rows(run):
-    return [json.loads(line) for line in open(run.file("metrics.jsonl"), encoding="utf-8")]
+    with open(run.file("metrics.jsonl"), encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def content(path):
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def clock(values):
@@ -77,7 +83,7 @@ def test_result_file_and_last_lines(run, capsys):
         numbers.step(step, loss=1.0, step_seconds=[9.0, 9.0, 0.5, 0.25][step - 1])
     numbers.finish(CASE, 4, 0.98765, "cpu", {"ActualLoss": "1.0000", "TrainAccuracy": "0.9877"})
     numbers.close()
-    entries = [line.split(" = ") for line in open(run.file(f"{CASE.name}.log")).read().splitlines()]
+    entries = [line.split(" = ") for line in content(run.file(f"{CASE.name}.log")).decode().splitlines()]
     assert [key for key, _ in entries] == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS",
                                            "TrainingTime", "ActualLoss", "TrainAccuracy", "E2ETrainingTime"]
     values = dict(entries)
@@ -123,7 +129,7 @@ def test_step_timer_leaves_out_what_lies_between():
 def read_events(run):
     """Records of the event file by its own format: length, crc, data, crc."""
     (name,) = os.listdir(os.path.dirname(run.file("events", "x")))
-    data = open(run.file("events", name), "rb").read()
+    data = content(run.file("events", name))
     from tensorboard.compat.proto import event_pb2
 
     events, position = [], 0
@@ -175,4 +181,4 @@ def test_curves(run):
     numbers.evaluation(2, accuracy=0.5)
     numbers.draw_curves({"loss": [("step", "loss", "training")], "accuracy": [("eval", "accuracy", "validation")]})
     numbers.close()
-    assert open(run.file("curves.png"), "rb").read(8) == b"\x89PNG\r\n\x1a\n"
+    assert content(run.file("curves.png")).startswith(b"\x89PNG\r\n\x1a\n")

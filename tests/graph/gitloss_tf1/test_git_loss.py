@@ -64,7 +64,7 @@ def labels_t(values):
 
 
 def test_values_worked_by_hand():
-    """f = (0,0), (2,1) of classes 0, 1 with centers (0,0), (1,1)."""
+    """Features (0,0), (2,1) of classes 0, 1 with centers (0,0), (1,1)."""
     features, labels, centers = features_t([[0, 0], [2, 1]]), labels_t([0, 1]), features_t([[0, 0], [1, 1]])
     found = evaluate(git_loss.center_term(features, labels, centers, "element"),
                      git_loss.center_term(features, labels, centers, "sample"),
@@ -78,8 +78,8 @@ def test_values_worked_by_hand():
 @pytest.mark.parametrize("form", ["element", "sample"])
 def test_total_is_the_weighted_sum_and_lambda_g_zero_is_center_loss(form):
     features, labels, centers, logits = batch()
-    loss = git_loss.git_loss(features_t(features), tf.constant(logits), labels_t(labels), tf.constant(centers), 0.5, 0.0,
-                             form, form)
+    loss = git_loss.git_loss(features_t(features), tf.constant(logits), labels_t(labels), tf.constant(centers), 0.5,
+                             0.0, form, form)
     found = evaluate(loss)[0]
     shifted = logits - logits.max(1, keepdims=True)
     softmax = np.mean(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(7), labels])
@@ -111,7 +111,8 @@ def test_gradient_against_finite_differences(form):
 def test_no_gradient_reaches_the_centers():
     features, labels, centers, logits = batch()
     variable = tf.get_variable("c", initializer=centers)
-    loss = git_loss.git_loss(features_t(features), tf.constant(logits), labels_t(labels), variable.read_value(), 1.0, 1.0)
+    loss = git_loss.git_loss(features_t(features), tf.constant(logits), labels_t(labels), variable.read_value(), 1.0,
+                             1.0)
     assert tf.gradients(loss.total, variable) == [None]
 
 
@@ -119,7 +120,8 @@ def test_no_gradient_reaches_the_centers():
 def test_far_features_stay_finite(form):
     features, labels, centers, logits = batch()
     far = features_t(features * 1e15)
-    loss = git_loss.git_loss(far, tf.constant(logits * 1e3), labels_t(labels), tf.constant(centers), 1.0, 1.0, form, form)
+    loss = git_loss.git_loss(far, tf.constant(logits * 1e3), labels_t(labels), tf.constant(centers), 1.0, 1.0, form,
+                             form)
     (gradient,) = tf.gradients(loss.total, far)
     values, slopes = evaluate(loss, gradient)
     assert np.isfinite(values).all() and np.isfinite(slopes).all()

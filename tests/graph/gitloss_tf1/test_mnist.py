@@ -26,7 +26,7 @@ def folder(tmp_path, tiny_mnist_folder):
 
 def unpack(folder, name):
     """Replace a .gz file by a plain one."""
-    data = gzip.open(str(folder / (name + ".gz"))).read()
+    data = gzip.decompress((folder / (name + ".gz")).read_bytes())
     os.remove(str(folder / (name + ".gz")))
     (folder / name).write_bytes(data)
     return data
@@ -65,7 +65,7 @@ def test_small_sets_validate_with_a_twelfth(folder):
     assert "the first 20 validate" in data.notices[0]
 
 
-def break_file(folder, what):
+def break_file(folder, what):  # noqa: PLR0912 - a list of damages
     """Damage the folder; return the name of the file that the error must show."""
     images, labels = folder / IMAGES, folder / LABELS
     if what == "missing":

@@ -135,7 +135,8 @@ def test_switches():
 def test_ties_in_a_pooling_window_send_the_gradient_to_the_first():
     from common.graph_layers import max_pool
 
-    images = tf.constant(np.array([[1, 1, 0, 0], [1, 1, 0, 2], [3, 0, 5, 5], [0, 3, 4, 5]], np.float32)[None, ..., None])
+    values = [[1, 1, 0, 0], [1, 1, 0, 2], [3, 0, 5, 5], [0, 3, 4, 5]]
+    images = tf.constant(np.array(values, np.float32)[None, ..., None])
     (gradient,) = tf.gradients(tf.reduce_sum(max_pool(images, 2)), images)
     with tf.Session() as session:
         found = session.run(gradient)[0, ..., 0]

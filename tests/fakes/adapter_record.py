@@ -1,0 +1,90 @@
+"""What the fakes have seen of this process, for tests to read."""
+from __future__ import annotations
+
+import dataclasses
+import gc
+import sys
+from typing import Any
+
+
+@dataclasses.dataclass
+class SessionRecord:
+    """A session that the graph adapter accepted.
+
+    Attributes:
+        config: its ConfigProto as it was given, with the NpuOptimizer.
+        parameters: the NpuOptimizer's options.
+        environment: os.environ at that moment.
+        signatures: what was run, each different set of fetches, feeds and shapes once; a real NPU compiles each.
+        is_closed: close() was called, by a program and not by the garbage collector.
+    """
+
+    config: Any
+    parameters: dict[str, bool | int | str]
+    environment: dict[str, str]
+    signatures: list[tuple] = dataclasses.field(default_factory=list)
+    is_closed: bool = False
+
+
+@dataclasses.dataclass
+class Opening:
+    """A call of npu_device.open() that was accepted.
+
+    Attributes:
+        device_id: the device.
+        options: the adapter's options as they are handed on to C++.
+        environment: os.environ at that moment.
+        num_as_default: calls of as_default() on the handle.
+    """
+
+    device_id: int
+    options: dict[str, str]
+    environment: dict[str, str]
+    num_as_default: int = 0
+
+
+class Process:
+    """One process of the real thing.
+
+    Attributes:
+        sessions: the sessions of the graph adapter.
+        openings: the accepted calls of npu_device.open() that opened something, one at most.
+        is_v1_enabled: npu_device.compat.enable_v1() was called.
+        num_graphs: graphs that were compiled.
+        options: npu_device.global_options(), once asked for.
+        handle: what open() returned.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: list[SessionRecord] = []
+        self.openings: list[Opening] = []
+        self.is_v1_enabled = False
+        self.num_graphs = 0
+        self.options: Any = None
+        self.handle: Any = None
+        self._older_variables: set[int] = set()
+
+    def reset(self) -> None:
+        """Begin another process; variables that are alive are leftovers of the one before."""
+        self.__init__()
+        self._older_variables = {id(variable) for variable in _eager_variables()}
+
+    def eager_variables(self) -> list[Any]:
+        """The living eager variables of this process."""
+        return [variable for variable in _eager_variables() if id(variable) not in self._older_variables]
+
+
+def _eager_variables() -> list[Any]:
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None or not tensorflow.executing_eagerly():
+        return []
+    kinds = _with_subclasses(tensorflow.Variable)
+    variables = [thing for thing in gc.get_objects() if type(thing) in kinds]
+    return [variable for variable in variables if not getattr(variable, "_in_graph_mode", True)]
+
+
+def _with_subclasses(kind: type) -> set[type]:
+    return {kind}.union(*(_with_subclasses(subclass) for subclass in type.__subclasses__(kind)))
+
+
+process = Process()

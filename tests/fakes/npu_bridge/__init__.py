@@ -1,0 +1,1 @@
+"""Fake of the adapter for TensorFlow 1.15."""

@@ -1,0 +1,8 @@
+"""Importing this gives sessions to the NPU, all of this process."""
+import adapter_session
+import tensorflow
+
+if not tensorflow.__version__.startswith("1."):
+    raise ModuleNotFoundError("No module named 'tensorflow.contrib'")  # what the real one needs of TensorFlow 1.15
+
+adapter_session.install(needs_enable_v1=False)

@@ -1,0 +1,103 @@
+"""Git loss agrees with the original's recorded numbers, and the comparison notices when it would not."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import GOLDEN, ROOT
+from tests.parity import gitloss
+from tests.parity.comparison import Comparison, FixtureError, load
+
+TRAINING = os.path.join(GOLDEN, "gitloss", "gitloss_parity_seed1.npz")
+EVALUATION = os.path.join(GOLDEN, "gitloss", "gitloss_eval_parity.npz")
+
+
+def changed(tmp_path, source, **changes):
+    """A copy of a fixture with some values replaced, or dropped when None; `/` in keys is written `__`."""
+    values = load(source)
+    for key, value in changes.items():
+        key = key.replace("__", "/")
+        if value is None:
+            del values[key]
+        else:
+            values[key] = value(values.get(key)) if callable(value) else value
+    path = str(tmp_path / "changed.npz")
+    np.savez(path, **values)
+    return path
+
+
+def test_training_fixture():
+    comparison = gitloss.compare(TRAINING)
+    summary = comparison.summary("gitloss", TRAINING)
+    assert comparison.holds, summary
+    counts = {group: entry["compared"] for group, entry in summary["groups"].items()}
+    # 17 gradients and 2 derivatives; 9 losses; both kinds of variables after the step
+    assert counts == dict(forward=4, loss=9, gradient=19, centers=3, step=1, step_max=1, step_counters=2,
+                          step5_losses=1)
+
+
+def test_evaluation_fixture():
+    comparison = gitloss.compare(EVALUATION)
+    assert comparison.holds, comparison.summary("gitloss", EVALUATION)
+
+
+@pytest.mark.parametrize("key, change, group", [
+    ("out__logits", lambda value: value + 1e-3, "forward"),
+    ("out__pair_term", lambda value: value + 1e-4, "loss"),
+    ("out__pair_term", lambda value: value * np.nan, "loss"),
+    ("grad__fc1__weights", lambda value: value * 1.001, "gradient"),
+    ("after__loss__centers", lambda value: value + 1e-3, "centers"),
+    ("after__conv3_2__weights", lambda value: value + 1e-4, "step"),
+    ("after__global_step", lambda value: value + 1, "step_counters"),
+    ("alt__paper_pair_sum", lambda value: value * 1.01, "loss"),
+])
+def test_another_number_is_beyond_tolerance(tmp_path, key, change, group):
+    comparison = gitloss.compare(changed(tmp_path, TRAINING, **{key: change}))
+    groups = comparison.summary("gitloss", "x")["groups"]
+    assert not comparison.holds
+    assert [name for name, entry in groups.items() if entry["error"] > entry["tolerance"]] == [group]
+
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(out__surprise=np.zeros(3)), "unknown key out/surprise"),
+    (dict(out__features=None), "lacks the key out/features"),
+    (dict(vars__conv9__weights=np.zeros(3)), "the model has no such variable"),
+    (dict(grad__fc1__weights=None), "grad/: fc1/weights is on one side alone"),
+    (dict(out__features=np.zeros((3, 2))), "out/features: shape"),
+])
+def test_a_fixture_that_is_none_is_refused(tmp_path, changes, message):
+    with pytest.raises(FixtureError, match=message):
+        gitloss.compare(changed(tmp_path, TRAINING, **changes))
+
+
+def test_a_fixture_with_pickles_is_not_opened(tmp_path):
+    np.savez(str(tmp_path / "evil.npz"), **{"inputs/images": np.array([{}], object)})
+    with pytest.raises(ValueError, match="pickle"):
+        gitloss.compare(str(tmp_path / "evil.npz"))
+
+
+def test_nothing_compared_does_not_hold():
+    assert not Comparison().holds
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, "-m", "tests.parity", *arguments], cwd=ROOT, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, check=False)
+
+
+def test_command(tmp_path):
+    good = run("gitloss", EVALUATION)
+    assert good.returncode == 0 and json.loads(good.stdout)["holds"] is True
+    assert good.stdout.count(b"\n") == 1
+    other = changed(tmp_path, EVALUATION, out__intra_cls_dist=lambda value: value + 1)
+    bad = run("gitloss", other)
+    assert bad.returncode == 1 and json.loads(bad.stdout)["holds"] is False
+    (tmp_path / "no.npz").write_bytes(b"no zip")
+    damaged = run("gitloss", str(tmp_path / "no.npz"))
+    assert damaged.returncode == 1 and b"[Error]" in damaged.stderr
+    assert run("resnet", EVALUATION).returncode == 2

@@ -1,0 +1,168 @@
+"""The scripts behind every model: they hand on what they were given, and what became of it."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT
+
+# Stands in for a train entry: says what it got, then does what $STUB says.
+STUB = """
+import json, os, signal, sys, time
+print("ARGUMENTS", json.dumps(sys.argv[1:]), flush=True)
+names = ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", "JOB_ID")
+print("ENVIRONMENT", json.dumps({name: os.environ.get(name) for name in names}), flush=True)
+exec(os.environ.get("STUB", ""))
+"""
+AWKWARD = ["with space", "it's", 'say "hi"', "$(touch pwned)", "`touch pwned`", "a;touch pwned", "数据", "-dash", "*",
+           "a&b|c", "back\\slash", "trailing "]
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """The real scripts and library around a stub entry."""
+    root = tmp_path_factory.mktemp("the zoo")
+    shutil.copytree(os.path.join(ROOT, "common", "shell"), str(root / "common" / "shell"))
+    shutil.copytree(os.path.join(ROOT, "gitloss_tf1", "test"), str(root / "gitloss_tf1" / "test"),
+                    ignore=shutil.ignore_patterns("output"))
+    (root / "gitloss_tf1" / "gitloss.py").write_text(STUB)
+    return root
+
+
+def run(zoo, *arguments, script="train_full_1p.sh", cwd=None, path=None, **environment):
+    base = {key: value for key, value in os.environ.items()
+            if key not in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", "JOB_ID", "VIRTUAL_ENV", "CONDA_PREFIX")}
+    base.update(PYTHON=sys.executable)
+    base.update(environment)
+    command = ["bash", path or str(zoo / "gitloss_tf1" / "test" / script), *arguments]
+    return subprocess.run(command, cwd=str(cwd or zoo), env=base, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=60, check=False)
+
+
+def said(result, what):
+    (line,) = [line for line in result.stdout.decode().splitlines() if line.startswith(what + " ")]
+    return json.loads(line[len(what) + 1:])
+
+
+@pytest.mark.parametrize("value", AWKWARD)
+def test_values_arrive_as_they_were_written(zoo, value):
+    result = run(zoo, f"--data_path=/d/{value}", f"--data_path={value}", "--batch_size", "4")
+    assert result.returncode == 0
+    assert said(result, "ARGUMENTS") == [f"--data_path=/d/{value}", f"--data_path={value}", "--batch_size", "4"]
+    assert not [name for name in os.listdir(str(zoo)) if name == "pwned"]
+
+
+def test_performance_script_is_the_same_program(zoo):
+    result = run(zoo, "--data_path=/d", script="train_performance_1p.sh")
+    assert said(result, "ARGUMENTS") == ["--performance", "--data_path=/d"]
+
+
+def test_defaults_of_the_environment(zoo):
+    assert said(run(zoo), "ENVIRONMENT") == dict(ASCEND_DEVICE_ID="0", RANK_ID="0", RANK_SIZE="1", JOB_ID="10087")
+    empty = run(zoo, ASCEND_DEVICE_ID="", RANK_SIZE="")
+    assert said(empty, "ENVIRONMENT")["ASCEND_DEVICE_ID"] == "0"
+    given = run(zoo, ASCEND_DEVICE_ID="3", RANK_SIZE="8")
+    assert said(given, "ENVIRONMENT")["ASCEND_DEVICE_ID"] == "3" and said(given, "ENVIRONMENT")["RANK_SIZE"] == "8"
+
+
+@pytest.mark.parametrize("where", ["model root", "test folder", "absolute", "elsewhere", "symbolic link"])
+def test_started_from_anywhere(zoo, tmp_path, where):
+    model = zoo / "gitloss_tf1"
+    cwd, path = {"model root": (model, "test/train_full_1p.sh"), "test folder": (model / "test", "train_full_1p.sh"),
+                 "absolute": (tmp_path, str(model / "test" / "train_full_1p.sh")),
+                 "elsewhere": (tmp_path, os.path.relpath(str(model / "test" / "train_full_1p.sh"), str(tmp_path))),
+                 "symbolic link": (tmp_path, "link/test/train_full_1p.sh")}[where]
+    if where == "symbolic link":
+        os.symlink(str(model), str(tmp_path / "link"))
+    result = run(zoo, "--data_path=x", cwd=cwd, path=path, CDPATH="/usr")
+    assert result.returncode == 0, result.stderr
+    assert said(result, "ARGUMENTS") == ["--data_path=x"]
+
+
+@pytest.mark.parametrize("stub, status", [
+    ("sys.exit(0)", 0), ("sys.exit(1)", 1), ("sys.exit(2)", 2), ("raise RuntimeError", 1), ("sys.exit(143)", 143),
+    ("os.kill(os.getpid(), signal.SIGKILL)", 137), ("os.abort()", 134),
+    ("os.write(1, bytes(range(256)) * 40); sys.exit(5)", 5),
+    ("print('Final Train Accuracy : 1.0'); sys.exit(9)", 9),
+])
+def test_status_is_the_program_s(zoo, stub, status):
+    assert run(zoo, "--data_path=x", STUB=stub).returncode == status
+
+
+def test_sigterm_reaches_the_program_and_its_status_comes_back(zoo):
+    stub = ("signal.signal(signal.SIGTERM, lambda *a: (print('saved', flush=True), sys.exit(143))); "
+            "print('ready', flush=True); time.sleep(60)")
+    process = subprocess.Popen(["bash", str(zoo / "gitloss_tf1" / "test" / "train_full_1p.sh")], stdout=subprocess.PIPE,
+                               env=dict(os.environ, PYTHON=sys.executable, STUB=stub))
+    while b"ready" not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 143 and b"saved" in out
+
+
+def test_ctrl_c_reaches_the_program_once(zoo):
+    stub = ("n = [0]; signal.signal(signal.SIGINT, lambda *a: n.__setitem__(0, n[0] + 1)); print('ready', flush=True); "
+            "time.sleep(1); time.sleep(1); print('count', n[0], flush=True); sys.exit(130)")
+    process = subprocess.Popen(["bash", str(zoo / "gitloss_tf1" / "test" / "train_full_1p.sh")], stdout=subprocess.PIPE,
+                               env=dict(os.environ, PYTHON=sys.executable, STUB=stub), start_new_session=True)
+    while b"ready" not in process.stdout.readline():
+        pass
+    time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130 and b"count 1" in out
+
+
+def test_interpreter_that_does_not_exist(zoo):
+    result = run(zoo, PYTHON="/no/such/python")
+    assert result.returncode == 1
+    error = result.stderr.decode()
+    assert error.count("\n") == 1 and "/no/such/python is no Python interpreter" in error
+
+
+def test_interpreter_without_tensorflow(zoo, tmp_path):
+    """An interpreter that sees no site-packages."""
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "$@"\n')
+    bare.chmod(0o755)
+    result = run(zoo, "--data_path=x", PYTHON=str(bare))
+    assert result.returncode == 1 and "ARGUMENTS" not in result.stdout.decode()
+    assert "make setup" in result.stderr.decode() and result.stderr.decode().count("\n") == 1
+
+
+def test_active_environment_comes_before_the_repository_s(zoo, tmp_path):
+    for folder in (tmp_path / "active" / "bin", zoo / ".venv" / "bin"):
+        folder.mkdir(parents=True)
+        python = folder / "python"
+        python.write_text(f'#!/bin/sh\necho "TAKEN $0" >&2\nexec "{sys.executable}" "$@"\n')
+        python.chmod(0o755)
+    path = f"{tmp_path / 'active' / 'bin'}:{os.environ['PATH']}"
+    active = run(zoo, PYTHON="", VIRTUAL_ENV=str(tmp_path / "active"), PATH=path)
+    assert f"TAKEN {tmp_path}/active/bin/python" in active.stderr.decode()
+    own = run(zoo, PYTHON="")
+    assert f"TAKEN {zoo}/.venv/bin/python" in own.stderr.decode()
+    shutil.rmtree(str(zoo / ".venv"))
+
+
+def test_without_common_there_is_one_line(zoo, tmp_path):
+    shutil.copytree(str(zoo / "gitloss_tf1"), str(tmp_path / "gitloss_tf1"))
+    result = run(zoo, path=str(tmp_path / "gitloss_tf1" / "test" / "train_full_1p.sh"))
+    assert result.returncode == 1
+    assert result.stderr.decode() == "[Error] common/ is missing: upload the repository root as code directory\n"
+
+
+def test_values_set_in_the_script_come_before_the_command_line(zoo, tmp_path):
+    shutil.copytree(str(zoo), str(tmp_path / "zoo"))
+    script = tmp_path / "zoo" / "gitloss_tf1" / "test" / "train_full_1p.sh"
+    script.write_text(script.read_text().replace("data_path= ", 'data_path="/my data" ').replace("train_steps= ",
+                                                                                                "train_steps=7 "))
+    result = run(zoo, "--train_steps=9", path=str(script))
+    assert said(result, "ARGUMENTS") == ["--data_path=/my data", "--train_steps=7", "--train_steps=9"]

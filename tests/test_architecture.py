@@ -1,0 +1,206 @@
+"""Who may import whom, and what importing does: DESIGN.md section 7, and the tree of section 2."""
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+ADAPTER_FILES = {"npu_bridge": {"common/npu_tf1.py"}, "npu_device": {"common/npu_tf1.py", "common/npu_tf2.py"},
+                 "moxing": {"common/modelarts.py"}}
+# modules of common that may import TensorFlow when they are imported; all others may not
+TENSORFLOW_MODULES = {"checkpoints", "diagnosis", "graph_export", "graph_layers", "graph_run", "graph_use", "npu_tf1",
+                      "tf1"}
+MODEL_FILES = ("evaluate.py", "predict.py", "export.py", "README.md", "README.zh-CN.md", "requirements.txt", "LICENSE",
+               "modelzoo_level.txt", "modelarts_entry_acc.py", "modelarts_entry_perf.py", "test/train_full_1p.sh",
+               "__init__.py")
+MAX_LINES = 350
+
+
+def models():
+    return sorted(name for name in os.listdir(ROOT) if os.path.exists(os.path.join(ROOT, name, "modelzoo_level.txt")))
+
+
+def python_files(*folders):
+    found = []
+    for folder in folders:
+        for base, names, files in os.walk(os.path.join(ROOT, folder)):
+            names[:] = [name for name in names if name not in ("__pycache__", "output")]
+            found += [os.path.relpath(os.path.join(base, name), ROOT) for name in files if name.endswith(".py")]
+    return sorted(found)
+
+
+def tree_of(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        return ast.parse(file.read(), path, **({"feature_version": (3, 7)} if sys.version_info >= (3, 8) else {}))
+
+
+def imports(node):
+    """Pairs (full name, import statement) below a node."""
+    for child in ast.walk(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield alias.name, child
+        elif isinstance(child, ast.ImportFrom):
+            for alias in child.names:
+                yield f"{'.' * child.level}{child.module or ''}.{alias.name}", child
+
+
+def statements_outside_functions(node):
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield child
+            yield from statements_outside_functions(child)
+
+
+SOURCES = python_files("common", *models())
+OWN_CODE = SOURCES + python_files("tests", "benchmarks") + ["quickstart.py"]
+
+
+def test_there_is_something_to_look_at():
+    assert models() and len(SOURCES) > 30
+
+
+@pytest.mark.parametrize("path", python_files("common"))
+def test_common_imports_and_names_no_model(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        text = file.read()
+    assert not [model for model in models() if model in text]
+
+
+@pytest.mark.parametrize("model", models())
+def test_a_model_imports_common_and_itself(model):
+    own = {name for name in os.listdir(ROOT) if os.path.isdir(os.path.join(ROOT, name))} - {"common", model}
+    for path in python_files(model):
+        foreign = [name for name, _ in imports(tree_of(path)) if name.split(".")[0] in own]
+        assert not foreign, f"{path} imports {foreign}"
+
+
+@pytest.mark.parametrize("path", OWN_CODE)
+def test_imports_are_absolute_and_without_stars_and_the_syntax_is_that_of_python_3_7(path):
+    for name, _ in imports(tree_of(path)):
+        assert not name.startswith("."), f"{path}: {name}"
+        assert not name.endswith(".*"), f"{path}: {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_adapters_are_imported_in_functions_of_their_files(path):
+    tree = tree_of(path)
+    outside = {id(statement) for statement in statements_outside_functions(tree)}
+    for name, statement in imports(tree):
+        package = name.split(".")[0]
+        if package in ADAPTER_FILES:
+            assert path.replace(os.sep, "/") in ADAPTER_FILES[package], f"{path} imports {package}"
+            assert id(statement) not in outside, f"{path} imports {package} outside of a function"
+
+
+@pytest.mark.parametrize("path", python_files(*models()))
+def test_graph_models_import_tensorflow_through_common(path):
+    if path.split(os.sep)[0].endswith("_tf1"):
+        assert not [name for name, _ in imports(tree_of(path)) if name.split(".")[0] == "tensorflow"]
+
+
+@pytest.mark.parametrize("path", OWN_CODE)
+def test_sys_path_is_set_by_scripts_alone_and_in_one_way(path):
+    if path.startswith(os.path.join("tests", "")):
+        return
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        lines = [line.strip() for line in file if "sys.path" in line]
+    allowed = re.compile(r"sys\.path\[0\] = os\.path\.dirname\((os\.path\.dirname\(os\.path\.abspath\(__file__\)\)|folder)\)")
+    assert all(allowed.fullmatch(line) for line in lines), f"{path}: {lines}"
+    assert len(lines) <= 1
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_modules_say_what_they_are_and_fit_a_sitting(path):
+    tree = tree_of(path)
+    if tree.body:
+        assert ast.get_docstring(tree), f"{path} has no docstring"
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        assert len(file.readlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("path", python_files(*models()))
+def test_models_have_no_version_branch_no_global_and_no_catch_all(path):
+    tree = tree_of(path)
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.Global), path
+        assert not (isinstance(node, ast.Attribute) and node.attr in ("__version__", "version_info")), path
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.dump(node.type) if node.type else "everything"
+            assert node.type and "'Exception'" not in caught and "'BaseException'" not in caught, f"{path}: {caught}"
+
+
+def module_name(path):
+    return path[:-len(".py")].replace(os.sep, ".").replace(".__init__", "")
+
+
+IMPORT_ALL = """
+import importlib, os, signal, sys
+before = set(os.listdir(".")), dict(os.environ), signal.getsignal(signal.SIGTERM)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    assert "tensorflow" not in sys.modules, name + " imports TensorFlow"
+    assert not {"npu_bridge", "npu_device", "moxing", "matplotlib"} & set(sys.modules), name
+assert before == (set(os.listdir(".")), dict(os.environ), signal.getsignal(signal.SIGTERM))
+from absl import flags
+assert "data_path" not in flags.FLAGS
+"""
+
+
+def entries():
+    names = {"evaluate.py", "predict.py", "export.py", "modelarts_entry_acc.py", "modelarts_entry_perf.py"}
+    for model in models():
+        names |= {train_entry(model)}
+    return [path for path in python_files(*models()) if os.path.basename(path) in names]
+
+
+def train_entry(model):
+    with open(os.path.join(ROOT, model, "test", "train_full_1p.sh"), encoding="utf-8") as file:
+        return re.search(r"^train_1p (\S+)", file.read(), re.MULTILINE).group(1)
+
+
+def test_importing_has_no_effect_and_needs_no_tensorflow(tmp_path):
+    names = [module_name(path) for path in python_files("common") + entries()
+             if os.path.basename(path)[:-3] not in TENSORFLOW_MODULES and "__main__" not in path]
+    assert len(names) > 15
+    result = subprocess.run([sys.executable, "-W", "error::ImportWarning", "-c", IMPORT_ALL, *names], cwd=str(tmp_path),
+                            env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+def test_importing_the_others_prints_nothing_and_changes_no_variable(tmp_path):
+    names = [module_name(path) for path in SOURCES if "__main__" not in path]
+    script = ("import importlib, os, sys\nbefore = dict(os.environ)\n"
+              "for name in sys.argv[1:]: importlib.import_module(name)\n"
+              "changed = {k for k in set(before) | set(os.environ) if before.get(k) != os.environ.get(k)}\n"
+              "assert changed <= {'TF2_BEHAVIOR', 'TPU_ML_PLATFORM', 'TPU_ML_PLATFORM_VERSION', 'KMP_INIT_AT_FORK', "
+              "'KMP_DUPLICATE_LIB_OK'}, changed\n")  # what TensorFlow sets for itself
+    result = subprocess.run([sys.executable, "-c", script, *names], cwd=str(tmp_path), stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT), check=False)
+    assert (result.returncode, result.stdout) == (0, b""), result.stderr.decode()
+    assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("model", models())
+def test_every_model_has_the_same_files(model):
+    missing = [name for name in MODEL_FILES if not os.path.exists(os.path.join(ROOT, model, name))]
+    assert not missing
+    folder = os.path.join(ROOT, model, "test")
+    scripts = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".sh")]
+    assert any("train_performance_1p" in script for script in scripts)
+    for script in scripts:
+        with open(script, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        assert len(lines) <= 25 and "set -euo pipefail" in lines, script
+        assert os.stat(script).st_mode & 0o777 == 0o755, script
+    for name in os.listdir(os.path.join(ROOT, model)):
+        if name.endswith("_perf.py") and "modelarts" not in name:
+            with open(os.path.join(ROOT, model, name), encoding="utf-8") as file:
+                assert len([line for line in file if line.strip()]) <= 10, f"{name} is a shim"

@@ -1,0 +1,108 @@
+"""What a user can rely on, for every model there is: DESIGN.md sections 1 and 3 to 6."""
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from common import report
+from tests.conftest import ROOT
+from tests.test_architecture import models, train_entry
+
+# DESIGN.md section 3: name, aliases, default (... is the model's own)
+SHARED_FLAGS = (
+    ("data_path", ("data_url",), None), ("output_path", ("train_url", "exp_save_dir"), None),
+    ("epochs", ("epoch", "train_epochs"), None), ("train_steps", (), None), ("batch_size", (), ...), ("seed", (), ...),
+    ("recipe", (), "reference"), ("device", (), "auto"), ("resume", (), "auto"), ("compute_dtype", (), "float32"),
+    ("init_checkpoint", ("pretrained_model",), None), ("precision_mode", (), None), ("over_dump", (), False),
+    ("data_dump_flag", (), False), ("data_dump_step", (), "10"), ("profiling", (), False), ("over_dump_path", (), None),
+    ("data_dump_path", (), None), ("profiling_dump_path", (), None), ("use_mixlist", (), False),
+    ("mixlist_file", (), "ops_info.json"), ("fusion_off_flag", (), False),
+    ("fusion_off_file", (), "fusion_switch.cfg"), ("auto_tune", (), False), ("static_shape", (), False),
+    ("save_minutes", (), 5),
+)
+SAMPLES = {"epochs": "2", "train_steps": "2", "batch_size": "2", "seed": "2", "recipe": "corrected", "device": "cpu",
+           "resume": "never", "compute_dtype": "bfloat16", "precision_mode": "force_fp16", "save_minutes": "2"}
+
+
+def entry_module(model):
+    return importlib.import_module(f"{model}.{train_entry(model)[:-3].replace('/', '.')}")
+
+
+@pytest.mark.parametrize("model", models())
+@pytest.mark.parametrize("name, aliases, default", SHARED_FLAGS)
+def test_shared_flags(model, name, aliases, default):
+    flags = entry_module(model).define_flags()
+    if default is not ...:
+        assert flags.values[name].default == default
+    boolean = isinstance(default, bool)
+    sample = SAMPLES.get(name, "true" if boolean else "x")
+    for alias in (name, *aliases):
+        flags = entry_module(model).define_flags()
+        values = flags.parse([f"--{alias}", sample])
+        assert str(getattr(values, name)).lower() == sample
+
+
+@pytest.mark.parametrize("model", models())
+def test_every_program_answers_help_and_refuses_nonsense(model):
+    for program in (train_entry(model), "evaluate.py", "predict.py", "export.py"):
+        for arguments, status in ((["-h"], 0), (["--help"], 0), (["--nonsense"], 2), (["stray"], 2)):
+            result = subprocess.run([sys.executable, os.path.join(ROOT, model, program), *arguments], check=False,
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            assert result.returncode == status, (program, arguments, result.stderr)
+            assert b"Traceback" not in result.stderr
+            if status:
+                assert result.stdout == b"" and re.fullmatch(rb"\[Error\] [^\n]+\n", result.stderr)
+            else:
+                assert b"--output_path" in result.stdout
+
+
+@pytest.mark.parametrize("model", models())
+def test_users_programs_take_checkpoint_output_path_and_json(model):
+    for program in ("evaluate", "predict", "export"):
+        result = subprocess.run([sys.executable, os.path.join(ROOT, model, f"{program}.py"), "--help"], check=True,
+                                stdout=subprocess.PIPE)
+        for flag in (b"--checkpoint", b"--output_path", b"--json", b"--device"):
+            assert flag in result.stdout
+
+
+def test_last_lines_and_key_order_are_fixed(tmp_path, capsys):
+    """The words that users' own scripts look for, DESIGN.md section 4."""
+    from common import run_dir
+
+    run = run_dir.open_run(run_dir.Request(str(tmp_path / "0"), {}, 1, False, "auto", {}, ()), "0")
+    numbers = report.Report(run, 0)
+    for step in (1, 2, 3, 4):
+        numbers.step(step, loss=1.0, step_seconds=0.5)
+    numbers.finish(report.Case("N", 8, 1, False), 4, 0.25, "cpu", {"ActualLoss": "1", "TrainAccuracy": "0.25"})
+    numbers.close()
+    run.close()
+    assert re.fullmatch(r"-{18} Final result -{18}\nFinal Performance images/sec : 16\.00\n"
+                        r"Final Performance sec/step : 0\.500000\nE2E Training Duration sec : \d+\n"
+                        r"Final Train Accuracy : 0\.2500\n", capsys.readouterr().out)
+    keys = [line.split(" = ")[0] for line in (tmp_path / "0" / "N_bs8_1p_acc.log").read_text().splitlines()]
+    assert keys == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime",
+                    "ActualLoss", "TrainAccuracy", "E2ETrainingTime"]
+    assert [json.loads(line)["kind"] for line in (tmp_path / "0" / "metrics.jsonl").read_text().splitlines()] == [
+        "step"] * 4 + ["final"]
+
+
+@pytest.mark.parametrize("model", models())
+def test_level_file_is_read_by_the_doctor(model):
+    with open(os.path.join(ROOT, model, "modelzoo_level.txt"), encoding="utf-8") as file:
+        entries = dict(line.strip().split(":") for line in file)
+    assert set(entries) == {"FuncStatus", "PerfStatus", "PrecisionStatus", "MinTensorFlow"}
+    assert re.fullmatch(r"\d+\.\d+", entries["MinTensorFlow"])
+
+
+@pytest.mark.parametrize("model", models())
+def test_a_model_s_requirements_name_no_tensorflow(model):
+    with open(os.path.join(ROOT, model, "requirements.txt"), encoding="utf-8") as file:
+        packages = [line.strip() for line in file if line.strip() and not line.startswith("#")]
+    assert packages and all(re.fullmatch(r"[a-z0-9_-]+>=[\d.]+", package) for package in packages)
+    assert not [package for package in packages if "tensorflow" in package]
