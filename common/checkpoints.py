@@ -151,10 +151,26 @@ def initialise_from(session: tf.Session, prefix: str, variables: Collection[tf.V
     return left_out
 
 
-def _shapes(prefix: str) -> dict[str, list[int]]:
+def fingerprint(prefix: str | None) -> list[Any] | None:
+    """Return name and size of a checkpoint to take weights from, None for none.
+
+    Raises:
+        ZooError: there is no such checkpoint.
+    """
+    if not prefix:
+        return None
+    _require(prefix)
+    return [os.path.basename(prefix), os.path.getsize(prefix + ".index")]
+
+
+def _require(prefix: str) -> None:
     if not os.path.isfile(prefix + ".index"):
         raise ZooError(f"{prefix}: no such checkpoint ({prefix}.index is missing); give its path without .index or "
                        ".data")
+
+
+def _shapes(prefix: str) -> dict[str, list[int]]:
+    _require(prefix)
     try:
         return dict(tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
     except (tf.errors.OpError, ValueError) as error:

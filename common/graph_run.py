@@ -8,6 +8,8 @@ import platform
 import sys
 from typing import Any, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from common import device as devices
 from common import npu_options, npu_tf1, run_dir, tf1
 from common.flags import FlagValues
@@ -77,7 +79,9 @@ def open_graph_run(entry: Entry, flags: FlagValues, device: devices.Device, num_
         performance=flags.performance,
         resume=flags.resume,
         information=dict(information, flags=values, threads=devices.num_cpus(), device_id=device.id,
-                         adapter=device.adapter, python=platform.python_version(), platform=platform.platform(),
+                         adapter=device.adapter, platform=platform.platform(),
+                         versions=dict(python=platform.python_version(), tensorflow=tf.__version__,
+                                       numpy=np.__version__),
                          git_revision=run_dir.git_revision(entry.root)),
         command=("python3", os.path.abspath(entry.script), *entry.arguments),
     )

@@ -87,7 +87,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     data = mnist.load(folder)
     device = devices.choose(flags.device, os.environ)
 
-    from common import graph_run, report
+    from common import checkpoints, graph_run, report
     from gitloss_tf1 import training
     from gitloss_tf1.evaluation import LossSettings
     from gitloss_tf1.model import resolve_switches
@@ -107,7 +107,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     )
     identity = dict(dataclasses.asdict(switches), data=data.fingerprint, lambda_c=flags.lambda_c,
                     lambda_g=flags.lambda_g, update_centers=flags.update_centers, train_time=flags.train_time,
-                    init_checkpoint=flags.init_checkpoint and os.path.basename(flags.init_checkpoint))
+                    init_checkpoint=checkpoints.fingerprint(flags.init_checkpoint))
     notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
                f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
                f"Recipe: {flags.recipe}, {', '.join(f'{k}={v}' for k, v in dataclasses.asdict(switches).items())}"]

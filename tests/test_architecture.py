@@ -111,7 +111,8 @@ def test_sys_path_is_set_by_scripts_alone_and_in_one_way(path):
         return
     with open(os.path.join(ROOT, path), encoding="utf-8") as file:
         lines = [line.strip() for line in file if "sys.path" in line]
-    allowed = re.compile(r"sys\.path\[0\] = os\.path\.dirname\((os\.path\.dirname\(os\.path\.abspath\(__file__\)\)|folder)\)")
+    allowed = re.compile(r"sys\.path\[0\] = os\.path\.dirname\((os\.path\.dirname\(os\.path\.abspath"
+                         r"\(__file__\)\)|folder)\)")
     assert all(allowed.fullmatch(line) for line in lines), f"{path}: {lines}"
     assert len(lines) <= 1
 

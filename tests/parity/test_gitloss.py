@@ -20,8 +20,8 @@ EVALUATION = os.path.join(GOLDEN, "gitloss", "gitloss_eval_parity.npz")
 def changed(tmp_path, source, **changes):
     """A copy of a fixture with some values replaced, or dropped when None; `/` in keys is written `__`."""
     values = load(source)
-    for key, value in changes.items():
-        key = key.replace("__", "/")
+    for name, value in changes.items():
+        key = name.replace("__", "/")
         if value is None:
             del values[key]
         else:
