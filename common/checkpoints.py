@@ -10,7 +10,7 @@ import re
 import shutil
 from typing import Any, Collection
 
-from common import run_dir
+from common import files
 from common.program import ZooError
 from common.tf1 import tf
 
@@ -43,7 +43,7 @@ class Checkpoints:
             The bundle's prefix.
         """
         prefix = self._write(session, self.folder, f"{PREFIX}-{step}", with_graph=False)
-        run_dir.write_text(os.path.join(self.folder, "checkpoint"), f'model_checkpoint_path: "{PREFIX}-{step}"\n')
+        files.write_text(os.path.join(self.folder, "checkpoint"), f'model_checkpoint_path: "{PREFIX}-{step}"\n')
         kept = set(steps_in(self.folder)[-NUM_NEWEST_KEPT:]) | set(keep) | {step}
         for name in os.listdir(self.folder):
             match = _BUNDLE_FILE.fullmatch(name)
@@ -56,8 +56,8 @@ class Checkpoints:
         os.makedirs(folder, exist_ok=True)
         self._write(session, folder, name, with_graph=True)
         graph = session.graph.as_graph_def(add_shapes=True)
-        run_dir.write_text(os.path.join(folder, "graph.pbtxt"), str(graph))
-        run_dir.write_text(os.path.join(folder, "checkpoint"),
+        files.write_text(os.path.join(folder, "graph.pbtxt"), str(graph))
+        files.write_text(os.path.join(folder, "checkpoint"),
                            f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
 
     def restore_newest(self, session: tf.Session, global_step: tf.Variable) -> tuple[int | None, list[str]]:
@@ -91,14 +91,14 @@ class Checkpoints:
         temporary = os.path.join(folder, f"{_TEMPORARY}{name}")
         os.makedirs(temporary, exist_ok=True)
         self._saver.save(session, os.path.join(temporary, name), write_meta_graph=with_graph, write_state=False)
-        files = sorted(os.listdir(temporary), key=lambda file: file.endswith(".index"))
-        for file in files:
-            with open(os.path.join(temporary, file), "rb") as written:
-                os.fsync(written.fileno())
-        for file in files:
+        written = sorted(os.listdir(temporary), key=lambda name: name.endswith(".index"))
+        for file in written:
+            with open(os.path.join(temporary, file), "rb") as opened:
+                os.fsync(opened.fileno())
+        for file in written:
             os.replace(os.path.join(temporary, file), os.path.join(folder, file))
         os.rmdir(temporary)
-        run_dir.sync_folder(folder)
+        files.sync_folder(folder)
         return os.path.join(folder, name)
 
 

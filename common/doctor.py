@@ -35,8 +35,9 @@ def _examine(arguments: list[str]) -> int:
         raise ZooError(f"{sys.executable} lacks {', '.join(missing)}: run 'make setup', or pip install "
                        f"{' '.join(missing)}")
     from common import flags as zoo_flags
+    from common.flag_set import FlagSet
 
-    flag_set = zoo_flags.FlagSet(__doc__ or "")
+    flag_set = FlagSet(__doc__ or "")
     zoo_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)
     shown = [f"{name}={os.environ[name]}" for name in ENVIRONMENT if name in os.environ]

@@ -7,7 +7,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from common import run_dir
+from common import files
 from common.program import ZooError
 from common.tf1 import tf
 
@@ -37,7 +37,7 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
     os.makedirs(folder, exist_ok=True)
     frozen_path, saved_path = os.path.join(folder, f"{name}.pb"), os.path.join(folder, "saved_model")
     frozen = tf.graph_util.convert_variables_to_constants(session, session.graph_def, list(outputs))
-    run_dir.write_bytes(frozen_path, frozen.SerializeToString())
+    files.write_bytes(frozen_path, frozen.SerializeToString())
     _write_saved_model(session, inputs, outputs, saved_path)
 
     random = np.random.RandomState(0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from common import device as devices
 from common import npu_options, npu_tf1, run_dir, tf1
-from common.flags import FlagValues
+from common.flag_set import FlagValues
 from common.tf1 import tf
 
 

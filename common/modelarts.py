@@ -15,7 +15,7 @@ import time
 from typing import Any, Callable
 
 from common import program
-from common.flags import FlagSet
+from common.flag_set import FlagSet
 from common.program import StopRequest, ZooError
 
 POLL_SECONDS = 10.0

@@ -5,7 +5,8 @@ import dataclasses
 import json
 import os
 
-from common.flags import FlagValues, parse_dump_steps
+from common.flag_set import FlagValues
+from common.flags import parse_dump_steps
 from common.program import FlagError
 
 MIXED_MODES = ("allow_mix_precision", "allow_mix_precision_fp16", "allow_mix_precision_bf16")

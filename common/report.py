@@ -15,7 +15,7 @@ import platform
 import time
 from typing import Any, Callable, Mapping, Sequence
 
-from common import run_dir, timing
+from common import files, run_dir, timing
 
 Curve = tuple  # (kind of row, key, label)
 
@@ -63,7 +63,7 @@ class Report:
         self._earlier_seconds = rows[-1]["seconds"] if rows else 0.0
         self._started = clock()
         path = run.file(run_dir.METRICS)
-        run_dir.write_text(path, "".join(_line(row) for row in rows))
+        files.write_text(path, "".join(_line(row) for row in rows))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
         self._events = _open_events(run, warn)
         for row in rows:
@@ -122,7 +122,7 @@ class Report:
         entries.update(result)
         entries["E2ETrainingTime"] = round(seconds)
         text = "".join(f"{key} = {value}\n" for key, value in entries.items())
-        run_dir.write_text(self._run.file(f"{case.name}.log"), text)
+        files.write_text(self._run.file(f"{case.name}.log"), text)
         print("------------------ Final result ------------------")
         print(f"Final Performance images/sec : {number(rate, 2)}")
         print(f"Final Performance sec/step : {number(step_seconds, 6)}")

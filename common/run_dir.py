@@ -12,11 +12,11 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 import time
 import traceback
 from typing import Any, Iterator
 
+from common import files, output
 from common.program import Stopped, ZooError
 
 ARGUMENTS = "arguments.json"
@@ -71,7 +71,7 @@ class RunDir:
         """Copy all that the process and its children print to `train_<id>.log` as well, and what ends the block."""
         path = self.file(f"train_{self.device_id}.log")
         try:
-            with copy_output(path):
+            with output.copy_output(path):
                 yield
         except BaseException as error:
             known = isinstance(error, (ZooError, Stopped))
@@ -132,7 +132,7 @@ def _open_locked(request: Request, device_id: str, lock_fd: int) -> RunDir:
     earlier = read_arguments(request.path) if is_run(request.path) else None
     if earlier and _goes_on(request, earlier):
         arguments = dict(earlier, num_updates=request.num_updates, segments=earlier["segments"] + [_now()])
-        write_json(os.path.join(request.path, ARGUMENTS), arguments)
+        files.write_json(os.path.join(request.path, ARGUMENTS), arguments)
         return RunDir(request.path, device_id, arguments, True, lock_fd, notices)
     if earlier:
         notices.append(f"The earlier run is kept as {_set_aside(request.path, earlier)}.")
@@ -140,7 +140,7 @@ def _open_locked(request: Request, device_id: str, lock_fd: int) -> RunDir:
         os.close(set_aside_fd)
     arguments = dict(request.information, identity=request.identity, num_updates=request.num_updates,
                      performance=request.performance, started=_now(), segments=[_now()])
-    write_json(os.path.join(request.path, ARGUMENTS), arguments)
+    files.write_json(os.path.join(request.path, ARGUMENTS), arguments)
     return RunDir(request.path, device_id, arguments, False, lock_fd, notices)
 
 
@@ -251,72 +251,6 @@ def read_metrics(path: str) -> list[dict[str, Any]]:
                 break
             raise ZooError(f"{name}: line {number} is damaged; --resume=never sets the run aside") from None
     return rows
-
-
-def write_bytes(path: str, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(folder)
-
-
-def write_text(path: str, content: str) -> None:
-    """`write_bytes` for text."""
-    write_bytes(path, content.encode("utf-8"))
-
-
-def write_json(path: str, content: Any) -> None:
-    """`write_bytes` for JSON."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def sync_folder(folder: str) -> None:
-    """Make renames in a folder last."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def copy_output(log_path: str) -> Iterator[None]:
-    """Send file descriptors 1 and 2, also of children and C++ code, through a process that copies them to a log.
-
-    sys.stdout and sys.stderr are set to these descriptors meanwhile, wherever they led before.
-    """
-    streams = sys.stdout, sys.stderr
-    for stream in streams:
-        stream.flush()
-    saved = os.dup(1), os.dup(2)
-    out_read, out_write = os.pipe()
-    error_read, error_write = os.pipe()
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tee.py")
-    process = subprocess.Popen([sys.executable, "-I", "-S", script, log_path, str(error_read)],
-                               stdin=out_read, pass_fds=(error_read,), start_new_session=True)
-    os.close(out_read)
-    os.close(error_read)
-    os.dup2(out_write, 1)
-    os.dup2(error_write, 2)
-    os.close(out_write)
-    os.close(error_write)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace",
-                                        closefd=False) for number in (1, 2))
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        sys.stdout, sys.stderr = streams
-        for number, fd in zip((1, 2), saved):
-            os.dup2(fd, number)
-            os.close(fd)
-        process.wait()
 
 
 def git_revision(folder: str) -> str | None:

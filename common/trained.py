@@ -9,9 +9,10 @@ import os
 import re
 from typing import Any
 
+from common import files, run_dir
 from common import flags as zoo_flags
-from common import run_dir
 from common.device import device_id
+from common.flag_set import FlagSet, FlagValues
 from common.program import ZooError
 
 _INDEX = re.compile(r"model\.ckpt-(\d+)\.index")
@@ -39,11 +40,11 @@ class Trained:
         """Write a result into the folder; return its path."""
         os.makedirs(self.folder, exist_ok=True)
         path = os.path.join(self.folder, name)
-        run_dir.write_json(path, content)
+        files.write_json(path, content)
         return path
 
 
-def define_flags(flags: zoo_flags.FlagSet) -> None:
+def define_flags(flags: FlagSet) -> None:
     """The flags that say which weights and where to."""
     flags.string("checkpoint", None, "checkpoint file (its path without .index) or run directory; default: the best, "
                  "else the newest, of the default run directory")
@@ -52,7 +53,7 @@ def define_flags(flags: zoo_flags.FlagSet) -> None:
     flags.boolean("json", False, "print the result as one JSON object")
 
 
-def find(flags: zoo_flags.FlagValues, model_root: str, program: str, environment: dict[str, str]) -> Trained:
+def find(flags: FlagValues, model_root: str, program: str, environment: dict[str, str]) -> Trained:
     """Find the weights that the flags name.
 
     Args:

@@ -16,6 +16,7 @@ if __name__ == "__main__":
 from common import device as devices
 from common import flags as zoo_flags
 from common import program, trained
+from common.flag_set import FlagSet
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 def _evaluate(arguments: list[str]) -> int:
     from gitloss_tf1 import gitloss, mnist
 
-    flag_set = zoo_flags.FlagSet(__doc__ or "")
+    flag_set = FlagSet(__doc__ or "")
     zoo_flags.define_data(flag_set, "folder of MNIST's four IDX files, or its parent")
     trained.define_flags(flag_set)
     flags = flag_set.parse(arguments)

@@ -18,6 +18,7 @@ if __name__ == "__main__":
 from common import device as devices
 from common import flags as zoo_flags
 from common import program, trained
+from common.flag_set import FlagSet
 from common.program import FlagError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
 def _export(arguments: list[str]) -> int:
     from gitloss_tf1 import mnist
 
-    flag_set = zoo_flags.FlagSet(__doc__ or "")
+    flag_set = FlagSet(__doc__ or "")
     zoo_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint that lies in no run")
     trained.define_flags(flag_set)
     flags = flag_set.parse(arguments)

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 from common import device as devices
 from common import flags as zoo_flags
 from common import program
+from common.flag_set import FlagSet, FlagValues
 from common.program import FlagError
 
 NETWORK = "Gitloss_ID1277_for_TensorFlow"
@@ -33,9 +34,9 @@ SWITCH_CHOICES = {
 }
 
 
-def define_flags() -> zoo_flags.FlagSet:
+def define_flags() -> FlagSet:
     """Return the flags of training."""
-    flags = zoo_flags.FlagSet(__doc__ or "")
+    flags = FlagSet(__doc__ or "")
     zoo_flags.define_data(flags, "folder of MNIST's four IDX files, or its parent")
     zoo_flags.define_output(flags, aliases=["exp_save_dir"])
     zoo_flags.define_device(flags)
@@ -55,7 +56,7 @@ def define_flags() -> zoo_flags.FlagSet:
     return flags
 
 
-def num_updates(flags: zoo_flags.FlagValues, num_train: int) -> int:
+def num_updates(flags: FlagValues, num_train: int) -> int:
     """Return the updates to make: the smallest of the limits that were given, or the default."""
     limits = []
     if flags.train_steps:

@@ -1,15 +1,20 @@
-"""MNIST from its four IDX files, plain or .gz, and the batches that training draws from it. No TensorFlow."""
+"""MNIST from its four IDX files, plain or .gz, and the batches that training draws from it. No TensorFlow.
+
+`python3 -m gitloss_tf1.mnist FOLDER` checks a folder.
+"""
 from __future__ import annotations
 
 import gzip
 import os
 import struct
+import sys
 import zlib
 from typing import BinaryIO, Iterator, NamedTuple
 
 import numpy as np
 
-from common.program import ZooError
+from common import program
+from common.program import FlagError, StopRequest, ZooError
 
 FOLDER_NAMES = ("mnist", "MNIST", "MNIST/raw", "MNIST_data")
 VALIDATION_SIZE = 5000
@@ -216,3 +221,25 @@ def _read_some(path: str, file: BinaryIO, size: int) -> bytes:
         return file.read(size)
     except (EOFError, OSError, zlib.error) as error:
         raise ZooError(f"{path}: cannot be read, it is damaged or no gzip file ({error})") from None
+
+
+def main(arguments: list[str]) -> int:
+    """Check a folder: load it and say what is in it; return the exit status."""
+
+    def body(stop: StopRequest) -> int:
+        del stop
+        if len(arguments) != 1:
+            raise FlagError("usage: python3 -m gitloss_tf1.mnist FOLDER")
+        data = load(arguments[0])
+        for line in data.notices:
+            print(line)
+        print(f"{len(data.train.labels)} training, {len(data.validation.labels)} validation and "
+              f"{len(data.test.labels)} test images; training images of each digit: "
+              f"{' '.join(str(count) for count in np.bincount(data.train.labels, minlength=NUM_CLASSES))}")
+        return 0
+
+    return program.run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -19,6 +19,7 @@ import numpy as np
 from common import device as devices
 from common import flags as zoo_flags
 from common import program, trained
+from common.flag_set import FlagSet
 from common.program import FlagError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 def _predict(arguments: list[str]) -> int:
     from gitloss_tf1 import gitloss, mnist
 
-    flag_set = zoo_flags.FlagSet(__doc__ or "")
+    flag_set = FlagSet(__doc__ or "")
     flag_set.string("images", None, "image, folder of images, or IDX file of images")
     flag_set.boolean("invert", False, "the digits are black on white")
     zoo_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint that lies in no run")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from common import checkpoints, diagnosis, report, run_dir, timing
+from common import checkpoints, diagnosis, files, report, timing
 from common.graph_run import GraphRun
 from common.program import StopRequest
 from common.tf1 import tf
@@ -172,7 +172,7 @@ class _Loop:
         rows = self._report.of_kind("eval")
         texts = log_lines.text_files(rows, self._run.device_id, self._config.case.name, self._config.performance)
         for name, text in texts.items():
-            run_dir.write_text(self._run.file(name), text)
+            files.write_text(self._run.file(name), text)
 
     def _draw_curves(self) -> None:
         self._report.draw_curves({

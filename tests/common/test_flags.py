@@ -6,12 +6,13 @@ import os
 import pytest
 
 from common import flags as zoo_flags
+from common.flag_set import FlagSet
 from common.program import FlagError, HelpRequested, ZooError
 
 
 @pytest.fixture
 def flag_set():
-    flags = zoo_flags.FlagSet("A program.")
+    flags = FlagSet("A program.")
     zoo_flags.define_data(flags, "data")
     zoo_flags.define_output(flags, aliases=["exp_save_dir"])
     zoo_flags.define_device(flags)
@@ -103,7 +104,7 @@ def test_flag_without_effect_is_silent_when_not_given(flag_set):
 
 
 def test_each_program_has_its_own_values(flag_set):
-    other = zoo_flags.FlagSet("Another program.")
+    other = FlagSet("Another program.")
     other.integer("batch_size", 1, "")
     flag_set.parse(["--batch_size=9"])
     assert other.parse([]).batch_size == 1

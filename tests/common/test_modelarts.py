@@ -9,11 +9,12 @@ import pytest
 
 from common import flags as zoo_flags
 from common import modelarts
+from common.flag_set import FlagSet
 
 
 @pytest.fixture
 def flag_set():
-    flags = zoo_flags.FlagSet("")
+    flags = FlagSet("")
     zoo_flags.define_data(flags, "data")
     zoo_flags.define_output(flags)
     flags.integer("batch_size", 1, "")

@@ -7,11 +7,12 @@ import pytest
 
 from common import flags as zoo_flags
 from common import npu_options
+from common.flag_set import FlagSet
 from common.program import FlagError
 
 
 def resolve(tmp_path, *arguments):
-    flags = zoo_flags.FlagSet("")
+    flags = FlagSet("")
     zoo_flags.define_training(flags, 1, 0, "allow_fp32_to_fp16")
     return npu_options.resolve(flags.parse(list(arguments)), str(tmp_path), str(tmp_path / "run"), "allow_fp32_to_fp16")
 

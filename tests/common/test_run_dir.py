@@ -1,10 +1,7 @@
 """Runs are made, resumed, set aside or refused as DESIGN.md section 5 says."""
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -161,53 +158,3 @@ def test_metrics_with_another_damaged_line_are_refused(tmp_path, line):
     (tmp_path / run_dir.METRICS).write_text(line + '\n{"kind": "step", "step": 1}\n')
     with pytest.raises(ZooError, match="line 1 is damaged"):
         run_dir.read_metrics(str(tmp_path))
-
-
-def test_writing_replaces_as_a_whole(tmp_path):
-    path = str(tmp_path / "file.json")
-    run_dir.write_json(path, {"a": "é"})
-    run_dir.write_json(path, {"a": 2})
-    with open(path, encoding="utf-8") as file:
-        assert json.load(file) == {"a": 2}
-    assert names(tmp_path) == ["file.json"]
-
-
-TALKER = """
-import os, subprocess, sys
-from common import run_dir
-with run_dir.copy_output(sys.argv[1]):
-    print("from python")
-    print("an error", file=sys.stderr)
-    subprocess.call(["sh", "-c", "echo from a child"])
-    {last}
-print("after")
-"""
-
-
-def talk(log, last="pass", **kwargs):
-    environment = dict(os.environ, PYTHONPATH=os.getcwd())
-    return subprocess.Popen([sys.executable, "-c", TALKER.format(last=last), str(log)], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env=environment, **kwargs)
-
-
-def test_output_of_process_and_children_goes_to_terminal_and_log(tmp_path):
-    out, error = talk(tmp_path / "log").communicate()
-    assert sorted(out.decode().split("\n")) == ["", "after", "from a child", "from python"]
-    assert error.decode() == "an error\n"
-    log = (tmp_path / "log").read_text()
-    assert set(log.split("\n")) == {"from python", "an error", "from a child", ""}
-
-
-def test_last_words_of_an_abort_are_kept(tmp_path):
-    process = talk(tmp_path / "log", "os.write(2, b'F fatal: check failed'); os.abort()")
-    process.communicate()
-    assert process.returncode == -6
-    assert "F fatal: check failed" in (tmp_path / "log").read_text()
-
-
-def test_a_terminal_that_went_away_does_not_end_the_program(tmp_path):
-    process = talk(tmp_path / "log", "sys.stdout.flush(); import time; time.sleep(0.3); print('still here')")
-    process.stdout.close()
-    process.stderr.read()
-    process.wait()
-    assert "still here" in (tmp_path / "log").read_text()

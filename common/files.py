@@ -1,0 +1,37 @@
+"""Files that are there whole or not at all. No TensorFlow."""
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(folder)
+
+
+def write_text(path: str, content: str) -> None:
+    """`write_bytes` for text."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: str, content: Any) -> None:
+    """`write_bytes` for JSON."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def sync_folder(folder: str) -> None:
+    """Make renames in a folder last."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
