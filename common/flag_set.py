@@ -25,6 +25,7 @@ class FlagSet:
     def __init__(self, description: str):
         self.description = description
         self.values = FlagValues()
+        self._aliases: dict[str, str] = {}
         self._without_effect: dict[str, str] = {}
 
     def string(self, name: str, default: str | None, text: str, aliases: Iterable[str] = ()) -> None:
@@ -91,16 +92,20 @@ class FlagSet:
         while queue:
             argument = queue.pop(0)
             name = argument[2:].partition("=")[0] if argument.startswith("--") else ""
-            target = known if self._aliases.get(name, name) in self._canonical_names() else unknown
+            target = known if self._aliases.get(name, name) in self.names() else unknown
             target.append(argument)
             if "=" not in argument and queue and not queue[0].startswith("--"):
                 target.append(queue.pop(0))
         return self._normalised(known), unknown
 
+    def names(self) -> list[str]:
+        """Names of the flags, without aliases."""
+        return [name for name in self.values if name not in _ABSL_OWN_FLAGS]
+
     def help(self) -> str:
         """The text of `--help`."""
         lines = [self.description.strip(), "", "flags (--flag=value or --flag value):"]
-        for name in sorted(self._canonical_names()):
+        for name in sorted(self.names()):
             flag = self.values[name]
             aliases = [alias for alias, target in self._aliases.items() if target == name]
             default = "" if flag.default is None else f" (default {flag.default})"
@@ -108,17 +113,12 @@ class FlagSet:
             lines.append(f"  --{name}: {flag.help}{default}{also}")
         return "\n".join(lines)
 
-    _aliases: dict[str, str] = {}
-
     def _alias(self, name: str, aliases: Iterable[str]) -> None:
-        self._aliases = dict(self._aliases, **dict.fromkeys(aliases, name))
-
-    def _canonical_names(self) -> list[str]:
-        return [name for name in self.values if name not in _ABSL_OWN_FLAGS]
+        self._aliases.update(dict.fromkeys(aliases, name))
 
     def _canonical(self, name: str) -> str:
         name = self._aliases.get(name, name)
-        known = self._canonical_names()
+        known = self.names()
         if name in known:
             return name
         near = difflib.get_close_matches(name, known + list(self._aliases), n=1)

@@ -92,7 +92,7 @@ def open_graph_run(entry: Entry, flags: FlagValues, device: devices.Device, num_
                   f"precision {precision}")
             print(f"Python {platform.python_version()} ({sys.executable})")
             print(f"Run directory: {run.path}" + (" (going on)" if run.resumed else ""))
-            for notice in (*run.notices, *notices):
+            for notice in (*run.notices, *npu_options.without_effect(flags, device.kind), *notices):
                 print(notice)
             if device.kind == "npu":
                 options.make_folders()  # elsewhere what needs them makes them

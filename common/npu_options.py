@@ -92,6 +92,16 @@ def resolve(flags: FlagValues, model_root: str, run_path: str, default_precision
     )
 
 
+def without_effect(flags: FlagValues, device_kind: str) -> list[str]:
+    """One line for each flag of the adapter that was given and does nothing on another device."""
+    if device_kind == "npu":
+        return []
+    names = [name for name in ("use_mixlist", "fusion_off_flag", "auto_tune") if flags[name].value]
+    if flags.precision_mode and not (device_kind == "gpu" and flags.precision_mode == "allow_mix_precision"):
+        names.append("precision_mode")
+    return [f"Warning: --{name} has no effect on a {device_kind}" for name in names]
+
+
 def profiling_options(folder: str) -> str:
     """Return the adapter's JSON for profiling; these keys are valid from CANN 5.0 to 9.1."""
     return json.dumps({"output": folder, "training_trace": "on", "task_trace": "on"})

@@ -16,6 +16,7 @@ from common.flag_set import FlagSet, FlagValues
 from common.program import ZooError
 
 _INDEX = re.compile(r"model\.ckpt-(\d+)\.index")
+_BUNDLE_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,21 +67,25 @@ def find(flags: FlagValues, model_root: str, program: str, environment: dict[str
         ZooError: no such checkpoint, or a run without one.
     """
     default_run = run_dir.locate(flags.output_path, model_root, device_id(environment))
-    path = os.path.abspath(os.path.expanduser(flags.checkpoint)) if flags.checkpoint else default_run
+    path = prefix_of(flags.checkpoint) if flags.checkpoint else default_run
     if os.path.isdir(path):
         if not run_dir.is_run(path):
             raise ZooError(f"{path}: is no run directory (it has no {run_dir.ARGUMENTS}); train first, or give "
                            "--checkpoint=FILE or RUN_DIR")
         return Trained(_best_or_newest(path), path, os.path.join(path, program))
-    prefix = path[:-len(".index")] if path.endswith(".index") else path
-    if not os.path.isfile(prefix + ".index"):
+    if not os.path.isfile(path + ".index"):
         what = f"--checkpoint={flags.checkpoint}" if flags.checkpoint else "the default run directory"
-        raise ZooError(f"{what}: neither {prefix}.index nor a run directory {path} is there; train first, or give "
+        raise ZooError(f"{what}: neither {path}.index nor a run directory {path} is there; train first, or give "
                        "--checkpoint=FILE or RUN_DIR")
-    run_path = os.path.dirname(os.path.dirname(prefix))
+    run_path = os.path.dirname(os.path.dirname(path))
     if run_dir.is_run(run_path):
-        return Trained(prefix, run_path, os.path.join(run_path, program))
-    return Trained(prefix, None, os.path.join(os.path.dirname(default_run), program))
+        return Trained(path, run_path, os.path.join(run_path, program))
+    return Trained(path, None, os.path.join(os.path.dirname(default_run), program))
+
+
+def prefix_of(path: str) -> str:
+    """Return the absolute prefix of a checkpoint that may be given as one of its files."""
+    return _BUNDLE_SUFFIX.sub("", os.path.abspath(os.path.expanduser(path)))
 
 
 def _best_or_newest(run_path: str) -> str:

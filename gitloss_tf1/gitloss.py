@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
 from common import device as devices
 from common import flags as zoo_flags
-from common import program
+from common import program, trained
 from common.flag_set import FlagSet, FlagValues
 from common.program import FlagError
 
@@ -93,6 +93,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     from gitloss_tf1.evaluation import LossSettings
     from gitloss_tf1.model import resolve_switches
 
+    init_checkpoint = flags.init_checkpoint and trained.prefix_of(flags.init_checkpoint)
     switches = resolve_switches(flags.recipe, {name: flags[name].value for name in (*SWITCH_CHOICES, "dead_variables")})
     entry = graph_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
     config = training.Config(
@@ -104,11 +105,11 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
         performance=flags.performance,
         train_time=flags.train_time,
         save_seconds=60.0 * flags.save_minutes,
-        init_checkpoint=flags.init_checkpoint,
+        init_checkpoint=init_checkpoint,
     )
     identity = dict(dataclasses.asdict(switches), data=data.fingerprint, lambda_c=flags.lambda_c,
                     lambda_g=flags.lambda_g, update_centers=flags.update_centers, train_time=flags.train_time,
-                    init_checkpoint=checkpoints.fingerprint(flags.init_checkpoint))
+                    init_checkpoint=checkpoints.fingerprint(init_checkpoint))
     notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
                f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
                f"Recipe: {flags.recipe}, {', '.join(f'{k}={v}' for k, v in dataclasses.asdict(switches).items())}"]

@@ -98,6 +98,17 @@ def test_wrong_dump_step_is_refused_before_the_run(tmp_path):
         resolve(tmp_path, "--data_dump_step=x")
 
 
+@pytest.mark.parametrize("kind, wanted", [
+    ("npu", []), ("cpu", ["use_mixlist", "auto_tune", "precision_mode"]), ("gpu", ["use_mixlist", "auto_tune"]),
+])
+def test_what_does_nothing_on_another_device_says_so(kind, wanted):
+    flags = FlagSet("")
+    zoo_flags.define_training(flags, 1, 0, "allow_fp32_to_fp16")
+    values = flags.parse(["--use_mixlist", "--auto_tune", "--precision_mode=allow_mix_precision"])
+    assert npu_options.without_effect(values, kind) == [f"Warning: --{name} has no effect on a {kind}"
+                                                        for name in wanted]
+
+
 def test_profiling_options_are_json_with_the_keys_of_every_version():
     assert json.loads(npu_options.profiling_options("/p")) == {"output": "/p", "training_trace": "on",
                                                                "task_trace": "on"}

@@ -1,0 +1,149 @@
+"""READMEs: their commands parse, the short ones run, links lead somewhere, both languages say the same.
+
+A command that trains is run with its length cut; addresses, `make` targets that take minutes and commands for an NPU
+are parsed alone. Paths below ~/ stand for the user's own; the tests run with a home of their own.
+"""
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from common.tiny_data import mnist as tiny_mnist
+from tests.conftest import ROOT
+from tests.test_architecture import models, train_entry
+
+PAIRS = [("README.md", "README.zh-CN.md")] + [(f"{model}/README.md", f"{model}/README.zh-CN.md") for model in models()]
+PARSED_ALONE = ("git clone", "cd ", "source ", "curl ", "make ", "bash .ci/run", "python3 -m tests.kill_and_resume",
+                "python3 benchmarks/", "tensorboard ")
+CUT = ("--train_steps=2", "--batch_size=8", "--device=cpu")
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        return file.read()
+
+
+def commands(path):
+    blocks = re.findall(r"```bash\n(.*?)```", read(path), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split(" #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+ALL_COMMANDS = sorted({command for pair in PAIRS for path in pair for command in commands(path)})
+
+
+def words_of(command):
+    """Words without leading NAME=value."""
+    words = shlex.split(command)
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        words.pop(0)
+    return words
+
+
+def entry_of(words):
+    """The train entry, or program, that a command's flags belong to, as (model, module name)."""
+    path = words[1]
+    model = path.split("/")[0]
+    if "/test/" in path or "modelarts" in path:
+        return model, train_entry(model)[:-3]
+    return model, os.path.basename(path)[:-3]
+
+
+@pytest.mark.parametrize("command", ALL_COMMANDS)
+def test_commands_parse(command):
+    words = words_of(command)
+    assert words
+    if words[0] == "make":
+        assert re.search(rf"^{re.escape(words[1])}:", read("Makefile"), re.MULTILINE), command
+    elif words[0] in ("python3", "bash") and not words[1].startswith("-"):
+        assert os.path.exists(os.path.join(ROOT, words[1])), command
+        model, name = entry_of(words)
+        if model in models() and name == train_entry(model)[:-3]:
+            importlib.import_module(f"{model}.{name}").define_flags().parse(words[2:])
+    elif words[:2] == ["python3", "-m"]:
+        assert importlib.util.find_spec(words[2]) is not None, command
+
+
+def is_run(command):
+    return not command.startswith(PARSED_ALONE) and "--device=npu" not in command and "obs://" not in command
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home with the data and the interpreter that the READMEs speak of, and a trained run."""
+    folder = tmp_path_factory.mktemp("home")
+    tiny_mnist.make(str(folder / "mnist"), num_train=240, num_test=40)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (folder / "bin" / "python3").chmod(0o755)
+    return folder
+
+
+def run(home, command):
+    environment = {key: value for key, value in os.environ.items() if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE")}
+    environment.update(HOME=str(home), PATH=f"{home / 'bin'}:{os.environ['PATH']}", PYTHON=sys.executable)
+    return subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=120, check=False)
+
+
+def shortened(command):
+    """Cut the length of a training command."""
+    if not re.search(r"test/train_|modelarts_entry|/gitloss(_perf)?\.py", command):
+        return command
+    command = re.sub(r"--(train_steps|steps|epochs|batch_size|update_centers)[= ]\S+", "", command)
+    return " ".join([command, *CUT])
+
+
+def test_short_commands_run(home):
+    """In the order of the READMEs, training first, since the others use what it leaves."""
+    ordered = [command for english, _ in PAIRS for command in commands(english) if is_run(command)]
+    assert len(ordered) >= 8
+    seen = set()
+    for command in sorted(ordered, key=lambda text: "test/train_" not in text):
+        cut = shortened(command)
+        if cut in seen:
+            continue
+        seen.add(cut)
+        result = run(home, cut)
+        assert result.returncode == 0, f"{cut}\n{result.stdout.decode()}"
+        # runs of one output folder would otherwise have to agree in their arguments
+        for left_over in (home / "runs").glob("0.*"):
+            shutil.rmtree(str(left_over))
+
+
+@pytest.mark.parametrize("english, chinese", PAIRS)
+def test_both_languages_say_the_same(english, chinese):
+    assert commands(english) == commands(chinese)
+    for pattern in (r"^#+ ", r"^\|", r"^- ", r"^```"):
+        counts = [len(re.findall(pattern, read(path), re.MULTILINE)) for path in (english, chinese)]
+        assert counts[0] == counts[1], f"{pattern}: {counts}"
+    numbers = [sorted(re.findall(r"\d+\.\d+", read(path))) for path in (english, chinese)]
+    assert numbers[0] == numbers[1]
+    assert re.search(r"[一-鿿]{4}", read(chinese))
+
+
+@pytest.mark.parametrize("path", [path for pair in PAIRS for path in pair])
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)\)", read(path)):
+        if not target.startswith("http"):
+            assert os.path.exists(os.path.join(ROOT, os.path.dirname(path), target)), target
+
+
+@pytest.mark.parametrize("model", models())
+def test_every_flag_is_in_the_model_s_readme(model):
+    flags = importlib.import_module(f"{model}.{train_entry(model)[:-3]}").define_flags()
+    for path in (f"{model}/README.md", f"{model}/README.zh-CN.md"):
+        missing = [name for name in flags.names() if f"`{name}`" not in read(path)]
+        assert not missing, f"{path}: {missing}"
+
+
+def test_changelog_names_the_version():
+    version = re.search(r'^version = "(.*)"', read("pyproject.toml"), re.MULTILINE).group(1)
+    assert f"## {version}" in read("CHANGELOG.md")
