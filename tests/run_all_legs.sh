@@ -4,7 +4,7 @@
 #
 #     bash tests/run_all_legs.sh [LEG...]      legs: tf115 tf26 current
 set -uo pipefail
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit
 status=0
 summary=()
 
