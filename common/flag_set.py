@@ -10,10 +10,9 @@ import difflib
 from typing import Iterable
 
 from absl import flags as absl_flags
+from absl.flags import FlagValues
 
 from common.program import FlagError, HelpRequested
-
-FlagValues = absl_flags.FlagValues
 
 _TRUE_WORDS = {"true", "yes", "t", "y", "1"}
 _FALSE_WORDS = {"false", "no", "f", "n", "0"}
