@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from typing import Callable, Iterable
 
 from common.flag_set import FlagSet
@@ -108,14 +109,27 @@ def find_data_folder(value: str, model_root: str, names: Iterable[str], has_data
     names = list(names)
     root = find_path("data_path", value, model_root)
     if not os.path.isdir(root):
-        raise ZooError(f"--data_path={value}: is a file, expected a folder")
+        raise ZooError(f"--data_path={value}: is a file, expected a folder{_how_to_unpack([root])}")
     folders = [root] + [os.path.join(root, *name.split("/")) for name in names]
     found = {os.path.realpath(folder): folder for folder in folders if os.path.isdir(folder) and has_data(folder)}
     if len(found) > 1:
         raise ZooError(f"--data_path={value}: data in {' and in '.join(found.values())}; name one of them")
     if not found:
-        raise ZooError(f"--data_path={value}: no data in {root} or in a sub-folder {', '.join(names)}")
+        inside = sorted(os.path.join(root, name) for name in os.listdir(root))
+        raise ZooError(f"--data_path={value}: no data in {root} or in a sub-folder {', '.join(names)}"
+                       f"{_how_to_unpack(inside)}")
     return next(iter(found.values()))
+
+
+def _how_to_unpack(paths: Iterable[str]) -> str:
+    """The command that unpacks the first archive among some paths."""
+    for path in paths:
+        folder = shlex.quote(os.path.dirname(path))
+        if path.endswith(".zip"):
+            return f"; unpack the archive first: unzip {shlex.quote(path)} -d {folder}"
+        if path.endswith((".tar", ".tar.gz", ".tgz")):
+            return f"; unpack the archive first: tar -xf {shlex.quote(path)} -C {folder}"
+    return ""
 
 
 def parse_dump_steps(text: str) -> list[tuple[int, int]]:

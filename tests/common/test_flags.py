@@ -157,6 +157,17 @@ def test_no_data_and_a_file_for_a_folder(tmp_path):
         zoo_flags.find_data_folder(str(tmp_path / "file"), str(tmp_path), ["mnist"], _has_data)
 
 
+@pytest.mark.parametrize("name, command", [("m nist.zip", "unzip '{0}/m nist.zip' -d {0}"),
+                                           ("dataset.tar", "tar -xf {0}/dataset.tar -C {0}"),
+                                           ("d.tar.gz", "tar -xf {0}/d.tar.gz -C {0}")])
+def test_an_archive_is_refused_with_the_command_that_unpacks_it(tmp_path, name, command):
+    (tmp_path / name).touch()
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(ZooError) as caught:
+            zoo_flags.find_data_folder(str(path), str(tmp_path), ["mnist"], _has_data)
+        assert str(caught.value).endswith("unpack the archive first: " + command.format(tmp_path))
+
+
 @pytest.mark.parametrize("text, wanted", [("10", [(10, 10)]), ("0|5|10-20", [(0, 0), (5, 5), (10, 20)])])
 def test_dump_steps(text, wanted):
     assert zoo_flags.parse_dump_steps(text) == wanted

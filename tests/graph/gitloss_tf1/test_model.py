@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from common import checkpoints
 from common.tf1 import enable, tf
 from gitloss_tf1 import model
 from tests.conftest import GOLDEN
@@ -122,6 +123,22 @@ def test_distances_are_taken_from_dead_or_real_centers(which):
                                           {graph.images: images, graph.labels: labels})
     center = 7.0 if which == "real" else 0.0
     np.testing.assert_allclose(distances, (center - features) / np.array([3, 3, 2, 2])[:, None], rtol=1e-5, atol=1e-6)
+
+
+def test_a_checkpoint_of_the_original_restores(tmp_path):
+    """Its 57 variables after one training step, as recorded, saved under their names by plain TensorFlow."""
+    recorded = np.load(os.path.join(GOLDEN, "gitloss", "gitloss_parity_seed1.npz"), allow_pickle=False)
+    values = {name[len("after/"):]: recorded[name] for name in recorded.files if name.startswith("after/")}
+    prefix = str(tmp_path / "model.ckpt")
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = [tf.get_variable(name, initializer=value) for name, value in values.items()]
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver(variables).save(session, prefix)
+    build()
+    with tf.Session() as session:
+        checkpoints.restore_all(session, prefix, tf.global_variables())
+        for variable in tf.global_variables():
+            assert np.array_equal(session.run(variable), values[variable.op.name]), variable.op.name
 
 
 def test_switches():

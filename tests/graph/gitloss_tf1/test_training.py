@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gitloss_tf1 import gitloss
+from tests.conftest import GOLDEN
 
 CASE = "Gitloss_ID1277_for_TensorFlow_bs8_1p_acc"
 STEP_LINE = re.compile(r"Step: (\d+), Train_Loss: \d+\.\d{4} , Train_Acc: \d\.\d{4} , Valid_Loss: \d+\.\d{4} , "
@@ -126,6 +127,15 @@ def test_checkpoints_are_kept_at_the_original_moment_and_at_the_end(full_run):
 
     best = [row["step"] for row in rows(full_run, "eval") if row["best"]][-1]
     assert set(steps_in(str(full_run / "ckpt"))) == {5, 7, best}
+
+
+def test_our_checkpoint_has_the_original_s_names_and_shapes(full_run):
+    """What the original's Saver over all globals needs."""
+    with open(os.path.join(GOLDEN, "gitloss", "gitloss_vars.json"), encoding="utf-8") as file:
+        wanted = {name: tuple(shape) for name, shape in json.load(file)}
+    found = checkpoint_values(full_run / "ckpt_npu" / "model.ckpt")
+    assert {name: np.shape(value) for name, value in found.items()} == wanted
+    assert found["is_training"].dtype == np.bool_ and found["global_step"].dtype == np.int32
 
 
 def test_performance_run(tmp_path, tiny_mnist_folder, capfd):
