@@ -6,17 +6,16 @@ saved when its index stands. The two newest are kept, and the steps the caller n
 from __future__ import annotations
 
 import os
-import re
 import shutil
-from typing import Any, Collection
+import zlib
+from typing import Any, Collection, Mapping
 
 from common import files
+from common.bundles import BUNDLE_FILE, PREFIX, steps_in
 from common.program import ZooError
 from common.tf1 import tf
 
-PREFIX = "model.ckpt"
 NUM_NEWEST_KEPT = 2
-_BUNDLE_FILE = re.compile(r"model\.ckpt-(\d+)\.(index|data-\d{5}-of-\d{5})")
 _TEMPORARY = ".saving-"
 
 
@@ -46,7 +45,7 @@ class Checkpoints:
         files.write_text(os.path.join(self.folder, "checkpoint"), f'model_checkpoint_path: "{PREFIX}-{step}"\n')
         kept = set(steps_in(self.folder)[-NUM_NEWEST_KEPT:]) | set(keep) | {step}
         for name in os.listdir(self.folder):
-            match = _BUNDLE_FILE.fullmatch(name)
+            match = BUNDLE_FILE.fullmatch(name)
             if match and int(match.group(1)) not in kept:
                 os.remove(os.path.join(self.folder, name))
         return prefix
@@ -61,7 +60,7 @@ class Checkpoints:
                            f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
 
     def restore_newest(self, session: tf.Session, global_step: tf.Variable) -> tuple[int | None, list[str]]:
-        """Restore the newest checkpoint that is not damaged.
+        """Restore the newest checkpoint that is not damaged; rename damaged ones, so that they count no more.
 
         Returns:
             Its step (None when there is no checkpoint at all), and one notice for each damaged one.
@@ -69,28 +68,39 @@ class Checkpoints:
         Raises:
             ZooError: there are checkpoints and all of them are damaged.
         """
-        notices = []
-        steps = steps_in(self.folder)
-        for step in reversed(steps):
-            prefix = os.path.join(self.folder, f"{PREFIX}-{step}")
+        reasons: dict[int, str] = {}
+        for step in reversed(steps_in(self.folder)):
             try:
-                self._saver.restore(session, prefix)
+                self._saver.restore(session, os.path.join(self.folder, f"{PREFIX}-{step}"))
                 found = int(session.run(global_step))
+                if found == step:
+                    return step, self._put_damaged_aside(reasons)
+                reasons[step] = f"it says step {found}"
             except (tf.errors.OpError, ValueError) as error:
-                notices.append(f"Warning: {prefix} is damaged ({_first_line(error)}); the one before is tried.")
-                continue
-            if found == step:
-                return step, notices
-            notices.append(f"Warning: {prefix} is damaged (it says step {found}); the one before is tried.")
-        if steps:
-            raise ZooError(f"{self.folder}: every checkpoint is damaged ({notices[0]}); restore one from a copy, or "
-                           "begin anew with --resume=never")
-        return None, notices
+                reasons[step] = _reason(error)
+        if reasons:
+            newest = max(reasons)
+            raise ZooError(f"{self.folder}: every checkpoint is damaged ({PREFIX}-{newest}: {reasons[newest]}); "
+                           "restore one from a copy, or begin anew with --resume=never")
+        return None, []
+
+    def _put_damaged_aside(self, reasons: Mapping[int, str]) -> list[str]:
+        for name in os.listdir(self.folder):
+            match = BUNDLE_FILE.fullmatch(name)
+            if match and int(match.group(1)) in reasons:
+                os.replace(os.path.join(self.folder, name), os.path.join(self.folder, f"damaged.{name}"))
+        return [f"Warning: {os.path.join(self.folder, PREFIX)}-{step} is damaged ({reason}); it is kept as "
+                f"damaged.{PREFIX}-{step} and the one before is used." for step, reason in reasons.items()]
 
     def _write(self, session: tf.Session, folder: str, name: str, with_graph: bool) -> str:
         temporary = os.path.join(folder, f"{_TEMPORARY}{name}")
-        os.makedirs(temporary, exist_ok=True)
-        self._saver.save(session, os.path.join(temporary, name), write_meta_graph=with_graph, write_state=False)
+        shutil.rmtree(temporary, ignore_errors=True)  # of a kill
+        os.makedirs(temporary)
+        try:
+            self._saver.save(session, os.path.join(temporary, name), write_meta_graph=with_graph, write_state=False)
+        except (tf.errors.OpError, ValueError) as error:  # the saver turns some errors of the disk into ValueError
+            raise ZooError(f"{folder}: no checkpoint can be written ({_reason(error)}); the ones before it stand, make "
+                           "space and start the run again") from None
         written = sorted(os.listdir(temporary), key=lambda name: name.endswith(".index"))
         for file in written:
             with open(os.path.join(temporary, file), "rb") as opened:
@@ -100,13 +110,6 @@ class Checkpoints:
         os.rmdir(temporary)
         files.sync_folder(folder)
         return os.path.join(folder, name)
-
-
-def steps_in(folder: str) -> list[int]:
-    """Steps of the checkpoints in a folder, rising."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    matches = (_BUNDLE_FILE.fullmatch(name) for name in names)
-    return sorted(int(match.group(1)) for match in matches if match and match.group(2) == "index")
 
 
 def restore_all(session: tf.Session, prefix: str, variables: Collection[tf.Variable]) -> None:
@@ -124,7 +127,7 @@ def restore_all(session: tf.Session, prefix: str, variables: Collection[tf.Varia
     try:
         tf.train.Saver(list(variables)).restore(session, prefix)
     except (tf.errors.OpError, ValueError) as error:
-        raise ZooError(f"{prefix}: is damaged ({_first_line(error)})") from None
+        raise ZooError(f"{prefix}: is damaged ({_reason(error)})") from None
 
 
 def initialise_from(session: tf.Session, prefix: str, variables: Collection[tf.Variable]) -> list[str]:
@@ -152,7 +155,7 @@ def initialise_from(session: tf.Session, prefix: str, variables: Collection[tf.V
 
 
 def fingerprint(prefix: str | None) -> list[Any] | None:
-    """Return name and size of a checkpoint to take weights from, None for none.
+    """Return name and content of a checkpoint to take weights from, None for none; its index holds checksums.
 
     Raises:
         ZooError: there is no such checkpoint.
@@ -160,7 +163,8 @@ def fingerprint(prefix: str | None) -> list[Any] | None:
     if not prefix:
         return None
     _require(prefix)
-    return [os.path.basename(prefix), os.path.getsize(prefix + ".index")]
+    with open(prefix + ".index", "rb") as file:
+        return [os.path.basename(prefix), zlib.crc32(file.read())]
 
 
 def _require(prefix: str) -> None:
@@ -174,9 +178,12 @@ def _shapes(prefix: str) -> dict[str, list[int]]:
     try:
         return dict(tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
     except (tf.errors.OpError, ValueError) as error:
-        raise ZooError(f"{prefix}: is damaged ({_first_line(error)})") from None
+        raise ZooError(f"{prefix}: is damaged ({_reason(error)})") from None
 
 
-def _first_line(error: BaseException) -> str:
-    message: Any = getattr(error, "message", None) or str(error)
-    return str(message).strip().split("\n")[0][:200]
+def _reason(error: BaseException) -> str:
+    """Say in a line what TensorFlow found: the error's kind, and its first line that is not a mere heading."""
+    message = getattr(error, "message", None) or str(error)
+    lines = [line.strip() for line in str(message).splitlines()]
+    telling = [line for line in lines if line and not line.endswith(":") and not line.startswith("Detected at node")]
+    return f"{type(error).__name__}: {telling[0][:200] if telling else lines[0]}"

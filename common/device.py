@@ -133,6 +133,12 @@ def precision_in_effect(device: Device, precision_mode: str | None, npu_default:
     return "float32"
 
 
+def describe(device: Device, tensorflow: str, precision: str) -> str:
+    """Return the first line that a program prints."""
+    return (f"Device: {device.kind} | TensorFlow {tensorflow} | adapter {device.adapter or 'none'} | "
+            f"precision {precision}")
+
+
 def num_cpus() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

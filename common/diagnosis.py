@@ -12,20 +12,22 @@ from common.npu_options import NpuOptions
 from common.program import ZooError
 from common.tf1 import tf
 
-PROFILED_UPDATE = 10
+LAST_PROFILED_UPDATE = 10
 
 
 class StepDiagnosis:
     """Runs training steps, and does at some of them what the flags ask for."""
 
-    def __init__(self, options: NpuOptions, dumped: Mapping[str, tf.Tensor]):
+    def __init__(self, options: NpuOptions, dumped: Mapping[str, tf.Tensor], num_updates: int):
         """Add the numeric checks to the graph, so make it when the training graph stands and before any other does.
 
         Args:
             options: what the flags ask for; pass one without paths to diagnose nothing.
             dumped: the tensors of a data dump, by name.
+            num_updates: updates of the run; one of the first ten of them is profiled.
         """
         self._options = options
+        self._profiled_update = min(LAST_PROFILED_UPDATE, num_updates)
         self._dumped = dict(dumped)
         self._dump_steps = parse_dump_steps(options.data_dump_step) if options.data_dump_path else []
         self._checks = [tf.add_check_numerics_ops()] if options.over_dump_path else []
@@ -42,17 +44,20 @@ class StepDiagnosis:
             update: number of this update, from 1.
 
         Raises:
-            ZooError: over_dump is on and an op gave NaN or infinity.
+            ZooError: over_dump is on and an op gave NaN or infinity; or the device has too little memory.
         """
         wanted: dict[str, Any] = {"values": dict(fetches), "checks": self._checks}
         if any(first <= update <= last for first, last in self._dump_steps):
             wanted["dump"] = self._dumped
         run_options = metadata = None
-        if self._options.profiling_path and update == PROFILED_UPDATE:
+        if self._options.profiling_path and update == self._profiled_update:
             run_options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
             metadata = tf.RunMetadata()
         try:
             results = session.run(wanted, feeds, run_options, metadata)
+        except tf.errors.ResourceExhaustedError:
+            raise ZooError("the device has too little memory for a training step: take a smaller --batch_size"
+                           ) from None
         except tf.errors.InvalidArgumentError as error:
             if not self._checks:
                 raise

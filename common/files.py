@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from typing import Any
+from typing import Any, Mapping
 
 
 def write_bytes(path: str, content: bytes) -> None:
@@ -25,7 +26,20 @@ def write_text(path: str, content: str) -> None:
 
 def write_json(path: str, content: Any) -> None:
     """`write_bytes` for JSON."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, to_json(content, indent=2) + "\n")
+
+
+def to_json(content: Any, indent: int | None = None) -> str:
+    """Return JSON, which has no NaN and no infinity: such numbers become null."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def sync_folder(folder: str) -> None:

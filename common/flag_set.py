@@ -7,6 +7,8 @@ value means unset.
 from __future__ import annotations
 
 import difflib
+import math
+import sys
 from typing import Iterable
 
 from absl import flags as absl_flags
@@ -31,12 +33,17 @@ class FlagSet:
         absl_flags.DEFINE_string(name, default, text, flag_values=self.values)
         self._alias(name, aliases)
 
-    def integer(self, name: str, default: int | None, text: str, minimum: int = 0, aliases: Iterable[str] = ()) -> None:
-        absl_flags.DEFINE_integer(name, default, text, lower_bound=minimum, flag_values=self.values)
+    def integer(self, name: str, default: int | None, text: str, minimum: int = 0, maximum: int = 2 ** 31 - 1,
+                aliases: Iterable[str] = ()) -> None:
+        absl_flags.DEFINE_integer(name, default, text, lower_bound=minimum, upper_bound=maximum,
+                                  flag_values=self.values)
         self._alias(name, aliases)
 
     def number(self, name: str, default: float | None, text: str, minimum: float = 0.0) -> None:
-        absl_flags.DEFINE_float(name, default, text, lower_bound=minimum, flag_values=self.values)
+        absl_flags.DEFINE_float(name, default, text, lower_bound=minimum, upper_bound=sys.float_info.max,
+                                flag_values=self.values)
+        absl_flags.register_validator(name, lambda value: not math.isnan(value), f"--{name} is no number",
+                                      flag_values=self.values)
 
     def boolean(self, name: str, default: bool | None, text: str) -> None:
         absl_flags.DEFINE_boolean(name, default, text, flag_values=self.values)

@@ -14,6 +14,9 @@ PRECISION_MODES = (
     "force_fp32", "cube_fp16in_fp32out", "allow_mix_precision_fp16", "allow_mix_precision_bf16", "allow_fp32_to_bf16",
 )  # fmt: skip
 
+MAX_BATCH_SIZE = 1 << 16
+MAX_SEED = 2 ** 32 - 1  # numpy takes no larger one
+
 _DUMP_STEP = re.compile(r"\d+(-\d+)?(\|\d+(-\d+)?)*")
 
 
@@ -38,8 +41,8 @@ def define_training(flags: FlagSet, batch_size: int, seed: int, precision_mode: 
     """The flags of every train entry, besides data, output and device (DESIGN.md section 3)."""
     flags.integer("epochs", None, "passes over the training data", 1, aliases=["epoch", "train_epochs"])
     flags.integer("train_steps", None, "number of updates; whichever limit comes first ends the run", 1)
-    flags.integer("batch_size", batch_size, "samples in a step", 1)
-    flags.integer("seed", seed, "seed of the weights and of the order of the data")
+    flags.integer("batch_size", batch_size, "samples in a step", 1, MAX_BATCH_SIZE)
+    flags.integer("seed", seed, "seed of the weights and of the order of the data", 0, MAX_SEED)
     flags.choice("recipe", "reference", ["reference", "corrected"],
                  "reference computes what the original computes; corrected switches the corrections on")
     flags.string("resume", "auto", "auto goes on with an unfinished run of the same arguments; never sets it aside; "

@@ -13,6 +13,7 @@ from common.tf1 import tf
 
 CHECKED_SAMPLES = 8
 MAX_DIFFERENCE = 1e-5
+RECORD = "export.json"
 
 
 def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor], folder: str,
@@ -23,19 +24,20 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
         session: holds the weights.
         inputs: placeholders by name, float32 [batch, ...]; each tensor is named as its key.
         outputs: tensors by name; each is named as its key.
-        folder: where to write; an earlier export there is replaced.
+        folder: where to write, export.json too; an earlier export there is replaced.
         name: of the frozen graph.
 
     Returns:
         Paths, names, and the largest absolute difference.
 
     Raises:
-        ZooError: an export computes something else than the live graph.
+        ZooError: an export computes something else than the live graph, or a foreign saved_model/ is in the way.
     """
     for key, tensor in {**inputs, **outputs}.items():
         assert tensor.op.name == key, f"tensor {tensor.op.name} is exported as {key}"
     os.makedirs(folder, exist_ok=True)
     frozen_path, saved_path = os.path.join(folder, f"{name}.pb"), os.path.join(folder, "saved_model")
+    _make_way(folder, saved_path)
     frozen = tf.graph_util.convert_variables_to_constants(session, session.graph_def, list(outputs))
     files.write_bytes(frozen_path, frozen.SerializeToString())
     _write_saved_model(session, inputs, outputs, saved_path)
@@ -52,16 +54,28 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
             if not error <= MAX_DIFFERENCE * max(1.0, float(np.abs(wanted).max())):
                 raise ZooError(f"{path}: {key} differs from the live graph by {error}")
             difference = max(difference, error)
-    return dict(frozen_graph=frozen_path, saved_model=saved_path, inputs=list(inputs), outputs=list(outputs),
-                max_difference=difference)
+    result = dict(frozen_graph=frozen_path, saved_model=saved_path, inputs=list(inputs), outputs=list(outputs),
+                  max_difference=difference)
+    files.write_json(os.path.join(folder, RECORD), result)
+    return result
+
+
+def _make_way(folder: str, saved_path: str) -> None:
+    """Remove an earlier SavedModel of ours, which our record names; refuse to touch anything else."""
+    if not os.path.lexists(saved_path):
+        return
+    record = os.path.join(folder, RECORD)
+    names = set(os.listdir(saved_path)) if os.path.isdir(saved_path) else {"a file"}
+    if not os.path.isfile(record) or names - {"saved_model.pb", "variables", "assets", "fingerprint.pb"}:
+        raise ZooError(f"{saved_path}: is no export of ours and is left alone; move it away or give another "
+                       "--output_path")
+    shutil.rmtree(saved_path)
 
 
 def _write_saved_model(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor],
                        path: str) -> None:
     temporary = f"{path}.{os.getpid()}.tmp"
     tf.saved_model.simple_save(session, temporary, dict(inputs), dict(outputs))
-    if os.path.isfile(os.path.join(path, "saved_model.pb")):
-        shutil.rmtree(path)
     os.rename(temporary, path)
 
 

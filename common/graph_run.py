@@ -66,7 +66,7 @@ def open_graph_run(entry: Entry, flags: FlagValues, device: devices.Device, num_
     tf1.enable()
     device = tf1.settle(device, flags.device)
     path = run_dir.run_of_resume(flags.resume) or run_dir.locate(flags.output_path, entry.root, device.id)
-    options = npu_options.resolve(flags, entry.root, path, entry.npu_precision)
+    options = npu_options.resolve(flags, entry.root, path, entry.npu_precision, num_updates)
     precision = devices.precision_in_effect(device, flags.precision_mode, options.precision_mode)
     npu_tf1.start(device)
     values = {name: flags[name].value for name in sorted(flags) if name not in ("?", "help")}
@@ -83,13 +83,12 @@ def open_graph_run(entry: Entry, flags: FlagValues, device: devices.Device, num_
                          versions=dict(python=platform.python_version(), tensorflow=tf.__version__,
                                        numpy=np.__version__),
                          git_revision=run_dir.git_revision(entry.root)),
-        command=("python3", os.path.abspath(entry.script), *entry.arguments),
+        command=(sys.executable, os.path.abspath(entry.script), *entry.arguments),
     )
     run = run_dir.open_run(request, device.id)
     try:
         with run.log():
-            print(f"Device: {device.kind} | TensorFlow {tf.__version__} | adapter {device.adapter or 'none'} | "
-                  f"precision {precision}")
+            print(devices.describe(device, tf.__version__, precision))
             print(f"Python {platform.python_version()} ({sys.executable})")
             print(f"Run directory: {run.path}" + (" (going on)" if run.resumed else ""))
             for notice in (*run.notices, *npu_options.without_effect(flags, device.kind), *notices):

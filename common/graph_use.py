@@ -11,17 +11,20 @@ from common.tf1 import tf
 
 
 @contextlib.contextmanager
-def session(device: devices.Device, requested: str, npu_precision: str) -> Iterator[tf.Session]:
-    """Open a session on a graph of its own.
+def session(device: devices.Device, requested: str, npu_precision: str, quiet: bool) -> Iterator[tf.Session]:
+    """Open a session on a graph of its own, and say where it computes.
 
     Args:
         device: from `device.choose`.
         requested: the value of --device.
         npu_precision: the model's precision mode on an NPU.
+        quiet: say nothing, for programs that print JSON.
     """
     tf1.enable()
     device = tf1.settle(device, requested)
     npu_tf1.start(device)
+    if not quiet:
+        print(devices.describe(device, tf.__version__, devices.precision_in_effect(device, None, npu_precision)))
     config = npu_tf1.session_config(device, NpuOptions(npu_precision), devices.num_cpus())
     with tf.Graph().as_default(), tf.Session(config=config) as opened:
         yield opened

@@ -47,7 +47,13 @@ def read_gray(path: str, side: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
-                return np.asarray(image.convert("L").resize((side, side), _BILINEAR), np.uint8)
+            with Image.open(path, formats=_FORMATS) as opened:
+                image = _from_16_bits(opened) if opened.mode.startswith("I") else opened.convert("L")
+                return np.asarray(image.resize((side, side), _BILINEAR), np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ZooError(f"{path}: is no image that can be read ({error})") from None
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    """PIL would clip 16-bit gray at 255."""
+    return Image.fromarray((np.asarray(image, np.float64) / 257.0).round().clip(0, 255).astype(np.uint8))

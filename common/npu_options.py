@@ -45,7 +45,7 @@ class NpuOptions:
                 os.makedirs(folder, exist_ok=True)
 
 
-def resolve(flags: FlagValues, model_root: str, run_path: str, default_precision: str) -> NpuOptions:
+def resolve(flags: FlagValues, model_root: str, run_path: str, default_precision: str, num_updates: int) -> NpuOptions:
     """Check the adapter's flags and resolve their files and folders.
 
     Args:
@@ -53,13 +53,17 @@ def resolve(flags: FlagValues, model_root: str, run_path: str, default_precision
         model_root: folder of the model; its configs/ holds the default mixlist and fusion files.
         run_path: the run directory, parent of default folders. Nothing is made here.
         default_precision: the model's precision mode when the flag is unset.
+        num_updates: updates of the run.
 
     Raises:
         FlagError: flags that exclude each other, or a file that is missing or cannot mean what it should.
     """
     if flags.over_dump and flags.data_dump_flag:
         raise FlagError("--over_dump and --data_dump_flag exclude each other: the adapter has one dump path for both")
-    parse_dump_steps(flags.data_dump_step)
+    dump_steps = parse_dump_steps(flags.data_dump_step)
+    if flags.data_dump_flag and not any(first <= num_updates for first, _ in dump_steps):
+        raise FlagError(f"--data_dump_step={flags.data_dump_step}: the run has {num_updates} updates and reaches none "
+                        "of these steps")
     precision_mode = flags.precision_mode
     if flags.use_mixlist:
         precision_mode = precision_mode or "allow_mix_precision"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Iterator
 
+_PATIENCE_SECONDS = 3.0
+
 
 @contextlib.contextmanager
 def copy_output(log_path: str) -> Iterator[None]:
@@ -40,4 +42,7 @@ def copy_output(log_path: str) -> Iterator[None]:
         for number, fd in zip((1, 2), saved):
             os.dup2(fd, number)
             os.close(fd)
-        process.wait()
+        try:
+            process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:  # a child of ours still holds the streams; its words will be copied too
+            pass

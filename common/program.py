@@ -1,6 +1,7 @@
 """How every program of the zoo starts, stops and fails.
 
-Exit status: 0 the program did what was asked, 2 a wrong flag, 1 wrong data or environment, 130 SIGINT, 143 SIGTERM.
+Exit status: 0 the program did what was asked, 2 a wrong flag, 1 wrong data or environment, 130 SIGINT, 143 SIGTERM,
+129 SIGHUP.
 A user's mistake is one line on stderr; only a defect of ours shows a traceback.
 """
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import Callable, Iterator, TextIO
 
 
@@ -30,25 +32,33 @@ class HelpRequested(Exception):
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM arrived. Not an Exception, so that nothing swallows it on the way out."""
+    """SIGINT, SIGTERM or SIGHUP arrived. Not an Exception, so that nothing swallows it on the way out."""
 
     def __init__(self, signum: int):
-        super().__init__(signal.Signals(signum).name)
+        super().__init__(f"Stopped by {signal.Signals(signum).name}.")
         self.status = 128 + signum
 
 
 class StopRequest:
-    """Turns SIGINT and SIGTERM into `Stopped`, at once or at the next safe point.
+    """Turns SIGINT, SIGTERM and SIGHUP into `Stopped`, at once or at the next safe point.
 
-    A training loop runs under `deferred()` and calls `check()` where its state can be saved.
+    A training loop runs under `deferred()` and calls `check()` where its state can be saved. A signal acts once; those
+    that follow it, as a terminal and a script may send, change nothing.
+
+    Attributes:
+        started: when the program began, in seconds of time.time().
     """
 
     def __init__(self) -> None:
+        self.started = time.time()
         self._signum: int | None = None
         self._deferred = False
+        self._complete = False
 
     def handle(self, signum, frame) -> None:
         del frame
+        if self._complete or self._signum is not None:
+            return
         self._signum = signum
         if not self._deferred:
             raise Stopped(signum)
@@ -60,8 +70,12 @@ class StopRequest:
 
     def check(self) -> None:
         """Raise `Stopped` if a signal has arrived."""
-        if self._signum is not None:
+        if self._signum is not None and not self._complete:
             raise Stopped(self._signum)
+
+    def complete(self) -> None:
+        """Say that all is done that was asked; a signal that comes now, or waits, makes no failure of it."""
+        self._complete = True
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -79,7 +93,10 @@ def _signals_to(stop: StopRequest) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signal handlers belong to the main thread: a program embedded elsewhere keeps its own
         return
-    before = {number: signal.signal(number, stop.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # ignored under nohup, which is then meant
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop.handle) for number in numbers}
     try:
         yield
     finally:
@@ -97,9 +114,12 @@ def run(body: Callable[[StopRequest], int]) -> int:
         The body's status; that of the ZooError or signal that ended it, after one line on stderr.
     """
     stop = StopRequest()
+    _open_closed_streams()
     try:
         with _signals_to(stop):
-            return body(stop)
+            status = body(stop)
+            sys.stdout.flush()
+            return status
     except HelpRequested as request:
         _say(str(request), sys.stdout)
         return 0
@@ -107,8 +127,14 @@ def run(body: Callable[[StopRequest], int]) -> int:
         _say(f"[Error] {error}", sys.stderr)
         return error.status
     except Stopped as stopped:
-        _say(f"Stopped by {stopped}.", sys.stderr)
+        _say(str(stopped), sys.stderr)
         return stopped.status
+    except BrokenPipeError:  # the reader of what is printed went away, as `head` does
+        _discard(sys.stdout)
+        return 128 + signal.SIGPIPE
+    except MemoryError:
+        _say("[Error] out of memory: take a smaller --batch_size, or a machine with more", sys.stderr)
+        return ZooError.status
     except OSError as error:
         if error.strerror is None:  # raised by hand somewhere, not by the system: a defect
             raise
@@ -117,9 +143,21 @@ def run(body: Callable[[StopRequest], int]) -> int:
         return ZooError.status
 
 
+def _open_closed_streams() -> None:
+    """Give a program that was started with `>&-` something to print to."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - for the rest of the process
+
+
 def _say(text: str, stream: TextIO) -> None:
-    """Print, also to a reader that went away, such as `head`."""
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is still to be flushed go nowhere, or the interpreter complains at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import json
 import math
 import os
 import platform
@@ -45,13 +44,14 @@ class Case:
 class Report:
     """Numbers of one run."""
 
-    def __init__(self, run: run_dir.RunDir, step: int, clock: Callable[[], float] = time.time,
-                 warn: Callable[[str], None] = print):
+    def __init__(self, run: run_dir.RunDir, step: int, started: float | None = None,
+                 clock: Callable[[], float] = time.time, warn: Callable[[str], None] = print):
         """Open the run's metrics, cut back to the checkpoint that the run goes on from.
 
         Args:
             run: the open run directory.
             step: updates made so far; rows of later steps, and any `final` row, are dropped.
+            started: when this segment began, in seconds of `clock`; now when None.
             clock: gives seconds.
             warn: takes a line about something that cannot be written.
         """
@@ -60,8 +60,9 @@ class Report:
         self._warn = warn
         rows = [row for row in run_dir.read_metrics(run.path) if row["step"] <= step and row["kind"] != "final"]
         self.rows: list[dict[str, Any]] = rows
+        self._evaluated = {row["step"] for row in rows if row["kind"] == "eval"}
         self._earlier_seconds = rows[-1]["seconds"] if rows else 0.0
-        self._started = clock()
+        self._started = clock() if started is None else started
         path = run.file(run_dir.METRICS)
         files.write_text(path, "".join(_line(row) for row in rows))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
@@ -80,6 +81,7 @@ class Report:
     def evaluation(self, step: int, **values: Any) -> None:
         """Record one evaluation."""
         self._add("eval", step, values)
+        self._evaluated.add(step)
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         """All rows of a kind."""
@@ -87,7 +89,7 @@ class Report:
 
     def evaluated(self, step: int) -> bool:
         """Whether the evaluation after this many updates is already recorded."""
-        return any(row["step"] == step for row in self.of_kind("eval"))
+        return step in self._evaluated
 
     def flush(self) -> None:
         """Put all rows on the disk; call it before a checkpoint is saved."""
@@ -143,7 +145,7 @@ class Report:
         figure, axes = pyplot.subplots(1, len(panels), figsize=(6 * len(panels), 4), squeeze=False)
         for axis, (title, curves) in zip(axes[0], panels.items()):
             for kind, key, label in curves:
-                rows = [row for row in self.of_kind(kind) if row.get(key) is not None]
+                rows = [row for row in self.of_kind(kind) if key in row]
                 axis.plot([row["step"] for row in rows], [row[key] for row in rows], label=label,
                           marker="." if kind == "eval" else None, linewidth=1)
             axis.set_title(title)
@@ -158,10 +160,7 @@ class Report:
             self._events.close()
 
     def _add(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        # JSON has no NaN: a value that is none becomes null
-        finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value
-                  for key, value in values.items()}
-        row = dict(kind=kind, step=step, seconds=round(self.seconds(), 3), **finite)
+        row = dict(kind=kind, step=step, seconds=round(self.seconds(), 3), **values)
         self.rows.append(row)
         self._file.write(_line(row))
         if kind != "step":
@@ -227,7 +226,7 @@ def plotting(folder: str, warn: Callable[[str], None]) -> Any:
 
 def save_figure(figure: Any, path: str) -> None:
     """Write a matplotlib figure as a PNG, atomically, and close it."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
     figure.savefig(temporary, format="png")
     os.replace(temporary, path)
     from matplotlib import pyplot
@@ -241,4 +240,4 @@ def number(value: float | None, decimals: int) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row) + "\n"
+    return files.to_json(row) + "\n"

@@ -9,7 +9,9 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import math
 import os
+import re
 import shlex
 import subprocess
 import time
@@ -22,6 +24,9 @@ from common.program import Stopped, ZooError
 ARGUMENTS = "arguments.json"
 METRICS = "metrics.jsonl"
 _LOCK = ".lock"
+_ARGUMENT_TYPES = {"identity": dict, "num_updates": int, "performance": bool, "started": str, "segments": list,
+                   "threads": int}
+_TEMPORARY = re.compile(r"\..*\.\d+\.tmp|.*\.matplotlib-lock")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +81,8 @@ class RunDir:
         except BaseException as error:
             known = isinstance(error, (ZooError, Stopped))
             with open(path, "a", encoding="utf-8") as file:
-                file.write(f"[Error] {error}\n" if known else traceback.format_exc())
+                line = str(error) if isinstance(error, Stopped) else f"[Error] {error}"
+                file.write(line + "\n" if known else traceback.format_exc())
             raise
 
     def close(self) -> None:
@@ -131,6 +137,7 @@ def _open_locked(request: Request, device_id: str, lock_fd: int) -> RunDir:
     notices: list[str] = []
     earlier = read_arguments(request.path) if is_run(request.path) else None
     if earlier and _goes_on(request, earlier):
+        _clear_temporaries(request.path)
         arguments = dict(earlier, num_updates=request.num_updates, segments=earlier["segments"] + [_now()])
         files.write_json(os.path.join(request.path, ARGUMENTS), arguments)
         return RunDir(request.path, device_id, arguments, True, lock_fd, notices)
@@ -144,17 +151,28 @@ def _open_locked(request: Request, device_id: str, lock_fd: int) -> RunDir:
     return RunDir(request.path, device_id, arguments, False, lock_fd, notices)
 
 
+def _clear_temporaries(path: str) -> None:
+    """Remove what a kill left: our own half-written files, and a lock that matplotlib would wait for."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            if _TEMPORARY.fullmatch(name):
+                os.remove(os.path.join(folder, name))
+
+
 def _goes_on(request: Request, earlier: dict[str, Any]) -> bool:
     """Decide between going on (True) and setting aside (False); raise where the user must decide."""
     explicit = request.resume not in ("auto", "never")
     if not explicit and (request.resume == "never" or request.performance or earlier["performance"]
                          or is_finished(request.path)):
         return False
-    differences = _differences(request, earlier)
+    differences = "; ".join(_differences(request, earlier))
+    if differences and explicit:
+        raise ZooError(f"{request.path}: is a run with other arguments ({differences}); give the same ones to go on "
+                       "with it")
     if differences:
         again = " ".join(shlex.quote(word) for word in (*request.command, "--resume=never"))
-        raise ZooError(f"{request.path}: holds an unfinished run with other arguments ({'; '.join(differences)}); give "
-                       f"the same ones to go on with it, or set it aside with: {again}")
+        raise ZooError(f"{request.path}: holds an unfinished run with other arguments ({differences}); give the same "
+                       f"ones to go on with it, or set it aside with: {again}")
     return True
 
 
@@ -185,10 +203,15 @@ def _lock(path: str) -> int:
     The lock file lives in the directory and moves with it, so after locking one must look whether it is still there.
     """
     while True:
-        os.makedirs(path, exist_ok=True)
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            raise ZooError(f"{path}: cannot be made ({error.strerror}: {error.filename}); give another --output_path"
+                           ) from None
+        names = sorted(os.listdir(path))
         left_by_us = (_LOCK, f".{ARGUMENTS}")  # by a start that was killed before arguments.json stood
-        foreign = [name for name in sorted(os.listdir(path)) if not name.startswith(left_by_us)]
-        if foreign and not is_run(path):
+        foreign = [name for name in names if not name.startswith(left_by_us)]
+        if foreign and ARGUMENTS not in names:
             raise ZooError(f"{path}: holds {foreign[0]!r} and no {ARGUMENTS}, so it is no run of ours and is left "
                            "alone; give another --output_path")
         fd = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -215,8 +238,9 @@ def read_arguments(path: str) -> dict[str, Any]:
     try:
         with open(name, encoding="utf-8") as file:
             arguments = json.load(file)
-        for key in ("identity", "num_updates", "performance", "started", "segments"):
-            arguments[key]
+        for key, kind in _ARGUMENT_TYPES.items():
+            if not isinstance(arguments[key], kind):
+                raise TypeError(f"{key} is no {kind.__name__}")
     except (ValueError, KeyError, TypeError) as error:
         raise ZooError(f"{name}: is not the file that a run writes ({error}); move the folder away or give another "
                        "--output_path") from None
@@ -229,7 +253,7 @@ def is_finished(path: str) -> bool:
 
 
 def read_metrics(path: str) -> list[dict[str, Any]]:
-    """Rows of a run's metrics.jsonl; a half-written last line, left by a kill, is passed over.
+    """Rows of a run's metrics.jsonl, null as NaN; a half-written last line, left by a kill, is passed over.
 
     Raises:
         ZooError: another line is damaged.
@@ -244,8 +268,10 @@ def read_metrics(path: str) -> list[dict[str, Any]]:
         try:
             if line:
                 row = json.loads(line)
-                row["kind"], row["step"]
-                rows.append(row)
+                if not (isinstance(row["kind"], str) and isinstance(row["step"], int)
+                        and isinstance(row["seconds"], (int, float))):
+                    raise TypeError
+                rows.append({key: math.nan if value is None else value for key, value in row.items()})
         except (ValueError, KeyError, TypeError):
             if number == len(lines):
                 break
@@ -257,7 +283,8 @@ def git_revision(folder: str) -> str | None:
     """Revision of the sources, with `-dirty` behind it when they differ from it; None outside a checkout."""
     try:
         answer = subprocess.run(["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"],
-                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=False)
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=False,
+                                env=dict(os.environ, GIT_OPTIONAL_LOCKS="0"))  # or git refreshes its index
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.decode("ascii", "replace").strip() or None

@@ -1,7 +1,8 @@
 """Copies a program's two output streams to the terminal and into one log file.
 
 Run as a process of its own (`python tee.py LOG FD`, stdout's pipe on fd 0, stderr's on FD), so that the last words of
-a program that aborts in C++ are kept, and so that a terminal that went away does not end a training run.
+a program that aborts in C++ are kept, and so that a reader of the terminal that went away (`| head`) does not end a
+training run.
 """
 import os
 import selectors

@@ -6,17 +6,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from typing import Any
 
-from common import files, run_dir
+from common import bundles, files, run_dir
 from common import flags as zoo_flags
 from common.device import device_id
 from common.flag_set import FlagSet, FlagValues
 from common.program import ZooError
-
-_INDEX = re.compile(r"model\.ckpt-(\d+)\.index")
-_BUNDLE_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +42,10 @@ class Trained:
 
 
 def define_flags(flags: FlagSet) -> None:
-    """The flags that say which weights and where to."""
+    """The flags that say which weights and where to write."""
     flags.string("checkpoint", None, "checkpoint file (its path without .index) or run directory; default: the best, "
                  "else the newest, of the default run directory")
     zoo_flags.define_output(flags)
-    zoo_flags.define_device(flags)
     flags.boolean("json", False, "print the result as one JSON object")
 
 
@@ -67,7 +62,7 @@ def find(flags: FlagValues, model_root: str, program: str, environment: dict[str
         ZooError: no such checkpoint, or a run without one.
     """
     default_run = run_dir.locate(flags.output_path, model_root, device_id(environment))
-    path = prefix_of(flags.checkpoint) if flags.checkpoint else default_run
+    path = bundles.prefix_of(flags.checkpoint) if flags.checkpoint else default_run
     if os.path.isdir(path):
         if not run_dir.is_run(path):
             raise ZooError(f"{path}: is no run directory (it has no {run_dir.ARGUMENTS}); train first, or give "
@@ -80,19 +75,14 @@ def find(flags: FlagValues, model_root: str, program: str, environment: dict[str
     run_path = os.path.dirname(os.path.dirname(path))
     if run_dir.is_run(run_path):
         return Trained(path, run_path, os.path.join(run_path, program))
-    return Trained(path, None, os.path.join(os.path.dirname(default_run), program))
-
-
-def prefix_of(path: str) -> str:
-    """Return the absolute prefix of a checkpoint that may be given as one of its files."""
-    return _BUNDLE_SUFFIX.sub("", os.path.abspath(os.path.expanduser(path)))
+    parent = os.path.expanduser(flags.output_path) if flags.output_path else os.path.dirname(default_run)
+    return Trained(path, None, os.path.join(os.path.abspath(parent), program))
 
 
 def _best_or_newest(run_path: str) -> str:
     folder = os.path.join(run_path, "ckpt")
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    steps = sorted(int(match.group(1)) for match in map(_INDEX.fullmatch, names) if match)
+    steps = bundles.steps_in(folder)
     if not steps:
         raise ZooError(f"{run_path}: has no checkpoint yet")
     best = [row["step"] for row in run_dir.read_metrics(run_path) if row.get("best") and row["step"] in steps]
-    return os.path.join(folder, f"model.ckpt-{best[-1] if best else steps[-1]}")
+    return os.path.join(folder, f"{bundles.PREFIX}-{best[-1] if best else steps[-1]}")

@@ -25,6 +25,11 @@ class ClassStatistics(NamedTuple):
         """Mean of `inter_distances`, 0 with a single class."""
         return float(self.inter_distances.mean()) if len(self.inter_distances) else 0.0
 
+    @property
+    def ratio(self) -> float:
+        """Distance between classes over distance within them; NaN when every class is a point."""
+        return self.inter_distance / self.intra_distance if self.intra_distance else float("nan")
+
 
 def class_statistics(features: np.ndarray, labels: np.ndarray, batch_size: int, form: str) -> ClassStatistics:
     """Compute centers, distances between classes and within them.

@@ -6,7 +6,6 @@ Writes evaluation.json and features.png to <run directory>/evaluate/.
 """
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -14,8 +13,8 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common import device as devices
+from common import files, program, trained
 from common import flags as zoo_flags
-from common import program, trained
 from common.flag_set import FlagSet
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -33,6 +32,7 @@ def _evaluate(arguments: list[str]) -> int:
     flag_set = FlagSet(__doc__ or "")
     zoo_flags.define_data(flag_set, "folder of MNIST's four IDX files, or its parent")
     trained.define_flags(flag_set)
+    zoo_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)
     data_path = zoo_flags.require_data_path(flags.data_path)
     weights_at = trained.find(flags, ROOT, "evaluate", dict(os.environ))
@@ -42,11 +42,10 @@ def _evaluate(arguments: list[str]) -> int:
     from common import graph_use
     from gitloss_tf1 import evaluation, feature_plot, weights
 
-    mean_image = weights.run_mean_image(weights_at)
-    if mean_image is not None:
-        data = data._replace(mean_image=mean_image)
+    if weights_at.run_path:
+        data = data._replace(mean_image=weights.mean_image(weights_at, None))
     settings = evaluation.LossSettings.from_arguments(weights_at.arguments(), gitloss.BATCH_SIZE)
-    with graph_use.session(device, flags.device, gitloss.NPU_PRECISION) as session:
+    with graph_use.session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
         graph, centers = weights.restore(session, weights_at, evaluation.BATCH_SIZE)
         found = evaluation.evaluate(session, graph, data, centers, settings, (), with_splits=True)
     result = dict(
@@ -55,14 +54,14 @@ def _evaluate(arguments: list[str]) -> int:
         test=found.test._asdict() if found.test else None,
         inter_cls_dist=found.statistics.inter_distance,
         intra_cls_dist=found.statistics.intra_distance,
-        inter_to_intra=found.statistics.inter_distance / found.statistics.intra_distance,
+        inter_to_intra=found.statistics.ratio,
         seconds=found.seconds,
     )
     path = weights_at.write_json("evaluation.json", result)
     feature_plot.draw(os.path.join(weights_at.folder, "features.png"), found.train_features, data.train.labels, centers,
                       "training images")
     if flags.json:
-        print(json.dumps(result))
+        print(files.to_json(result))
         return 0
     print(f"Checkpoint: {weights_at.prefix}")
     for name, loss in (("Validation", found.validation), ("Test", found.test)):

@@ -8,7 +8,6 @@ Both are run and compared with the live graph before the program says it is done
 """
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -16,10 +15,9 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common import device as devices
+from common import files, program, trained
 from common import flags as zoo_flags
-from common import program, trained
 from common.flag_set import FlagSet
-from common.program import FlagError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -31,15 +29,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(arguments: list[str]) -> int:
-    from gitloss_tf1 import mnist
-
     flag_set = FlagSet(__doc__ or "")
     zoo_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint that lies in no run")
     trained.define_flags(flag_set)
     flags = flag_set.parse(arguments)
     weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
-    if weights_at.run_path is None and not flags.data_path:
-        raise FlagError("--data_path is needed for a checkpoint that lies in no run: the mean image comes from there")
     device = devices.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
 
     from common import graph_export, graph_use
@@ -47,11 +41,8 @@ def _export(arguments: list[str]) -> int:
     from gitloss_tf1 import weights
     from gitloss_tf1.network import network
 
-    mean_image = weights.run_mean_image(weights_at)
-    if mean_image is None:
-        folder = zoo_flags.find_data_folder(flags.data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
-        mean_image = mnist.load(folder).mean_image
-    with graph_use.session(device, "cpu", "") as session:
+    mean_image = weights.mean_image(weights_at, flags.data_path)
+    with graph_use.session(device, "cpu", "", flags.json) as session:
         images = tf.placeholder(tf.float32, [None, *mean_image.shape], "images")
         found = network(images - mean_image, seed=0)
         outputs = dict(features=found.features, logits=found.logits, probabilities=tf.nn.softmax(found.logits))
@@ -59,9 +50,8 @@ def _export(arguments: list[str]) -> int:
         weights.restore_into(session, weights_at)
         result = graph_export.export(session, dict(images=images), outputs, weights_at.folder, "git_loss")
     result["checkpoint"] = weights_at.prefix
-    weights_at.write_json("export.json", result)
     if flags.json:
-        print(json.dumps(result))
+        print(files.to_json(result))
     else:
         print(f"Written and checked against the live graph (largest difference {result['max_difference']:.1e}):")
         print(f"  {result['frozen_graph']}\n  {result['saved_model']}")

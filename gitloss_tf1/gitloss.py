@@ -14,9 +14,9 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+from common import bundles, program
 from common import device as devices
 from common import flags as zoo_flags
-from common import program, trained
 from common.flag_set import FlagSet, FlagValues
 from common.program import FlagError
 
@@ -93,7 +93,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     from gitloss_tf1.evaluation import LossSettings
     from gitloss_tf1.model import resolve_switches
 
-    init_checkpoint = flags.init_checkpoint and trained.prefix_of(flags.init_checkpoint)
+    init_checkpoint = flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint)
     switches = resolve_switches(flags.recipe, {name: flags[name].value for name in (*SWITCH_CHOICES, "dead_variables")})
     entry = graph_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
     config = training.Config(

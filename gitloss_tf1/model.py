@@ -7,7 +7,8 @@ from typing import Any, Mapping, NamedTuple
 from common.program import FlagError
 from common.tf1 import tf
 from gitloss_tf1 import git_loss
-from gitloss_tf1.network import FEATURE_DIM, IMAGE_SHAPE, NUM_CLASSES, Outputs, network
+from gitloss_tf1.mnist import NUM_CLASSES
+from gitloss_tf1.network import FEATURE_DIM, IMAGE_SHAPE, Outputs, network
 
 LEARNING_RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-8
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from common import graph_layers as layers
 from common.tf1 import tf
+from gitloss_tf1.mnist import NUM_CLASSES, SIDE
 
-NUM_CLASSES = 10
 FEATURE_DIM = 2
-IMAGE_SHAPE = (28, 28, 1)
+IMAGE_SHAPE = (SIDE, SIDE, 1)
 STAGE_CHANNELS = (32, 64, 128)
 
 

@@ -7,7 +7,6 @@ on white. Writes predictions.json to <run directory>/predict/.
 """
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -17,8 +16,8 @@ if __name__ == "__main__":
 import numpy as np
 
 from common import device as devices
+from common import files, program, trained
 from common import flags as zoo_flags
-from common import program, trained
 from common.flag_set import FlagSet
 from common.program import FlagError
 
@@ -33,13 +32,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _predict(arguments: list[str]) -> int:
-    from gitloss_tf1 import gitloss, mnist
+    from gitloss_tf1 import gitloss
 
     flag_set = FlagSet(__doc__ or "")
     flag_set.string("images", None, "image, folder of images, or IDX file of images")
     flag_set.boolean("invert", False, "the digits are black on white")
     zoo_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint that lies in no run")
     trained.define_flags(flag_set)
+    zoo_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)
     if not flags.images:
         raise FlagError("--images is needed: an image, a folder of images, or an IDX file")
@@ -47,18 +47,13 @@ def _predict(arguments: list[str]) -> int:
     names, images = _read(zoo_flags.find_path("images", flags.images, ROOT))
     if flags.invert:
         images = 255 - images
-    if weights_at.run_path is None and not flags.data_path:
-        raise FlagError("--data_path is needed for a checkpoint that lies in no run: the mean image comes from there")
     device = devices.choose(flags.device, os.environ)
 
     from common import graph_use
     from gitloss_tf1 import evaluation, weights
 
-    mean_image = weights.run_mean_image(weights_at)
-    if mean_image is None:
-        folder = zoo_flags.find_data_folder(flags.data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
-        mean_image = mnist.load(folder).mean_image
-    with graph_use.session(device, flags.device, gitloss.NPU_PRECISION) as session:
+    mean_image = weights.mean_image(weights_at, flags.data_path)
+    with graph_use.session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
         graph, centers = weights.restore(session, weights_at, min(len(images), evaluation.BATCH_SIZE))
         features, logits = evaluation.forward(session, graph, images, mean_image)
     distances = np.linalg.norm(features[:, None, :] - centers[None, :, :], axis=2)  # [num, classes]
@@ -67,7 +62,7 @@ def _predict(arguments: list[str]) -> int:
                    for name, label, feature, row in zip(names, logits.argmax(axis=1), features, distances)]
     path = weights_at.write_json("predictions.json", dict(checkpoint=weights_at.prefix, predictions=predictions))
     if flags.json:
-        print(json.dumps(dict(checkpoint=weights_at.prefix, predictions=predictions)))
+        print(files.to_json(dict(checkpoint=weights_at.prefix, predictions=predictions)))
         return 0
     for prediction in predictions[:PRINTED]:
         x, y = prediction["feature"]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from common import checkpoints, diagnosis, files, report, timing
 from common.graph_run import GraphRun
-from common.program import StopRequest
+from common.program import StopRequest, ZooError
 from common.tf1 import tf
 from gitloss_tf1 import evaluation, feature_plot, log_lines
 from gitloss_tf1.evaluation import LossSettings
@@ -53,6 +54,7 @@ def train_and_evaluate(config: Config, data: Mnist, opened: GraphRun, stop: Stop
         loop = _Loop(config, data, opened)
         with tf.Session(config=opened.session_config) as session, stop.deferred():
             loop.run(session, stop)
+            stop.complete()
 
 
 class _Loop:
@@ -69,19 +71,19 @@ class _Loop:
                       **{f"gradient/{variable.op.name}": gradient for gradient, variable in self._train.gradients})
         on_npu = opened.device.kind == "npu"
         options = dataclasses.replace(opened.options, data_dump_path=None, over_dump_path=None, profiling_path=None)
-        self._diagnosis = diagnosis.StepDiagnosis(options if on_npu else opened.options, dumped)
+        self._diagnosis = diagnosis.StepDiagnosis(options if on_npu else opened.options, dumped, config.num_updates)
         self._forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)), config.seed, reuse=True)
         self._fetches = dict(self._train.loss._asdict(), accuracy=self._train.accuracy,
                              center_distances=self._train.center_distances, train_op=self._train.train_op)
         self._batches = Batches(len(data.train.labels), settings.batch_size, config.seed)
         self._initialise = tf.global_variables_initializer()
-        self._checkpoints = checkpoints.Checkpoints(self._run.file("ckpt", checkpoints.PREFIX).rpartition("/")[0])
+        self._checkpoints = checkpoints.Checkpoints(self._run.file("ckpt"))
         self._report: report.Report
         self._saved_at = time.monotonic()
 
     def run(self, session: tf.Session, stop: StopRequest) -> None:
         """Train, evaluate and save until the updates are made; then finish the run."""
-        updates = self._start(session)
+        updates = self._start(session, stop.started)
         batches_per_epoch = max(1, len(self._data.train.labels) // self._config.settings.batch_size)
         while True:
             if stop.requested:
@@ -102,8 +104,8 @@ class _Loop:
         self._save(session, updates)
         self._finish(updates)
 
-    def _start(self, session: tf.Session) -> int:
-        """Set the variables, and open the report at the step they belong to."""
+    def _start(self, session: tf.Session, started: float) -> int:
+        """Set the variables, and open the report at the step they belong to; return that step."""
         session.run(self._initialise)
         step, notices = None, []
         if self._run.resumed:
@@ -115,8 +117,10 @@ class _Loop:
             notices += checkpoints.initialise_from(session, self._config.init_checkpoint, variables)
         for notice in notices:
             print(notice)
-        np.save(self._run.file(MEAN_IMAGE), self._data.mean_image, allow_pickle=False)
-        self._report = report.Report(self._run, step or 0)
+        mean_image = io.BytesIO()
+        np.save(mean_image, self._data.mean_image, allow_pickle=False)
+        files.write_bytes(self._run.file(MEAN_IMAGE), mean_image.getvalue())
+        self._report = report.Report(self._run, step or 0, started)
         return step or 0
 
     def _step(self, session: tf.Session, updates: int) -> None:
@@ -127,17 +131,18 @@ class _Loop:
                  self._train.labels: self._data.train.labels[indices]}
         values = self._diagnosis.run(session, self._fetches, feeds, updates + 1)
         seconds = timer.stop()
+        if not np.isfinite(values["total"]):
+            raise ZooError(f"the loss is {values['total']} at step {updates + 1}: training has diverged; take a "
+                           "smaller --lambda_c or --lambda_g, or look for the op with --over_dump")
         distance = float(np.linalg.norm(values["center_distances"], axis=1).mean())
         self._report.step(updates + 1, loss=float(values["total"]), accuracy=float(values["accuracy"]),
                           softmax_loss=float(values["softmax"]), center_term=float(values["center"]),
                           pair_term=float(values["pair"]), center_distance=distance, step_seconds=seconds)
 
     def _is_evaluation_due(self, updates: int) -> bool:
-        if self._report.evaluated(updates):
-            return False
-        if updates == self._config.num_updates:
-            return True
-        return not self._config.performance and updates > 0 and (updates + 1) % self._config.eval_interval == 0
+        at_interval = updates > 0 and (updates + 1) % self._config.eval_interval == 0
+        due = updates == self._config.num_updates or (at_interval and not self._config.performance)
+        return due and not self._report.evaluated(updates)
 
     def _evaluate(self, session: tf.Session, updates: int, stop: StopRequest) -> None:
         self._save(session, updates)
@@ -200,6 +205,10 @@ class _Loop:
         if self._config.performance:
             accuracy = last["train_accuracy"]
             result["ActualAcc"] = f"{accuracy:.4f}"
+            step_seconds = self._report.step_seconds()
+            steps_an_epoch = len(self._data.train.labels) / self._config.settings.batch_size
+            epoch_seconds = step_seconds and step_seconds * steps_an_epoch
+            print(f"Final Performance sec/epoch : {report.number(epoch_seconds, 4)}")
         else:
             accuracy = last["valid_accuracy"]
             result["TrainAccuracy"] = f"{accuracy:.4f}"

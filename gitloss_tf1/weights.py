@@ -2,13 +2,16 @@
 from __future__ import annotations
 
 import os
+import tokenize
 
 import numpy as np
 
 from common import checkpoints
-from common.program import ZooError
+from common.flags import find_data_folder
+from common.program import FlagError, ZooError
 from common.tf1 import tf
 from common.trained import Trained
+from gitloss_tf1 import mnist
 from gitloss_tf1.model import ForwardGraph, build_centers, build_forward
 from gitloss_tf1.network import IMAGE_SHAPE
 from gitloss_tf1.training import MEAN_IMAGE
@@ -36,19 +39,31 @@ def restore_into(session: tf.Session, trained: Trained) -> None:
     checkpoints.restore_all(session, trained.prefix, tf.global_variables())
 
 
-def run_mean_image(trained: Trained) -> np.ndarray | None:
-    """Return the mean image that the run was trained with, float32 [28, 28, 1]; None for a checkpoint without run.
+def mean_image(trained: Trained, data_path: str | None) -> np.ndarray:
+    """Return the mean image, float32 [28, 28, 1], that the weights were trained with.
+
+    Args:
+        trained: which weights; a run keeps its mean image.
+        data_path: for a checkpoint that lies in no run: the training data, which give it again.
 
     Raises:
+        FlagError: a checkpoint without run and no data path.
         ZooError: the run's file is damaged.
     """
-    if trained.run_path is None:
-        return None
-    path = os.path.join(trained.run_path, MEAN_IMAGE)
+    if trained.run_path is not None:
+        return _read_mean_image(os.path.join(trained.run_path, MEAN_IMAGE))
+    if not data_path:
+        raise FlagError("--data_path is needed for a checkpoint that lies in no run: the mean image comes from there")
+    folder = find_data_folder(data_path, os.path.dirname(os.path.abspath(__file__)), mnist.FOLDER_NAMES, mnist.has_data)
+    return mnist.load(folder).mean_image
+
+
+def _read_mean_image(path: str) -> np.ndarray:
     try:
-        mean_image = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with open(path, "rb") as file:
+            image = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:  # as numpy reads a header
         raise ZooError(f"{path}: cannot be read ({error})") from None
-    if mean_image.shape != IMAGE_SHAPE or mean_image.dtype != np.float32:
-        raise ZooError(f"{path}: {mean_image.dtype} {mean_image.shape}, expected float32 {IMAGE_SHAPE}")
-    return mean_image
+    if image.shape != IMAGE_SHAPE or image.dtype != np.float32:
+        raise ZooError(f"{path}: {image.dtype} {image.shape}, expected float32 {IMAGE_SHAPE}")
+    return image

@@ -67,6 +67,7 @@ class KillTest:
         """
         hits = {"writing": 0, "any": 0, "finished": 0}
         while hits["writing"] + hits["any"] < kills:
+            assert hits["finished"] < 10 * (kills + 1), f"{name}: runs finish before they can be killed"
             moment = self._kill(name, while_writing=hits["writing"] <= hits["any"])
             hits[moment] += 1
             log(f"{name}: kill hit '{moment}', checkpoints {self.checkpoints(name)}")
@@ -128,7 +129,7 @@ class KillTest:
 
 def checkpoint_values(run_path: str) -> dict[str, np.ndarray]:
     """Return all variables of a run's newest checkpoint, by name."""
-    from common.checkpoints import steps_in
+    from common.bundles import steps_in
     from common.tf1 import tf
 
     folder = os.path.join(run_path, "ckpt")

@@ -59,7 +59,7 @@ fi
 
 stamp="$venv/.requirements"
 state=$(version_of "$python"; printf '%s\n' "$@"; cat -- "$(dirname -- "$1")"/requirements*.txt)
-if [ -f "$stamp" ] && [ "$(cat -- "$stamp")" = "$state" ]; then
+if [ -f "$stamp" ] && [ "$(cat -- "$stamp")" = "$state" ] && [ -n "$(version_of "$venv/bin/python")" ]; then
     echo "$venv is up to date ($python)"
     exit 0
 fi

@@ -39,16 +39,25 @@ zoo_require_packages() {
     return 1
 }
 
-# Run a program in the foreground and return its status, 128+n for one that signal n ended. SIGTERM and SIGHUP are
-# handed on, so that a scheduler that stops this script stops the training, which then saves its state. SIGINT of a
-# terminal reaches the program by itself.
+# Send a signal to a process until it ends. A child in the background begins with SIGINT ignored, so one that comes
+# before the program has its handlers would be lost; the program acts on the first that it hears.
+# $1: the signal. $2: the process.
+zoo_insist() {
+    while kill "-$1" "$2" 2>/dev/null; do
+        sleep 0.5
+    done
+}
+
+# Run a program and return its status, 128+n for one that signal n ended. Signals are handed on, so that who stops this
+# script stops the training, which then saves its state.
 # $@: the command.
 zoo_run() {
     local child status=0
     "$@" <&0 &
     child=$!
-    trap 'kill -TERM "$child" 2>/dev/null || true' TERM HUP
-    trap ':' INT
+    trap 'zoo_insist INT "$child" &' INT
+    trap 'zoo_insist TERM "$child" &' TERM
+    trap 'zoo_insist HUP "$child" &' HUP
     while :; do
         status=0
         wait "$child" || status=$?

@@ -4,6 +4,8 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
+
 from common import files
 
 
@@ -14,3 +16,15 @@ def test_writing_replaces_as_a_whole(tmp_path):
     with open(path, encoding="utf-8") as file:
         assert json.load(file) == {"a": 2}
     assert os.listdir(str(tmp_path)) == ["file.json"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_json_has_not_become_null(value):
+    assert json.loads(files.to_json({"a": [value, {"b": value}], "c": 1.5})) == {"a": [None, {"b": None}], "c": 1.5}
+
+
+def test_paths_that_are_no_utf8_can_be_written(tmp_path):
+    path = os.fsdecode(b"/data/\xff")
+    files.write_json(str(tmp_path / "f"), {"path": path})
+    with open(str(tmp_path / "f"), encoding="utf-8") as file:
+        assert json.load(file) == {"path": path}

@@ -16,6 +16,7 @@ def flag_set():
     zoo_flags.define_data(flags, "data")
     zoo_flags.define_output(flags, aliases=["exp_save_dir"])
     zoo_flags.define_device(flags)
+    flags.number("weight", 1.0, "a number")
     zoo_flags.define_training(flags, batch_size=32, seed=7, precision_mode="allow_mix_precision")
     return flags
 
@@ -73,6 +74,12 @@ def test_unknown_flag_names_the_nearest(flag_set):
     (["--batch_size"], "--batch_size needs a value"),
     (["--batch_size=three"], "batch_size"),
     (["--batch_size=0"], "batch_size"),
+    (["--batch_size=99999999999"], "batch_size"),
+    (["--seed=-1"], "seed"),
+    (["--seed=4294967296"], "seed"),
+    (["--weight=nan"], "weight"),
+    (["--weight=inf"], "weight"),
+    (["--weight=-1"], "weight"),
     (["--recipe=other"], "recipe"),
 ])
 def test_wrong_command_lines(flag_set, arguments, message):

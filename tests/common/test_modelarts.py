@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import types
 
@@ -41,11 +42,9 @@ def bucket(tmp_path, monkeypatch):
     copies = []
 
     def copy_parallel(source, target):
-        import shutil
-
         copies.append((source, target))
         source, target = (path.replace("obs://b", str(root)) for path in (source, target))
-        if "missing" in source:
+        if "missing" in source + target:
             raise RuntimeError("MoxFileNotExistsException")
         for folder, _, names in os.walk(source):
             to = os.path.join(target, os.path.relpath(folder, source))
@@ -54,7 +53,9 @@ def bucket(tmp_path, monkeypatch):
                 shutil.copy(os.path.join(folder, name), os.path.join(to, name))
 
     module = types.ModuleType("moxing")
-    module.file = types.SimpleNamespace(copy_parallel=copy_parallel)
+    module.file = types.SimpleNamespace(
+        copy_parallel=copy_parallel, exists=lambda path: os.path.exists(path.replace("obs://b", str(root))),
+        remove=lambda path, recursive: shutil.rmtree(path.replace("obs://b", str(root))))
     monkeypatch.setitem(sys.modules, "moxing", module)
     monkeypatch.setattr(modelarts, "_scratch", lambda: str(tmp_path))
     (root / "data").mkdir()
@@ -95,6 +96,37 @@ def test_results_of_a_failed_training_are_copied(flag_set, script, bucket):
     body = 'for a in "$@"; do case $a in --output_path=*) echo log > "${a#*=}/train_0.log";; esac; done; kill -6 $$'
     assert modelarts.main(script(body), flag_set, ["--data_url=/d", "--train_url=obs://b/out"]) == 134
     assert (bucket.root / "out" / "train_0.log").read_text() == "log\n"
+
+
+def test_an_earlier_run_is_there_to_go_on_with(flag_set, script, bucket):
+    (bucket.root / "out" / "0").mkdir(parents=True)
+    (bucket.root / "out" / "0" / "arguments.json").write_text("{}")
+    body = 'for a in "$@"; do case $a in --output_path=*) cd "${a#*=}/0"; cat arguments.json > seen;; esac; done'
+    assert modelarts.main(script(body), flag_set, ["--data_url=/d", "--train_url=obs://b/out/"]) == 0
+    assert (bucket.root / "out" / "0" / "seen").read_text() == "{}"
+
+
+def test_a_run_that_is_set_aside_does_not_mix_with_the_new_one(flag_set, script, bucket):
+    (bucket.root / "out" / "0").mkdir(parents=True)
+    (bucket.root / "out" / "0" / "model.ckpt-9.index").write_text("old")
+    body = ('for a in "$@"; do case $a in --output_path=*) cd "${a#*=}";; esac; done; '
+            'mv 0 0.20260101-000000; mkdir 0; echo new > 0/model.ckpt-1.index')
+    assert modelarts.main(script(body), flag_set, ["--data_url=/d", "--train_url=obs://b/out"]) == 0
+    assert os.listdir(str(bucket.root / "out" / "0")) == ["model.ckpt-1.index"]
+    assert (bucket.root / "out" / "0.20260101-000000" / "model.ckpt-9.index").read_text() == "old"
+
+
+def test_results_that_cannot_be_copied_stay_here(tmp_path, flag_set, script, bucket, capfd):
+    body = 'for a in "$@"; do case $a in --output_path=*) echo r > "${a#*=}/result";; esac; done'
+    assert modelarts.main(script(body), flag_set, ["--data_url=/d", "--train_url=obs://b/missing"]) == 1
+    assert "failed, the source is left as it is" in capfd.readouterr().err
+    (left,) = tmp_path.glob("zoo-output-*")
+    assert (left / "result").read_text() == "r\n"
+
+
+def test_nothing_is_left_on_this_machine(tmp_path, flag_set, script, bucket):
+    assert modelarts.main(script("exit 0"), flag_set, ["--data_url=obs://b/data", "--train_url=obs://b/out"]) == 0
+    assert not list(tmp_path.glob("zoo-*"))
 
 
 def test_each_checkpoint_is_copied(flag_set, script, bucket, monkeypatch):

@@ -14,7 +14,8 @@ from common.program import FlagError
 def resolve(tmp_path, *arguments):
     flags = FlagSet("")
     zoo_flags.define_training(flags, 1, 0, "allow_fp32_to_fp16")
-    return npu_options.resolve(flags.parse(list(arguments)), str(tmp_path), str(tmp_path / "run"), "allow_fp32_to_fp16")
+    return npu_options.resolve(flags.parse(list(arguments)), str(tmp_path), str(tmp_path / "run"), "allow_fp32_to_fp16",
+                               num_updates=20)
 
 
 @pytest.fixture
@@ -91,6 +92,12 @@ def test_fusion_files_that_the_adapter_would_not_take(tmp_path, content):
     (tmp_path / "f.cfg").write_text(content)
     with pytest.raises(FlagError, match="--fusion_off_file"):
         resolve(tmp_path, "--fusion_off_flag", f"--fusion_off_file={tmp_path / 'f.cfg'}")
+
+
+def test_steps_that_the_run_does_not_reach_are_refused(tmp_path):
+    assert resolve(tmp_path, "--data_dump_flag", "--data_dump_step=30|20").data_dump_step == "30|20"
+    with pytest.raises(FlagError, match="the run has 20 updates and reaches none of these steps"):
+        resolve(tmp_path, "--data_dump_flag", "--data_dump_step=21|30")
 
 
 def test_wrong_dump_step_is_refused_before_the_run(tmp_path):

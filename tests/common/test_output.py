@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 from tests.conftest import ROOT
 
@@ -38,6 +39,18 @@ def test_last_words_of_an_abort_are_kept(tmp_path):
     process.communicate()
     assert process.returncode == -6
     assert "F fatal: check failed" in (tmp_path / "log").read_text()
+
+
+def test_a_child_that_stays_does_not_hold_the_program(tmp_path):
+    """It inherits the streams and prints after the program has ended; that reaches the log as well."""
+    process = talk(tmp_path / "log", "subprocess.Popen(['sh', '-c', 'sleep 6; echo late'])")
+    started = time.monotonic()
+    process.wait()
+    assert time.monotonic() - started < 5.5
+    deadline = time.monotonic() + 20
+    while "late" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "late" in (tmp_path / "log").read_text()
 
 
 def test_a_terminal_that_went_away_does_not_end_the_program(tmp_path):

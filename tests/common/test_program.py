@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from common import program
+from tests.conftest import ROOT
 
 
 def run_raising(error):
@@ -77,6 +80,56 @@ def test_an_error_in_a_deferred_block_is_not_hidden_by_a_signal():
             raise program.ZooError("damaged")
 
     assert program.run(body) == 1
+
+
+def test_a_second_signal_changes_nothing():
+    def body(stop):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)  # would otherwise interrupt the clean-up
+
+    assert program.run(body) == 143
+
+
+def test_a_signal_after_all_is_done_makes_no_failure_of_it():
+    def body(stop):
+        with stop.deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+            stop.complete()
+        os.kill(os.getpid(), signal.SIGINT)
+        return 0
+
+    assert program.run(body) == 0
+
+
+def test_a_terminal_that_hangs_up_stops_the_program_unless_it_runs_under_nohup():
+    def body(stop):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return 0
+
+    assert program.run(body) == 129
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert program.run(body) == 0
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_reader_that_went_away_is_no_error():
+    script = "import sys; from common import program; sys.exit(program.run(lambda stop: print('x' * 99999) or 0))"
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 141
+
+
+def test_closed_streams_are_opened():
+    script = "import sys; from common import program; sys.exit(program.run(lambda stop: print('hello') or 0))"
+    status = subprocess.call(["bash", "-c", f'"{sys.executable}" -c "$0" >&- 2>&-', script], cwd=ROOT)
+    assert status == 0
+
+
+def test_out_of_memory_is_one_line(capfd):
+    assert run_raising(MemoryError()) == 1
+    assert "out of memory" in capfd.readouterr().err
 
 
 def test_handlers_are_put_back():

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 
@@ -70,11 +71,21 @@ def test_a_final_row_is_cut_when_a_run_goes_on(run):
     assert not run_dir.is_finished(run.path)
 
 
+def test_time_counts_from_the_start_of_the_program(run):
+    numbers = report.Report(run, 0, started=90.0, clock=clock([100.0]))
+    numbers.step(1, loss=1.0, step_seconds=1.0)
+    numbers.close()
+    assert rows(run)[0]["seconds"] == 10.0
+
+
 def test_not_a_number_becomes_null(run):
     numbers = report.Report(run, 0)
     numbers.step(1, loss=float("nan"), other=float("inf"), step_seconds=1.0)
     numbers.close()
     assert rows(run)[0]["loss"] is None and rows(run)[0]["other"] is None
+    numbers = report.Report(run, 1)
+    assert math.isnan(numbers.of_kind("step")[0]["loss"])
+    numbers.close()
 
 
 def test_result_file_and_last_lines(run, capsys):

@@ -1,6 +1,8 @@
 """Runs are made, resumed, set aside or refused as DESIGN.md section 5 says."""
 from __future__ import annotations
 
+import json
+import math
 import os
 
 import pytest
@@ -22,7 +24,7 @@ def opened(path, **kwargs):
 
 def finish(path):
     with open(os.path.join(str(path), run_dir.METRICS), "a", encoding="utf-8") as file:
-        file.write('{"kind": "final", "step": 10}\n')
+        file.write('{"kind": "final", "step": 10, "seconds": 1}\n')
 
 
 def names(path):
@@ -127,9 +129,29 @@ def test_an_empty_folder_and_a_start_that_was_killed_are_taken(tmp_path):
 
 def test_a_damaged_arguments_file_is_named(tmp_path):
     opened(tmp_path / "0")
-    (tmp_path / "0" / run_dir.ARGUMENTS).write_text("{}")
-    with pytest.raises(ZooError, match="arguments.json: is not the file that a run writes"):
-        opened(tmp_path / "0")
+    path = tmp_path / "0" / run_dir.ARGUMENTS
+    whole = json.loads(path.read_text())
+    for content in ("", "{}", "[]", json.dumps(dict(whole, identity=3)), json.dumps(dict(whole, threads="two"))):
+        path.write_text(content)
+        with pytest.raises(ZooError, match="arguments.json: is not the file that a run writes"):
+            opened(tmp_path / "0")
+
+
+def test_what_a_kill_left_is_cleared_and_nothing_else(tmp_path):
+    opened(tmp_path / "0")
+    folder = tmp_path / "0" / "plots"
+    folder.mkdir()
+    for name in (".features-3.png.123.tmp", "fontlist-v330.json.matplotlib-lock", "mine.tmp", ".hidden"):
+        (folder / name).touch()
+    assert opened(tmp_path / "0").resumed
+    assert names(folder) == [".hidden", "mine.tmp"]
+
+
+@pytest.mark.parametrize("path", ["file", "file/0"])
+def test_a_file_where_the_folder_should_be(tmp_path, path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ZooError, match="cannot be made .*give another --output_path"):
+        opened(tmp_path / path)
 
 
 def test_a_second_live_run_is_refused(tmp_path):
@@ -149,12 +171,18 @@ def test_locate(output_path, wanted):
 
 def test_metrics_pass_over_a_half_written_last_line(tmp_path):
     path = tmp_path / run_dir.METRICS
-    path.write_text('{"kind": "step", "step": 1}\n{"kind": "st')
-    assert run_dir.read_metrics(str(tmp_path)) == [{"kind": "step", "step": 1}]
+    path.write_text('{"kind": "step", "step": 1, "seconds": 0.5}\n{"kind": "st')
+    assert run_dir.read_metrics(str(tmp_path)) == [{"kind": "step", "step": 1, "seconds": 0.5}]
 
 
-@pytest.mark.parametrize("line", ["{", "[]", "3", '{"step": 1}'])
+def test_null_is_read_as_no_number(tmp_path):
+    (tmp_path / run_dir.METRICS).write_text('{"kind": "eval", "step": 1, "seconds": 0, "valid_loss": null}\n')
+    assert math.isnan(run_dir.read_metrics(str(tmp_path))[0]["valid_loss"])
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "3", '{"step": 1}', '{"kind": "step", "step": 1}',
+                                  '{"kind": "step", "step": "one", "seconds": 1}'])
 def test_metrics_with_another_damaged_line_are_refused(tmp_path, line):
-    (tmp_path / run_dir.METRICS).write_text(line + '\n{"kind": "step", "step": 1}\n')
+    (tmp_path / run_dir.METRICS).write_text(line + '\n{"kind": "step", "step": 1, "seconds": 1}\n')
     with pytest.raises(ZooError, match="line 1 is damaged"):
         run_dir.read_metrics(str(tmp_path))

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -89,7 +91,13 @@ def test_a_damaged_newest_one_is_named_and_the_one_before_is_used(model, how):
     damage(model.save(2), how)
     step, notices = model.restore()
     assert step == 1 and model.session.run(model.weight)[0] == 1
-    assert len(notices) == 1 and "model.ckpt-2 is damaged" in notices[0]
+    assert len(notices) == 1 and re.search(r"model.ckpt-2 is damaged \((DataLoss|NotFound|OutOfRange|Value)Error: \w",
+                                           notices[0]), notices
+    assert checkpoints.steps_in(model.saved.folder) == [1]  # it no longer counts among the newest
+    assert [name for name in files(model) if name.startswith("damaged.model.ckpt-2")]
+    for step in (2, 3):
+        model.save(step)
+    assert checkpoints.steps_in(model.saved.folder) == [2, 3]
 
 
 def test_one_that_says_another_step_is_damaged(model):
@@ -164,6 +172,31 @@ def test_using_a_model_needs_all_its_variables(model):
         damage(prefix, "data changed")
         with pytest.raises(ZooError, match="is damaged"):
             checkpoints.restore_all(session, prefix, variables[:1])
+
+
+def test_a_disk_that_cannot_be_written_is_one_line(model, monkeypatch):
+    model.save(1)
+    os.makedirs(os.path.join(model.saved.folder, ".saving-model.ckpt-2"))
+    monkeypatch.setattr(model.saved._saver, "save", lambda *args, **kwargs: _raise(tf.errors.ResourceExhaustedError(
+        None, None, "No space left on device")))
+    with pytest.raises(ZooError, match="no checkpoint can be written .*No space left on device.*make space") as caught:
+        model.save(2)
+    assert "\n" not in str(caught.value)
+    assert checkpoints.steps_in(model.saved.folder) == [1]
+
+
+def _raise(error):
+    raise error
+
+
+def test_fingerprint_tells_content_not_name(model, tmp_path):
+    first, second = model.save(1), model.save(2)
+    for suffix in (".index", ".data-00000-of-00001"):
+        shutil.copy(first + suffix, str(tmp_path / ("model.ckpt-2" + suffix)))
+    assert checkpoints.fingerprint(str(tmp_path / "model.ckpt-2")) != checkpoints.fingerprint(second)
+    assert checkpoints.fingerprint(None) is None
+    with pytest.raises(ZooError, match="no such checkpoint"):
+        checkpoints.fingerprint(str(tmp_path / "none"))
 
 
 def test_a_name_of_its_own_comes_with_graph_and_state(model, tmp_path):

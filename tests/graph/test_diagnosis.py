@@ -19,7 +19,7 @@ def steps(options, updates, value=2.0):
     with tf.Graph().as_default():
         x = tf.placeholder(tf.float32, [2], "x")
         y = tf.log(x, "the_log")
-        diagnosed = diagnosis.StepDiagnosis(options, {"inputs": x, "gradient/w": y})
+        diagnosed = diagnosis.StepDiagnosis(options, {"inputs": x, "gradient/w": y}, num_updates=20)
         unrelated = tf.placeholder(tf.float32, [1], "of_another_graph")  # what comes later is not checked
         del unrelated
         with tf.Session() as session:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from common import run_dir
+from common.tiny_data import mnist as tiny_mnist
 from gitloss_tf1 import evaluate, export, gitloss, mnist, predict
 
 
@@ -53,6 +54,21 @@ def test_evaluate_gives_the_run_s_numbers(output, tiny_mnist_folder, capfd):
     after = {path: time for path, time in tree(output).items() if ".matplotlib" not in path}
     assert {path for path in after if before.get(path) != after[path]} == {
         str(output / "0" / "evaluate" / name) for name in ("evaluation.json", "features.png")}
+
+
+def test_programs_say_where_they_compute(output, tiny_mnist_folder, capfd):
+    for program, arguments in ((evaluate, [f"--data_path={tiny_mnist_folder}"]),
+                               (predict, [f"--images={tiny_mnist_folder}/t10k-images-idx3-ubyte.gz"]), (export, [])):
+        assert program.main([f"--output_path={output}", *arguments]) == 0
+        assert capfd.readouterr().out.startswith("Device: cpu | TensorFlow ")
+
+
+def test_two_images_can_be_evaluated(tmp_path, lone_checkpoint, capfd):
+    """Classes that are points have no ratio; JSON says null."""
+    tiny_mnist.make(str(tmp_path / "two"), num_train=2, num_test=1)
+    assert evaluate.main([f"--data_path={tmp_path / 'two'}", f"--checkpoint={lone_checkpoint}", "--json",
+                          f"--output_path={tmp_path / 'out'}"]) == 0
+    assert printed(capfd)["inter_to_intra"] is None
 
 
 def test_evaluate_a_checkpoint_without_a_run(tmp_path, lone_checkpoint, tiny_mnist_folder, capfd):
@@ -169,3 +185,28 @@ def test_damaged_inputs_are_named(tmp_path, output, tiny_mnist_folder, capfd):
     (tmp_path / "copy" / "0" / "mean_image.npy").write_bytes(b"\x93NUMPY")
     assert export.main([f"--output_path={tmp_path / 'copy'}"]) == 1
     assert "mean_image.npy: cannot be read" in capfd.readouterr().err
+    (tmp_path / "copy" / "0" / "mean_image.npy").write_bytes(b"PK\x03\x04 no archive")
+    assert export.main([f"--output_path={tmp_path / 'copy'}"]) == 1
+    assert "mean_image.npy: cannot be read" in capfd.readouterr().err
+
+
+def test_an_export_removes_only_what_an_export_made(tmp_path, output, capfd):
+    shutil.copytree(str(output), str(tmp_path / "copy"))
+    folder = tmp_path / "copy" / "0" / "export" / "saved_model"
+    if folder.exists():
+        shutil.rmtree(str(folder))
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+    (folder / "thesis.txt").write_text("mine")
+    assert export.main([f"--output_path={tmp_path / 'copy'}"]) == 1
+    assert "is no export of ours and is left alone" in capfd.readouterr().err
+    assert (folder / "thesis.txt").read_text() == "mine"
+
+
+def test_gray_of_16_bits_is_scaled(tmp_path):
+    digit = np.arange(784).reshape(28, 28) * 83
+    Image.fromarray(digit.astype(np.uint16)).save(str(tmp_path / "deep.png"))
+    from common.images import read_gray
+
+    wanted = np.round(digit / 257.0)
+    assert np.abs(read_gray(str(tmp_path / "deep.png"), 28) - wanted).max() <= 1

@@ -123,7 +123,7 @@ def test_checkpoints_are_kept_at_the_original_moment_and_at_the_end(full_run):
     assert original["global_step"] == 6 and len(original) == 57
     assert os.path.exists(str(full_run / "ckpt_npu" / "model.ckpt.meta"))
     assert checkpoint_values(full_run / "ckpt" / "model.ckpt-7")["global_step"] == 7
-    from common.checkpoints import steps_in
+    from common.bundles import steps_in
 
     best = [row["step"] for row in rows(full_run, "eval") if row["best"]][-1]
     assert set(steps_in(str(full_run / "ckpt"))) == {5, 7, best}
@@ -147,10 +147,19 @@ def test_performance_run(tmp_path, tiny_mnist_folder, capfd):
     assert [line.split(" = ")[0] for line in entries][7:] == ["ActualLoss", "ActualAcc", "E2ETrainingTime"]
     (evaluation,) = rows(tmp_path / "0", "eval")
     assert "valid_loss" not in evaluation
+    assert sum(line.startswith("Final Performance sec/epoch : ") for line in lines) == 1
     for kind, key in (("loss", "train_loss"), ("acc", "train_accuracy")):
         assert (tmp_path / "0" / f"train_{case}_{kind}.txt").read_text() == f"{evaluation[key]:.4f}\n"
     assert (tmp_path / "0" / "loss+perf_gpu.txt").read_text().startswith("Step:\t5, Epoch: 1, Train_Loss:\t")
     assert not os.path.exists(str(tmp_path / "0" / "ckpt_npu"))
+
+
+def test_a_diverged_run_says_so_and_fails(tmp_path, tiny_mnist_folder, capfd):
+    for _ in range(2):  # the second time it goes on from where it was
+        assert train(tiny_mnist_folder, tmp_path, "--train_steps=9", "--lambda_c=1e38") == 1
+        error = capfd.readouterr().err
+        assert re.search(r"\[Error\] the loss is (inf|nan) at step \d: training has diverged", error)
+        assert "Traceback" not in error
 
 
 def test_corrected_recipe_and_a_switch_of_its_own(tmp_path, tiny_mnist_folder, capfd):
@@ -188,6 +197,8 @@ def test_the_first_limit_that_was_given_ends_the_run(given, num_train, wanted):
     (["--dead_variables=false"], 2, "needs --dead_variables=true"),
     (["--over_dump", "--data_dump_flag"], 2, "exclude each other"),
     (["--init_checkpoint=/no/such"], 1, "/no/such: no such checkpoint"),
+    (["--data_dump_flag"], 2, "--data_dump_step=10: the run has 1 updates and reaches none"),
+    (["--lambda_c=nan"], 2, "lambda_c"),
 ])
 def test_wrong_flags_leave_no_run_behind(tmp_path, tiny_mnist_folder, capfd, flags, status, message):
     assert train(tiny_mnist_folder, tmp_path, "--train_steps=1", *flags) == status
