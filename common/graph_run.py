@@ -50,8 +50,7 @@ class GraphRun:
 
 @contextlib.contextmanager
 def open_graph_run(entry: Entry, flags: FlagValues, device: devices.Device, num_updates: int,
-                   identity: Mapping[str, Any], information: Mapping[str, Any], notices: Sequence[str]
-                   ) -> Iterator[GraphRun]:
+                   identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[GraphRun]:
     """Open the run directory and print the first lines; all output goes to the log as well until the block ends.
 
     Args:
@@ -60,7 +59,6 @@ def open_graph_run(entry: Entry, flags: FlagValues, device: devices.Device, num_
         device: from `device.choose`.
         num_updates: updates that the run is to make.
         identity: what the model adds to what a run must share with one it goes on with.
-        information: what the model adds to arguments.json.
         notices: lines to print after the first.
     """
     tf1.enable()
@@ -69,7 +67,7 @@ def open_graph_run(entry: Entry, flags: FlagValues, device: devices.Device, num_
     options = npu_options.resolve(flags, entry.root, path, entry.npu_precision, num_updates)
     precision = devices.precision_in_effect(device, flags.precision_mode, options.precision_mode)
     npu_tf1.start(device)
-    values = {name: flags[name].value for name in sorted(flags) if name not in ("?", "help")}
+    values = {name: flags[name].value for name in sorted(flags)}
     request = run_dir.Request(
         path=path,
         identity=dict(identity, model=os.path.basename(entry.root), recipe=flags.recipe, seed=flags.seed,
@@ -78,7 +76,7 @@ def open_graph_run(entry: Entry, flags: FlagValues, device: devices.Device, num_
         num_updates=num_updates,
         performance=flags.performance,
         resume=flags.resume,
-        information=dict(information, flags=values, threads=devices.num_cpus(), device_id=device.id,
+        information=dict(flags=values, threads=devices.num_cpus(), device_id=device.id,
                          adapter=device.adapter, platform=platform.platform(),
                          versions=dict(python=platform.python_version(), tensorflow=tf.__version__,
                                        numpy=np.__version__),

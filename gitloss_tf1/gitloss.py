@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -20,6 +21,10 @@ from common import flags as zoo_flags
 from common.flag_set import FlagSet, FlagValues
 from common.program import FlagError
 
+if TYPE_CHECKING:
+    from gitloss_tf1 import training
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "Gitloss_ID1277_for_TensorFlow"
 NPU_PRECISION = "allow_mix_precision"
 BATCH_SIZE = 128
@@ -83,39 +88,46 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
         raise FlagError(f"--compute_dtype={flags.compute_dtype}: Git loss computes in float32")
     data_path = zoo_flags.require_data_path(flags.data_path)
     devices.require_single_device(os.environ)
-    folder = zoo_flags.find_data_folder(data_path, os.path.dirname(os.path.abspath(__file__)), mnist.FOLDER_NAMES,
-                                        mnist.has_data)
+    folder = zoo_flags.find_data_folder(data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
     data = mnist.load(folder)
     device = devices.choose(flags.device, os.environ)
 
-    from common import checkpoints, graph_run, report
+    from common import checkpoints, graph_run  # TensorFlow is imported here, after the flags and the device
+    from gitloss_tf1 import training
+
+    config = _configure(flags, len(data.train.labels))
+    switches = dataclasses.asdict(config.settings.switches)
+    identity = dict(switches, data=data.fingerprint, lambda_c=flags.lambda_c, lambda_g=flags.lambda_g,
+                    update_centers=flags.update_centers, train_time=flags.train_time,
+                    init_checkpoint=checkpoints.fingerprint(config.init_checkpoint))
+    notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
+               f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
+               f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
+    entry = graph_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
+    with graph_run.open_graph_run(entry, flags, device, config.num_updates, identity, notices) as opened:
+        training.train_and_evaluate(config, data, opened, stop)
+    return 0
+
+
+def _configure(flags: FlagValues, num_train: int) -> training.Config:
+    from common import report
     from gitloss_tf1 import training
     from gitloss_tf1.evaluation import LossSettings
     from gitloss_tf1.model import resolve_switches
 
-    init_checkpoint = flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint)
-    switches = resolve_switches(flags.recipe, {name: flags[name].value for name in (*SWITCH_CHOICES, "dead_variables")})
-    entry = graph_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
-    config = training.Config(
+    given = {name: flags[name].value for name in (*SWITCH_CHOICES, "dead_variables")}
+    switches = resolve_switches(flags.recipe, given)
+    return training.Config(
         case=report.Case(NETWORK, flags.batch_size, 1, flags.performance),
         settings=LossSettings(flags.batch_size, flags.lambda_c, flags.lambda_g, switches),
         seed=flags.seed,
-        num_updates=num_updates(flags, len(data.train.labels)),
+        num_updates=num_updates(flags, num_train),
         eval_interval=flags.update_centers,
         performance=flags.performance,
         train_time=flags.train_time,
         save_seconds=60.0 * flags.save_minutes,
-        init_checkpoint=init_checkpoint,
+        init_checkpoint=flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint),
     )
-    identity = dict(dataclasses.asdict(switches), data=data.fingerprint, lambda_c=flags.lambda_c,
-                    lambda_g=flags.lambda_g, update_centers=flags.update_centers, train_time=flags.train_time,
-                    init_checkpoint=checkpoints.fingerprint(init_checkpoint))
-    notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
-               f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
-               f"Recipe: {flags.recipe}, {', '.join(f'{k}={v}' for k, v in dataclasses.asdict(switches).items())}"]
-    with graph_run.open_graph_run(entry, flags, device, config.num_updates, identity, {}, notices) as opened:
-        training.train_and_evaluate(config, data, opened, stop)
-    return 0
 
 
 if __name__ == "__main__":
