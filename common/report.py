@@ -66,6 +66,7 @@ class Report:
         path = run.file(run_dir.METRICS)
         files.write_text(path, "".join(_line(row) for row in rows))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
+        self._asked_for_pyplot, self._pyplot = False, None
         self._events = _open_events(run, warn)
         for row in rows:
             self._add_event(row)
@@ -133,13 +134,19 @@ class Report:
         self._add("final", step, values)
         self.flush()
 
+    def pyplot(self) -> Any:
+        """Return pyplot, or None where matplotlib is missing, after one warning in a run."""
+        if not self._asked_for_pyplot:
+            self._asked_for_pyplot, self._pyplot = True, plotting(self._run.path, self._warn)
+        return self._pyplot
+
     def draw_curves(self, panels: Mapping[str, Sequence[Curve]]) -> None:
         """Draw curves.png.
 
         Args:
             panels: for each panel's title its curves (kind of row, key, label).
         """
-        pyplot = plotting(self._run.path, self._warn)
+        pyplot = self.pyplot()
         if pyplot is None:
             return
         figure, axes = pyplot.subplots(1, len(panels), figsize=(6 * len(panels), 4), squeeze=False)
@@ -195,7 +202,7 @@ class _Events:
 
 def _open_events(run: run_dir.RunDir, warn: Callable[[str], None]) -> _Events | None:
     """Begin the event file anew: a resumed run writes its earlier rows into it again."""
-    folder = os.path.dirname(run.file("events", "x"))
+    folder = run.folder("events")
     for old in glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*")):
         os.remove(old)
     try:

@@ -71,6 +71,12 @@ class RunDir:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         return path
 
+    def folder(self, name: str) -> str:
+        """Path of a folder in the run directory; it is made."""
+        path = os.path.join(self.path, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
     @contextlib.contextmanager
     def log(self) -> Iterator[None]:
         """Copy all that the process and its children print to `train_<id>.log` as well, and what ends the block."""

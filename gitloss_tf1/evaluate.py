@@ -39,7 +39,7 @@ def _evaluate(arguments: list[str]) -> int:
     data = mnist.load(zoo_flags.find_data_folder(data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data))
     device = devices.choose(flags.device, os.environ)
 
-    from common import graph_use
+    from common import graph_use, report
     from gitloss_tf1 import evaluation, feature_plot, weights
 
     if weights_at.run_path:
@@ -58,8 +58,9 @@ def _evaluate(arguments: list[str]) -> int:
         seconds=found.seconds,
     )
     path = weights_at.write_json("evaluation.json", result)
-    feature_plot.draw(os.path.join(weights_at.folder, "features.png"), found.train_features, data.train.labels, centers,
-                      "training images")
+    pyplot = report.plotting(weights_at.folder, lambda warning: print(warning, file=sys.stderr))
+    feature_plot.draw(pyplot, os.path.join(weights_at.folder, "features.png"), found.train_features, data.train.labels,
+                      centers, "training images")
     if flags.json:
         print(files.to_json(result))
         return 0

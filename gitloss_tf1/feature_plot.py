@@ -1,7 +1,7 @@
 """The scatter plot of the 2-D features with their centers, as the paper shows it."""
 from __future__ import annotations
 
-import os
+from typing import Any
 
 import numpy as np
 
@@ -9,17 +9,17 @@ from common import report
 from gitloss_tf1.mnist import NUM_CLASSES
 
 
-def draw(path: str, features: np.ndarray, labels: np.ndarray, centers: np.ndarray, title: str) -> None:
-    """Write a PNG; without matplotlib, warn.
+def draw(pyplot: Any, path: str, features: np.ndarray, labels: np.ndarray, centers: np.ndarray, title: str) -> None:
+    """Write a PNG.
 
     Args:
+        pyplot: from `report.plotting`; None draws nothing.
         path: the file to write.
         features: float32 [num, 2].
         labels: int64 [num].
         centers: float32 [10, 2], drawn in white; rows with NaN are left out.
         title: text above the plot.
     """
-    pyplot = report.plotting(os.path.dirname(path), print)
     if pyplot is None:
         return
     figure, axis = pyplot.subplots(figsize=(7, 7))

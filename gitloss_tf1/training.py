@@ -77,7 +77,7 @@ class _Loop:
                              center_distances=self._train.center_distances, train_op=self._train.train_op)
         self._batches = Batches(len(data.train.labels), settings.batch_size, config.seed)
         self._initialise = tf.global_variables_initializer()
-        self._checkpoints = checkpoints.Checkpoints(self._run.file("ckpt"))
+        self._checkpoints = checkpoints.Checkpoints(self._run.folder("ckpt"))
         self._report: report.Report
         self._saved_at = time.monotonic()
 
@@ -93,7 +93,7 @@ class _Loop:
                 self._evaluate(session, updates, stop)
             if updates == self._config.num_updates - 1 and not self._config.performance:
                 # where the original saves: one update before the end, under a name of its own
-                self._checkpoints.save_as(session, self._run.file("ckpt_npu"), "model.ckpt")
+                self._checkpoints.save_as(session, self._run.folder("ckpt_npu"), "model.ckpt")
             if updates == self._config.num_updates:
                 break
             self._step(session, updates)
@@ -164,8 +164,9 @@ class _Loop:
             row.update(valid_loss=result.validation.total, valid_accuracy=result.validation.accuracy,
                        test_loss=result.test.total, test_accuracy=result.test.accuracy,
                        best=result.validation.accuracy > best)
-        feature_plot.draw(self._run.file("plots", f"features-{updates}.png"), result.train_features,
-                          self._data.train.labels, centers, f"after {updates} updates, training images")
+        feature_plot.draw(self._report.pyplot(), self._run.file("plots", f"features-{updates}.png"),
+                          result.train_features, self._data.train.labels, centers,
+                          f"after {updates} updates, training images")
         self._report.evaluation(updates, **row)
         num_train = len(self._data.train.labels)
         for line in log_lines.evaluation_lines(row, num_train, num_train // self._config.settings.batch_size,
