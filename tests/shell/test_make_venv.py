@@ -128,3 +128,20 @@ def test_a_folder_that_is_no_environment_is_left_alone(place):
     (place / "venv" / "thesis.txt").write_text("mine")
     assert "is no virtual environment: move it away" in one_line(run(place))
     assert os.listdir(str(place / "venv")) == ["thesis.txt"]
+
+
+def test_a_leg_without_its_python_is_skipped_and_reported(place):
+    script = os.path.join(ROOT, "tests", "run_all_legs.sh")
+    result = subprocess.run([shutil.which("bash"), script, "tf115", "tf26"], check=False, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env={"PATH": str(place / "bin"), "HOME": str(place)})
+    assert result.returncode == 0
+    assert result.stdout.decode().splitlines()[-3:] == [
+        "== legs", "leg tf115: SKIPPED, no Python 3.7 on this machine",
+        "leg tf26: SKIPPED, no Python 3.9 on this machine"]
+
+
+def test_a_leg_that_does_not_exist_is_refused(place):
+    script = os.path.join(ROOT, "tests", "run_all_legs.sh")
+    result = subprocess.run([shutil.which("bash"), script, "tf99"], check=False, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env={"PATH": str(place / "bin"), "HOME": str(place)})
+    assert result.returncode == 2 and "no leg tf99" in one_line(result)
