@@ -38,7 +38,7 @@ def define_device(flags: FlagSet) -> None:
 
 
 def define_training(flags: FlagSet, batch_size: int, seed: int, precision_mode: str) -> None:
-    """The flags of every train entry, besides data, output and device (DESIGN.md section 3)."""
+    """The flags of every train entry, besides data, output and device."""
     flags.integer("epochs", None, "passes over the training data", 1, aliases=["epoch", "train_epochs"])
     flags.integer("train_steps", None, "number of updates; whichever limit comes first ends the run", 1)
     flags.integer("batch_size", batch_size, "samples in a step", 1, MAX_BATCH_SIZE)

@@ -1,4 +1,4 @@
-"""Who may import whom, and what importing does: DESIGN.md section 7, and the tree of section 2."""
+"""Who may import whom, and what importing does; every model has the same files. See docs/design.md."""
 from __future__ import annotations
 
 import ast

@@ -1,4 +1,4 @@
-"""What a user can rely on, for every model there is: DESIGN.md sections 1 and 3 to 6."""
+"""What a user can rely on, for every model there is. See docs/design.md."""
 from __future__ import annotations
 
 import importlib
@@ -14,7 +14,7 @@ from common import report
 from tests.conftest import ROOT
 from tests.test_architecture import models, train_entry
 
-# DESIGN.md section 3: name, aliases, default (... is the model's own)
+# name, aliases, default (... is the model's own)
 SHARED_FLAGS = (
     ("data_path", ("data_url",), None), ("output_path", ("train_url", "exp_save_dir"), None),
     ("epochs", ("epoch", "train_epochs"), None), ("train_steps", (), None), ("batch_size", (), ...), ("seed", (), ...),
@@ -72,7 +72,7 @@ def test_users_programs_take_checkpoint_output_path_and_json(model):
 
 
 def test_last_lines_and_key_order_are_fixed(tmp_path, capsys):
-    """The words that users' own scripts look for, DESIGN.md section 4."""
+    """The words that users' own scripts look for."""
     from common import run_dir
 
     run = run_dir.open_run(run_dir.Request(str(tmp_path / "0"), {}, 1, False, "auto", {}, ()), "0")

@@ -1,4 +1,4 @@
-"""Command lines are read as DESIGN.md section 3 says."""
+"""Command lines are read as docs/design.md says."""
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""Runs are made, resumed, set aside or refused as DESIGN.md section 5 says."""
+"""Runs are made, resumed, set aside or refused as docs/design.md says."""
 from __future__ import annotations
 
 import json
