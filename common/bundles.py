@@ -1,8 +1,15 @@
-"""Names of checkpoints: a bundle `model.ckpt-<step>` is an .index file and .data files. No TensorFlow."""
+"""Checkpoints as files: a bundle `model.ckpt-<step>` is an .index file and .data files of variables by name.
+
+TensorFlow is imported only to look into a bundle.
+"""
 from __future__ import annotations
 
 import os
 import re
+import zlib
+from typing import Any, Mapping, Sequence
+
+from common.program import ZooError
 
 PREFIX = "model.ckpt"
 BUNDLE_FILE = re.compile(r"model\.ckpt-(\d+)\.(index|data-\d{5}-of-\d{5})")
@@ -19,3 +26,81 @@ def steps_in(folder: str) -> list[int]:
 def prefix_of(path: str) -> str:
     """Return the absolute prefix of a checkpoint that may be given as one of its files."""
     return _SUFFIX.sub("", os.path.abspath(os.path.expanduser(path)))
+
+
+def require(prefix: str) -> None:
+    """Raise ZooError when there is no such checkpoint."""
+    if not os.path.isfile(prefix + ".index"):
+        raise ZooError(f"{prefix}: no such checkpoint ({prefix}.index is missing); give its path without .index or "
+                       ".data")
+
+
+def fingerprint(prefix: str | None) -> list[Any] | None:
+    """Return name and content of a checkpoint to take weights from, None for none; its index holds checksums.
+
+    Raises:
+        ZooError: there is no such checkpoint.
+    """
+    if not prefix:
+        return None
+    require(prefix)
+    with open(prefix + ".index", "rb") as file:
+        return [os.path.basename(prefix), zlib.crc32(file.read())]
+
+
+def shapes_in(prefix: str) -> dict[str, list[int]]:
+    """Return the shape of every variable of a bundle, by name.
+
+    Raises:
+        ZooError: there is no such bundle, or it is damaged.
+    """
+    import tensorflow as tf
+
+    require(prefix)
+    try:
+        return dict(tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
+    except (tf.errors.OpError, ValueError) as error:
+        raise ZooError(f"{prefix}: is damaged ({reason_of(error)})") from None
+
+
+def require_shapes(prefix: str, wanted: Mapping[str, Sequence[int]]) -> None:
+    """Check that a bundle holds all of some variables, for programs that use a model without training it.
+
+    Raises:
+        ZooError: it lacks one, has it in another shape, or is damaged.
+    """
+    shapes = shapes_in(prefix)
+    for name, shape in wanted.items():
+        if shapes.get(name) != list(shape):
+            raise ZooError(f"{prefix}: has {name} {shapes.get(name) or '(missing)'}, expected {list(shape)}; is it a "
+                           "checkpoint of this model?")
+
+
+def fitting(prefix: str, wanted: Mapping[str, Sequence[int]]) -> tuple[list[str], list[str]]:
+    """Say which variables can be taken from a bundle, by name and shape.
+
+    Returns:
+        Their names, and one line for each of the others, with the reason.
+
+    Raises:
+        ZooError: there is no such checkpoint, or nothing in it fits.
+    """
+    shapes = shapes_in(prefix)
+    names, left_out = [], []
+    for name, shape in wanted.items():
+        if shapes.get(name) == list(shape):
+            names.append(name)
+        else:
+            reason = f"it has {shapes[name]}, wanted {list(shape)}" if name in shapes else "not in the checkpoint"
+            left_out.append(f"Not loaded from {prefix}: {name} ({reason})")
+    if not names:
+        raise ZooError(f"--init_checkpoint={prefix}: no variable of this model is in it")
+    return names, left_out
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in a line what TensorFlow found: the error's kind, and its first line that is not a mere heading."""
+    message = getattr(error, "message", None) or str(error)
+    lines = [line.strip() for line in str(message).splitlines()]
+    telling = [line for line in lines if line and not line.endswith(":") and not line.startswith("Detected at node")]
+    return f"{type(error).__name__}: {telling[0][:200] if telling else lines[0]}"

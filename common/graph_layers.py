@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from common.tf1 import op_seed, tf
+from common.seeds import op_seed
+from common.tf1 import tf
 
 Activation = Callable[[Any], Any]
 

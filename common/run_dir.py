@@ -77,6 +77,12 @@ class RunDir:
         os.makedirs(path, exist_ok=True)
         return path
 
+    def remember(self, key: str, value: Any) -> None:
+        """Store what `auto` was resolved to, for those who go on with the run."""
+        if self.arguments.get(key) != value:
+            self.arguments[key] = value
+            files.write_json(os.path.join(self.path, ARGUMENTS), self.arguments)
+
     @contextlib.contextmanager
     def log(self) -> Iterator[None]:
         """Copy all that the process and its children print to `train_<id>.log` as well, and what ends the block."""

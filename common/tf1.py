@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import os
 import warnings
-import zlib
 from typing import Iterator
 
 
@@ -34,7 +33,7 @@ with warnings.catch_warnings(), _without_keras():
 from common.device import Device  # noqa: E402
 from common.program import ZooError  # noqa: E402
 
-__all__ = ["enable", "op_seed", "settle", "tf"]
+__all__ = ["enable", "settle", "tf"]
 
 
 def enable() -> None:
@@ -60,11 +59,3 @@ def settle(device: Device, requested: str) -> Device:
         raise ZooError(f"--device=gpu: TensorFlow {tf.__version__} sees no GPU; check the driver and that TensorFlow "
                        "is a GPU build, or use --device=cpu")
     return dataclasses.replace(device, kind="cpu")
-
-
-def op_seed(name: str, seed: int) -> int:
-    """Give an op a seed of its own that depends on its name, not on how many ops were made before it.
-
-    With a graph seed set as well, TensorFlow 1.15 and 2.x then draw the same numbers.
-    """
-    return (zlib.crc32(name.encode("utf-8")) ^ seed) & 0x7FFFFFFF

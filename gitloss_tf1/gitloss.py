@@ -92,18 +92,18 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     data = mnist.load(folder)
     device = devices.choose(flags.device, os.environ)
 
-    from common import checkpoints, graph_run  # TensorFlow is imported here, after the flags and the device
+    from common import graph_run, train_run  # TensorFlow is imported here, after the flags and the device
     from gitloss_tf1 import training
 
     config = _configure(flags, len(data.train.labels))
     switches = dataclasses.asdict(config.settings.switches)
     identity = dict(switches, data=data.fingerprint, lambda_c=flags.lambda_c, lambda_g=flags.lambda_g,
                     update_centers=flags.update_centers, train_time=flags.train_time,
-                    init_checkpoint=checkpoints.fingerprint(config.init_checkpoint))
+                    init_checkpoint=bundles.fingerprint(config.init_checkpoint))
     notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
                f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
                f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
-    entry = graph_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
+    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
     with graph_run.open_graph_run(entry, flags, device, config.num_updates, identity, notices) as opened:
         training.train_and_evaluate(config, data, opened, stop)
     return 0

@@ -77,31 +77,32 @@ class _Loop:
                              center_distances=self._train.center_distances, train_op=self._train.train_op)
         self._batches = Batches(len(data.train.labels), settings.batch_size, config.seed)
         self._initialise = tf.global_variables_initializer()
-        self._checkpoints = checkpoints.Checkpoints(self._run.folder("ckpt"))
+        self._checkpoints: checkpoints.Checkpoints
         self._report: report.Report
         self._saved_at = time.monotonic()
 
     def run(self, session: tf.Session, stop: StopRequest) -> None:
         """Train, evaluate and save until the updates are made; then finish the run."""
+        self._checkpoints = checkpoints.Checkpoints(self._run.folder("ckpt"), session, self._train.global_step)
         updates = self._start(session, stop.started)
         batches_per_epoch = max(1, len(self._data.train.labels) // self._config.settings.batch_size)
         while True:
             if stop.requested:
-                self._save(session, updates)
+                self._save(updates)
                 stop.check()
             if self._is_evaluation_due(updates):
                 self._evaluate(session, updates, stop)
             if updates == self._config.num_updates - 1 and not self._config.performance:
                 # where the original saves: one update before the end, under a name of its own
-                self._checkpoints.save_as(session, self._run.folder("ckpt_npu"), "model.ckpt")
+                self._checkpoints.save_as(self._run.folder("ckpt_npu"), "model.ckpt")
             if updates == self._config.num_updates:
                 break
             self._step(session, updates)
             updates += 1
             overdue = time.monotonic() - self._saved_at >= self._config.save_seconds
             if overdue or (updates % batches_per_epoch == 0 and not self._config.performance):
-                self._save(session, updates)
-        self._save(session, updates)
+                self._save(updates)
+        self._save(updates)
         self._finish(updates)
 
     def _start(self, session: tf.Session, started: float) -> int:
@@ -109,7 +110,7 @@ class _Loop:
         session.run(self._initialise)
         step, notices = None, []
         if self._run.resumed:
-            step, notices = self._checkpoints.restore_newest(session, self._train.global_step)
+            step, notices = self._checkpoints.restore_newest()
             notices.append(f"Going on after {step} updates." if step is not None else
                            "Notice: the run was stopped before its first checkpoint; it starts afresh.")
         if step is None and self._config.init_checkpoint:
@@ -145,7 +146,7 @@ class _Loop:
         return due and not self._report.evaluated(updates)
 
     def _evaluate(self, session: tf.Session, updates: int, stop: StopRequest) -> None:
-        self._save(session, updates)
+        self._save(updates)
         earlier = self._report.of_kind("eval")
         centers = session.run(self._train.centers)
         result = evaluation.evaluate(session, self._forward, self._data, centers, self._config.settings,
@@ -189,10 +190,10 @@ class _Loop:
                          ("eval", "intra_cls_dist", "within classes")],
         })
 
-    def _save(self, session: tf.Session, updates: int) -> None:
+    def _save(self, updates: int) -> None:
         self._report.flush()
         best = [row["step"] for row in self._report.of_kind("eval") if row.get("best")]
-        self._checkpoints.save(session, updates, keep=best[-1:])
+        self._checkpoints.save(updates, keep=best[-1:])
         self._saved_at = time.monotonic()
 
     def _finish(self, updates: int) -> None:

@@ -6,6 +6,8 @@ python=$1
 shift
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 "$python" -m pytest --ignore=tests/keras tests "$@"
-if [ -n "$(find tests/keras -name 'test_*.py' -print -quit 2>/dev/null)" ]; then
+if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 8))'; then
     "$python" -m pytest tests/keras "$@"
+else
+    echo "tests/keras is left out: the Keras models need TensorFlow 2.6 or newer, and this Python has 1.15"
 fi

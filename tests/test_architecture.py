@@ -14,8 +14,8 @@ from tests.conftest import ROOT
 ADAPTER_FILES = {"npu_bridge": {"common/npu_tf1.py"}, "npu_device": {"common/npu_tf1.py", "common/npu_tf2.py"},
                  "moxing": {"common/modelarts.py"}}
 # modules of common that may import TensorFlow when they are imported; all others may not
-TENSORFLOW_MODULES = {"checkpoints", "diagnosis", "graph_export", "graph_layers", "graph_run", "graph_use", "npu_tf1",
-                      "tf1"}
+TENSORFLOW_MODULES = {"checkpoints", "diagnosis", "graph_export", "graph_layers", "graph_run", "graph_use",
+                      "keras_checkpoints", "keras_run", "npu_tf1", "tf1"}
 MODEL_FILES = ("evaluate.py", "predict.py", "export.py", "README.md", "README.zh-CN.md", "requirements.txt", "LICENSE",
                "modelzoo_level.txt", "modelarts_entry_acc.py", "modelarts_entry_perf.py", "test/train_full_1p.sh",
                "__init__.py")
@@ -24,6 +24,13 @@ MAX_LINES = 350
 
 def models():
     return sorted(name for name in os.listdir(ROOT) if os.path.exists(os.path.join(ROOT, name, "modelzoo_level.txt")))
+
+
+def runs_here(model):
+    """Whether this leg's TensorFlow is new enough for a model; 1.15 is the only one that Python 3.7 has here."""
+    with open(os.path.join(ROOT, model, "modelzoo_level.txt"), encoding="utf-8") as file:
+        minimum = re.search(r"^MinTensorFlow:(.*)", file.read(), re.MULTILINE).group(1)
+    return sys.version_info >= (3, 8) or minimum == "1.15"
 
 
 def python_files(*folders):

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from common import checkpoints
+from common import bundles, checkpoints
 from common.program import ZooError
 from common.tf1 import enable, tf
 
@@ -26,16 +26,16 @@ class Model:
     def __init__(self, folder, value=0.0):
         self.step = tf.get_variable("global_step", [], tf.int32, tf.zeros_initializer(), trainable=False)
         self.weight = tf.get_variable("weight", [200], initializer=tf.constant_initializer(value))
-        self.saved = checkpoints.Checkpoints(str(folder))
         self.session = tf.Session()
+        self.saved = checkpoints.Checkpoints(str(folder), self.session, self.step)
         self.session.run(tf.global_variables_initializer())
 
     def save(self, step, **kwargs):
         self.session.run([self.step.assign(step), self.weight.assign(np.full(200, step, np.float32))])
-        return self.saved.save(self.session, step, **kwargs)
+        return self.saved.save(step, **kwargs)
 
     def restore(self):
-        return self.saved.restore_newest(self.session, self.step)
+        return self.saved.restore_newest()
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def files(model):
 def test_the_two_newest_and_the_named_are_kept(model):
     for step in (1, 2, 3, 4, 5):
         model.save(step, keep=[2])
-    assert checkpoints.steps_in(model.saved.folder) == [2, 4, 5]
+    assert bundles.steps_in(model.saved.folder) == [2, 4, 5]
     assert len(files(model)) == 7  # three bundles of two files, and TensorFlow's `checkpoint`
     assert tf.train.latest_checkpoint(model.saved.folder).endswith("model.ckpt-5")
 
@@ -93,11 +93,11 @@ def test_a_damaged_newest_one_is_named_and_the_one_before_is_used(model, how):
     assert step == 1 and model.session.run(model.weight)[0] == 1
     assert len(notices) == 1 and re.search(r"model.ckpt-2 is damaged \((DataLoss|NotFound|OutOfRange|Value)Error: \S",
                                            notices[0]), notices
-    assert checkpoints.steps_in(model.saved.folder) == [1]  # it no longer counts among the newest
+    assert bundles.steps_in(model.saved.folder) == [1]  # it no longer counts among the newest
     assert [name for name in files(model) if name.startswith("damaged.model.ckpt-2")]
     for step in (2, 3):
         model.save(step)
-    assert checkpoints.steps_in(model.saved.folder) == [2, 3]
+    assert bundles.steps_in(model.saved.folder) == [2, 3]
 
 
 def test_one_that_says_another_step_is_damaged(model):
@@ -126,7 +126,7 @@ def test_a_damaged_one_is_replaced_when_its_step_comes_again(model):
 def test_a_bundle_without_index_does_not_count_and_goes(model):
     model.save(1)
     os.remove(model.save(2) + ".index")
-    assert checkpoints.steps_in(model.saved.folder) == [1]
+    assert bundles.steps_in(model.saved.folder) == [1]
     model.save(3)
     model.save(4)
     assert not [name for name in files(model) if "-2." in name]
@@ -182,7 +182,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(model, monkeypatch):
     with pytest.raises(ZooError, match="no checkpoint can be written .*No space left on device.*make space") as caught:
         model.save(2)
     assert "\n" not in str(caught.value)
-    assert checkpoints.steps_in(model.saved.folder) == [1]
+    assert bundles.steps_in(model.saved.folder) == [1]
 
 
 def _raise(error):
@@ -193,15 +193,15 @@ def test_fingerprint_tells_content_not_name(model, tmp_path):
     first, second = model.save(1), model.save(2)
     for suffix in (".index", ".data-00000-of-00001"):
         shutil.copy(first + suffix, str(tmp_path / ("model.ckpt-2" + suffix)))
-    assert checkpoints.fingerprint(str(tmp_path / "model.ckpt-2")) != checkpoints.fingerprint(second)
-    assert checkpoints.fingerprint(None) is None
+    assert bundles.fingerprint(str(tmp_path / "model.ckpt-2")) != bundles.fingerprint(second)
+    assert bundles.fingerprint(None) is None
     with pytest.raises(ZooError, match="no such checkpoint"):
-        checkpoints.fingerprint(str(tmp_path / "none"))
+        bundles.fingerprint(str(tmp_path / "none"))
 
 
 def test_a_name_of_its_own_comes_with_graph_and_state(model, tmp_path):
     model.save(5)
-    model.saved.save_as(model.session, str(tmp_path / "named"), "model.ckpt")
+    model.saved.save_as(str(tmp_path / "named"), "model.ckpt")
     assert sorted(os.listdir(str(tmp_path / "named"))) == [
         "checkpoint", "graph.pbtxt", "model.ckpt.data-00000-of-00001", "model.ckpt.index", "model.ckpt.meta"]
     with tf.Graph().as_default(), tf.Session() as session:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from common import graph_layers as layers
-from common.tf1 import enable, op_seed, tf
+from common.seeds import op_seed
+from common.tf1 import enable, tf
 
 
 @pytest.fixture(autouse=True)

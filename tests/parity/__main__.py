@@ -5,6 +5,7 @@ Exit status 0 within tolerance, 1 beyond it or when the fixture is not one of th
 """
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -20,9 +21,7 @@ def main(arguments: list[str]) -> int:
     from tests.parity.comparison import FixtureError
 
     try:
-        from tests.parity import gitloss
-
-        comparison = gitloss.compare(arguments[1])
+        comparison = importlib.import_module(f"tests.parity.{arguments[0]}").compare(arguments[1])
     except (FixtureError, OSError, ValueError) as error:
         print(f"[Error] {arguments[1]}: {error}", file=sys.stderr)
         return 1

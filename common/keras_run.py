@@ -1,0 +1,75 @@
+"""What every Keras model's train entry does between its flags and its model: device, adapter, run directory, log."""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any, Iterator, Mapping, Sequence
+
+import tensorflow as tf
+
+from common import device as devices
+from common import npu_options, npu_tf2, run_dir, train_run
+from common.flag_set import FlagValues
+from common.program import ZooError
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasRun:
+    """An open run of a Keras model."""
+
+    run: run_dir.RunDir
+    device: devices.Device
+    options: npu_options.NpuOptions
+
+
+@contextlib.contextmanager
+def open_keras_run(entry: train_run.Entry, flags: FlagValues, device: devices.Device, num_updates: int,
+                   identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[KerasRun]:
+    """Open the run directory, set threads and precision, and start the adapter; then variables may be made.
+
+    Args:
+        entry: the train entry.
+        flags: its parsed flags.
+        device: from `device.choose`.
+        num_updates: updates that the run is to make.
+        identity: what the model adds to what a run must share with one it goes on with.
+        notices: lines to print after the first.
+    """
+    planned = train_run.plan(entry, flags, settle(device, flags.device), num_updates)
+    with train_run.open_run(planned, tf.__version__, identity, notices) as run:
+        set_threads(run.arguments["threads"])
+        npu_tf2.start(planned.device, planned.options)
+        if planned.device.kind == "gpu" and planned.precision == "allow_mix_precision":
+            tf.keras.mixed_precision.set_global_policy("mixed_float16")
+        yield KerasRun(run, planned.device, planned.options)
+
+
+def settle(device: devices.Device, requested: str) -> devices.Device:
+    """Say whether "a GPU if TensorFlow sees one" is a GPU.
+
+    Raises:
+        ZooError: a GPU was asked for and TensorFlow sees none.
+    """
+    if device.kind != "gpu":
+        return device
+    found = tf.config.list_physical_devices("GPU")
+    if found:
+        for gpu in found:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        return device
+    if requested == "gpu":
+        raise ZooError(f"--device=gpu: TensorFlow {tf.__version__} sees no GPU; check the driver and that TensorFlow "
+                       "is a GPU build, or use --device=cpu")
+    return dataclasses.replace(device, kind="cpu")
+
+
+def set_threads(num: int) -> None:
+    """Fix the threads within an op, on which the bits of sums depend; two ops run at a time.
+
+    A process whose TensorFlow has run already keeps what it has.
+    """
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(num)
+        tf.config.threading.set_inter_op_parallelism_threads(2)
+    except RuntimeError:
+        pass

@@ -1,0 +1,113 @@
+"""What every train entry does between its flags and its model, whatever it is built with: run directory and log."""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import platform
+import sys
+from typing import Any, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from common import device as devices
+from common import npu_options, run_dir
+from common.flag_set import FlagValues
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A train entry, as its run directory records it.
+
+    Attributes:
+        script: path of the entry's file; its folder is the model's root.
+        network: name of the network in the result files.
+        npu_precision: the model's precision mode on an NPU when the flag is unset.
+        arguments: the command line, without the program's name.
+    """
+
+    script: str
+    network: str
+    npu_precision: str
+    arguments: Sequence[str]
+
+    @property
+    def root(self) -> str:
+        """The model's folder."""
+        return os.path.dirname(os.path.abspath(self.script))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run that is asked for, checked as far as that goes without touching anything.
+
+    Attributes:
+        entry: the train entry.
+        flags: its parsed flags.
+        device: the settled device.
+        path: the run directory.
+        options: what the flags ask of the NPU adapter.
+        precision: the precision in effect.
+        num_updates: updates that the run is to make.
+    """
+
+    entry: Entry
+    flags: FlagValues
+    device: devices.Device
+    path: str
+    options: npu_options.NpuOptions
+    precision: str
+    num_updates: int
+
+
+def plan(entry: Entry, flags: FlagValues, device: devices.Device, num_updates: int) -> Plan:
+    """Check the flags that a run directory and an adapter depend on.
+
+    Raises:
+        ZooError: --resume names no run, or an adapter's flag cannot mean what it should.
+    """
+    path = run_dir.run_of_resume(flags.resume) or run_dir.locate(flags.output_path, entry.root, device.id)
+    options = npu_options.resolve(flags, entry.root, path, entry.npu_precision, num_updates)
+    precision = devices.precision_in_effect(device, flags.precision_mode, options.precision_mode)
+    return Plan(entry, flags, device, path, options, precision, num_updates)
+
+
+@contextlib.contextmanager
+def open_run(planned: Plan, tensorflow: str, identity: Mapping[str, Any], notices: Sequence[str]
+             ) -> Iterator[run_dir.RunDir]:
+    """Open the run directory and print the first lines; all output goes to the log as well until the block ends.
+
+    Args:
+        planned: the plan.
+        tensorflow: TensorFlow's version.
+        identity: what the model adds to what a run must share with one it goes on with.
+        notices: lines to print after the first.
+    """
+    entry, flags, device = planned.entry, planned.flags, planned.device
+    request = run_dir.Request(
+        path=planned.path,
+        identity=dict(identity, model=os.path.basename(entry.root), recipe=flags.recipe, seed=flags.seed,
+                      batch_size=flags.batch_size, precision=planned.precision, compute_dtype=flags.compute_dtype,
+                      device=device.kind, tensorflow=tensorflow),
+        num_updates=planned.num_updates,
+        performance=flags.performance,
+        resume=flags.resume,
+        information=dict(flags={name: flags[name].value for name in sorted(flags)}, threads=devices.num_cpus(),
+                         device_id=device.id, adapter=device.adapter, platform=platform.platform(),
+                         versions=dict(python=platform.python_version(), tensorflow=tensorflow, numpy=np.__version__),
+                         git_revision=run_dir.git_revision(entry.root)),
+        command=(sys.executable, os.path.abspath(entry.script), *entry.arguments),
+    )
+    run = run_dir.open_run(request, device.id)
+    try:
+        with run.log():
+            print(devices.describe(device, tensorflow, planned.precision))
+            print(f"Python {platform.python_version()} ({sys.executable})")
+            print(f"Run directory: {run.path}" + (" (going on)" if run.resumed else ""))
+            for notice in (*run.notices, *npu_options.without_effect(flags, device.kind), *notices):
+                print(notice)
+            if device.kind == "npu":
+                planned.options.make_folders()  # elsewhere what needs them makes them
+            yield run
+    finally:
+        run.close()
