@@ -1,13 +1,13 @@
-"""Make a tiny data set: python3 -m common.tiny_data mnist FOLDER."""
+"""Make a tiny data set: python3 -m common.tiny_data FORMAT FOLDER."""
 from __future__ import annotations
 
 import sys
 
 from common import program
 from common.program import FlagError, StopRequest
-from common.tiny_data import mnist
+from common.tiny_data import look_alikes, mnist
 
-MAKERS = {"mnist": mnist.make}
+MAKERS = {"look_alikes": look_alikes.make, "mnist": mnist.make}
 
 
 def main(arguments: list[str]) -> int:

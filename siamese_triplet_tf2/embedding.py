@@ -1,0 +1,124 @@
+"""The embedding: a backbone of which the first part is frozen, and a head of three dense layers.
+
+ResNet50 (He et al. 2016, arXiv 1512.03385) up to `conv5_block1_out` is frozen; conv5_block2, conv5_block3 and the head
+train. Called with training=False, as the original does in training too, batch normalisation uses its moving statistics;
+with training=True the layers that train use the statistics of the batch, the frozen ones never.
+
+The frozen part is a function of the image alone, so its output, the features, can be kept; the tail goes on from there
+through the same layers.
+"""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from common.seeds import op_seed
+
+SIDE = 200  # height and width of the images
+EMBEDDING_DIM = 256
+LAST_FROZEN = "conv5_block1_out"
+FEATURE_SHAPES = {"resnet50": (7, 7, 2048), "tiny": (13, 13, 16)}
+FLAT_SIZES = {"resnet50": 7 * 7 * 2048, "tiny": 7 * 7 * 16}  # rows of dense/kernel
+
+layers = tf.keras.layers
+
+
+class Embedding(NamedTuple):
+    """The network and its two parts, on shared layers; Keras models."""
+
+    whole: Any  # images float32 [batch, 200, 200, 3], preprocessed, to embeddings float32 [batch, 256]
+    frozen: Any  # images to features float32 [batch, *FEATURE_SHAPES[backbone]]
+    tail: Any  # features to embeddings
+
+
+def build(backbone: str, seed: int) -> Embedding:
+    """Build the network with random weights; the variables, in order, have the original's names.
+
+    Args:
+        backbone: "resnet50", or "tiny": three small convolutions for smoke runs.
+        seed: seed of the weights.
+    """
+    make_base, run_tail = (_resnet50, _resnet50_tail) if backbone == "resnet50" else (_tiny, _tiny_tail)
+    base = make_base()
+    head = _head_layers()
+    last_frozen = base.get_layer(LAST_FROZEN)
+    is_frozen = True
+    for layer in base.layers:
+        is_frozen = is_frozen and layer is not last_frozen
+        layer.trainable = not is_frozen
+    frozen = tf.keras.Model(base.input, last_frozen.output, name="frozen")
+    features = layers.Input(FEATURE_SHAPES[backbone], name="features")
+    tail = tf.keras.Model(features, _in_turn(run_tail(base, features), head), name="tail")
+    whole = tf.keras.Model(base.input, _in_turn(run_tail(base, last_frozen.output), head),
+                           name="embedding")
+    for name, variable in zip(names_of(whole), whole.weights):
+        if name.endswith("/kernel"):
+            variable.assign(tf.keras.initializers.GlorotUniform(seed=op_seed(name, seed))(variable.shape))
+    return Embedding(whole, frozen, tail)
+
+
+def names_of(model: Any) -> list[str]:
+    """Names `layer/variable` of a model's variables, in its order; the same on every Keras."""
+    return [f"{layer.name}/{_short(variable)}" for layer in model.layers for variable in layer.weights]
+
+
+def names_of_trained(model: Embedding) -> list[str]:
+    """Names of the variables that train, in the order of `model.tail.trainable_variables`."""
+    named = {id(variable): name for name, variable in zip(names_of(model.tail), model.tail.weights)}
+    return [named[id(variable)] for variable in model.tail.trainable_variables]
+
+
+def _short(variable: Any) -> str:
+    return variable.name.split("/")[-1].split(":")[0]
+
+
+def _resnet50() -> Any:
+    return tf.keras.applications.ResNet50(weights=None, include_top=False, input_shape=(SIDE, SIDE, 3))
+
+
+def _resnet50_tail(base: Any, inputs: Any) -> Any:
+    """Blocks 2 and 3 of the last stage, each: three convolutions, and the input added before the last ReLU."""
+    hidden = inputs
+    for block in ("conv5_block2", "conv5_block3"):
+        shortcut = hidden
+        for number in (1, 2, 3):
+            hidden = base.get_layer(f"{block}_{number}_conv")(hidden)
+            hidden = base.get_layer(f"{block}_{number}_bn")(hidden)
+            if number < 3:
+                hidden = base.get_layer(f"{block}_{number}_relu")(hidden)
+        hidden = base.get_layer(f"{block}_add")([shortcut, hidden])
+        hidden = base.get_layer(f"{block}_out")(hidden)
+    return hidden
+
+
+def _tiny() -> Any:
+    images = layers.Input((SIDE, SIDE, 3))
+    hidden = layers.Conv2D(8, 3, 4, padding="same", activation="relu", name="conv1_conv")(images)
+    hidden = layers.Conv2D(16, 3, 4, padding="same", activation="relu", name=LAST_FROZEN)(hidden)
+    hidden = layers.Conv2D(16, 3, 2, padding="same", name="conv5_block2_1_conv")(hidden)
+    hidden = layers.BatchNormalization(name="conv5_block2_1_bn")(hidden)
+    return tf.keras.Model(images, hidden)
+
+
+def _tiny_tail(base: Any, inputs: Any) -> Any:
+    hidden = base.get_layer("conv5_block2_1_conv")(inputs)
+    return base.get_layer("conv5_block2_1_bn")(hidden)
+
+
+def _head_layers() -> list[Any]:
+    return [
+        layers.Flatten(name="flatten"),
+        layers.Dense(512, activation="relu", name="dense"),
+        layers.BatchNormalization(name="batch_normalization"),
+        layers.Dense(256, activation="relu", name="dense_1"),
+        layers.BatchNormalization(name="batch_normalization_1"),
+        layers.Dense(EMBEDDING_DIM, name="dense_2"),
+    ]
+
+
+def _in_turn(inputs: Any, head: list[Any]) -> Any:
+    hidden = inputs
+    for layer in head:
+        hidden = layer(hidden)
+    return hidden

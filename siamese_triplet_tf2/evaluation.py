@@ -1,0 +1,64 @@
+"""One evaluation: triplet loss and accuracy, and how well left images find their right ones."""
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+
+from siamese_triplet_tf2 import triplet_loss
+from siamese_triplet_tf2.features import BATCH_SIZE, FeatureSource, padded
+from siamese_triplet_tf2.pairs import Triplets
+from siamese_triplet_tf2.retrieval import retrieval_metrics
+
+
+def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, numbers: np.ndarray,
+          check: Callable[[], None] = lambda: None) -> np.ndarray:
+    """Embed images.
+
+    Args:
+        tail: from features to embeddings.
+        features: of all images.
+        numbers: of the images, int64 [num].
+        check: called before every batch; may raise to end early.
+
+    Returns:
+        float32 [num, 256].
+    """
+    embeddings = []
+    for start in range(0, len(numbers), BATCH_SIZE):
+        check()
+        batch = padded(numbers[start:start + BATCH_SIZE], BATCH_SIZE)
+        embeddings.append(tail(tf.constant(features[batch])).numpy())
+    return np.concatenate(embeddings)[:len(numbers)]
+
+
+def images_needed(triplets: Triplets, pairs: np.ndarray, num_pairs: int) -> np.ndarray:
+    """Numbers of the images whose embeddings `measure` needs, int64 [num], rising."""
+    return np.unique(np.concatenate([triplets.anchor, triplets.positive, triplets.negative, pairs, pairs + num_pairs]))
+
+
+def measure(numbers: np.ndarray, embeddings: np.ndarray, triplets: Triplets, pairs: np.ndarray, num_pairs: int
+            ) -> dict[str, Any]:
+    """Measure embeddings.
+
+    Args:
+        numbers: of the embedded images, int64 [num], rising.
+        embeddings: float32 [num, 256].
+        triplets: those that validate.
+        pairs: numbers of the pairs that left images are to find, int64 [num_validating].
+        num_pairs: pairs in all; the right image of pair i has the number num_pairs + i.
+
+    Returns:
+        valid_loss, triplet_accuracy, and what `retrieval_metrics` gives.
+    """
+
+    def of(wanted: np.ndarray) -> np.ndarray:
+        return embeddings[np.searchsorted(numbers, wanted)]
+
+    measured = triplet_loss.distances(*(tf.constant(of(wanted)) for wanted in
+                                        (triplets.anchor, triplets.positive, triplets.negative)))
+    loss = triplet_loss.triplet_loss(measured)
+    return dict(valid_loss=float(tf.reduce_mean(loss)),
+                triplet_accuracy=float(np.mean(measured.positive.numpy() < measured.negative.numpy())),
+                **retrieval_metrics(of(pairs), of(pairs + num_pairs)))

@@ -1,0 +1,162 @@
+"""Features of all images: the output of the frozen part, computed once and kept, or computed when asked for.
+
+They are exact: nothing random comes before them, and the frozen part does not change. They are computed in the order of
+the images, in batches of one size, so that a resumed run has the very bits of an undisturbed one.
+"""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from typing import Any, Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from common import files
+from common.program import ZooError
+from siamese_triplet_tf2 import decoding
+
+BATCH_SIZE = 32
+MEMORY_SHARE = 0.25  # of what is free, that `auto` uses at most
+_PROGRESS = "features.json"
+_DATA = "features.float32"
+
+
+class FeatureSource:
+    """Gives features by the numbers of images."""
+
+    def __init__(self, compute: Callable[[np.ndarray], np.ndarray]):
+        self._compute = compute
+
+    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
+        """Return features, float32 [len(numbers), *shape]."""
+        return self._compute(numbers)
+
+
+class KeptFeatures(FeatureSource):
+    """Features that are computed once; in memory, or in a file of the run directory that is mapped into memory."""
+
+    def __init__(self, compute: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], num: int):
+        super().__init__(compute)
+        self._shape = shape
+        self._num = num
+        self._array: np.ndarray = np.zeros(0, np.float32)
+
+    def fill(self, check: Callable[[], None], folder: str | None = None, fingerprint: str = "") -> None:
+        """Compute all features.
+
+        Args:
+            check: called before every batch; may raise to end early. What is in the folder is then gone on with.
+            folder: where to keep them; None for memory.
+            fingerprint: of weights, images and scale; a file made for another one is computed anew.
+
+        Raises:
+            ZooError: the disk is too small.
+        """
+        done = 0
+        if folder is None:
+            self._array = np.empty((self._num, *self._shape), np.float32)
+        else:
+            self._array, done = self._open(folder, fingerprint)
+        for start in range(done, self._num, BATCH_SIZE):
+            check()
+            numbers = np.arange(start, min(start + BATCH_SIZE, self._num))
+            self._array[numbers] = self._compute(padded(numbers, BATCH_SIZE))[:len(numbers)]
+            if folder is not None:
+                self._array.flush()  # type: ignore[attr-defined]
+                self._record(folder, fingerprint, int(numbers[-1]) + 1)
+
+    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
+        """Return features, float32 [len(numbers), *shape]."""
+        return self._array[numbers]
+
+    def _open(self, folder: str, fingerprint: str) -> tuple[np.ndarray, int]:
+        path = os.path.join(folder, _DATA)
+        size = total_bytes(self._num, self._shape)
+        done = 0
+        try:
+            with open(os.path.join(folder, _PROGRESS), encoding="utf-8") as file:
+                record = json.load(file)
+            if record["fingerprint"] == fingerprint and os.path.getsize(path) == size:
+                done = int(record["images"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # none yet, or half-written: computed anew
+        if not done:
+            free = shutil.disk_usage(folder).free
+            if free < size:
+                raise ZooError(f"{folder}: {size / 1e9:.1f} GB of features do not fit, {free / 1e9:.1f} GB are free; "
+                               "take --cache_features=memory or off, or another --output_path")
+            with open(path, "wb") as file:
+                _reserve(file.fileno(), size)
+        return np.memmap(path, np.float32, "r+", shape=(self._num, *self._shape)), done
+
+    @staticmethod
+    def _record(folder: str, fingerprint: str, images: int) -> None:
+        files.write_json(os.path.join(folder, _PROGRESS), {"fingerprint": fingerprint, "images": images})
+
+
+def padded(numbers: np.ndarray, length: int) -> np.ndarray:
+    """Repeat the last number, so that every batch has one shape and is computed by one graph."""
+    return np.concatenate([numbers, np.repeat(numbers[-1:], length - len(numbers))])
+
+
+def _reserve(fd: int, size: int) -> None:
+    """Take the space now: a disk that fills up later would end the process with SIGBUS."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+    else:
+        os.ftruncate(fd, size)
+
+
+def total_bytes(num: int, shape: tuple[int, ...]) -> int:
+    """Bytes of the features of so many images."""
+    return 4 * num * int(np.prod(shape))
+
+
+def choose(requested: str, num: int, shape: tuple[int, ...], free_memory: int, free_disk: int) -> str:
+    """Resolve --cache_features=auto: memory if a quarter of what is free suffices, else disk if it fits, else off."""
+    if requested != "auto":
+        return requested
+    size = total_bytes(num, shape)
+    if size <= MEMORY_SHARE * free_memory:
+        return "memory"
+    return "disk" if size <= 0.9 * free_disk else "off"
+
+
+def free_memory() -> int:
+    """Bytes of memory that are free, as Linux says; elsewhere what is installed."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def computer(frozen: Any, paths: Sequence[str], accurate: bool, input_scale: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from numbers of images to their features.
+
+    Args:
+        frozen: Keras model.
+        paths: files of all images.
+        accurate: see `decoding.decode`.
+        input_scale: see `decoding.preprocess`.
+    """
+    run = tf.function(lambda images: tf.cast(frozen(decoding.preprocess(images, input_scale), training=False),
+                                             tf.float32))
+
+    def compute(numbers: np.ndarray) -> np.ndarray:
+        return run(decoding.load_batch([paths[number] for number in numbers], accurate)).numpy()
+
+    return compute
+
+
+def fingerprint(frozen: Any, data: Any, accurate: bool, input_scale: str) -> str:
+    """Return a text that changes with the frozen weights, the images, or how they are read."""
+    checksum = 0
+    for weights in frozen.get_weights():
+        checksum = zlib.crc32(np.ascontiguousarray(weights).tobytes(), checksum)
+    described = json.dumps([data, accurate, input_scale, tf.__version__])
+    return f"{checksum:08x}-{zlib.crc32(described.encode('utf-8')):08x}"

@@ -1,0 +1,189 @@
+"""Pairs of images, which of them train and validate, and the negatives that make triplets of them. No TensorFlow.
+
+Everything is a function of the folder, the seed and the epoch, so a resumed run draws what an undisturbed one draws.
+"""
+from __future__ import annotations
+
+import dataclasses
+import os
+import zlib
+from typing import Sequence
+
+import numpy as np
+
+from common import images
+from common.program import ZooError
+
+FOLDER_NAMES = ("totally_looks_like",)
+SUFFIXES = (".jpg", ".jpeg", ".png")
+# the buffers of the original's tf.data pipeline
+NEGATIVE_BUFFER, TRIPLET_BUFFER = 4096, 1024
+TRAIN_SHARE = 0.8
+_NEGATIVES, _SPLIT, _ORDER = 1, 2, 3  # streams of random numbers
+_VALIDATION_EPOCH = 2 ** 31 - 1  # validation triplets are the same in every epoch, so that epochs compare
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """A folder's images: left[i] and right[i] look alike. Paths, in the order of their names."""
+
+    left: list[str]
+    right: list[str]
+    notices: list[str]
+
+    def images(self) -> list[str]:
+        """All images, left ones first; the position in this list is an image's number."""
+        return self.left + self.right
+
+    def fingerprint(self) -> list:
+        """How many images there are, and a checksum of their names and sizes."""
+        described = [(os.path.basename(os.path.dirname(path)), os.path.basename(path), os.path.getsize(path))
+                     for path in self.images()]
+        return [len(described), zlib.crc32(repr(described).encode("utf-8"))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Triplets:
+    """Numbers of images, int64 [num] each."""
+
+    anchor: np.ndarray
+    positive: np.ndarray
+    negative: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.anchor)
+
+
+def has_data(folder: str) -> bool:
+    """Whether a folder holds left/ or right/."""
+    return any(os.path.isdir(os.path.join(folder, side)) for side in ("left", "right"))
+
+
+def load(folder: str) -> Pairs:
+    """List the pairs of a folder.
+
+    Raises:
+        ZooError: a side is missing or empty, one is longer, or names that should pair do not.
+    """
+    left, right = (_list(folder, side) for side in ("left", "right"))
+    if len(left) != len(right):
+        alone = sorted(set(_stems(left)) ^ set(_stems(right)))
+        raise ZooError(f"{folder}: {len(left)} images in left/ and {len(right)} in right/; pairs are made by position "
+                       f"in the sorted lists{f', and {alone[0]} stands alone' if alone else ''}")
+    if len(left) < 2:
+        raise ZooError(f"{folder}: {len(left)} pair, at least two are needed: one trains, one validates")
+    same = sum(a == b for a, b in zip(_stems(left), _stems(right)))
+    common = len(set(_stems(left)) & set(_stems(right)))
+    if common and same < len(left):
+        first = next((a, b) for a, b in zip(_stems(left), _stems(right)) if a != b)
+        raise ZooError(f"{folder}: names do not pair, left/{first[0]} meets right/{first[1]} ({len(left) - same} such)")
+    notices = [] if same else ["Notice: names in left/ and right/ differ throughout; pairs are made by position."]
+    return Pairs(left, right, notices)
+
+
+def _list(folder: str, side: str) -> list[str]:
+    path = os.path.join(folder, side)
+    if not os.path.isdir(path):
+        raise ZooError(f"{path}: missing; expected left/ and right/ with images")
+    return images.list_images(path, SUFFIXES)
+
+
+def _stems(paths: Sequence[str]) -> list[str]:
+    return [os.path.splitext(os.path.basename(path))[0] for path in paths]
+
+
+def negative_list(num_pairs: int) -> np.ndarray:
+    """The original's list of negatives: numbers of all images, int64 [2 * num_pairs], in its order.
+
+    RandomState(42) shuffles the anchors and then, going on, the positives; RandomState(32) shuffles both together.
+    """
+    random = np.random.RandomState(42)
+    anchors, positives = np.arange(num_pairs), np.arange(num_pairs, 2 * num_pairs)
+    random.shuffle(anchors)
+    random.shuffle(positives)
+    negatives = np.concatenate([anchors, positives])
+    np.random.RandomState(32).shuffle(negatives)
+    return negatives
+
+
+def buffered_shuffle(num: int, take: int, buffer_size: int, random: np.random.RandomState) -> np.ndarray:
+    """Shuffle 0 .. num - 1 as tf.data does with a buffer, and return the first `take`: a full buffer gives a random
+    element and gets the next one in its place.
+    """
+    buffer = list(range(min(buffer_size, num)))
+    following, drawn = len(buffer), []
+    while buffer and len(drawn) < take:
+        place = random.randint(len(buffer))
+        drawn.append(buffer[place])
+        if following < num:
+            buffer[place] = following
+            following += 1
+        else:
+            buffer[place] = buffer[-1]
+            buffer.pop()
+    return np.array(drawn, np.int64)
+
+
+class Sampler:
+    """Draws the triplets of each epoch."""
+
+    def __init__(self, num_pairs: int, seed: int, split: str, negatives: str):
+        """Set up the split.
+
+        Args:
+            num_pairs: number of pairs.
+            seed: the run's seed.
+            split: "fixed": a pair trains or validates, for the whole run; "redrawn": the original's, which draws the
+                split anew for every pass, so that pairs that validate have trained.
+            negatives: "listed": the original's, drawn from its list through a buffer, which can meet the anchor or its
+                positive and with many pairs never draws the list's end; "others": any image but those two.
+        """
+        self._num_pairs = num_pairs
+        self._seed = seed
+        self._split = split
+        self._negatives = negatives
+        self.num_train = int(round(TRAIN_SHARE * num_pairs))
+
+    def train(self, epoch: int) -> Triplets:
+        """The triplets that train in an epoch, in their order."""
+        chosen = self._shuffled(epoch, "train")[:self.num_train] if self._split == "redrawn" else self._fixed()[0]
+        if self._split == "fixed":
+            random = np.random.RandomState([self._seed, _ORDER, epoch])
+            chosen = chosen[buffered_shuffle(len(chosen), len(chosen), TRIPLET_BUFFER, random)]
+        return self._triplets(chosen, epoch)
+
+    def validation(self, epoch: int) -> Triplets:
+        """The triplets that validate after an epoch."""
+        if self._split == "redrawn":
+            return self._triplets(self._shuffled(epoch, "validation")[self.num_train:], epoch)
+        return self._triplets(self._fixed()[1], _VALIDATION_EPOCH)
+
+    def all(self) -> Triplets:
+        """Triplets of all pairs, for data that no run has seen."""
+        return self._triplets(np.arange(self._num_pairs), _VALIDATION_EPOCH)
+
+    def validation_pairs(self) -> np.ndarray:
+        """Numbers of the pairs that validate with the fixed split, int64, rising."""
+        return np.sort(self._fixed()[1])
+
+    def _fixed(self) -> tuple[np.ndarray, np.ndarray]:
+        random = np.random.RandomState([self._seed, _SPLIT])
+        order = buffered_shuffle(self._num_pairs, self._num_pairs, TRIPLET_BUFFER, random)
+        return order[:self.num_train], order[self.num_train:]
+
+    def _shuffled(self, epoch: int, purpose: str) -> np.ndarray:
+        random = np.random.RandomState([self._seed, _SPLIT, epoch, len(purpose)])
+        return buffered_shuffle(self._num_pairs, self._num_pairs, TRIPLET_BUFFER, random)
+
+    def _triplets(self, chosen: np.ndarray, epoch: int) -> Triplets:
+        random = np.random.RandomState([self._seed, _NEGATIVES, epoch])
+        if self._negatives == "listed":
+            drawn = buffered_shuffle(2 * self._num_pairs, self._num_pairs, NEGATIVE_BUFFER, random)
+            negative = negative_list(self._num_pairs)[drawn]
+        else:
+            # one of the 2n - 2 others: numbers from the anchor's and the positive's on move up past them
+            negative = random.randint(0, 2 * self._num_pairs - 2, self._num_pairs)
+            anchors = np.arange(self._num_pairs)
+            negative += negative >= anchors
+            negative += negative >= anchors + self._num_pairs
+        return Triplets(chosen, chosen + self._num_pairs, negative[chosen])

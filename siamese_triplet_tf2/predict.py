@@ -1,0 +1,76 @@
+"""Similarity of images with the triplet network: of two images, or the images of a folder that are nearest to one.
+
+    python3 siamese_triplet_tf2/predict.py --query=IMAGE --images=IMAGE|FOLDER [--checkpoint=FILE|RUN_DIR]
+
+Writes predictions.json, the embeddings, and nearest.png to <run directory>/predict/.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+import numpy as np
+
+from common import device as devices
+from common import files, program, trained
+from common import flags as zoo_flags
+from common.flag_set import FlagSet
+from common.program import FlagError
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Predict; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _predict(arguments))
+
+
+def _predict(arguments: list[str]) -> int:
+    from common import images
+    from siamese_triplet_tf2 import pairs, siamese_network
+
+    flag_set = FlagSet(__doc__ or "")
+    flag_set.string("query", None, "the image to compare with")
+    flag_set.string("images", None, "another image, or a folder of images")
+    flag_set.integer("k", 5, "how many of the nearest images to name", 1)
+    trained.define_flags(flag_set)
+    zoo_flags.define_device(flag_set)
+    flags = flag_set.parse(arguments)
+    if not flags.query or not flags.images:
+        raise FlagError("--query=IMAGE and --images=IMAGE|FOLDER are needed")
+    weights_at = trained.find(flags, ROOT, "predict", dict(os.environ))
+    query = zoo_flags.find_path("query", flags.query, ROOT)
+    paths = images.list_images(zoo_flags.find_path("images", flags.images, ROOT), pairs.SUFFIXES)
+    device = devices.choose(flags.device, os.environ)
+
+    from common import contact_sheet, keras_use
+    from siamese_triplet_tf2 import retrieval, trained_embedding
+
+    keras_use.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
+    network = trained_embedding.TrainedEmbedding(weights_at)
+    embeddings = network.embed([query, *paths])
+    cosine, l2 = (retrieval.similarities(embeddings[:1], embeddings[1:], metric)[0] for metric in ("cosine", "l2"))
+    nearest = np.argsort(-cosine, kind="stable")[:flags.k]
+    result: dict[str, Any] = dict(checkpoint=weights_at.prefix, query=query, nearest=[
+        dict(image=paths[place], cosine=float(cosine[place]), squared_distance=float(-l2[place])) for place in nearest])
+    path = weights_at.write_json("predictions.json", result)
+    row = [contact_sheet.Cell(trained_embedding.image_of(query), "query")]
+    row += [contact_sheet.Cell(trained_embedding.image_of(paths[place]), f"{number}. {cosine[place]:.3f}")
+            for number, place in enumerate(nearest, 1)]
+    contact_sheet.draw(os.path.join(weights_at.folder, "nearest.png"), "nearest by cosine", [row])
+    if flags.json:
+        print(files.to_json(result))
+        return 0
+    for found in result["nearest"]:
+        print(f"{found['image']}: cosine {found['cosine']:.4f}, squared distance {found['squared_distance']:.4f}")
+    print(f"Written: {path} and nearest.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

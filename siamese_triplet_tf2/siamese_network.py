@@ -1,0 +1,132 @@
+"""Image similarity with the triplet loss: which right image looks like a left one, on Totally Looks Like.
+
+    python3 siamese_triplet_tf2/siamese_network.py --data_path=FOLDER
+
+FOLDER holds left/ and right/, images that look alike under the same name, and model/ with ResNet50's weights; or a
+folder totally_looks_like with them.
+"""
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from common import bundles, program
+from common import device as devices
+from common import flags as zoo_flags
+from common.flag_set import FlagSet, FlagValues
+from common.program import FlagError
+
+if TYPE_CHECKING:
+    from siamese_triplet_tf2 import training
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+NETWORK = "siamese_network_ID2539_for_TensorFlow2.X"
+NPU_PRECISION = "allow_fp32_to_fp16"
+BATCH_SIZE = 32
+EPOCHS = 10
+PERFORMANCE_UPDATES = 100
+# flags that a run must share with one it goes on with, besides the shared ones and the recipe's switches
+IDENTITY = ("split", "backbone", "batch_statistics", "semi_hard", "loss_scale", "cache_features", "static_shape")
+
+
+def define_flags() -> FlagSet:
+    """Return the flags of training."""
+    flags = FlagSet(__doc__ or "")
+    zoo_flags.define_data(flags, "folder with left/, right/ and model/, or its parent")
+    zoo_flags.define_output(flags, aliases=["exp_save_dir"])
+    zoo_flags.define_device(flags)
+    zoo_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode=NPU_PRECISION)
+    flags.string("weights", None, "ResNet50's weights: a path, or none (unset: model/ of the data folder)")
+    flags.choice("backbone", "resnet50", ["resnet50", "tiny"], "tiny is for smoke runs and learns little")
+    flags.choice("split", "fixed", ["fixed", "redrawn"], "redrawn is the original's: pairs that validate have trained")
+    flags.choice("input_scale", None, ["unit", "255"], "scale of the images before the mean is subtracted (unset: the "
+                 "recipe's)")
+    flags.boolean("accurate_jpeg", None, "decode JPEG with the accurate DCT (unset: the recipe's)")
+    flags.choice("negatives", None, ["listed", "others"], "negatives from the original's list, or any image but the "
+                 "anchor and its positive (unset: the recipe's)")
+    flags.boolean("batch_statistics", False, "batch normalisation with the statistics of the batch, in training")
+    flags.boolean("semi_hard", False, "choose semi-hard negatives within the batch")
+    flags.choice("loss_scale", None, ["none", "dynamic"], "scaling of the loss for float16 (unset: dynamic where a GPU "
+                 "mixes float16 in, else none, as the original)")
+    flags.choice("cache_features", "auto", ["auto", "memory", "disk", "off"], "keep the output of the frozen part")
+    flags.choice("bad_images", "fail", ["fail", "skip"], "what to do about images that cannot be read")
+    return flags
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _train(arguments, stop))
+
+
+def _train(arguments: list[str], stop: program.StopRequest) -> int:
+    from siamese_triplet_tf2 import pairs
+
+    flag_set = define_flags()
+    flags = flag_set.parse(arguments)
+    if flags.compute_dtype != "float32":
+        raise FlagError(f"--compute_dtype={flags.compute_dtype}: this model computes in float32")
+    data_path = zoo_flags.require_data_path(flags.data_path)
+    devices.require_single_device(os.environ)
+    folder = zoo_flags.find_data_folder(data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)
+    data = pairs.load(folder)
+    device = devices.choose(flags.device, os.environ)
+
+    from common import keras_run, train_run  # TensorFlow is imported here, after the flags and the device
+    from siamese_triplet_tf2 import bad_images, training, weights
+
+    data = bad_images.apply(data, flags.bad_images)
+    config = _configure(flags, folder, len(data.left))
+    switches = dataclasses.asdict(config.switches)
+    identity = dict(switches, data=data.fingerprint(), weights=weights.fingerprint(config.weights),
+                    init_checkpoint=bundles.fingerprint(config.init_checkpoint),
+                    **{name: flags[name].value for name in IDENTITY})
+    notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.left)} pairs",
+               f"Weights: {config.weights or 'random'}, backbone {flags.backbone}",
+               f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
+    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
+    with keras_run.open_keras_run(entry, flags, device, config.num_updates, identity, notices) as opened:
+        training.train_and_evaluate(config, data, opened, stop)
+    return 0
+
+
+def _configure(flags: FlagValues, folder: str, num_pairs: int) -> training.Config:
+    from common import report
+    from siamese_triplet_tf2 import pairs, training, weights
+
+    given = {field.name: flags[field.name].value for field in dataclasses.fields(training.Switches)}
+    switches = dataclasses.replace(training.RECIPES[flags.recipe],
+                                   **{name: value for name, value in given.items() if value is not None})
+    num_train = int(round(pairs.TRAIN_SHARE * num_pairs))
+    steps = num_train // flags.batch_size if flags.static_shape else -(-num_train // flags.batch_size)
+    if steps == 0:
+        raise FlagError(f"--batch_size={flags.batch_size}: only {num_train} pairs train, too few for a full batch; "
+                        "take a smaller one, or --static_shape=false")
+    limits = [limit for limit in (flags.train_steps, flags.epochs and flags.epochs * steps) if limit]
+    return training.Config(
+        case=report.Case(NETWORK, flags.batch_size, 1, flags.performance),
+        switches=switches,
+        batch_size=flags.batch_size,
+        seed=flags.seed,
+        num_updates=min(limits) if limits else PERFORMANCE_UPDATES if flags.performance else EPOCHS * steps,
+        steps_per_epoch=steps,
+        split=flags.split,
+        backbone=flags.backbone,
+        weights=weights.find(flags.weights, folder, flags.backbone),
+        batch_statistics=flags.batch_statistics,
+        semi_hard=flags.semi_hard,
+        loss_scale=flags.loss_scale,
+        cache_features=flags.cache_features,
+        performance=flags.performance,
+        save_seconds=60.0 * flags.save_minutes,
+        init_checkpoint=flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""A trained network from a checkpoint, for the programs that use one; embeddings of files are kept."""
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from typing import Any, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from common import bundles, files, keras_checkpoints
+from common.program import ZooError
+from common.trained import Trained
+from siamese_triplet_tf2 import bad_images, decoding, embedding, evaluation, features
+
+CACHE = "embeddings.npz"
+
+
+class TrainedEmbedding:
+    """The network, with what its run says about reading images."""
+
+    def __init__(self, weights_at: Trained):
+        """Build the network that the checkpoint is of, and restore it.
+
+        Raises:
+            ZooError: the checkpoint is damaged or of another model.
+        """
+        run = weights_at.arguments()
+        self.accurate_jpeg: bool = run.get("accurate_jpeg", False)
+        self.input_scale: str = run.get("input_scale", "unit")
+        self.prefix = weights_at.prefix
+        backbone = run.get("backbone") or _backbone_of(weights_at.prefix)
+        self.model = embedding.build(backbone, seed=0)
+        variables = keras_checkpoints.named(embedding.names_of(self.model.whole), self.model.whole.weights)
+        keras_checkpoints.restore_all(weights_at.prefix, variables)
+        self._folder = weights_at.folder
+
+    def embed(self, paths: Sequence[str]) -> np.ndarray:
+        """Embed image files, float32 [len(paths), 256]; those embedded before with this checkpoint are read back.
+
+        Raises:
+            ZooError: a file is no usable image.
+        """
+        bad_images.require_good(paths)
+        kept = self._read_cache()
+        keys = [_key(path) for path in paths]
+        missing = [path for path, key in zip(paths, keys) if key not in kept]
+        if missing:
+            source = features.FeatureSource(
+                features.computer(self.model.frozen, missing, self.accurate_jpeg, self.input_scale))
+            found = evaluation.embed(self.run_tail, source, np.arange(len(missing)))
+            kept.update(zip(map(_key, missing), found))
+            self._write_cache(kept)
+        return np.stack([kept[key] for key in keys])
+
+    @property
+    def run_tail(self) -> Any:
+        """From features to embeddings."""
+        return tf.function(lambda kept: self.model.tail(kept, training=False))
+
+    def _fingerprint(self) -> str:
+        return json.dumps([bundles.fingerprint(self.prefix), self.accurate_jpeg, self.input_scale, tf.__version__])
+
+    def _read_cache(self) -> dict[str, np.ndarray]:
+        try:
+            with np.load(os.path.join(self._folder, CACHE), allow_pickle=False) as archive:
+                if str(archive["fingerprint"]) == self._fingerprint():
+                    return dict(zip(archive["keys"].tolist(), archive["embeddings"]))
+        except (OSError, ValueError, KeyError, EOFError):
+            pass  # none yet, or damaged: computed anew
+        return {}
+
+    def _write_cache(self, kept: dict[str, np.ndarray]) -> None:
+        os.makedirs(self._folder, exist_ok=True)
+        content = files.npz(fingerprint=np.array(self._fingerprint()), keys=np.array(list(kept)),
+                            embeddings=np.stack(list(kept.values())))
+        files.write_bytes(os.path.join(self._folder, CACHE), content)
+
+
+def _key(path: str) -> str:
+    """Name an image file by where it is and what it says about its content."""
+    state = os.stat(path)
+    return f"{zlib.crc32(os.path.abspath(path).encode('utf-8')):08x}-{state.st_size}-{state.st_mtime_ns}-" \
+           f"{os.path.basename(path)}"
+
+
+def _backbone_of(prefix: str) -> str:
+    rows = bundles.shapes_in(prefix).get("dense/kernel", [0])[0]
+    for backbone, shape in embedding.FLAT_SIZES.items():
+        if rows == shape:
+            return backbone
+    raise ZooError(f"{prefix}: is no checkpoint of this model (its dense/kernel has {rows} rows)")
+
+
+def image_of(path: str) -> np.ndarray:
+    """Decode a file to show it, uint8 [200, 200, 3]."""
+    return (decoding.decode(path, accurate=True).numpy() * 255.0).round().astype(np.uint8)

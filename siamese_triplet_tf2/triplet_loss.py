@@ -1,0 +1,54 @@
+"""The triplet loss (Schroff et al. 2015, arXiv 1503.03832, equation 3).
+
+    L = sum_i max(||f(a_i) - f(p_i)||^2 - ||f(a_i) - f(n_i)||^2 + margin, 0)
+
+f are embeddings, not normalised (the paper normalises them); margin 0.5 (the paper: 0.2). The gradient is that of the
+sum over the batch, as the original takes it; what is reported is the mean.
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+MARGIN = 0.5
+
+
+class Distances(NamedTuple):
+    """Squared Euclidean distances, float32 [batch]."""
+
+    positive: tf.Tensor  # anchor to positive
+    negative: tf.Tensor  # anchor to negative
+
+
+def distances(anchor: tf.Tensor, positive: tf.Tensor, negative: tf.Tensor) -> Distances:
+    """Measure triplets; all arguments float32 [batch, dim]."""
+    return Distances(tf.reduce_sum(tf.square(anchor - positive), -1), tf.reduce_sum(tf.square(anchor - negative), -1))
+
+
+def triplet_loss(measured: Distances, margin: float = MARGIN) -> tf.Tensor:
+    """Return the loss of each triplet, float32 [batch]."""
+    return tf.maximum(measured.positive - measured.negative + margin, 0.0)
+
+
+def semi_hard_negatives(anchor: tf.Tensor, candidates: tf.Tensor, positive_distance: tf.Tensor, excluded: tf.Tensor
+                        ) -> tf.Tensor:
+    """Choose for each anchor the nearest candidate that is farther than its positive; the farthest if none is.
+
+    Schroff et al. 2015, section 3.2: such negatives are hard, but not so hard that training collapses.
+
+    Args:
+        anchor: float32 [batch, dim].
+        candidates: float32 [num, dim].
+        positive_distance: float32 [batch], squared.
+        excluded: bool [batch, num], candidates that are no negatives of an anchor.
+
+    Returns:
+        Positions in candidates, int64 [batch].
+    """
+    squared = tf.reduce_sum(tf.square(anchor[:, None, :] - candidates[None, :, :]), -1)  # [batch, num]
+    infinity = tf.constant(float("inf"))
+    farther = tf.logical_and(squared > positive_distance[:, None], tf.logical_not(excluded))
+    nearest_farther = tf.argmin(tf.where(farther, squared, infinity), axis=1)
+    farthest = tf.argmax(tf.where(excluded, -infinity, squared), axis=1)
+    return tf.where(tf.reduce_any(farther, axis=1), nearest_farther, farthest)
