@@ -1,8 +1,9 @@
 """over_dump, data_dump and profiling without an NPU, for Keras models. On an NPU the adapter does all three."""
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Iterator, Mapping
 
 import tensorflow as tf
 
@@ -10,20 +11,30 @@ from common.diagnosis_plan import DiagnosisPlan, too_little_memory
 from common.npu_options import NpuOptions
 
 
+@contextlib.contextmanager
+def diagnosed(options: NpuOptions, num_updates: int) -> Iterator[StepDiagnosis]:
+    """Diagnose training steps in a block; functions that are traced in it have numeric checks if that is asked for.
+
+    Args:
+        options: what the flags ask for; pass one without paths to diagnose nothing.
+        num_updates: updates of the run.
+    """
+    checks = options.over_dump_path is not None
+    if checks:
+        tf.debugging.enable_check_numerics()
+    try:
+        yield StepDiagnosis(options, num_updates)
+    finally:
+        if checks:
+            tf.debugging.disable_check_numerics()
+
+
 class StepDiagnosis:
     """Runs training steps, and does at some of them what the flags ask for."""
 
     def __init__(self, options: NpuOptions, num_updates: int):
-        """Switch the numeric checks on, so make it before any tf.function is traced; `close` switches them off.
-
-        Args:
-            options: what the flags ask for; pass one without paths to diagnose nothing.
-            num_updates: updates of the run.
-        """
         self._plan = DiagnosisPlan(options, num_updates)
         self._checks = options.over_dump_path is not None
-        if self._checks:
-            tf.debugging.enable_check_numerics()
 
     def run(self, step: Callable[[bool], tuple[Any, Mapping[str, Any]]], update: int) -> Any:
         """Run a training step.
@@ -57,11 +68,6 @@ class StepDiagnosis:
             self._plan.write_dump({name: tf.convert_to_tensor(tensor).numpy() for name, tensor in tensors.items()},
                                   update)
         return result
-
-    def close(self) -> None:
-        """Switch the numeric checks off."""
-        if self._checks:
-            tf.debugging.disable_check_numerics()
 
 
 def _found(message: str) -> str:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any, Callable, Mapping
 
 import numpy as np
@@ -36,7 +37,8 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
     saved_path, lite_path = os.path.join(folder, saved_model_folder.NAME), os.path.join(folder, f"{name}.tflite")
     saved_model_folder.make_way(folder)
     module = tf.Module()
-    module.model = model
+    # Keras 3 hides its tf.Variables, which TFLite's converter must see to freeze them
+    module.kept = [variable if isinstance(variable, tf.Variable) else variable.value for variable in model.weights]
     specs = {key: tf.TensorSpec((None, *shape), tf.float32, key) for key, shape in shapes.items()}
     module.run = tf.function(function).get_concrete_function(**specs)
     temporary = f"{saved_path}.{os.getpid()}.tmp"
@@ -63,12 +65,15 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
 
 
 def _run_saved_model(path: str, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    run = tf.saved_model.load(path).signatures["serving_default"]
-    return {key: value.numpy() for key, value in run(**{key: tf.constant(value) for key, value in samples.items()}
-                                                     ).items()}
+    loaded = tf.saved_model.load(path)  # it owns the variables
+    found = loaded.signatures["serving_default"](**{key: tf.constant(value) for key, value in samples.items()})
+    return {key: value.numpy() for key, value in found.items()}
 
 
 def _run_lite(path: str, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    interpreter = tf.lite.Interpreter(path)
-    runner = interpreter.get_signature_runner("serving_default")
-    return runner(**samples)
+    # without delegates: the XNNPACK that TensorFlow 2.21 brings along gives zeros for some networks, LiteRT's does not
+    kernels = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it moves to LiteRT
+        interpreter = tf.lite.Interpreter(path, experimental_op_resolver_type=kernels)
+    return interpreter.get_signature_runner("serving_default")(**samples)

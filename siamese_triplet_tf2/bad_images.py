@@ -11,9 +11,10 @@ from siamese_triplet_tf2.pairs import Pairs
 
 def require_good(paths: Sequence[str]) -> None:
     """Raise ZooError when some files cannot be read as images; all of them are named."""
-    reasons = decoding.find_bad(paths)
+    different = list(dict.fromkeys(paths))
+    reasons = decoding.find_bad(different)
     if reasons:
-        raise ZooError(f"{len(reasons)} of {len(paths)} images cannot be used: {_listed(reasons)}")
+        raise ZooError(f"{len(reasons)} of {len(different)} images cannot be used: {_listed(reasons)}")
 
 
 def _listed(reasons: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from typing import Sequence
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from siamese_triplet_tf2.embedding import SIDE
 
@@ -73,7 +73,8 @@ def _fault(path: str) -> str | None:
                     return "is animated"
         tf.io.decode_jpeg(content, channels=3)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return f"is no JPEG or PNG ({str(error).splitlines()[0]})"
+        what = "no known format" if isinstance(error, UnidentifiedImageError) else str(error).split("\n", 1)[0]
+        return f"is no JPEG or PNG ({what})"
     except tf.errors.OpError as error:
         return f"cannot be decoded ({str(error.message).splitlines()[0][:120]})"
     return None

@@ -86,15 +86,22 @@ class KeptFeatures(FeatureSource):
         if not done:
             free = shutil.disk_usage(folder).free
             if free < size:
-                raise ZooError(f"{folder}: {size / 1e9:.1f} GB of features do not fit, {free / 1e9:.1f} GB are free; "
-                               "take --cache_features=memory or off, or another --output_path")
-            with open(path, "wb") as file:
-                _reserve(file.fileno(), size)
+                raise _does_not_fit(folder, size, f"{free / 1e9:.1f} GB are free")
+            try:
+                with open(path, "wb") as file:
+                    _reserve(file.fileno(), size)
+            except OSError as error:
+                raise _does_not_fit(folder, size, str(error.strerror)) from None
         return np.memmap(path, np.float32, "r+", shape=(self._num, *self._shape)), done
 
     @staticmethod
     def _record(folder: str, fingerprint: str, images: int) -> None:
         files.write_json(os.path.join(folder, _PROGRESS), {"fingerprint": fingerprint, "images": images})
+
+
+def _does_not_fit(folder: str, size: int, reason: str) -> ZooError:
+    return ZooError(f"{folder}: {size / 1e9:.1f} GB of features do not fit ({reason}); take --cache_features=memory or "
+                    "off, or another --output_path")
 
 
 def padded(numbers: np.ndarray, length: int) -> np.ndarray:

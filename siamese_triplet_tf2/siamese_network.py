@@ -86,8 +86,9 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     identity = dict(switches, data=data.fingerprint(), weights=weights.fingerprint(config.weights),
                     init_checkpoint=bundles.fingerprint(config.init_checkpoint),
                     **{name: flags[name].value for name in IDENTITY})
-    notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.left)} pairs",
-               f"Weights: {config.weights or 'random'}, backbone {flags.backbone}",
+    notices = [*flag_set.warnings(), *data.notices, *weights.notices(config.weights, flags.backbone),
+               f"Data: {folder}, {len(data.left)} pairs",
+               f"Backbone: {flags.backbone}, weights {config.weights or 'random'}",
                f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
     entry = train_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
     with keras_run.open_keras_run(entry, flags, device, config.num_updates, identity, notices) as opened:
@@ -122,6 +123,7 @@ def _configure(flags: FlagValues, folder: str, num_pairs: int) -> training.Confi
         semi_hard=flags.semi_hard,
         loss_scale=flags.loss_scale,
         cache_features=flags.cache_features,
+        static_shape=flags.static_shape,
         performance=flags.performance,
         save_seconds=60.0 * flags.save_minutes,
         init_checkpoint=flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint),

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 import zlib
 from typing import Any, Sequence
 
@@ -63,12 +64,15 @@ class TrainedEmbedding:
         return json.dumps([bundles.fingerprint(self.prefix), self.accurate_jpeg, self.input_scale, tf.__version__])
 
     def _read_cache(self) -> dict[str, np.ndarray]:
+        path = os.path.join(self._folder, CACHE)
+        if not zipfile.is_zipfile(path):
+            return {}  # none yet, or damaged: computed anew
         try:
-            with np.load(os.path.join(self._folder, CACHE), allow_pickle=False) as archive:
+            with np.load(path, allow_pickle=False) as archive:
                 if str(archive["fingerprint"]) == self._fingerprint():
                     return dict(zip(archive["keys"].tolist(), archive["embeddings"]))
-        except (OSError, ValueError, KeyError, EOFError):
-            pass  # none yet, or damaged: computed anew
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            pass  # damaged: computed anew
         return {}
 
     def _write_cache(self, kept: dict[str, np.ndarray]) -> None:

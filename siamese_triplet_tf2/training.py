@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from common import files, keras_checkpoints, keras_run, keras_versions, report, timing
-from common.keras_diagnosis import StepDiagnosis
+from common import files, keras_checkpoints, keras_diagnosis, keras_run, keras_versions, report, timing
 from common.keras_run import KerasRun
 from common.program import StopRequest, ZooError
 from siamese_triplet_tf2 import embedding, evaluation, features, log_lines, triplet_loss, weights
@@ -56,6 +55,7 @@ class Config:
         semi_hard: choose negatives within the batch.
         loss_scale: see `keras_run.scale_losses`.
         cache_features: "auto", "memory", "disk" or "off".
+        static_shape: full batches only.
         performance: no evaluation.
         save_seconds: seconds between checkpoints.
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
@@ -74,6 +74,7 @@ class Config:
     semi_hard: bool
     loss_scale: str | None
     cache_features: str
+    static_shape: bool
     performance: bool
     save_seconds: float
     init_checkpoint: str | None
@@ -81,16 +82,18 @@ class Config:
 
 def train_and_evaluate(config: Config, data: Pairs, opened: KerasRun, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint when it has one."""
-    with stop.deferred():
-        _Loop(config, data, opened, stop).run()
+    options = opened.options.without_diagnosis() if opened.device.kind == "npu" else opened.options
+    with stop.deferred(), keras_diagnosis.diagnosed(options, config.num_updates) as diagnosis:
+        _Loop(config, data, opened, stop, diagnosis).run()
         stop.complete()
 
 
 class _Loop:
     """The model and its place in the run."""
 
-    def __init__(self, config: Config, data: Pairs, opened: KerasRun, stop: StopRequest):
-        self._config, self._run, self._stop = config, opened.run, stop
+    def __init__(self, config: Config, data: Pairs, opened: KerasRun, stop: StopRequest,
+                 diagnosis: keras_diagnosis.StepDiagnosis):
+        self._config, self._run, self._stop, self._diagnosis = config, opened.run, stop, diagnosis
         self._num_pairs = len(data.left)
         self._sampler = Sampler(self._num_pairs, config.seed, config.split, config.switches.negatives)
         model = embedding.build(config.backbone, config.seed)
@@ -105,8 +108,6 @@ class _Loop:
         saved = dict(self._variables, **{f"Adam/{number:03d}": slot for number, slot in enumerate(slots)})
         self._checkpoints = keras_checkpoints.KerasCheckpoints(self._run.folder("ckpt"), saved, self._updates)
         self._features = self._make_features(data)
-        options = opened.options.without_diagnosis() if opened.device.kind == "npu" else opened.options
-        self._diagnosis = StepDiagnosis(options, config.num_updates)
         self._step_function = tf.function(self._train_step)
         self._tail = tf.function(lambda kept: tf.cast(model.tail(kept, training=False), tf.float32))
         self._report: report.Report
@@ -281,7 +282,10 @@ class _Loop:
         loss = last.get("train_loss", self._report.of_kind("step")[-1]["loss"])
         accuracy = last.get("triplet_accuracy")
         step_seconds = self._report.step_seconds()
-        result = dict(TrainingTime=report.number(step_seconds and 1e3 * step_seconds, 3),
+        # milliseconds, and with the suffix of the shapes in a speed run, as the original has it
+        suffix = f"_{'static' if self._config.static_shape else 'dynamic'}" if self._config.performance else ""
+        result = dict(CaseName=self._config.case.name + suffix,
+                      TrainingTime=report.number(step_seconds and 1e3 * step_seconds, 3),
                       TrainAccuracy=report.number(accuracy, 4), ActualLoss=f"{loss:.4f}")
         self._write_files()
         self._report.draw_curves({

@@ -47,8 +47,8 @@ def semi_hard_negatives(anchor: tf.Tensor, candidates: tf.Tensor, positive_dista
         Positions in candidates, int64 [batch].
     """
     squared = tf.reduce_sum(tf.square(anchor[:, None, :] - candidates[None, :, :]), -1)  # [batch, num]
-    infinity = tf.constant(float("inf"))
+    far = squared.dtype.max  # no infinity, which --over_dump would report
     farther = tf.logical_and(squared > positive_distance[:, None], tf.logical_not(excluded))
-    nearest_farther = tf.argmin(tf.where(farther, squared, infinity), axis=1)
-    farthest = tf.argmax(tf.where(excluded, -infinity, squared), axis=1)
+    nearest_farther = tf.argmin(tf.where(farther, squared, far), axis=1)
+    farthest = tf.argmax(tf.where(excluded, -far, squared), axis=1)
     return tf.where(tf.reduce_any(farther, axis=1), nearest_farther, farthest)

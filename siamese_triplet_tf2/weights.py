@@ -38,6 +38,16 @@ def find(flag: str | None, data_folder: str, backbone: str) -> str | None:
     raise ZooError(f"{candidates[0]}: no such file; {_WHERE}")
 
 
+def notices(path: str | None, backbone: str) -> list[str]:
+    """What to say of a backbone that was never trained."""
+    if backbone == "tiny":
+        return ["Notice: the backbone tiny is for smoke runs; its frozen part is random and stays so."]
+    if path is None:
+        return ["Notice: the backbone's weights are random and its frozen part stays so; results need the published "
+                f"ones, {_WHERE}"]
+    return []
+
+
 def load(model: Any, path: str) -> None:
     """Load the backbone of a model; its head keeps its random weights.
 

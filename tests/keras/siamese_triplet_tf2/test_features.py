@@ -1,0 +1,138 @@
+"""Kept features are the computed ones, in memory and on disk, after a kill too."""
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from common.program import Stopped, ZooError
+from siamese_triplet_tf2 import features, pairs
+
+SHAPE = (2, 3)
+
+
+def compute(numbers):
+    return np.stack([np.full(SHAPE, number, np.float32) for number in numbers])
+
+
+def never(numbers):
+    raise AssertionError("computed again")
+
+
+def nothing():
+    """No one asks to stop."""
+
+
+def values(kept, num):
+    return kept[np.arange(num)][:, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("num", [1, 32, 70])
+def test_kept_is_computed(tmp_path, num, on_disk):
+    kept = features.KeptFeatures(compute, SHAPE, num)
+    kept.fill(nothing, str(tmp_path) if on_disk else None, "mark")
+    assert values(kept, num) == list(range(num))
+    assert kept[np.array([num - 1, 0])].shape == (2, *SHAPE)
+
+
+def test_every_batch_has_one_shape():
+    sizes = []
+
+    def counting(numbers):
+        sizes.append(len(numbers))
+        return compute(numbers)
+
+    features.KeptFeatures(counting, SHAPE, 40).fill(nothing)
+    assert sizes == [features.BATCH_SIZE] * 2
+
+
+def test_a_stopped_fill_goes_on(tmp_path):
+    asked = []
+
+    def stop_at_third():
+        asked.append(1)
+        if len(asked) == 3:
+            raise Stopped(15)
+
+    with pytest.raises(Stopped):
+        features.KeptFeatures(compute, SHAPE, 100).fill(stop_at_third, str(tmp_path), "mark")
+    assert json.loads((tmp_path / "features.json").read_text()) == {"fingerprint": "mark", "images": 64}
+    computed = []
+
+    def recording(numbers):
+        computed.extend(numbers.tolist())
+        return compute(numbers)
+
+    kept = features.KeptFeatures(recording, SHAPE, 100)
+    kept.fill(nothing, str(tmp_path), "mark")
+    assert min(computed) == 64 and values(kept, 100) == list(range(100))
+    again = features.KeptFeatures(never, SHAPE, 100)
+    again.fill(nothing, str(tmp_path), "mark")
+    assert values(again, 100) == list(range(100))
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda path: (path / "features.json").write_text("{"),
+    lambda path: (path / "features.json").unlink(),
+    lambda path: (path / "features.json").write_text('{"fingerprint": "other", "images": 50}'),
+    lambda path: os.truncate(str(path / "features.float32"), 7),
+])
+def test_what_does_not_fit_is_computed_anew(tmp_path, spoil):
+    features.KeptFeatures(lambda numbers: compute(numbers) + 1, SHAPE, 50).fill(nothing, str(tmp_path), "mark")
+    spoil(tmp_path)
+    kept = features.KeptFeatures(compute, SHAPE, 50)
+    kept.fill(nothing, str(tmp_path), "mark")
+    assert values(kept, 50) == list(range(50))
+
+
+def test_a_small_disk_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
+    with pytest.raises(ZooError, match="of features do not fit .0.0 GB are free.*--cache_features=memory or off"):
+        features.KeptFeatures(never, SHAPE, 50).fill(nothing, str(tmp_path), "mark")
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_a_disk_that_fills_meanwhile_is_an_error(tmp_path, monkeypatch):
+    def full(fd, offset, size):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(features.os, "posix_fallocate", full)
+    with pytest.raises(ZooError, match="No space left on device.*--cache_features=memory or off"):
+        features.KeptFeatures(never, SHAPE, 50).fill(nothing, str(tmp_path), "mark")
+
+
+@pytest.mark.parametrize("requested, memory, disk, chosen", [
+    ("auto", 1e9, 1e12, "memory"), ("auto", 100, 1e12, "disk"), ("auto", 100, 100, "off"),
+    ("disk", 1e9, 1e12, "disk"), ("memory", 1, 1, "memory"), ("off", 1e9, 1e9, "off"),
+])
+def test_choice(requested, memory, disk, chosen):
+    assert features.choose(requested, 1000, (7, 7, 16), memory, disk) == chosen
+
+
+def test_size_of_the_real_data_set():
+    assert features.total_bytes(12032, (7, 7, 2048)) == 12032 * 401408 == 4_829_741_056
+
+
+def test_the_fingerprint_follows_weights_images_and_reading(tiny):
+    def mark(data="data", accurate=False, scale="unit"):
+        return features.fingerprint(tiny.frozen, data, accurate, scale)
+
+    before = mark()
+    assert before == mark() and len({before, mark("other"), mark(accurate=True), mark(scale="255")}) == 4
+    kernel = tiny.frozen.weights[0]
+    old = np.asarray(kernel).copy()
+    kernel.assign(old + 1)
+    assert mark() != before
+    kernel.assign(old)
+
+
+def test_computed_from_files(tiny, look_alike_folder):
+    paths = pairs.load(look_alike_folder).images()
+    compute_them = features.computer(tiny.frozen, paths, False, "unit")
+    both = compute_them(np.array([3, 1]))
+    assert both.shape == (2, 13, 13, 16) and both.dtype == np.float32
+    # another place in the batch may sum in another order
+    np.testing.assert_allclose(both[1], compute_them(np.array([1, 3]))[0], rtol=1e-5, atol=1e-5)

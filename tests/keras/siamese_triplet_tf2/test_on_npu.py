@@ -1,0 +1,70 @@
+"""The triplet network on a fake NPU: opened before anything is made, options arrive, shapes stay."""
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from siamese_triplet_tf2 import siamese_network
+from tests import fakes
+
+FLAGS = ("--backbone=tiny", "--batch_size=8", "--train_steps=3")
+
+
+
+
+def train(folder, output, *flags):
+    return siamese_network.main([f"--data_path={folder}", f"--output_path={output}", *FLAGS, *flags])
+
+
+@pytest.mark.parametrize("version", fakes.VERSIONS)
+def test_a_run(tmp_path, look_alike_folder, monkeypatch, capfd, version):
+    monkeypatch.setenv("ASCEND_DEVICE_ID", "2")
+    with fakes.installed(version, "npu_device") as process:
+        assert train(look_alike_folder, tmp_path, "--data_dump_flag", "--data_dump_step=1|3", "--profiling",
+                     "--use_mixlist", "--fusion_off_flag", "--auto_tune", "--static_shape") == 0
+        (opening,) = process.openings
+    run = tmp_path / "2"
+    options = opening.options
+    assert (opening.device_id, opening.num_as_default) == (2, 1)
+    assert options["precision_mode"] == "allow_mix_precision"  # what use_mixlist implies
+    assert options["modify_mixlist"].endswith("siamese_triplet_tf2/configs/ops_info.json")
+    assert options["fusion_switch_file"].endswith("siamese_triplet_tf2/configs/fusion_switch.cfg")
+    assert (options["enable_dump"], options["dump_path"], options["dump_step"]) == ("1", str(run / "data_dump"), "1|3")
+    assert json.loads(options["profiling_options"])["output"] == str(run / "profiling")
+    tuning = {name: options.get(name) for name in ("auto_tune_mode", "aoe_mode")}
+    assert tuning["auto_tune_mode" if version == "r1.6" else "aoe_mode"] == ("RL,GA" if version == "r1.6" else "2")
+    assert os.listdir(str(run / "data_dump")) == []  # on an NPU the adapter dumps, not we
+    assert "Device: npu | TensorFlow" in capfd.readouterr().out
+
+
+def test_the_entry_s_own_precision(tmp_path, look_alike_folder):
+    with fakes.installed("hicann", "npu_device") as process:
+        assert train(look_alike_folder, tmp_path) == 0
+        assert process.openings[0].options["precision_mode"] == "allow_fp32_to_fp16"
+        assert process.loss_scale_optimizers == 0
+
+
+def test_the_loss_is_scaled_by_the_adapter_s_optimizer(tmp_path, look_alike_folder):
+    """Ascend 910 clips instead of making infinities, so Keras' own would never see an overflow."""
+    with fakes.installed("hicann", "npu_device") as process:
+        assert train(look_alike_folder, tmp_path, "--loss_scale=dynamic") == 0
+        assert process.loss_scale_optimizers == 1
+
+
+def test_the_cpu_beside_an_installed_adapter(tmp_path, look_alike_folder, capfd):
+    with fakes.installed("hicann", "npu_device") as process:
+        assert train(look_alike_folder, tmp_path, "--device=cpu") == 0
+        assert process.openings == []
+    assert "Device: cpu" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--over_dump", "--data_dump_flag"], "exclude each other"),
+    (["--use_mixlist", "--precision_mode=force_fp16"], "--use_mixlist changes the lists of a mixed mode"),
+    (["--use_mixlist", "--mixlist_file=no.json"], "--mixlist_file=no.json: no such file"),
+])
+def test_flags_that_cannot_be_meant(tmp_path, look_alike_folder, capfd, flags, message):
+    assert train(look_alike_folder, tmp_path / "out", "--device=cpu", *flags) == 2
+    assert message in capfd.readouterr().err and not (tmp_path / "out").exists()

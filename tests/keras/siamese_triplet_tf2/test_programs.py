@@ -1,0 +1,140 @@
+"""evaluate, predict and export on a run's weights and on a checkpoint that lies in no run."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import run_dir
+from common.tiny_data import look_alikes
+from siamese_triplet_tf2 import evaluate, export, predict, trained_embedding
+
+
+def printed(capfd):
+    return json.loads(capfd.readouterr().out)
+
+
+def test_evaluate_gives_the_run_s_numbers(full_run, look_alike_folder, capfd, monkeypatch):
+    arguments = [f"--data_path={look_alike_folder}", f"--checkpoint={full_run}", "--json"]
+    assert evaluate.main(arguments) == 0
+    result = printed(capfd)
+    best = [row for row in run_dir.read_metrics(str(full_run)) if row.get("best")][-1]
+    assert result["checkpoint"].endswith(f"ckpt/model.ckpt-{best['step']}") and result["pairs"] == 6
+    for name in ("valid_loss", "triplet_accuracy", "cosine_recall_at_1", "l2_median_rank", "positive_similarity"):
+        assert result[name] == pytest.approx(best[name], rel=1e-5)
+    assert [found["rank"] for found in result["retrievals"]["best"]] == sorted(
+        found["rank"] for found in result["retrievals"]["best"])
+    assert result["retrievals"]["worst"][0]["rank"] >= result["retrievals"]["best"][-1]["rank"]
+    folder = full_run / "evaluate"
+    assert json.loads((folder / "evaluation.json").read_text()) == result
+    with Image.open(str(folder / "retrievals.png")) as sheet:
+        assert sheet.format == "PNG" and sheet.size[0] > 400
+
+    def never(*args):
+        raise AssertionError("embedded again")
+
+    monkeypatch.setattr(trained_embedding.evaluation, "embed", never)  # the embeddings are kept
+    assert evaluate.main(arguments) == 0
+    assert printed(capfd)["valid_loss"] == result["valid_loss"]
+
+
+def test_a_damaged_or_foreign_cache_is_computed_anew(full_run, look_alike_folder, capfd):
+    arguments = [f"--data_path={look_alike_folder}", f"--checkpoint={full_run}", "--json"]
+    path = full_run / "evaluate" / trained_embedding.CACHE
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"PK\3\4 no archive")
+    assert evaluate.main(arguments) == 0
+    first = printed(capfd)["valid_loss"]
+    with np.load(str(path), allow_pickle=False) as archive:
+        values = dict(archive)
+    values["embeddings"] = values["embeddings"] * 0
+    np.savez(str(path), **{**values, "fingerprint": np.array("another checkpoint")})
+    assert evaluate.main(arguments) == 0
+    assert printed(capfd)["valid_loss"] == first
+
+
+def test_all_pairs_of_other_data(tmp_path, full_run, capfd):
+    look_alikes.make(str(tmp_path / "other"), num_pairs=7, seed=9)
+    arguments = [f"--data_path={tmp_path / 'other'}", f"--checkpoint={full_run}"]
+    assert evaluate.main(arguments) == 1
+    assert "is not the data that the run was trained on" in capfd.readouterr().err
+    assert evaluate.main([*arguments, "--pairs=all"]) == 0
+    out = capfd.readouterr().out
+    assert "7 pairs: loss " in out and out.startswith("Device: cpu")
+
+
+def test_a_checkpoint_without_a_run(tmp_path, full_run, look_alike_folder, capfd):
+    (tmp_path / "lone").mkdir()
+    for name in os.listdir(str(full_run / "ckpt")):
+        shutil.copy(str(full_run / "ckpt" / name), str(tmp_path / "lone"))
+    lone = f"--checkpoint={tmp_path / 'lone' / 'model.ckpt-6'}"
+    output = f"--output_path={tmp_path / 'out'}"
+    assert evaluate.main([f"--data_path={look_alike_folder}", lone, output]) == 1
+    capfd.readouterr()
+    assert evaluate.main([f"--data_path={look_alike_folder}", lone, output, "--pairs=all", "--json"]) == 0
+    assert printed(capfd)["pairs"] == 30
+    assert (tmp_path / "out" / "evaluate" / "evaluation.json").exists()
+
+
+def test_two_images_and_the_nearest_of_a_folder(tmp_path, full_run, look_alike_folder, capfd):
+    query = os.path.join(look_alike_folder, "left", "00003.jpg")
+    assert predict.main([f"--query={query}", f"--images={query}", f"--checkpoint={full_run}", "--json"]) == 0
+    (found,) = printed(capfd)["nearest"]
+    assert found["cosine"] == pytest.approx(1.0) and found["squared_distance"] == pytest.approx(0.0, abs=1e-6)
+
+    folder = os.path.join(look_alike_folder, "right")
+    assert predict.main([f"--query={query}", f"--images={folder}", "--k=3", f"--checkpoint={full_run}", "--json"]) == 0
+    nearest = printed(capfd)["nearest"]
+    cosines = [item["cosine"] for item in nearest]
+    assert len(nearest) == 3 and cosines == sorted(cosines, reverse=True)
+    assert json.loads((full_run / "predict" / "predictions.json").read_text())["nearest"] == nearest
+    assert (full_run / "predict" / "nearest.png").read_bytes().startswith(b"\x89PNG")
+    with np.load(str(full_run / "predict" / trained_embedding.CACHE), allow_pickle=False) as archive:
+        assert len(archive["keys"]) == 31 and archive["embeddings"].shape == (31, 256)  # 30 images and the query
+    assert predict.main([f"--query={query}", f"--images={folder}", f"--checkpoint={full_run}"]) == 0
+    assert capfd.readouterr().out.count("cosine") == 5
+
+
+@pytest.mark.parametrize("arguments, status, message", [
+    ([], 2, "--query=IMAGE and --images=IMAGE|FOLDER are needed"),
+    (["--query=/no/such.jpg", "--images=."], 1, "--query=/no/such.jpg: not found"),
+    (["--query={text}", "--images={text}"], 1, "1 of 1 images cannot be used"),
+])
+def test_mistakes_in_prediction(tmp_path, full_run, capfd, arguments, status, message):
+    text = tmp_path / "text.jpg"
+    text.write_text("no image")
+    arguments = [argument.format(text=text) for argument in arguments]
+    assert predict.main([*arguments, f"--checkpoint={full_run}"]) == status
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_exports_agree_with_the_live_network(full_run, look_alike_folder, capfd):
+    import tensorflow as tf
+
+    assert export.main([f"--checkpoint={full_run}", "--json"]) == 0
+    result = printed(capfd)
+    assert result["max_difference"] < 1e-4 and result["outputs"] == ["embedding"]
+    query = os.path.join(look_alike_folder, "left", "00003.jpg")
+    assert predict.main([f"--query={query}", f"--images={query}", f"--checkpoint={full_run}", "--json"]) == 0
+    with np.load(str(full_run / "predict" / trained_embedding.CACHE), allow_pickle=False) as archive:
+        wanted = archive["embeddings"][[key.endswith("00003.jpg") for key in archive["keys"]]]
+    image = trained_embedding.decoding.load_batch([query], accurate=False)
+    loaded = tf.saved_model.load(result["saved_model"])
+    embedding = loaded.signatures["serving_default"](images=image)["embedding"].numpy()
+    assert min(np.abs(row - embedding).max() for row in wanted) < 1e-4 * np.abs(embedding).max()
+    assert export.main([f"--checkpoint={full_run}"]) == 0  # an earlier export is replaced
+    assert "Written and checked" in capfd.readouterr().out
+
+
+def test_a_foreign_saved_model_is_left_alone(tmp_path, full_run, capfd):
+    shutil.copytree(str(full_run / "ckpt"), str(tmp_path / "lone"))
+    (tmp_path / "export" / "saved_model").mkdir(parents=True)
+    (tmp_path / "export" / "saved_model" / "thesis.txt").write_text("years of work")
+    assert export.main([f"--checkpoint={tmp_path / 'lone' / 'model.ckpt-6'}", f"--output_path={tmp_path}"]) == 1
+    assert "is no export of ours" in capfd.readouterr().err
+    assert (tmp_path / "export" / "saved_model" / "thesis.txt").exists()
