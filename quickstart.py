@@ -26,6 +26,8 @@ class Model:
 MODELS = (
     Model("gitloss_tf1", "mnist", ("--batch_size=32", "--train_steps=150", "--update_centers=75"),
           "validation accuracy"),
+    Model("siamese_triplet_tf2", "look_alikes", ("--backbone=tiny", "--batch_size=8", "--epochs=20",
+                                                 "--recipe=corrected"), "triplet accuracy"),
 )
 
 

@@ -53,6 +53,11 @@ class Triplets:
     def __len__(self) -> int:
         return len(self.anchor)
 
+    def own_pair(self, num_pairs: int) -> np.ndarray:
+        """Which of the positives and then the negatives are images of an anchor's own pair, bool [num, 2 * num]."""
+        candidates = np.concatenate([self.positive, self.negative]) % num_pairs
+        return candidates[None, :] == self.anchor[:, None]
+
 
 def has_data(folder: str) -> bool:
     """Whether a folder holds left/ or right/."""

@@ -12,8 +12,9 @@ import tensorflow as tf
 from common import files, keras_checkpoints, keras_diagnosis, keras_run, keras_versions, report, timing
 from common.keras_run import KerasRun
 from common.program import StopRequest, ZooError
-from siamese_triplet_tf2 import embedding, evaluation, features, log_lines, triplet_loss, weights
+from siamese_triplet_tf2 import embedding, evaluation, features, log_lines, weights
 from siamese_triplet_tf2.pairs import Pairs, Sampler, Triplets
+from siamese_triplet_tf2.update import Update
 
 LEARNING_RATE = 1e-4
 LOG_STEPS = 50
@@ -108,7 +109,8 @@ class _Loop:
         saved = dict(self._variables, **{f"Adam/{number:03d}": slot for number, slot in enumerate(slots)})
         self._checkpoints = keras_checkpoints.KerasCheckpoints(self._run.folder("ckpt"), saved, self._updates)
         self._features = self._make_features(data)
-        self._step_function = tf.function(self._train_step)
+        update = Update(model, self._optimizer, config.batch_statistics, config.semi_hard)
+        self._update = tf.function(update)
         self._tail = tf.function(lambda kept: tf.cast(model.tail(kept, training=False), tf.float32))
         self._report: report.Report
         self._saved_at = time.monotonic()
@@ -174,43 +176,6 @@ class _Loop:
         self._features.fill(self._stop.check, self._kept_in, mark)
         print(f"Features ready after {time.perf_counter() - started:.1f} s", flush=True)
 
-    def _train_step(self, kept: tf.Tensor, excluded: tf.Tensor, dumps: bool) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Make one update.
-
-        Args:
-            kept: features of anchors, positives and negatives, float32 [3 * batch, ...].
-            excluded: bool [batch, 2 * batch], positives and negatives that are no negatives of an anchor.
-            dumps: whether tensors are asked for.
-
-        Returns:
-            The losses, float32 [batch], and tensors by name.
-        """
-        with tf.GradientTape() as tape:
-            anchor, positive, negative = self._embed_towers(kept)
-            measured = triplet_loss.distances(anchor, positive, negative)
-            if self._config.semi_hard:
-                candidates = tf.concat([positive, negative], 0)
-                chosen = triplet_loss.semi_hard_negatives(
-                    tf.stop_gradient(anchor), tf.stop_gradient(candidates), measured.positive, excluded)
-                measured = triplet_loss.distances(anchor, positive, tf.gather(candidates, chosen))
-            losses = triplet_loss.triplet_loss(measured)
-            # the sum, as the original differentiates it; the mean is what is reported
-            total = keras_versions.scale_loss(self._optimizer, tf.reduce_sum(losses))
-        variables = self._model.tail.trainable_variables
-        gradients = keras_versions.unscale(self._optimizer, tape.gradient(total, variables))
-        self._optimizer.apply_gradients(zip(gradients, variables))
-        if not dumps:
-            return losses, {}
-        names = embedding.names_of_trained(self._model)
-        return losses, dict(features=kept, anchor=anchor, positive=positive, negative=negative, losses=losses,
-                            **{f"gradient/{name}": gradient for name, gradient in zip(names, gradients)})
-
-    def _embed_towers(self, kept: tf.Tensor) -> list[tf.Tensor]:
-        if self._config.batch_statistics:
-            return [tf.cast(self._model.tail(tower, training=True), tf.float32) for tower in tf.split(kept, 3)]
-        # one forward pass: exact, since no image sees another
-        return tf.split(tf.cast(self._model.tail(kept, training=False), tf.float32), 3)
-
     def _batch(self, updates: int) -> Triplets:
         epoch, place = divmod(updates, self._config.steps_per_epoch)
         if epoch != self._epoch:
@@ -224,10 +189,8 @@ class _Loop:
         batch = self._batch(updates)
         timer.start()
         kept = self._features[np.concatenate([batch.anchor, batch.positive, batch.negative])]
-        candidates = np.concatenate([batch.positive, batch.negative]) % self._num_pairs
-        excluded = candidates[None, :] == batch.anchor[:, None]  # of the anchor's own pair
-        batch_of_features = tf.constant(kept), tf.constant(excluded)
-        losses = self._diagnosis.run(lambda dumps: self._step_function(*batch_of_features, dumps), updates + 1).numpy()
+        arguments = tf.constant(kept), tf.constant(batch.own_pair(self._num_pairs))
+        losses = self._diagnosis.run(lambda dumps: self._update(*arguments, dumps), updates + 1).numpy()
         seconds = timer.stop()
         if not np.isfinite(losses).all():
             raise ZooError(f"the loss is {losses.sum()} at step {updates + 1}: training has diverged")

@@ -36,6 +36,9 @@ class Subject:
 SUBJECTS = {
     "gitloss": Subject("gitloss_tf1/gitloss.py", "mnist",
                        ("--device=cpu", "--batch_size=8", "--train_steps=20", "--update_centers=8")),
+    "siamese_triplet": Subject("siamese_triplet_tf2/siamese_network.py", "look_alikes",
+                               ("--device=cpu", "--backbone=tiny", "--batch_size=8", "--epochs=5",
+                                "--cache_features=disk")),
 }
 # values of metrics.jsonl that measure time
 TIMES = {"seconds", "step_seconds", "train_time", "evaluation_seconds", "images_per_second", "e2e_seconds"}
@@ -91,7 +94,7 @@ class KillTest:
     def checkpoints(self, name: str) -> list[str]:
         """Index files of the checkpoints that a run has."""
         folder = os.path.join(self.run_path(name), "ckpt")
-        return sorted(file for file in (os.listdir(folder) if os.path.isdir(folder) else []) if file.endswith("index"))
+        return sorted(file for file in names_in(folder) if file.endswith("index"))
 
     def _finish(self, name: str) -> None:
         subprocess.run(self.command(name), check=True, stdout=subprocess.DEVNULL, env=run_environment())
@@ -105,7 +108,7 @@ class KillTest:
         let_pass, writing, seen = self._random.randint(0, 2), False, set()
         while process.poll() is None and time.monotonic() < deadline:
             if while_writing:
-                seen |= {file for file in (os.listdir(folder) if os.path.isdir(folder) else []) if ".saving" in file}
+                seen |= {file for file in names_in(folder) if ".saving" in file}
                 writing = len(seen) > let_pass
                 if writing:
                     time.sleep(self._random.uniform(0.0, 0.02))
@@ -125,6 +128,14 @@ class KillTest:
             rows = [json.loads(line) for line in file]
         return (checkpoint_values(self.run_path(name)),
                 [{key: value for key, value in row.items() if key not in TIMES} for row in rows])
+
+
+def names_in(folder: str) -> list[str]:
+    """Names in a folder, none when it is not there; a run may be set aside at any moment."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 def checkpoint_values(run_path: str) -> dict[str, np.ndarray]:

@@ -1,0 +1,78 @@
+"""Measure the triplet network: python3 benchmarks/siamese_triplet.py [PYTHON...], one row for each interpreter.
+
+Every row comes from one process in which the step without kept features, the step with them, the same convolutions as
+plain ops, and TensorFlow's own matrix multiplication take turns, so that their ratios hold on a noisy machine. Medians;
+the first round warms up. The weights are random, which changes no speed.
+"""
+from __future__ import annotations
+
+import os
+import sys
+
+BATCH_SIZE = 32
+ROUNDS = 5
+MATRIX_SIDE = 2048
+NUM_PAIRS, EPOCHS = 6016, 10  # of Totally Looks Like
+COLUMNS = (
+    ("TensorFlow", "tensorflow", "{}"),
+    ("triplets/s, features computed", "uncached", "{:.1f}"), ("CPU s a step", "uncached_cpu", "{:.2f}"),
+    ("triplets/s, features kept", "cached", "{:.1f}"), ("CPU s a step", "cached_cpu", "{:.2f}"),
+    ("ratio", "ratio", "{:.2f}"), ("ratio of CPU s", "cpu_ratio", "{:.2f}"),
+    ("10 epochs, ratio of CPU s", "epochs_ratio", "{:.2f}"),
+    ("images/s, frozen part", "images_per_second", "{:.1f}"),
+    ("GFLOP/s, frozen part", "frozen_gflops", "{:.0f}"), ("of the bare convolutions", "frozen_of_bare", "{:.0%}"),
+    ("GFLOP/s, step on kept", "cached_gflops", "{:.0f}"), ("of the bare ops", "cached_of_bare", "{:.0%}"),
+    ("matmul GFLOP/s", "matmul", "{:.0f}"), ("peak MB", "peak_mb", "{:.0f}"),
+)
+
+
+def measure() -> dict:
+    """Measure in this process."""
+    import numpy as np
+    import tensorflow as tf
+
+    from benchmarks import bare_siamese_triplet, measuring
+    from common import device, keras_run
+    from siamese_triplet_tf2 import decoding, embedding
+    from siamese_triplet_tf2.pairs import Sampler
+    from siamese_triplet_tf2.training import LEARNING_RATE
+    from siamese_triplet_tf2.update import Update
+
+    keras_run.set_threads(device.num_cpus())
+    model = embedding.build("resnet50", seed=0)
+    update = tf.function(Update(model, tf.keras.optimizers.Adam(LEARNING_RATE)))
+    frozen = tf.function(lambda images: model.frozen(decoding.preprocess(images, "unit"), training=False))
+    images = tf.constant(np.random.RandomState(0).rand(3 * BATCH_SIZE, 200, 200, 3), tf.float32)
+    features = frozen(images)
+    triplets = Sampler(BATCH_SIZE, 0, "redrawn", "listed").all()
+    excluded = tf.constant(triplets.own_pair(BATCH_SIZE))
+    bare_frozen, frozen_flops = bare_siamese_triplet.forward(model.frozen, 3 * BATCH_SIZE)
+    bare_tail, tail_flops = bare_siamese_triplet.forward_and_backward(model.tail, 3 * BATCH_SIZE)
+    matrix = tf.ones([MATRIX_SIDE, MATRIX_SIDE])
+
+    def uncached_step() -> None:
+        update(frozen(images), excluded)[0].numpy()
+
+    def cached_step() -> None:
+        update(features, excluded)[0].numpy()
+
+    functions = [uncached_step, cached_step, lambda: frozen(images).numpy(), lambda: bare_frozen().numpy(),
+                 lambda: bare_tail().numpy(), lambda: tf.reduce_max(tf.matmul(matrix, matrix)).numpy()]
+    (uncached, uncached_cpu), (cached, cached_cpu), (forward, forward_cpu), (bare_forward, _), (bare_step, _), (
+        product, _) = measuring.take_turns(functions, ROUNDS)
+    steps = EPOCHS * (NUM_PAIRS * 8 // 10 // BATCH_SIZE)
+    fill_cpu = 2 * NUM_PAIRS / (3 * BATCH_SIZE) * forward_cpu
+    return dict(
+        tensorflow=tf.__version__, uncached=BATCH_SIZE / uncached, uncached_cpu=uncached_cpu,
+        cached=BATCH_SIZE / cached, cached_cpu=cached_cpu, ratio=uncached / cached, cpu_ratio=uncached_cpu / cached_cpu,
+        epochs_ratio=steps * uncached_cpu / (fill_cpu + steps * cached_cpu),
+        images_per_second=3 * BATCH_SIZE / forward, frozen_gflops=frozen_flops / forward / 1e9,
+        frozen_of_bare=bare_forward / forward, cached_gflops=tail_flops / cached / 1e9,
+        cached_of_bare=bare_step / cached, matmul=2.0 * MATRIX_SIDE ** 3 / product / 1e9, peak_mb=measuring.peak_mb())
+
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    from benchmarks import measuring
+
+    sys.exit(measuring.main(__file__, COLUMNS, measure, sys.argv[1:]))
