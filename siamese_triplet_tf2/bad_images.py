@@ -1,24 +1,23 @@
-"""The policy for images that cannot be read."""
+"""The policy for images that cannot be read. `python3 -m siamese_triplet_tf2.bad_images FOLDER` checks a folder."""
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 from typing import Mapping, Sequence
 
-from common.program import ZooError
-from siamese_triplet_tf2 import decoding
+from common import device, program
+from common.program import FlagError, StopRequest, ZooError
+from siamese_triplet_tf2 import pairs
 from siamese_triplet_tf2.pairs import Pairs
 
 
 def require_good(paths: Sequence[str]) -> None:
     """Raise ZooError when some files cannot be read as images; all of them are named."""
     different = list(dict.fromkeys(paths))
-    reasons = decoding.find_bad(different)
+    reasons = _find(different)
     if reasons:
         raise ZooError(f"{len(reasons)} of {len(different)} images cannot be used: {_listed(reasons)}")
-
-
-def _listed(reasons: Mapping[str, str]) -> str:
-    return "; ".join(f"{path} {reason}" for path, reason in reasons.items())
 
 
 def apply(data: Pairs, policy: str) -> Pairs:
@@ -31,7 +30,7 @@ def apply(data: Pairs, policy: str) -> Pairs:
     Raises:
         ZooError: with "fail", there are such images; all of them are named. With "skip", too few pairs are left.
     """
-    reasons = decoding.find_bad(data.images())
+    reasons = _find(data.images())
     if not reasons:
         return data
     listed = _listed(reasons)
@@ -44,3 +43,34 @@ def apply(data: Pairs, policy: str) -> Pairs:
     notice = f"Notice: {len(data.left) - len(kept)} pairs left out, {len(reasons)} images cannot be used: {listed}"
     return dataclasses.replace(data, left=[left for left, _ in kept], right=[right for _, right in kept],
                                notices=[*data.notices, notice])
+
+
+def _find(paths: Sequence[str]) -> dict[str, str]:
+    from siamese_triplet_tf2 import decoding
+
+    return decoding.find_bad(paths)
+
+
+def _listed(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{path} {reason}" for path, reason in reasons.items())
+
+
+def main(arguments: list[str]) -> int:
+    """Check a folder: load every image and say how many pairs there are; return the exit status."""
+
+    def body(stop: StopRequest) -> int:
+        del stop
+        if len(arguments) != 1:
+            raise FlagError("usage: python3 -m siamese_triplet_tf2.bad_images FOLDER")
+        data = pairs.load(os.path.expanduser(arguments[0]))
+        device.choose("cpu", os.environ)
+        for line in apply(data, "fail").notices:
+            print(line)
+        print(f"{len(data.left)} pairs, every image can be read")
+        return 0
+
+    return program.run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

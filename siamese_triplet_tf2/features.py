@@ -165,5 +165,5 @@ def fingerprint(frozen: Any, data: Any, accurate: bool, input_scale: str) -> str
     checksum = 0
     for weights in frozen.get_weights():
         checksum = zlib.crc32(np.ascontiguousarray(weights).tobytes(), checksum)
-    described = json.dumps([data, accurate, input_scale, tf.__version__])
+    described = json.dumps([data, accurate, input_scale])
     return f"{checksum:08x}-{zlib.crc32(described.encode('utf-8')):08x}"

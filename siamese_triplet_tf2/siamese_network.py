@@ -41,6 +41,8 @@ def define_flags() -> FlagSet:
     zoo_flags.define_output(flags, aliases=["exp_save_dir"])
     zoo_flags.define_device(flags)
     zoo_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode=NPU_PRECISION)
+    flags.choice("npu_precision_mode", NPU_PRECISION, zoo_flags.PRECISION_MODES, "NPU: the mode when precision_mode is "
+                 "unset; the scripts take allow_mix_precision, as the original's")
     flags.string("weights", None, "ResNet50's weights: a path, or none (unset: model/ of the data folder)")
     flags.choice("backbone", "resnet50", ["resnet50", "tiny"], "tiny is for smoke runs and learns little")
     flags.choice("split", "fixed", ["fixed", "redrawn"], "redrawn is the original's: pairs that validate have trained")
@@ -90,7 +92,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
                f"Data: {folder}, {len(data.left)} pairs",
                f"Backbone: {flags.backbone}, weights {config.weights or 'random'}",
                f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
-    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
+    entry = train_run.Entry(__file__, NETWORK, flags.npu_precision_mode, arguments)
     with keras_run.open_keras_run(entry, flags, device, config.num_updates, identity, notices) as opened:
         training.train_and_evaluate(config, data, opened, stop)
     return 0

@@ -61,7 +61,7 @@ class TrainedEmbedding:
         return tf.function(lambda kept: self.model.tail(kept, training=False))
 
     def _fingerprint(self) -> str:
-        return json.dumps([bundles.fingerprint(self.prefix), self.accurate_jpeg, self.input_scale, tf.__version__])
+        return json.dumps([bundles.fingerprint(self.prefix), self.accurate_jpeg, self.input_scale])
 
     def _read_cache(self) -> dict[str, np.ndarray]:
         path = os.path.join(self._folder, CACHE)

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Callable
 
 from common import program
 from common.program import FlagError, StopRequest
 from common.tiny_data import look_alikes, mnist
 
-MAKERS = {"look_alikes": look_alikes.make, "mnist": mnist.make}
+MAKERS: dict[str, Callable[[str], None]] = {"look_alikes": look_alikes.make, "mnist": mnist.make}
 
 
 def main(arguments: list[str]) -> int:

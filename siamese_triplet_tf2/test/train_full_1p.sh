@@ -10,4 +10,4 @@ library=$(dirname -- "${BASH_SOURCE[0]}")/../../common/shell/train_1p.sh
 [ -f "$library" ] || { echo "[Error] common/ is missing: upload the repository root as code directory" >&2; exit 1; }
 # shellcheck source=common/shell/train_1p.sh
 source "$library"
-train_1p siamese_network.py --static_shape=true -- "$@"
+train_1p siamese_network.py --npu_precision_mode=allow_mix_precision --static_shape=true -- "$@"
