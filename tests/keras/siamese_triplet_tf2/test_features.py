@@ -136,3 +136,25 @@ def test_computed_from_files(tiny, look_alike_folder):
     assert both.shape == (2, 13, 13, 16) and both.dtype == np.float32
     # another place in the batch may sum in another order
     np.testing.assert_allclose(both[1], compute_them(np.array([1, 3]))[0], rtol=1e-5, atol=1e-5)
+
+
+def anonymous_memory():
+    """Bytes that this process holds besides files, or None where Linux does not say."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["RssAnon"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return None
+
+
+def test_features_on_disk_take_no_memory(tmp_path):
+    """160 MB on disk; the file's pages are the system's, which takes them back when it needs them."""
+    shape, num = (200, 1000), 200
+    before = anonymous_memory()
+    if before is None:
+        pytest.skip("the system does not say how much memory a process holds")
+    kept = features.KeptFeatures(lambda numbers: np.zeros((len(numbers), *shape), np.float32), shape, num)
+    kept.fill(nothing, str(tmp_path), "mark")
+    assert features.total_bytes(num, shape) == 160_000_000
+    assert anonymous_memory() - before < 60_000_000  # a batch of 26 MB comes and goes

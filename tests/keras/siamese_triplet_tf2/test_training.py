@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from common import run_dir
 from siamese_triplet_tf2 import siamese_network, training
@@ -133,6 +134,21 @@ def test_switches_change_what_they_should(tmp_path, look_alike_folder, full_run,
                    for name, value in checkpoint_values(str(tmp_path / "0")).items())
     else:
         assert found != reference
+
+
+def test_mixed_precision_is_the_policy_of_keras_with_a_scaled_loss(tmp_path, look_alike_folder, full_run):
+    """What a GPU gets with --precision_mode=allow_mix_precision, on the CPU: float16 inside, float32 variables."""
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        assert train(look_alike_folder, tmp_path, "--static_shape", "--train_steps=3", "--recipe=reference") == 0
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    found, reference = losses(tmp_path), [row["loss"] for row in rows(full_run, "step")][:3]
+    assert found != reference
+    np.testing.assert_allclose(found, reference, rtol=0.2)
+    values = checkpoint_values(str(tmp_path / "0"))
+    assert values["dense/kernel"].dtype == np.float32
+    assert any("Adam" in name and value.shape == () and value >= 1024 for name, value in values.items())
 
 
 def test_batch_statistics_move_the_statistics(tmp_path, look_alike_folder, full_run):
