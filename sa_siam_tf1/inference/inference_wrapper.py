@@ -109,40 +109,77 @@ def build_template(model: ModelConfig, track: TrackConfig) -> TemplateGraph:
     """Build the graph of the template and make the variables."""
     with tf.name_scope("template"):
         windows = _windows(1, track.x_image_size)
-        features: Features = ()
-        if model.branch != "semantic":  # nothing but the exemplar's own pixels is embedded
-            features += sa_siam.appearance(sa_siam.exemplar_window(windows.images), Normaliser(False), 0, True)
-        if model.branch != "appearance":  # attention looks at the surroundings too
-            features += sa_siam.semantic(windows.images, 0, True)
-        return TemplateGraph(windows, features)
+        return TemplateGraph(windows, _exemplar_features(model, windows.images))
 
 
 def build_search(model: ModelConfig, track: TrackConfig) -> SearchGraph:
     """Build the graph of the search on the template graph's variables."""
-    with tf.name_scope("search"):
+    with tf.name_scope("search"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
         windows = _windows(track.num_scales, track.x_image_size)
-        with tf.variable_scope(tf.get_variable_scope(), reuse=True):
-            appearance: Features = ()
-            semantic: Features = ()
-            if model.branch != "semantic":
-                appearance = sa_siam.appearance(windows.images, Normaliser(False), 0, False)
-            if model.branch != "appearance":
-                semantic = sa_siam.semantic(windows.images, 0, False)
-        features = appearance + semantic
-        response_cells = sa_siam.conv5_side(track.x_image_size) - sa_siam.EXEMPLAR_CELLS + 1
-        template = tuple(tf.placeholder(tf.float32, [1, cells, cells, int(found.shape[3])]) for found in features
-                         for cells in [int(found.shape[1]) - response_cells + 1])
-        responses = {}
-        for branch, found, exemplar in (("appearance", appearance, template[:len(appearance)]),
-                                        ("semantic", semantic, template[len(appearance):])):
-            if found:
-                tiled = tuple(tf.tile(one, [track.num_scales, 1, 1, 1]) for one in exemplar)
-                responses[branch] = model.response_scale * sa_siam.correlate(tiled, found) + _bias(model, branch)
-        response = next(iter(responses.values())) if len(responses) == 1 else (
-            model.c_appearance * responses["appearance"] + (1.0 - model.c_appearance) * responses["semantic"])
-        side = response_cells * track.upsample_factor
-        upsampled = tf.image.resize_bicubic(response[..., None], [side, side], align_corners=True)[..., 0]
-        return SearchGraph(windows, features, template, response, upsampled)
+        features = _instance_features(model, windows.images)
+    template = tuple(tf.placeholder(tf.float32, [1, *shape]) for shape in template_shapes(features, track))
+    with tf.name_scope("search"):
+        tiled = tuple(tf.tile(one, [track.num_scales, 1, 1, 1]) for one in template)
+        response = _response(model, tiled, features)
+        return SearchGraph(windows, features, template, response, _upsampled(response, track))
+
+
+def export_template(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
+    """Build the template's graph for an export: inputs and outputs by name."""
+    images = tf.placeholder(tf.float32, [None, track.x_image_size, track.x_image_size, 3], "images")
+    features = _exemplar_features(model, images)
+    return dict(images=images), {f"template_{number}": tf.identity(found, f"template_{number}")
+                                 for number, found in enumerate(features)}
+
+
+def export_search(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
+    """Build the search's graph for an export: inputs and outputs by name."""
+    images = tf.placeholder(tf.float32, [None, track.x_image_size, track.x_image_size, 3], "images")
+    features = _instance_features(model, images)
+    template = tuple(tf.placeholder(tf.float32, [None, *shape], f"template_{number}")
+                     for number, shape in enumerate(template_shapes(features, track)))
+    response = _response(model, template, features)
+    outputs = dict(response=tf.identity(response, "response"),
+                   upsampled=tf.identity(_upsampled(response, track), "upsampled"))
+    return dict({found.op.name: found for found in template}, images=images), outputs
+
+
+def template_shapes(features: Features, track: TrackConfig) -> list[list[int]]:
+    """Shapes of a template's maps, [cells, cells, channels] each, that fit the maps of the instances."""
+    narrower = sa_siam.conv5_side(track.x_image_size) - sa_siam.EXEMPLAR_CELLS
+    return [[int(found.shape[1]) - narrower] * 2 + [int(found.shape[3])] for found in features]
+
+
+def _exemplar_features(model: ModelConfig, images: tf.Tensor) -> Features:
+    features: Features = ()
+    if model.branch != "semantic":  # nothing but the exemplar's own pixels is embedded
+        features += sa_siam.appearance(sa_siam.exemplar_window(images), Normaliser(False), 0, True)
+    if model.branch != "appearance":  # attention looks at the surroundings too
+        features += sa_siam.semantic(images, 0, True)
+    return features
+
+
+def _instance_features(model: ModelConfig, images: tf.Tensor) -> Features:
+    features: Features = ()
+    if model.branch != "semantic":
+        features += sa_siam.appearance(images, Normaliser(False), 0, False)
+    if model.branch != "appearance":
+        features += sa_siam.semantic(images, 0, False)
+    return features
+
+
+def _response(model: ModelConfig, template: Features, features: Features) -> tf.Tensor:
+    """Response of the branch, or the weighted sum of both (SA-Siam, equation 8), float32 [num, cells, cells]."""
+    if model.branch != "both":
+        return model.response_scale * sa_siam.correlate(template, features) + _bias("biases")
+    appearance = model.response_scale * sa_siam.correlate(template[:1], features[:1]) + _bias("biases_appearance")
+    semantic = model.response_scale * sa_siam.correlate(template[1:], features[1:]) + _bias("biases_semantic")
+    return model.c_appearance * appearance + (1.0 - model.c_appearance) * semantic
+
+
+def _upsampled(response: tf.Tensor, track: TrackConfig) -> tf.Tensor:
+    side = int(response.shape[1]) * track.upsample_factor
+    return tf.image.resize_bicubic(response[..., None], [side, side], align_corners=True)[..., 0]
 
 
 def _windows(num: int, side: int) -> Windows:
@@ -154,7 +191,6 @@ def _windows(num: int, side: int) -> Windows:
     return Windows(frame, mean_colour, boxes, tf.where_v2(found < 0.0, mean_colour, found))
 
 
-def _bias(model: ModelConfig, branch: str) -> tf.Variable:
-    name = f"biases_{branch}" if model.branch == "both" else "biases"
+def _bias(name: str) -> tf.Variable:
     with tf.variable_scope("detection"):
         return tf.get_variable(name, [1], initializer=tf.zeros_initializer(), trainable=False)

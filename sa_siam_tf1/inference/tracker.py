@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 
@@ -84,6 +84,21 @@ class Tracker:
         found = locate(responses, target, self._first, self._wrapper.track)
         self.target = found.target
         return found
+
+
+def tracker_maker(session: tf.Session, wrapper: InferenceWrapper) -> Callable:
+    """Return what `sequences.track_sequence` makes trackers with; besides the box they give Found and where it began."""
+    def make(frame: np.ndarray, box: Sequence[float]) -> Callable:
+        tracker = Tracker(session, wrapper, frame, box)
+
+        def step(pixels: np.ndarray) -> tuple:
+            before = tracker.target
+            found = tracker.track(pixels)
+            return found.target.box, (found, before)
+
+        return step
+
+    return make
 
 
 def locate(responses: np.ndarray, target: Target, first: Target, track: TrackConfig) -> Found:
