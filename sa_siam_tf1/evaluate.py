@@ -2,9 +2,9 @@
 
     python3 sa_siam_tf1/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
 
-FOLDER holds sequences in OTB's layout, <name>/img/*.jpg and <name>/groundtruth_rect.txt, or is one; a second target's boxes
-are in groundtruth_rect.2.txt. Writes evaluation.json, success.png and precision.png to <run directory>/evaluate/, and each
-sequence's boxes to trackers/, from where an evaluation that was stopped goes on.
+FOLDER holds sequences in OTB's layout, <name>/img/*.jpg and <name>/groundtruth_rect.txt, or is one; a second target's
+boxes are in groundtruth_rect.2.txt. Writes evaluation.json, success.png and precision.png to <run
+directory>/evaluate/, and each sequence's boxes to trackers/, from where an evaluation that was stopped goes on.
 """
 from __future__ import annotations
 

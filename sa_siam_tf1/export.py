@@ -2,10 +2,11 @@
 
     python3 sa_siam_tf1/export.py [--checkpoint=FILE|RUN_DIR] [--semantic_checkpoint=FILE|RUN_DIR]
 
-Writes to <run directory>/export/template/ and search/, template.pb and search.pb with a saved_model/ beside each. template
-takes `images`, float32 [num, 255, 255, 3], RGB, 0 to 255, the search image of the first frame, and gives the template's maps
-`template_0`, `template_1` ...; search takes `images`, the search images of a frame, one a scale, and a template for each,
-and gives `response`, [num, 17, 17], and `upsampled`, [num, 272, 272]. All are run and compared with the live graph.
+Writes to <run directory>/export/template/ and search/, template.pb and search.pb with a saved_model/ beside each.
+template takes `images`, float32 [num, 255, 255, 3], RGB, 0 to 255, the search image of the first frame, and gives the
+template's maps `template_0`, `template_1` ...; search takes `images`, the search images of a frame, one a scale, and
+a template for each, and gives `response`, [num, 17, 17], and `upsampled`, [num, 272, 272]. All are run and compared
+with the live graph.
 """
 from __future__ import annotations
 

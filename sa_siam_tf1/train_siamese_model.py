@@ -2,9 +2,9 @@
 
     python3 sa_siam_tf1/train_siamese_model.py --data_path=FOLDER [--branch=appearance|semantic]
 
-FOLDER holds the curated crops (Data/VID/train/<letter>/<video>/*.crop.x.jpg) or the raw set (Annotations/VID and Data/VID),
-or a folder ILSVRC2015-VID-Curation or ILSVRC2015 with them. Published for the appearance branch after 199,500 steps: a
-total loss of 0.263 on a GPU and 0.268 on an NPU.
+FOLDER holds the curated crops (Data/VID/train/<letter>/<video>/*.crop.x.jpg) or the raw set (Annotations/VID and
+Data/VID), or a folder ILSVRC2015-VID-Curation or ILSVRC2015 with them. Published for the appearance branch after
+199,500 steps: a total loss of 0.263 on a GPU and 0.268 on an NPU.
 """
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def define_flags() -> FlagSet:
     zoo_flags.define_training(flags, defaults.batch_size, seed=defaults.seed, precision_mode=NPU_PRECISION)
     flags.integer("steps", None, "number of updates, as train_steps", 1)
     flags.choice("branch", "appearance", configuration.BRANCHES, "branch to train; they are merged when they track")
-    flags.string("caffenet", None, "semantic branch: caffenet.npy with the weights of its frozen trunk (default: in the "
-                 "data folder), or random, which leaves it untrained")
+    flags.string("caffenet", None, "semantic branch: caffenet.npy with the weights of its frozen trunk (default: in "
+                 "the data folder), or random, which leaves it untrained")
     flags.string("embedding_checkpoint_file", None, "appearance branch: .mat file of a SiamFC network to begin with")
     flags.string("config", None, "folder with model_config.json and train_config.json to take values from, such as a "
                  "run directory; flags that are given win")
@@ -192,7 +192,8 @@ def _imported_weights(flags: FlagValues, branch: str, folder: str, imported: Any
                       ) -> tuple[str | None, dict, list[str]]:
     """Return path, weights by variable and notices of what a branch begins with besides its own initial weights."""
     if branch == "appearance":
-        notices = ["Warning: --caffenet has no effect: the appearance branch has no such trunk"] if flags.caffenet else []
+        warning = "Warning: --caffenet has no effect: the appearance branch has no such trunk"
+        notices = [warning] if flags.caffenet else []
         if not flags.embedding_checkpoint_file:
             return None, {}, notices
         path = zoo_flags.find_path("embedding_checkpoint_file", flags.embedding_checkpoint_file, ROOT)
@@ -200,8 +201,8 @@ def _imported_weights(flags: FlagValues, branch: str, folder: str, imported: Any
     if flags.embedding_checkpoint_file:
         raise FlagError("--embedding_checkpoint_file is for the appearance branch; the semantic one takes --caffenet")
     if flags.caffenet == "random":
-        return None, {}, ["WARNING: --caffenet=random: the semantic trunk is frozen at random weights. It is UNTRAINED, "
-                          "and so is all that is learned on top of it."]
+        return None, {}, ["WARNING: --caffenet=random: the semantic trunk is frozen at random weights. It is "
+                          "UNTRAINED, and so is all that is learned on top of it."]
     found = [os.path.join(folder, *place, CAFFENET_NAME) for place in ((), ("Data", "VID", "train"))]
     path = zoo_flags.find_path("caffenet", flags.caffenet, ROOT) if flags.caffenet else next(
         filter(os.path.isfile, found), None)

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Callable
 
 from common import program
 from common.program import FlagError, StopRequest
 from common.tiny_data import mnist, tracking
 
-MAKERS = {"mnist": mnist.make, "tracking": tracking.make}
+MAKERS: dict[str, Callable[[str], None]] = {"mnist": mnist.make, "tracking": tracking.make}
 
 
 def main(arguments: list[str]) -> int:

@@ -76,7 +76,8 @@ def annotation(video: str, frame: str, targets: list, size: tuple = (WIDTH, HEIG
     objects = "".join(
         f"  <object>\n    <trackid>{track}</trackid>\n    <name>n02084071</name>\n    <bndbox>\n"
         f"      <xmax>{x + width - 1}</xmax>\n      <xmin>{x}</xmin>\n      <ymax>{y + height - 1}</ymax>\n"
-        f"      <ymin>{y}</ymin>\n    </bndbox>\n    <occluded>0</occluded>\n    <generated>0</generated>\n  </object>\n"
+        f"      <ymin>{y}</ymin>\n    </bndbox>\n    <occluded>0</occluded>\n"
+        "    <generated>0</generated>\n  </object>\n"
         for track, (x, y, width, height) in targets)
     return (f"<annotation>\n  <folder>{video}</folder>\n  <filename>{frame}</filename>\n  <source>\n"
             f"    <database>ILSVRC_2015</database>\n  </source>\n  <size>\n    <width>{size[0]}</width>\n"

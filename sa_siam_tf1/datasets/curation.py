@@ -1,14 +1,15 @@
 """From annotated frames of ILSVRC2015 VID to crops of 255 x 255 around the targets. No TensorFlow.
 
 Raw: Annotations/VID/{train/ILSVRC2015_VID_train_000N,val}/<video>/<frame>.xml beside Data/VID/.../<frame>.JPEG.
-Curated: Data/VID/train/<letter>/<video>/<frame>.<track>.crop.x.jpg, letters a to d for the parts of train and e for val.
+Curated: Data/VID/train/<letter>/<video>/<frame>.<track>.crop.x.jpg, letters a to d for the parts of train and e for
+val.
 """
 from __future__ import annotations
 
 import math
 import os
-import xml.etree.ElementTree as ElementTree
 from typing import NamedTuple, Sequence
+from xml.etree import ElementTree
 
 import numpy as np
 

@@ -16,6 +16,7 @@ from sa_siam_tf1.datasets import plain_pickle
 # kernel of each layer as the files have it, the groups of conv2, conv4 and conv5 side by side in the last axis
 KERNELS = {"conv1": (11, 11, 3, 96), "conv2": (5, 5, 48, 256), "conv3": (3, 3, 256, 384), "conv4": (3, 3, 192, 384),
            "conv5": (3, 3, 192, 256)}
+_MAT_HEADER_BYTES = 128
 _GROUPED = ("conv2", "conv4", "conv5")
 _SEMANTIC, _APPEARANCE = "sa_siam/semantic_net", "sa_siam/appearance_net"
 
@@ -46,9 +47,9 @@ def load_caffenet(path: str) -> dict[str, np.ndarray]:
 def load_mat(path: str) -> dict[str, np.ndarray]:
     """Read the parameters of a SiamFC network, `net.params` of MatConvNet, for the appearance branch.
 
-    Kernels are conv1f to conv5f; batch normalisation bnNm is gamma, bnNb is beta, bnNx is [channels, 2], moving mean and
-    moving standard deviation; conv5b are conv5's biases, adjust_b is the response's bias. Biases of conv1 to conv4 are
-    of no use before a normalisation, adjust_f is a factor that this network has as a constant.
+    Kernels are conv1f to conv5f; of a batch normalisation bnNm is gamma, bnNb is beta, bnNx is [channels, 2], moving
+    mean and moving standard deviation; conv5b are conv5's biases, adjust_b is the response's bias. Biases of conv1 to
+    conv4 are of no use before a normalisation, adjust_f is a factor that this network has as a constant.
 
     Returns:
         float32 arrays by variable.
@@ -85,12 +86,17 @@ def fingerprint(path: str | None) -> list[Any] | None:
 def _mat_parameters(path: str) -> Mapping[str, np.ndarray]:
     import scipy.io
 
+    with open(path, "rb") as file:
+        head = file.read(_MAT_HEADER_BYTES)
+    if len(head) < _MAT_HEADER_BYTES or not head.startswith(b"MATLAB 5.0"):
+        raise ZooError(f"{path}: begins with {head[:10]!r}, expected a .mat file of version 5 to 7")
     try:
         net = scipy.io.loadmat(path)["net"]
         found = net["params"][0][0]
         return {_text(entry["name"].item()): entry["value"] for entry in found[0]}
-    except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError, AttributeError) as error:
-        raise ZooError(f"{path}: is no .mat file (version 7 or older) with net.params of name and value "
+    except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError, AttributeError,
+            zlib.error) as error:
+        raise ZooError(f"{path}: is no .mat file that can be read, with net.params of name and value "
                        f"({type(error).__name__}: {error})") from None
 
 

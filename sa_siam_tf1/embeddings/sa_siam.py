@@ -165,7 +165,7 @@ def correlate(exemplar: Features, instance: Features) -> tf.Tensor:
         products = tf.matmul(tf.reshape(x, [batch, side * side, channels]),
                              tf.reshape(z, [batch, cells * cells, channels]), transpose_b=True)
         products = tf.reshape(products, [batch, side, side, cells * cells])
-        taps = tf.reshape(tf.eye(cells * cells), [cells, cells, cells * cells, 1])  # tap (i, j) of channel i * cells + j
+        taps = tf.reshape(tf.eye(cells * cells), [cells, cells, cells * cells, 1])  # (i, j): channel i * cells + j
         total.append(tf.nn.conv2d(products, taps, strides=[1, 1, 1, 1], padding="VALID")[..., 0])
     return tf.add_n(total)
 
@@ -220,7 +220,7 @@ def _pool(inputs: tf.Tensor) -> tf.Tensor:
 
 
 def _normalise_responses(inputs: tf.Tensor) -> tf.Tensor:
-    """x / (1 + 2e-5 * sum over five neighbouring channels of x^2)^0.75."""
+    """X / (1 + 2e-5 * sum over five neighbouring channels of x^2)^0.75."""
     return tf.nn.local_response_normalization(inputs, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75)
 
 

@@ -2,8 +2,8 @@
 
     python3 sa_siam_tf1/experiments/gen-sa-siam-cfg.py --output_path=FOLDER
 
-Writes model_config.json, train_config.json and track_config.json to FOLDER/SA-Siam/; change them, and give that folder as
---config to train, track or evaluate.
+Writes model_config.json, train_config.json and track_config.json to FOLDER/SA-Siam/; change them, and give that
+folder as --config to train, track or evaluate.
 """
 from __future__ import annotations
 

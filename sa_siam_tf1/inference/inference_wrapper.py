@@ -6,7 +6,7 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from common.tf1 import tf
-from sa_siam_tf1.configuration import CURATED_SIDE, EXEMPLAR_SIDE, ModelConfig, TrackConfig
+from sa_siam_tf1.configuration import EXEMPLAR_SIDE, ModelConfig, TrackConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
 

@@ -2,9 +2,9 @@
 
     python3 sa_siam_tf1/inference/track.py --sequence=FOLDER|VIDEO [--box=x,y,width,height] [--checkpoint=FILE|RUN_DIR]
 
---sequence names a folder of frames, a sequence in OTB's layout (img/ and groundtruth_rect.txt) or a video file. The first box
-comes from --box, else from --ground_truth, else from the sequence's own ground truth; pixels are counted from 1, as OTB does.
-Writes boxes.txt, track.json and the annotated frames to <run directory>/predict/<sequence>/.
+--sequence names a folder of frames, a sequence in OTB's layout (img/ and groundtruth_rect.txt) or a video file. The
+first box comes from --box, else from --ground_truth, else from the sequence's own ground truth; pixels are counted
+from 1, as OTB does. Writes boxes.txt, track.json and the annotated frames to <run directory>/predict/<sequence>/.
 """
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def _say(flags: FlagValues, result: dict) -> None:
         print(problem)
     print(f"{result['sequence']}: {result['frames']} frames, branch {result['branch']}")
     if result["fps"] is not None:
-        print(f"{result['fps']:.1f} frames/s; a frame takes {result['ms_median']:.1f} ms (90 %: {result['ms_p90']:.1f}, "
-              f"99 %: {result['ms_p99']:.1f})")
+        print(f"{result['fps']:.1f} frames/s; a frame takes {result['ms_median']:.1f} ms "
+              f"(90 %: {result['ms_p90']:.1f}, 99 %: {result['ms_p99']:.1f})")
     print(f"Written: {result['boxes']}" + (f" and {result['annotated']}" if result["annotated"] else ""))
 
 

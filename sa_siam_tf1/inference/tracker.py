@@ -87,7 +87,7 @@ class Tracker:
 
 
 def tracker_maker(session: tf.Session, wrapper: InferenceWrapper) -> Callable:
-    """Return what `sequences.track_sequence` makes trackers with; besides the box they give Found and where it began."""
+    """Return what `sequences.track_sequence` makes trackers with; besides the box they give Found and old Target."""
     def make(frame: np.ndarray, box: Sequence[float]) -> Callable:
         tracker = Tracker(session, wrapper, frame, box)
 

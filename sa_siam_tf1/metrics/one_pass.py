@@ -1,4 +1,4 @@
-"""One-pass evaluation: success and precision of tracked boxes (Wu et al., Online Object Tracking, CVPR 2013). No TensorFlow.
+"""One-pass evaluation: success and precision of tracked boxes (Wu et al., CVPR 2013). No TensorFlow.
 
 Boxes are float [frames, 4]: x, y, width, height. A true box without extent, or NaN, says that the target is not to be
 seen; such frames do not count.

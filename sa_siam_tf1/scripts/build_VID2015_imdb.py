@@ -2,8 +2,8 @@
 
     python3 sa_siam_tf1/scripts/build_VID2015_imdb.py --data_path=ILSVRC2015-VID-Curation
 
-Writes train_imdb.json and validation_imdb.json into the folder, or to --save_path; paths are relative to the folder, the
-first tenth of the videos, in the order of their names, validates.
+Writes train_imdb.json and validation_imdb.json into the folder, or to --save_path; paths are relative to the folder,
+the first tenth of the videos, in the order of their names, validates.
 """
 from __future__ import annotations
 

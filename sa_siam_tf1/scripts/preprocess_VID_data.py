@@ -14,8 +14,8 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
 
-from common import program
 from common import flags as zoo_flags
+from common import program
 from common.flag_set import FlagSet
 from common.program import FlagError, StopRequest
 
