@@ -26,6 +26,8 @@ class Model:
 MODELS = (
     Model("gitloss_tf1", "mnist", ("--batch_size=32", "--train_steps=150", "--update_centers=75"),
           "validation accuracy"),
+    Model("sa_siam_tf1", "tracking", ("--batch_size=2", "--train_steps=15", "--optimizer=MOMENTUM"),
+          "mean total loss"),
 )
 
 

@@ -74,6 +74,10 @@ class InferenceWrapper:
         feeds.update(zip(graph.template, template))
         return feeds
 
+    def instance_features(self, images: tf.Tensor) -> Features:
+        """Embed search images, float32 [num, side, side, 3], in a scope that reuses the variables."""
+        return _instance_features(self.model, images)
+
     def _feeds(self, windows: Windows, frame: np.ndarray, centre: Sequence[float], context: float,
                factors: Sequence[float]) -> dict:
         sides = context * self.track.x_image_size / EXEMPLAR_SIDE * np.asarray(factors, np.float64)

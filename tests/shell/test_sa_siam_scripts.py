@@ -18,7 +18,7 @@ def run(*command, cwd=ROOT, **environment):
     base = {key: value for key, value in os.environ.items() if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE")}
     return subprocess.run([str(word) for word in command], cwd=str(cwd),
                           env=dict(base, PYTHON=sys.executable, **environment), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=300, check=False, universal_newlines=True)
+                          stderr=subprocess.PIPE, timeout=300, check=False, text=True)
 
 
 def run_program(name, *arguments, **environment):
@@ -45,7 +45,7 @@ def test_from_raw_videos_to_a_tracked_one(tmp_path):
                          "--annotate=gif", "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["frames"] == 3
-    assert not [path for path in tmp_path.rglob("pwned")] and not os.path.exists(os.path.join(ROOT, "pwned"))
+    assert not list(tmp_path.rglob("pwned")) and not os.path.exists(os.path.join(ROOT, "pwned"))
 
 
 @pytest.mark.parametrize("arguments, environment, status, message", [

@@ -63,7 +63,7 @@ def test_other_learning_rates():
     assert [cosine.learning_rate(step) for step in (0, 2, 4, 8, 20)] == pytest.approx(
         [0.01, 0.005 * (1 + math.sqrt(0.5)), 0.005, 0.0, 0.0])
     pieces = TrainConfig(lr_policy="piecewise_constant", lr_boundaries=(1, 2), lr_values=(3, 2, 1),
-                         num_examples_per_epoch=8, batch_size=2)  # TensorFlow's: a boundary belongs to what is before it
+                         num_examples_per_epoch=8, batch_size=2)  # a boundary belongs to what is before it
     assert [pieces.learning_rate(step) for step in (0, 4, 5, 8, 9)] == [3, 3, 2, 2, 1]
 
 

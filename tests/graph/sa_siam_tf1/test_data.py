@@ -1,4 +1,4 @@
-"""From annotations to batches: curation, index files, pairs, augmentation, and files that are not what they should be."""
+"""From annotations to batches: curation, index files, pairs, augmentation, and files that are not what they should."""
 from __future__ import annotations
 
 import json
@@ -73,13 +73,12 @@ def test_raw_and_curated_trees_give_the_same_pixels(raw, curated):
 
 def test_curation_goes_on_and_keeps_what_is_there(raw, curated):
     names = crops_below(curated)
-    kept, lost = (str(curated / name) for name in names[:2])
-    before = os.stat(kept).st_mtime_ns
-    content = open(lost, "rb").read()
-    os.remove(lost)
+    kept, lost = (curated / name for name in names[:2])
+    before, content = kept.stat().st_mtime_ns, lost.read_bytes()
+    lost.unlink()
     result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={curated}")
     assert result.returncode == 0 and "1 crops made, 11 were there" in result.stdout
-    assert os.stat(kept).st_mtime_ns == before and open(lost, "rb").read() == content
+    assert kept.stat().st_mtime_ns == before and lost.read_bytes() == content
     assert crops_below(curated) == names
 
 
@@ -253,7 +252,7 @@ def test_batches_depend_on_seed_and_step_alone(raw):
     batches = loader(raw, prefetch_threads=3)
     first, second, third = (batches.batch(step) for step in range(3))
     assert first.exemplars.shape == first.instances.shape == (3, 239, 239, 3)
-    assert first.exemplars.dtype == np.float32 and 0 <= first.exemplars.min() and first.exemplars.max() <= 255
+    assert first.exemplars.dtype == np.float32 and first.exemplars.min() >= 0 and first.exemplars.max() <= 255
     batches.close()
     later = loader(raw, prefetch_threads=1)
     found = later.batch(2)
