@@ -2,8 +2,8 @@
 
 Every row comes from one process in which a training step of each branch, a tracked frame, the two embeddings of such
 a frame alone, and TensorFlow's own matrix multiplication take turns, so that their ratios hold on a noisy machine.
-Medians; the first round warms up. Training reads and augments drawn crops; the frame is 320 x 240, in memory. The weights are
-random, which changes no speed.
+Medians; the first round warms up. Training reads and augments drawn crops; the frame is 320 x 240, in memory. The
+weights are random, which changes no speed.
 """
 from __future__ import annotations
 
