@@ -61,6 +61,8 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr if flags.json else sys.stdout, flush=True)
 
+    for notice in filter(None, (target.notice for target in targets)):
+        say(notice)
     results: dict[str, Any] = {}
     with graph_use.session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
         of_tracker = weights.find(flags, ROOT, found)

@@ -19,12 +19,17 @@ _TRUTH_NAME = re.compile(r"groundtruth(_rect)?(\.(\d+))?\.txt")
 TRACKERS_FOLDER = "trackers"
 
 
+# sequences of OTB whose boxes begin at a later frame, counted from 1
+_FIRST_FRAMES = {"david": 300}
+
+
 class Target(NamedTuple):
     """A target in a sequence."""
 
     name: str  # of the sequence, with .2 behind it for its second target
     sequence: frames.Sequence
     truth: np.ndarray  # float64 [frames, 4], 1-based
+    notice: str  # a line to print, or nothing
 
 
 def find_targets(folder: str) -> list[Target]:
@@ -51,9 +56,16 @@ def _targets_of(folder: str) -> list[Target]:
     targets = []
     for number, name in sorted(numbered.items()):
         sequence, truth = frames.open_sequence(folder), frames.read_boxes(os.path.join(folder, name))
-        if len(truth) != len(sequence.paths):
-            raise ZooError(f"{os.path.join(folder, name)}: {len(truth)} boxes for {len(sequence.paths)} frames")
-        targets.append(Target(sequence.name if number == 1 else f"{sequence.name}.{number}", sequence, truth))
+        start, count, notice = _FIRST_FRAMES.get(sequence.name.lower(), 1) - 1, len(sequence.paths), ""
+        if start + len(truth) > count:
+            start = 0
+        if len(truth) > count:
+            raise ZooError(f"{os.path.join(folder, name)}: {len(truth)} boxes for {count} frames")
+        if len(truth) < count:  # several sequences of OTB have more frames than boxes
+            notice = (f"Notice: {sequence.name} has {len(truth)} boxes for {count} frames; frames {start + 1} to "
+                      f"{start + len(truth)} are tracked")
+            sequence = sequence._replace(paths=sequence.paths[start:start + len(truth)])
+        targets.append(Target(sequence.name if number == 1 else f"{sequence.name}.{number}", sequence, truth, notice))
     return targets
 
 

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from common.program import ZooError
+from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE, EXEMPLAR_SIDE
 
 JPEG_QUALITY = 90
@@ -48,7 +49,7 @@ def crop(image: np.ndarray, centre: Sequence[float], context: float) -> np.ndarr
     Returns:
         uint8 [255, 255, 3].
     """
-    import cv2
+    cv2 = opencv.load()
 
     side = int(np.round(context + 2 * ((CURATED_SIDE - EXEMPLAR_SIDE) / 2) / (EXEMPLAR_SIDE / context)))
     top, left = (int(np.round(middle - (side - 1) / 2)) for middle in centre)
@@ -64,7 +65,7 @@ def crop(image: np.ndarray, centre: Sequence[float], context: float) -> np.ndarr
 
 def to_jpeg(image: np.ndarray) -> bytes:
     """Encode uint8 [height, width, 3], RGB, as the curated files are."""
-    import cv2
+    cv2 = opencv.load()
 
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done

@@ -15,6 +15,7 @@ import numpy as np
 
 from common import program
 from common.program import FlagError, StopRequest, ZooError
+from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE
 from sa_siam_tf1.datasets import curation, plain_pickle
 from sa_siam_tf1.inference.frames import read_frame
@@ -42,7 +43,7 @@ class Crop(NamedTuple):
         """
         image = read_frame(self.path)
         if self.box is not None:
-            import cv2
+            cv2 = opencv.load()
 
             data = curation.to_jpeg(curation.crop_box(image, self.box, self.path))
             return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]

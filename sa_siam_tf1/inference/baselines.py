@@ -5,6 +5,8 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from sa_siam_tf1 import opencv
+
 # of OpenCV, those that need no files of weights
 _OPENCV = ("MIL", "KCF", "CSRT")
 STILL = "still box"
@@ -12,7 +14,7 @@ STILL = "still box"
 
 def makers() -> dict[str, Callable]:
     """Return what `sequences.track_sequence` makes trackers with, by name; no TensorFlow."""
-    import cv2
+    cv2 = opencv.load()
 
     found: dict[str, Callable] = {STILL: _make_still}
     for name in _OPENCV:
@@ -38,7 +40,7 @@ def _make_still(frame: np.ndarray, box: Sequence[float]) -> Callable:
 
 def _opencv_maker(create: Callable) -> Callable:
     def make(frame: np.ndarray, box: Sequence[float]) -> Callable:
-        import cv2
+        cv2 = opencv.load()
 
         cv2.setRNGSeed(0)
         tracker = create()

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from common.program import ZooError
+from sa_siam_tf1 import opencv
 
 FORMATS = ("mp4", "gif", "frames", "none")
 _BOX_COLOUR, _TRUTH_COLOUR = (255, 64, 64), (64, 255, 64)
@@ -28,7 +29,7 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
     Returns:
         uint8 [height, width, 3].
     """
-    import cv2
+    cv2 = opencv.load()
 
     drawn = pixels.copy()
     if found is not None:
@@ -42,7 +43,7 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
 
 def _with_response(pixels: np.ndarray, found: Any, before: Any) -> np.ndarray:
     """Lay the response, 17 cells of 8 pixels of a search image of 255, over where it was computed."""
-    import cv2
+    cv2 = opencv.load()
 
     height, width = pixels.shape[:2]
     response = found.response - found.response.min()
@@ -70,7 +71,7 @@ class Drawer:
 
     def add(self, number: int, pixels: np.ndarray) -> None:
         """Take a frame: its number from 0, uint8 [height, width, 3]."""
-        import cv2
+        cv2 = opencv.load()
 
         if self._kind == "frames":
             Image.fromarray(pixels).save(os.path.join(self.path, f"{number + 1:04d}.jpg"), quality=90)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from common import images
 from common.program import ZooError
+from sa_siam_tf1 import opencv
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")
 GROUND_TRUTH_NAMES = ("groundtruth_rect.txt", "groundtruth_rect.1.txt", "groundtruth.txt")
@@ -150,7 +151,7 @@ def frames_of(sequence: Sequence, read: Callable[[str], np.ndarray] = read_frame
 
 
 def _frames_of_video(path: str) -> Iterator[Frame]:
-    import cv2
+    cv2 = opencv.load()
 
     capture = cv2.VideoCapture(path)
     try:

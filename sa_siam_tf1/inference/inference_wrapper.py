@@ -6,6 +6,7 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from common.tf1 import tf
+from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import EXEMPLAR_SIDE, ModelConfig, TrackConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
@@ -81,7 +82,7 @@ class InferenceWrapper:
     def _feeds(self, windows: Windows, frame: np.ndarray, centre: Sequence[float], context: float,
                factors: Sequence[float]) -> dict:
         sides = context * self.track.x_image_size / EXEMPLAR_SIDE * np.asarray(factors, np.float64)
-        import cv2
+        cv2 = opencv.load()
 
         return {windows.frame: frame, windows.mean_colour: cv2.mean(frame)[:3],
                 windows.boxes: window_boxes(frame.shape[:2], centre, sides)}

@@ -305,6 +305,14 @@ def test_augmentation_stays_in_range():
     assert offsets == set(range(8))
 
 
+def test_a_machine_without_opencv_is_told_what_to_do(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ZooError, match=r"OpenCV cannot be imported.*pip3 install -r .*requirements\.txt"):
+        curation.to_jpeg(np.zeros((8, 8, 3), np.uint8))
+
+
 def test_frames_of_other_kinds_become_rgb(tmp_path):
     ramp = np.arange(64, dtype=np.uint8).reshape(8, 8)
     Image.fromarray(ramp).save(str(tmp_path / "gray.png"))

@@ -143,7 +143,6 @@ def test_export_runs_without_the_repository(appearance_run, semantic_run, capfd)
     feeds = dict(zip(result["template"]["outputs"], template), images=images)
     response, upsampled = run("search", ["response", "upsampled"], feeds)
     assert response.shape == (1, 17, 17) and upsampled.shape == (1, 272, 272)
-    assert export.main(arguments) == 0  # an earlier export is replaced
 
 
 @pytest.mark.parametrize("program, arguments, status, message", [
@@ -172,10 +171,13 @@ def test_bad_sequences_are_named(tmp_path, appearance_run, tiny_videos, capfd):
     shutil.copytree(str(tiny_videos / "OTB" / "Drawn1"), str(tmp_path / "S"))
     truth = tmp_path / "S" / "groundtruth_rect.txt"
     for text, message in (("1,2,3\n", "line 1 has 3 numbers"), ("1,2,3,x\n", "line 1 is no box"), ("", "holds no box"),
-                          ("1,2,30,30\n", "1 boxes for 6 frames")):
+                          ("1,2,30,30\n" * 7, "7 boxes for 6 frames")):
         truth.write_text(text)
         assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}"]) == 1
         assert message in capfd.readouterr().err
+    truth.write_text("20,20,20,20\n")
+    assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}", "--baselines=false"]) == 0
+    assert "Notice: S has 1 boxes for 6 frames; frames 1 to 1 are tracked" in capfd.readouterr().out
     os.truncate(str(tmp_path / "S" / "img" / "0001.jpg"), 100)
     assert track.main([f"--sequence={tmp_path / 'S'}", "--box=20,20,20,20", f"--output_path={appearance_run}"]) == 1
     assert "S: the first frame cannot be had" in capfd.readouterr().err
