@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import tokenize
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def read_arrays(path: str) -> Any:
             read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else \
                 np.lib.format.read_array_header_2_0
             shape, _, dtype = read_header(file)
-        except (ValueError, EOFError, SyntaxError) as error:
+        except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
             raise ZooError(f"{path}: its header cannot be read ({error})") from None
         offset = file.tell()
     if not dtype.hasobject or shape != ():

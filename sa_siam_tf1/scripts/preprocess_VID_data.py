@@ -52,12 +52,9 @@ def _preprocess(arguments: list[str], stop: StopRequest) -> int:
     for number, video in enumerate(videos):
         stop.check()
         with concurrent.futures.ThreadPoolExecutor(flags.threads) as pool:
-            try:
-                for written, there in pool.map(lambda path, video=video: curate_frame(video, path, target),
-                                               video.annotation_files()):
-                    made, kept = made + written, kept + there
-            finally:
-                pool.shutdown()
+            for written, there in pool.map(lambda path, video=video: curate_frame(video, path, target),
+                                           video.annotation_files()):
+                made, kept = made + written, kept + there
         bar.show(number + 1, made + kept)
     bar.close()
     print(f"{len(videos)} videos: {made} crops made, {kept} were there; in {target}")
