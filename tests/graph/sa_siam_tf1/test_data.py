@@ -264,6 +264,16 @@ def test_batches_depend_on_seed_and_step_alone(raw):
     assert not np.array_equal(first.exemplars, second.exemplars)
 
 
+def test_a_corrupt_frame_is_named_when_its_batch_is_due(raw):
+    for base, _, names in os.walk(str(raw / "Data")):
+        for name in names:
+            os.truncate(os.path.join(base, name), 700)
+    batches = loader(raw)
+    with pytest.raises(ZooError, match=r"\.JPEG: is no image that can be read"):
+        batches.batch(0)
+    batches.close()
+
+
 def test_gray_pairs_are_gray(raw):
     batches = loader(raw, gray_probability=1.0)
     found = batches.batch(0)
