@@ -14,12 +14,15 @@ LIMIT_SECONDS = 45
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model of the quick start: its folder, the format of its data, flags that make it short, what its metric is."""
+    """A model of the quick start: its folder, the format of its data, flags that make it short, what its metric is, and
+    a program to run on the result, with {data} and {output} for the folders.
+    """
 
     name: str
     data_format: str
     flags: tuple[str, ...]
     metric: str
+    afterwards: tuple[str, ...] = ()
 
 
 # The one table of quick-start flags.
@@ -28,6 +31,9 @@ MODELS = (
           "validation accuracy"),
     Model("siamese_triplet_tf2", "look_alikes", ("--backbone=tiny", "--batch_size=8", "--epochs=20",
                                                  "--recipe=corrected"), "triplet accuracy"),
+    Model("sa_siam_tf1", "tracking", ("--batch_size=2", "--train_steps=15", "--optimizer=MOMENTUM"),
+          "mean total loss", ("inference/track.py", "--sequence={data}/OTB/Drawn1", "--output_path={output}",
+                              "--annotate=gif")),
 )
 
 
@@ -38,7 +44,7 @@ def main() -> int:
         data, output = (os.path.join(FOLDER, part, model.name) for part in ("data", "runs"))
         print(f"== {model.name}: tiny data in {data}, training for at most {LIMIT_SECONDS} s", flush=True)
         subprocess.run([sys.executable, "-m", "common.tiny_data", model.data_format, data], cwd=ROOT, check=True)
-        error = _train(model, data, output)
+        error = _train(model, data, output) or _use(model, data, output)
         if error:
             failed.append(model.name)
             rows.append((model.name, "-", "-", f"FAILED: {error}", "-", output))
@@ -64,6 +70,16 @@ def _train(model: Model, data: str, output: str) -> str | None:
         process.wait()
         return f"took more than {LIMIT_SECONDS} s"
     return f"exit status {status}" if status else None
+
+
+def _use(model: Model, data: str, output: str) -> str | None:
+    """Run the model's program on the result, if it has one; return what went wrong."""
+    if not model.afterwards:
+        return None
+    program, *flags = (word.format(data=data, output=output) for word in model.afterwards)
+    command = [sys.executable, os.path.join(model.name, program), *flags]
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    return f"{program} ended with status {status}" if status else None
 
 
 def _row(model: Model, output: str) -> tuple[str, ...]:

@@ -34,6 +34,9 @@ class Subject:
 
 
 SUBJECTS = {
+    "sa_siam": Subject("sa_siam_tf1/train_siamese_model.py", "tracking",
+                       ("--device=cpu", "--batch_size=1", "--train_steps=6", "--num_examples_per_epoch=3",
+                        "--optimizer=MOMENTUM")),
     "gitloss": Subject("gitloss_tf1/gitloss.py", "mnist",
                        ("--device=cpu", "--batch_size=8", "--train_steps=20", "--update_centers=8")),
     "siamese_triplet": Subject("siamese_triplet_tf2/siamese_network.py", "look_alikes",

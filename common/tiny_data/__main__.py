@@ -6,9 +6,11 @@ from typing import Callable
 
 from common import program
 from common.program import FlagError, StopRequest
-from common.tiny_data import look_alikes, mnist
+from common.tiny_data import look_alikes, mnist, tracking
 
-MAKERS: dict[str, Callable[[str], None]] = {"look_alikes": look_alikes.make, "mnist": mnist.make}
+MAKERS: dict[str, Callable[[str], None]] = {
+    "look_alikes": look_alikes.make, "mnist": mnist.make, "tracking": tracking.make,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-MODELS = ("gitloss", "siamese_triplet")
+MODELS = ("gitloss", "sa_siam", "siamese_triplet")
 
 
 def main(arguments: list[str]) -> int:

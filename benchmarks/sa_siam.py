@@ -1,0 +1,132 @@
+"""Measure SA-Siam: python3 benchmarks/sa_siam.py [PYTHON...], one row of the table for each interpreter.
+
+Every row comes from one process in which a training step of each branch, a tracked frame, the two embeddings of such
+a frame alone, and TensorFlow's own matrix multiplication take turns, so that their ratios hold on a noisy machine.
+Medians; the first round warms up. Training reads and augments drawn crops; the frame is 320 x 240, in memory. The
+weights are random, which changes no speed.
+"""
+from __future__ import annotations
+
+import os
+import sys
+
+BATCH_SIZE = 8
+ROUNDS = 7
+FRAME_SIZE = (240, 320)
+MATRIX_SIDE = 2048
+COLUMNS = (
+    ("TensorFlow", "tensorflow", "{}"),
+    ("appearance, examples/s", "appearance", "{:.1f}"), ("CPU s a step", "appearance_cpu", "{:.2f}"),
+    ("semantic, examples/s", "semantic", "{:.1f}"), ("CPU s a step", "semantic_cpu", "{:.2f}"),
+    ("tracking, frames/s", "frames", "{:.1f}"), ("CPU s a frame", "frame_cpu", "{:.3f}"),
+    ("outside of the embeddings", "outside", "{:.1%}"), ("of its CPU s", "outside_cpu", "{:.1%}"),
+    ("GFLOP/s, embeddings", "gflops", "{:.0f}"), ("matmul GFLOP/s", "matmul", "{:.0f}"),
+    ("of the matmul rate", "of_matmul", "{:.0%}"), ("peak MB", "peak_mb", "{:.0f}"),
+)
+
+
+def embedding_flops(side: int) -> float:
+    """Floating-point operations of one image's convolutions in both branches, a multiply-add counted as two."""
+    from sa_siam_tf1.embeddings import sa_siam
+
+    total, channels = 0.0, 3
+    for layer, pooled in zip(sa_siam.TRUNK, (True, True, False, False, False)):
+        side = (side - layer.kernel) // layer.stride + 1
+        total += 2 * 2.0 * side * side * layer.kernel ** 2 * channels / layer.groups * layer.channels
+        if layer.name in ("conv4", "conv5"):
+            total += 2.0 * side * side * layer.channels * sa_siam.HEAD_CHANNELS
+        side, channels = (side - 3) // 2 + 1 if pooled else side, layer.channels
+    return total
+
+
+def _training_step(branch: str, tracks: list, settings) -> tuple:
+    """Return a function that makes a training step, reading its batch, and one that ends it."""
+    from common.tf1 import tf
+    from sa_siam_tf1 import siamese_model
+    from sa_siam_tf1.configuration import ModelConfig, TrainConfig
+    from sa_siam_tf1.datasets.dataloader import TrainingBatches
+
+    with tf.Graph().as_default():
+        train = TrainConfig(batch_size=BATCH_SIZE)
+        graph = siamese_model.build_training(ModelConfig(branch=branch), train)
+        initialise = tf.global_variables_initializer()
+        session = tf.Session(config=settings)
+    session.run(initialise)
+    batches = TrainingBatches(tracks, train, siamese_model.TRAIN_SIDE)
+    counter = iter(range(10 ** 9))
+
+    def step() -> None:
+        batch = batches.batch(next(counter))
+        session.run([graph.train_op, graph.total_loss], {
+            graph.towers.exemplars: batch.exemplars, graph.towers.instances: batch.instances,
+            graph.learning_rate: 1e-4})
+
+    def close() -> None:
+        batches.close()
+        session.close()
+
+    return step, close
+
+
+def measure() -> dict:
+    """Measure in this process."""
+    import tempfile
+
+    import numpy as np
+
+    from benchmarks import measuring
+    from common import device, npu_tf1
+    from common.npu_options import NpuOptions
+    from common.tf1 import enable, tf
+    from common.tiny_data import tracking
+    from sa_siam_tf1.configuration import ModelConfig, TrackConfig
+    from sa_siam_tf1.datasets import imdb
+    from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper
+    from sa_siam_tf1.inference.tracker import Tracker
+
+    enable()
+    settings = npu_tf1.session_config(device.Device("cpu", "0"), NpuOptions(""), device.num_cpus())
+    frame = np.random.RandomState(0).randint(0, 256, (*FRAME_SIZE, 3)).astype(np.uint8)
+    opened = []
+    with tempfile.TemporaryDirectory() as folder:
+        tracking.make(folder, num_videos=8, num_frames=6, num_sequences=0)
+        tracks = imdb.load(os.path.join(folder, "ILSVRC2015")).train
+
+        functions = []
+        for branch in ("appearance", "semantic"):
+            step, close = _training_step(branch, tracks, settings)
+            functions.append(step)
+            opened.append(close)
+        with tf.Graph().as_default():
+            track = TrackConfig()
+            wrapper = InferenceWrapper(ModelConfig(branch="both"), track)
+            images = tf.get_variable("images", [track.num_scales, track.x_image_size, track.x_image_size, 3])
+            with tf.variable_scope(tf.get_variable_scope(), reuse=True):
+                embeddings = [found.op for found in wrapper.instance_features(images)]
+            matrix = tf.get_variable("matrix", [MATRIX_SIDE, MATRIX_SIDE])
+            product = tf.matmul(matrix, matrix).op
+            initialise = tf.global_variables_initializer()
+            session = tf.Session(config=settings)
+        session.run(initialise)
+        opened.append(session.close)
+        tracker = Tracker(session, wrapper, frame, (120, 90, 60, 50))
+        functions += [lambda: tracker.track(frame), lambda: session.run(embeddings), lambda: session.run(product)]
+        times = measuring.take_turns(functions, ROUNDS)
+        for close in opened:
+            close()
+    appearance, semantic, tracked, embedded, (product_seconds, _) = times
+    flops = track.num_scales * embedding_flops(track.x_image_size)
+    matmul = 2.0 * MATRIX_SIDE ** 3 / product_seconds
+    return dict(
+        tensorflow=tf.__version__, appearance=BATCH_SIZE / appearance[0], appearance_cpu=appearance[1],
+        semantic=BATCH_SIZE / semantic[0], semantic_cpu=semantic[1], frames=1.0 / tracked[0], frame_cpu=tracked[1],
+        outside=1.0 - embedded[0] / tracked[0], outside_cpu=1.0 - embedded[1] / tracked[1],
+        gflops=flops / embedded[0] / 1e9, matmul=matmul / 1e9, of_matmul=flops / embedded[0] / matmul,
+        peak_mb=measuring.peak_mb())
+
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    from benchmarks import measuring
+
+    sys.exit(measuring.main(__file__, COLUMNS, measure, sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""Tiny videos of a drawn target that moves over a drawn ground, annotated as ILSVRC2015 VID and as OTB do it."""
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from PIL import Image
+
+WIDTH, HEIGHT = 160, 120
+_JPEG_QUALITY = 92
+
+
+def draw(num_frames: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Draw a video.
+
+    Args:
+        num_frames: frames.
+        seed: the same seed draws the same video.
+
+    Returns:
+        Frames, uint8 [height, width, 3], and boxes, int [frames, 4]: x, y, width, height, 0-based.
+    """
+    random = np.random.RandomState(seed)
+    ground = np.kron(random.randint(40, 160, (HEIGHT // 8, WIDTH // 8, 3)), np.ones((8, 8, 1), int))
+    cells = random.randint(0, 256, (4, 5, 3))
+    cells[1:3, 1:4] = 255 - cells[0, 0]
+    size = random.randint(5, 8)
+    target = np.kron(cells, np.ones((size, size, 1), int))
+    height, width = target.shape[:2]
+    place = np.array([random.uniform(10, HEIGHT - height - 10), random.uniform(10, WIDTH - width - 10)])
+    speed = random.uniform(-2.5, 2.5, 2)
+    frames, boxes = [], []
+    for _ in range(num_frames):
+        top, left = np.round(place).astype(int)
+        frame = ground + random.randint(-8, 9, ground.shape)
+        frame[top:top + height, left:left + width] = target
+        frames.append(frame.clip(0, 255).astype(np.uint8))
+        boxes.append([left, top, width, height])
+        for axis, limit in ((0, HEIGHT - height), (1, WIDTH - width)):
+            if not 0 <= place[axis] + speed[axis] <= limit:
+                speed[axis] = -speed[axis]
+        place = place + speed
+    return frames, np.array(boxes)
+
+
+def make(folder: str, num_videos: int = 12, num_frames: int = 10, num_sequences: int = 2, seed: int = 0) -> None:
+    """Write ILSVRC2015/, the raw tree, and OTB/, sequences to track; existing files are written again."""
+    for number in range(num_videos):
+        part = ("val",) if number % 4 == 3 else ("train", f"ILSVRC2015_VID_train_000{number % 4}")
+        name = f"ILSVRC2015_{part[0]}_{number:08d}"
+        frames, boxes = draw(num_frames, seed + number)
+        for frame_number, (frame, box) in enumerate(zip(frames, boxes)):
+            data, annotations = (os.path.join(folder, "ILSVRC2015", kind, "VID", *part, name)
+                                 for kind in ("Data", "Annotations"))
+            _save(frame, os.path.join(data, f"{frame_number:06d}.JPEG"))
+            _write(os.path.join(annotations, f"{frame_number:06d}.xml"),
+                   annotation("/".join((*part[1:], name)), f"{frame_number:06d}", [(0, box)]))
+    for number in range(num_sequences):
+        frames, boxes = draw(num_frames, seed + 1000 + number)
+        sequence = os.path.join(folder, "OTB", f"Drawn{number + 1}")
+        for frame_number, frame in enumerate(frames, 1):
+            _save(frame, os.path.join(sequence, "img", f"{frame_number:04d}.jpg"))
+        _write(os.path.join(sequence, "groundtruth_rect.txt"),
+               "".join(f"{x + 1},{y + 1},{width},{height}\n" for x, y, width, height in boxes))
+
+
+def annotation(video: str, frame: str, targets: list, size: tuple = (WIDTH, HEIGHT)) -> str:
+    """Return a frame's annotation.
+
+    Args:
+        video: folder of the video below the part.
+        frame: name of the frame without suffix.
+        targets: pairs of track number and box (x, y, width, height, 0-based).
+        size: width and height of the frame.
+    """
+    objects = "".join(
+        f"  <object>\n    <trackid>{track}</trackid>\n    <name>n02084071</name>\n    <bndbox>\n"
+        f"      <xmax>{x + width - 1}</xmax>\n      <xmin>{x}</xmin>\n      <ymax>{y + height - 1}</ymax>\n"
+        f"      <ymin>{y}</ymin>\n    </bndbox>\n    <occluded>0</occluded>\n"
+        "    <generated>0</generated>\n  </object>\n"
+        for track, (x, y, width, height) in targets)
+    return (f"<annotation>\n  <folder>{video}</folder>\n  <filename>{frame}</filename>\n  <source>\n"
+            f"    <database>ILSVRC_2015</database>\n  </source>\n  <size>\n    <width>{size[0]}</width>\n"
+            f"    <height>{size[1]}</height>\n  </size>\n{objects}</annotation>\n")
+
+
+def _save(frame: np.ndarray, path: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    Image.fromarray(frame).save(path, "JPEG", quality=_JPEG_QUALITY)
+
+
+def _write(path: str, text: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)

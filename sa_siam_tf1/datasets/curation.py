@@ -1,0 +1,158 @@
+"""From annotated frames of ILSVRC2015 VID to crops of 255 x 255 around the targets. No TensorFlow.
+
+Raw: Annotations/VID/{train/ILSVRC2015_VID_train_000N,val}/<video>/<frame>.xml beside Data/VID/.../<frame>.JPEG.
+Curated: Data/VID/train/<letter>/<video>/<frame>.<track>.crop.x.jpg, letters a to d for the parts of train and e for
+val.
+"""
+from __future__ import annotations
+
+import math
+import os
+from typing import NamedTuple, Sequence
+from xml.etree import ElementTree
+
+import numpy as np
+
+from common.program import ZooError
+from sa_siam_tf1 import opencv
+from sa_siam_tf1.configuration import CURATED_SIDE, EXEMPLAR_SIDE
+
+JPEG_QUALITY = 90
+PARTS = {f"train/ILSVRC2015_VID_train_000{number}": letter for number, letter in enumerate("abcd")}
+PARTS["val"] = "e"
+
+
+class Box(NamedTuple):
+    """A target in a frame."""
+
+    track: int
+    x: float  # of the centre, pixels, 0-based as the annotation counts
+    y: float
+    width: float
+    height: float
+
+    @property
+    def context(self) -> float:
+        """Side of the square that has the area of the box with its margin (SiamFC, section 3.1)."""
+        margin = 0.5 * (self.width + self.height)
+        return math.sqrt((self.width + margin) * (self.height + margin))
+
+
+def crop(image: np.ndarray, centre: Sequence[float], context: float) -> np.ndarray:
+    """Cut out a target with its surroundings; outside of the image is its mean colour.
+
+    Args:
+        image: uint8 [height, width, 3].
+        centre: y, x, 0-based.
+        context: side of the context, which becomes 127 of the result's 255 pixels.
+
+    Returns:
+        uint8 [255, 255, 3].
+    """
+    cv2 = opencv.load()
+
+    side = int(np.round(context + 2 * ((CURATED_SIDE - EXEMPLAR_SIDE) / 2) / (EXEMPLAR_SIDE / context)))
+    top, left = (int(np.round(middle - (side - 1) / 2)) for middle in centre)
+    height, width = image.shape[:2]
+    mean = [int(value) for value in cv2.mean(image)[:3]]
+    patch = np.empty((side, side, 3), np.uint8)
+    patch[:] = mean
+    rows, columns = (slice(max(0, start), min(size, start + side)) for start, size in ((top, height), (left, width)))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        patch[rows.start - top:rows.stop - top, columns.start - left:columns.stop - left] = image[rows, columns]
+    return patch if side == CURATED_SIDE else cv2.resize(patch, (CURATED_SIDE, CURATED_SIDE))
+
+
+def to_jpeg(image: np.ndarray) -> bytes:
+    """Encode uint8 [height, width, 3], RGB, as the curated files are."""
+    cv2 = opencv.load()
+
+    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done
+    return data.tobytes()
+
+
+def read_annotation(path: str) -> list[Box]:
+    """Read the targets of a frame.
+
+    Raises:
+        ZooError: no XML, or a box that is none.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, OSError, ValueError) as error:
+        raise ZooError(f"{path}: is no annotation that can be read ({error})") from None
+    boxes = []
+    for found in root.iter("object"):
+        try:
+            track = int(found.findtext("trackid", ""))
+            left, right, top, bottom = (float(found.findtext(f"bndbox/{name}", ""))
+                                        for name in ("xmin", "xmax", "ymin", "ymax"))
+        except ValueError as error:
+            raise ZooError(f"{path}: an object lacks trackid or bndbox with xmin, xmax, ymin, ymax ({error})") from None
+        width, height = right - left + 1.0, bottom - top + 1.0
+        if not (width >= 1 and height >= 1 and math.isfinite(width) and math.isfinite(height)) or track < 0:
+            raise ZooError(f"{path}: track {track} has a box of {width:g} x {height:g} pixels, expected xmax >= xmin "
+                           "and ymax >= ymin")
+        boxes.append(Box(track, left + (width - 1) / 2, top + (height - 1) / 2, width, height))
+    return boxes
+
+
+def crop_box(image: np.ndarray, box: Box, path: str) -> np.ndarray:
+    """`crop` of an annotated target.
+
+    Args:
+        image: uint8 [height, width, 3].
+        box: the target.
+        path: of the frame, for the error.
+
+    Raises:
+        ZooError: the box has no pixel in the frame.
+    """
+    height, width = image.shape[:2]
+    reach_x, reach_y = box.width / 2, box.height / 2
+    if not (-reach_x < box.x < width - 1 + reach_x and -reach_y < box.y < height - 1 + reach_y):
+        raise ZooError(f"{path}: the box of track {box.track} lies outside of the frame of {width} x {height} pixels "
+                       f"(centre {box.x:g}, {box.y:g})")
+    return crop(image, (box.y, box.x), box.context)
+
+
+class RawVideo(NamedTuple):
+    """A video of the raw tree."""
+
+    letter: str
+    name: str
+    annotations: str  # folder of the .xml files
+    frames: str  # folder of the .JPEG files
+
+    def annotation_files(self) -> list[str]:
+        """Paths of the annotations, in the order of the frames."""
+        names = sorted(name for name in os.listdir(self.annotations) if name.endswith(".xml"))
+        return [os.path.join(self.annotations, name) for name in names]
+
+    def frame_of(self, annotation: str) -> str:
+        """Path of the frame that an annotation belongs to."""
+        return os.path.join(self.frames, os.path.basename(annotation)[:-len(".xml")] + ".JPEG")
+
+    def crop_name(self, annotation: str, track: int) -> str:
+        """Path of a curated crop, relative to the curated tree."""
+        stem = os.path.basename(annotation)[:-len(".xml")]
+        return "/".join(("Data", "VID", "train", self.letter, self.name, f"{stem}.{track:02d}.crop.x.jpg"))
+
+
+def raw_videos(root: str) -> list[RawVideo]:
+    """List the videos of a raw tree, in the order of letters and names.
+
+    Raises:
+        ZooError: there is none.
+    """
+    videos = []
+    for part, letter in PARTS.items():
+        annotations, frames = (os.path.join(root, kind, "VID", *part.split("/")) for kind in ("Annotations", "Data"))
+        names = sorted(os.listdir(annotations)) if os.path.isdir(annotations) else []
+        videos += [RawVideo(letter, name, os.path.join(annotations, name), os.path.join(frames, name))
+                   for name in names if os.path.isdir(os.path.join(annotations, name))]
+    if not videos:
+        raise ZooError(f"{root}: no video in Annotations/VID/val or Annotations/VID/train/ILSVRC2015_VID_train_0000 to "
+                       "0003")
+    return videos

@@ -1,0 +1,101 @@
+"""Batches of pairs, read ahead by threads. What an example is depends on the seed and its number alone. No TensorFlow.
+
+So a run that goes on needs no state of the reader, and the number of threads changes nothing.
+"""
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+from typing import Iterator, NamedTuple
+
+import numpy as np
+
+from sa_siam_tf1.configuration import TrainConfig
+from sa_siam_tf1.datasets import transforms
+from sa_siam_tf1.datasets.sampler import Sampler
+from sa_siam_tf1.datasets.vid import sample_pair
+
+_TRAINING, _VALIDATION = 0, 1  # streams of random numbers
+
+
+class Batch(NamedTuple):
+    """Pairs that go through the network together."""
+
+    exemplars: np.ndarray  # float32 [batch, side, side, 3], RGB, 0 to 255
+    instances: np.ndarray
+
+
+class TrainingBatches:
+    """The endless sequence of training batches: passes over the tracks, one pair of frames from each."""
+
+    def __init__(self, tracks: list, config: TrainConfig, side: int):
+        """Start nothing yet.
+
+        Args:
+            tracks: lists of crops.
+            config: batch size, pairs, threads.
+            side: of the images, pixels.
+        """
+        self._tracks, self._config, self._side = tracks, config, side
+        self._sampler = Sampler(len(tracks), config.seed, shuffle=True)
+        self._pool = concurrent.futures.ThreadPoolExecutor(config.prefetch_threads)
+        self._waiting: collections.deque = collections.deque()
+        self._next = 0  # example to be asked for
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of the step after `step` updates; steps are taken in order, from any first one."""
+        size = self._config.batch_size
+        first = step * size
+        if first + len(self._waiting) != self._next:
+            self._drop_waiting()
+            self._next = first
+        while self._next < first + max(size, self._config.prefetch_capacity):
+            number, position, track = self._sampler.place(self._next)
+            seed = [self._config.seed, _TRAINING, number, position]
+            self._waiting.append(self._pool.submit(self._example, self._tracks[track], seed))
+            self._next += 1
+        return _stack([self._waiting.popleft().result() for _ in range(size)])
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._drop_waiting()
+        self._pool.shutdown()
+
+    def _drop_waiting(self) -> None:
+        for future in self._waiting:
+            future.cancel()
+        self._waiting.clear()
+
+    def _example(self, track: list, seed: list) -> tuple[np.ndarray, np.ndarray]:
+        config, random = self._config, np.random.RandomState(seed)
+        pair = sample_pair(len(track), config.max_frame_dist, random)
+        if config.pair_order == "symmetric" and random.randint(2):
+            pair = pair[::-1]
+        images = [track[frame].read() for frame in pair]
+        if config.gray_probability and random.random_sample() < config.gray_probability:
+            images = [transforms.gray(image) for image in images]
+        exemplar, instance = (transforms.augment(image, self._side, random) for image in images)
+        return exemplar, instance
+
+
+def validation_batches(tracks: list, config: TrainConfig) -> Iterator[tuple[Batch, int]]:
+    """One pair of each track, always the same, without augmentation.
+
+    Yields:
+        A batch of the configured size, the last filled up with its last pair, and how many of its pairs count.
+    """
+    size = config.batch_size
+    for start in range(0, len(tracks), size):
+        pairs = []
+        for number in range(start, min(start + size, len(tracks))):
+            track = tracks[number]
+            random = np.random.RandomState([config.seed, _VALIDATION, 0, number])
+            pairs.append([track[frame].read().astype(np.float32)
+                          for frame in sample_pair(len(track), config.max_frame_dist, random)])
+        count = len(pairs)
+        yield _stack(pairs + [pairs[-1]] * (size - count)), count
+
+
+def _stack(pairs: list) -> Batch:
+    exemplars, instances = zip(*pairs)
+    return Batch(np.stack(exemplars), np.stack(instances))

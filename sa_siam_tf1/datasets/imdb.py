@@ -1,0 +1,257 @@
+"""Which crops there are: from a curated tree, its index files, or the raw tree of ILSVRC2015 VID. No TensorFlow.
+
+`python3 -m sa_siam_tf1.datasets.imdb FOLDER` checks a folder.
+"""
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import zlib
+from typing import Any, Iterable, NamedTuple
+
+import numpy as np
+
+from common import program
+from common.program import FlagError, StopRequest, ZooError
+from sa_siam_tf1 import opencv
+from sa_siam_tf1.configuration import CURATED_SIDE
+from sa_siam_tf1.datasets import curation, plain_pickle
+from sa_siam_tf1.inference.frames import read_frame
+
+FOLDER_NAMES = ("ILSVRC2015-VID-Curation", "ILSVRC2015")
+VALIDATION_SHARE = 0.1
+IMDB_FILES = ("train_imdb.json", "validation_imdb.json")
+PICKLES = ("train_imdb.pickle", "validation_imdb.pickle")
+_CURATED = ("Data", "VID", "train")
+_CROP_NAME = re.compile(r"(.+)\.(\d+)\.crop\.x\.jpg")
+_IMAGE_SHAPE = [CURATED_SIDE, CURATED_SIDE, 3]
+
+
+class Crop(NamedTuple):
+    """A crop: a curated file, or a frame and a box in it."""
+
+    path: str
+    box: curation.Box | None = None
+
+    def read(self) -> np.ndarray:
+        """Return uint8 [255, 255, 3], RGB; the same pixels from a frame as from the curated file made of it.
+
+        Raises:
+            ZooError: the file is missing, damaged or of another size.
+        """
+        image = read_frame(self.path)
+        if self.box is not None:
+            cv2 = opencv.load()
+
+            data = curation.to_jpeg(curation.crop_box(image, self.box, self.path))
+            return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        if list(image.shape) != _IMAGE_SHAPE:
+            raise ZooError(f"{self.path}: {image.shape[1]} x {image.shape[0]} pixels, expected {CURATED_SIDE} x "
+                           f"{CURATED_SIDE}; make the crops with scripts/preprocess_VID_data.py")
+        return image
+
+
+class Tracks(NamedTuple):
+    """The data set: tracks, each a list of crops in the order of the frames."""
+
+    train: list
+    validation: list
+    fingerprint: list  # number of files, checksum of their names and sizes
+    notices: list  # lines to print
+
+
+def has_data(folder: str) -> bool:
+    """Whether a folder is a curated tree, an index of one, or a raw tree."""
+    return _is_raw(folder) or _is_curated(folder)
+
+
+def _is_raw(folder: str) -> bool:
+    return os.path.isdir(os.path.join(folder, "Annotations", "VID"))
+
+
+def _is_curated(folder: str) -> bool:
+    data = os.path.join(folder, *_CURATED)
+    return any(_find_index(folder, name) for name in (*IMDB_FILES, *PICKLES)) or any(
+        os.path.isdir(os.path.join(data, letter)) for letter in curation.PARTS.values())
+
+
+def load(folder: str) -> Tracks:
+    """Load a folder, whatever it is.
+
+    Raises:
+        ZooError: nothing to train on, or a file that is not what it should be.
+    """
+    notices: list = []
+    if _is_curated(folder):
+        parts = _from_index(folder, notices) or _split(curated_videos(folder), notices)
+        parts = [[[Crop(os.path.join(folder, *name.split("/"))) for name in track] for track in part]
+                 for part in parts]
+    else:
+        parts = _split(_raw_tracks(folder), notices)
+        notices.append("Notice: raw frames are cropped as they are read; for many passes make the crops once, with "
+                       "scripts/preprocess_VID_data.py.")
+    train, validation = parts
+    if not train:
+        raise ZooError(f"{folder}: no track to train on")
+    if not validation:
+        notices.append("Notice: no track is left to validate with.")
+    paths = [crop.path for part in parts for track in part for crop in track]
+    return Tracks(train, validation, _fingerprint(folder, paths), notices)
+
+
+def curated_videos(folder: str) -> list:
+    """List a curated tree: videos in the order of letters and names, in each its tracks by number, in each its crops.
+
+    Returns:
+        For each video a list of tracks, each a list of paths relative to the tree, with `/`.
+    """
+    videos = []
+    data = os.path.join(folder, *_CURATED)
+    for letter in sorted(curation.PARTS.values()):
+        names = sorted(os.listdir(os.path.join(data, letter))) if os.path.isdir(os.path.join(data, letter)) else []
+        for name in names:
+            tracks: dict = {}
+            for file in sorted(os.listdir(os.path.join(data, letter, name))):
+                match = _CROP_NAME.fullmatch(file)
+                if match:
+                    tracks.setdefault(int(match.group(2)), []).append("/".join((*_CURATED, letter, name, file)))
+            videos.append([tracks[number] for number in sorted(tracks)])
+    return videos
+
+
+def write_index(folder: str, target: str) -> list[tuple[str, int, int]]:
+    """Write the index files of a curated tree.
+
+    Returns:
+        Path, tracks and crops of each file.
+
+    Raises:
+        ZooError: there is nothing to index.
+    """
+    from common import files
+
+    parts = _split(curated_videos(folder), [])
+    if not parts[0]:
+        raise ZooError(f"{folder}: no crop in {'/'.join(_CURATED)}/<letter>/<video>/<frame>.<track>.crop.x.jpg; make "
+                       "them with scripts/preprocess_VID_data.py")
+    os.makedirs(target, exist_ok=True)
+    written = []
+    for name, tracks in zip(IMDB_FILES, parts):
+        path = os.path.join(target, name)
+        files.write_json(path, dict(videos=tracks, n_videos=len(tracks), image_shape=_IMAGE_SHAPE))
+        written.append((path, len(tracks), sum(map(len, tracks))))
+    return written
+
+
+def read_index(path: str) -> list:
+    """Read an index file, .json or an old .pickle, as a list of tracks of relative paths.
+
+    Raises:
+        ZooError: it is not one.
+    """
+    if path.endswith(".pickle"):
+        content = plain_pickle.read_plain(path)
+    else:
+        try:
+            with open(path, encoding="utf-8") as file:
+                content = json.load(file)
+        except (OSError, ValueError) as error:
+            raise ZooError(f"{path}: cannot be read as JSON ({error})") from None
+    videos = content.get("videos") if isinstance(content, dict) else None
+    if not isinstance(videos, list) or not all(isinstance(track, list) and track and all(
+            isinstance(name, str) for name in track) for track in videos):
+        raise ZooError(f"{path}: expected an object with videos, a list of tracks, each a list of paths")
+    if list(content.get("image_shape", [])) != _IMAGE_SHAPE:
+        raise ZooError(f"{path}: image_shape {content.get('image_shape')}, expected {_IMAGE_SHAPE}")
+    return [[_relative(path, name) for name in track] for track in videos]
+
+
+def _relative(path: str, name: str) -> str:
+    """Make an absolute path of an old index relative to the tree; refuse what leads out of it."""
+    name = name.replace("\\", "/")
+    marker = "/".join(_CURATED) + "/"
+    if name.startswith("/") and f"/{marker}" in name:
+        name = marker + name.rpartition(f"/{marker}")[2]
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ZooError(f"{path}: names {name!r}, expected a path below {marker}")
+    return name
+
+
+def _find_index(folder: str, name: str) -> str | None:
+    candidates = (os.path.join(folder, name), os.path.join(folder, *_CURATED, name))
+    return next((path for path in candidates if os.path.isfile(path)), None)
+
+
+def _from_index(folder: str, notices: list) -> list | None:
+    for names in (IMDB_FILES, PICKLES):
+        paths = [_find_index(folder, name) for name in names]
+        if paths[0] and paths[1]:
+            notices.append(f"Index: {paths[0]} and {os.path.basename(paths[1])}")
+            return [read_index(path) for path in paths if path]
+        if any(paths):
+            raise ZooError(f"{folder}: has {os.path.basename(next(filter(None, paths)))} alone, expected "
+                           f"{' and '.join(names)}; make both with scripts/build_VID2015_imdb.py")
+    return None
+
+
+def _split(videos: list, notices: list) -> list:
+    """The first tenth of the videos validates, as in the original; of fewer than ten videos the first one."""
+    videos = [video for video in videos if video]
+    count = int(len(videos) * VALIDATION_SHARE)
+    if count == 0 and len(videos) > 1:
+        count = 1
+        notices.append(f"Notice: {len(videos)} videos, the first one validates.")
+    return [[track for video in part for track in video] for part in (videos[count:], videos[:count])]
+
+
+def _raw_tracks(folder: str) -> list:
+    videos = []
+    for video in curation.raw_videos(folder):
+        tracks: dict = {}
+        for annotation in video.annotation_files():
+            for box in curation.read_annotation(annotation):
+                tracks.setdefault(box.track, []).append(Crop(video.frame_of(annotation), box))
+        videos.append([tracks[number] for number in sorted(tracks)])
+    return videos
+
+
+def _fingerprint(folder: str, paths: Iterable[str]) -> list[Any]:
+    """Number of crops, and a checksum of the names and sizes of their files."""
+    checksum, count, sizes = 0, 0, {}
+    for path in paths:
+        if path not in sizes:
+            try:
+                sizes[path] = os.path.getsize(path)
+            except OSError as error:
+                raise ZooError(f"{path}: {error.strerror}; the index or an annotation names it") from None
+        count += 1
+        checksum = zlib.crc32(f"{os.path.relpath(path, folder)} {sizes[path]}\n".encode(), checksum)
+    return [count, checksum]
+
+
+def main(arguments: list[str]) -> int:
+    """Check a folder: say what is in it, and read a crop of each track; return the exit status."""
+
+    def body(stop: StopRequest) -> int:
+        del stop
+        if len(arguments) != 1:
+            raise FlagError("usage: python3 -m sa_siam_tf1.datasets.imdb FOLDER")
+        from common.flags import find_data_folder
+
+        folder = find_data_folder(arguments[0], os.getcwd(), FOLDER_NAMES, has_data)
+        data = load(folder)
+        for line in data.notices:
+            print(line)
+        for name, tracks in (("train", data.train), ("validation", data.validation)):
+            for track in tracks:
+                track[0].read()
+            print(f"{name}: {len(tracks)} tracks, {sum(map(len, tracks))} crops")
+        return 0
+
+    return program.run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,255 @@
+"""The two branches of SA-Siam (arXiv 1802.08817, sections 3.1 to 3.3): images in, feature maps out.
+
+Both are AlexNet-like trunks of five convolutions with total stride 8, all VALID. A branch's features are one or two
+maps; the response is the sum of their cross-correlations. Names of the variables are those of the original. NHWC.
+"""
+from __future__ import annotations
+
+from typing import Callable, NamedTuple, Tuple
+
+from common.seeds import op_seed
+from common.tf1 import tf
+
+# What the fused op makes of the 1e-6 that the original asks for.
+BN_EPSILON = 1.001e-5
+EXEMPLAR_CELLS = 6
+SEMANTIC_MEAN = (123.0, 117.0, 104.0)  # of R, G, B; the trunk was trained on BGR
+SEMANTIC_SCALES = (0.1, 1.0)  # of conv4 and conv5 before their heads
+HEAD_CHANNELS = 128
+TRUNK_STRIDE = 8
+
+Features = Tuple[tf.Tensor, ...]  # maps of one branch, float32 [batch, side, side, channels]
+
+
+class Layer(NamedTuple):
+    """A convolution of the trunk."""
+
+    name: str
+    kernel: int
+    stride: int
+    channels: int
+    groups: int
+
+
+CONV1, CONV2, CONV3, CONV4, CONV5 = TRUNK = (
+    Layer("conv1", 11, 2, 96, 1), Layer("conv2", 5, 1, 256, 2), Layer("conv3", 3, 1, 384, 1),
+    Layer("conv4", 3, 1, 384, 2), Layer("conv5", 3, 1, 256, 2),
+)
+
+
+class Normaliser:
+    """Batch normalisation of the appearance branch; keeps the statistics of the batches that it has seen.
+
+    In training a batch is normalised by its own mean and biased variance; the moving variance takes the corrected one.
+    """
+
+    def __init__(self, is_training: bool):
+        self.is_training = is_training
+        self.statistics: list[tuple[tf.Variable, tf.Tensor]] = []  # (moving value, the batch's)
+
+    def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalise float32 [batch, height, width, channels]."""
+        with tf.variable_scope("BatchNorm"):
+            beta, gamma, moving_mean, moving_variance = (
+                tf.get_variable(name, [int(inputs.shape[-1])], initializer=initial(), trainable=trainable)
+                for name, initial, trainable in (
+                    ("beta", tf.zeros_initializer, True), ("gamma", tf.ones_initializer, True),
+                    ("moving_mean", tf.zeros_initializer, False), ("moving_variance", tf.ones_initializer, False)))
+        if not self.is_training:
+            return tf.nn.fused_batch_norm(inputs, gamma, beta, moving_mean, moving_variance, epsilon=BN_EPSILON,
+                                          is_training=False)[0]
+        outputs, mean, variance = tf.nn.fused_batch_norm(inputs, gamma, beta, epsilon=BN_EPSILON, is_training=True)
+        self.statistics += [(moving_mean, mean), (moving_variance, variance)]
+        return outputs
+
+
+def appearance(images: tf.Tensor, normaliser: Normaliser, seed: int, is_exemplar: bool) -> Features:
+    """Features of the appearance branch: conv5.
+
+    Args:
+        images: float32 [batch, side, side, 3], RGB, 0 to 255.
+        normaliser: of this tower.
+        seed: the run's seed, for the initial weights.
+        is_exemplar: give the 6 x 6 cells in the middle alone. Batch statistics need the whole of conv1 to conv4; of
+            conv5 only what is wanted is computed.
+
+    Returns:
+        One map of 256 channels.
+    """
+    with tf.variable_scope("sa_siam/appearance_net"):
+        def block(inputs: tf.Tensor, layer: Layer) -> tf.Tensor:
+            return _convolve(inputs, layer, seed, lambda outputs: tf.nn.relu(normaliser(outputs)))
+
+        hidden = _pool(block(images, CONV1))
+        hidden = _pool(block(hidden, CONV2))
+        hidden = block(block(hidden, CONV3), CONV4)
+        if is_exemplar:
+            hidden = crop(hidden, EXEMPLAR_CELLS + CONV5.kernel - 1)
+        return (_convolve(hidden, CONV5, seed, _add_bias),)
+
+
+def exemplar_window(images: tf.Tensor) -> tf.Tensor:
+    """Cut out the pixels that the appearance exemplar depends on where moving statistics are used: 127 x 127 of 255.
+
+    Args:
+        images: float32 [batch, side, side, 3].
+    """
+    side = int(images.shape[1])
+    start = TRUNK_STRIDE * crop_start(conv5_side(side), EXEMPLAR_CELLS)
+    width = side - TRUNK_STRIDE * (conv5_side(side) - EXEMPLAR_CELLS)
+    return images[:, start:start + width, start:start + width]
+
+
+def conv5_side(image_side: int) -> int:
+    """Side of conv5's map: 20 for images of 239, 22 for 255."""
+    side = image_side
+    for layer, pooled in zip(TRUNK, (True, True, False, False, False)):
+        side = (side - layer.kernel) // layer.stride + 1
+        side = (side - 3) // 2 + 1 if pooled else side
+    return side
+
+
+def semantic(images: tf.Tensor, seed: int, is_exemplar: bool) -> Features:
+    """Features of the semantic branch: 1 x 1 convolutions of conv4 and conv5 of a frozen CaffeNet.
+
+    For an exemplar each channel is weighted first by what surrounds the target (section 3.3), then the middle is cut
+    out: 8 x 8 cells of conv4, 6 x 6 of conv5.
+
+    Args:
+        images: float32 [batch, side, side, 3], RGB, 0 to 255.
+        seed: the run's seed, for the initial weights.
+        is_exemplar: see above.
+
+    Returns:
+        Two maps of 128 channels, of conv4 and of conv5.
+    """
+    with tf.variable_scope("sa_siam/semantic_net"):
+        def block(inputs: tf.Tensor, layer: Layer) -> tf.Tensor:
+            return _convolve(inputs, layer, seed, lambda outputs: tf.nn.relu(_add_bias(outputs, trainable=False)),
+                             trainable=False)
+
+        hidden = tf.reverse(images - tf.constant(SEMANTIC_MEAN), [3])
+        hidden = _normalise_responses(_pool(block(hidden, CONV1)))
+        hidden = _normalise_responses(_pool(block(hidden, CONV2)))
+        conv4 = block(block(hidden, CONV3), CONV4)
+        conv5 = block(conv4, CONV5)
+        maps = [conv4, conv5]
+        if is_exemplar:
+            wider = int(conv4.shape[1]) - int(conv5.shape[1])
+            sides = (EXEMPLAR_CELLS + wider, EXEMPLAR_CELLS)
+            maps = [_attend(found, side, name, seed) for found, side, name in zip(maps, sides, ("conv4", "conv5"))]
+        heads = []
+        for found, scale, name in zip(maps, SEMANTIC_SCALES, ("conv4", "conv5")):
+            with tf.variable_scope(f"c1x1_{name}"):
+                heads.append(_add_bias(_filter(scale * found, 1, 1, HEAD_CHANNELS, seed)))
+        return tuple(heads)
+
+
+def correlate(exemplar: Features, instance: Features) -> tf.Tensor:
+    """Cross-correlate each sample's instance with its exemplar, VALID, and add up the maps (equation 1).
+
+    The products of all pairs of cells are one matrix multiplication a sample; a convolution with ones and zeros then
+    adds those that belong together. No loop over samples, so any batch size.
+
+    Args:
+        exemplar: maps [batch, k, k, channels].
+        instance: maps [batch, n, n, channels]; n - k is the same for all maps.
+
+    Returns:
+        float32 [batch, n - k + 1, n - k + 1].
+    """
+    total = []
+    for z, x in zip(exemplar, instance):
+        batch, cells = tf.shape(x)[0], int(z.shape[1])
+        side, channels = int(x.shape[1]), int(x.shape[3])
+        products = tf.matmul(tf.reshape(x, [batch, side * side, channels]),
+                             tf.reshape(z, [batch, cells * cells, channels]), transpose_b=True)
+        products = tf.reshape(products, [batch, side, side, cells * cells])
+        taps = tf.reshape(tf.eye(cells * cells), [cells, cells, cells * cells, 1])  # (i, j): channel i * cells + j
+        total.append(tf.nn.conv2d(products, taps, strides=[1, 1, 1, 1], padding="VALID")[..., 0])
+    return tf.add_n(total)
+
+
+def crop_start(side: int, cells: int) -> int:
+    """First cell of the middle `cells` of `side`."""
+    return int((side - cells) / 2 + 0.5)
+
+
+def crop(maps: tf.Tensor, cells: int) -> tf.Tensor:
+    """Cut out the middle of square maps."""
+    start = crop_start(int(maps.shape[1]), cells)
+    return maps[:, start:start + cells, start:start + cells]
+
+
+def weight_variables() -> list[tf.Variable]:
+    """The variables that weight decay counts: weights of convolutions, frozen ones too, in the order they were made."""
+    return [variable for variable in tf.global_variables()
+            if variable.op.name.endswith("/weights") and "/att_fc" not in variable.op.name]
+
+
+def _convolve(inputs: tf.Tensor, layer: Layer, seed: int, after: Callable[[tf.Tensor], tf.Tensor],
+              trainable: bool = True) -> tf.Tensor:
+    """Convolve; a layer of two groups has a kernel b1 for the first half of the channels and b2 for the second."""
+    with tf.variable_scope(layer.name):
+        if layer.groups == 1:
+            return after(_filter(inputs, layer.kernel, layer.stride, layer.channels, seed, trainable))
+        outputs = []
+        for number, part in enumerate(tf.split(inputs, layer.groups, axis=3), 1):
+            with tf.variable_scope(f"b{number}"):
+                outputs.append(after(_filter(part, layer.kernel, layer.stride, layer.channels // layer.groups, seed,
+                                             trainable)))
+        return tf.concat(outputs, axis=3)
+
+
+def _filter(inputs: tf.Tensor, kernel: int, stride: int, channels: int, seed: int, trainable: bool = True
+            ) -> tf.Tensor:
+    """Convolve with a variable `weights`, VALID; Glorot uniform with the fans of the group's kernel."""
+    shape = [kernel, kernel, int(inputs.shape[-1]), channels]
+    weights = tf.get_variable("weights", shape, initializer=_glorot(seed), trainable=trainable)
+    return tf.nn.conv2d(inputs, weights, strides=[1, stride, stride, 1], padding="VALID")
+
+
+def _add_bias(inputs: tf.Tensor, trainable: bool = True) -> tf.Tensor:
+    biases = tf.get_variable("biases", [int(inputs.shape[-1])], initializer=tf.zeros_initializer(),
+                             trainable=trainable)
+    return tf.nn.bias_add(inputs, biases)
+
+
+def _pool(inputs: tf.Tensor) -> tf.Tensor:
+    return tf.nn.max_pool2d(inputs, ksize=3, strides=2, padding="VALID")
+
+
+def _normalise_responses(inputs: tf.Tensor) -> tf.Tensor:
+    """X / (1 + 2e-5 * sum over five neighbouring channels of x^2)^0.75."""
+    return tf.nn.local_response_normalization(inputs, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75)
+
+
+def _attend(maps: tf.Tensor, cells: int, name: str, seed: int) -> tf.Tensor:
+    """Weight channels by their maxima in the middle and the eight fields around it, then cut out the middle.
+
+    Args:
+        maps: float32 [batch, side, side, channels].
+        cells: side of the middle.
+        name: layer, for the variables' names.
+        seed: the run's seed.
+    """
+    side, start = int(maps.shape[1]), crop_start(int(maps.shape[1]), cells)
+    edges = [0, start, start + cells, side]
+    spans = list(zip(edges, edges[1:]))
+    maxima = tf.stack([tf.reduce_max(maps[:, top:bottom, left:right], axis=[1, 2]) for top, bottom in spans
+                       for left, right in spans], axis=2)  # [batch, channels, 9]
+    channels = int(maps.shape[3])
+    hidden = tf.nn.relu(_fully_connected(tf.reshape(maxima, [-1, 9]), 9, f"att_fc1_{name}", seed))
+    scores = _fully_connected(hidden, 1, f"att_fc2_{name}", seed)
+    weights = tf.sigmoid(tf.reshape(scores, [-1, 1, 1, channels])) + 0.5
+    return crop(maps, cells) * weights
+
+
+def _fully_connected(inputs: tf.Tensor, units: int, scope: str, seed: int) -> tf.Tensor:
+    with tf.variable_scope(scope):
+        weights = tf.get_variable("weights", [int(inputs.shape[-1]), units], initializer=_glorot(seed))
+        return _add_bias(tf.matmul(inputs, weights))
+
+
+def _glorot(seed: int) -> tf.Initializer:
+    return tf.glorot_uniform_initializer(seed=op_seed(f"{tf.get_variable_scope().name}/weights", seed))

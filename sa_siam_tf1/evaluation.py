@@ -1,0 +1,151 @@
+"""The evaluation of trackers over a folder of sequences: find them, track, score, draw. No TensorFlow."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import zlib
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+
+from common import files, report
+from common.program import StopRequest, ZooError
+from sa_siam_tf1.inference import frames, sequences
+from sa_siam_tf1.metrics import one_pass
+
+_TRUTH_NAME = re.compile(r"groundtruth(_rect)?(\.(\d+))?\.txt")
+TRACKERS_FOLDER = "trackers"
+
+
+# sequences of OTB whose boxes begin at a later frame, counted from 1
+_FIRST_FRAMES = {"david": 300}
+
+
+class Target(NamedTuple):
+    """A target in a sequence."""
+
+    name: str  # of the sequence, with .2 behind it for its second target
+    sequence: frames.Sequence
+    truth: np.ndarray  # float64 [frames, 4], 1-based
+    notice: str  # a line to print, or nothing
+
+
+def find_targets(folder: str) -> list[Target]:
+    """Find the targets of a folder of sequences, or of one sequence.
+
+    Raises:
+        ZooError: none there, or one that cannot be scored.
+    """
+    if not os.path.isdir(folder):
+        raise ZooError(f"{folder}: expected a folder of sequences, <name>/img and <name>/groundtruth_rect.txt")
+    inner = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    targets = [target for path in (folder, *inner) if os.path.isdir(path) for target in _targets_of(path)]
+    if not targets:
+        raise ZooError(f"{folder}: no sequence with <name>/img and <name>/groundtruth_rect.txt in it")
+    return targets
+
+
+def _targets_of(folder: str) -> list[Target]:
+    numbered = {}
+    for name in sorted(os.listdir(folder)):
+        match = _TRUTH_NAME.fullmatch(name)
+        if match:
+            numbered.setdefault(int(match.group(3) or 1), name)
+    targets = []
+    for number, name in sorted(numbered.items()):
+        sequence, truth = frames.open_sequence(folder), frames.read_boxes(os.path.join(folder, name))
+        start, count, notice = _FIRST_FRAMES.get(sequence.name.lower(), 1) - 1, len(sequence.paths), ""
+        if start + len(truth) > count:
+            start = 0
+        if len(truth) > count:
+            raise ZooError(f"{os.path.join(folder, name)}: {len(truth)} boxes for {count} frames")
+        if len(truth) < count:  # several sequences of OTB have more frames than boxes
+            notice = (f"Notice: {sequence.name} has {len(truth)} boxes for {count} frames; frames {start + 1} to "
+                      f"{start + len(truth)} are tracked")
+            sequence = sequence._replace(paths=sequence.paths[start:start + len(truth)])
+        targets.append(Target(sequence.name if number == 1 else f"{sequence.name}.{number}", sequence, truth, notice))
+    return targets
+
+
+def evaluate_tracker(name: str, make_tracker: sequences.MakeTracker, identity: list, targets: list, folder: str,
+                     stop: StopRequest, say: Callable[[str], None]) -> dict:
+    """Track all targets and score them; what is tracked already by the same tracker is not tracked again.
+
+    Args:
+        name: of the tracker.
+        make_tracker: see `sequences.track_sequence`.
+        identity: what the boxes depend on besides the sequence.
+        targets: from `find_targets`.
+        folder: where the boxes are kept; several evaluations may share it.
+        stop: asked before every frame.
+        say: takes a line for each sequence.
+
+    Returns:
+        The scores overall and by target, as JSON has them.
+    """
+    by_target, frame_seconds = {}, []
+    for target in targets:
+        kept = _track_once(name, make_tracker, identity, target, folder, stop)
+        scored = one_pass.scores(np.array(kept["boxes"]), target.truth)
+        frame_seconds += kept["frame_seconds"]
+        by_target[target.name] = dict(scored._asdict(), **sequences.speed(kept["frame_seconds"]),
+                                      problems=kept["problems"])
+        for problem in kept["problems"]:
+            say(f"{target.name}: {problem}")
+        say(f"{name}, {target.name}: AUC {scored.auc:.4f}, precision at 20 px {scored.precision_20:.4f}")
+    together = one_pass.overall([one_pass.Scores(**{field: scores[field] for field in one_pass.Scores._fields})
+                                 for scores in by_target.values()])
+    return dict(overall=dict(together._asdict(), **sequences.speed(frame_seconds)), targets=by_target)
+
+
+def _track_once(name: str, make_tracker: sequences.MakeTracker, identity: list, target: Target, folder: str,
+                stop: StopRequest) -> dict:
+    key = zlib.crc32(repr([identity, _fingerprint(target)]).encode())
+    path = os.path.join(folder, TRACKERS_FOLDER, re.sub(r"\W+", "_", name), f"{target.name}.{key:08x}.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (FileNotFoundError, ValueError):
+        pass
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    tracked = sequences.track_sequence(target.sequence, target.truth[0], make_tracker, check=stop.check)
+    kept = dict(boxes=tracked.boxes.tolist(), frame_seconds=tracked.frame_seconds, problems=tracked.problems)
+    files.write_json(path, kept)
+    return kept
+
+
+def _fingerprint(target: Target) -> list:
+    """Names and sizes of the frames, and the first box."""
+    return [[path and [os.path.basename(path), os.path.getsize(path)] for path in target.sequence.paths],
+            target.truth[0].tolist()]
+
+
+def table(results: dict) -> list[str]:
+    """The scores as lines of a table."""
+    rows = [("tracker", "AUC", "precision at 20 px", "mean overlap", "frames/s")]
+    for name, result in results.items():
+        scored = result["overall"]
+        rows.append((name, f"{scored['auc']:.4f}", f"{scored['precision_20']:.4f}", f"{scored['mean_overlap']:.4f}",
+                     report.number(scored["fps"], 1)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def draw(results: dict, folder: str) -> None:
+    """Draw success.png and precision.png."""
+    pyplot: Any = report.plotting(folder, lambda warning: print(warning, file=sys.stderr))
+    if pyplot is None:
+        return
+    for curve, thresholds, key, label in (
+            ("success", one_pass.OVERLAP_THRESHOLDS, "auc", "overlap threshold"),
+            ("precision", one_pass.DISTANCE_THRESHOLDS, "precision_20", "distance threshold, pixels")):
+        figure, axis = pyplot.subplots(figsize=(6, 4))
+        for name, result in results.items():
+            axis.plot(thresholds, result["overall"][curve], label=f"{name} [{result['overall'][key]:.3f}]")
+        axis.set_title(f"{curve}, one-pass evaluation")
+        axis.set_xlabel(label)
+        axis.set_ylim(0.0, 1.0)
+        axis.legend()
+        report.save_figure(figure, os.path.join(folder, f"{curve}.png"))

@@ -1,0 +1,45 @@
+"""Write the configuration of the tracker of both branches, without training anything.
+
+    python3 sa_siam_tf1/experiments/gen-sa-siam-cfg.py --output_path=FOLDER
+
+Writes model_config.json, train_config.json and track_config.json to FOLDER/SA-Siam/; change them, and give that
+folder as --config to train, track or evaluate.
+"""
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path[0] = os.path.dirname(folder)
+
+from common import flags as zoo_flags
+from common import program
+from common.flag_set import FlagSet
+from sa_siam_tf1 import configuration
+from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _generate(arguments))
+
+
+def _generate(arguments: list[str]) -> int:
+    flag_set = FlagSet(__doc__ or "")
+    zoo_flags.define_output(flag_set)
+    flags = flag_set.parse(arguments)
+    parent = os.path.expanduser(flags.output_path) if flags.output_path else os.path.join(ROOT, "test", "output")
+    target = os.path.join(os.path.abspath(parent), "SA-Siam")
+    os.makedirs(target, exist_ok=True)
+    configuration.save(target, ModelConfig(branch="both"), TrainConfig(), TrackConfig())
+    print(f"Written: {', '.join(sorted(configuration.FILES.values()))} in {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Boxes and response maps over frames, as a video, a GIF or single frames. No TensorFlow."""
+from __future__ import annotations
+
+import os
+from typing import Any, Sequence
+
+import numpy as np
+from PIL import Image
+
+from common.program import ZooError
+from sa_siam_tf1 import opencv
+
+FORMATS = ("mp4", "gif", "frames", "none")
+_BOX_COLOUR, _TRUTH_COLOUR = (255, 64, 64), (64, 255, 64)
+_FRAMES_A_SECOND = 25
+_GIF_LONGER_SIDE = 320
+
+
+def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | None, found: Any) -> np.ndarray:
+    """Draw on a copy of a frame.
+
+    Args:
+        pixels: uint8 [height, width, 3], RGB.
+        box: the target's, 1-based; red.
+        truth: the true one, or None; green.
+        found: what `Tracker.track` gave and where it looked from, (Found, Target before), to lay the response over the
+            search window; or None.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    cv2 = opencv.load()
+
+    drawn = pixels.copy()
+    if found is not None:
+        drawn = _with_response(drawn, *found)
+    for one, colour in ((truth, _TRUTH_COLOUR), (box, _BOX_COLOUR)):
+        if one is not None and np.isfinite(one).all():
+            x, y, width, height = (int(round(float(value))) for value in one)
+            cv2.rectangle(drawn, (x - 1, y - 1), (x - 1 + width, y - 1 + height), colour, 2)
+    return drawn
+
+
+def _with_response(pixels: np.ndarray, found: Any, before: Any) -> np.ndarray:
+    """Lay the response, 17 cells of 8 pixels of a search image of 255, over where it was computed."""
+    cv2 = opencv.load()
+
+    height, width = pixels.shape[:2]
+    response = found.response - found.response.min()
+    response = (255 * response / max(float(response.max()), 1e-12)).astype(np.uint8)
+    heat = cv2.applyColorMap(response, cv2.COLORMAP_JET)[..., ::-1]
+    side = found.window_side * 17 * 8 / 255
+    scale = side / response.shape[0]
+    place = np.array([[scale, 0, before.x - side / 2], [0, scale, before.y - side / 2]])
+    laid = cv2.warpAffine(np.ascontiguousarray(heat), place, (width, height))
+    inside = cv2.warpAffine(np.ones(response.shape, np.uint8), place, (width, height))[..., None] > 0
+    return np.where(inside, (0.6 * pixels + 0.4 * laid).astype(np.uint8), pixels)
+
+
+class Drawer:
+    """Collects drawn frames and writes them."""
+
+    def __init__(self, kind: str, folder: str):
+        """Prepare to write annotated.mp4, annotated.gif or frames/NNNN.jpg in a folder."""
+        self._kind = kind
+        self._writer: Any = None
+        self._images: list = []
+        self._size = (0, 0)
+        self.path = os.path.join(folder, "frames" if kind == "frames" else f"annotated.{kind}")
+        os.makedirs(self.path if kind == "frames" else folder, exist_ok=True)
+
+    def add(self, number: int, pixels: np.ndarray) -> None:
+        """Take a frame: its number from 0, uint8 [height, width, 3]."""
+        cv2 = opencv.load()
+
+        if self._kind == "frames":
+            Image.fromarray(pixels).save(os.path.join(self.path, f"{number + 1:04d}.jpg"), quality=90)
+        elif self._kind == "gif":
+            image = Image.fromarray(pixels)
+            image.thumbnail((_GIF_LONGER_SIDE, _GIF_LONGER_SIDE))
+            self._images.append(image)
+        else:
+            if self._writer is None:
+                self._size = pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2
+                self._writer = cv2.VideoWriter(self.path, cv2.VideoWriter_fourcc(*"mp4v"), _FRAMES_A_SECOND, self._size)
+                if not self._writer.isOpened():
+                    raise ZooError(f"{self.path}: this OpenCV writes no MP4; take --annotate=gif or --annotate=frames")
+            self._writer.write(np.ascontiguousarray(cv2.resize(pixels, self._size)[..., ::-1]))
+
+    def close(self) -> str:
+        """Finish; return what was written."""
+        if self._writer is not None:
+            self._writer.release()
+        if self._images:
+            self._images[0].save(self.path, save_all=True, append_images=self._images[1:],
+                                 duration=1000 // _FRAMES_A_SECOND, loop=0)
+        return self.path

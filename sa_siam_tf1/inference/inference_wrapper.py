@@ -1,0 +1,201 @@
+"""The graphs of tracking: a template out of the first frame, the response to it in a later one."""
+from __future__ import annotations
+
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from common.tf1 import tf
+from sa_siam_tf1 import opencv
+from sa_siam_tf1.configuration import EXEMPLAR_SIDE, ModelConfig, TrackConfig
+from sa_siam_tf1.embeddings import sa_siam
+from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
+
+_OUTSIDE = -1.0  # what the crop marks points with that lie outside of the frame; no pixel is negative
+
+
+class Windows(NamedTuple):
+    """Square windows of a frame, as images."""
+
+    frame: tf.Tensor  # placeholder, uint8 [height, width, 3], RGB
+    mean_colour: tf.Tensor  # placeholder, float32 [3]
+    boxes: tf.Tensor  # placeholder, float32 [num, 4]: y1, x1, y2, x2 of the outermost points, 0 to 1 over the frame
+    images: tf.Tensor  # float32 [num, side, side, 3]
+
+
+class TemplateGraph(NamedTuple):
+    """First frame to template."""
+
+    windows: Windows  # one
+    features: Features  # of the exemplar, appearance before semantic
+
+
+class SearchGraph(NamedTuple):
+    """Frame and template to response."""
+
+    windows: Windows  # one a scale
+    features: Features  # of the instances
+    template: Features  # placeholders
+    response: tf.Tensor  # float32 [scales, cells, cells]
+    upsampled: tf.Tensor  # float32 [scales, cells * factor, cells * factor]
+
+
+class InferenceWrapper:
+    """Both graphs on the same variables, in a session that holds the weights."""
+
+    def __init__(self, model: ModelConfig, track: TrackConfig):
+        """Build the graphs in the default graph."""
+        self.model, self.track = model, track
+        self.template_graph = build_template(model, track)
+        self.search_graph = build_search(model, track)
+
+    def template(self, session: tf.Session, frame: np.ndarray, centre: Sequence[float], context: float
+                 ) -> list[np.ndarray]:
+        """Return the exemplar's features.
+
+        Args:
+            session: holds the weights.
+            frame: uint8 [height, width, 3], RGB.
+            centre: y, x of the target, 0-based.
+            context: side of the target's context, pixels of the frame.
+        """
+        graph = self.template_graph
+        return list(session.run(graph.features, self._feeds(graph.windows, frame, centre, context, [1.0])))
+
+    def search(self, session: tf.Session, frame: np.ndarray, centre: Sequence[float], context: float,
+               template: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the upsampled response at every scale, float32 [scales, side, side]; arguments as `template`."""
+        return session.run(self.search_graph.upsampled, self.search_feeds(frame, centre, context, template))
+
+    def search_feeds(self, frame: np.ndarray, centre: Sequence[float], context: float,
+                     template: Sequence[np.ndarray]) -> dict:
+        """What the search graph is fed."""
+        graph = self.search_graph
+        feeds = self._feeds(graph.windows, frame, centre, context, search_factors(self.track))
+        feeds.update(zip(graph.template, template))
+        return feeds
+
+    def instance_features(self, images: tf.Tensor) -> Features:
+        """Embed search images, float32 [num, side, side, 3], in a scope that reuses the variables."""
+        return _instance_features(self.model, images)
+
+    def _feeds(self, windows: Windows, frame: np.ndarray, centre: Sequence[float], context: float,
+               factors: Sequence[float]) -> dict:
+        sides = context * self.track.x_image_size / EXEMPLAR_SIDE * np.asarray(factors, np.float64)
+        cv2 = opencv.load()
+
+        return {windows.frame: frame, windows.mean_colour: cv2.mean(frame)[:3],
+                windows.boxes: window_boxes(frame.shape[:2], centre, sides)}
+
+
+def search_factors(track: TrackConfig) -> np.ndarray:
+    """Factors of the window's side, float64 [scales], 1 in the middle."""
+    half = track.num_scales // 2
+    return track.scale_step ** np.arange(-half, half + 1, dtype=np.float64)
+
+
+def window_boxes(frame_size: Sequence[int], centre: Sequence[float], sides: Sequence[float]) -> np.ndarray:
+    """Outermost sample points of square windows, as `tf.image.crop_and_resize` takes them.
+
+    Args:
+        frame_size: height and width.
+        centre: y, x, 0-based.
+        sides: a side for each window, pixels.
+
+    Returns:
+        float32 [num, 4]: y1, x1, y2, x2, 0 for the first and 1 for the last row or column.
+    """
+    reach = (np.asarray(sides, np.float64)[:, None] - 1.0) / 2.0
+    middle, last = np.asarray(centre, np.float64), np.asarray(frame_size, np.float64) - 1.0
+    return np.concatenate([(middle - reach) / last, (middle + reach) / last], axis=1).astype(np.float32)
+
+
+def build_template(model: ModelConfig, track: TrackConfig) -> TemplateGraph:
+    """Build the graph of the template and make the variables."""
+    with tf.name_scope("template"):
+        windows = _windows(1, track.x_image_size)
+        return TemplateGraph(windows, _exemplar_features(model, windows.images))
+
+
+def build_search(model: ModelConfig, track: TrackConfig) -> SearchGraph:
+    """Build the graph of the search on the template graph's variables."""
+    with tf.name_scope("search"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
+        windows = _windows(track.num_scales, track.x_image_size)
+        features = _instance_features(model, windows.images)
+    template = tuple(tf.placeholder(tf.float32, [1, *shape]) for shape in template_shapes(features, track))
+    with tf.name_scope("search"):
+        tiled = tuple(tf.tile(one, [track.num_scales, 1, 1, 1]) for one in template)
+        response = _response(model, tiled, features)
+        return SearchGraph(windows, features, template, response, _upsampled(response, track))
+
+
+def export_template(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
+    """Build the template's graph for an export: inputs and outputs by name."""
+    images = tf.placeholder(tf.float32, [None, track.x_image_size, track.x_image_size, 3], "images")
+    features = _exemplar_features(model, images)
+    return dict(images=images), {f"template_{number}": tf.identity(found, f"template_{number}")
+                                 for number, found in enumerate(features)}
+
+
+def export_search(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
+    """Build the search's graph for an export: inputs and outputs by name."""
+    images = tf.placeholder(tf.float32, [None, track.x_image_size, track.x_image_size, 3], "images")
+    features = _instance_features(model, images)
+    template = tuple(tf.placeholder(tf.float32, [None, *shape], f"template_{number}")
+                     for number, shape in enumerate(template_shapes(features, track)))
+    response = _response(model, template, features)
+    outputs = dict(response=tf.identity(response, "response"),
+                   upsampled=tf.identity(_upsampled(response, track), "upsampled"))
+    return dict({found.op.name: found for found in template}, images=images), outputs
+
+
+def template_shapes(features: Features, track: TrackConfig) -> list[list[int]]:
+    """Shapes of a template's maps, [cells, cells, channels] each, that fit the maps of the instances."""
+    narrower = sa_siam.conv5_side(track.x_image_size) - sa_siam.EXEMPLAR_CELLS
+    return [[int(found.shape[1]) - narrower] * 2 + [int(found.shape[3])] for found in features]
+
+
+def _exemplar_features(model: ModelConfig, images: tf.Tensor) -> Features:
+    features: Features = ()
+    if model.branch != "semantic":  # nothing but the exemplar's own pixels is embedded
+        features += sa_siam.appearance(sa_siam.exemplar_window(images), Normaliser(False), 0, True)
+    if model.branch != "appearance":  # attention looks at the surroundings too
+        features += sa_siam.semantic(images, 0, True)
+    return features
+
+
+def _instance_features(model: ModelConfig, images: tf.Tensor) -> Features:
+    features: Features = ()
+    if model.branch != "semantic":
+        features += sa_siam.appearance(images, Normaliser(False), 0, False)
+    if model.branch != "appearance":
+        features += sa_siam.semantic(images, 0, False)
+    return features
+
+
+def _response(model: ModelConfig, template: Features, features: Features) -> tf.Tensor:
+    """Response of the branch, or the weighted sum of both (SA-Siam, equation 8), float32 [num, cells, cells]."""
+    if model.branch != "both":
+        return model.response_scale * sa_siam.correlate(template, features) + _bias("biases")
+    appearance = model.response_scale * sa_siam.correlate(template[:1], features[:1]) + _bias("biases_appearance")
+    semantic = model.response_scale * sa_siam.correlate(template[1:], features[1:]) + _bias("biases_semantic")
+    return model.c_appearance * appearance + (1.0 - model.c_appearance) * semantic
+
+
+def _upsampled(response: tf.Tensor, track: TrackConfig) -> tf.Tensor:
+    side = int(response.shape[1]) * track.upsample_factor
+    return tf.image.resize_bicubic(response[..., None], [side, side], align_corners=True)[..., 0]
+
+
+def _windows(num: int, side: int) -> Windows:
+    """Sample windows bilinearly; what lies outside of the frame has its mean colour."""
+    frame = tf.placeholder(tf.uint8, [None, None, 3], "frame")
+    mean_colour = tf.placeholder(tf.float32, [3], "mean_colour")
+    boxes = tf.placeholder(tf.float32, [num, 4], "boxes")
+    found = tf.image.crop_and_resize(frame[None], boxes, [0] * num, [side, side], extrapolation_value=_OUTSIDE)
+    return Windows(frame, mean_colour, boxes, tf.where_v2(found < 0.0, mean_colour, found))
+
+
+def _bias(name: str) -> tf.Variable:
+    with tf.variable_scope("detection"):
+        return tf.get_variable(name, [1], initializer=tf.zeros_initializer(), trainable=False)

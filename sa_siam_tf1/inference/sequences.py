@@ -1,0 +1,97 @@
+"""A whole sequence through a tracker, whichever: boxes, times, and what went wrong on the way. No TensorFlow."""
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, NamedTuple, Sequence
+
+import numpy as np
+
+from common.program import ZooError
+from sa_siam_tf1.inference import frames
+
+# Makes a tracker of the first frame and the box in it (0-based); the tracker takes a frame and returns the box in it
+# and whatever it found besides.
+MakeTracker = Callable[[np.ndarray, Sequence[float]], Callable[[np.ndarray], tuple]]
+OnFrame = Callable[[int, np.ndarray, Sequence[float], Any], None]
+
+
+class Tracked(NamedTuple):
+    """What a tracker made of a sequence."""
+
+    boxes: np.ndarray  # float64 [frames, 4]: x, y, width, height, 1-based; the first is the given one
+    frame_seconds: list  # of each frame that was tracked, decoding and drawing not counted
+    problems: list  # lines about frames that are missing or damaged
+
+
+def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_tracker: MakeTracker,
+                   on_frame: OnFrame | None = None, check: Callable[[], None] = lambda: None) -> Tracked:
+    """Track through a sequence; where there is no frame the target is taken to be where it was.
+
+    Args:
+        sequence: the frames.
+        first_box: x, y, width, height in the first frame, 1-based.
+        make_tracker: see above.
+        on_frame: is given number, pixels, box (1-based) and what the tracker found besides, for each frame there is.
+        check: called before every frame; may raise to end early.
+
+    Raises:
+        ZooError: there is no first frame, or the box is not in it.
+    """
+    tracker, boxes, seconds, problems = None, [np.array(first_box, np.float64)], [], []
+    for number, frame in enumerate(frames.frames_of(sequence)):
+        check()
+        if frame.pixels is None:
+            if tracker is None:
+                raise ZooError(f"{sequence.name}: the first frame cannot be had: {frame.problem}")
+            problems.append(f"Warning: frame {number + 1}: {frame.problem}; the target stays where it was")
+            boxes.append(boxes[-1])
+            continue
+        extra = None
+        if tracker is None:
+            require_box(sequence.name, first_box, frame.pixels)
+            tracker = make_tracker(frame.pixels, to_zero_based(first_box))
+        else:
+            started = time.perf_counter()
+            box, extra = tracker(frame.pixels)
+            seconds.append(time.perf_counter() - started)
+            boxes.append(np.array([box[0] + 1.0, box[1] + 1.0, box[2], box[3]]))
+        if on_frame:
+            on_frame(number, frame.pixels, boxes[-1], extra)
+    if tracker is None:
+        raise ZooError(f"{sequence.name}: holds no frame")
+    return Tracked(np.array(boxes), seconds, problems)
+
+
+def to_zero_based(box: Sequence[float]) -> list[float]:
+    """Count pixels from 0 instead of 1."""
+    return [float(box[0]) - 1.0, float(box[1]) - 1.0, float(box[2]), float(box[3])]
+
+
+def require_box(name: str, box: Sequence[float], pixels: np.ndarray) -> None:
+    """Refuse a first box that is none, or has no pixel in the frame.
+
+    Args:
+        name: of the sequence.
+        box: x, y, width, height, 1-based.
+        pixels: [height, width, 3].
+    """
+    height, width = pixels.shape[:2]
+    x, y, box_width, box_height = (float(value) for value in box)
+    said = f"{name}: the first box {x:g},{y:g},{box_width:g},{box_height:g}"
+    if not (np.isfinite([x, y, box_width, box_height]).all() and box_width >= 1 and box_height >= 1):
+        raise ZooError(f"{said} has no extent, expected x,y,width,height with width and height of 1 or more")
+    if x + box_width <= 1 or y + box_height <= 1 or x > width or y > height:
+        raise ZooError(f"{said} lies outside of the frame of {width} x {height} pixels")
+
+
+def speed(frame_seconds: Sequence[float]) -> dict:
+    """Frames per second, and percentiles of a frame's time; None where nothing was tracked."""
+    if not frame_seconds:
+        return dict(fps=None, ms_median=None, ms_p90=None, ms_p99=None)
+    median, p90, p99 = np.percentile(np.array(frame_seconds) * 1e3, [50, 90, 99])
+    return dict(fps=1e3 / float(median), ms_median=float(median), ms_p90=float(p90), ms_p99=float(p99))
+
+
+def boxes_text(boxes: np.ndarray) -> str:
+    """Boxes as OTB results: x,y,width,height a line, 1-based."""
+    return "".join(",".join(f"{value:.4f}" for value in box) + "\n" for box in boxes)

@@ -1,0 +1,128 @@
+"""Track a target through frames or a video, from its box in the first frame.
+
+    python3 sa_siam_tf1/inference/track.py --sequence=FOLDER|VIDEO [--box=x,y,width,height] [--checkpoint=FILE|RUN_DIR]
+
+--sequence names a folder of frames, a sequence in OTB's layout (img/ and groundtruth_rect.txt) or a video file. The
+first box comes from --box, else from --ground_truth, else from the sequence's own ground truth; pixels are counted
+from 1, as OTB does. Writes boxes.txt, track.json and the annotated frames to <run directory>/predict/<sequence>/.
+"""
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path[0] = os.path.dirname(folder)
+
+import numpy as np
+
+from common import device as devices
+from common import files, program, trained
+from common import flags as zoo_flags
+from common.flag_set import FlagSet, FlagValues
+from common.program import FlagError, StopRequest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def define_flags() -> FlagSet:
+    """Return the flags of tracking."""
+    from sa_siam_tf1 import track_flags
+    from sa_siam_tf1.inference import drawing
+
+    flags = FlagSet(__doc__ or "")
+    flags.string("sequence", None, "folder of frames, OTB sequence, or video file", aliases=["images"])
+    flags.string("box", None, "x,y,width,height of the target in the first frame, pixels counted from 1")
+    flags.string("ground_truth", None, "file of boxes, one a line; its first is the first box, all are drawn")
+    flags.choice("annotate", "mp4", drawing.FORMATS, "form of the annotated frames")
+    flags.boolean("response_maps", False, "lay the response over the annotated frames")
+    track_flags.define(flags)
+    zoo_flags.define_device(flags)
+    return flags
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Track; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _track(arguments, stop))
+
+
+def _track(arguments: list[str], stop: StopRequest) -> int:
+    from sa_siam_tf1 import train_siamese_model
+    from sa_siam_tf1.inference import drawing, frames, sequences
+
+    flags = define_flags().parse(arguments)
+    if not flags.sequence:
+        raise FlagError("--sequence is needed: a folder of frames, an OTB sequence, or a video file")
+    if flags.response_maps and flags.annotate == "none":
+        raise FlagError("--response_maps is drawn on annotated frames; --annotate=none makes none")
+    sequence = frames.open_sequence(zoo_flags.find_path("sequence", flags.sequence, ROOT))
+    box, truth = _first_box(flags, sequence)
+    found = trained.find(flags, ROOT, "predict", dict(os.environ))
+    device = devices.choose(flags.device, os.environ)
+
+    from common import graph_use
+    from sa_siam_tf1 import weights
+    from sa_siam_tf1.inference.tracker import tracker_maker
+
+    folder = os.path.join(found.folder, sequence.name)
+    with graph_use.session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
+        of_tracker = weights.find(flags, ROOT, found)
+        wrapper = weights.restore(session, of_tracker)
+        drawer = None if flags.annotate == "none" else drawing.Drawer(flags.annotate, folder)
+
+        def draw(number: int, pixels: np.ndarray, drawn_box: np.ndarray, extra: tuple | None) -> None:
+            true_box = truth[number] if truth is not None and number < len(truth) else None
+            if drawer is not None:
+                drawer.add(number, drawing.overlay(pixels, drawn_box, true_box,
+                                                   extra if flags.response_maps else None))
+
+        tracked = sequences.track_sequence(sequence, box, tracker_maker(session, wrapper), draw, stop.check)
+    os.makedirs(folder, exist_ok=True)
+    boxes_path = os.path.join(folder, "boxes.txt")
+    files.write_text(boxes_path, sequences.boxes_text(tracked.boxes))
+    result = dict(sequence=sequence.name, frames=len(tracked.boxes), branch=of_tracker.model.branch,
+                  checkpoints=of_tracker.prefixes, boxes=boxes_path, annotated=drawer.close() if drawer else None,
+                  problems=tracked.problems, **sequences.speed(tracked.frame_seconds))
+    files.write_json(os.path.join(folder, "track.json"), result)
+    _say(flags, result)
+    return 0
+
+
+def _say(flags: FlagValues, result: dict) -> None:
+    if flags.json:
+        print(files.to_json(result))
+        return
+    for problem in result["problems"]:
+        print(problem)
+    print(f"{result['sequence']}: {result['frames']} frames, branch {result['branch']}")
+    if result["fps"] is not None:
+        print(f"{result['fps']:.1f} frames/s; a frame takes {result['ms_median']:.1f} ms "
+              f"(90 %: {result['ms_p90']:.1f}, 99 %: {result['ms_p99']:.1f})")
+    print(f"Written: {result['boxes']}" + (f" and {result['annotated']}" if result["annotated"] else ""))
+
+
+def _first_box(flags: FlagValues, sequence) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the first box, 1-based, and all true ones or None."""
+    from sa_siam_tf1.inference import frames
+
+    truth = sequence.ground_truth
+    if flags.ground_truth:
+        truth = frames.read_boxes(zoo_flags.find_path("ground_truth", flags.ground_truth, ROOT))
+    if flags.box:
+        try:
+            box = np.array([float(value) for value in flags.box.split(",")])
+        except ValueError:
+            box = np.zeros(0)
+        if box.shape != (4,):
+            raise FlagError(f"--box={flags.box}: expected x,y,width,height")
+        return box, truth
+    if truth is None:
+        raise FlagError(f"--box=x,y,width,height is needed: {sequence.name} has no "
+                        f"{' or '.join(frames.GROUND_TRUTH_NAMES)}")
+    return truth[0], truth
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""The tracker: where the target is in each frame, from its box in the first (SiamFC, section 2; SA-Siam, section 3.4).
+
+Boxes are x, y, width, height in pixels, x and y of the upper left pixel counted from 0.
+"""
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Callable, Sequence
+
+import numpy as np
+
+from common.tf1 import tf
+from sa_siam_tf1.configuration import EXEMPLAR_SIDE, STRIDE, TrackConfig
+from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, search_factors
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where the target is; pixels, 0-based."""
+
+    y: float  # of the centre
+    x: float
+    height: float
+    width: float
+
+    @classmethod
+    def of_box(cls, box: Sequence[float]) -> Target:
+        """From x, y, width, height."""
+        x, y, width, height = (float(value) for value in box)
+        return cls(y + (height - 1.0) / 2.0, x + (width - 1.0) / 2.0, height, width)
+
+    @property
+    def box(self) -> list[float]:
+        """As x, y, width, height."""
+        return [self.x - (self.width - 1.0) / 2.0, self.y - (self.height - 1.0) / 2.0, self.width, self.height]
+
+    @property
+    def context(self) -> float:
+        """Side of the square that has the area of the box with a margin: s_z of SiamFC, equation 15."""
+        margin = 0.5 * (self.width + self.height)
+        return float(np.sqrt((self.width + margin) * (self.height + margin)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a frame gave.
+
+    Attributes:
+        target: where the target is now.
+        best_scale: index of the scale.
+        response_max: highest response at each scale, float32 [scales].
+        response: of the best scale, float32 [side, side], before normalisation.
+        window_side: side of the best scale's search window, pixels of the frame.
+    """
+
+    target: Target
+    best_scale: int
+    response_max: np.ndarray
+    response: np.ndarray
+    window_side: float
+
+
+class Tracker:
+    """Tracks one target through frames, uint8 [height, width, 3], RGB."""
+
+    def __init__(self, session: tf.Session, wrapper: InferenceWrapper, frame: np.ndarray, box: Sequence[float]):
+        """Take the template from the first frame.
+
+        Args:
+            session: holds the weights.
+            wrapper: the graphs.
+            frame: the first frame.
+            box: the target's, x, y, width, height, 0-based.
+        """
+        self._session, self._wrapper = session, wrapper
+        self._first = self.target = Target.of_box(box)
+        self._template = wrapper.template(session, frame, (self.target.y, self.target.x), self.target.context)
+
+    def track(self, frame: np.ndarray) -> Found:
+        """Find the target in the next frame."""
+        target = self.target
+        responses = self._wrapper.search(self._session, frame, (target.y, target.x), target.context, self._template)
+        found = locate(responses, target, self._first, self._wrapper.track)
+        self.target = found.target
+        return found
+
+
+def tracker_maker(session: tf.Session, wrapper: InferenceWrapper) -> Callable:
+    """Return what `sequences.track_sequence` makes trackers with; besides the box they give Found and old Target."""
+    def make(frame: np.ndarray, box: Sequence[float]) -> Callable:
+        tracker = Tracker(session, wrapper, frame, box)
+
+        def step(pixels: np.ndarray) -> tuple:
+            before = tracker.target
+            found = tracker.track(pixels)
+            return found.target.box, (found, before)
+
+        return step
+
+    return make
+
+
+def locate(responses: np.ndarray, target: Target, first: Target, track: TrackConfig) -> Found:
+    """Turn responses into the target's new place and size.
+
+    Args:
+        responses: float32 [scales, side, side], upsampled.
+        target: where it was.
+        first: where it was in the first frame.
+        track: the configuration.
+    """
+    factors = search_factors(track)
+    penalties = np.full(len(factors), track.scale_penalty)
+    penalties[len(factors) // 2] = 1.0
+    response_max = responses.max(axis=(1, 2))
+    best = int(np.argmax(response_max * penalties))
+    side = responses.shape[1]
+    score = responses[best] - responses[best].min()
+    total = score.sum()
+    if total > 0:
+        score = score / total
+    score = (1.0 - track.window_influence) * score + track.window_influence * cosine_window(side)
+    row_column = np.array(np.unravel_index(np.argmax(score), score.shape), np.float64)
+    cells = (row_column - (side - 1) / 2.0) / track.upsample_factor
+    reach = side // track.upsample_factor // 2
+    pixels_a_cell = STRIDE * target.context * factors[best] / EXEMPLAR_SIDE
+    move = np.clip(cells, -reach, reach) * pixels_a_cell
+    growth = (1.0 - track.scale_damp) + track.scale_damp * factors[best]
+    scale = float(np.clip(target.height / first.height * growth, track.scale_min, track.scale_max))
+    moved = Target(target.y + float(move[0]), target.x + float(move[1]), first.height * scale, first.width * scale)
+    return Found(moved, best, response_max, responses[best],
+                 target.context * float(factors[best]) * track.x_image_size / EXEMPLAR_SIDE)
+
+
+@functools.lru_cache(maxsize=4)
+def cosine_window(side: int) -> np.ndarray:
+    """Outer product of two Hann windows with sum 1, float32 [side, side]."""
+    window = np.outer(np.hanning(side), np.hanning(side))
+    return (window / window.sum()).astype(np.float32)

@@ -1,0 +1,21 @@
+"""OpenCV, or one line that says what to do without it. No TensorFlow."""
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from common.program import ZooError
+
+
+def load() -> Any:
+    """Return the module cv2.
+
+    Raises:
+        ZooError: it is not installed, or does not start.
+    """
+    try:
+        import cv2
+    except ImportError as error:  # also a shared library that is not there
+        requirements = os.path.join(os.path.dirname(os.path.abspath(__file__)), "requirements.txt")
+        raise ZooError(f"OpenCV cannot be imported ({error}): pip3 install -r {requirements}") from None
+    return cv2

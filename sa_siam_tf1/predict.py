@@ -1,0 +1,15 @@
+"""Track a target: the same program as inference/track.py."""
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from sa_siam_tf1.inference.track import define_flags, main
+
+__all__ = ["define_flags", "main"]
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""Index curated crops: which tracks there are, and which of them validate.
+
+    python3 sa_siam_tf1/scripts/build_VID2015_imdb.py --data_path=ILSVRC2015-VID-Curation
+
+Writes train_imdb.json and validation_imdb.json into the folder, or to --save_path; paths are relative to the folder,
+the first tenth of the videos, in the order of their names, validates.
+"""
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path[0] = os.path.dirname(folder)
+
+from common import flags as zoo_flags
+from common import program
+from common.flag_set import FlagSet
+from common.program import StopRequest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Index; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _build(arguments, stop))
+
+
+def _build(arguments: list[str], stop: StopRequest) -> int:
+    from sa_siam_tf1.datasets import imdb
+
+    del stop
+    flag_set = FlagSet(__doc__ or "")
+    zoo_flags.define_data(flag_set, "curated folder, or its parent")
+    flag_set.string("save_path", None, "folder to write the index to (default: the curated folder)",
+                    aliases=["output_path"])
+    flags = flag_set.parse(arguments)
+    data_path = zoo_flags.require_data_path(flags.data_path)
+    curated = zoo_flags.find_data_folder(data_path, ROOT, ["ILSVRC2015-VID-Curation"],
+                                         lambda path: os.path.isdir(os.path.join(path, "Data", "VID", "train")))
+    target = os.path.abspath(os.path.expanduser(flags.save_path)) if flags.save_path else curated
+    for path, tracks, crops in imdb.write_index(curated, target):
+        print(f"{path}: {tracks} tracks, {crops} crops")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

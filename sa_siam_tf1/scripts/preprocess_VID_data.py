@@ -1,0 +1,111 @@
+"""Crop the targets out of ILSVRC2015 VID: 255 x 255 around each, as training takes them.
+
+    python3 sa_siam_tf1/scripts/preprocess_VID_data.py --data_path=ILSVRC2015 --save_path=ILSVRC2015-VID-Curation
+
+Goes on where it was stopped: a crop that is there is kept, and it is there whole or not at all. JPEG of quality 90.
+"""
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import sys
+
+if __name__ == "__main__":
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path[0] = os.path.dirname(folder)
+
+from common import flags as zoo_flags
+from common import program
+from common.flag_set import FlagSet
+from common.program import FlagError, StopRequest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def define_flags() -> FlagSet:
+    """Return the flags."""
+    flags = FlagSet(__doc__ or "")
+    zoo_flags.define_data(flags, "raw folder of ILSVRC2015 VID, with Annotations/VID and Data/VID, or its parent")
+    flags.string("save_path", None, "folder to write the crops to", aliases=["output_path"])
+    flags.integer("threads", 5, "threads that crop", 1, 256)
+    return flags
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Crop; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _preprocess(arguments, stop))
+
+
+def _preprocess(arguments: list[str], stop: StopRequest) -> int:
+    from sa_siam_tf1.datasets import curation
+
+    flags = define_flags().parse(arguments)
+    data_path = zoo_flags.require_data_path(flags.data_path)
+    if not flags.save_path:
+        raise FlagError("--save_path is needed: the folder to write the crops to")
+    root = zoo_flags.find_data_folder(data_path, ROOT, ["ILSVRC2015"],
+                                      lambda folder: os.path.isdir(os.path.join(folder, "Annotations", "VID")))
+    target = os.path.abspath(os.path.expanduser(flags.save_path))
+    videos = curation.raw_videos(root)
+    bar, made, kept = _Bar(len(videos)), 0, 0
+    for number, video in enumerate(videos):
+        stop.check()
+        with concurrent.futures.ThreadPoolExecutor(flags.threads) as pool:
+            for written, there in pool.map(lambda path, video=video: curate_frame(video, path, target),
+                                           video.annotation_files()):
+                made, kept = made + written, kept + there
+        bar.show(number + 1, made + kept)
+    bar.close()
+    print(f"{len(videos)} videos: {made} crops made, {kept} were there; in {target}")
+    return 0
+
+
+def curate_frame(video, annotation: str, target: str) -> tuple[int, int]:
+    """Crop all targets of a frame; return how many crops were made and how many were there.
+
+    Args:
+        video: its `curation.RawVideo`.
+        annotation: path of the frame's annotation.
+        target: the curated tree.
+
+    Raises:
+        ZooError: a bad annotation or frame.
+    """
+    from common import files
+    from sa_siam_tf1.datasets import curation
+    from sa_siam_tf1.inference.frames import read_frame
+
+    boxes = curation.read_annotation(annotation)
+    paths = {box: os.path.join(target, *video.crop_name(annotation, box.track).split("/")) for box in boxes}
+    missing = [box for box, path in paths.items() if not os.path.exists(path)]
+    if missing:
+        frame_path = video.frame_of(annotation)
+        frame = read_frame(frame_path)
+        for box in missing:
+            os.makedirs(os.path.dirname(paths[box]), exist_ok=True)
+            files.write_bytes(paths[box], curation.to_jpeg(curation.crop_box(frame, box, frame_path)))
+    return len(missing), len(boxes) - len(missing)
+
+
+class _Bar:
+    """A progress bar on a terminal; elsewhere a line every tenth."""
+
+    def __init__(self, total: int):
+        self._total = total
+        self._is_terminal = sys.stderr.isatty()
+
+    def show(self, count: int, crops: int) -> None:
+        text = f"[{'#' * (30 * count // self._total):30}] {count}/{self._total} videos, {crops} crops"
+        if self._is_terminal:
+            print(f"\r{text}", end="", file=sys.stderr, flush=True)
+        elif 10 * count // self._total > 10 * (count - 1) // self._total:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._is_terminal:
+            print(file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

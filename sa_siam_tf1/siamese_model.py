@@ -1,0 +1,122 @@
+"""The graphs of training and validation: both towers, the response, the loss, one step."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from common.tf1 import tf
+from sa_siam_tf1.configuration import STRIDE, ModelConfig, TrainConfig
+from sa_siam_tf1.embeddings import sa_siam
+from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
+
+TRAIN_SIDE = 239
+VALIDATION_SIDE = 255
+POSITIVE_RADIUS_PIXELS = 16.0
+
+
+class Towers(NamedTuple):
+    """A batch through the network."""
+
+    exemplars: tf.Tensor  # placeholder, float32 [batch, side, side, 3], RGB, 0 to 255
+    instances: tf.Tensor  # placeholder, the same
+    exemplar_features: Features
+    instance_features: Features
+    response: tf.Tensor  # float32 [batch, cells, cells], logits
+    batch_loss: tf.Tensor  # float32 []
+
+
+class TrainGraph(NamedTuple):
+    """Tensors and ops of training."""
+
+    towers: Towers
+    total_loss: tf.Tensor  # float32 [], batch loss and weight decay
+    learning_rate: tf.Tensor  # placeholder, float32 []
+    gradients: list  # pairs (gradient, variable)
+    train_op: tf.Operation
+    global_step: tf.Variable  # int32 [], updates made
+    normalisers: tuple  # of the exemplar tower and of the instance tower
+
+
+def ground_truth(cells: int) -> np.ndarray:
+    """1 where the L1 distance from the middle is at most the positive radius, else 0; float32 [cells, cells]."""
+    distance = np.abs(np.arange(cells) - (cells - 1) / 2.0)
+    return (distance[:, None] + distance[None, :] <= POSITIVE_RADIUS_PIXELS / STRIDE).astype(np.float32)
+
+
+def class_weights(truth: np.ndarray) -> np.ndarray:
+    """Weights that give the positives half of the loss and the negatives the other half; float32 like `truth`."""
+    num_positive = truth.sum()
+    return np.where(truth == 1, 0.5 / num_positive, 0.5 / (truth.size - num_positive)).astype(np.float32)
+
+
+def balanced_loss(response: tf.Tensor) -> tf.Tensor:
+    """Mean over the batch of the weighted sum over the map of log(1 + exp(-y v)), y = +-1 (SiamFC, equation 4).
+
+    Args:
+        response: float32 [batch, cells, cells], logits v.
+
+    Returns:
+        float32 [].
+    """
+    truth = ground_truth(int(response.shape[1]))
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.ones_like(response) * truth, logits=response)
+    return tf.reduce_mean(tf.reduce_sum(entropy * class_weights(truth), axis=[1, 2]))
+
+
+def build_training(config: ModelConfig, train: TrainConfig) -> TrainGraph:
+    """Build the training graph in the default graph."""
+    tf.set_random_seed(train.seed)
+    exemplar_norm, instance_norm = Normaliser(is_training=True), Normaliser(is_training=True)
+    towers = _towers(config, train.batch_size, TRAIN_SIDE, (exemplar_norm, instance_norm), train.seed)
+    with tf.variable_scope("train"):
+        global_step = tf.get_variable("global_step", [], tf.int32, tf.zeros_initializer(), trainable=False)
+    decay = tf.add_n([tf.nn.l2_loss(variable) for variable in sa_siam.weight_variables()]) * config.weight_decay
+    total_loss = towers.batch_loss + decay
+    learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
+    optimizer = tf.train.GradientDescentOptimizer(learning_rate) if train.optimizer == "SGD" else \
+        tf.train.MomentumOptimizer(learning_rate, train.momentum, use_nesterov=train.use_nesterov)
+    gradients = optimizer.compute_gradients(total_loss * train.loss_scale, tf.trainable_variables())
+    gradients = [(gradient / train.loss_scale, variable) for gradient, variable in gradients]
+    with tf.control_dependencies([total_loss, towers.batch_loss]):  # read before anything is changed
+        moving_ops = _moving_updates(exemplar_norm, instance_norm, config.bn_decay)
+        step_op = optimizer.apply_gradients(gradients, global_step)
+    return TrainGraph(towers, total_loss, learning_rate, gradients, tf.group(step_op, *moving_ops, name="train_op"),
+                      global_step, (exemplar_norm, instance_norm))
+
+
+def build_validation(config: ModelConfig, batch_size: int, seed: int) -> Towers:
+    """Build the validation graph on the variables of a training graph; it changes nothing."""
+    with tf.variable_scope(tf.get_variable_scope(), reuse=True):
+        return _towers(config, batch_size, VALIDATION_SIDE, (Normaliser(False), Normaliser(False)), seed)
+
+
+def _towers(config: ModelConfig, batch_size: int, side: int, normalisers: tuple[Normaliser, Normaliser], seed: int
+            ) -> Towers:
+    exemplars = tf.placeholder(tf.float32, [batch_size, side, side, 3], "exemplars")
+    instances = tf.placeholder(tf.float32, [batch_size, side, side, 3], "instances")
+    features: list[Features] = []
+    for images, normaliser, is_exemplar in ((exemplars, normalisers[0], True), (instances, normalisers[1], False)):
+        with tf.variable_scope(tf.get_variable_scope(), reuse=True if features else None):
+            found: Features = ()
+            if config.branch != "semantic":
+                found += sa_siam.appearance(images, normaliser, seed, is_exemplar)
+            if config.branch != "appearance":
+                found += sa_siam.semantic(images, seed, is_exemplar)
+            features.append(found)
+    with tf.variable_scope("detection"):
+        biases = tf.get_variable("biases", [1], initializer=tf.zeros_initializer())
+    response = config.response_scale * sa_siam.correlate(*features) + biases
+    return Towers(exemplars, instances, features[0], features[1], response, balanced_loss(response))
+
+
+def _moving_updates(exemplar: Normaliser, instance: Normaliser, decay: float) -> list[tf.Operation]:
+    """Two updates a step, by the instances' statistics first and then by the exemplars'."""
+    rate = 1.0 - tf.constant(decay)
+    ops = []
+    for (moving, exemplar_value), (_, instance_value) in zip(exemplar.statistics, instance.statistics):
+        value = moving.read_value()
+        value -= (value - instance_value) * rate
+        value -= (value - exemplar_value) * rate
+        ops.append(moving.assign(value))
+    return ops

@@ -1,0 +1,216 @@
+"""SA-Siam on ILSVRC2015 VID: train a branch of the tracker of arXiv 1802.08817.
+
+    python3 sa_siam_tf1/train_siamese_model.py --data_path=FOLDER [--branch=appearance|semantic]
+
+FOLDER holds the curated crops (Data/VID/train/<letter>/<video>/*.crop.x.jpg) or the raw set (Annotations/VID and
+Data/VID), or a folder ILSVRC2015-VID-Curation or ILSVRC2015 with them. Published for the appearance branch after
+199,500 steps: a total loss of 0.263 on a GPU and 0.268 on an NPU.
+"""
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from common import bundles, program
+from common import device as devices
+from common import flags as zoo_flags
+from common.flag_set import FlagSet, FlagValues
+from common.program import FlagError, ZooError
+from sa_siam_tf1 import configuration
+from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+NETWORK = "Siamese_ID1289_for_TensorFlow"
+NPU_PRECISION = "allow_mix_precision"
+PERFORMANCE_UPDATES = 100
+CAFFENET_NAME = "caffenet.npy"
+# flags that become fields of TrainConfig, in the order of --help's source
+_INTEGERS = {
+    "num_examples_per_epoch": "examples of a nominal epoch, which learning rate and checkpoints count by",
+    "max_frame_dist": "largest distance between the two frames of a pair",
+    "prefetch_threads": "threads that read examples",
+    "prefetch_capacity": "examples that are read ahead",
+}
+_NUMBERS = {
+    "initial_lr": "learning rate at first",
+    "num_epochs_per_decay": "nominal epochs between decays of the learning rate",
+    "lr_decay_factor": "factor of a decay",
+    "momentum": "of --optimizer=MOMENTUM",
+    "gray_probability": "share of pairs that are turned gray",
+    "loss_scale": "the loss is multiplied and the gradients are divided by it, against underflow in float16",
+}
+_CHOICES = {
+    "optimizer": (("SGD", "MOMENTUM"), "optimizer"),
+    "lr_policy": (("exponential", "piecewise_constant", "cosine"), "policy of the learning rate"),
+    "pair_order": (("forward", "symmetric"), "the exemplar is the earlier frame of a pair, or either (unset: the "
+                   "recipe's)"),
+}
+_LISTS = {
+    "lr_boundaries": "of --lr_policy=piecewise_constant: rising nominal epochs, 10,20",
+    "lr_values": "of --lr_policy=piecewise_constant: learning rates, 0.01,0.001,0.0001",
+}
+CORRECTED = {"pair_order": "symmetric"}
+_NOT_IDENTITY = ("prefetch_threads", "prefetch_capacity", "batch_size", "seed", "epoch")
+
+
+def define_flags() -> FlagSet:
+    """Return the flags of training."""
+    flags = FlagSet(__doc__ or "")
+    defaults = TrainConfig()
+    zoo_flags.define_data(flags, "curated or raw folder of ILSVRC2015 VID, or its parent")
+    zoo_flags.define_output(flags, aliases=["exp_save_dir"])
+    zoo_flags.define_device(flags)
+    zoo_flags.define_training(flags, defaults.batch_size, seed=defaults.seed, precision_mode=NPU_PRECISION)
+    flags.integer("steps", None, "number of updates, as train_steps", 1)
+    flags.choice("branch", "appearance", configuration.BRANCHES, "branch to train; they are merged when they track")
+    flags.string("caffenet", None, "semantic branch: caffenet.npy with the weights of its frozen trunk (default: in "
+                 "the data folder), or random, which leaves it untrained")
+    flags.string("embedding_checkpoint_file", None, "appearance branch: .mat file of a SiamFC network to begin with")
+    flags.string("config", None, "folder with model_config.json and train_config.json to take values from, such as a "
+                 "run directory; flags that are given win")
+    for name, text in _INTEGERS.items():
+        flags.integer(name, None, f"{text} ({getattr(defaults, name)} when unset)", 1)
+    for name, text in _NUMBERS.items():
+        flags.number(name, None, f"{text} ({getattr(defaults, name)} when unset)")
+    for name, (choices, text) in _CHOICES.items():
+        flags.choice(name, None, choices, text)
+    for name, text in _LISTS.items():
+        flags.string(name, None, text)
+    flags.boolean("use_nesterov", None, "of --optimizer=MOMENTUM")
+    flags.without_effect("static_shape", "SA-Siam trains and validates on full batches always")
+    return flags
+
+
+def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig]:
+    """Put defaults, recipe, --config and flags together, each winning over the ones before.
+
+    Raises:
+        FlagError: a value that does not fit.
+    """
+    model, values = ModelConfig(branch=flags.branch), {}
+    if flags.recipe == "corrected":
+        values.update(CORRECTED)
+    if flags.config:
+        folder = zoo_flags.find_path("config", flags.config, ROOT)
+        loaded = configuration.load(ModelConfig, folder)
+        branch = flags.branch if flags["branch"].present else loaded.branch
+        model = dataclasses.replace(loaded, branch=branch)
+        values.update(dataclasses.asdict(configuration.load(TrainConfig, folder)))
+    for name in ("batch_size", "seed"):
+        if flags[name].present or name not in values:
+            values[name] = flags[name].value
+    if flags.epochs:
+        values["epoch"] = flags.epochs
+    for name in (*_INTEGERS, *_NUMBERS, *_CHOICES, "use_nesterov"):
+        if flags[name].value is not None:
+            values[name] = flags[name].value
+    for name in _LISTS:
+        if flags[name].value is not None:
+            values[name] = _numbers(name, flags[name].value)
+    try:
+        train = configuration.from_mapping(TrainConfig, values)
+    except ZooError as error:
+        raise FlagError(f"--{error}") from None
+    if model.branch not in configuration.BRANCHES:
+        raise FlagError(f"--config: branch {model.branch}, expected one of {', '.join(configuration.BRANCHES)}")
+    return model, train
+
+
+def _numbers(name: str, text: str) -> tuple:
+    try:
+        return tuple(float(item) for item in text.split(","))
+    except ValueError:
+        raise FlagError(f"--{name}={text}: expected numbers separated by commas") from None
+
+
+def num_updates(flags: FlagValues, train: TrainConfig) -> int:
+    """Return the updates to make: the smallest of the limits that were given, or the default."""
+    limits = [limit for limit in (flags.train_steps, flags.steps) if limit]
+    if flags.epochs or not limits:
+        limits.append(PERFORMANCE_UPDATES if flags.performance and not flags.epochs else train.num_steps)
+    return min(limits)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _train(arguments, stop))
+
+
+def _train(arguments: list[str], stop: program.StopRequest) -> int:
+    from sa_siam_tf1.datasets import imdb
+    from sa_siam_tf1.embeddings import imported
+
+    flag_set = define_flags()
+    flags = flag_set.parse(arguments)
+    if flags.compute_dtype != "float32":
+        raise FlagError(f"--compute_dtype={flags.compute_dtype}: SA-Siam trains in float32")
+    model, train = configure(flags)
+    data_path = zoo_flags.require_data_path(flags.data_path)
+    devices.require_single_device(os.environ)
+    folder = zoo_flags.find_data_folder(data_path, ROOT, imdb.FOLDER_NAMES, imdb.has_data)
+    weights_path, weights, weights_notices = _imported_weights(flags, model.branch, folder, imported)
+    data = imdb.load(folder)
+    device = devices.choose(flags.device, os.environ)
+
+    from common import graph_run, report, train_run  # TensorFlow is imported here, after the flags and the device
+    from sa_siam_tf1 import training
+
+    updates = num_updates(flags, train)
+    init_checkpoint = bundles.prefix_of(flags.init_checkpoint) if flags.init_checkpoint else None
+    config = training.Config(
+        case=report.Case(NETWORK, train.batch_size, 1, flags.performance), model=model, train=train,
+        track=TrackConfig(), num_updates=updates, performance=flags.performance,
+        save_seconds=60.0 * flags.save_minutes, init_checkpoint=init_checkpoint, imported=weights)
+    identity = _identity(model, train, data.fingerprint)
+    identity.update(imported=imported.fingerprint(weights_path), init_checkpoint=bundles.fingerprint(init_checkpoint))
+    notices = [*flag_set.warnings(), *data.notices, *weights_notices,
+               f"Data: {folder}, {len(data.train)} tracks to train on, {len(data.validation)} to validate with",
+               f"Recipe: {flags.recipe}, pair_order={train.pair_order}; branch {model.branch}"]
+    flags.batch_size, flags.seed = train.batch_size, train.seed  # --config may have set them
+    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
+    with graph_run.open_graph_run(entry, flags, device, updates, identity, notices) as opened:
+        training.train_and_evaluate(config, data, opened, stop)
+    return 0
+
+
+def _identity(model: ModelConfig, train: TrainConfig, fingerprint: list) -> dict[str, Any]:
+    identity = dict(dataclasses.asdict(model), data=fingerprint)
+    identity.update((name, list(value) if isinstance(value, tuple) else value)
+                    for name, value in dataclasses.asdict(train).items() if name not in _NOT_IDENTITY)
+    if train.lr_policy == "cosine":
+        identity["epoch"] = train.epoch
+    return identity
+
+
+def _imported_weights(flags: FlagValues, branch: str, folder: str, imported: Any
+                      ) -> tuple[str | None, dict, list[str]]:
+    """Return path, weights by variable and notices of what a branch begins with besides its own initial weights."""
+    if branch == "appearance":
+        warning = "Warning: --caffenet has no effect: the appearance branch has no such trunk"
+        notices = [warning] if flags.caffenet else []
+        if not flags.embedding_checkpoint_file:
+            return None, {}, notices
+        path = zoo_flags.find_path("embedding_checkpoint_file", flags.embedding_checkpoint_file, ROOT)
+        return path, imported.load_mat(path), [*notices, f"Weights: {path}"]
+    if flags.embedding_checkpoint_file:
+        raise FlagError("--embedding_checkpoint_file is for the appearance branch; the semantic one takes --caffenet")
+    if flags.caffenet == "random":
+        return None, {}, ["WARNING: --caffenet=random: the semantic trunk is frozen at random weights. It is "
+                          "UNTRAINED, and so is all that is learned on top of it."]
+    found = [os.path.join(folder, *place, CAFFENET_NAME) for place in ((), ("Data", "VID", "train"))]
+    path = zoo_flags.find_path("caffenet", flags.caffenet, ROOT) if flags.caffenet else next(
+        filter(os.path.isfile, found), None)
+    if path is None:
+        raise ZooError(f"the semantic branch needs the weights of CaffeNet, and {found[0]} is not there: give "
+                       "--caffenet=FILE, or --caffenet=random for a trunk that is not trained")
+    return path, imported.load_caffenet(path), [f"Weights: {path}"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

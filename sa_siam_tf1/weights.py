@@ -1,0 +1,105 @@
+"""Trained weights, ready to track: those of one branch, or of two checkpoints put together."""
+from __future__ import annotations
+
+import dataclasses
+import os
+import types
+
+from common import bundles, trained
+from common.bundles import reason_of
+from common.flag_set import FlagValues
+from common.flags import find_path
+from common.program import FlagError, ZooError
+from common.tf1 import tf
+from common.trained import Trained
+from sa_siam_tf1 import configuration
+from sa_siam_tf1.configuration import BRANCHES, FILES, ModelConfig, TrackConfig
+from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackerWeights:
+    """What a tracker is made of.
+
+    Attributes:
+        trained: the checkpoint that the flags name first, and where the program writes.
+        prefixes: checkpoint of each branch.
+        model: the network.
+        track: how it tracks.
+    """
+
+    trained: Trained
+    prefixes: dict
+    model: ModelConfig
+    track: TrackConfig
+
+
+def find(flags: FlagValues, root: str, found: Trained) -> TrackerWeights:
+    """Look into the checkpoints that the flags name.
+
+    Args:
+        flags: parsed flags, with those of `track_flags.define`.
+        root: the model's folder.
+        found: from `trained.find`.
+
+    Raises:
+        ZooError: a checkpoint that is missing or of neither branch.
+        FlagError: two checkpoints of one branch.
+    """
+    prefixes = dict.fromkeys(_branches_in(found.prefix), found.prefix)
+    if flags.semantic_checkpoint:
+        names = types.SimpleNamespace(checkpoint=flags.semantic_checkpoint, output_path=None)
+        other = trained.find(names, root, "", {}).prefix
+        if list(prefixes) != ["appearance"] or _branches_in(other) != ["semantic"]:
+            raise FlagError(f"--semantic_checkpoint: {found.prefix} holds {' and '.join(prefixes)}, {other} "
+                            f"{' and '.join(_branches_in(other))}; expected appearance and semantic")
+        prefixes["semantic"] = other
+    branch = "both" if len(prefixes) == 2 else next(iter(prefixes))
+    folder = find_path("config", flags.config, root) if flags.config else found.run_path
+    configs = []
+    for kind in (ModelConfig, TrackConfig):
+        there = folder and (flags.config or os.path.isfile(os.path.join(folder, FILES[kind])))
+        configs.append(configuration.load(kind, folder) if there else kind())
+    model = dataclasses.replace(configs[0], branch=branch)
+    if flags.c_appearance is not None:
+        if branch != "both":
+            raise FlagError("--c_appearance weighs two branches; give --semantic_checkpoint too")
+        model = dataclasses.replace(model, c_appearance=flags.c_appearance)
+    return TrackerWeights(found, prefixes, model, configs[1])
+
+
+def restore(session: tf.Session, weights: TrackerWeights) -> InferenceWrapper:
+    """Build the tracker's graphs in the default graph and restore them."""
+    wrapper = InferenceWrapper(weights.model, weights.track)
+    restore_into(session, weights)
+    return wrapper
+
+
+def restore_into(session: tf.Session, weights: TrackerWeights) -> None:
+    """Restore all variables of the default graph, each from its branch's checkpoint.
+
+    Raises:
+        ZooError: a checkpoint lacks a variable or is damaged.
+    """
+    for branch, prefix in weights.prefixes.items():
+        shapes = bundles.shapes_in(prefix)
+        wanted = {}
+        for variable in tf.global_variables():
+            name = variable.op.name
+            if f"/{branch}_net/" in name or name in ("detection/biases", f"detection/biases_{branch}"):
+                # a branch's own checkpoint calls its bias detection/biases
+                wanted[name if name in shapes else "detection/biases" if "detection/" in name else name] = variable
+        bundles.require_shapes(prefix, {name: variable.shape.as_list() for name, variable in wanted.items()})
+        try:
+            tf.train.Saver(wanted).restore(session, prefix)
+        except (tf.errors.OpError, ValueError) as error:
+            raise ZooError(f"{prefix}: is damaged ({reason_of(error)})") from None
+
+
+def _branches_in(prefix: str) -> list[str]:
+    names = bundles.shapes_in(prefix)
+    branches = [branch for branch in BRANCHES if f"sa_siam/{branch}_net/conv1/weights" in names]
+    if not branches:
+        raise ZooError(f"{prefix}: holds no variable of sa_siam/appearance_net or sa_siam/semantic_net; is it a "
+                       "checkpoint of this model?")
+    return branches

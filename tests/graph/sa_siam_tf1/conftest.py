@@ -1,0 +1,55 @@
+"""Tiny videos, and one short run of each branch, shared by the tests of SA-Siam."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common.tiny_data import tracking
+from sa_siam_tf1 import train_siamese_model
+from sa_siam_tf1.embeddings import imported
+
+
+def train(data, output, *flags):
+    return train_siamese_model.main([f"--data_path={data}", f"--output_path={output}", "--device=cpu", *flags])
+
+
+@pytest.fixture(scope="session")
+def tiny_videos(tmp_path_factory):
+    """Twelve videos of six frames in the raw layout, and two sequences."""
+    folder = tmp_path_factory.mktemp("videos")
+    tracking.make(str(folder), num_frames=6)
+    return folder
+
+
+def caffenet_layers(seed=0):
+    """Layers as caffenet.npy has them, with random weights."""
+    random = np.random.RandomState(seed)
+    layers = {name: dict(weights=(0.02 * random.standard_normal(shape)).astype(np.float32),
+                         biases=random.standard_normal(shape[-1:]).astype(np.float32))
+              for name, shape in imported.KERNELS.items()}
+    layers["fc6"] = dict(weights=np.zeros((4, 4), np.float32), biases=np.zeros(4, np.float32))
+    return layers
+
+
+@pytest.fixture(scope="session")
+def caffenet(tmp_path_factory):
+    """A caffenet.npy."""
+    path = tmp_path_factory.mktemp("caffenet") / "caffenet.npy"
+    np.save(str(path), caffenet_layers())
+    return path
+
+
+@pytest.fixture(scope="session")
+def appearance_run(tmp_path_factory, tiny_videos):
+    """Output folder with a finished run of the appearance branch."""
+    folder = tmp_path_factory.mktemp("appearance")
+    assert train(tiny_videos, folder, "--batch_size=2", "--train_steps=2") == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def semantic_run(tmp_path_factory, tiny_videos, caffenet):
+    """Output folder with a finished run of the semantic branch."""
+    folder = tmp_path_factory.mktemp("semantic")
+    assert train(tiny_videos, folder, "--batch_size=2", "--steps=2", "--branch=semantic", f"--caffenet={caffenet}") == 0
+    return folder

@@ -1,0 +1,114 @@
+"""The configuration is typed, checked, and comes back from its files; learning rates follow their formulas."""
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from common.program import FlagError, ZooError
+from sa_siam_tf1 import configuration, train_siamese_model
+from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
+
+
+@pytest.mark.parametrize("config", [ModelConfig(branch="semantic"), TrackConfig(num_scales=5),
+                                    TrainConfig(lr_policy="piecewise_constant", lr_boundaries=(1.0, 2.5),
+                                                lr_values=(0.1, 0.01, 0.001))])
+def test_what_is_saved_is_loaded(tmp_path, config):
+    configuration.save(str(tmp_path), config)
+    assert configuration.load(type(config), str(tmp_path)) == config
+
+
+@pytest.mark.parametrize("kind, text, message", [
+    (ModelConfig, '{"brunch": "semantic"}', "unknown key 'brunch' of ModelConfig; known are branch"),
+    (ModelConfig, '{"branch": "visual"}', "branch='visual': expected appearance, semantic or both"),
+    (TrainConfig, '{"batch_size": "8"}', "batch_size='8': expected int"),
+    (TrainConfig, '{"batch_size": 8.5}', "batch_size=8.5: expected int"),
+    (TrainConfig, '{"use_nesterov": 1}', "use_nesterov=1: expected bool"),
+    (TrainConfig, '{"initial_lr": NaN}', "expected float"),
+    (TrainConfig, '{"lr_policy": "piecewise_constant", "lr_values": [1]}', "cannot"),
+    (TrainConfig, '{"lr_policy": "piecewise_constant", "lr_values": [1, 2]}', "one value more than lr_boundaries"),
+    (TrackConfig, '{"num_scales": 4}', "num_scales=4: expected odd"),
+    (TrackConfig, '[1]', "holds no JSON object"),
+    (TrackConfig, '{', "cannot be read as JSON"),
+])
+def test_what_does_not_fit_is_refused(tmp_path, kind, text, message):
+    path = tmp_path / configuration.FILES[kind]
+    path.write_text(text)
+    if message == "cannot":
+        assert configuration.load(kind, str(tmp_path)).lr_values == (1.0,)
+        return
+    with pytest.raises(ZooError) as raised:
+        configuration.load(kind, str(tmp_path))
+    assert str(path) in str(raised.value) and message in str(raised.value)
+
+
+def test_defaults_are_those_of_the_original():
+    config = TrainConfig()
+    assert (config.batch_size, config.epoch, config.max_frame_dist, config.prefetch_threads,
+            config.prefetch_capacity) == (8, 30, 100, 4, 15 * 8)
+    assert (config.steps_per_epoch, config.num_steps) == (6650, 199500)
+
+
+def test_exponential_learning_rate_is_a_staircase():
+    config = TrainConfig()
+    assert [config.learning_rate(step) for step in (0, 166249)] == [0.01, 0.01]
+    assert config.learning_rate(166250) == pytest.approx(0.001)
+    quick = TrainConfig(num_examples_per_epoch=16, batch_size=8, num_epochs_per_decay=1.5, lr_decay_factor=0.5)
+    assert [quick.learning_rate(step) for step in range(7)] == pytest.approx([0.01] * 3 + [0.005] * 3 + [0.0025])
+
+
+def test_other_learning_rates():
+    cosine = TrainConfig(lr_policy="cosine", epoch=2, num_examples_per_epoch=8, batch_size=2)  # 8 steps
+    assert [cosine.learning_rate(step) for step in (0, 2, 4, 8, 20)] == pytest.approx(
+        [0.01, 0.005 * (1 + math.sqrt(0.5)), 0.005, 0.0, 0.0])
+    pieces = TrainConfig(lr_policy="piecewise_constant", lr_boundaries=(1, 2), lr_values=(3, 2, 1),
+                         num_examples_per_epoch=8, batch_size=2)  # a boundary belongs to what is before it
+    assert [pieces.learning_rate(step) for step in (0, 4, 5, 8, 9)] == [3, 3, 2, 2, 1]
+
+
+def configure(*arguments):
+    flags = train_siamese_model.define_flags().parse(list(arguments))
+    return (*train_siamese_model.configure(flags), flags)
+
+
+def test_recipes_and_flags():
+    assert configure()[1] == TrainConfig()
+    assert configure("--recipe=corrected")[1] == TrainConfig(pair_order="symmetric")
+    assert configure("--recipe=corrected", "--pair_order=forward")[1].pair_order == "forward"
+    model, train, _ = configure("--branch=semantic", "--epoch=3", "--max_frame_dist=7", "--prefetch_threads=2",
+                                "--prefetch_capacity=9", "--initial_lr=0.5", "--num_epochs_per_decay=2",
+                                "--lr_decay_factor=0.3", "--optimizer=MOMENTUM", "--momentum=0.8", "--use_nesterov",
+                                "--gray_probability=0.25", "--loss_scale=128", "--batch_size=3", "--seed=5",
+                                "--num_examples_per_epoch=30")
+    assert model.branch == "semantic"
+    assert train == TrainConfig(batch_size=3, epoch=3, num_examples_per_epoch=30, seed=5, optimizer="MOMENTUM",
+                                momentum=0.8, use_nesterov=True, initial_lr=0.5, lr_decay_factor=0.3,
+                                num_epochs_per_decay=2.0, max_frame_dist=7, gray_probability=0.25, prefetch_threads=2,
+                                prefetch_capacity=9, loss_scale=128.0)
+
+
+def test_a_configuration_from_files_and_flags_that_win(tmp_path):
+    saved = TrainConfig(batch_size=4, seed=3, optimizer="MOMENTUM", epoch=2)
+    configuration.save(str(tmp_path), ModelConfig(branch="semantic", weight_decay=0.1), saved)
+    model, train, _ = configure(f"--config={tmp_path}", "--batch_size=6")
+    assert model == ModelConfig(branch="semantic", weight_decay=0.1)
+    assert train == dataclasses.replace(saved, batch_size=6)
+    assert configure(f"--config={tmp_path}", "--branch=appearance")[0].branch == "appearance"
+
+
+@pytest.mark.parametrize("arguments, updates", [
+    ((), 199500), (("--steps=7",), 7), (("--train_steps=7", "--steps=9"), 7), (("--epochs=1",), 6650),
+    (("--epochs=1", "--steps=5"), 5), (("--performance",), 100), (("--performance", "--steps=200"), 200),
+    (("--epochs=2", "--num_examples_per_epoch=20", "--batch_size=4"), 10),
+])
+def test_number_of_updates(arguments, updates):
+    _, train, flags = configure(*arguments)
+    assert train_siamese_model.num_updates(flags, train) == updates
+
+
+@pytest.mark.parametrize("argument", ["--momentum=1", "--gray_probability=2", "--initial_lr=0", "--loss_scale=0",
+                                      "--lr_values=0.1,x", "--lr_policy=piecewise_constant"])
+def test_flags_that_do_not_fit(argument):
+    with pytest.raises(FlagError, match=argument.split("=")[0] if "policy" not in argument else "lr_values"):
+        configure(argument)

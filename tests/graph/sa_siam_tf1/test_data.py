@@ -1,0 +1,335 @@
+"""From annotations to batches: curation, index files, pairs, augmentation, and files that are not what they should."""
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.program import ZooError
+from common.tiny_data import tracking
+from sa_siam_tf1.configuration import TrainConfig
+from sa_siam_tf1.datasets import curation, imdb, transforms
+from sa_siam_tf1.datasets.dataloader import TrainingBatches, validation_batches
+from sa_siam_tf1.datasets.sampler import Sampler
+from sa_siam_tf1.datasets.vid import sample_pair
+from sa_siam_tf1.inference.frames import read_frame
+from tests.conftest import ROOT
+from tests.shell.test_sa_siam_scripts import run_program
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Three videos of four frames in the raw layout."""
+    tracking.make(str(tmp_path), num_videos=3, num_frames=4, num_sequences=0)
+    return tmp_path / "ILSVRC2015"
+
+
+@pytest.fixture
+def curated(tmp_path, raw):
+    folder = tmp_path / "ILSVRC2015-VID-Curation"
+    result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={folder}")
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def crops_below(folder):
+    return sorted(os.path.relpath(os.path.join(base, name), str(folder))
+                  for base, _, names in os.walk(str(folder)) for name in names)
+
+
+def first_of(folder, suffix):
+    return next(os.path.join(base, name) for base, _, names in sorted(os.walk(str(folder)))
+                for name in sorted(names) if name.endswith(suffix))
+
+
+def test_curated_names_and_pixels(raw, curated):
+    names = crops_below(curated)
+    assert len(names) == 12 and names[0] == os.path.join(
+        "Data", "VID", "train", "a", "ILSVRC2015_train_00000000", "000000.00.crop.x.jpg")
+    assert {name.split(os.sep)[3] for name in names} == {"a", "b", "c"}
+    frame = read_frame(str(raw / "Data/VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/000000.JPEG"))
+    (box,) = curation.read_annotation(str(
+        raw / "Annotations/VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/000000.xml"))
+    exact = curation.crop(frame, (box.y, box.x), box.context).astype(int)
+    found = read_frame(str(curated / names[0])).astype(int)
+    assert found.shape == (255, 255, 3) and np.abs(found - exact).mean() < 4  # JPEG of quality 90
+    center = exact[127, 127]
+    assert np.abs(center - frame[int(box.y), int(box.x)]).max() < 40
+
+
+def test_raw_and_curated_trees_give_the_same_pixels(raw, curated):
+    from_raw, from_curated = imdb.load(str(raw)), imdb.load(str(curated))
+    for one, other in ((from_raw.train, from_curated.train), (from_raw.validation, from_curated.validation)):
+        assert [len(track) for track in one] == [len(track) for track in other]
+        for track, other_track in zip(one, other):
+            assert all(np.array_equal(crop.read(), other_crop.read()) for crop, other_crop in zip(track, other_track))
+    assert any("1" in notice or "first" in notice for notice in from_raw.notices)
+
+
+def test_curation_goes_on_and_keeps_what_is_there(raw, curated):
+    names = crops_below(curated)
+    kept, lost = (curated / name for name in names[:2])
+    before, content = kept.stat().st_mtime_ns, lost.read_bytes()
+    lost.unlink()
+    result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={curated}")
+    assert result.returncode == 0 and "1 crops made, 11 were there" in result.stdout
+    assert kept.stat().st_mtime_ns == before and lost.read_bytes() == content
+    assert crops_below(curated) == names
+
+
+def test_real_frames_through_the_raw_layout(tmp_path, shared_data):
+    """Real pixels and boxes: the crop has the target in its middle 127 pixels, at the size that the context says."""
+    folder = shared_data(os.path.join("tracking", "vot2013_car.zip"))
+    sequence = next(base for base, names, _ in os.walk(folder) if "img" in names)
+    from sa_siam_tf1.inference.frames import read_boxes
+
+    x, y, width, height = read_boxes(os.path.join(sequence, "groundtruth_rect.txt"))[0]
+    frame = read_frame(os.path.join(sequence, "img", "0001.jpg"))
+    part = ("train", "ILSVRC2015_VID_train_0000", "car")
+    for kind in ("Data", "Annotations"):
+        os.makedirs(str(tmp_path.joinpath("ILSVRC2015", kind, "VID", *part)))
+    shutil.copy(os.path.join(sequence, "img", "0001.jpg"),
+                str(tmp_path.joinpath("ILSVRC2015", "Data", "VID", *part, "000000.JPEG")))
+    text = tracking.annotation("car", "000000", [(3, (int(x) - 1, int(y) - 1, int(width), int(height)))])
+    tmp_path.joinpath("ILSVRC2015", "Annotations", "VID", *part, "000000.xml").write_text(text)
+    data = imdb.load(str(tmp_path / "ILSVRC2015"))
+    ((crop,),) = data.train
+    margin = (width + height) / 2
+    scale = 127 / np.sqrt((width + margin) * (height + margin))
+    wanted = np.asarray(Image.fromarray(frame[int(y) - 1:int(y + height) - 1, int(x) - 1:int(x + width) - 1]).resize(
+        (int(round(width * scale)), int(round(height * scale))), Image.BILINEAR), int)
+    top, left = ((255 - size) // 2 for size in wanted.shape[:2])
+    found = crop.read()[top:top + wanted.shape[0], left:left + wanted.shape[1]].astype(int)
+    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.95
+    assert data.validation == []
+
+
+def test_index_files(curated):
+    result = run_program("scripts/build_VID2015_imdb.py", f"--data_path={curated}")
+    assert result.returncode == 0, result.stderr
+    content = json.loads((curated / "train_imdb.json").read_text())
+    assert (content["n_videos"], content["image_shape"]) == (2, [255, 255, 3])
+    assert content["videos"][0] == [f"Data/VID/train/b/ILSVRC2015_train_00000001/{frame:06d}.00.crop.x.jpg"
+                                    for frame in range(4)]
+    with_index = imdb.load(str(curated))
+    for name in imdb.IMDB_FILES:
+        os.rename(str(curated / name), str(curated / f"{name}.away"))
+    assert imdb.load(str(curated))[:3] == with_index[:3]
+
+
+def as_pickle(curated, change=lambda name: name):
+    for part, tracks in zip(("train", "validation"), imdb._split(imdb.curated_videos(str(curated)), [])):
+        content = dict(videos=[[change(name) for name in track] for track in tracks], n_videos=len(tracks),
+                       image_shape=(255, 255, 3))
+        (curated / f"{part}_imdb.pickle").write_bytes(pickle.dumps(content, protocol=3))
+
+
+def test_old_pickles_with_absolute_paths(curated):
+    wanted = imdb.load(str(curated))
+    as_pickle(curated, lambda name: f"/home/someone/ILSVRC2015-VID-Curation/{name}")
+    assert imdb.load(str(curated))[:3] == wanted[:3]
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("pwned",)
+
+
+def test_a_pickle_is_not_executed(tmp_path, curated, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    as_pickle(curated)
+    (curated / "train_imdb.pickle").write_bytes(pickle.dumps(dict(videos=[[Evil()]], image_shape=(255, 255, 3))))
+    with pytest.raises(ZooError, match=r"train_imdb\.pickle: is no pickle of plain data.*mkdir"):
+        imdb.load(str(curated))
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("content, message", [
+    ("{", "cannot be read as JSON"), ("[]", "expected an object with videos"),
+    ('{"videos": [], "image_shape": [255, 255, 3]}', "no track to train on"),
+    ('{"videos": [["../../etc/passwd"]], "image_shape": [255, 255, 3]}', "names '../../etc/passwd'"),
+    ('{"videos": [["/etc/passwd"]], "image_shape": [255, 255, 3]}', "names '/etc/passwd'"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": [127, 127, 3]}', "image_shape [127, 127, 3]"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": [255, 255, 3]}', "x.jpg: No such file"),
+])
+def test_bad_index_files(curated, content, message):
+    (curated / "train_imdb.json").write_text(content)
+    (curated / "validation_imdb.json").write_text('{"videos": [], "image_shape": [255, 255, 3]}')
+    with pytest.raises(ZooError) as raised:
+        imdb.load(str(curated))
+    assert message in str(raised.value)
+
+
+def test_one_index_file_alone_is_refused(curated):
+    (curated / "train_imdb.json").write_text("{}")
+    with pytest.raises(ZooError, match=r"has train_imdb\.json alone"):
+        imdb.load(str(curated))
+
+
+def box_xml(xmin, xmax, ymin=5, ymax=9, track=0):
+    return (f"<annotation><object><trackid>{track}</trackid><bndbox><xmin>{xmin}</xmin><xmax>{xmax}</xmax>"
+            f"<ymin>{ymin}</ymin><ymax>{ymax}</ymax></bndbox></object></annotation>")
+
+
+@pytest.mark.parametrize("text, message", [
+    ("<annotation><object>", "is no annotation that can be read"),
+    (box_xml(9, 3), "has a box of -5 x 5 pixels"),
+    (box_xml("left", 3), "lacks trackid or bndbox"),
+    ("<annotation><object><trackid>0</trackid></object></annotation>", "lacks trackid or bndbox"),
+    (box_xml(500, 520), "lies outside of the frame of 160 x 120 pixels"),
+    (box_xml("nan", 520), "has a box of nan x 5 pixels"),
+])
+def test_bad_annotations_are_named(raw, tmp_path, text, message):
+    path = first_of(raw / "Annotations", ".xml")
+    with open(path, "w") as file:
+        file.write(text)
+    result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={tmp_path / 'out'}")
+    assert result.returncode == 1 and result.stderr.count("[Error]") == 1
+    assert message in result.stderr and os.path.basename(path)[:-4] in result.stderr
+
+
+def test_missing_and_corrupt_frames_are_named(raw, tmp_path):
+    path = first_of(raw / "Data", ".JPEG")
+    for change in (lambda: os.truncate(path, 900), lambda: os.remove(path)):
+        change()
+        result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={tmp_path / 'out'}")
+        assert result.returncode == 1 and f"{path}: is no image that can be read" in result.stderr
+
+
+def test_a_crop_of_another_size_is_named(curated):
+    path = str(curated / crops_below(curated)[-1])
+    Image.new("RGB", (100, 90)).save(path)
+    data = imdb.load(str(curated))
+    with pytest.raises(ZooError, match="100 x 90 pixels, expected 255 x 255"):
+        for track in data.train:
+            track[-1].read()
+
+
+def test_a_track_called_100_is_not_one_called_00(curated):
+    folder = os.path.dirname(str(curated / crops_below(curated)[0]))
+    shutil.copy(os.path.join(folder, "000000.00.crop.x.jpg"), os.path.join(folder, "000000.100.crop.x.jpg"))
+    tracks = imdb.curated_videos(str(curated))[0]
+    assert [len(track) for track in tracks] == [4, 1] and tracks[1][0].endswith("000000.100.crop.x.jpg")
+
+
+def test_check_program(raw):
+    import subprocess
+    import sys
+
+    answer = subprocess.run([sys.executable, "-m", "sa_siam_tf1.datasets.imdb", str(raw)], cwd=ROOT, check=True,
+                            stdout=subprocess.PIPE)
+    assert b"train: 2 tracks, 8 crops\nvalidation: 1 tracks, 4 crops\n" in answer.stdout
+
+
+def test_pairs():
+    random = np.random.RandomState(0)
+    assert [sample_pair(count, 100, random) for count in (1, 2)] == [(0, 0), (0, 1)]
+    pairs = [sample_pair(50, 5, random) for _ in range(300)]
+    assert {late - early for early, late in pairs} == {1, 2, 3, 4, 5}
+    assert min(early for early, _ in pairs) == 0 and max(late for _, late in pairs) == 49
+
+
+def test_passes_can_be_entered_anywhere():
+    whole = Sampler(7, 3, shuffle=True)
+    places = [whole.place(index) for index in range(30)]
+    assert sorted(track for _, _, track in places[7:14]) == list(range(7))
+    assert Sampler(7, 3, shuffle=True).place(25) == places[25]
+    assert whole.place(2) == places[2]
+    assert [Sampler(3, 0, shuffle=False).place(index)[2] for index in range(5)] == [0, 1, 2, 0, 1]
+
+
+def loader(raw, **changes):
+    config = TrainConfig(batch_size=3, prefetch_capacity=6, **changes)
+    return TrainingBatches(imdb.load(str(raw)).train, config, 239)
+
+
+def test_batches_depend_on_seed_and_step_alone(raw):
+    batches = loader(raw, prefetch_threads=3)
+    first, second, third = (batches.batch(step) for step in range(3))
+    assert first.exemplars.shape == first.instances.shape == (3, 239, 239, 3)
+    assert first.exemplars.dtype == np.float32 and first.exemplars.min() >= 0 and first.exemplars.max() <= 255
+    batches.close()
+    later = loader(raw, prefetch_threads=1)
+    found = later.batch(2)
+    assert np.array_equal(found.exemplars, third.exemplars) and np.array_equal(found.instances, third.instances)
+    later.close()
+    other = loader(raw, seed=1)
+    assert not np.array_equal(other.batch(0).exemplars, first.exemplars)
+    other.close()
+    assert not np.array_equal(first.exemplars, second.exemplars)
+
+
+def test_a_corrupt_frame_is_named_when_its_batch_is_due(raw):
+    for base, _, names in os.walk(str(raw / "Data")):
+        for name in names:
+            os.truncate(os.path.join(base, name), 700)
+    batches = loader(raw)
+    with pytest.raises(ZooError, match=r"\.JPEG: is no image that can be read"):
+        batches.batch(0)
+    batches.close()
+
+
+def test_gray_pairs_are_gray(raw):
+    batches = loader(raw, gray_probability=1.0)
+    found = batches.batch(0)
+    assert np.ptp(found.exemplars, axis=3).max() < 1e-3 and np.ptp(found.instances, axis=3).max() < 1e-3
+    batches.close()
+
+
+def test_symmetric_pairs_come_in_either_order(raw, monkeypatch):
+    orders = {}
+    for order in ("forward", "symmetric"):
+        read = []
+        monkeypatch.setattr(imdb.Crop, "read", lambda crop, read=read: read.append(crop) or np.zeros((255, 255, 3)))
+        batches = loader(raw, pair_order=order, prefetch_threads=1)
+        for step in range(10):
+            batches.batch(step)
+        batches.close()
+        orders[order] = {one.path < other.path for one, other in zip(read[::2], read[1::2])}
+    assert orders == dict(forward={True}, symmetric={True, False})
+
+
+def test_validation_pairs_are_always_the_same(raw):
+    tracks = imdb.load(str(raw)).train
+    config = TrainConfig(batch_size=3)
+    ((first, count),), ((second, _),) = (list(validation_batches(tracks, config)) for _ in range(2))
+    assert count == 2 and first.exemplars.shape == (3, 255, 255, 3)
+    assert np.array_equal(first.exemplars, second.exemplars) and np.array_equal(first.instances, second.instances)
+    assert np.array_equal(first.exemplars[1], first.exemplars[2])  # filled up
+
+
+def test_augmentation_stays_in_range():
+    image = np.random.RandomState(0).randint(1, 256, (255, 255, 3)).astype(np.uint8)
+    random = np.random.RandomState(1)
+    sides = {transforms.stretch(image, random).shape[0] for _ in range(80)}
+    assert min(sides) >= 242 and max(sides) <= 268 and len(sides) > 20
+    found = transforms.augment(image, 239, random)
+    assert found.shape == (239, 239, 3) and found.dtype == np.float32
+    offsets = {int(transforms.random_crop(np.arange(247)[:, None] * np.ones((1, 247)), 239, random)[0, 0])
+               for _ in range(500)}
+    assert offsets == set(range(8))
+
+
+def test_a_machine_without_opencv_is_told_what_to_do(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ZooError, match=r"OpenCV cannot be imported.*pip3 install -r .*requirements\.txt"):
+        curation.to_jpeg(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_frames_of_other_kinds_become_rgb(tmp_path):
+    ramp = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(ramp).save(str(tmp_path / "gray.png"))
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(str(tmp_path / "deep.png"))
+    Image.fromarray(ramp).convert("RGBA").save(str(tmp_path / "alpha.png"))
+    for name in ("gray.png", "deep.png", "alpha.png"):
+        assert np.array_equal(read_frame(str(tmp_path / name)), np.repeat(ramp[..., None], 3, axis=2)), name
+    Image.fromarray(ramp[:4]).save(str(tmp_path / "tiny.png"))
+    with pytest.raises(ZooError, match="has 8 x 4 pixels"):
+        read_frame(str(tmp_path / "tiny.png"))

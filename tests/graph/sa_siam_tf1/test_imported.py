@@ -1,0 +1,138 @@
+"""caffenet.npy and .mat: values arrive where they belong, and nothing in the files is executed."""
+from __future__ import annotations
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import scipy.io
+
+from common.program import ZooError
+from sa_siam_tf1.embeddings import imported
+from tests.graph.sa_siam_tf1.conftest import caffenet_layers
+from tests.kill_and_resume import checkpoint_values
+
+
+def test_caffenet(caffenet):
+    layers, values = caffenet_layers(), imported.load_caffenet(str(caffenet))
+    assert len(values) == 16
+    conv3 = values["sa_siam/semantic_net/conv3/weights"]
+    assert np.array_equal(conv3, layers["conv3"]["weights"])
+    halves = [values[f"sa_siam/semantic_net/conv4/b{number}/weights"] for number in (1, 2)]
+    assert [half.shape for half in halves] == [(3, 3, 192, 192)] * 2
+    assert np.array_equal(np.concatenate(halves, axis=3), layers["conv4"]["weights"])
+    assert np.array_equal(values["sa_siam/semantic_net/conv2/b2/biases"], layers["conv2"]["biases"][128:])
+
+
+def test_caffenet_of_python_2(tmp_path):
+    """Protocol 2 with byte strings as keys, as numpy wrote it on Python 2."""
+    content = np.array({name.encode(): {key.encode(): value for key, value in layer.items()}
+                        for name, layer in caffenet_layers().items()}, dtype=object)
+    path = tmp_path / "old.npy"
+    with open(str(path), "wb") as file:
+        np.lib.format.write_array_header_1_0(file, dict(descr="|O", fortran_order=False, shape=()))
+        pickle.dump(content, file, protocol=2)
+    assert len(imported.load_caffenet(str(path))) == 16
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("pwned",)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda layers: layers.pop("conv5"), "conv5 weights is missing"),
+    (lambda layers: layers["conv1"].update(weights=np.zeros((3, 3, 3, 96), np.float32)), r"conv1 weights is \[3, 3"),
+    (lambda layers: layers["conv1"].update(biases=["a"]), "conv1 biases is missing or no array"),
+    (lambda layers: layers["conv1"].update(biases=np.full(96, np.nan)), "not finite"),
+    (lambda layers: layers.update(conv1=3), "expected a dict of layers"),
+    (lambda layers: layers.update(x=Evil()), "mkdir"),
+    (lambda layers: layers["conv1"].update(weights=Evil()), "mkdir"),
+])
+def test_bad_caffenets_are_refused(tmp_path, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    layers = caffenet_layers()
+    change(layers)
+    np.save(str(tmp_path / "bad.npy"), layers)
+    with pytest.raises(ZooError, match=f"bad.npy: .*{message}"):
+        imported.load_caffenet(str(tmp_path / "bad.npy"))
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"\x93NUMPY\x01\x00\x10\x00{'descr'",
+                                     pickle.dumps({})])
+def test_what_is_no_npy_is_refused(tmp_path, content):
+    (tmp_path / "no.npy").write_bytes(content)
+    with pytest.raises(ZooError, match="no.npy: "):
+        imported.load_caffenet(str(tmp_path / "no.npy"))
+
+
+def test_damaged_and_plain_npy_are_refused(tmp_path, caffenet):
+    content = caffenet.read_bytes()
+    (tmp_path / "cut.npy").write_bytes(content[:len(content) // 2])
+    np.save(str(tmp_path / "plain.npy"), np.zeros(3))
+    with pytest.raises(ZooError, match=r"cut\.npy: is no pickle of plain data"):
+        imported.load_caffenet(str(tmp_path / "cut.npy"))
+    with pytest.raises(ZooError, match=r"plain\.npy: holds an array float64 \(3,\)"):
+        imported.load_caffenet(str(tmp_path / "plain.npy"))
+
+
+def test_the_semantic_branch_keeps_the_weights_it_was_given(caffenet, semantic_run):
+    values = checkpoint_values(str(semantic_run / "0"))
+    for name, wanted in imported.load_caffenet(str(caffenet)).items():
+        assert np.array_equal(values[name], wanted), name
+    assert values["train/global_step"] == 2
+    assert not np.array_equal(values["sa_siam/semantic_net/c1x1_conv5/biases"], np.zeros(128))
+
+
+def mat_parameters(random):
+    parameters = {}
+    for number, (layer, shape) in enumerate(imported.KERNELS.items(), 1):
+        channels = shape[-1]
+        parameters[f"{layer}f"] = (0.02 * random.standard_normal(shape)).astype(np.float32)
+        parameters[f"{layer}b"] = random.standard_normal((channels, 1)).astype(np.float32)
+        if number < 5:
+            parameters[f"bn{number}m"] = random.standard_normal((channels, 1)).astype(np.float32)
+            parameters[f"bn{number}b"] = random.standard_normal((channels, 1)).astype(np.float32)
+            parameters[f"bn{number}x"] = random.uniform(1, 2, (channels, 2)).astype(np.float32)
+    parameters["adjust_f"], parameters["adjust_b"] = np.float32([[0.001]]), np.float32([[-3.5]])
+    return parameters
+
+
+def save_mat(path, parameters):
+    entries = np.array([(name, value) for name, value in parameters.items()], dtype=[("name", "O"), ("value", "O")])
+    scipy.io.savemat(str(path), {"net": {"params": entries.reshape(1, -1)}})
+
+
+def test_mat(tmp_path):
+    parameters = mat_parameters(np.random.RandomState(0))
+    save_mat(tmp_path / "net.mat", parameters)
+    values = imported.load_mat(str(tmp_path / "net.mat"))
+    scope = "sa_siam/appearance_net"
+    assert len(values) == 36 - 1  # all variables but the step
+    assert np.array_equal(values[f"{scope}/conv1/weights"], parameters["conv1f"])
+    assert np.array_equal(values[f"{scope}/conv2/b2/BatchNorm/gamma"], parameters["bn2m"][128:, 0])
+    assert np.array_equal(values[f"{scope}/conv3/BatchNorm/beta"], parameters["bn3b"][:, 0])
+    np.testing.assert_allclose(values[f"{scope}/conv4/b1/BatchNorm/moving_variance"],
+                               parameters["bn4x"][:192, 1] ** 2, rtol=1e-6)
+    assert np.array_equal(values[f"{scope}/conv5/b2/biases"], parameters["conv5b"][128:, 0])
+    assert values["detection/biases"].tolist() == [-3.5]
+
+
+def test_bad_mats_are_refused(tmp_path):
+    (tmp_path / "no.mat").write_bytes(b"MATLAB, no")
+    with pytest.raises(ZooError, match=r"no\.mat: begins with b'MATLAB, no'"):
+        imported.load_mat(str(tmp_path / "no.mat"))
+    parameters = mat_parameters(np.random.RandomState(0))
+    del parameters["bn2x"]
+    save_mat(tmp_path / "few.mat", parameters)
+    with pytest.raises(ZooError, match=r"few\.mat: bn2x is missing"):
+        imported.load_mat(str(tmp_path / "few.mat"))
+    content = (tmp_path / "few.mat").read_bytes()
+    (tmp_path / "cut.mat").write_bytes(content[:len(content) // 2])
+    with pytest.raises(ZooError, match=r"cut\.mat: is no \.mat file that can be read"):
+        imported.load_mat(str(tmp_path / "cut.mat"))
+    scipy.io.savemat(str(tmp_path / "other.mat"), {"x": np.zeros(3)})
+    with pytest.raises(ZooError, match=r"other\.mat: is no \.mat file that can be read"):
+        imported.load_mat(str(tmp_path / "other.mat"))

@@ -1,0 +1,29 @@
+"""SA-Siam on a fake NPU: options arrive, the session is closed, no shape changes on the way."""
+from __future__ import annotations
+
+import os
+
+from common.tf1 import tf
+from sa_siam_tf1 import train_siamese_model
+from tests import fakes
+
+ADAPTER = "npu_bridge" if tf.__version__.startswith("1.") else "npu_device"
+
+
+def test_a_run(tmp_path, tiny_videos, monkeypatch, capfd):
+    monkeypatch.setenv("ASCEND_DEVICE_ID", "2")
+    with fakes.installed("hicann", ADAPTER) as process:
+        assert train_siamese_model.main([f"--data_path={tiny_videos}", f"--output_path={tmp_path}", "--batch_size=1",
+                                         "--steps=2", "--data_dump_flag", "--data_dump_step=1",
+                                         "--loss_scale=1024"]) == 0
+        (session,) = process.sessions
+        assert session.is_closed
+        run = tmp_path / "2"
+        assert session.parameters == {
+            "use_off_line": True, "precision_mode": "allow_mix_precision", "enable_dump": True, "dump_mode": "all",
+            "dump_path": str(run / "data_dump"), "dump_step": "1"}
+        steps = [signature for signature in session.signatures if "train_op" in str(signature)]
+        assert len(steps) == 1  # every training step has the same shapes: one compilation
+    out = capfd.readouterr().out
+    assert f"Device: npu | TensorFlow {tf.__version__} | adapter {ADAPTER} | precision allow_mix_precision" in out
+    assert os.listdir(str(run / "data_dump")) == []  # on an NPU the adapter dumps, not we

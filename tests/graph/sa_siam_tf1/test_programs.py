@@ -1,0 +1,196 @@
+"""Training's files, then track, evaluate and export on a run's weights, alone and of both branches."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import run_dir
+from common.tf1 import tf
+from sa_siam_tf1 import evaluate, export, predict
+from sa_siam_tf1.inference import frames, track
+from tests.graph.sa_siam_tf1.conftest import train
+from tests.kill_and_resume import checkpoint_values
+
+
+def printed(capfd):
+    return json.loads(capfd.readouterr().out)
+
+
+def test_what_a_run_leaves_behind(appearance_run):
+    run = appearance_run / "0"
+    rows = run_dir.read_metrics(str(run))
+    assert [(row["kind"], row["step"]) for row in rows] == [("step", 1), ("step", 2), ("eval", 2), ("final", 2)]
+    steps, (evaluation,) = rows[:2], rows[2:3]
+    decay = 0.5 * 5e-4 * sum(np.sum(np.square(value, dtype=np.float64)) for name, value in checkpoint_values(
+        str(run)).items() if name.endswith("/weights"))
+    assert steps[1]["loss"] - steps[1]["batch_loss"] == pytest.approx(decay, rel=1e-2)
+    assert 0 < evaluation["valid_loss"] < 20 and evaluation["best"] is True
+    log = (run / "train_0.log").read_text()
+    assert re.search(r"\d: step 0, total loss = \d+\.\d\d batch loss = \d+\.\d\d \( \d+\.\d examples/sec; "
+                     r"\d+\.\d{3} sec/batch; \d+h:\d\dm:\d\ds remains\)\n", log)
+    name = "Siamese_ID1289_for_TensorFlow_bs2_1p_acc"
+    result = dict(line.split(" = ") for line in (run / f"{name}.log").read_text().splitlines())
+    assert list(result) == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime",
+                            "ActualLoss", "TrainAccuracy", "E2ETrainingTime"]
+    assert float(result["ActualLoss"]) == pytest.approx(steps[0]["loss"], abs=1e-4) == float(result["TrainAccuracy"])
+    assert (run / f"{name}_loss.txt").read_text() == f"{steps[0]['loss']:.2f}\n"
+    table = (run / "appearance_npu.csv").read_text().splitlines()
+    assert table == ["Step,Loss,batch_loss", f"step 0,{steps[0]['loss']:.6f},{steps[0]['batch_loss']:.6f}"]
+    folder = run / "track_model_checkpoints" / "SA-Siam-Appearance"
+    reader = tf.train.load_checkpoint(str(folder / "model.ckpt-1"))
+    assert int(reader.get_tensor("train/global_step")) == 2
+    assert json.loads((run / "train_config.json").read_text())["batch_size"] == 2
+
+
+@pytest.fixture(scope="module")
+def sequence(tmp_path_factory, tiny_videos):
+    """A sequence of five frames: the second is missing, the third gray, the fourth of 16 bits, the fifth larger."""
+    folder = tmp_path_factory.mktemp("sequence") / "Odd"
+    shutil.copytree(str(tiny_videos / "OTB" / "Drawn1"), str(folder))
+    image = {number: folder / "img" / f"{number:04d}.jpg" for number in range(1, 7)}
+    os.remove(str(image[6]))
+    os.remove(str(image[2]))
+    Image.open(str(image[3])).convert("L").save(str(image[3]))
+    deep = np.asarray(Image.open(str(image[4])).convert("L"), np.uint16) * 257
+    Image.fromarray(deep).save(str(folder / "img" / "0004.png"))
+    os.remove(str(image[4]))
+    Image.open(str(image[5])).resize((320, 240)).save(str(image[5]))
+    return folder
+
+
+def test_tracking_an_odd_sequence(appearance_run, sequence, capfd):
+    assert track.main([f"--sequence={sequence}", f"--output_path={appearance_run}", "--response_maps"]) == 0
+    out = capfd.readouterr().out
+    assert "Device: cpu" in out and "Warning: frame 2: is missing" in out and "frames/s" in out
+    folder = appearance_run / "0" / "predict" / "Odd"
+    boxes = frames.read_boxes(str(folder / "boxes.txt"))
+    truth = frames.read_boxes(str(sequence / "groundtruth_rect.txt"))
+    assert boxes.shape == (5, 4) and np.array_equal(boxes[0], truth[0]) and np.array_equal(boxes[1], truth[0])
+    assert np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all()
+    result = json.loads((folder / "track.json").read_text())
+    assert result["frames"] == 5 and result["ms_median"] <= result["ms_p90"] <= result["ms_p99"]
+    assert os.path.getsize(str(folder / "annotated.mp4")) > 500
+
+    video = frames.open_sequence(str(folder / "annotated.mp4"))
+    assert len([frame for frame in frames.frames_of(video) if frame.pixels is not None]) == 4
+
+
+def test_tracking_both_branches(appearance_run, semantic_run, tiny_videos, capfd, tmp_path):
+    arguments = [f"--sequence={tiny_videos / 'OTB' / 'Drawn2'}", f"--checkpoint={appearance_run / '0'}",
+                 f"--semantic_checkpoint={semantic_run / '0'}", "--annotate=gif", "--json"]
+    assert predict.main(arguments) == 0
+    result = printed(capfd)
+    assert result["branch"] == "both" and sorted(result["checkpoints"]) == ["appearance", "semantic"]
+    assert Image.open(result["annotated"]).n_frames == 6
+    both = frames.read_boxes(result["boxes"])
+    assert predict.main([*arguments, "--c_appearance=1", "--annotate=none"]) == 0
+    appearance_alone = frames.read_boxes(printed(capfd)["boxes"])
+    assert predict.main([arguments[0], arguments[1], "--annotate=none", "--json"]) == 0
+    assert np.allclose(frames.read_boxes(printed(capfd)["boxes"]), appearance_alone, atol=1e-3)
+    assert not np.array_equal(both, appearance_alone)
+
+
+def test_a_box_by_flag_a_single_frame_and_a_folder_of_frames(appearance_run, tiny_videos, tmp_path, capfd):
+    source = tiny_videos / "OTB" / "Drawn1" / "img" / "0001.jpg"
+    shutil.copy(str(source), str(tmp_path / "only.jpg"))
+    arguments = [f"--sequence={tmp_path}", f"--output_path={appearance_run}", "--annotate=frames", "--json"]
+    assert track.main([*arguments, "--box=20,30,24,18"]) == 0
+    result = printed(capfd)
+    assert (result["frames"], result["fps"]) == (1, None)
+    assert os.listdir(result["annotated"]) == ["0001.jpg"]
+
+
+def test_evaluation_beside_baselines(appearance_run, tiny_videos, capfd):
+    arguments = [f"--data_path={tiny_videos / 'OTB'}", f"--output_path={appearance_run}", "--json"]
+    assert evaluate.main(arguments) == 0
+    result = printed(capfd)
+    assert result["sequences"] == ["Drawn1", "Drawn2"] and list(result["trackers"])[:2] == ["SA-Siam", "still box"]
+    for scores in result["trackers"].values():
+        assert 0 <= scores["overall"]["auc"] <= 1 and len(scores["overall"]["success"]) == 21
+        assert scores["overall"]["auc"] == pytest.approx(np.mean([one["auc"] for one in scores["targets"].values()]))
+    folder = appearance_run / "0" / "evaluate"
+    assert {"evaluation.json", "success.png", "precision.png", "trackers"} <= set(os.listdir(str(folder)))
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "trackers").rglob("*.json")}
+    assert len(kept) == 2 * len(result["trackers"])
+    next(iter(kept)).unlink()
+    assert evaluate.main(arguments) == 0
+    capfd.readouterr()
+    again = {path: path.stat().st_mtime_ns for path in (folder / "trackers").rglob("*.json")}
+    assert set(again) == set(kept) and sum(again[path] != kept[path] for path in kept) == 1
+
+
+def test_export_runs_without_the_repository(semantic_run, capfd):
+    assert export.main([f"--output_path={semantic_run}", "--json"]) == 0
+    result = printed(capfd)
+    assert result["template"]["outputs"] == ["template_0", "template_1"]
+    assert sorted(result["search"]["inputs"]) == ["images", "template_0", "template_1"]
+    images = np.random.RandomState(0).uniform(0, 255, (1, 255, 255, 3)).astype(np.float32)
+
+    def run(part, outputs, feeds):
+        with tf.Graph().as_default(), tf.Session() as session:
+            with open(result[part]["frozen_graph"], "rb") as file:
+                tf.import_graph_def(tf.GraphDef.FromString(file.read()), name="")
+            return session.run([f"{name}:0" for name in outputs], {f"{name}:0": value for name, value in feeds.items()})
+
+    template = run("template", result["template"]["outputs"], dict(images=images))
+    feeds = dict(zip(result["template"]["outputs"], template), images=images)
+    response, upsampled = run("search", ["response", "upsampled"], feeds)
+    assert response.shape == (1, 17, 17) and upsampled.shape == (1, 272, 272)
+
+
+@pytest.mark.parametrize("program, arguments, status, message", [
+    (track, [], 2, "--sequence is needed"),
+    (track, ["--sequence=/no/such"], 1, "--sequence=/no/such: not found"),
+    (track, ["--sequence={otb}/Drawn1", "--box=1,2,3"], 2, "--box=1,2,3: expected x,y,width,height"),
+    (track, ["--sequence={otb}/Drawn1", "--box=1,2,0,9"], 1, "has no extent"),
+    (track, ["--sequence={otb}/Drawn1", "--box=500,2,9,9"], 1, "lies outside of the frame of 160 x 120 pixels"),
+    (track, ["--sequence={otb}/Drawn1/img"], 2, "--box=x,y,width,height is needed"),
+    (track, ["--sequence={otb}/Drawn1/groundtruth_rect.txt"], 1, "expected a folder of frames, or a video"),
+    (track, ["--sequence={otb}/Drawn1", "--c_appearance=0.5"], 2, "--c_appearance weighs two branches"),
+    (track, ["--sequence={otb}/Drawn1", "--annotate=none", "--response_maps"], 2, "is drawn on annotated frames"),
+    (evaluate, [], 1, 'para "data_path" must be config'),
+    (evaluate, ["--data_path={otb}/Drawn1/img"], 1, "no sequence with <name>/img"),
+    (export, ["--checkpoint=/no/such"], 1, "neither /no/such.index nor a run directory"),
+    (export, ["--semantic_checkpoint={run}/0"], 2, "expected appearance and semantic"),
+])
+def test_mistakes_are_one_line(appearance_run, tiny_videos, capfd, program, arguments, status, message):
+    arguments = [argument.format(otb=tiny_videos / "OTB", run=appearance_run) for argument in arguments]
+    assert program.main([*arguments, f"--output_path={appearance_run}"]) == status
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_bad_sequences_are_named(tmp_path, appearance_run, tiny_videos, capfd):
+    shutil.copytree(str(tiny_videos / "OTB" / "Drawn1"), str(tmp_path / "S"))
+    truth = tmp_path / "S" / "groundtruth_rect.txt"
+    for text, message in (("1,2,3\n", "line 1 has 3 numbers"), ("1,2,3,x\n", "line 1 is no box"), ("", "holds no box"),
+                          ("1,2,30,30\n" * 7, "7 boxes for 6 frames")):
+        truth.write_text(text)
+        assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}"]) == 1
+        assert message in capfd.readouterr().err
+    truth.write_text("20,20,20,20\n")
+    assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}", "--baselines=false"]) == 0
+    assert "Notice: S has 1 boxes for 6 frames; frames 1 to 1 are tracked" in capfd.readouterr().out
+    os.truncate(str(tmp_path / "S" / "img" / "0001.jpg"), 100)
+    assert track.main([f"--sequence={tmp_path / 'S'}", "--box=20,20,20,20", f"--output_path={appearance_run}"]) == 1
+    assert "S: the first frame cannot be had" in capfd.readouterr().err
+    (tmp_path / "no.mp4").write_bytes(b"no video")
+    flags = ["--box=20,20,20,20", f"--output_path={appearance_run}"]
+    assert track.main([f"--sequence={tmp_path / 'no.mp4'}", *flags]) == 1
+    assert "no.mp4: is no video that can be read" in capfd.readouterr().err
+
+
+def test_the_semantic_branch_asks_for_its_weights(tmp_path, tiny_videos, capfd):
+    assert train(tiny_videos, tmp_path / "out", "--branch=semantic") == 1
+    error = capfd.readouterr().err
+    assert "needs the weights of CaffeNet" in error and "--caffenet=random" in error and error.count("\n") == 1
+    assert train(tiny_videos, tmp_path / "out", "--branch=semantic", "--caffenet=random", "--performance", "--steps=1",
+                 "--batch_size=1", "--recipe=corrected") == 0
+    out = capfd.readouterr().out
+    assert "It is UNTRAINED" in out and "pair_order=symmetric" in out

@@ -1,0 +1,34 @@
+"""A run that was killed or stopped ends with the weights and numbers of one that was not."""
+from __future__ import annotations
+
+import os
+
+from tests.graph.sa_siam_tf1.conftest import train
+from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
+
+
+def test_killed_at_any_moment(tmp_path):
+    """A run is killed while it writes a checkpoint and at another moment, and finished; nothing differs."""
+    hits = KillTest(SUBJECTS["sa_siam"], str(tmp_path)).check("killed", kills=2, log=lambda text: None)
+    assert hits["writing"] >= 1
+
+
+def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, tiny_videos, capfd):
+    """1 + 1 updates in two runs equal 2 in one, with another number of threads."""
+    flags = ["--batch_size=1", "--optimizer=MOMENTUM"]
+    assert train(tiny_videos, tmp_path / "whole", "--steps=2", *flags) == 0
+    assert train(tiny_videos, tmp_path / "parts", "--steps=1", *flags) == 0
+    assert train(tiny_videos, tmp_path / "parts", "--steps=2", "--prefetch_threads=1",
+                 f"--resume={tmp_path / 'parts' / '0'}", *flags) == 0
+    assert "Going on after 1 updates." in capfd.readouterr().out
+    whole, parts = (checkpoint_values(str(tmp_path / name / "0")) for name in ("whole", "parts"))
+    assert "sa_siam/appearance_net/conv1/weights/Momentum" in whole
+    assert set(whole) == set(parts) and all(whole[name].tobytes() == parts[name].tobytes() for name in whole)
+
+
+def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_videos, capfd):
+    assert train(tiny_videos, tmp_path, "--batch_size=1", "--steps=1") == 0
+    os.remove(str(tmp_path / "0" / "metrics.jsonl"))  # as if it had been killed
+    assert train(tiny_videos, tmp_path, "--batch_size=1", "--steps=1", "--initial_lr=0.02") == 1
+    error = capfd.readouterr().err
+    assert "initial_lr: it has 0.01, now 0.02" in error and "--resume=never" in error

@@ -1,0 +1,407 @@
+"""SA-Siam against recorded numbers of the original.
+
+Four kinds of fixture: a training batch of one branch or both; embedding and tracking six frames; data (crops, pairs,
+resizing); the validation metrics. A folder of frames with reference_boxes.csv is tracked and its boxes are compared.
+Weights and images follow tests/golden/sa_siam/rule.py.
+"""
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.util
+import os
+
+import numpy as np
+
+from common.tf1 import enable, tf
+from sa_siam_tf1 import siamese_model
+from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
+from sa_siam_tf1.datasets import curation, transforms
+from sa_siam_tf1.datasets.sampler import Sampler
+from sa_siam_tf1.datasets.vid import sample_pair
+from sa_siam_tf1.inference.frames import read_frame
+from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, search_factors
+from sa_siam_tf1.inference.tracker import Target, Tracker
+from sa_siam_tf1.metrics import track_metrics
+from tests.parity.comparison import Comparison, FixtureError, Taker, load
+
+GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "sa_siam")
+EMBEDDING, BATCH_LOSS, TOTAL_LOSS, STEP, STEP_SAMPLE = 1e-4, 2e-6, 1e-6, 1e-5, 1e-4
+# A ReLU or a maximum that falls to the other side moves single gradients of the deep appearance branch. TensorFlow 2.21
+# sums the 105,800 values of a channel of conv1 with an error of 2e-5 in their variance, which gives 6e-4 here.
+GRADIENT_NORM = {"appearance": 1e-3, "semantic": 1e-4}
+GRADIENT_SAMPLE = {"appearance": 3e-2, "semantic": 1e-4}
+BOXES, SEARCH_LEVELS, CROP = 1e-3, 2e-3, 0.0
+
+
+def _rule():
+    spec = importlib.util.spec_from_file_location("sa_siam_rule", os.path.join(GOLDEN, "rule.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RULE = _rule()
+
+
+def compare(path: str) -> Comparison:
+    """Compare with one fixture, or with the boxes of a folder of frames."""
+    enable()
+    comparison = Comparison()
+    if os.path.isdir(path):
+        _compare_frames(path, comparison)
+        return comparison
+    take = Taker(load(path))
+    if "train239/total_loss" in take:
+        _compare_training(take, comparison)
+    elif "both/track/boxes" in take or "appearance/track/boxes" in take or "semantic/track/boxes" in take:
+        frames = os.path.join(os.path.dirname(os.path.abspath(path)), "frames", "seq6")
+        for branch in ("both", "appearance", "semantic"):
+            if f"{branch}/track/boxes" in take:
+                _compare_inference(take, comparison, branch, frames)
+    elif "crop/out" in take:
+        _compare_data(take, comparison)
+    elif "responses" in take:
+        _compare_metrics(take, comparison)
+    else:
+        raise FixtureError("has none of train239/total_loss, <branch>/track/boxes, crop/out, responses")
+    take.require_empty()
+    return comparison
+
+
+def set_by_rule(session: tf.Session, detection_bias: float | None = None) -> None:
+    """Give all variables their values by the rule."""
+    for variable in tf.global_variables():
+        if variable.op.name != "train/global_step":
+            variable.load(RULE.var_value(variable.op.name, variable.shape.as_list(), detection_bias), session)
+
+
+def assembled(features) -> np.ndarray:
+    """Put a tower's maps into the one array of the original: padded with zeros to the largest, side by side."""
+    largest = max(found.shape[1] for found in features)
+    padded = []
+    for found in features:
+        before = (largest - found.shape[1]) // 2
+        after = largest - found.shape[1] - before
+        padded.append(np.pad(found, [(0, 0), (before, after), (before, after), (0, 0)], mode="constant"))
+    return np.concatenate(padded, axis=3)
+
+
+def _take_array(take: Taker, comparison: Comparison, group: str, key: str, found: np.ndarray, tolerance: float,
+                absolute: bool = False) -> None:
+    """Shape, five statistics and 200 samples of an array, and the array itself where it is recorded."""
+    shape, stats, sample = (take(f"{key}/{part}") for part in ("shape", "stats", "sample"))
+    if list(shape) != list(found.shape):
+        raise FixtureError(f"{key}: shape {list(shape)}, the model gives {list(found.shape)}")
+    scale = 1.0 if absolute else float(max(abs(stats[2]), abs(stats[3])))
+    values = found.astype(np.float64)
+    statistics = [values.mean(), values.std(), values.min(), values.max(), np.linalg.norm(values)]
+    for number, (one, other) in enumerate(zip(statistics, stats)):
+        error = abs(one - other) / (scale if number < 4 else max(1.0, other) * (1 if absolute else 1))
+        comparison.add(group, f"{key}/stats[{number}]", error, tolerance)
+    picked = values.reshape(-1)[RULE.sample_idx(values.size)]
+    comparison.add(group, f"{key}/sample", float(np.abs(picked - sample).max()) / scale, tolerance)
+    if f"{key}/full" in take:
+        comparison.add(group, f"{key}/full", float(np.abs(values - take(f"{key}/full")).max()) / scale, tolerance)
+
+
+# Training
+
+
+def _mixed(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return (0.5 * own + 0.5 * np.roll(other, (8, -16), axis=(1, 2))).astype(np.uint8)
+
+
+def training_images() -> dict:
+    """The fixtures' images: exemplars and instances of training and of validation, uint8."""
+    exemplars, validation = RULE.images(11, 8, 239), RULE.images(13, 8, 255)
+    return dict(zi=exemplars, xi=_mixed(RULE.images(12, 8, 239), exemplars), zv=validation,
+                xv=_mixed(RULE.images(14, 8, 255), validation))
+
+
+def _compare_training(take: Taker, comparison: Comparison) -> None:
+    names = [str(name) for name in take("var_names")]
+    branches = {branch for branch in ("appearance", "semantic") if any(f"{branch}_net" in name for name in names)}
+    branch = branches.pop() if len(branches) == 1 else "both"
+    images = training_images()
+    if [RULE.sha(image) for image in images.values()] != [str(sha) for sha in take("img_sha")]:
+        raise FixtureError("img_sha: the images are not those of the rule")
+    model, train = ModelConfig(branch=branch), TrainConfig()
+    with tf.Graph().as_default(), tf.Session() as session:
+        graph = siamese_model.build_training(model, train)
+        validation = siamese_model.build_validation(model, train.batch_size, train.seed)
+        session.run(tf.global_variables_initializer())
+        set_by_rule(session, RULE.DETECTION_BIAS[branch])
+        variables = {variable.op.name: variable for variable in tf.global_variables()}
+        variables.pop("train/global_step")
+        if set(variables) != set(names):
+            raise FixtureError(f"var_names: {sorted(set(variables) ^ set(names))[0]} is on one side alone")
+        feeds = {graph.towers.exemplars: images["zi"], graph.towers.instances: images["xi"], graph.learning_rate: 0.01}
+        _compare_towers(take, comparison, "train239", session, graph.towers, feeds)
+        validation_feeds = {validation.exemplars: images["zv"], validation.instances: images["xv"]}
+        _compare_towers(take, comparison, "val255", session, validation, validation_feeds)
+        truth = siamese_model.ground_truth(15)
+        for key, value in (("gt15", truth), ("gt17", siamese_model.ground_truth(17)),
+                           ("class_weights15", siamese_model.class_weights(truth))):
+            comparison.absolute("ground_truth", key, value, take(key), 1e-8)
+        _compare_step(take, comparison, session, graph, feeds, variables)
+
+
+def _compare_towers(take: Taker, comparison: Comparison, part: str, session: tf.Session, towers, feeds: dict) -> None:
+    found = session.run(dict(exemplar=towers.exemplar_features, instance=towers.instance_features,
+                             response=towers.response, loss=towers.batch_loss), feeds)
+    for name in ("exemplar", "instance"):
+        _take_array(take, comparison, "embedding", f"{part}/{name}_embeds", assembled(found[name]), EMBEDDING)
+    _take_array(take, comparison, "response", f"{part}/response", found["response"], EMBEDDING)
+    comparison.relative("batch_loss", f"{part}/batch_loss", found["loss"], take(f"{part}/batch_loss"), BATCH_LOSS)
+
+
+def _compare_step(take: Taker, comparison: Comparison, session: tf.Session, graph, feeds: dict, variables: dict
+                  ) -> None:
+    """Weight decay, gradients, batch statistics and all variables after one step with rate 0.01."""
+    before = session.run(variables)
+    gradients = {variable.op.name: gradient for gradient, variable in graph.gradients}
+    statistics = [normaliser.statistics for normaliser in graph.normalisers]
+    fetched = session.run(dict(total=graph.total_loss, gradients=gradients,
+                               statistics=[[value for _, value in tower] for tower in statistics]), feeds)
+    comparison.relative("total_loss", "train239/total_loss", fetched["total"], take("train239/total_loss"), TOTAL_LOSS)
+    decays = dict(zip((str(name) for name in take("reg_names")), take("reg_losses")))
+    for name, value in decays.items():
+        weights = before[name.replace("train/", "", 1).replace("/kernel/Regularizer/l2_regularizer", "/weights")]
+        comparison.relative("weight_decay", name, 5e-4 * np.sum(np.square(weights, dtype=np.float64)) / 2, value, 1e-6)
+    found_norms = {name: float(np.linalg.norm(value.astype(np.float64)))
+                   for name, value in fetched["gradients"].items()}
+    names = [str(name) for name in take("train_var_names")]
+    if set(names) != set(gradients):
+        raise FixtureError(f"train_var_names: {sorted(set(names) ^ set(gradients))[0]} is on one side alone")
+    for name, norm in zip(names, take("grad_norms")):
+        branch = "appearance" if "appearance_net" in name else "semantic"
+        comparison.relative(f"gradient_norm_{branch}", name, found_norms[name], norm, GRADIENT_NORM[branch])
+        value = fetched["gradients"][name].reshape(-1)
+        sample = value[RULE.sample_idx(value.size, 20)]
+        error = np.abs(sample - take(f"grad/{name}")).max() / max(1e-12, np.abs(value).max())
+        comparison.add(f"gradient_sample_{branch}", name, error, GRADIENT_SAMPLE[branch])
+    for tower, scope, values in zip(statistics, ("sa_siam", "sa_siam_1"), fetched["statistics"]):
+        for (moving, _), value in zip(tower, values):
+            layer, _, kind = moving.op.name.partition("/")[2].partition("/BatchNorm/")
+            key = f"bn/train/{scope}/{layer}/BatchNorm/FusedBatchNormV3/" + (
+                "mean" if kind == "moving_mean" else "var_bessel")
+            comparison.relative("batch_statistics", key, value, take(key), 1e-4)
+    take("bn_names")
+    session.run(graph.train_op, feeds)
+    _compare_variables(take, comparison, before, session.run(variables))
+    comparison.add("global_step", "train/global_step", abs(session.run(graph.global_step) - 1), 0.0)
+
+
+def _compare_variables(take: Taker, comparison: Comparison, before: dict, after: dict) -> None:
+    norm = np.linalg.norm
+    for name, *norms in zip([str(name) for name in take("var_names")], take("var_norms_before"),
+                            take("var_norms_after"), take("var_norms_delta")):
+        old, new = (values[name].astype(np.float64) for values in (before, after))
+        for key, found, wanted in zip(("before", "after"), (norm(old), norm(new)), norms):
+            comparison.relative("step", f"var_norms_{key} {name}", found, wanted, STEP)
+        branch = "appearance" if "appearance_net" in name else "semantic"
+        comparison.add(f"step_delta_{branch}", f"var_norms_delta {name}",
+                       abs(norm(new - old) - norms[2]) / max(1e-4 * norms[1], norms[2], 1e-12), GRADIENT_NORM[branch])
+        sample = new.reshape(-1)[RULE.sample_idx(new.size, 20)]
+        comparison.relative("step_sample", f"after/{name}", sample, take(f"after/{name}"), STEP_SAMPLE)
+    for name, wanted in take.below("moving_xfirst_norm/").items():
+        comparison.relative("step", f"moving_xfirst_norm/{name}", norm(after[name].astype(np.float64)), wanted, STEP)
+    comparison.not_compared += [f"moving_zfirst_norm/{name}" for name in take.below("moving_zfirst_norm/")]
+
+
+# Tracking
+
+
+def _compare_inference(take: Taker, comparison: Comparison, branch: str, folder: str) -> None:
+    frames = [read_frame(os.path.join(folder, f"{number:04d}.jpg")) for number in range(1, 7)]
+    track = TrackConfig()
+    with tf.Graph().as_default(), tf.Session() as session:
+        wrapper = InferenceWrapper(ModelConfig(branch=branch), track)
+        session.run(tf.global_variables_initializer())
+        set_by_rule(session)
+        found = {variable.op.name: variable.shape.as_list() for variable in tf.global_variables()}
+        recorded = dict(zip((str(name) for name in take(f"{branch}/var_names")), take(f"{branch}/var_shapes")))
+        recorded = {name: str(shape) for name, shape in recorded.items() if not name.startswith("target_template/")}
+        if {name: str(shape) for name, shape in found.items()} != recorded:
+            raise FixtureError(f"{branch}/var_names: other variables than the model's")
+        if f"{branch}/biases" in take:
+            for name, value in take(f"{branch}/biases"):
+                comparison.absolute("variables", str(name), RULE.var_value(str(name), [1])[0], float(value), 1e-8)
+        _compare_frame0(take, comparison, branch, frames[0])
+        template = _compare_search(take, comparison, branch, session, wrapper, frames)
+        _compare_edge(take, comparison, branch, session, wrapper, frames, template)
+        boxes, ground_truth = take(f"{branch}/track/boxes"), take(f"{branch}/track/gt")
+        _compare_track(take, comparison, f"{branch}/track", session, wrapper, frames, ground_truth[0], boxes)
+    with tf.Graph().as_default(), tf.Session() as session:
+        wrapper = InferenceWrapper(ModelConfig(branch=branch), TrackConfig(scale_penalty=1.0))
+        session.run(tf.global_variables_initializer())
+        set_by_rule(session)
+        key = f"{branch}/track_nopenalty"
+        _compare_track(take, comparison, key, session, wrapper, frames, ground_truth[0], take(f"{key}/boxes"))
+
+
+def _compare_frame0(take: Taker, comparison: Comparison, branch: str, frame: np.ndarray) -> None:
+    sha = hashlib.sha256(np.ascontiguousarray(frame).tobytes()).hexdigest()
+    comparison.add("decoding", f"{branch}/frame0_sha_uint8", float(sha != str(take(f"{branch}/frame0_sha_uint8"))), 0.0)
+    _take_array(take, comparison, "decoded", f"{branch}/frame0_decoded", frame.astype(np.float32), 1e-6)
+
+
+def _target(feed: np.ndarray) -> Target:
+    return Target(*(float(value) for value in feed))
+
+
+def _compare_search(take: Taker, comparison: Comparison, branch: str, session: tf.Session, wrapper: InferenceWrapper,
+                    frames: list) -> list:
+    target = _target(take(f"{branch}/feed_y_x_h_w"))
+    centre = (target.y, target.x)
+    for key in ("scale_xs_init", "scale_xs"):
+        _compare_scales(comparison, f"{branch}/{key}", target, take(f"{branch}/{key}"))
+    graph = wrapper.search_graph
+    template = wrapper.template(session, frames[0], centre, target.context)
+    _take_array(take, comparison, "embedding", f"{branch}/template",
+                np.repeat(assembled(template), 3, axis=0), EMBEDDING)
+    feeds = wrapper.search_feeds(frames[0], centre, target.context, template)
+    _take_array(take, comparison, "search_images", f"{branch}/search_images_frame0",
+                session.run(graph.windows.images, feeds), SEARCH_LEVELS, absolute=True)
+    feeds = wrapper.search_feeds(frames[1], centre, target.context, template)
+    found = session.run(dict(images=graph.windows.images, features=graph.features, response=graph.response,
+                             upsampled=graph.upsampled), feeds)
+    _take_array(take, comparison, "search_images", f"{branch}/search_images_frame1", found["images"], SEARCH_LEVELS,
+                absolute=True)
+    _take_array(take, comparison, "embedding", f"{branch}/embeds", assembled(found["features"]), EMBEDDING)
+    _take_array(take, comparison, "response", f"{branch}/response", found["response"], EMBEDDING)
+    upsampled = found["upsampled"]
+    _take_array(take, comparison, "response", f"{branch}/response_up", upsampled, EMBEDDING)
+    comparison.relative("response", f"{branch}/response_up/center", upsampled[1],
+                        take(f"{branch}/response_up/center_scale_full"), EMBEDDING)
+    comparison.relative("response", f"{branch}/response_max", upsampled.max(axis=(1, 2)),
+                        take(f"{branch}/response_max_per_scale"), EMBEDDING)
+    places = [np.unravel_index(one.argmax(), one.shape) for one in upsampled]
+    comparison.absolute("argmax", f"{branch}/argmax", places, take(f"{branch}/response_argmax_per_scale"), 1e-9)
+    return template
+
+
+def _compare_edge(take: Taker, comparison: Comparison, branch: str, session: tf.Session, wrapper: InferenceWrapper,
+                  frames: list, template: list) -> None:
+    key = f"{branch}/edge"
+    target = _target(take(f"{key}/feed_y_x_h_w"))
+    _compare_scales(comparison, f"{key}/scale_xs", target, take(f"{key}/scale_xs"))
+    graph = wrapper.search_graph
+    feeds = wrapper.search_feeds(frames[0], (target.y, target.x), target.context, template)
+    images, response = session.run([graph.windows.images, graph.response], feeds)
+    _take_array(take, comparison, "search_images", f"{key}/search_images", images, SEARCH_LEVELS, absolute=True)
+    comparison.absolute("search_images", f"{key}/corner_pixel", images[:, 0, 0], take(f"{key}/corner_pixel"),
+                        SEARCH_LEVELS)
+    comparison.absolute("search_images", f"{key}/avg_chan", feeds[graph.windows.mean_colour],
+                        take(f"{key}/avg_chan"), SEARCH_LEVELS)
+    _take_array(take, comparison, "response", f"{key}/response", response, EMBEDDING)
+
+
+def _compare_scales(comparison: Comparison, key: str, target: Target, wanted: np.ndarray) -> None:
+    comparison.relative("scales", key, 127.0 / target.context / search_factors(TrackConfig()), wanted, 1e-6)
+
+
+def _compare_track(take: Taker, comparison: Comparison, key: str, session: tf.Session, wrapper: InferenceWrapper,
+                   frames: list, box: np.ndarray, boxes: np.ndarray) -> None:
+    tracker = Tracker(session, wrapper, frames[0], box)
+    found_boxes, maxima, scales, best = [list(map(float, box))], [], [], []
+    feeds = []
+    for frame in frames[1:]:
+        target = tracker.target
+        feeds.append([target.y, target.x, target.height, target.width])
+        scales.append(127.0 / target.context / search_factors(wrapper.track))
+        found = tracker.track(frame)
+        found_boxes.append(found.target.box)
+        maxima.append(found.response_max)
+        best.append(found.best_scale)
+    comparison.add("boxes", f"{key}/boxes", float(np.abs(np.array(found_boxes) - boxes).max()), BOXES)
+    comparison.relative("response", f"{key}/response_max", maxima, take(f"{key}/response_max"), EMBEDDING)
+    comparison.relative("scales", f"{key}/scale_xs", scales, take(f"{key}/scale_xs"), 1e-6)
+    comparison.absolute("argmax", f"{key}/best_scale", best, take(f"{key}/best_scale"), 1e-9)
+    if f"{key}/feeds" in take:
+        comparison.add("boxes", f"{key}/feeds", float(np.abs(np.array(feeds) - take(f"{key}/feeds")).max()), BOXES)
+
+
+def _compare_frames(folder: str, comparison: Comparison) -> None:
+    """Track a folder of frames with both branches by the rule, and compare the boxes."""
+    paths = sorted(name for name in os.listdir(folder) if name.endswith(".jpg"))
+    wanted, truth = (_read_boxes(os.path.join(folder, name)) for name in ("reference_boxes.csv", "groundtruth.csv"))
+    if len(paths) != len(wanted):
+        raise FixtureError(f"reference_boxes.csv: {len(wanted)} boxes for {len(paths)} frames")
+    frames = [read_frame(os.path.join(folder, name)) for name in paths]
+    with tf.Graph().as_default(), tf.Session() as session:
+        wrapper = InferenceWrapper(ModelConfig(branch="both"), TrackConfig())
+        session.run(tf.global_variables_initializer())
+        set_by_rule(session)
+        tracker = Tracker(session, wrapper, frames[0], truth[0])
+        boxes = [list(truth[0])] + [tracker.track(frame).target.box for frame in frames[1:]]
+    comparison.add("boxes", "reference_boxes.csv", float(np.abs(np.array(boxes) - wanted).max()), BOXES)
+
+
+def _read_boxes(path: str) -> np.ndarray:
+    with open(path, encoding="utf-8") as file:
+        rows = [[float(value) for value in row] for row in csv.reader(file) if row and not row[0].startswith("#")]
+    if not rows or any(len(row) != 4 for row in rows):
+        raise FixtureError(f"{os.path.basename(path)}: expected rows of x,y,w,h")
+    return np.array(rows)
+
+
+# Data and metrics
+
+
+def _compare_data(take: Taker, comparison: Comparison) -> None:
+    take("crop/image_rule")
+    image = RULE.images(21, 1, 240)[0][:180]
+    boxes = take("crop/boxes_xywh")
+    outputs, scales = take("crop/out"), take("crop/scale_x")
+    for number, ((x, y, width, height), wanted, scale) in enumerate(zip(boxes, outputs, scales)):
+        target = Target.of_box((x, y, width, height))
+        crop = curation.crop(image, (target.y, target.x), target.context)
+        comparison.add("crop", f"crop/out[{number}]", float(np.abs(crop.astype(int) - wanted).max()), CROP)
+        comparison.relative("crop_scale", f"crop/scale_x[{number}]", 127.0 / target.context, scale, 1e-8)
+    _compare_sampling(take, comparison)
+    source = RULE.images(31, 1, 255)[0]
+    for side in (242, 250, 255, 261, 268):
+        resized = source if side == 255 else transforms.resize_bilinear(source, side)
+        padded = transforms.center_crop_or_pad(resized, transforms.PADDED_SIDE)
+        for key, found in ((f"resize_bilinear_{side}", resized), (f"resize_crop247_{side}", padded)):
+            picked = found.reshape(-1)[RULE.sample_idx(found.size)]
+            comparison.add("resize", key, float(np.abs(picked - take(f"{key}/sample").astype(np.float64)).max()), 1e-4)
+            comparison.add("resize", key, abs(float(found.mean(dtype=np.float64)) - float(take(f"{key}/mean"))), 1e-4)
+        rows = [not padded[row].any() for row in (0, 1, 2, 3, -1, -2, -3)]
+        comparison.add("zero_border", f"resize_crop247_{side}/zero_border",
+                       float(np.any(take(f"resize_crop247_{side}/zero_border") != rows)), 0.0)
+
+
+def _compare_sampling(take: Taker, comparison: Comparison) -> None:
+    for kind in ("downsample", "upsample"):
+        for count, pairs in take.below(f"vid/{kind}_").items():
+            random = np.random.RandomState(int(count))
+            found = [sample_pair(int(count), 100, random) for _ in pairs]
+            comparison.add("pairs", f"vid/{kind}_{count}", float(np.any(np.array(found) != pairs)), 0.0)
+    random = np.random.RandomState(0)
+    drawn = np.array([sample_pair(20, 100, random) for _ in range(20000)])
+    histogram = np.bincount(drawn[:, 1] - drawn[:, 0], minlength=21)
+    wanted = take("vid/dist_hist_n20")
+    comparison.add("pair_distances", "vid/dist_hist_n20", float(np.abs(histogram - wanted).max()) / 20000, 0.015)
+    drawn = np.array([sample_pair(150, 100, random) for _ in range(20000)])
+    comparison.add("pair_distance_mean", "vid/dist_mean_n150",
+                   abs(float((drawn[:, 1] - drawn[:, 0]).mean()) - float(take("vid/dist_mean_n150"))), 1.0)
+    sampler = Sampler(10, seed=0, shuffle=True)
+    order = [sampler.place(index)[2] for index in range(20)]
+    comparison.add("order", "sampler/seed0_two_passes",
+                   float(np.any(take("sampler/seed0_two_passes").reshape(-1) != order)), 0.0)
+
+
+def _compare_metrics(take: Taker, comparison: Comparison) -> None:
+    responses = take("responses")
+    reported = take("sequence_reported")
+    for count in range(1, len(responses)):  # what is reported is one read behind, and nothing before the first
+        found = track_metrics.center_score_error(responses[:count].reshape(-1, *responses.shape[2:]))
+        comparison.absolute("metrics", f"sequence_reported[{count}]", found, reported[count][0], 1e-5)
+    comparison.not_compared.append("sequence_reported of center_dist_error, which races with its own update")
+    together = responses.reshape(-1, *responses.shape[2:])
+    for name in ("center_score_error", "center_dist_error"):
+        found = getattr(track_metrics, name)(together)
+        comparison.absolute("metrics", f"{name}_final", found, take(f"{name}_final"), 1e-5)

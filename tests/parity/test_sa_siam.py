@@ -1,0 +1,78 @@
+"""SA-Siam agrees with the original's recorded numbers, and the comparison notices when it would not."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.parity import sa_siam
+from tests.parity.__main__ import main
+from tests.parity.comparison import FixtureError, load
+
+GOLDEN = sa_siam.GOLDEN
+COUNTS = {"parity_train_appearance.npz": dict(gradient_norm_appearance=22, gradient_norm_semantic=1,
+                                              batch_statistics=24, weight_decay=8, batch_loss=2, total_loss=1),
+          "parity_train_semantic.npz": dict(gradient_norm_semantic=13, weight_decay=10, batch_loss=2, total_loss=1),
+          "parity_train_both.npz": dict(gradient_norm_appearance=22, gradient_norm_semantic=13, batch_statistics=24,
+                                        weight_decay=18, batch_loss=2, total_loss=1),
+          "parity_infer.npz": dict(boxes=9, argmax=9, decoding=3),
+          "parity_data.npz": dict(crop=6, pairs=9, order=1, resize=20, zero_border=5),
+          "parity_metrics.npz": dict(metrics=5)}
+
+
+@pytest.mark.parametrize("name", sorted(COUNTS))
+def test_fixtures(name):
+    comparison = sa_siam.compare(os.path.join(GOLDEN, name))
+    summary = comparison.summary("sa_siam", name)
+    assert comparison.holds, summary
+    for group, count in COUNTS[name].items():
+        assert summary["groups"][group]["compared"] == count, group
+
+
+def test_a_folder_of_frames(tmp_path, capsys):
+    folder = os.path.join(GOLDEN, "frames", "seq6")
+    assert main(["sa_siam", folder]) == 0
+    assert json.loads(capsys.readouterr().out)["groups"]["boxes"]["error"] <= 1e-3
+    shutil.copytree(folder, str(tmp_path / "seq"))
+    path = tmp_path / "seq" / "reference_boxes.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:-1]))
+    assert main(["sa_siam", str(tmp_path / "seq")]) == 1
+    assert "5 boxes for 6 frames" in capsys.readouterr().err
+
+
+def changed(tmp_path, name, **changes):
+    """A copy of a fixture with some values replaced, or dropped when None; `/` in keys is written `__`."""
+    values = load(os.path.join(GOLDEN, name))
+    for name_of_key, value in changes.items():
+        key = name_of_key.replace("__", "/")
+        if value is None:
+            del values[key]
+        else:
+            values[key] = value(values[key]) if callable(value) else value
+    np.savez(str(tmp_path / "changed.npz"), **values)
+    return str(tmp_path / "changed.npz")
+
+
+def test_other_numbers_are_beyond_tolerance(tmp_path):
+    comparison = sa_siam.compare(changed(
+        tmp_path, "parity_data.npz", crop__out=lambda value: value ^ 1, vid__downsample_10=lambda value: value[::-1],
+        resize_bilinear_250__mean=lambda value: value + 1e-3))
+    groups = comparison.summary("sa_siam", "x")["groups"]
+    assert sorted(name for name, entry in groups.items() if entry["error"] > entry["tolerance"]) == [
+        "crop", "pairs", "resize"]
+    found = sa_siam.compare(changed(tmp_path, "parity_metrics.npz",
+                                    center_dist_error_final=lambda value: value + 1e-3))
+    assert not found.holds
+
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(responses=None), "has none of"), (dict(surprise=np.zeros(2)), "unknown key surprise"),
+    (dict(center_score_error_final=None), "lacks the key center_score_error_final"),
+])
+def test_a_fixture_that_is_none_is_refused(tmp_path, changes, message):
+    with pytest.raises(FixtureError, match=message):
+        sa_siam.compare(changed(tmp_path, "parity_metrics.npz", **changes))
