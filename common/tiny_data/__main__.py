@@ -5,9 +5,9 @@ import sys
 
 from common import program
 from common.program import FlagError, StopRequest
-from common.tiny_data import mnist
+from common.tiny_data import faces, mnist
 
-MAKERS = {"mnist": mnist.make}
+MAKERS = {"faces": faces.make, "mnist": mnist.make}
 
 
 def main(arguments: list[str]) -> int:
