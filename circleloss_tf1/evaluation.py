@@ -10,6 +10,7 @@ from circleloss_tf1.face_images import DamagedImages, ImageFeed
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph
 from common import verification
+from common.flag_set import FlagValues
 from common.program import ZooError
 from common.tf1 import tf
 
@@ -31,6 +32,12 @@ class LfwSettings:
     metric: int
     subtract_mean: bool
     use_flipped_images: bool
+
+    @classmethod
+    def from_flags(cls, flags: FlagValues) -> LfwSettings:
+        """What the flags of `command_line.define_lfw` say."""
+        return cls(flags.lfw_batch_size, flags.lfw_nrof_folds, int(flags.lfw_distance_metric), flags.lfw_subtract_mean,
+                   flags.lfw_use_flipped_images)
 
 
 class Embedder:

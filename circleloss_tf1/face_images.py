@@ -110,10 +110,14 @@ class ImageFeed:
                 raise
             raise DamagedImages(reasons) from None
 
+    def decoded(self, session: tf.Session, path: bytes) -> np.ndarray:
+        """Return an image as it is decoded, uint8 [height, width, 3]."""
+        return session.run(self._image, {self._path: path})
+
     def reason(self, session: tf.Session, path: bytes) -> str | None:
         """Why an image cannot be read; None for one that can."""
         try:
-            session.run(self._image, {self._path: path})
+            self.decoded(session, path)
             return None
         except tf.errors.OpError as error:
             return f"{os.fsdecode(path)}: is no image that can be read ({reason_of(error)})"

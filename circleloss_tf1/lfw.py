@@ -6,6 +6,8 @@ as many `name a other b` (images of two). An image is <folder>/<name>/<name>_<nu
 """
 from __future__ import annotations
 
+import csv
+import io
 import os
 from typing import NamedTuple, Sequence
 
@@ -16,6 +18,7 @@ from common.program import ZooError
 
 FOLDER_NAMES = ("lfw-deepfunneled_align", "dataset/lfw-deepfunneled_align")
 PAIRS_FILE = "pairs.txt"
+DISTANCES_FILE = "pairs.csv"
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -98,3 +101,27 @@ def _in_balanced_folds(paths: list, is_same: np.ndarray, num_folds: int, name: s
 
 def _kinds(is_same: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(is_same), np.flatnonzero(~is_same)]
+
+
+def to_csv(pairs: Pairs, distances: np.ndarray) -> str:
+    """Return the pairs with their distances, a line each."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("first", "second", "same", "distance"))
+    for pair, distance in enumerate(distances):
+        writer.writerow((*pairs.paths[2 * pair:2 * pair + 2], int(pairs.is_same[pair]), repr(float(distance))))
+    return text.getvalue()
+
+
+def from_csv(path: str) -> tuple[list, np.ndarray, np.ndarray]:
+    """Read what `to_csv` gives: images [2 * pairs], whether pairs are the same, bool [pairs], distances [pairs].
+
+    Raises:
+        OSError, ValueError: it cannot be read, or has another form.
+    """
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [(row["first"], row["second"], int(row["same"]), float(row["distance"])) for row in csv.DictReader(file)]
+    if not rows:
+        raise ValueError(f"{path} is empty")
+    return ([image for row in rows for image in row[:2]], np.array([row[2] for row in rows], bool),
+            np.array([row[3] for row in rows]))

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-MODELS = ("gitloss",)
+MODELS = ("circleloss", "gitloss")
 
 
 def main(arguments: list[str]) -> int:
