@@ -50,6 +50,7 @@ def define_flags(description: str) -> FlagSet:
     _define_optimisation(flags)
     define_lfw(flags)
     flags.boolean("ema_evaluation", False, "run LFW with the moving averages of the weights")
+    flags.boolean("log_histograms", False, "accepted, no effect")
     for name, reason in (("logs_base_dir", "logs are in the run directory"),
                          ("models_base_dir", "models are in the run directory"),
                          ("gpu_memory_fraction", "memory is taken as it is needed"),

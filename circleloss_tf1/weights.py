@@ -11,6 +11,7 @@ from circleloss_tf1.model import build_forward
 from circleloss_tf1.recipe import NetworkSettings
 from common import checkpoints
 from common.flag_set import FlagValues
+from common.program import FlagError
 from common.tf1 import tf
 from common.trained import Trained
 
@@ -19,7 +20,14 @@ def settings_of(trained: Trained, flags: FlagValues) -> NetworkSettings:
     """Return the network of a run, with the flags that were given in place of the run's.
 
     A checkpoint that lies in no run has the reference recipe's.
+
+    Raises:
+        FlagError: moving statistics of a run that never moved them.
     """
+    before = trained.arguments().get("batch_norm")
+    if (before, flags.batch_norm) == ("batch", "moving"):
+        raise FlagError("--batch_norm=moving: the run was trained with --batch_norm=batch, which leaves the moving "
+                        "statistics where they began; train with --batch_norm=moving")
     found = NetworkSettings.from_arguments(trained.arguments(), recipe.MODEL_DEFS[0])
     given = {name: flags[name].value for name in ("batch_norm", "jpeg_decoding")
              if name in flags and flags[name].value is not None}
