@@ -31,6 +31,7 @@ format: ## let ruff mend what it can
 
 bench: setup ## measure speed and memory (several minutes)
 	@.venv/bin/python benchmarks/gitloss.py
+	@.venv/bin/python benchmarks/circleloss.py
 
 clean: ## delete environments, quick-start runs and caches
 	rm -rf .venv .venvs .quickstart .mypy_cache .ruff_cache .pytest_cache

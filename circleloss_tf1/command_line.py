@@ -6,7 +6,14 @@ import sys
 from typing import Any
 
 from circleloss_tf1.recipe import (
-    CHOICES, IMAGE_SIZE, MODEL_DEFS, Extras, NetworkSettings, Switches, resolve_extras, resolve_switches,
+    CHOICES,
+    IMAGE_SIZE,
+    MODEL_DEFS,
+    Extras,
+    NetworkSettings,
+    Switches,
+    resolve_extras,
+    resolve_switches,
 )
 from common import flags as zoo_flags
 from common import verification

@@ -81,8 +81,8 @@ def load_pairs(flags: FlagValues, folders: Folders, root: str) -> tuple[lfw.Pair
     if folders.lfw is None:
         return None, ["Warning: no lfw-deepfunneled_align in the data and no --lfw_dir: the run is not verified on LFW"]
     pairs = read_pairs(flags, folders.lfw, root)
-    return pairs, [*pairs.notices, f"LFW: {folders.lfw}, {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of them "
-                   "same"]
+    return pairs, [*pairs.notices, f"LFW: {folders.lfw}, {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of "
+                   "them same"]
 
 
 def read_pairs(flags: FlagValues, folder: str, root: str) -> lfw.Pairs:

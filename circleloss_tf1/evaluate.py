@@ -17,7 +17,7 @@ from circleloss_tf1 import command_line
 from common import device as devices
 from common import files, program, trained
 from common import flags as zoo_flags
-from common.flag_set import FlagSet, FlagValues
+from common.flag_set import FlagSet
 from common.program import ZooError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))

@@ -3,8 +3,8 @@
     python3 circleloss_tf1/export.py [--checkpoint=FILE|RUN_DIR] [--batch_norm=batch|moving]
 
 Writes circle_loss.pb and saved_model/ to <run directory>/export/. Input `images`, float32 [num, 112, 112, 3], (pixel -
-127.5) / 128; output `embeddings` [num, 512], L2-normalised. With --batch_norm=batch, the reference recipe's, an embedding
-depends on the other images of its batch. Both are run and compared with the live graph.
+127.5) / 128; output `embeddings` [num, 512], L2-normalised. With --batch_norm=batch, the reference recipe's, an
+embedding depends on the other images of its batch. Both are run and compared with the live graph.
 """
 from __future__ import annotations
 

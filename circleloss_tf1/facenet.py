@@ -1,6 +1,7 @@
-"""What surrounds the loss in facenet's recipe: center loss, norm penalty, learning rate, optimisers, moving averages."""
+"""What surrounds the loss in facenet's recipe: center loss, norm penalty, learning rate, optimisers, averages."""
 from __future__ import annotations
 
+import math
 from typing import Callable, NamedTuple, Sequence
 
 from common.program import ZooError
@@ -132,7 +133,7 @@ class Schedule:
         epoch, _, rate = entry.partition(":")
         try:
             value = -1.0 if rate.strip() == "-" else float(rate)
-            if value != value or value in (float("inf"), float("-inf")):
+            if not math.isfinite(value):
                 raise ValueError
             return int(epoch), value
         except ValueError:

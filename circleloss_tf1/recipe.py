@@ -15,7 +15,8 @@ class Switches:
     """The fields are flags of the same names.
 
     Attributes:
-        head: "logits": rows of logits (with bias) scaled to unit length; "cosine": cosines of embedding and class weight.
+        head: "logits": rows of logits (with bias) scaled to unit length; "cosine": cosines of embedding and
+            class weight.
         batch_norm: "batch": statistics of the batch always; "moving": moving statistics outside training.
         jpeg_decoding: "fast": TensorFlow's default integer DCT; "accurate": the one of PIL and OpenCV.
         extra_options: whether the options that the original accepts and ignores (`Extras`) have an effect.

@@ -66,8 +66,8 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     pairs, pairs_notices = data_folders.load_pairs(flags, folders, ROOT)
     device = devices.choose(flags.device, os.environ)
 
-    from common import graph_run, train_run  # TensorFlow is imported here, after the flags and the device
     from circleloss_tf1 import original_files, training
+    from common import graph_run, train_run  # TensorFlow is imported here, after the flags and the device
 
     config = _configure(flags, len(faces.people), command_line.network_settings(flags, switches, extras))
     config.new_sampler(faces.labels[split.train])

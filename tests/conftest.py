@@ -51,7 +51,7 @@ def tiny_mnist_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_faces_folder(tmp_path_factory):
-    """120 drawn faces of 12 people, and 40 pairs of 6 others."""
+    """120 drawn faces of 12 people, and 20 pairs of 6 others."""
     folder = tmp_path_factory.mktemp("tiny") / "faces"
     tiny_faces.make(str(folder))
     return str(folder)

@@ -32,7 +32,7 @@ def draw(person: int, number: int) -> Image.Image:
 
 
 def make(folder: str, num_people: int = 12, num_images: int = 10, num_folds: int = 10) -> None:
-    """Write faces to train on, and `num_folds` x (2 same + 2 different) pairs of six others; existing files are
+    """Write faces to train on, and `num_folds` x (1 same + 1 different) pairs of six others; existing files are
     written again.
     """
     for person in range(num_people):
@@ -41,13 +41,12 @@ def make(folder: str, num_people: int = 12, num_images: int = 10, num_folds: int
     for person, name in enumerate(names):
         write_person(os.path.join(folder, LFW_FOLDER, name), 1000 + person, name + "_{:04d}.jpg", range(1, 6))
     random = np.random.RandomState(0)
-    lines = [f"{num_folds}\t2"]
+    lines = [f"{num_folds}\t1"]
     for _ in range(num_folds):
-        for person in random.permutation(len(names))[:2]:
-            first, second = random.permutation(5)[:2] + 1
-            lines.append(f"{names[person]}\t{first}\t{second}")
-        for one, other in random.permutation(len(names))[:4].reshape(2, 2):
-            lines.append(f"{names[one]}\t{random.randint(1, 6)}\t{names[other]}\t{random.randint(1, 6)}")
+        first, second = random.permutation(5)[:2] + 1
+        lines.append(f"{names[random.randint(len(names))]}\t{first}\t{second}")
+        one, other = random.permutation(len(names))[:2]
+        lines.append(f"{names[one]}\t{random.randint(1, 6)}\t{names[other]}\t{random.randint(1, 6)}")
     with open(os.path.join(folder, PAIRS_FILE), "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
 

@@ -1,7 +1,7 @@
 """Circle loss against recorded numbers of the original.
 
-Five kinds of fixture, told by their keys: the loss and its gradient; ResNet34 with loss, gradients and centers; four steps
-of each optimiser on a small least-squares problem; image files and what the network gets of them; LFW's protocol.
+Five kinds of fixture, told by their keys: the loss and its gradient; ResNet34 with loss, gradients and centers; four
+steps of each optimiser on a small least-squares problem; image files and what the network gets of them; LFW's protocol.
 """
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _as_list(shape: str) -> str:
 
 def rule(index: int, name: str, shape: list) -> np.ndarray:
     """Value of a fixture's variable, by its index in the list of all."""
-    leaf = name.split("/")[-1]
+    leaf = name.rsplit("/", maxsplit=1)[-1]
     if leaf in ("gamma", "moving_variance"):
         return np.ones(shape, np.float32)
     if leaf in ("beta", "moving_mean"):

@@ -156,7 +156,8 @@ def test_class_form_is_finite_at_gamma_256(dtype, rows, labels):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("rows, labels", [
-    ([[1.0, 0.0]], [0]), ([[1.0, 0.0]] * 4, [0] * 4), ([[1.0, 0.0]] * 4, [0, 1, 2, 3]), ([[1.0, 0.0]] * 4, [0, 0, 1, 1]),
+    ([[1.0, 0.0]], [0]), ([[1.0, 0.0]] * 4, [0] * 4), ([[1.0, 0.0]] * 4, [0, 1, 2, 3]),
+    ([[1.0, 0.0]] * 4, [0, 0, 1, 1]),
     ([[1.0, 0.0], [-1.0, 0.0]], [0, 0]), ([[1.0, 0.0], [0.0, 1.0]], [0, 1]), ([[0.0, 0.0]] * 3, [0, 0, 1]),
 ], ids=str)
 def test_pair_form_is_finite_at_gamma_256(dtype, rows, labels):

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 
 import numpy as np
 import pytest
@@ -72,7 +71,7 @@ def test_gray_is_spread_and_alpha_dropped(tmp_path):
 
 def test_accurate_decoding_is_pillow_s(tmp_path):
     path = write(tmp_path, "a.jpg", picture(size=(32, 32)), quality=70)
-    wanted = (np.asarray(Image.open(io.BytesIO(open(path, "rb").read())).convert("RGB"), float) - 127.5) / 128
+    wanted = (np.asarray(Image.open(path.decode()).convert("RGB"), float) - 127.5) / 128
     np.testing.assert_allclose(read([path], network(CORRECTED))[0], wanted, atol=1e-6)
     assert np.abs(read([path], network())[0] - wanted).max() > 1.0 / 128  # the fast one differs by grey levels
 
@@ -129,7 +128,7 @@ def test_a_damaged_image_is_named(tmp_path, content):
     good = write(tmp_path, "good.jpg", picture())
     bad = tmp_path / "bad.jpg"
     if content == "truncated":
-        bad.write_bytes(open(good, "rb").read()[:200])
+        bad.write_bytes((tmp_path / "good.jpg").read_bytes()[:200])
     elif content == "gif":
         picture().save(str(bad), format="TIFF")
     elif content is not None:

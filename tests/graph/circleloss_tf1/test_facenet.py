@@ -75,7 +75,7 @@ def test_missing_schedule():
 
 
 def test_averages_take_the_weights_and_the_step_from_before_the_update():
-    """decay min(0.9999, (1 + step) / (10 + step)) with step 0, 1, 2; gradient descent on w."""
+    """Decay min(0.9999, (1 + step) / (10 + step)) with step 0, 1, 2; gradient descent on w."""
     with tf.Graph().as_default(), tf.Session() as session:
         global_step = tf.get_variable("Variable", [], tf.int32, tf.zeros_initializer(), trainable=False)
         weight = tf.get_variable("w", [], initializer=tf.constant_initializer(2.0))

@@ -43,7 +43,8 @@ def test_missing_images(tmp_path):
     assert len(found.is_same) == 4 and "3 missing images, 4 pairs are left" in found.notices[0]
 
 
-@pytest.mark.parametrize("line", ["Ann\t1", "Ann\tone\t2", "Ann\t1\t2\tBob\t3", "../x\t1\t2", "Ann\t1\tBob\tx", "..\t1\t2"])
+@pytest.mark.parametrize("line", ["Ann\t1", "Ann\tone\t2", "Ann\t1\t2\tBob\t3", "../x\t1\t2", "Ann\t1\tBob\tx",
+                                  "..\t1\t2"])
 def test_lines_of_another_form(tmp_path, line):
     with pytest.raises(ZooError, match="pairs.txt: line 7 is"):
         lfw.read_pairs(make(tmp_path, LINES + line + "\n", **PEOPLE), str(tmp_path), 2, "skip")

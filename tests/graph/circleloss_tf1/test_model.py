@@ -98,7 +98,7 @@ def test_batch_statistics_look_at_the_batch_and_never_move():
 
 
 def test_moving_statistics():
-    """new = old + 0.005 (batch - old), the variance unbiased; afterwards an embedding is that of its image alone."""
+    """New = old + 0.005 (batch - old), the variance unbiased; afterwards an embedding is that of its image alone."""
     chosen = settings(CORRECTED)
     with tf.Graph().as_default(), tf.Session() as session:
         train = model.build_training(chosen)
