@@ -97,7 +97,7 @@ def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.T
     with tf.control_dependencies([averages_op, loss_averages]):
         apply_op = optimizer.apply_gradients(gradients, global_step)
     with tf.control_dependencies([apply_op]):
-        return Step(tf.group(apply_op, name="train_op"), gradients, global_step.read_value(), learning_rate, averages)
+        return Step(tf.group(apply_op, name="weights_op"), gradients, global_step.read_value(), learning_rate, averages)
 
 
 class Schedule:

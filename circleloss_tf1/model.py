@@ -66,9 +66,9 @@ class TrainGraph(NamedTuple):
     centers: tf.Variable  # float32 [classes, dim]
     old_centers: tf.Tensor  # their value before the step
     step: Step
-    train_op: tf.Operation  # update of the weights, the centers, the moving statistics and the histogram
+    train_op: tf.Operation  # update of the weights, the centers and the moving statistics
     global_step: tf.Variable  # int32 []
-    histogram: tf.Variable  # int32 [1000], of |prelogits| since it was last set to zeros
+    histogram: tf.Variable  # int32 [1000], room for the epoch's histogram of |prelogits| in checkpoints
 
 
 class ForwardGraph(NamedTuple):
@@ -98,7 +98,6 @@ class TrainSettings:
         loss: the loss.
         step: optimiser and learning rate.
         seed: seed of the initial weights.
-        histogram_max: largest |prelogits| of the histogram; larger ones count as this.
         wrap: makes another optimizer of the optimizer; for loss scaling on an NPU.
     """
 
@@ -108,7 +107,6 @@ class TrainSettings:
     loss: LossSettings
     step: StepSettings
     seed: int
-    histogram_max: float = 10.0
     wrap: Callable = lambda optimizer: optimizer
 
 
@@ -133,11 +131,10 @@ def build_training(settings: TrainSettings) -> TrainGraph:
                                 trainable=False)
     # the loss, and with it the old centers, is read before they move
     with tf.control_dependencies([losses.total]):
-        moves = [facenet.update_centers(centers, old_centers, prelogits, labels, settings.loss.center_loss_alfa),
-                 histogram.assign_add(_histogram(prelogits, settings.histogram_max))]
+        move = facenet.update_centers(centers, old_centers, prelogits, labels, settings.loss.center_loss_alfa)
     return TrainGraph(images, labels, rate, outputs, prelogits, head, losses,
                       accuracy_of(head, labels), centers, old_centers, step,
-                      tf.group(step.train_op, *moves, *outputs.updates), global_step, histogram)
+                      tf.group(step.train_op, move, *outputs.updates, name="train_op"), global_step, histogram)
 
 
 def build_forward(batch_size: int | None, network: NetworkSettings, getter: Callable | None = None,
@@ -247,7 +244,3 @@ def _dropout(prelogits: tf.Tensor, keep_probability: float, global_step: tf.Vari
 
 def _kernel(shape: list[int], name: str, seed: int) -> tf.Variable:
     return tf.get_variable("kernel", shape, initializer=tf.glorot_uniform_initializer(seed=op_seed(name, seed)))
-
-
-def _histogram(prelogits: tf.Tensor, largest: float) -> tf.Tensor:
-    return tf.histogram_fixed_width(tf.minimum(tf.abs(prelogits), largest), [0.0, largest], HISTOGRAM_BINS)

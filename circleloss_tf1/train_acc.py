@@ -99,14 +99,13 @@ def _configure(flags: FlagValues, num_classes: int, network: Any) -> training.Co
                                 flags.learning_rate_decay_factor, flags.moving_average_decay)
     return training.Config(
         case=report.Case(NETWORK, flags.batch_size, 1, flags.performance),
-        graph=model.TrainSettings(flags.batch_size, num_classes, network, loss, step, flags.seed,
-                                  flags.prelogits_hist_max),
+        graph=model.TrainSettings(flags.batch_size, num_classes, network, loss, step, flags.seed),
         lfw=evaluation.LfwSettings.from_flags(flags),
         learning_rate=flags.learning_rate, schedule=schedule, num_updates=num_updates(flags),
         epoch_size=flags.epoch_size, validate_every=flags.validate_every_n_epochs,
         sampling=command_line.sampling(flags), skip_bad_images=flags.bad_images == "skip",
         use_averages=flags.ema_evaluation, threads=flags.nrof_preprocess_threads, performance=flags.performance,
-        save_seconds=60.0 * flags.save_minutes,
+        histogram_max=flags.prelogits_hist_max, save_seconds=60.0 * flags.save_minutes,
         init_checkpoint=flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint))
 
 

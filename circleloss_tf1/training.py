@@ -38,6 +38,7 @@ class Config:
         use_averages: run LFW with the moving averages of the weights.
         threads: images decoded at a time.
         performance: no evaluation.
+        histogram_max: largest |prelogits| of the histogram in stat.h5; larger ones count as this.
         save_seconds: seconds between checkpoints.
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
     """
@@ -55,6 +56,7 @@ class Config:
     use_averages: bool
     threads: int
     performance: bool
+    histogram_max: float
     save_seconds: float
     init_checkpoint: str | None
 
@@ -104,11 +106,13 @@ class _Loop:
         options = dataclasses.replace(opened.options, data_dump_path=None, over_dump_path=None, profiling_path=None)
         self._diagnosis = diagnosis.StepDiagnosis(options if on_npu else opened.options, dumped, config.num_updates)
         self._fetches = dict(train.losses._asdict(), accuracy=train.accuracy, learning_rate=train.step.learning_rate,
-                             global_step=train.step.global_step, train_op=train.train_op)
+                             global_step=train.step.global_step, prelogits=train.prelogits, train_op=train.train_op)
+        self._histogram = np.zeros(model.HISTOGRAM_BINS, np.int32)  # of |prelogits| in this epoch
         self._batches = EpochBatches(data.faces, data.split.train, config.new_sampler(
             data.faces.labels[data.split.train]), config.graph, config.threads, config.skip_bad_images)
         self._build_evaluation()
         self._initialise = tf.global_variables_initializer()
+        self._session: tf.Session
         self._checkpoints: checkpoints.Checkpoints
         self._original: original_files.WeightsOnly
         self._report: report.Report
@@ -129,6 +133,7 @@ class _Loop:
 
     def run(self, session: tf.Session, stop: StopRequest) -> None:
         """Train, evaluate and save until the updates are made; then finish the run."""
+        self._session = session
         self._checkpoints = checkpoints.Checkpoints(self._run.folder("ckpt"), session, self._train.global_step)
         self._original = original_files.WeightsOnly(session, self._run)
         config, size = self._config, self._config.epoch_size
@@ -167,6 +172,7 @@ class _Loop:
             notices += checkpoints.initialise_from(session, self._config.init_checkpoint, self._weights())
         for notice in notices:
             print(notice)
+        self._histogram = session.run(self._train.histogram)
         self._report = report.Report(self._run, step or 0, started)
         return step or 0
 
@@ -182,7 +188,7 @@ class _Loop:
         size = self._config.epoch_size
         print(f"learning rate: {rate}", flush=True)
         if updates % size == 0:
-            session.run(self._train.histogram.initializer)
+            self._histogram[:] = 0
         self._batches.begin(session, updates // size, updates % size)
 
     def _step(self, session: tf.Session, updates: int, rate: float) -> None:
@@ -195,6 +201,9 @@ class _Loop:
         if not np.isfinite(values["total"]):
             raise ZooError(f"the loss is {values['total']} at step {updates + 1}: training has diverged; take a "
                            "smaller --learning_rate, or look for the op with --over_dump")
+        prelogits = np.minimum(np.abs(values["prelogits"]), self._config.histogram_max)
+        self._histogram += np.histogram(prelogits, model.HISTOGRAM_BINS, (0.0, self._config.histogram_max))[0].astype(
+            np.int32)
         self._report.step(updates + 1, epoch=updates // self._config.epoch_size + 1, loss=float(values["total"]),
                           circle_loss=float(values["circle"]), center_loss=float(values["center"]),
                           prelogits_norm=float(values["prelogits_norm"]),
@@ -212,7 +221,7 @@ class _Loop:
                                        reversed(self._report.of_kind("step")))
         row: dict[str, Any] = dict(epoch=epoch + 1, learning_rate=self._report.of_kind("step")[-1]["learning_rate"],
                                    time_train=sum(step["step_seconds"] for step in in_epoch),
-                                   prelogits_histogram=session.run(self._train.histogram).tolist())
+                                   prelogits_histogram=self._histogram.tolist())
         if self._validation and (epoch + 1) % self._config.validate_every == 0:
             row.update(self._validate(session, stop))
         self._original.save(epoch + 1)
@@ -267,6 +276,7 @@ class _Loop:
 
     def _save(self, updates: int) -> None:
         self._report.flush()
+        self._train.histogram.load(self._histogram, self._session)
         best = [row["step"] for row in self._report.of_kind("eval") if row.get("best")]
         self._checkpoints.save(updates, keep=best[-1:])
         self._saved_at = time.monotonic()

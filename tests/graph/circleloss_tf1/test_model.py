@@ -185,19 +185,6 @@ def test_validation_is_what_training_computes():
         np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
-def test_histogram_counts_every_prelogit():
-    with tf.Graph().as_default(), tf.Session() as session:
-        graph = model.build_training(dataclasses.replace(settings(), histogram_max=0.5))
-        session.run(tf.global_variables_initializer())
-        prelogits = session.run(graph.prelogits, feeds(graph))
-        session.run(graph.train_op, feeds(graph))
-        counts = session.run(graph.histogram)
-        wanted, _ = np.histogram(np.minimum(np.abs(prelogits), 0.5), bins=1000, range=(0.0, 0.5))
-        assert counts.sum() == prelogits.size and np.abs(counts - wanted).sum() <= 4  # values on an edge
-        session.run(graph.histogram.initializer)
-        assert not session.run(graph.histogram).any()
-
-
 def test_initial_weights_depend_on_the_seed_alone():
     found = []
     for seed in (1, 1, 2):

@@ -14,7 +14,8 @@ def test_a_run(tmp_path, tiny_faces_folder, monkeypatch, capfd):
     monkeypatch.setenv("ASCEND_DEVICE_ID", "2")
     with fakes.installed("hicann", ADAPTER) as process:
         assert train_acc.main([f"--data_path={tiny_faces_folder}", f"--output_path={tmp_path}", "--batch_size=4",
-                               "--train_steps=3", "--model_def=models.resnet10", "--data_dump_flag",
+                               "--train_steps=3", "--model_def=models.resnet10", "--recipe=corrected",
+                               "--image_size=32", "--data_dump_flag",
                                "--data_dump_step=1"]) == 0
         (session,) = process.sessions
         assert session.is_closed
