@@ -71,7 +71,7 @@ class StepSettings(NamedTuple):
 
 
 def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.Tensor, global_step: tf.Variable,
-                  settings: StepSettings, wrap: Callable = lambda optimizer: optimizer) -> Step:
+                  settings: StepSettings) -> Step:
     """Build one update of all trainable variables.
 
     Differs from the original: its moving averages of the weights were in no order with the update; here they average
@@ -83,13 +83,12 @@ def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.T
         rate: float32 [], the learning rate before its decay.
         global_step: updates made; advanced by one.
         settings: the step's settings.
-        wrap: makes another optimizer of the optimizer; for loss scaling on an NPU.
     """
     learning_rate = tf.train.exponential_decay(rate, global_step, settings.decay_steps, settings.decay_factor,
                                                staircase=True)
     loss_averages = tf.train.ExponentialMovingAverage(LOSS_AVERAGE_DECAY, name="avg").apply([*losses, total_loss])
     variables = tf.trainable_variables()
-    optimizer = wrap(OPTIMIZERS[settings.optimizer](learning_rate))
+    optimizer = OPTIMIZERS[settings.optimizer](learning_rate)
     gradients = optimizer.compute_gradients(total_loss, variables)
     averages = tf.train.ExponentialMovingAverage(settings.moving_average_decay, num_updates=global_step)
     with tf.control_dependencies([total_loss]):  # nothing moves when the loss cannot be computed

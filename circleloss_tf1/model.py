@@ -98,7 +98,6 @@ class TrainSettings:
         loss: the loss.
         step: optimiser and learning rate.
         seed: seed of the initial weights.
-        wrap: makes another optimizer of the optimizer; for loss scaling on an NPU.
     """
 
     batch_size: int
@@ -107,7 +106,6 @@ class TrainSettings:
     loss: LossSettings
     step: StepSettings
     seed: int
-    wrap: Callable = lambda optimizer: optimizer
 
 
 def build_training(settings: TrainSettings) -> TrainGraph:
@@ -126,7 +124,7 @@ def build_training(settings: TrainSettings) -> TrainGraph:
                               initializer=tf.zeros_initializer(), trainable=False)
     old_centers = centers.read_value()
     losses = _losses(prelogits, labels, head, old_centers, settings)
-    step = facenet.training_step(losses.total, [losses.circle], rate, global_step, settings.step, settings.wrap)
+    step = facenet.training_step(losses.total, [losses.circle], rate, global_step, settings.step)
     histogram = tf.get_variable("prelogits_histogram", [HISTOGRAM_BINS], tf.int32, tf.zeros_initializer(),
                                 trainable=False)
     # the loss, and with it the old centers, is read before they move
