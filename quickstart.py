@@ -27,6 +27,8 @@ class Model:
 
 # The one table of quick-start flags.
 MODELS = (
+    Model("circleloss_tf1", "faces", ("--batch_size=16", "--train_steps=60", "--epoch_size=30",
+                                      "--sample_with_replacement", "--model_def=models.resnet10"), "LFW accuracy"),
     Model("gitloss_tf1", "mnist", ("--batch_size=32", "--train_steps=150", "--update_centers=75"),
           "validation accuracy"),
     Model("siamese_triplet_tf2", "look_alikes", ("--backbone=tiny", "--batch_size=8", "--epochs=20",

@@ -29,7 +29,7 @@ def draw(path: str, title: str, rows: Sequence[Sequence[Cell]]) -> None:
         title: a line at the top.
         rows: the cells; rows may differ in length.
     """
-    width = max(len(row) for row in rows) * (SIDE + GAP) + GAP
+    width = max((len(row) for row in rows), default=2) * (SIDE + GAP) + GAP
     height = TEXT_HEIGHT + GAP + len(rows) * (SIDE + TEXT_HEIGHT + GAP)
     sheet = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(sheet)

@@ -39,7 +39,8 @@ def define_device(flags: FlagSet) -> None:
 
 def define_training(flags: FlagSet, batch_size: int, seed: int, precision_mode: str) -> None:
     """The flags of every train entry, besides data, output and device."""
-    flags.integer("epochs", None, "passes over the training data", 1, aliases=["epoch", "train_epochs"])
+    flags.integer("epochs", None, "passes over the training data", 1, aliases=["epoch", "train_epochs",
+                                                                         "max_nrof_epochs"])
     flags.integer("train_steps", None, "number of updates; whichever limit comes first ends the run", 1)
     flags.integer("batch_size", batch_size, "samples in a step", 1, MAX_BATCH_SIZE)
     flags.integer("seed", seed, "seed of the weights and of the order of the data", 0, MAX_SEED)
@@ -97,7 +98,8 @@ def find_path(name: str, value: str, model_root: str) -> str:
     raise ZooError(f"--{name}={value}: not found, looked for {' and '.join(candidates)}")
 
 
-def find_data_folder(value: str, model_root: str, names: Iterable[str], has_data: Callable[[str], bool]) -> str:
+def find_data_folder(value: str, model_root: str, names: Iterable[str], has_data: Callable[[str], bool],
+                     flag: str = "data_path") -> str:
     """Find the data folder: data_path itself, or one of the known names in it.
 
     Args:
@@ -105,21 +107,23 @@ def find_data_folder(value: str, model_root: str, names: Iterable[str], has_data
         model_root: folder of the model, searched for a relative path.
         names: sub-folders that users are known to have, for example `mnist`.
         has_data: tells whether a folder holds the data.
+        flag: name of the flag that `value` was given to.
 
     Raises:
         ZooError: nothing found, or more than one candidate.
     """
     names = list(names)
-    root = find_path("data_path", value, model_root)
+    root = find_path(flag, value, model_root)
     if not os.path.isdir(root):
-        raise ZooError(f"--data_path={value}: is a file, expected a folder{_how_to_unpack([root])}")
+        raise ZooError(f"--{flag}={value}: is a file, expected a folder{_how_to_unpack([root])}")
     folders = [root] + [os.path.join(root, *name.split("/")) for name in names]
     found = {os.path.realpath(folder): folder for folder in folders if os.path.isdir(folder) and has_data(folder)}
     if len(found) > 1:
-        raise ZooError(f"--data_path={value}: data in {' and in '.join(found.values())}; name one of them")
+        raise ZooError(f"--{flag}={value}: data in {' and in '.join(found.values())}; name one of them")
     if not found:
+        or_below = f" or in a sub-folder {', '.join(names)}" if names else ""
         inside = sorted(os.path.join(root, name) for name in os.listdir(root))
-        raise ZooError(f"--data_path={value}: no data in {root} or in a sub-folder {', '.join(names)}"
+        raise ZooError(f"--{flag}={value}: no data in {root}{or_below}"
                        f"{_how_to_unpack(inside)}")
     return next(iter(found.values()))
 

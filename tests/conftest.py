@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+from common.tiny_data import faces as tiny_faces
 from common.tiny_data import mnist as tiny_mnist
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -45,6 +46,14 @@ def tiny_mnist_folder(tmp_path_factory):
     """240 + 40 drawn digits."""
     folder = tmp_path_factory.mktemp("tiny") / "mnist"
     tiny_mnist.make(str(folder), num_train=240, num_test=40)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_faces_folder(tmp_path_factory):
+    """120 drawn faces of 12 people, and 20 pairs of 6 others."""
+    folder = tmp_path_factory.mktemp("tiny") / "faces"
+    tiny_faces.make(str(folder))
     return str(folder)
 
 

@@ -37,6 +37,10 @@ SUBJECTS = {
     "sa_siam": Subject("sa_siam_tf1/train_siamese_model.py", "tracking",
                        ("--device=cpu", "--batch_size=1", "--train_steps=6", "--num_examples_per_epoch=3",
                         "--optimizer=MOMENTUM")),
+    "circleloss": Subject("circleloss_tf1/train_acc.py", "faces",
+                          ("--device=cpu", "--batch_size=4", "--train_steps=12", "--epoch_size=4",
+                           "--model_def=models.resnet10", "--recipe=corrected", "--image_size=32", "--random_flip",
+                           "--keep_probability=0.8", "--lfw_batch_size=16")),
     "gitloss": Subject("gitloss_tf1/gitloss.py", "mnist",
                        ("--device=cpu", "--batch_size=8", "--train_steps=20", "--update_centers=8")),
     "siamese_triplet": Subject("siamese_triplet_tf2/siamese_network.py", "look_alikes",
@@ -44,7 +48,7 @@ SUBJECTS = {
                                 "--cache_features=disk")),
 }
 # values of metrics.jsonl that measure time, besides all whose names end in "seconds"
-TIMES = {"train_time", "images_per_second"}
+TIMES = {"train_time", "images_per_second", "time_train", "time_evaluate"}
 
 
 class KillTest:

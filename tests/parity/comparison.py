@@ -90,6 +90,14 @@ class Taker:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
+    def ending(self, suffix: str) -> list[str]:
+        """Return the keys that end so, in order."""
+        return sorted(key for key in self._values if key.endswith(suffix))
+
+    def has(self, prefix: str) -> bool:
+        """Whether a key begins so."""
+        return any(key.startswith(prefix) for key in self._values)
+
     def require_empty(self) -> None:
         """Raise FixtureError if a key was not asked for."""
         if self._left:

@@ -1,0 +1,107 @@
+"""Where the data are, and the loading of what the flags ask for. No TensorFlow."""
+from __future__ import annotations
+
+import os
+import zlib
+from typing import NamedTuple
+
+from circleloss_tf1 import faces as face_data
+from circleloss_tf1 import lfw
+from circleloss_tf1.faces import Faces, Split
+from common import flags as zoo_flags
+from common.flag_set import FlagValues
+from common.program import FlagError, ZooError
+
+
+class Folders(NamedTuple):
+    """Data folders."""
+
+    faces: str
+    lfw: str | None
+
+
+def find(flags: FlagValues, root: str) -> Folders:
+    """Find the faces to train on and LFW.
+
+    Args:
+        flags: parsed flags.
+        root: the model's folder.
+
+    Raises:
+        ZooError: no faces, or an --lfw_dir that is none.
+    """
+    if flags.data_dir:
+        faces = zoo_flags.find_data_folder(flags.data_dir, root, (), face_data.has_faces, "data_dir")
+    else:
+        data_path = zoo_flags.require_data_path(flags.data_path)
+        faces = zoo_flags.find_data_folder(data_path, root, face_data.FOLDER_NAMES, face_data.has_faces)
+    return Folders(faces, find_lfw(flags, root))
+
+
+def find_lfw(flags: FlagValues, root: str) -> str | None:
+    """Find LFW: --lfw_dir, else below --data_path; None when it is in neither.
+
+    Raises:
+        ZooError: --lfw_dir or --data_path names nothing, or no folder per person.
+    """
+    if flags.lfw_dir:
+        return zoo_flags.find_data_folder(flags.lfw_dir, root, (), face_data.has_faces, "lfw_dir")
+    if not flags.data_path:
+        return None
+    parent = zoo_flags.find_path("data_path", flags.data_path, root)
+    candidates = [os.path.join(parent, *name.split("/")) for name in lfw.FOLDER_NAMES]
+    return next((folder for folder in candidates if os.path.isdir(folder) and face_data.has_faces(folder)), None)
+
+
+def load_faces(flags: FlagValues, folders: Folders) -> tuple[Faces, Split]:
+    """List the faces, filter and split them as the flags say."""
+    faces = face_data.scan(folders.faces)
+    if flags.filter_filename:
+        path = zoo_flags.find_path("filter_filename", flags.filter_filename, folders.faces)
+        faces = face_data.filter_by_distance(faces, path, flags.filter_percentile,
+                                             flags.filter_min_nrof_images_per_class)
+    split = face_data.split(faces, flags.validation_set_split_ratio, flags.min_nrof_val_images_per_class, flags.seed)
+    if flags.validation_set_split_ratio and not len(split.validation):
+        raise FlagError(f"--validation_set_split_ratio={flags.validation_set_split_ratio}: nobody has images enough "
+                        "to set one apart")
+    return faces, split
+
+
+def load_pairs(flags: FlagValues, folders: Folders, root: str) -> tuple[lfw.Pairs | None, list[str]]:
+    """Read LFW's pairs.
+
+    Returns:
+        The pairs, None without LFW or in a speed run, and lines about them.
+
+    Raises:
+        ZooError: there is LFW and no pairs.txt, or the file or its images are not as they should be.
+    """
+    if flags.performance:
+        return None, []
+    if folders.lfw is None:
+        return None, ["Warning: no lfw-deepfunneled_align in the data and no --lfw_dir: the run is not verified on LFW"]
+    pairs = read_pairs(flags, folders.lfw, root)
+    return pairs, [*pairs.notices, f"LFW: {folders.lfw}, {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of "
+                   "them same"]
+
+
+def read_pairs(flags: FlagValues, folder: str, root: str) -> lfw.Pairs:
+    """Read the pairs that the flags name, or that lie where they are expected."""
+    if flags.lfw_pairs:
+        path = zoo_flags.find_path("lfw_pairs", flags.lfw_pairs, root)
+    else:
+        places = [os.path.join(place, lfw.PAIRS_FILE) for place in (os.path.dirname(folder), folder,
+                                                                    os.path.join(root, "data"))]
+        found = [place for place in places if os.path.isfile(place)]
+        if not found:
+            raise ZooError(f"{lfw.PAIRS_FILE} is missing: looked for {', '.join(places)}; give --lfw_pairs=FILE")
+        path = found[0]
+    return lfw.read_pairs(path, folder, flags.lfw_nrof_folds, flags.lfw_missing)
+
+
+def fingerprint(pairs: lfw.Pairs | None) -> list | None:
+    """Number of pairs and a checksum of their images' names."""
+    if pairs is None:
+        return None
+    names = ["/".join(path.split(os.sep)[-2:]) for path in pairs.paths]
+    return [len(pairs.is_same), zlib.crc32("\n".join(names).encode("utf-8", "surrogateescape"))]

@@ -1,0 +1,114 @@
+"""LFW with a network: embeddings of the pairs' images, then the protocol."""
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable, Sequence
+
+import numpy as np
+
+from circleloss_tf1.face_images import DamagedImages, ImageFeed
+from circleloss_tf1.lfw import Pairs
+from circleloss_tf1.model import ForwardGraph
+from common import verification
+from common.flag_set import FlagValues
+from common.program import ZooError
+from common.tf1 import tf
+
+
+@dataclasses.dataclass(frozen=True)
+class LfwSettings:
+    """How LFW is run.
+
+    Attributes:
+        batch_size: images in a batch; with batch statistics it has an influence on the embeddings.
+        num_folds: folds of the protocol.
+        metric: of the distance, `verification.METRICS`.
+        subtract_mean: subtract the mean embedding of the training folds.
+        use_flipped_images: average the embeddings of an image and its mirror image.
+    """
+
+    batch_size: int
+    num_folds: int
+    metric: int
+    subtract_mean: bool
+    use_flipped_images: bool
+
+    @classmethod
+    def from_flags(cls, flags: FlagValues) -> LfwSettings:
+        """What the flags of `command_line.define_lfw` say."""
+        return cls(flags.lfw_batch_size, flags.lfw_nrof_folds, int(flags.lfw_distance_metric), flags.lfw_subtract_mean,
+                   flags.lfw_use_flipped_images)
+
+
+class Embedder:
+    """Embeds images; always in full batches, of the order given."""
+
+    def __init__(self, session: tf.Session, feed: ImageFeed, graph: ForwardGraph, use_flipped_images: bool = False):
+        """Take a pipeline and a forward graph of the same fixed batch size."""
+        self._session, self._feed, self._graph, self._flipped = session, feed, graph, use_flipped_images
+        self._batch_size = int(graph.images.shape[0])
+
+    def embed(self, paths: Sequence[bytes], after_batch: Callable[[int], None] = lambda number: None) -> np.ndarray:
+        """Return embeddings, float32 [images, dim], L2-normalised.
+
+        The last batch is filled up with images from the beginning, so that batch statistics are those of images.
+
+        Args:
+            paths: the images.
+            after_batch: called with the number of each batch, from 0; may raise to end early.
+
+        Raises:
+            ZooError: an image cannot be read.
+        """
+        num_batches = -(-len(paths) // self._batch_size)
+        filled = [paths[number % len(paths)] for number in range(num_batches * self._batch_size)]
+        self._feed.start(self._session, filled)
+        found = []
+        for number in range(num_batches):
+            try:
+                images = self._feed.next(self._session)
+            except DamagedImages as error:
+                raise ZooError(f"{error.reasons[min(error.reasons)]}; mend it") from None
+            embeddings = self._forward(images)
+            if self._flipped:
+                embeddings = embeddings + self._forward(images[:, :, ::-1])
+                embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-10)
+            found.append(embeddings)
+            after_batch(number)
+        return np.concatenate(found)[:len(paths)]
+
+    def _forward(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run(self._graph.embeddings, {self._graph.images: images})
+
+
+def embed_pairs(embedder: Embedder, pairs: Pairs, each_image_once: bool, after_batch: Callable[[int], None]
+                ) -> np.ndarray:
+    """Return embeddings of the pairs' images, float32 [2 * pairs, dim].
+
+    Args:
+        embedder: makes them.
+        pairs: the pairs.
+        each_image_once: embed an image of several pairs once. With batch statistics an embedding depends on its
+            batch, so the original's order, pair after pair, has to be kept.
+        after_batch: see `Embedder.embed`.
+    """
+    encoded = [path.encode("utf-8", "surrogateescape") for path in pairs.paths]
+    if not each_image_once:
+        return embedder.embed(encoded, after_batch)
+    unique, places = np.unique(np.array(encoded, object), return_inverse=True)
+    return embedder.embed(list(unique), after_batch)[places]
+
+
+def verify(embeddings: np.ndarray, pairs: Pairs, settings: LfwSettings) -> verification.Verification:
+    """Run the protocol on the pairs' embeddings."""
+    return verification.verify(embeddings.astype(np.float64), pairs.is_same, settings.num_folds, settings.metric,
+                               settings.subtract_mean)
+
+
+def summary(found: verification.Verification) -> dict[str, float]:
+    """Return a verification's numbers by the names they have in metrics.jsonl."""
+    return dict(lfw_accuracy=float(found.accuracies.mean()), lfw_accuracy_std=float(found.accuracies.std()),
+                lfw_val_rate=float(found.val_rates.mean()), lfw_val_std=float(found.val_rates.std()),
+                lfw_far=float(found.val_fars.mean()), lfw_equal_error_rate=found.equal_error_rate,
+                lfw_threshold=float(found.accuracy_thresholds.mean()),
+                lfw_val_threshold=float(found.val_thresholds.mean()))

@@ -1,0 +1,194 @@
+"""Face images from files to the network's input, by tf.data on the host.
+
+    decode (JPEG or PNG, 3 channels) -> [turn, crop, mirror] -> bilinear resize -> (x - 127.5) / 128
+
+Gray is spread over three channels, alpha dropped. The resize is TensorFlow 1's: source coordinate = output coordinate *
+input size / output size, no antialiasing.
+"""
+from __future__ import annotations
+
+import math
+import os
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from circleloss_tf1.recipe import Extras, NetworkSettings
+from common.bundles import reason_of
+from common.program import ZooError
+from common.tf1 import tf
+
+DCT_METHODS = {"fast": "INTEGER_FAST", "accurate": "INTEGER_ACCURATE"}
+THREADS = 4
+BATCHES_AHEAD = 2
+CROP_SHARE = 8.0 / 7.0  # random crops are cut out of an image so much larger: 112 of 128
+MAX_DEGREES = 10.0
+
+
+class DamagedImages(Exception):
+    """Some images of a batch cannot be read; `reasons` maps their places in the batch to why."""
+
+    def __init__(self, reasons: dict[int, str]):
+        super().__init__(str(reasons))
+        self.reasons = reasons
+
+
+class Augmentation(NamedTuple):
+    """What is done to each image, float32 [images]."""
+
+    degrees: np.ndarray  # -10 to 10, counter-clockwise
+    top: np.ndarray  # 0 to 1 of the room there is
+    left: np.ndarray
+    mirror: np.ndarray  # 0 or 1
+
+    @classmethod
+    def draw(cls, extras: Extras, num: int, seed: Sequence[int]) -> Augmentation:
+        """Draw what the options ask for; the same seed draws the same."""
+        random = np.random.RandomState(list(seed))
+        uniform = random.random_sample((4, num)).astype(np.float32)
+        return cls((2.0 * uniform[0] - 1.0) * MAX_DEGREES * extras.random_rotate,
+                   np.where(extras.random_crop, uniform[1], 0.5), np.where(extras.random_crop, uniform[2], 0.5),
+                   ((uniform[3] < 0.5) & extras.random_flip).astype(np.float32))
+
+
+class ImageFeed:
+    """Batches of images, decoded ahead of the steps that use them."""
+
+    def __init__(self, batch_size: int, network: NetworkSettings, augmented: bool = False, threads: int = THREADS):
+        """Build the pipeline in the default graph.
+
+        Args:
+            batch_size: images in a batch.
+            network: size, decoding and standardisation of its input.
+            augmented: whether images are turned, cropped or mirrored as `Augmentation` says.
+            threads: images decoded at a time.
+        """
+        self._batch_size = batch_size
+        self._network = network
+        with tf.name_scope("input"):
+            self._paths = tf.placeholder(tf.string, [None], "paths")
+            self._augmentation = tf.placeholder(tf.float32, [None, 4], "augmentation")
+            dataset = tf.data.Dataset.from_tensor_slices((self._paths, self._augmentation))
+            dataset = dataset.map(lambda path, row: self._read(path, row if augmented else None),
+                                  num_parallel_calls=threads)
+            dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(BATCHES_AHEAD)
+            iterator = tf.data.make_initializable_iterator(dataset)
+            self._initialise, self._next = iterator.initializer, iterator.get_next()
+            self._path = tf.placeholder(tf.string, [], "path")
+            self._image = decode(tf.read_file(self._path), network.switches.jpeg_decoding)
+        self._batches: list = []
+
+    def start(self, session: tf.Session, paths: Sequence[bytes], augmentation: Augmentation | None = None) -> None:
+        """Begin with the first of some images.
+
+        Args:
+            session: the session.
+            paths: the images; as many as fill batches.
+            augmentation: of each image.
+        """
+        assert len(paths) % self._batch_size == 0
+        rows = np.zeros((len(paths), 4), np.float32) if augmentation is None else np.stack(augmentation, axis=1)
+        session.run(self._initialise, {self._paths: np.array(paths, object), self._augmentation: rows})
+        self._batches = [paths[begin:begin + self._batch_size] for begin in range(0, len(paths), self._batch_size)]
+        self._batches.reverse()
+
+    def next(self, session: tf.Session) -> np.ndarray:
+        """Return the next batch, float32 [batch, side, side, 3].
+
+        Raises:
+            DamagedImages: some cannot be read; `start` must be called again.
+        """
+        paths = self._batches.pop()
+        try:
+            return session.run(self._next)
+        except tf.errors.ResourceExhaustedError:
+            raise
+        except tf.errors.OpError:
+            reasons = {place: reason for place, reason in enumerate(self.reason(session, path) for path in paths)
+                       if reason}
+            if not reasons:
+                raise
+            raise DamagedImages(reasons) from None
+
+    def decoded(self, session: tf.Session, path: bytes) -> np.ndarray:
+        """Return an image as it is decoded, uint8 [height, width, 3]."""
+        return session.run(self._image, {self._path: path})
+
+    def reason(self, session: tf.Session, path: bytes) -> str | None:
+        """Why an image cannot be read; None for one that can."""
+        try:
+            self.decoded(session, path)
+            return None
+        except tf.errors.OpError as error:
+            return f"{os.fsdecode(path)}: is no image that can be read ({reason_of(error)})"
+
+    def _read(self, path: tf.Tensor, augmentation: tf.Tensor | None) -> tf.Tensor:
+        image = decode(tf.read_file(path), self._network.switches.jpeg_decoding)
+        if augmentation is not None:
+            return prepare_augmented(image, augmentation, self._network.extras)
+        return prepare(image, self._network.extras)
+
+
+def decode(contents: tf.Tensor, jpeg_decoding: str) -> tf.Tensor:
+    """Decode a JPEG or PNG file's contents, string [], to uint8 [height, width, 3]."""
+    image = tf.cond(tf.image.is_jpeg(contents),
+                    lambda: tf.image.decode_jpeg(contents, channels=3, dct_method=DCT_METHODS[jpeg_decoding]),
+                    lambda: tf.image.decode_png(contents, channels=3))
+    image.set_shape([None, None, 3])
+    return image
+
+
+def prepare(image: tf.Tensor, extras: Extras) -> tf.Tensor:
+    """Resize and standardise an image, uint8 [height, width, 3], to float32 [side, side, 3]."""
+    return _standardise(_resize(image, extras.image_size), extras)
+
+
+def prepare_augmented(image: tf.Tensor, augmentation: tf.Tensor, extras: Extras) -> tf.Tensor:
+    """`prepare` with the turn, the crop and the mirroring of an `Augmentation` row, float32 [4]."""
+    side = extras.image_size
+    larger = int(math.ceil(side * CROP_SHARE)) if extras.random_crop else side
+    image = _resize(image, larger)
+    if extras.random_rotate:
+        image = turn(image, augmentation[0])
+    begin = tf.cast(tf.round(augmentation[1:3] * (larger - side)), tf.int32)
+    image = tf.slice(image, tf.concat([begin, [0]], 0), [side, side, 3])
+    image = tf.cond(augmentation[3] > 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+    return _standardise(tf.reshape(image, [side, side, 3]), extras)
+
+
+def turn(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
+    """Turn a square image, float32 [side, side, 3], about its middle, counter-clockwise; corners repeat the edge."""
+    side = int(image.shape[0])
+    middle = (side - 1) / 2.0
+    radians = degrees * (math.pi / 180.0)
+    y, x = tf.meshgrid(tf.range(side, dtype=tf.float32) - middle, tf.range(side, dtype=tf.float32) - middle,
+                       indexing="ij")
+    source_x = tf.clip_by_value(tf.cos(radians) * x - tf.sin(radians) * y + middle, 0.0, side - 1.0)
+    source_y = tf.clip_by_value(tf.sin(radians) * x + tf.cos(radians) * y + middle, 0.0, side - 1.0)
+    left, top = tf.floor(source_x), tf.floor(source_y)
+    across, down = (source_x - left)[..., None], (source_y - top)[..., None]
+
+    def at(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
+        places = tf.stack([tf.minimum(row, side - 1.0), tf.minimum(column, side - 1.0)], axis=-1)
+        return tf.gather_nd(image, tf.cast(places, tf.int32))
+
+    upper = at(top, left) * (1.0 - across) + at(top, left + 1.0) * across
+    lower = at(top + 1.0, left) * (1.0 - across) + at(top + 1.0, left + 1.0) * across
+    return upper * (1.0 - down) + lower * down
+
+
+def _resize(image: tf.Tensor, side: int) -> tf.Tensor:
+    return tf.image.resize_bilinear(image[None], [side, side])[0]
+
+
+def _standardise(image: tf.Tensor, extras: Extras) -> tf.Tensor:
+    if extras.use_fixed_image_standardization:
+        return (image - 127.5) / 128.0
+    return tf.image.per_image_standardization(image)
+
+
+def require_readable(reasons: dict[int, str]) -> None:
+    """Raise ZooError for images that cannot be read, naming the first."""
+    first = reasons[min(reasons)]
+    more = f", and {len(reasons) - 1} more in the batch" if len(reasons) > 1 else ""
+    raise ZooError(f"{first}{more}; mend or remove it, or train with --bad_images=skip")

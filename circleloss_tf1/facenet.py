@@ -1,0 +1,140 @@
+"""What surrounds the loss in facenet's recipe: center loss, norm penalty, learning rate, optimisers, averages."""
+from __future__ import annotations
+
+import math
+from typing import Callable, NamedTuple, Sequence
+
+from common.program import ZooError
+from common.tf1 import tf
+
+L2_EPSILON = 1e-10
+NORM_EPSILON = 1e-4
+LOSS_AVERAGE_DECAY = 0.9
+OPTIMIZERS: dict[str, Callable] = {
+    "ADAGRAD": tf.train.AdagradOptimizer,  # accumulators begin at 0.1
+    "ADADELTA": lambda rate: tf.train.AdadeltaOptimizer(rate, rho=0.9, epsilon=1e-6),
+    "ADAM": lambda rate: tf.train.AdamOptimizer(rate, beta1=0.9, beta2=0.999, epsilon=0.1),
+    "RMSPROP": lambda rate: tf.train.RMSPropOptimizer(rate, decay=0.9, momentum=0.9, epsilon=1.0),
+    "MOM": lambda rate: tf.train.MomentumOptimizer(rate, 0.9, use_nesterov=True),
+    "GD": tf.train.GradientDescentOptimizer,
+}
+
+
+def l2_normalise(rows: tf.Tensor, axis: int = 1) -> tf.Tensor:
+    """Return x * rsqrt(max(sum x^2, 1e-10)) along an axis."""
+    return rows * tf.rsqrt(tf.maximum(tf.reduce_sum(tf.square(rows), axis=axis, keepdims=True), L2_EPSILON))
+
+
+def prelogits_norm(prelogits: tf.Tensor, order: float) -> tf.Tensor:
+    """Mean over the batch of the p-norm of |prelogits| + 1e-4, float32 []; `order` is p."""
+    return tf.reduce_mean(tf.norm(tf.abs(prelogits) + NORM_EPSILON, ord=order, axis=1))
+
+
+def center_loss(prelogits: tf.Tensor, labels: tf.Tensor, centers: tf.Tensor) -> tf.Tensor:
+    """Mean over the batch * dim elements of (prelogits - center of the class)^2 (Wen et al. 2016), float32 [].
+
+    Args:
+        prelogits: float32 [batch, dim].
+        labels: int [batch].
+        centers: float32 [classes, dim], read before they move.
+    """
+    return tf.reduce_mean(tf.square(prelogits - tf.gather(centers, labels)))
+
+
+def update_centers(centers: tf.Variable, old_centers: tf.Tensor, prelogits: tf.Tensor, labels: tf.Tensor, alfa: float
+                   ) -> tf.Operation:
+    """Return the op that moves centers by (1 - alfa) (old center - prelogits) for each sample of their class.
+
+    Differs from the paper: the sum over a class's samples is not divided by 1 + their number.
+    """
+    delta = (1.0 - alfa) * (tf.gather(old_centers, labels) - prelogits)
+    return tf.scatter_sub(centers, labels, delta)
+
+
+class Step(NamedTuple):
+    """Ops and tensors of a training step."""
+
+    train_op: tf.Operation
+    gradients: list  # pairs (gradient, variable)
+    global_step: tf.Tensor  # int32 [], updates made, this one included; fetch it with train_op
+    learning_rate: tf.Tensor  # float32 [], the rate that this step uses
+    averages: tf.train.ExponentialMovingAverage  # of the trainable variables
+
+
+class StepSettings(NamedTuple):
+    """What a training step is made with."""
+
+    optimizer: str  # a key of OPTIMIZERS
+    decay_steps: int  # updates between decays of the learning rate
+    decay_factor: float
+    moving_average_decay: float
+
+
+def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.Tensor, global_step: tf.Variable,
+                  settings: StepSettings) -> Step:
+    """Build one update of all trainable variables.
+
+    Differs from the original: its moving averages of the weights were in no order with the update; here they average
+    the weights and use the step number from before it, which is what the original was observed to do.
+
+    Args:
+        total_loss: float32 [], what is minimised.
+        losses: further losses to keep a moving average of.
+        rate: float32 [], the learning rate before its decay.
+        global_step: updates made; advanced by one.
+        settings: the step's settings.
+    """
+    learning_rate = tf.train.exponential_decay(rate, global_step, settings.decay_steps, settings.decay_factor,
+                                               staircase=True)
+    loss_averages = tf.train.ExponentialMovingAverage(LOSS_AVERAGE_DECAY, name="avg").apply([*losses, total_loss])
+    variables = tf.trainable_variables()
+    optimizer = OPTIMIZERS[settings.optimizer](learning_rate)
+    gradients = optimizer.compute_gradients(total_loss, variables)
+    averages = tf.train.ExponentialMovingAverage(settings.moving_average_decay, num_updates=global_step)
+    with tf.control_dependencies([total_loss]):  # nothing moves when the loss cannot be computed
+        averages_op = averages.apply(variables)
+    with tf.control_dependencies([averages_op, loss_averages]):
+        apply_op = optimizer.apply_gradients(gradients, global_step)
+    with tf.control_dependencies([apply_op]):
+        return Step(tf.group(apply_op, name="weights_op"), gradients, global_step.read_value(), learning_rate, averages)
+
+
+class Schedule:
+    """A learning-rate file: lines `epoch: rate`, `#` begins a comment, a rate `-` ends the training."""
+
+    def __init__(self, path: str):
+        """Read a file.
+
+        Raises:
+            ZooError: it cannot be read, a line has another form, or no line applies to epoch 0.
+        """
+        self._path = path
+        self._lines: list[tuple[int, float]] = []
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = file.read().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ZooError(f"--learning_rate_schedule_file={path}: cannot be read ({error})") from None
+        for number, line in enumerate(lines, 1):
+            entry = line.partition("#")[0].strip()
+            if entry:
+                self._lines.append(self._parse(entry, number))
+        self._lines.sort()
+        if not self._lines or self._lines[0][0] > 0:
+            raise ZooError(f"{path}: no line for epoch 0; begin with `0: 0.1` or another rate")
+
+    def rate(self, epoch: int) -> float | None:
+        """Rate of the last line at or before an epoch; None where training ends."""
+        found = [rate for first, rate in self._lines if first <= epoch][-1]
+        return found if found > 0.0 else None
+
+    def _parse(self, entry: str, number: int) -> tuple[int, float]:
+        epoch, _, rate = entry.partition(":")
+        try:
+            value = -1.0 if rate.strip() == "-" else float(rate)
+            if not math.isfinite(value):
+                raise ValueError
+            return int(epoch), value
+        except ValueError:
+            raise ZooError(f"{self._path}: line {number} is {entry!r}, expected `epoch: rate`, as in `400: 0.01`, or "
+                           "`epoch: -` to end the training") from None

@@ -1,0 +1,250 @@
+"""Faces to train on: a folder per person with images in it; which of them each step sees. No TensorFlow.
+
+    MS-Celeb-1M_clean_align/<person>/<any name>.jpg|.jpeg|.png
+
+The person is the class; classes and files are sorted by name. What a file holds is looked at when it is decoded.
+"""
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from common import program
+from common.program import FlagError, ZooError
+
+FOLDER_NAMES = ("MS-Celeb-1M_clean_align", "dataset/MS-Celeb-1M_clean_align")
+SUFFIXES = (b".jpg", b".jpeg", b".png")
+
+
+class Faces:
+    """A list of images with their people; a million of them take about 30 MB.
+
+    Attributes:
+        folder: the data folder.
+        people: names of the classes.
+        labels: int32 [images], the class of each image.
+        fingerprint: number of images and people, and a checksum of all names and sizes.
+        notices: what was passed over.
+    """
+
+    def __init__(self, folder: str, people: list[bytes], labels: np.ndarray, names: list[bytes], sizes_crc: int,
+                 notices: list[str]):
+        self.folder = folder
+        self.people = people
+        self.labels = labels
+        self._names = b"".join(names)
+        self._ends = np.cumsum([len(name) for name in names], dtype=np.int64)
+        self.fingerprint = [len(names), len(people), sizes_crc]
+        self.notices = notices
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def path(self, index: int) -> bytes:
+        """Return the path of an image, as the file system has it."""
+        return os.path.join(os.fsencode(self.folder), self.people[self.labels[index]], self.name(index))
+
+    def name(self, index: int) -> bytes:
+        """Return the file name of an image."""
+        return self._names[self._ends[index - 1] if index else 0:self._ends[index]]
+
+    def take(self, indices: np.ndarray) -> Faces:
+        """Return the images at rising `indices`; people without an image are left out, the others numbered anew."""
+        kept, labels = np.unique(self.labels[indices], return_inverse=True)
+        names = [self.name(index) for index in indices]
+        crc = zlib.crc32(indices.astype(np.int64).tobytes(), self.fingerprint[2])
+        return Faces(self.folder, [self.people[label] for label in kept], labels.astype(np.int32), names, crc,
+                     self.notices)
+
+
+def has_faces(folder: str) -> bool:
+    """Whether a folder has a sub-folder with an image in it."""
+    with os.scandir(os.fsencode(folder)) as entries:
+        return any(entry.is_dir() and _has_image(entry.path) for entry in entries)
+
+
+def _has_image(folder: bytes) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
+
+
+def scan(folder: str) -> Faces:
+    """List the images, looking at every folder once and at no image.
+
+    Raises:
+        ZooError: fewer than two people.
+    """
+    people, labels, names, sizes = [], [], [], 0
+    strays = nested = empty = 0
+    with os.scandir(os.fsencode(folder)) as entries:
+        folders = []
+        for entry in entries:
+            if entry.is_dir():
+                folders.append(entry.name)
+            else:
+                strays += 1
+    for person in sorted(folders):
+        found = []
+        with os.scandir(os.path.join(os.fsencode(folder), person)) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    nested += 1
+                elif entry.name.lower().endswith(SUFFIXES):
+                    found.append((entry.name, _size(entry)))
+                else:
+                    strays += 1
+        if not found:
+            empty += 1
+            continue
+        found.sort()
+        sizes = zlib.crc32(repr((person, found)).encode(), sizes)
+        labels += [len(people)] * len(found)
+        names += [name for name, _ in found]
+        people.append(person)
+    if len(people) < 2:
+        raise ZooError(f"{folder}: images of {len(people)} people, expected at least 2 folders with .jpg, .jpeg or "
+                       ".png files")
+    counted = ((strays, "files that are no images"), (nested, "folders within a person's folder"),
+               (empty, "people without an image"))
+    notices = [f"Notice: {folder}: {number} {what} passed over" for number, what in counted if number]
+    return Faces(folder, people, np.array(labels, np.int32), names, sizes, notices)
+
+
+def _size(entry: os.DirEntry) -> int:
+    try:
+        return entry.stat().st_size
+    except OSError:  # a link that leads nowhere; decoding will say so
+        return -1
+
+
+class Split(NamedTuple):
+    """Indices of the images that train and of those that validate."""
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
+def split(faces: Faces, ratio: float, min_images: int, seed: int) -> Split:
+    """Set a share of every person's images apart, at random, at least one and never all.
+
+    Args:
+        faces: the images.
+        ratio: share to set apart; 0 for none.
+        min_images: people who would keep fewer for training are left out of the validation.
+        seed: the run's seed.
+    """
+    everything = np.arange(len(faces))
+    if not ratio:
+        return Split(everything, everything[:0])
+    random = np.random.RandomState([seed, 1])
+    is_validation = np.zeros(len(faces), bool)
+    begins = np.searchsorted(faces.labels, np.arange(len(faces.people) + 1))
+    for begin, end in zip(begins[:-1], begins[1:]):
+        keep = min(int((end - begin) * (1.0 - ratio)), end - begin - 1)
+        if keep >= max(min_images, 1):
+            is_validation[begin + random.permutation(end - begin)[keep:]] = True
+    return Split(everything[~is_validation], everything[is_validation])
+
+
+def filter_by_distance(faces: Faces, path: str, percentile: float, min_images: int) -> Faces:
+    """Drop the images that lie far from the center of their class.
+
+    Args:
+        faces: the images.
+        path: HDF5 file with `distance_to_center` [num] and `image_list` [num], paths that end in person/name.
+        percentile: images at or above this percentile of the distances are dropped.
+        min_images: people who keep fewer are dropped.
+
+    Raises:
+        ZooError: the file is none of these, or nothing is left.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            distances, listed = np.array(file["distance_to_center"], np.float64), list(file["image_list"])
+    except (OSError, KeyError, ValueError) as error:
+        raise ZooError(f"--filter_filename={path}: is no HDF5 file with distance_to_center and image_list ({error})"
+                       ) from None
+    if len(listed) != len(distances):
+        raise ZooError(f"{path}: {len(listed)} images and {len(distances)} distances")
+    far = distances >= np.percentile(distances, percentile)
+    dropped = {_person_and_name(os.fsencode(image)) for image, is_far in zip(listed, far) if is_far}
+    kept = np.array([index for index in range(len(faces)) if _person_and_name(faces.path(index)) not in dropped], int)
+    counts = np.bincount(faces.labels[kept], minlength=len(faces.people))
+    kept = kept[counts[faces.labels[kept]] >= max(min_images, 1)]
+    if len(np.unique(faces.labels[kept])) < 2:
+        raise ZooError(f"{path}: leaves images of fewer than 2 people; take a larger --filter_percentile or a smaller "
+                       "--filter_min_nrof_images_per_class")
+    filtered = faces.take(kept)
+    filtered.notices = [*faces.notices, f"Filtered by {path}: {len(filtered)} of {len(faces)} images of "
+                        f"{len(filtered.people)} of {len(faces.people)} people are left"]
+    return filtered
+
+
+def _person_and_name(path: bytes) -> bytes:
+    return b"/".join(path.replace(b"\\", b"/").split(b"/")[-2:])
+
+
+class Sampler:
+    """Which images each epoch sees; a function of seed and epoch alone."""
+
+    def __init__(self, labels: np.ndarray, epoch_images: int, mode: str, seed: int):
+        """Check that there are images enough.
+
+        Args:
+            labels: int32 [images].
+            epoch_images: images in an epoch.
+            mode: "without_replacement", each image at most once in an epoch; "with_replacement"; "class_balanced",
+                a person at random, then one of the person's images.
+            seed: the run's seed.
+
+        Raises:
+            FlagError: too few images to draw without replacement.
+        """
+        if mode == "without_replacement" and epoch_images > len(labels):
+            raise FlagError(f"an epoch draws {epoch_images} images (epoch_size x batch_size) and there are "
+                            f"{len(labels)}: take a smaller --epoch_size, or --sample_with_replacement")
+        self._labels, self._epoch_images, self._mode, self._seed = labels, epoch_images, mode, seed
+
+    def indices(self, epoch: int) -> np.ndarray:
+        """Return the positions of an epoch's images, int [epoch_images]; epochs count from 0."""
+        random = np.random.RandomState([self._seed, 0, epoch])
+        if self._mode == "without_replacement":
+            return random.permutation(len(self._labels))[:self._epoch_images]
+        if self._mode == "with_replacement":
+            return random.randint(0, len(self._labels), self._epoch_images)
+        order = np.argsort(self._labels, kind="stable")
+        present, begins, counts = np.unique(self._labels[order], return_index=True, return_counts=True)
+        person = random.randint(0, len(present), self._epoch_images)
+        return order[begins[person] + (random.random_sample(self._epoch_images) * counts[person]).astype(int)]
+
+    def substitute(self, epoch: int, place: int, attempt: int) -> int:
+        """Return the position of an image to take in place of one that cannot be read; attempts count from 0."""
+        return int(np.random.RandomState([self._seed, 2, epoch, place, attempt]).randint(len(self._labels)))
+
+
+def main(arguments: list[str]) -> int:
+    """Check a folder: list it and say what is in it; return the exit status."""
+
+    def body(stop: Any) -> int:
+        del stop
+        if len(arguments) != 1:
+            raise FlagError("usage: python3 -m circleloss_tf1.faces FOLDER")
+        found = scan(arguments[0])
+        for notice in found.notices:
+            print(notice)
+        counts = np.bincount(found.labels)
+        print(f"{len(found)} images of {len(found.people)} people, {counts.min()} to {counts.max()} of each, "
+              f"{int((counts == 1).sum())} people with one")
+        return 0
+
+    return program.run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

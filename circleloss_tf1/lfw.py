@@ -1,0 +1,127 @@
+"""Labelled Faces in the Wild: which pairs to verify, and their embeddings.
+
+pairs.txt: a first line `folds<TAB>pairs`, then for each fold as many lines `name a b` (images a and b of one person)
+and as many `name a other b` (images of two). An image is <folder>/<name>/<name>_<number with 4 digits>.jpg, else .jpeg,
+else .png.
+"""
+from __future__ import annotations
+
+import csv
+import io
+import os
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from common import verification
+from common.program import ZooError
+
+FOLDER_NAMES = ("lfw-deepfunneled_align", "dataset/lfw-deepfunneled_align")
+PAIRS_FILE = "pairs.txt"
+DISTANCES_FILE = "pairs.csv"
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class Pairs(NamedTuple):
+    """Pairs to verify."""
+
+    paths: list  # str [2 * pairs], the two images of a pair after each other
+    is_same: np.ndarray  # bool [pairs]
+    notices: list  # str, what was passed over or put in another order
+
+
+def read_pairs(pairs_path: str, folder: str, num_folds: int, missing: str) -> Pairs:
+    """Read pairs.txt and find its images.
+
+    Args:
+        pairs_path: the file.
+        folder: holds a folder per person.
+        num_folds: contiguous folds that the pairs will be cut into.
+        missing: "strict", a missing image is an error; "skip", its pair is left out.
+
+    Raises:
+        ZooError: the file has another form, images are missing, or there are fewer pairs than the folds need.
+    """
+    try:
+        with open(pairs_path, encoding="utf-8") as file:
+            lines = file.read().splitlines()[1:]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ZooError(f"{pairs_path}: cannot be read ({error})") from None
+    paths, is_same, absent = [], [], []
+    for number, line in enumerate(lines, 2):
+        words = line.split("\t") if "\t" in line else line.split()
+        if not line.strip():
+            continue
+        stems = _stems(words)
+        if stems is None:
+            raise ZooError(f"{pairs_path}: line {number} is {line!r}, expected `name a b` or `name a other b`")
+        found = [_find(os.path.join(folder, stem)) for stem in stems]
+        absent += [stem for stem, path in zip(stems, found) if path is None]
+        if None not in found:
+            paths += found
+            is_same.append(len(words) == 3)
+    if absent and missing == "strict":
+        raise ZooError(f"{folder}: {len(absent)} images of {pairs_path} are missing, the first is {absent[0]}.jpg; "
+                       "--lfw_missing=skip leaves their pairs out")
+    notices = [f"Notice: LFW: {len(absent)} missing images, {len(is_same)} pairs are left"] if absent else []
+    return _in_balanced_folds(paths, np.array(is_same, bool), num_folds, pairs_path, notices)
+
+
+def _stems(words: Sequence[str]) -> list[str] | None:
+    """Paths without suffix of a line's two images; None for a line of another form."""
+    numbers = words[1:3] if len(words) == 3 else words[1::2]
+    if len(words) not in (3, 4) or not all(number.strip().isdigit() for number in numbers):
+        return None
+    names = (words[0], words[0] if len(words) == 3 else words[2])
+    if any(not name or os.sep in name or name in (".", "..") for name in names):
+        return None
+    return [os.path.join(name, f"{name}_{int(number):04d}") for name, number in zip(names, numbers)]
+
+
+def _find(stem: str) -> str | None:
+    return next((stem + suffix for suffix in SUFFIXES if os.path.exists(stem + suffix)), None)
+
+
+def _in_balanced_folds(paths: list, is_same: np.ndarray, num_folds: int, name: str, notices: list) -> Pairs:
+    """Keep the order when every contiguous fold has same and different pairs; else deal both kinds out evenly."""
+    if min(int(is_same.sum()), int((~is_same).sum())) < num_folds:
+        raise ZooError(f"{name}: {int(is_same.sum())} same and {int((~is_same).sum())} different pairs, too few for "
+                       f"--lfw_nrof_folds={num_folds}")
+    try:
+        verification.fold_slices(is_same, num_folds)
+        return Pairs(paths, is_same, notices)
+    except ValueError as error:
+        notices = [*notices, f"Notice: LFW: {error} in the file's order; the pairs are dealt out evenly"]
+    places = np.argsort(np.concatenate([np.arange(len(kind)) / len(kind) for kind in _kinds(is_same)]), kind="stable")
+    order = np.concatenate(_kinds(is_same))[places]
+    pairs = np.array(paths, object).reshape(-1, 2)[order]
+    verification.fold_slices(is_same[order], num_folds)
+    return Pairs(pairs.reshape(-1).tolist(), is_same[order], notices)
+
+
+def _kinds(is_same: np.ndarray) -> list[np.ndarray]:
+    return [np.flatnonzero(is_same), np.flatnonzero(~is_same)]
+
+
+def to_csv(pairs: Pairs, distances: np.ndarray) -> str:
+    """Return the pairs with their distances, a line each."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("first", "second", "same", "distance"))
+    for pair, distance in enumerate(distances):
+        writer.writerow((*pairs.paths[2 * pair:2 * pair + 2], int(pairs.is_same[pair]), repr(float(distance))))
+    return text.getvalue()
+
+
+def from_csv(path: str) -> tuple[list, np.ndarray, np.ndarray]:
+    """Read what `to_csv` gives: images [2 * pairs], whether pairs are the same, bool [pairs], distances [pairs].
+
+    Raises:
+        OSError, ValueError: it cannot be read, or has another form.
+    """
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [(row["first"], row["second"], int(row["same"]), float(row["distance"])) for row in csv.DictReader(file)]
+    if not rows:
+        raise ValueError(f"{path} is empty")
+    return ([image for row in rows for image in row[:2]], np.array([row[2] for row in rows], bool),
+            np.array([row[3] for row in rows]))

@@ -1,0 +1,244 @@
+"""The graphs: one that trains, one that only looks, on the same variables."""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, NamedTuple
+
+from circleloss_tf1 import circle_loss, facenet
+from circleloss_tf1.facenet import Step, StepSettings
+from circleloss_tf1.models import resnet
+from circleloss_tf1.recipe import Extras, NetworkSettings
+from common.seeds import op_seed
+from common.tf1 import tf
+
+HISTOGRAM_BINS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings:
+    """The loss.
+
+    Attributes:
+        gamma: scale of the circle loss.
+        margin: its relaxation.
+        center_loss_factor: weight of the center loss.
+        center_loss_alfa: centers move by 1 - alfa of their distance.
+        prelogits_norm_loss_factor: weight of the norm penalty.
+        prelogits_norm_p: order of its norm.
+    """
+
+    gamma: float = circle_loss.GAMMA
+    margin: float = circle_loss.MARGIN
+    center_loss_factor: float = 0.0
+    center_loss_alfa: float = 0.95
+    prelogits_norm_loss_factor: float = 0.0
+    prelogits_norm_p: float = 1.0
+
+
+class Losses(NamedTuple):
+    """Terms of the loss, float32 []."""
+
+    circle: tf.Tensor
+    center: tf.Tensor
+    prelogits_norm: tf.Tensor
+    regularisation: tf.Tensor  # center term and norm penalty with their weights, and weight decay
+    total: tf.Tensor
+
+
+class Head(NamedTuple):
+    """What stands on the network."""
+
+    logits: tf.Tensor  # float32 [batch, classes]; argmax is the class
+    similarities: tf.Tensor  # float32 [batch, classes], what the loss sees
+
+
+class TrainGraph(NamedTuple):
+    """Tensors and ops of training."""
+
+    images: tf.Tensor  # placeholder, float32 [batch, side, side, 3]
+    labels: tf.Tensor  # placeholder, int32 [batch]
+    rate: tf.Tensor  # placeholder, float32 []
+    network: resnet.Outputs
+    prelogits: tf.Tensor  # float32 [batch, dim]
+    head: Head
+    losses: Losses
+    accuracy: tf.Tensor  # float32 []
+    centers: tf.Variable  # float32 [classes, dim]
+    old_centers: tf.Tensor  # their value before the step
+    step: Step
+    train_op: tf.Operation  # update of the weights, the centers and the moving statistics
+    global_step: tf.Variable  # int32 []
+    histogram: tf.Variable  # int32 [1000], room for the epoch's histogram of |prelogits| in checkpoints
+
+
+class ForwardGraph(NamedTuple):
+    """Tensors of evaluation."""
+
+    images: tf.Tensor  # placeholder, float32 [batch, side, side, 3]
+    embeddings: tf.Tensor  # float32 [batch, dim], L2-normalised
+
+
+class ValidationGraph(NamedTuple):
+    """Tensors of validation: what training computes, of a network that does not train."""
+
+    images: tf.Tensor  # placeholder, float32 [batch, side, side, 3]
+    labels: tf.Tensor  # placeholder, int32 [batch]
+    losses: Losses
+    accuracy: tf.Tensor  # float32 []
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """What a training graph is made with.
+
+    Attributes:
+        batch_size: images in a step.
+        num_classes: people.
+        network: the network.
+        loss: the loss.
+        step: optimiser and learning rate.
+        seed: seed of the initial weights.
+    """
+
+    batch_size: int
+    num_classes: int
+    network: NetworkSettings
+    loss: LossSettings
+    step: StepSettings
+    seed: int
+
+
+def build_training(settings: TrainSettings) -> TrainGraph:
+    """Build the training graph in the default graph, with the variable names and their order of the original."""
+    tf.set_random_seed(settings.seed)
+    extras, switches = settings.network.extras, settings.network.switches
+    global_step = tf.get_variable("Variable", [], tf.int32, tf.zeros_initializer(), trainable=False)
+    images = _images(settings.batch_size, extras)
+    labels = tf.placeholder(tf.int32, [settings.batch_size], "labels")
+    rate = tf.placeholder(tf.float32, [], "learning_rate")
+    outputs = resnet.network(images, settings.network.model_def, settings.seed, switches.batch_norm, True)
+    prelogits = _bottleneck(outputs.prelogits, extras, settings.seed)
+    dropped = _dropout(prelogits, extras.keep_probability, global_step, settings.seed)
+    head = build_head(dropped, settings.num_classes, switches.head, settings.seed)
+    centers = tf.get_variable("centers", [settings.num_classes, int(prelogits.shape[1])],
+                              initializer=tf.zeros_initializer(), trainable=False)
+    old_centers = centers.read_value()
+    losses = _losses(prelogits, labels, head, old_centers, settings)
+    step = facenet.training_step(losses.total, [losses.circle], rate, global_step, settings.step)
+    histogram = tf.get_variable("prelogits_histogram", [HISTOGRAM_BINS], tf.int32, tf.zeros_initializer(),
+                                trainable=False)
+    # the loss, and with it the old centers, is read before they move
+    with tf.control_dependencies([losses.total]):
+        move = facenet.update_centers(centers, old_centers, prelogits, labels, settings.loss.center_loss_alfa)
+    return TrainGraph(images, labels, rate, outputs, prelogits, head, losses,
+                      accuracy_of(head, labels), centers, old_centers, step,
+                      tf.group(step.train_op, move, *outputs.updates, name="train_op"), global_step, histogram)
+
+
+def build_forward(batch_size: int | None, network: NetworkSettings, getter: Callable | None = None,
+                  reuse: bool = False) -> ForwardGraph:
+    """Build the graph of evaluation.
+
+    Args:
+        batch_size: images in a batch, None for any number.
+        network: the network.
+        getter: gives other values in place of the variables, such as their moving averages.
+        reuse: use the variables of a training graph.
+    """
+    images = _images(batch_size, network.extras)
+    return ForwardGraph(images, embed(images, network, getter, reuse))
+
+
+def build_validation(settings: TrainSettings) -> ValidationGraph:
+    """Build the graph of validation on the variables of a training graph."""
+    network = settings.network
+    with tf.name_scope("validation"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
+        images = _images(settings.batch_size, network.extras)
+        labels = tf.placeholder(tf.int32, [settings.batch_size], "labels")
+        outputs = resnet.network(images, network.model_def, 0, network.switches.batch_norm, False)
+        prelogits = _bottleneck(outputs.prelogits, network.extras, 0)
+        head = build_head(prelogits, settings.num_classes, network.switches.head, 0)
+        losses = _losses(prelogits, labels, head, tf.get_variable("centers").read_value(), settings)
+        return ValidationGraph(images, labels, losses, accuracy_of(head, labels))
+
+
+def embed(images: tf.Tensor, network: NetworkSettings, getter: Callable | None = None, reuse: bool = False
+          ) -> tf.Tensor:
+    """Return embeddings, float32 [batch, dim], L2-normalised, of standardised images; arguments as `build_forward`."""
+    with tf.variable_scope(tf.get_variable_scope(), reuse=reuse, custom_getter=getter):
+        outputs = resnet.network(images, network.model_def, 0, network.switches.batch_norm, False)
+        return facenet.l2_normalise(_bottleneck(outputs.prelogits, network.extras, 0))
+
+
+def build_head(prelogits: tf.Tensor, num_classes: int, form: str, seed: int) -> Head:
+    """Build the head: variables dense/kernel [dim, classes] and, of the form "logits", dense/bias.
+
+    Args:
+        prelogits: float32 [batch, dim].
+        num_classes: number of classes.
+        form: "logits" or "cosine", see `recipe.Switches`.
+        seed: the run's seed.
+    """
+    with tf.variable_scope("dense"):
+        kernel = _kernel([int(prelogits.shape[1]), num_classes], "dense/kernel", seed)
+        if form == "cosine":
+            cosines = tf.matmul(facenet.l2_normalise(prelogits), facenet.l2_normalise(kernel, axis=0))
+            return Head(cosines, cosines)
+        bias = tf.get_variable("bias", [num_classes], initializer=tf.zeros_initializer())
+        logits = tf.nn.bias_add(tf.matmul(prelogits, kernel), bias)
+        return Head(logits, facenet.l2_normalise(logits))
+
+
+def accuracy_of(head: Head, labels: tf.Tensor) -> tf.Tensor:
+    """Share of the batch whose largest logit is that of its class, float32 []."""
+    return tf.reduce_mean(tf.cast(tf.equal(tf.argmax(head.logits, 1, output_type=tf.int32), labels), tf.float32))
+
+
+def average_getter(averages: tf.train.ExponentialMovingAverage) -> Callable:
+    """Return a custom getter that gives the moving average of every variable that has one."""
+
+    def get(getter: Callable, *arguments: Any, **keywords: Any) -> Any:
+        variable = getter(*arguments, **keywords)
+        average = averages.average(variable)
+        return variable if average is None else average
+
+    return get
+
+
+def _losses(prelogits: tf.Tensor, labels: tf.Tensor, head: Head, old_centers: tf.Tensor, settings: TrainSettings
+            ) -> Losses:
+    loss, extras = settings.loss, settings.network.extras
+    circle = circle_loss.circle_loss(head.similarities, labels, loss.gamma, loss.margin)
+    center = facenet.center_loss(prelogits, labels, old_centers)
+    norm = facenet.prelogits_norm(prelogits, loss.prelogits_norm_p)
+    regularisation = loss.prelogits_norm_loss_factor * norm + loss.center_loss_factor * center
+    if extras.weight_decay:
+        kernels = [variable for variable in tf.trainable_variables() if variable.op.name.endswith("/kernel")]
+        regularisation += extras.weight_decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+    return Losses(circle, center, norm, regularisation, tf.add(circle, regularisation, name="total_loss"))
+
+
+def _images(batch_size: int | None, extras: Extras) -> tf.Tensor:
+    return tf.placeholder(tf.float32, [batch_size, extras.image_size, extras.image_size, 3], "images")
+
+
+def _bottleneck(prelogits: tf.Tensor, extras: Extras, seed: int) -> tf.Tensor:
+    """A dense layer to `embedding_size` dimensions; nothing when the network has as many."""
+    if extras.embedding_size in (0, int(prelogits.shape[1])):
+        return prelogits
+    with tf.variable_scope("bottleneck"):
+        kernel = _kernel([int(prelogits.shape[1]), extras.embedding_size], "bottleneck/kernel", seed)
+        bias = tf.get_variable("bias", [extras.embedding_size], initializer=tf.zeros_initializer())
+        return tf.nn.bias_add(tf.matmul(prelogits, kernel), bias)
+
+
+def _dropout(prelogits: tf.Tensor, keep_probability: float, global_step: tf.Variable, seed: int) -> tf.Tensor:
+    """Drop elements at random, drawn from seed and step alone, so that a resumed run draws the same."""
+    if keep_probability == 1.0:
+        return prelogits
+    numbers = tf.random.stateless_uniform(tf.shape(prelogits), tf.stack([op_seed("dropout", seed), global_step]))
+    return tf.where(numbers < keep_probability, prelogits / keep_probability, tf.zeros_like(prelogits))
+
+
+def _kernel(shape: list[int], name: str, seed: int) -> tf.Variable:
+    return tf.get_variable("kernel", shape, initializer=tf.glorot_uniform_initializer(seed=op_seed(name, seed)))

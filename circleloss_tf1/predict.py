@@ -1,0 +1,123 @@
+"""Predict with Circle loss: are these two faces the same person?
+
+    python3 circleloss_tf1/predict.py --first=FILE --second=FILE [--checkpoint=FILE|RUN_DIR]
+
+The threshold is the one below which --far of LFW's different pairs lie, as evaluate.py measured it; --threshold gives
+another. Writes prediction.json to <run directory>/predict/.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import NamedTuple
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from circleloss_tf1 import lfw
+from common import device as devices
+from common import files, program, trained, verification
+from common import flags as zoo_flags
+from common.flag_set import FlagSet, FlagValues
+from common.program import FlagError, ZooError
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Predict; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _predict(arguments))
+
+
+def _define_flags() -> FlagSet:
+    from circleloss_tf1 import usage_flags
+
+    flag_set = FlagSet(__doc__ or "")
+    flag_set.string("first", None, "image of a face, aligned as the training images")
+    flag_set.string("second", None, "another one")
+    flag_set.number("far", verification.FAR_TARGET, "false accept rate that the threshold is taken at")
+    flag_set.number("threshold", None, "distance below which two faces are the same person")
+    usage_flags.define_flags(flag_set)
+    return flag_set
+
+
+class _Measured(NamedTuple):
+    """What evaluate.py found out about the weights."""
+
+    threshold: float
+    metric: int
+    batch_size: int
+    images: list  # str, the images of LFW in the order of the pairs
+
+    @classmethod
+    def read(cls, weights_at: trained.Trained, flags: FlagValues) -> _Measured:
+        """Read it, or take --threshold alone where there is nothing to read.
+
+        Raises:
+            ZooError: there is neither.
+        """
+        folder = os.path.join(os.path.dirname(weights_at.folder), "evaluate")
+        result_path = os.path.join(folder, "evaluation.json")
+        if not os.path.isfile(result_path):
+            if flags.threshold is None:
+                raise ZooError(f"{result_path}: is missing, and with it the threshold; run evaluate.py first, or give "
+                               "--threshold")
+            return cls(flags.threshold, verification.SQUARED_EUCLIDEAN, 2, [])
+        try:
+            with open(result_path, encoding="utf-8") as file:
+                result = json.load(file)
+            images, is_same, distances = lfw.from_csv(os.path.join(folder, lfw.DISTANCES_FILE))
+            metric, batch_size = int(result["metric"]), int(result["batch_size"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ZooError(f"{folder}: holds no evaluation that can be read ({error}); run evaluate.py again"
+                           ) from None
+        threshold = flags.threshold
+        if threshold is None:
+            threshold = verification.threshold_at_far(distances, is_same, flags.far)
+        return cls(threshold, metric, batch_size, images)
+
+
+def _predict(arguments: list[str]) -> int:
+    from circleloss_tf1 import command_line, usage_flags
+
+    flags = _define_flags().parse(arguments)
+    if not flags.first or not flags.second:
+        raise FlagError("--first and --second are needed: two images of faces")
+    if flags.far > 1.0:
+        raise FlagError(f"--far={flags.far}: expected 0 to 1")
+    weights_at = trained.find(flags, ROOT, "predict", dict(os.environ))
+    usage_flags.take_from_run(flags, weights_at.arguments())
+    images = [zoo_flags.find_path(name, flags[name].value, ROOT) for name in ("first", "second")]
+    measured = _Measured.read(weights_at, flags)
+    device = devices.choose(flags.device, os.environ)
+
+    from circleloss_tf1 import weights
+    from common import graph_use
+
+    network = weights.settings_of(weights_at, flags)
+    needs_context = network.switches.batch_norm == "batch"
+    context = [path for path in measured.images if os.path.exists(path)][:measured.batch_size - 2]
+    batch = [*images, *context] if needs_context else images
+    with graph_use.session(device, flags.device, command_line.NPU_PRECISION, flags.json) as session:
+        embedder = weights.embedder(session, weights_at, network, len(batch), False, flags.ema_evaluation)
+        embeddings = embedder.embed([os.fsencode(path) for path in batch])[:2]
+    distance = float(verification.pair_distances(embeddings, measured.metric)[0])
+    result = dict(checkpoint=weights_at.prefix, first=images[0], second=images[1], distance=distance,
+                  metric=measured.metric, threshold=measured.threshold, same=distance < measured.threshold)
+    path = weights_at.write_json("prediction.json", result)
+    if needs_context and not context:
+        print("Warning: this network normalises with the statistics of the batch, here of two images; run evaluate.py "
+              "first, so that the pair is looked at among LFW's images", file=sys.stderr)
+    if flags.json:
+        print(files.to_json(result))
+        return 0
+    print(f"{'the same person' if result['same'] else 'two people'}: distance {distance:.4f}, threshold "
+          f"{measured.threshold:.4f}")
+    print(f"Written: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""What the recipes differ in, and what the network and its input are made with. No TensorFlow."""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Mapping
+
+from common.program import FlagError
+
+IMAGE_SIZE = 112
+MODEL_DEFS = ("models.resnet34", "models.resnet10")
+
+
+@dataclasses.dataclass(frozen=True)
+class Switches:
+    """The fields are flags of the same names.
+
+    Attributes:
+        head: "logits": rows of logits (with bias) scaled to unit length; "cosine": cosines of embedding and
+            class weight.
+        batch_norm: "batch": statistics of the batch always; "moving": moving statistics outside training.
+        jpeg_decoding: "fast": TensorFlow's default integer DCT; "accurate": the one of PIL and OpenCV.
+        extra_options: whether the options that the original accepts and ignores (`Extras`) have an effect.
+    """
+
+    head: str = "logits"
+    batch_norm: str = "batch"
+    jpeg_decoding: str = "fast"
+    extra_options: bool = False
+
+
+REFERENCE = Switches()
+CORRECTED = Switches(head="cosine", batch_norm="moving", jpeg_decoding="accurate", extra_options=True)
+CHOICES = {
+    "head": (("logits", "cosine"), "similarities that the loss sees"),
+    "batch_norm": (("batch", "moving"), "statistics of batch normalisation in evaluation and export"),
+    "jpeg_decoding": (("fast", "accurate"), "integer DCT of the JPEG decoder"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """Options that the original accepts and ignores; these defaults are what it does whatever they say.
+
+    Attributes:
+        image_size: side of the network's input in pixels.
+        embedding_size: dimensions of the embedding, 0 for the network's own; another number adds a dense layer.
+        keep_probability: of the dropout on the embedding in training.
+        weight_decay: weight of the L2 penalty, 1/2 sum w^2 over all kernels.
+        use_fixed_image_standardization: (x - 127.5) / 128; else every image gets mean 0 and deviation 1.
+        random_crop: cut the input out of an image an eighth larger, at random.
+        random_flip: mirror every second image.
+        random_rotate: turn images by up to 10 degrees.
+    """
+
+    image_size: int = IMAGE_SIZE
+    embedding_size: int = 0
+    keep_probability: float = 1.0
+    weight_decay: float = 0.0
+    use_fixed_image_standardization: bool = True
+    random_crop: bool = False
+    random_flip: bool = False
+    random_rotate: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings:
+    """What a network that is used, rather than trained, depends on."""
+
+    model_def: str
+    switches: Switches
+    extras: Extras
+
+    @classmethod
+    def from_arguments(cls, identity: Mapping[str, Any], model_def: str) -> NetworkSettings:
+        """Return a run's settings from its arguments; those of the reference recipe for an empty mapping.
+
+        Args:
+            identity: the identity part of a run's arguments.
+            model_def: the network where the arguments name none.
+        """
+        return cls(identity.get("model_def", model_def), _of(Switches, identity), _of(Extras, identity))
+
+
+def _of(kind: Any, values: Mapping[str, Any]) -> Any:
+    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values})
+
+
+def resolve_switches(recipe: str, given: Mapping[str, Any]) -> Switches:
+    """Return a recipe's switches, with those that are not None in `given` in their place."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace({"reference": REFERENCE, "corrected": CORRECTED}[recipe], **changes)
+
+
+def resolve_extras(given: Mapping[str, Any], switches: Switches) -> tuple[Extras, list[str]]:
+    """Return the options in effect and a warning for each that was given in vain.
+
+    Args:
+        given: values of the flags that were given, by name.
+        switches: the switches in effect.
+
+    Raises:
+        FlagError: a value that cannot be.
+    """
+    if not switches.extra_options:
+        return Extras(), [f"Warning: --{name} has no effect: the original ignores it; --extra_options makes it work"
+                          for name in given]
+    extras = dataclasses.replace(Extras(), **given)
+    if not 0.0 < extras.keep_probability <= 1.0:
+        raise FlagError(f"--keep_probability={extras.keep_probability}: expected above 0, at most 1")
+    return extras, []

@@ -1,0 +1,31 @@
+"""The flags of evaluate, predict and export that say how trained weights are used. No TensorFlow."""
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from circleloss_tf1 import recipe
+from common import flags as zoo_flags
+from common import trained
+from common.flag_set import FlagSet, FlagValues
+
+_OF_RUN = ("lfw_batch_size", "lfw_nrof_folds", "lfw_distance_metric", "lfw_subtract_mean", "lfw_use_flipped_images",
+           "ema_evaluation")
+
+
+def define_flags(flags: FlagSet, with_device: bool = True) -> None:
+    """Define them, with those that every program of the zoo has for trained weights."""
+    trained.define_flags(flags)
+    if with_device:
+        zoo_flags.define_device(flags)
+    flags.choice("model_def", None, recipe.MODEL_DEFS, "the network (unset: the run's)")
+    for name in ("batch_norm", "jpeg_decoding") if with_device else ("batch_norm",):
+        choices, text = recipe.CHOICES[name]
+        flags.choice(name, None, choices, f"{text} (unset: the run's)")
+    flags.boolean("ema_evaluation", False, "use the moving averages of the weights")
+
+
+def take_from_run(flags: FlagValues, identity: Mapping[str, Any]) -> None:
+    """Give flags that were not given the run's values."""
+    for name in _OF_RUN:
+        if name in flags and not flags[name].present and name in identity:
+            flags[name].value = identity[name]

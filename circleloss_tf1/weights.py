@@ -1,0 +1,64 @@
+"""Trained weights, ready to use: what evaluate, predict and export share."""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable
+
+from circleloss_tf1 import recipe
+from circleloss_tf1.evaluation import Embedder
+from circleloss_tf1.face_images import ImageFeed
+from circleloss_tf1.model import build_forward
+from circleloss_tf1.recipe import NetworkSettings
+from common import checkpoints
+from common.flag_set import FlagValues
+from common.program import FlagError
+from common.tf1 import tf
+from common.trained import Trained
+
+
+def settings_of(trained: Trained, flags: FlagValues) -> NetworkSettings:
+    """Return the network of a run, with the flags that were given in place of the run's.
+
+    A checkpoint that lies in no run has the reference recipe's.
+
+    Raises:
+        FlagError: moving statistics of a run that never moved them.
+    """
+    before = trained.arguments().get("batch_norm")
+    if (before, flags.batch_norm) == ("batch", "moving"):
+        raise FlagError("--batch_norm=moving: the run was trained with --batch_norm=batch, which leaves the moving "
+                        "statistics where they began; train with --batch_norm=moving")
+    found = NetworkSettings.from_arguments(trained.arguments(), recipe.MODEL_DEFS[0])
+    given = {name: flags[name].value for name in ("batch_norm", "jpeg_decoding")
+             if name in flags and flags[name].value is not None}
+    return dataclasses.replace(found, model_def=flags.model_def or found.model_def,
+                               switches=dataclasses.replace(found.switches, **given))
+
+
+def restore_into(session: tf.Session, trained: Trained, settings: NetworkSettings) -> None:
+    """Restore the variables of the default graph; moving statistics only where they are used.
+
+    The original's checkpoints have no moving statistics, and batch statistics need none.
+    """
+    variables = tf.global_variables()
+    unused = [] if settings.switches.batch_norm == "moving" else [
+        variable for variable in variables if variable.op.name.split("/")[-1] in ("moving_mean", "moving_variance")]
+    names = {variable.op.name for variable in unused}
+    session.run(tf.variables_initializer(unused))
+    checkpoints.restore_all(session, trained.prefix, [variable for variable in variables
+                                                      if variable.op.name not in names])
+
+
+def embedder(session: tf.Session, trained: Trained, settings: NetworkSettings, batch_size: int,
+             use_flipped_images: bool, use_averages: bool) -> Embedder:
+    """Build pipeline and forward graph in the default graph and restore them; arguments as those of the flags."""
+    feed = ImageFeed(batch_size, settings)
+    graph = build_forward(batch_size, settings, averaged if use_averages else None)
+    restore_into(session, trained, settings)
+    return Embedder(session, feed, graph, use_flipped_images)
+
+
+def averaged(getter: Callable, name: str, *arguments: Any, **keywords: Any) -> Any:
+    """Custom getter: name every trainable variable as its moving average, to restore that."""
+    suffix = "/ExponentialMovingAverage" if keywords.get("trainable") is not False else ""
+    return getter(name + suffix, *arguments, **keywords)

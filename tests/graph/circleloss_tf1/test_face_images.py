@@ -1,0 +1,144 @@
+"""Decoding, resizing, augmentation, and images that cannot be read."""
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from circleloss_tf1 import face_images
+from circleloss_tf1.face_images import Augmentation, DamagedImages, ImageFeed
+from circleloss_tf1.recipe import CORRECTED, REFERENCE, Extras, NetworkSettings
+from common.tf1 import enable, tf
+
+enable()
+EXTRAS = Extras(image_size=32)
+
+
+def network(switches=REFERENCE, **extras):
+    return NetworkSettings("models.resnet10", switches, dataclasses.replace(EXTRAS, **extras))
+
+
+def picture(seed=0, size=(48, 40)):
+    """A smooth picture, RGB."""
+    small = np.random.RandomState(seed).randint(0, 256, (6, 5, 3)).astype(np.uint8)
+    return Image.fromarray(small).resize(size, 3)
+
+
+def write(folder, name, image, **options):
+    image.save(str(folder / name), **options)
+    return str(folder / name).encode()
+
+
+def read(paths, settings, augmentation=None, batch_size=1):
+    with tf.Graph().as_default(), tf.Session() as session:
+        feed = ImageFeed(batch_size, settings, augmentation is not None)
+        feed.start(session, paths, augmentation)
+        return np.concatenate([feed.next(session) for _ in range(len(paths) // batch_size)])
+
+
+def bilinear(pixels, side):
+    """TensorFlow 1's resize: source coordinate = output coordinate * input size / output size."""
+    height, width = pixels.shape[:2]
+    result = np.empty((side, side, 3))
+    for row in range(side):
+        for column in range(side):
+            y, x = row * height / side, column * width / side
+            top, left = int(y), int(x)
+            down, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            upper = pixels[top, left] * (1 - (x - left)) + pixels[top, right] * (x - left)
+            lower = pixels[down, left] * (1 - (x - left)) + pixels[down, right] * (x - left)
+            result[row, column] = upper * (1 - (y - top)) + lower * (y - top)
+    return result
+
+
+def test_png_resized_and_scaled(tmp_path):
+    path = write(tmp_path, "a.png", picture())
+    wanted = (bilinear(np.asarray(picture(), float), 32) - 127.5) / 128
+    np.testing.assert_allclose(read([path], network())[0], wanted, atol=1e-5)
+
+
+def test_gray_is_spread_and_alpha_dropped(tmp_path):
+    gray = write(tmp_path, "g.png", picture().convert("L"))
+    image = picture().convert("RGBA")
+    image.putalpha(17)
+    alpha = write(tmp_path, "a.png", image)
+    found = read([gray, alpha, write(tmp_path, "c.png", picture())], network())
+    assert (found[0][..., 0] == found[0][..., 1]).all() and (found[0][..., 0] == found[0][..., 2]).all()
+    np.testing.assert_array_equal(found[1], found[2])
+
+
+def test_accurate_decoding_is_pillow_s(tmp_path):
+    path = write(tmp_path, "a.jpg", picture(size=(32, 32)), quality=70)
+    wanted = (np.asarray(Image.open(path.decode()).convert("RGB"), float) - 127.5) / 128
+    np.testing.assert_allclose(read([path], network(CORRECTED))[0], wanted, atol=1e-6)
+    assert np.abs(read([path], network())[0] - wanted).max() > 1.0 / 128  # the fast one differs by grey levels
+
+
+def test_standardisation_by_image(tmp_path):
+    found = read([write(tmp_path, "a.png", picture())], network(use_fixed_image_standardization=False))
+    assert abs(found.mean()) < 1e-5 and found.std() == pytest.approx(1.0, rel=1e-4)
+
+
+def test_mirror(tmp_path):
+    path = write(tmp_path, "a.png", picture())
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    plain = read([path], network())
+    flipped = read([path], network(random_flip=True), Augmentation(zero, zero, zero, one))
+    np.testing.assert_array_equal(flipped, plain[:, :, ::-1])
+    np.testing.assert_array_equal(read([path], network(random_flip=True), Augmentation(zero, zero, zero, zero)), plain)
+
+
+def test_crop_cuts_out_of_a_larger_image(tmp_path):
+    path = write(tmp_path, "a.png", picture(size=(37, 37)))  # 37 = ceil(32 * 8 / 7): not resized
+    pixels = (np.asarray(picture(size=(37, 37)), float) - 127.5) / 128
+    for top, left in ((0.0, 0.0), (1.0, 0.0), (0.4, 1.0)):
+        drawn = Augmentation(*(np.array([value], np.float32) for value in (0.0, top, left, 0.0)))
+        found = read([path], network(random_crop=True), drawn)[0]
+        y, x = int(round(top * 5)), int(round(left * 5))
+        np.testing.assert_allclose(found, pixels[y:y + 32, x:x + 32], atol=1e-6)
+
+
+def test_turn():
+    """A quarter turn counter-clockwise is exact; a turn by 0 changes nothing; a small one is near its inverse."""
+    image = np.asarray(picture(size=(16, 16)), np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        turned, same, there_and_back = session.run([
+            face_images.turn(tf.constant(image), tf.constant(90.0)),
+            face_images.turn(tf.constant(image), tf.constant(0.0)),
+            face_images.turn(face_images.turn(tf.constant(image), tf.constant(5.0)), tf.constant(-5.0))])
+    np.testing.assert_allclose(turned, np.rot90(image), atol=0.01)
+    np.testing.assert_array_equal(same, image)
+    assert np.abs(there_and_back - image)[4:12, 4:12].mean() < 8
+
+
+def test_augmentations_are_drawn_from_the_seed_and_only_as_asked():
+    extras = dataclasses.replace(EXTRAS, random_flip=True, random_rotate=True)
+    drawn, again = (Augmentation.draw(extras, 1000, (1, 2)) for _ in range(2))
+    for one, other in zip(drawn, again):
+        np.testing.assert_array_equal(one, other)
+    assert 400 < drawn.mirror.sum() < 600 and -10 <= drawn.degrees.min() < -9 < 9 < drawn.degrees.max() <= 10
+    assert (drawn.top == 0.5).all()
+    assert not np.any(Augmentation.draw(EXTRAS, 10, (1, 2)).mirror)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", None, "truncated", "gif"])
+def test_a_damaged_image_is_named(tmp_path, content):
+    good = write(tmp_path, "good.jpg", picture())
+    bad = tmp_path / "bad.jpg"
+    if content == "truncated":
+        bad.write_bytes((tmp_path / "good.jpg").read_bytes()[:200])
+    elif content == "gif":
+        picture().save(str(bad), format="TIFF")
+    elif content is not None:
+        bad.write_bytes(content)
+    with tf.Graph().as_default(), tf.Session() as session:
+        feed = ImageFeed(2, network())
+        feed.start(session, [good, good, good, str(bad).encode()])
+        feed.next(session)
+        with pytest.raises(DamagedImages) as caught:
+            feed.next(session)
+        assert list(caught.value.reasons) == [1] and "bad.jpg: is no image that can be read" in caught.value.reasons[1]
+        feed.start(session, [good, good])
+        assert feed.next(session).shape == (2, 32, 32, 3)

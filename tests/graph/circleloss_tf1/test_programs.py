@@ -1,0 +1,163 @@
+"""evaluate, predict and export on a run's weights, and on the original's layout in no run."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from circleloss_tf1 import evaluate, export, predict, train_acc
+from common import run_dir
+from common.tf1 import tf
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory, tiny_faces_folder):
+    """Output folder with a finished run of the corrected recipe, small images."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert train_acc.main([f"--data_path={tiny_faces_folder}", f"--output_path={folder}", "--device=cpu",
+                           "--batch_size=8", "--train_steps=3", "--epoch_size=2", "--model_def=models.resnet10",
+                           "--recipe=corrected", "--image_size=32", "--lfw_batch_size=16"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference_output(tmp_path_factory, tiny_faces_folder):
+    """The same of the reference recipe, without LFW."""
+    folder = tmp_path_factory.mktemp("reference")
+    data = os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align")
+    assert train_acc.main([f"--data_path={data}", f"--output_path={folder}", "--device=cpu", "--batch_size=4",
+                           "--train_steps=1", "--model_def=models.resnet10"]) == 0
+    return folder
+
+
+def tree(folder):
+    return {os.path.join(base, name): os.path.getmtime(os.path.join(base, name))
+            for base, _, names in os.walk(str(folder)) for name in names}
+
+
+def printed(capfd):
+    return json.loads(capfd.readouterr().out)
+
+
+def face(folder, person="Person_A", number=1):
+    return os.path.join(folder, "lfw-deepfunneled_align", person, f"{person}_{number:04d}.jpg")
+
+
+def test_evaluate_gives_the_run_s_numbers_and_predict_uses_them(output, tiny_faces_folder, capfd):
+    before = tree(output)
+    assert evaluate.main([f"--data_path={tiny_faces_folder}", f"--output_path={output}", "--json"]) == 0
+    result = printed(capfd)
+    best = [row for row in run_dir.read_metrics(str(output / "0")) if row.get("best")][-1]
+    assert result["checkpoint"].endswith(f"ckpt/model.ckpt-{best['step']}") and result["batch_size"] == 16
+    for key in ("lfw_accuracy", "lfw_val_rate", "lfw_equal_error_rate"):
+        assert result[key] == best[key]
+    assert json.loads((output / "0" / "evaluate" / "evaluation.json").read_text()) == result
+    assert len(result["worst_pairs"]) <= 10
+    lines = (output / "0" / "evaluate" / "pairs.csv").read_text().splitlines()
+    assert lines[0] == "first,second,same,distance" and len(lines) == 21
+    new = {path for path, time in tree(output).items() if before.get(path) != time and ".matplotlib" not in path}
+    assert new == {str(output / "0" / "evaluate" / name) for name in (
+        "evaluation.json", "pairs.csv", "roc.png", "distances.png", "worst_pairs.png")}
+
+    row = next(line.split(",") for line in lines[1:] if line.split(",")[0] != line.split(",")[1])
+    arguments = [f"--first={row[0]}", f"--second={row[1]}", f"--output_path={output}", "--json"]
+    assert predict.main([*arguments, "--far=0.1"]) == 0
+    found = printed(capfd)
+    assert found["distance"] == pytest.approx(float(row[3]), abs=1e-5)
+    different = np.array([float(line.split(",")[3]) for line in lines[1:] if line.split(",")[2] == "0"])
+    assert np.mean(different < found["threshold"]) <= 0.1 + 1 / 10
+    assert found["same"] == (found["distance"] < found["threshold"])
+    assert predict.main([*arguments, "--threshold=4"]) == 0
+    assert printed(capfd)["same"] is True
+
+
+def test_one_face_is_the_same_as_itself(output, tiny_faces_folder, tmp_path, capfd):
+    shutil.copytree(str(output), str(tmp_path / "copy"))
+    shutil.rmtree(str(tmp_path / "copy" / "0" / "evaluate"), ignore_errors=True)
+    arguments = [f"--first={face(tiny_faces_folder)}", f"--second={face(tiny_faces_folder)}",
+                 f"--output_path={tmp_path / 'copy'}"]
+    assert predict.main(arguments) == 1
+    assert "run evaluate.py first, or give --threshold" in capfd.readouterr().err
+    assert predict.main([*arguments, "--threshold=0.1"]) == 0
+    assert "the same person: distance 0.0000" in capfd.readouterr().out
+
+
+def test_batch_statistics_want_company(reference_output, tiny_faces_folder, capfd):
+    """A pair alone is warned about; after an evaluation it is looked at among LFW's images."""
+    arguments = [f"--first={face(tiny_faces_folder)}", f"--second={face(tiny_faces_folder, 'Person_B')}",
+                 f"--output_path={reference_output}"]
+    assert predict.main([*arguments, "--threshold=1"]) == 0
+    assert "statistics of the batch, here of two images" in capfd.readouterr().err
+    assert evaluate.main([f"--data_path={tiny_faces_folder}", f"--output_path={reference_output}"]) == 0
+    assert "Accuracy: " in capfd.readouterr().out
+    assert predict.main(arguments) == 0
+    assert capfd.readouterr().err == ""
+
+
+def frozen(path, images):
+    with tf.Graph().as_default(), tf.Session() as session:
+        with open(path, "rb") as file:
+            tf.import_graph_def(tf.GraphDef.FromString(file.read()), name="")
+        return session.run("embeddings:0", {"images:0": images})
+
+
+def test_export_with_moving_statistics(output, tiny_faces_folder, capfd):
+    """The frozen graph embeds each image for itself, and as evaluate does."""
+    assert export.main([f"--output_path={output}", "--json"]) == 0
+    result = printed(capfd)
+    assert result["max_difference"] <= 1e-5 and result["batch_norm"] == "moving"
+    images = np.random.RandomState(0).rand(3, 32, 32, 3).astype(np.float32)
+    together = frozen(result["frozen_graph"], images)
+    assert together.shape == (3, 128)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(frozen(result["frozen_graph"], images[:1]), together[:1], atol=1e-5)
+    assert export.main([f"--output_path={output}", "--ema_evaluation"]) == 0  # an earlier export is replaced
+    assert np.abs(frozen(result["frozen_graph"], images) - together).max() > 1e-5
+
+
+def test_export_with_batch_statistics_of_the_original_s_layout(reference_output, tmp_path, capfd):
+    (index,) = (reference_output / "0" / "models").glob("*.index")
+    for path in (reference_output / "0" / "models").glob("model-*.ckpt-*"):
+        shutil.copy(str(path), str(tmp_path))
+    lone = str(tmp_path / index.name)
+    arguments = [f"--checkpoint={lone}", f"--output_path={tmp_path / 'out'}"]
+    assert export.main([*arguments, "--model_def=models.resnet10"]) == 0
+    assert "with batch statistics" in capfd.readouterr().out
+    images = np.random.RandomState(0).rand(2, 112, 112, 3).astype(np.float32)
+    path = str(tmp_path / "out" / "export" / "circle_loss.pb")
+    assert np.abs(frozen(path, images)[:1] - frozen(path, images[:1])).max() > 1e-4
+    assert export.main([f"--checkpoint={lone}", f"--output_path={tmp_path / 'out2'}"]) == 1
+    assert "is it a checkpoint of this model?" in capfd.readouterr().err  # it is no resnet34
+
+
+def test_moving_statistics_that_never_moved_are_refused(reference_output, capfd):
+    assert export.main([f"--output_path={reference_output}", "--batch_norm=moving"]) == 2
+    assert "leaves the moving statistics where they began" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("program, arguments, status, message", [
+    (predict, [], 2, "--first and --second are needed"),
+    (predict, ["--first=/no/such.png", "--second=/no"], 1, "--first=/no/such.png: not found"),
+    (predict, ["--first={face}", "--second={face}", "--far=2"], 2, "--far=2.0: expected 0 to 1"),
+    (evaluate, [], 1, 'para "data_path" must be config'), (evaluate, ["--data_path=/no/such"], 1, "not found"),
+    (evaluate, ["--data_path={train}"], 1, "holds no lfw-deepfunneled_align"),
+    (export, ["--checkpoint=/no/such"], 1, "neither /no/such.index nor a run directory"),
+    (export, ["--nonsense"], 2, "unknown flag --nonsense"),
+])
+def test_mistakes_are_one_line(output, tiny_faces_folder, capfd, program, arguments, status, message):
+    names = dict(face=face(tiny_faces_folder), train=os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align"))
+    assert program.main([*(argument.format(**names) for argument in arguments), f"--output_path={output}"]) == status
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_damaged_images_are_named(output, tiny_faces_folder, tmp_path, capfd):
+    shutil.copytree(tiny_faces_folder, str(tmp_path / "data"))
+    with open(face(str(tmp_path / "data"), "Person_A", 1), "wb") as file:
+        file.write(b"no image")
+    assert predict.main([f"--first={face(str(tmp_path / 'data'))}", f"--second={face(tiny_faces_folder)}",
+                         "--threshold=1", f"--output_path={output}"]) == 1
+    assert "Person_A_0001.jpg: is no image that can be read" in capfd.readouterr().err
