@@ -42,8 +42,8 @@ class FlagSet:
     def number(self, name: str, default: float | None, text: str, minimum: float = 0.0) -> None:
         absl_flags.DEFINE_float(name, default, text, lower_bound=minimum, upper_bound=sys.float_info.max,
                                 flag_values=self.values)
-        absl_flags.register_validator(name, lambda value: not math.isnan(value), f"--{name} is no number",
-                                      flag_values=self.values)
+        absl_flags.register_validator(name, lambda value: value is None or not math.isnan(value),
+                                      f"--{name} is no number", flag_values=self.values)
 
     def boolean(self, name: str, default: bool | None, text: str) -> None:
         absl_flags.DEFINE_boolean(name, default, text, flag_values=self.values)
@@ -59,6 +59,10 @@ class FlagSet:
         if name not in self.values:
             self.string(name, None, f"accepted, no effect: {reason}", aliases)
         self._without_effect[name] = reason
+
+    def alias(self, name: str, aliases: Iterable[str]) -> None:
+        """Give further names to a flag that a shared function defines."""
+        self._alias(name, aliases)
 
     def warnings(self) -> list[str]:
         """One line for each flag that was given and has no effect."""

@@ -36,9 +36,12 @@ class Subject:
 SUBJECTS = {
     "gitloss": Subject("gitloss_tf1/gitloss.py", "mnist",
                        ("--device=cpu", "--batch_size=8", "--train_steps=20", "--update_centers=8")),
+    "siamese_omniglot": Subject("siamese_omniglot/run_scripts/run_siamese_train.py", "omniglot",
+                                ("--device=cpu", "--backbone=conv4", "--batch_size=4", "--epochs=2")),
 }
 # values of metrics.jsonl that measure time
-TIMES = {"seconds", "step_seconds", "train_time", "evaluation_seconds", "images_per_second", "e2e_seconds"}
+TIMES = {"seconds", "step_seconds", "train_time", "evaluation_seconds", "images_per_second", "e2e_seconds",
+         "data_seconds", "compute_seconds", "forward_seconds", "backward_seconds", "update_seconds"}
 
 
 class KillTest:

@@ -5,9 +5,9 @@ import sys
 
 from common import program
 from common.program import FlagError, StopRequest
-from common.tiny_data import mnist
+from common.tiny_data import mnist, omniglot
 
-MAKERS = {"mnist": mnist.make}
+MAKERS = {"mnist": mnist.make, "omniglot": omniglot.make}
 
 
 def main(arguments: list[str]) -> int:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-MODELS = ("gitloss",)
+MODELS = ("gitloss", "siamese_omniglot")
 
 
 def main(arguments: list[str]) -> int:

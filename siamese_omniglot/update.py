@@ -1,0 +1,95 @@
+"""One update of the weights, by one worker or by several."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from common import data_parallel, keras_versions
+from siamese_omniglot.data.batches import PairImages
+from siamese_omniglot.nets import losses
+from siamese_omniglot.nets.siamese import Siamese
+
+MOMENTUM = 0.9
+TORCH_WEIGHT_DECAY = 5e-4
+
+
+class Outcome(NamedTuple):
+    """What an update measured, over the batch of all workers."""
+
+    loss: float  # mean over pairs
+    accuracy: float  # share of pairs on the right side of 0.5
+    num_stopping: int  # workers that are to stop
+    forward_seconds: float  # of this worker; NaN where they are not measured
+    backward_seconds: float
+    update_seconds: float
+
+
+class Updater:
+    """Makes updates.
+
+    A worker's loss is the sum over its pairs divided by the pairs of all workers, and gradients are added up over the
+    workers: the update is that of one worker with the whole batch.
+    """
+
+    def __init__(self, network: Siamese, head: str, optimizer: Any, weight_decay: float,
+                 workers: data_parallel.Workers, takes_times: bool):
+        """Compile the update.
+
+        Args:
+            network: the network, made in the workers' scope.
+            head: decides the form of the loss.
+            optimizer: a Keras optimizer, made in the workers' scope.
+            weight_decay: gradients get this times the weights on top, as in PyTorch.
+            workers: those that work together.
+            takes_times: let the graph note the time between its parts.
+        """
+        self._network, self._head, self._optimizer, self._weight_decay = network, head, optimizer, weight_decay
+        self._workers, self._takes_times = workers, takes_times
+        with workers.scope():
+            keras_versions.build_optimizer(optimizer, network.chain.trainable_variables)
+        self._run = workers.compile(self._update)
+
+    def __call__(self, batch: PairImages, is_stopping: bool = False) -> Outcome:
+        """Make one update with this worker's part of the batch."""
+        sums, times = self._run(tf.constant(batch.first), tf.constant(batch.second), tf.constant(batch.labels),
+                                tf.constant(float(is_stopping)))
+        loss, right, num_stopping = (float(value) for value in sums.numpy())
+        forward, backward, update = np.diff(times.numpy())
+        return Outcome(loss, right / (len(batch.labels) * self._workers.rank.size), round(num_stopping), forward,
+                       backward, update)
+
+    def _update(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor, is_stopping: tf.Tensor) -> tuple:
+        began = self._time([])
+        with tf.GradientTape() as tape:
+            logits = self._network.logits(first, second)
+            num_pairs = float(labels.shape[0] * self._workers.rank.size)
+            loss = tf.reduce_sum(losses.pair_losses(logits, labels, self._head)) / num_pairs
+        forward = self._time([loss])
+        variables = self._network.chain.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        backward = self._time(gradients)
+        if self._weight_decay:
+            share = self._weight_decay / self._workers.rank.size
+            gradients = [gradient + share * tf.convert_to_tensor(variable)
+                         for gradient, variable in zip(gradients, variables)]
+        self._workers.apply(self._optimizer, gradients, variables)
+        right = tf.reduce_sum(losses.are_right(logits, labels))
+        sums = self._workers.total(tf.stack([loss, right, is_stopping]))
+        updated = [tf.convert_to_tensor(variable) for variable in variables] if self._takes_times else []
+        return sums, tf.stack([began, forward, backward, self._time([sums, *updated])])
+
+    def _time(self, after: list) -> tf.Tensor:
+        """The time when some tensors are there."""
+        if not self._takes_times:
+            return tf.constant(float("nan"))
+        with tf.control_dependencies(after):
+            return tf.timestamp()
+
+
+def make_optimizer(kind: str) -> Any:
+    """Make the optimizer; the rate is set at every epoch. Adam takes the momentum as its first beta."""
+    if kind == "adam":
+        return tf.keras.optimizers.Adam(beta_1=MOMENTUM)
+    return tf.keras.optimizers.SGD(momentum=MOMENTUM, nesterov=True)
