@@ -29,7 +29,7 @@ class Workers:
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile a function of this worker's tensors; all workers must call it."""
-        return tf.function(function)
+        return tf.function(function, autograph=False)
 
     def total(self, value: tf.Tensor) -> tf.Tensor:
         """Within a compiled function: the sum over the workers."""
@@ -60,7 +60,7 @@ class MirroredWorkers(Workers):
         return self._strategy.scope()
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        compiled = tf.function(lambda *arguments: self._strategy.run(function, args=arguments))
+        compiled = tf.function(lambda *arguments: self._strategy.run(function, args=arguments), autograph=False)
 
         def run(*arguments: Any) -> Any:
             with _explained(self.rank):
@@ -69,12 +69,18 @@ class MirroredWorkers(Workers):
         return run
 
     def total(self, value: tf.Tensor) -> tf.Tensor:
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+        placed = tf.identity(value)  # an argument of the function has no device yet
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, placed)
 
     def broadcast(self, variables: Sequence[Any]) -> None:
-        for variable in variables:
-            value = tf.convert_to_tensor(variable)
-            variable.assign(self._sum(value if self.rank.is_chief else tf.zeros_like(value)))
+        values = [tf.convert_to_tensor(variable) for variable in variables]
+        for dtype in sorted({value.dtype for value in values}, key=lambda dtype: dtype.name):
+            chosen = [number for number, value in enumerate(values) if value.dtype == dtype]
+            flat = tf.concat([tf.reshape(values[number], [-1]) for number in chosen], 0)
+            flat = self._sum(flat if self.rank.is_chief else tf.zeros_like(flat))
+            parts = tf.split(flat, [int(tf.size(values[number])) for number in chosen])
+            for number, part in zip(chosen, parts):
+                variables[number].assign(tf.reshape(part, values[number].shape))
 
     def agree(self, number: float) -> float:
         return float(self._sum(tf.constant(number, tf.float32)))

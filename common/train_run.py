@@ -11,7 +11,7 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 
 from common import device as devices
-from common import npu_options, output, run_dir
+from common import npu_options, run_dir
 from common.flag_set import FlagValues
 from common.program import ZooError
 
@@ -131,7 +131,7 @@ def open_helper(planned: Plan, tensorflow: str, notices: Sequence[str]) -> Itera
     if os.path.isdir(path) and not run_dir.is_run(path) and set(os.listdir(path)) - {name}:
         raise ZooError(f"{path}: is no folder of ours and is left alone; give another --output_path")
     os.makedirs(path, exist_ok=True)
-    with output.copy_output(os.path.join(path, name)):
+    with run_dir.logged(os.path.join(path, name)):
         print(devices.describe(planned.device, tensorflow, planned.precision))
         for notice in notices:
             print(notice)

@@ -1,16 +1,18 @@
 """How well trained weights tell characters apart: pairs, and one-shot classification."""
 from __future__ import annotations
 
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from common import one_shot, verification
 from siamese_omniglot.data.omniglot import DrawingStore
-from siamese_omniglot.data.pairs import Pairs
+from siamese_omniglot.data.one_shot_runs import OneShotRun
+from siamese_omniglot.data.pairs import EPISODES, Pairs
 from siamese_omniglot.nets import losses
 from siamese_omniglot.nets.siamese import Siamese
-from siamese_omniglot.roc import area, equal_error_rate, roc
+from siamese_omniglot.roc import area, roc
 
 BATCH_IMAGES = 64
 BATCH_PAIRS = 2048
@@ -88,6 +90,50 @@ def pair_result(logits: np.ndarray, labels: np.ndarray, head: str) -> PairResult
     """
     loss = float(np.mean(losses.pair_losses(tf.constant(logits), tf.constant(labels), head).numpy()))
     accuracy = float(np.mean(losses.are_right(tf.constant(logits), tf.constant(labels)).numpy()))
-    curve = roc(logits, labels > 0.5)
-    return PairResult(loss, accuracy, float(np.sqrt(accuracy * (1 - accuracy) / len(labels))), equal_error_rate(curve),
-                      area(curve), len(labels))
+    is_same = labels > 0.5
+    return PairResult(loss, accuracy, float(np.sqrt(accuracy * (1 - accuracy) / len(labels))),
+                      verification.equal_error_rate(-logits, is_same), area(roc(logits, is_same)), len(labels))
+
+
+class Task(NamedTuple):
+    """Episodes to draw: n_way characters, k_shot examples of each, one query of each."""
+
+    n_way: int
+    k_shot: int
+    num_episodes: int
+    seed: int
+
+
+def episode_accuracies(scorer: Scorer, features: np.ndarray, labels: np.ndarray, task: Task,
+                       check: Callable[[], None]) -> np.ndarray:
+    """Accuracy of each of some episodes, float64 [episodes].
+
+    Args:
+        scorer: of the network.
+        features: float32 [num, dim] of the drawings.
+        labels: int [num], their characters.
+        task: what is drawn.
+        check: called before every episode; may raise to stop.
+    """
+    accuracies = []
+    for number in range(task.num_episodes):
+        check()
+        random = np.random.RandomState([task.seed, EPISODES, task.n_way, task.k_shot, number])
+        episode = one_shot.draw_episode(labels, task.n_way, task.k_shot, random)
+        queries, examples = np.broadcast_arrays(episode.query[:, None, None], episode.support[None])
+        logits = scorer.logits(features, queries.reshape(-1), examples.reshape(-1)).reshape(queries.shape)
+        accuracies.append(one_shot.accuracy(logits, np.arange(task.n_way)))
+    return np.array(accuracies)
+
+
+def run_error_rates(scorer: Scorer, runs: Sequence[OneShotRun], check: Callable[[], None]) -> dict[str, float]:
+    """Error rate of each of the official one-shot runs, by name."""
+    rates = {}
+    for run in runs:
+        drawings = np.concatenate([run.queries, run.classes])
+        features = scorer.features(lambda part, drawings=drawings: drawings[part], len(drawings), check)
+        num_queries, num_classes = len(run.queries), len(run.classes)
+        first, second = np.repeat(np.arange(num_queries), num_classes), np.tile(np.arange(num_classes), num_queries)
+        logits = scorer.logits(features, first, num_queries + second).reshape(num_queries, num_classes, 1)
+        rates[run.name] = 1.0 - one_shot.accuracy(logits, run.answers)
+    return rates

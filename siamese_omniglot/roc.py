@@ -1,4 +1,7 @@
-"""ROC of similarities: how many pairs are wrongly taken for the same, how many rightly. No TensorFlow."""
+"""ROC of similarities: how many pairs are wrongly taken for the same, how many rightly. No TensorFlow.
+
+The equal error rate is that of common/verification.py.
+"""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -34,12 +37,3 @@ def area(curve: Roc) -> float:
     """Area under the ROC, by trapezoids: the chance that a same pair is more alike than a different one."""
     widths = np.diff(curve.false_accept)
     return float(np.sum(widths * (curve.true_accept[1:] + curve.true_accept[:-1]) / 2))
-
-
-def equal_error_rate(curve: Roc) -> float:
-    """Where as many same pairs are refused as different ones accepted, in shares; between two points on their line."""
-    gap = (1.0 - curve.true_accept) - curve.false_accept  # falls from 1 to -1
-    after = int(np.argmax(gap <= 0))
-    before = after - 1
-    weight = gap[before] / (gap[before] - gap[after])
-    return float(curve.false_accept[before] + weight * (curve.false_accept[after] - curve.false_accept[before]))

@@ -15,7 +15,7 @@ ADAPTER_FILES = {"npu_bridge": {"common/npu_tf1.py"}, "npu_device": {"common/npu
                  "moxing": {"common/modelarts.py"}}
 # modules of common that may import TensorFlow when they are imported; all others may not
 TENSORFLOW_MODULES = {"checkpoints", "data_parallel", "diagnosis", "graph_export", "graph_layers", "graph_run", "graph_use",
-                      "keras_checkpoints", "keras_run", "npu_tf1", "tf1"}
+                      "keras_checkpoints", "keras_run", "keras_use", "npu_tf1", "tf1"}
 MODEL_FILES = ("evaluate.py", "predict.py", "export.py", "README.md", "README.zh-CN.md", "requirements.txt", "LICENSE",
                "modelzoo_level.txt", "modelarts_entry_acc.py", "modelarts_entry_perf.py", "test/train_full_1p.sh",
                "__init__.py")

@@ -219,4 +219,4 @@ def _configure(flags: FlagValues, switches: Switches, split: Split, rank: launch
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    launch.leave(main())

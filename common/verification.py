@@ -1,0 +1,191 @@
+"""Face verification on pairs: distances, ROC, k-fold accuracy, VAL@FAR and EER, as facenet's LFW protocol has them.
+
+A pair is called "same" when its distance is below a threshold (strictly). Rows 2i and 2i + 1 of the embeddings are pair
+i. Folds are contiguous and unshuffled, sizes as equal as can be, larger ones first. All counts for all thresholds come
+from sorted distances. No TensorFlow.
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+SQUARED_EUCLIDEAN, ANGLE = 0, 1
+METRICS = (SQUARED_EUCLIDEAN, ANGLE)
+THRESHOLDS = np.arange(0, 4, 0.01)  # of the accuracy and of the ROC
+FINE_THRESHOLDS = np.arange(0, 4, 0.001)  # of VAL@FAR
+FAR_TARGET = 1e-3
+_ROWS_AT_A_TIME = 128  # pairs whose difference stays in the cache
+
+
+class Verification(NamedTuple):
+    """What the protocol found; rates are between 0 and 1."""
+
+    thresholds: np.ndarray  # float64 [thresholds], of the ROC
+    true_positive_rates: np.ndarray  # float64 [thresholds], mean over the folds' test pairs
+    false_positive_rates: np.ndarray  # float64 [thresholds]
+    accuracies: np.ndarray  # float64 [folds], each with the threshold that is best on the other folds
+    accuracy_thresholds: np.ndarray  # float64 [folds]
+    val_rates: np.ndarray  # float64 [folds], same pairs accepted where `far_target` of the other folds' are
+    val_fars: np.ndarray  # float64 [folds], different pairs accepted
+    val_thresholds: np.ndarray  # float64 [folds]
+    equal_error_rate: float  # over all pairs, with one threshold
+    distances: np.ndarray  # float64 [pairs], without subtraction of a mean
+
+
+def verify(embeddings: np.ndarray, is_same: np.ndarray, num_folds: int = 10, metric: int = SQUARED_EUCLIDEAN,
+           subtract_mean: bool = False, far_target: float = FAR_TARGET) -> Verification:
+    """Run the protocol.
+
+    Args:
+        embeddings: float [2 * pairs, dim].
+        is_same: bool [pairs].
+        num_folds: at least 2.
+        metric: SQUARED_EUCLIDEAN, or ANGLE (arccos of the cosine, over pi).
+        subtract_mean: subtract the training folds' mean embedding first; the rows are not normalised again.
+        far_target: false accept rate that VAL is taken at.
+
+    Raises:
+        ValueError: arrays that do not fit together, or a fold that lacks same or different pairs.
+    """
+    is_same = np.asarray(is_same, bool)
+    if embeddings.ndim != 2 or len(embeddings) != 2 * len(is_same):
+        raise ValueError(f"expected embeddings [2 * pairs, dim] for {len(is_same)} pairs, got {embeddings.shape}")
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric}: expected {SQUARED_EUCLIDEAN} (squared Euclidean) or {ANGLE} (angle)")
+    folds = fold_slices(is_same, num_folds)
+    distances = pair_distances(embeddings, metric)
+    of_fold = _distances_of_folds(embeddings, distances, folds, metric, subtract_mean)
+    curves, accuracies, vals = [], [], []
+    for fold, fold_distances in zip(folds, of_fold):
+        test = _Counts.of(fold_distances[fold], is_same[fold])
+        train = _Counts.of(np.delete(fold_distances, fold), np.delete(is_same, fold))
+        curves.append(test.rates(THRESHOLDS))
+        best = int(np.argmax(train.accuracy(THRESHOLDS)))
+        accuracies.append((float(test.accuracy(THRESHOLDS)[best]), THRESHOLDS[best]))
+        threshold = _threshold_at_far(train.rates(FINE_THRESHOLDS)[1], far_target)
+        vals.append((*test.rates(np.array([threshold])).ravel(), threshold))
+    true_positive, false_positive = np.mean(curves, axis=0)
+    accuracy, accuracy_thresholds = np.transpose(accuracies)
+    val, far, val_thresholds = np.transpose(vals)
+    return Verification(THRESHOLDS, true_positive, false_positive, accuracy, accuracy_thresholds, val, far,
+                        val_thresholds, equal_error_rate(distances, is_same), distances)
+
+
+def pair_distances(embeddings: np.ndarray, metric: int = SQUARED_EUCLIDEAN) -> np.ndarray:
+    """Return the distance of each pair, float64 [pairs], for embeddings float [2 * pairs, dim]."""
+    first, second = embeddings[0::2], embeddings[1::2]
+    if metric == ANGLE:
+        dots, squares = _products(first, second)
+        return _angle(dots, squares[0] * squares[1])
+    distances = np.empty(len(first))
+    for begin in range(0, len(first), _ROWS_AT_A_TIME):
+        rows = slice(begin, begin + _ROWS_AT_A_TIME)
+        difference = np.subtract(first[rows], second[rows], dtype=np.float64)
+        np.einsum("ij,ij->i", difference, difference, out=distances[rows])
+    return distances
+
+
+def fold_slices(is_same: np.ndarray, num_folds: int) -> list[slice]:
+    """Return contiguous test folds, as equal as can be.
+
+    Raises:
+        ValueError: a fold has no same or no different pair.
+    """
+    if not 2 <= num_folds <= len(is_same):
+        raise ValueError(f"{num_folds} folds of {len(is_same)} pairs; expected 2 to {len(is_same)}")
+    sizes = np.full(num_folds, len(is_same) // num_folds)
+    sizes[:len(is_same) % num_folds] += 1
+    ends = np.cumsum(sizes)
+    folds = [slice(int(end - size), int(end)) for end, size in zip(ends, sizes)]
+    for number, fold in enumerate(folds, 1):
+        if is_same[fold].all() or not is_same[fold].any():
+            raise ValueError(f"fold {number} of {num_folds} has only {'same' if is_same[fold].all() else 'different'} "
+                             "pairs")
+    return folds
+
+
+def equal_error_rate(distances: np.ndarray, is_same: np.ndarray) -> float:
+    """Return the rate at which as many different pairs are accepted as same pairs are rejected.
+
+    Between the two thresholds where the order of the two rates changes it is interpolated linearly.
+    """
+    thresholds = np.append(np.unique(distances), np.inf)
+    accepted, false_accept = _Counts.of(distances, is_same).rates(thresholds)
+    gap = false_accept - (1.0 - accepted)  # rises with the threshold, from -1 to 1
+    after = int(np.argmax(gap >= 0.0))
+    before = max(after - 1, 0)
+    weight = 0.0 if gap[after] == gap[before] else gap[after] / (gap[after] - gap[before])
+    return float(weight * false_accept[before] + (1.0 - weight) * false_accept[after])
+
+
+def threshold_at_far(distances: np.ndarray, is_same: np.ndarray, far_target: float) -> float:
+    """Return the threshold below which `far_target` of the different pairs lie; 0 when too many lie at 0."""
+    return _threshold_at_far(_Counts.of(distances, is_same).rates(FINE_THRESHOLDS)[1], far_target)
+
+
+class _Counts(NamedTuple):
+    """Sorted distances of some pairs."""
+
+    same: np.ndarray
+    different: np.ndarray
+
+    @classmethod
+    def of(cls, distances: np.ndarray, is_same: np.ndarray) -> _Counts:
+        return cls(np.sort(distances[is_same]), np.sort(distances[~is_same]))
+
+    def accepted(self, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of same and of different pairs below each threshold."""
+        return np.searchsorted(self.same, thresholds), np.searchsorted(self.different, thresholds)
+
+    def rates(self, thresholds: np.ndarray) -> np.ndarray:
+        """True and false accept rates, float64 [2, thresholds]; 0 where there are no such pairs."""
+        same, different = self.accepted(thresholds)
+        return np.stack([same / max(len(self.same), 1), different / max(len(self.different), 1)])
+
+    def accuracy(self, thresholds: np.ndarray) -> np.ndarray:
+        """Share of pairs that a threshold tells right."""
+        same, different = self.accepted(thresholds)
+        return (same + len(self.different) - different) / (len(self.same) + len(self.different))
+
+
+def _threshold_at_far(fars: np.ndarray, far_target: float) -> float:
+    """Interpolate the threshold after the last one whose FAR does not exceed the target; 0 where none exceeds it."""
+    if fars.max() < far_target:
+        return 0.0
+    last = int(np.searchsorted(fars, far_target, side="right")) - 1
+    if last < 0:
+        return 0.0
+    if last + 1 == len(fars):
+        return float(FINE_THRESHOLDS[last])
+    step = (far_target - fars[last]) / (fars[last + 1] - fars[last])
+    return float(FINE_THRESHOLDS[last] + step * (FINE_THRESHOLDS[last + 1] - FINE_THRESHOLDS[last]))
+
+
+def _products(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inner products of the pairs [pairs], and squared lengths [2, pairs]."""
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    dots = np.einsum("ij,ij->i", first, second)
+    return dots, np.stack([np.einsum("ij,ij->i", rows, rows) for rows in (first, second)])
+
+
+def _angle(dots: np.ndarray, products_of_squares: np.ndarray) -> np.ndarray:
+    """arccos of the cosine over pi; rounding may push a cosine past 1. A row of zeros is at a right angle to all."""
+    lengths = np.sqrt(np.maximum(products_of_squares, 0.0))
+    cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0.0)
+    return np.arccos(np.clip(cosines, -1.0, 1.0)) / np.pi
+
+
+def _distances_of_folds(embeddings: np.ndarray, distances: np.ndarray, folds: list[slice], metric: int,
+                        subtract_mean: bool) -> list[np.ndarray]:
+    """Distances of all pairs as each fold sees them; Euclidean ones do not change with the mean."""
+    if metric == SQUARED_EUCLIDEAN or not subtract_mean:
+        return [distances] * len(folds)
+    first, second = embeddings[0::2].astype(np.float64), embeddings[1::2].astype(np.float64)
+    found = []
+    for fold in folds:
+        train = np.delete(np.arange(len(first)), fold)
+        mean = (first[train].mean(axis=0) + second[train].mean(axis=0)) / 2.0
+        dots, squares = _products(first - mean, second - mean)
+        found.append(_angle(dots, squares[0] * squares[1]))
+    return found
