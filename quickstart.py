@@ -26,6 +26,8 @@ class Model:
 MODELS = (
     Model("gitloss_tf1", "mnist", ("--batch_size=32", "--train_steps=150", "--update_centers=75"),
           "validation accuracy"),
+    Model("siamese_omniglot", "omniglot", ("--backbone=conv4", "--recipe=corrected", "--split=image", "--epochs=8",
+                                           "--batch_size=16", "--optimizer=adam"), "pair accuracy"),
 )
 
 

@@ -9,8 +9,8 @@ from common import bundles, files, keras_checkpoints, keras_versions, report
 from common.keras_run import KerasRun
 from common.program import StopRequest
 from siamese_omniglot import evaluation, log_lines, loss_curve
-from siamese_omniglot.data.omniglot import Drawings
-from siamese_omniglot.data.pairs import VALIDATION, PairSampler, Split
+from siamese_omniglot.data.omniglot import DrawingStore
+from siamese_omniglot.data.pairs import VALIDATION, PairSampler
 from siamese_omniglot.training import Config, Model, Silence
 from siamese_omniglot.update import Outcome
 
@@ -21,13 +21,12 @@ LOGS = "logs"
 class Record(Silence):
     """The record of rank 0."""
 
-    def __init__(self, config: Config, data: Drawings, split: Split, opened: KerasRun, stop: StopRequest):
+    def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, opened: KerasRun, stop: StopRequest):
         self._config, self._run, self._stop = config, opened.run, stop
         self._is_alone = config.case.ranks == 1
         self._num_epochs = config.schedule.num_epochs
-        self._store = data.store
-        num = max(1, len(split.validation) // config.batch_size) * config.batch_size
-        sampler = PairSampler(data, split.validation, config.seed, config.switches.use_all_characters)
+        self._store = store
+        num = max(1, sampler.num_drawings // config.batch_size) * config.batch_size
         self._pairs = sampler.draw(num, VALIDATION, 0, "sample")
         self._logs = self._run.folder(LOGS)
         began = time.mktime(time.strptime(self._run.arguments["started"], "%Y%m%d-%H%M%S"))

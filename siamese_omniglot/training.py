@@ -8,12 +8,12 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from common import data_parallel, keras_versions, report
+from common import keras_workers, keras_versions, report
 from common.program import Stopped, StopRequest, ZooError
 from siamese_omniglot import update, weights
 from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
-from siamese_omniglot.data.omniglot import Drawings
-from siamese_omniglot.data.pairs import PairSampler, Split
+from siamese_omniglot.data.omniglot import DrawingStore
+from siamese_omniglot.data.pairs import PairSampler
 from siamese_omniglot.learning_rate import Schedule
 from siamese_omniglot.nets import siamese
 from siamese_omniglot.recipes import Switches
@@ -98,14 +98,14 @@ class Silence:
 class Loop:
     """The loop of one worker. All workers go through the same steps; rank 0's record writes."""
 
-    def __init__(self, config: Config, data: Drawings, split: Split, workers: data_parallel.Workers,
+    def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, workers: keras_workers.Workers,
                  takes_times: bool):
         """Build the model and what feeds it.
 
         Args:
             config: the run.
-            data: the drawings.
-            split: which of them train.
+            store: the drawings.
+            sampler: draws the pairs to train with.
             workers: those that train together.
             takes_times: see `update.Updater`.
         """
@@ -121,10 +121,9 @@ class Loop:
         self._updater = update.Updater(network, config.switches.head, optimizer, config.weight_decay, workers,
                                        takes_times)
         permute = "batch" if config.switches.head == "tf" else "sample"
-        sampler = PairSampler(data, split.train, config.seed, config.switches.use_all_characters)
         recipe = BatchRecipe(config.batch_size, config.seed, config.switches.augment, permute, workers.rank.number,
                              workers.rank.size)
-        self._batches = Ahead(Batches(data.store, sampler, recipe), config.num_workers, config.num_updates)
+        self._batches = Ahead(Batches(store, sampler, recipe), config.num_workers, config.num_updates)
 
     def run(self, record: Silence, stop: StopRequest) -> None:
         """Train to the end of the run, from the place that the record gives."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from common import data_parallel, keras_versions
+from common import keras_workers, keras_versions
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import losses
 from siamese_omniglot.nets.siamese import Siamese
@@ -34,7 +34,7 @@ class Updater:
     """
 
     def __init__(self, network: Siamese, head: str, optimizer: Any, weight_decay: float,
-                 workers: data_parallel.Workers, takes_times: bool):
+                 workers: keras_workers.Workers, takes_times: bool):
         """Compile the update.
 
         Args:

@@ -47,7 +47,7 @@ def split(data: Drawings, unit: str) -> Split:
     if unit == "image":
         order = shuffled(len(data.labels))
         num_train = int(TRAIN_SHARE * len(order))
-        return _checked(data, Split(order[:num_train], order[num_train:]), unit)
+        return Split(order[:num_train], order[num_train:])
     groups = list(range(len(data.characters))) if unit == "character" else sorted(
         {character.split("/")[0] for character in data.characters})
     num_train = max(1, int(TRAIN_SHARE * len(groups)))
@@ -59,7 +59,7 @@ def split(data: Drawings, unit: str) -> Split:
     is_train = np.array([group in chosen for group in groups_of])
     found = Split(np.flatnonzero(is_train), np.flatnonzero(~is_train))
     assert not set(data.labels[found.train]) & set(data.labels[found.validation])
-    return _checked(data, found, unit)
+    return found
 
 
 def shuffled(num: int) -> np.ndarray:
@@ -67,14 +67,6 @@ def shuffled(num: int) -> np.ndarray:
     order = list(range(num))
     random.Random(SPLIT_SEED).shuffle(order)
     return np.array(order)
-
-
-def _checked(data: Drawings, found: Split, unit: str) -> Split:
-    for name, indices in found._asdict().items():
-        if not np.any(np.bincount(data.labels[indices], minlength=1) >= MIN_IMAGES):
-            raise ZooError(f"--split={unit}: no character has {MIN_IMAGES} drawings in the {name} part "
-                           f"({len(indices)} of {len(data.labels)} drawings); give more data or another --split")
-    return found
 
 
 class PairSampler:
@@ -97,11 +89,13 @@ class PairSampler:
         by_character = [indices[labels == character] for character in range(limit)]
         self._groups = [group for group in by_character if len(group)]
         self._anchors = [number for number, group in enumerate(self._groups) if len(group) >= MIN_IMAGES]
+        self.num_drawings = len(indices)
         self._seed = seed
         if not self._anchors or len(self._groups) < 2:
-            raise ZooError(f"the data give no pairs: {len(self._groups)} characters, {len(self._anchors)} of them with "
-                           f"{MIN_IMAGES} drawings or more ({len(indices)} drawings"
-                           f"{'' if use_all_characters else ', the last character left out'}); 2 and 1 are needed")
+            left_out = "" if use_all_characters else ", the last character left out"
+            raise ZooError(f"{len(indices)} drawings give no pairs: {len(self._groups)} characters, "
+                           f"{len(self._anchors)} of them with {MIN_IMAGES} drawings or more{left_out}; 2 and 1 are "
+                           "needed: give more data or another --split")
 
     @property
     def num_anchors(self) -> int:
@@ -133,3 +127,25 @@ class PairSampler:
                 labels.append(label)
         order = random_state.permutation(len(first)) if permute == "batch" else np.arange(len(first))
         return Pairs(np.array(first)[order], np.array(second)[order], np.array(labels, np.float32)[order])
+
+
+class Samplers(NamedTuple):
+    """What draws pairs to train and to validate with."""
+
+    train: PairSampler
+    validation: PairSampler
+
+
+def samplers(data: Drawings, parts: Split, seed: int, use_all_characters: bool) -> Samplers:
+    """Make the samplers of both parts.
+
+    Raises:
+        ZooError: no pairs can be drawn in one of them.
+    """
+    made = []
+    for name, indices in parts._asdict().items():
+        try:
+            made.append(PairSampler(data, indices, seed, use_all_characters))
+        except ZooError as error:
+            raise ZooError(f"{name}: {error}") from None
+    return Samplers(*made)

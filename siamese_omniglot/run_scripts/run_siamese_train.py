@@ -25,7 +25,8 @@ from common.program import FlagError
 
 if TYPE_CHECKING:
     from siamese_omniglot import training
-    from siamese_omniglot.data.pairs import Split
+    from siamese_omniglot.data.omniglot import DrawingStore
+    from siamese_omniglot.data.pairs import Samplers, Split
     from siamese_omniglot.recipes import Switches
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -115,6 +116,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     switches = recipes.resolve(flags.recipe, {field.name: flags[field.name].value
                                               for field in dataclasses.fields(recipes.Switches)})
     split = pairs.split(data, switches.split)
+    samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
     if len(split.train) < flags.batch_size:
         raise FlagError(f"--batch_size={flags.batch_size}: only {len(split.train)} drawings train; take a smaller one")
 
@@ -137,18 +139,18 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     entry = train_run.Entry(__file__, NETWORK, NPU_PRECISIONS[flags.use_amp], arguments, ROOT)
     opened = keras_run.open_keras_run if rank.is_chief else keras_run.open_keras_helper
     with opened(entry, flags, device, config.num_updates, identity, notices) as run:
-        _run(config, data, split, run, rank, stop)
+        _run(config, data.store, samplers, run, rank, stop)
     return 0
 
 
-def _run(config: training.Config, data: Any, split: Split, run: Any, rank: launch.Rank, stop: program.StopRequest
-         ) -> None:
-    from common import data_parallel
+def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: Any, rank: launch.Rank,
+         stop: program.StopRequest) -> None:
+    from common import keras_workers
     from siamese_omniglot import recording, training
 
-    workers = data_parallel.make(rank, run.device.kind)
-    loop = training.Loop(config, data, split, workers, takes_times=run.device.kind != "npu")
-    record = recording.Record(config, data, split, run, stop) if rank.is_chief else training.Silence()
+    workers = keras_workers.make(rank, run.device.kind)
+    loop = training.Loop(config, store, samplers.train, workers, takes_times=run.device.kind != "npu")
+    record = recording.Record(config, store, samplers.validation, run, stop) if rank.is_chief else training.Silence()
     loop.run(record, stop)
 
 

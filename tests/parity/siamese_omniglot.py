@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from common import data_parallel, launch
+from common import keras_workers, launch
 from siamese_omniglot import update
 from siamese_omniglot.data import pairs
 from siamese_omniglot.data.batches import PairImages
@@ -101,7 +101,7 @@ def _compare_updates(take: Taker, comparison: Comparison, network: siamese.Siame
     optimizer = update.make_optimizer("sgd")
     optimizer.learning_rate = RATE
     updater = update.Updater(network, head, optimizer, update.TORCH_WEIGHT_DECAY if head == "torch" else 0.0,
-                             data_parallel.make(launch.Rank(), "cpu"), takes_times=True)
+                             keras_workers.make(launch.Rank(), "cpu"), takes_times=True)
     found = [updater(batch).loss for _ in range(2)]
     comparison.absolute("step", "loss_step2", found[1], take("loss_step2"), STEP)
     norms = [np.linalg.norm(np.asarray(variable)) for variable in network.named_variables().values()]
