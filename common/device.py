@@ -5,11 +5,15 @@ on request, because a run that quietly leaves the NPU costs its user days.
 """
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import functools
 import glob
 import importlib.util
 import os
 import re
+import shutil
+import tempfile
 from typing import MutableMapping
 
 from common.program import ZooError
@@ -76,8 +80,9 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     """Choose the device as far as that is possible without TensorFlow.
 
     Call it before TensorFlow is imported: TensorFlow reads then what is set here, CUDA_VISIBLE_DEVICES (hides GPUs for
-    --device=cpu), TF_CPP_MIN_LOG_LEVEL (quiet off the NPU; on it the adapter's INFO lines prove that it is used) and
-    KERAS_HOME (Keras, which TensorFlow brings along, writes a file to the user's home where it can).
+    --device=cpu), TF_CPP_MIN_LOG_LEVEL (quiet off the NPU; on it the adapter's INFO lines prove that it is used),
+    KERAS_HOME and MPLCONFIGDIR (Keras, which TensorFlow brings along, and matplotlib, which Keras does, write files to
+    the user's home where they can).
     A kind of "gpu" here means "a GPU if TensorFlow sees one"; `common.tf1.settle` says which it is.
 
     Args:
@@ -91,6 +96,7 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
         if environment.get(name) == "":  # the adapters read numbers and fail on an empty one
             del environment[name]
     environment.setdefault("KERAS_HOME", os.devnull)
+    environment.setdefault("MPLCONFIGDIR", _passing_folder())
     identity = device_id(environment)
     adapters, files = installed_adapters(), device_files()
     if adapters and requested in ("auto", "npu"):
@@ -109,6 +115,14 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     if requested == "npu":
         raise ZooError(f"--device=npu: neither {' nor '.join(ADAPTERS)} is installed for this Python; {_HOW_TO_LEAVE}")
     return Device("gpu", identity)
+
+
+@functools.lru_cache(maxsize=None)
+def _passing_folder() -> str:
+    """A folder that goes when the process ends."""
+    folder = tempfile.mkdtemp(prefix="zoo-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def adapter_failure(adapter: str, error: BaseException) -> ZooError:

@@ -7,12 +7,9 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from common.flags import parse_dump_steps
+from common.diagnosis_plan import DiagnosisPlan, too_little_memory
 from common.npu_options import NpuOptions
-from common.program import ZooError
 from common.tf1 import tf
-
-LAST_PROFILED_UPDATE = 10
 
 
 class StepDiagnosis:
@@ -24,14 +21,11 @@ class StepDiagnosis:
         Args:
             options: what the flags ask for; pass one without paths to diagnose nothing.
             dumped: the tensors of a data dump, by name.
-            num_updates: updates of the run; one of the first ten of them is profiled.
+            num_updates: updates of the run.
         """
-        self._options = options
-        self._profiled_update = min(LAST_PROFILED_UPDATE, num_updates)
+        self._plan = DiagnosisPlan(options, num_updates)
         self._dumped = dict(dumped)
-        self._dump_steps = parse_dump_steps(options.data_dump_step) if options.data_dump_path else []
         self._checks = [tf.add_check_numerics_ops()] if options.over_dump_path else []
-        options.make_folders()
 
     def run(self, session: tf.Session, fetches: Mapping[str, Any], feeds: Mapping[tf.Tensor, np.ndarray], update: int
             ) -> dict[str, Any]:
@@ -47,48 +41,30 @@ class StepDiagnosis:
             ZooError: over_dump is on and an op gave NaN or infinity; or the device has too little memory.
         """
         wanted: dict[str, Any] = {"values": dict(fetches), "checks": self._checks}
-        if any(first <= update <= last for first, last in self._dump_steps):
+        if self._plan.dumps(update):
             wanted["dump"] = self._dumped
         run_options = metadata = None
-        if self._options.profiling_path and update == self._profiled_update:
+        if self._plan.profiles(update):
             run_options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
             metadata = tf.RunMetadata()
         try:
             results = session.run(wanted, feeds, run_options, metadata)
         except tf.errors.ResourceExhaustedError:
-            raise ZooError("the device has too little memory for a training step: take a smaller --batch_size"
-                           ) from None
+            raise too_little_memory() from None
         except tf.errors.InvalidArgumentError as error:
             if not self._checks:
                 raise
-            raise self._overflow(error, update) from None
+            raise self._plan.overflow(_found(error.message), error.message, update) from None
         if "dump" in results:
-            self._write_dump(results["dump"], update)
+            self._plan.write_dump(results["dump"], update)
         if metadata is not None:
             self._write_profile(session, metadata, update)
         return results["values"]
 
-    def _overflow(self, error: tf.errors.InvalidArgumentError, update: int) -> ZooError:
-        """CheckNumerics says `<tensor> : Tensor had NaN values`."""
-        match = re.search(r"(\S+) : Tensor had ([^\n\[]*)", error.message)
-        found = f"op {match.group(1)} gave {match.group(2).strip()}" if match else error.message.split("\n")[0]
-        assert self._options.over_dump_path is not None
-        path = os.path.join(self._options.over_dump_path, f"overflow-step-{update}.txt")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(error.message + "\n")
-        return ZooError(f"overflow at step {update}: {found}; details in {path}")
-
-    def _write_dump(self, values: Mapping[str, np.ndarray], update: int) -> None:
-        assert self._options.data_dump_path is not None
-        folder = os.path.join(self._options.data_dump_path, f"step-{update}")
-        os.makedirs(folder, exist_ok=True)
-        for name, value in values.items():
-            np.save(os.path.join(folder, name.replace("/", ".") + ".npy"), value, allow_pickle=False)
-
     def _write_profile(self, session: tf.Session, metadata: Any, update: int) -> None:
         from tensorflow.python.client import timeline
 
-        folder = self._options.profiling_path
+        folder = self._plan.options.profiling_path
         assert folder is not None
         trace = timeline.Timeline(metadata.step_stats).generate_chrome_trace_format()
         with open(os.path.join(folder, f"timeline-{update}.json"), "w", encoding="utf-8") as file:
@@ -96,3 +72,9 @@ class StepDiagnosis:
         writer = tf.summary.FileWriter(folder, session.graph)
         writer.add_run_metadata(metadata, f"step {update}", update)
         writer.close()
+
+
+def _found(message: str) -> str:
+    """CheckNumerics says `<tensor> : Tensor had NaN values`."""
+    match = re.search(r"(\S+) : Tensor had ([^\n\[]*)", message)
+    return f"op {match.group(1)} gave {match.group(2).strip()}" if match else message.split("\n", 1)[0]

@@ -1,10 +1,13 @@
 """Files that are there whole or not at all. No TensorFlow."""
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 from typing import Any, Mapping
+
+import numpy as np
 
 
 def write_bytes(path: str, content: bytes) -> None:
@@ -40,6 +43,13 @@ def _finite(content: Any) -> Any:
     if isinstance(content, (list, tuple)):
         return [_finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    """Return the content of a .npz file."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
 
 
 def sync_folder(folder: str) -> None:

@@ -2,18 +2,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Any, Mapping
 
 import numpy as np
 
-from common import files
+from common import files, saved_model_folder
 from common.program import ZooError
 from common.tf1 import tf
 
 CHECKED_SAMPLES = 8
 MAX_DIFFERENCE = 1e-5
-RECORD = "export.json"
 
 
 def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor], folder: str,
@@ -36,8 +34,8 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
     for key, tensor in {**inputs, **outputs}.items():
         assert tensor.op.name == key, f"tensor {tensor.op.name} is exported as {key}"
     os.makedirs(folder, exist_ok=True)
-    frozen_path, saved_path = os.path.join(folder, f"{name}.pb"), os.path.join(folder, "saved_model")
-    _make_way(folder, saved_path)
+    frozen_path, saved_path = os.path.join(folder, f"{name}.pb"), os.path.join(folder, saved_model_folder.NAME)
+    saved_model_folder.make_way(folder)
     frozen = tf.graph_util.convert_variables_to_constants(session, session.graph_def, list(outputs))
     files.write_bytes(frozen_path, frozen.SerializeToString())
     _write_saved_model(session, inputs, outputs, saved_path)
@@ -56,20 +54,8 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
             difference = max(difference, error)
     result = dict(frozen_graph=frozen_path, saved_model=saved_path, inputs=list(inputs), outputs=list(outputs),
                   max_difference=difference)
-    files.write_json(os.path.join(folder, RECORD), result)
+    saved_model_folder.record(folder, result)
     return result
-
-
-def _make_way(folder: str, saved_path: str) -> None:
-    """Remove an earlier SavedModel of ours, which our record names; refuse to touch anything else."""
-    if not os.path.lexists(saved_path):
-        return
-    record = os.path.join(folder, RECORD)
-    names = set(os.listdir(saved_path)) if os.path.isdir(saved_path) else {"a file"}
-    if not os.path.isfile(record) or names - {"saved_model.pb", "variables", "assets", "fingerprint.pb"}:
-        raise ZooError(f"{saved_path}: is no export of ours and is left alone; move it away or give another "
-                       "--output_path")
-    shutil.rmtree(saved_path)
 
 
 def _write_saved_model(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor],

@@ -4,6 +4,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from typing import Sequence
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ _FORMATS = ("PNG", "JPEG", "BMP")
 _BILINEAR = 2  # the number of PIL's filter: its names moved between versions
 
 
-def list_images(path: str) -> list[str]:
+def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
     """Return an image file itself, or the image files of a folder, sorted.
 
     Raises:
@@ -26,9 +27,10 @@ def list_images(path: str) -> list[str]:
     if not os.path.isdir(path):
         raise ZooError(f"{path}: no such file or folder")
     with os.scandir(path) as entries:
-        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file())
+        names = sorted(entry.name for entry in entries
+                       if entry.name.lower().endswith(tuple(suffixes)) and entry.is_file())
     if not names:
-        raise ZooError(f"{path}: holds no image ({', '.join(SUFFIXES)})")
+        raise ZooError(f"{path}: holds no image ({', '.join(suffixes)})")
     return [os.path.join(path, name) for name in names]
 
 

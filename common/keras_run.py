@@ -52,6 +52,22 @@ def open_keras_run(entry: train_run.Entry, flags: FlagValues, device: devices.De
         yield KerasRun(run, planned.device, planned.options)
 
 
+def scale_losses(optimizer: Any, opened: KerasRun, requested: str | None) -> Any:
+    """Wrap an optimizer so that it scales the loss dynamically, if that is wanted.
+
+    Args:
+        optimizer: the optimizer.
+        opened: the run.
+        requested: --loss_scale, "none" or "dynamic"; None is dynamic where float16 is mixed in on a GPU, else none.
+    """
+    mixed = tf.keras.mixed_precision.global_policy().compute_dtype == "float16"
+    if requested == "none" or (requested is None and not mixed):
+        return optimizer
+    if opened.device.kind == "npu":
+        return npu_tf2.loss_scale_optimizer(optimizer)
+    return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+
+
 @contextlib.contextmanager
 def open_keras_helper(entry: train_run.Entry, flags: FlagValues, device: devices.Device, num_updates: int,
                       identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[KerasHelper]:

@@ -38,6 +38,10 @@ class NpuOptions:
     profiling_path: str | None = None
     tuning_path: str | None = None
 
+    def without_diagnosis(self) -> NpuOptions:
+        """These options without dumps and profiles, which on an NPU the adapter makes."""
+        return dataclasses.replace(self, data_dump_path=None, over_dump_path=None, profiling_path=None)
+
     def make_folders(self) -> None:
         """Make the folders that the adapter expects to exist."""
         for folder in (self.data_dump_path, self.over_dump_path, self.profiling_path, self.tuning_path):

@@ -38,6 +38,16 @@ def start(device: Device, options: NpuOptions) -> None:
         raise adapter_failure(device.adapter, error) from error
 
 
+def loss_scale_optimizer(optimizer: Any) -> Any:
+    """Wrap an optimizer so that it scales the loss dynamically, as float16 on an NPU needs it.
+
+    Ascend 910 does not make infinities but clips, so Keras' own wrapper would never see an overflow.
+    """
+    import npu_device
+
+    return npu_device.train.optimizer.NpuLossScaleOptimizer(optimizer, dynamic=True)
+
+
 def configure(npu_device: Any, options: NpuOptions) -> None:
     """Set `npu_device.global_options()`, before `open()`.
 

@@ -70,8 +70,8 @@ class _Loop:
         dumped = dict(images=self._train.images, labels=self._train.labels, **self._train.outputs._asdict(),
                       **{f"gradient/{variable.op.name}": gradient for gradient, variable in self._train.gradients})
         on_npu = opened.device.kind == "npu"
-        options = dataclasses.replace(opened.options, data_dump_path=None, over_dump_path=None, profiling_path=None)
-        self._diagnosis = diagnosis.StepDiagnosis(options if on_npu else opened.options, dumped, config.num_updates)
+        options = opened.options.without_diagnosis() if on_npu else opened.options
+        self._diagnosis = diagnosis.StepDiagnosis(options, dumped, config.num_updates)
         self._forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)), config.seed, reuse=True)
         self._fetches = dict(self._train.loss._asdict(), accuracy=self._train.accuracy,
                              center_distances=self._train.center_distances, train_op=self._train.train_op)

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from common import keras_workers, keras_versions, report
+from common import keras_diagnosis, keras_run, keras_versions, keras_workers, report
 from common.program import Stopped, StopRequest, ZooError
 from siamese_omniglot import update, weights
 from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
@@ -99,7 +99,7 @@ class Loop:
     """The loop of one worker. All workers go through the same steps; rank 0's record writes."""
 
     def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, workers: keras_workers.Workers,
-                 takes_times: bool):
+                 opened: keras_run.KerasRun | keras_run.KerasHelper, diagnosis: keras_diagnosis.StepDiagnosis):
         """Build the model and what feeds it.
 
         Args:
@@ -107,19 +107,20 @@ class Loop:
             store: the drawings.
             sampler: draws the pairs to train with.
             workers: those that train together.
-            takes_times: see `update.Updater`.
+            opened: the run.
+            diagnosis: runs the steps.
         """
-        self._config, self._workers = config, workers
+        self._config, self._workers, self._diagnosis = config, workers, diagnosis
         with workers.scope():
             network = siamese.build(config.backbone, config.switches.head, config.seed)
-            optimizer = update.make_optimizer(config.optimizer)
+            optimizer = keras_run.scale_losses(update.make_optimizer(config.optimizer), opened, None)
             counter = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.model = Model(network, optimizer, counter)
         if config.weights:
             for line in weights.load(network.named_variables(), config.weights):
                 print(line)
         self._updater = update.Updater(network, config.switches.head, optimizer, config.weight_decay, workers,
-                                       takes_times)
+                                       takes_times=opened.device.kind != "npu")
         permute = "batch" if config.switches.head == "tf" else "sample"
         recipe = BatchRecipe(config.batch_size, config.seed, config.switches.augment, permute, workers.rank.number,
                              workers.rank.size)
@@ -178,7 +179,8 @@ class Loop:
         started = time.perf_counter()
         batch = self._batches.get(updates)
         fetched = time.perf_counter()
-        outcome = self._updater(batch, stop.requested and self._workers.rank.size > 1)
+        is_stopping = stop.requested and self._workers.rank.size > 1
+        outcome = self._diagnosis.run(lambda dumps: self._updater(batch, is_stopping, dumps), updates + 1)
         ended = time.perf_counter()
         if not np.isfinite(outcome.loss):
             raise ZooError(f"the loss is {outcome.loss} at step {updates + 1}: training has diverged; take a smaller "

@@ -1,7 +1,7 @@
 """One update of the weights, by one worker or by several."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -50,35 +50,53 @@ class Updater:
         with workers.scope():
             keras_versions.build_optimizer(optimizer, network.chain.trainable_variables)
         self._run = workers.compile(self._update)
+        self._run_dumping = workers.compile(lambda *batch: self._update(*batch, dumps=True))
 
-    def __call__(self, batch: PairImages, is_stopping: bool = False) -> Outcome:
-        """Make one update with this worker's part of the batch."""
-        sums, times = self._run(tf.constant(batch.first), tf.constant(batch.second), tf.constant(batch.labels),
-                                tf.constant(float(is_stopping)))
+    def __call__(self, batch: PairImages, is_stopping: bool = False, dumps: bool = False
+                 ) -> tuple[Outcome, dict[str, tf.Tensor]]:
+        """Make one update with this worker's part of the batch.
+
+        Returns:
+            What was measured, and the tensors of a dump if one is asked for.
+        """
+        run = self._run_dumping if dumps else self._run
+        sums, times, tensors = run(*map(tf.constant, batch), tf.constant(float(is_stopping)))
         loss, right, num_stopping = (float(value) for value in sums.numpy())
-        forward, backward, update = np.diff(times.numpy())
-        return Outcome(loss, right / (len(batch.labels) * self._workers.rank.size), round(num_stopping), forward,
-                       backward, update)
+        forward, backward, update = (float(value) for value in np.diff(times.numpy()))
+        outcome = Outcome(loss, right / (len(batch.labels) * self._workers.rank.size), round(num_stopping), forward,
+                          backward, update)
+        return outcome, tensors
 
-    def _update(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor, is_stopping: tf.Tensor) -> tuple:
+    def _update(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor, is_stopping: tf.Tensor,
+                dumps: bool = False) -> tuple:
+        variables = self._network.chain.trainable_variables
         began = self._time([])
         with tf.GradientTape() as tape:
             logits = self._network.logits(first, second)
             num_pairs = float(labels.shape[0] * self._workers.rank.size)
             loss = tf.reduce_sum(losses.pair_losses(logits, labels, self._head)) / num_pairs
+            minimised = keras_versions.scale_loss(self._optimizer, loss + self._decay(variables))
         forward = self._time([loss])
-        variables = self._network.chain.trainable_variables
-        gradients = tape.gradient(loss, variables)
+        gradients = keras_versions.unscale(self._optimizer, tape.gradient(minimised, variables))
         backward = self._time(gradients)
-        if self._weight_decay:
-            share = self._weight_decay / self._workers.rank.size
-            gradients = [gradient + share * tf.convert_to_tensor(variable)
-                         for gradient, variable in zip(gradients, variables)]
         self._workers.apply(self._optimizer, gradients, variables)
-        right = tf.reduce_sum(losses.are_right(logits, labels))
-        sums = self._workers.total(tf.stack([loss, right, is_stopping]))
+        sums = self._workers.total(tf.stack([loss, tf.reduce_sum(losses.are_right(logits, labels)), is_stopping]))
         updated = [tf.convert_to_tensor(variable) for variable in variables] if self._takes_times else []
-        return sums, tf.stack([began, forward, backward, self._time([sums, *updated])])
+        times = tf.stack([began, forward, backward, self._time([sums, *updated])])
+        return sums, times, self._dumped(first, second, labels, logits, gradients) if dumps else {}
+
+    def _decay(self, variables: Sequence[Any]) -> tf.Tensor | float:
+        """This worker's share of the term whose gradient is weight_decay times the weights."""
+        if not self._weight_decay:
+            return 0.0
+        squares = tf.add_n([tf.reduce_sum(tf.square(tf.convert_to_tensor(variable))) for variable in variables])
+        return 0.5 * self._weight_decay / self._workers.rank.size * squares
+
+    def _dumped(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor,
+                gradients: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        return dict(first=first, second=second, labels=labels, logits=logits,
+                    **{f"gradient/{name}": gradient
+                       for name, gradient in zip(self._network.named_variables(), gradients)})
 
     def _time(self, after: list) -> tf.Tensor:
         """The time when some tensors are there."""

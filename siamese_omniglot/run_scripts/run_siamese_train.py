@@ -112,6 +112,8 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
         _require_divisible(flags, job.size)
         return launch.start([sys.executable, os.path.abspath(__file__), *arguments], job, device.kind, os.environ, stop)
     _require_divisible(flags, rank.size)
+    if rank.size > 1 and device.kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):
+        raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: leave --distributed away")
     data = omniglot.load(path)
     switches = recipes.resolve(flags.recipe, {field.name: flags[field.name].value
                                               for field in dataclasses.fields(recipes.Switches)})
@@ -145,13 +147,14 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
 
 def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: Any, rank: launch.Rank,
          stop: program.StopRequest) -> None:
-    from common import keras_workers
+    from common import keras_diagnosis, keras_workers
     from siamese_omniglot import recording, training
 
+    options = run.options.without_diagnosis() if run.device.kind == "npu" else run.options
     workers = keras_workers.make(rank, run.device.kind)
-    loop = training.Loop(config, store, samplers.train, workers, takes_times=run.device.kind != "npu")
     record = recording.Record(config, store, samplers.validation, run, stop) if rank.is_chief else training.Silence()
-    loop.run(record, stop)
+    with keras_diagnosis.diagnosed(options, config.num_updates) as diagnosis:
+        training.Loop(config, store, samplers.train, workers, run, diagnosis).run(record, stop)
 
 
 def _check(flags: FlagValues) -> None:

@@ -53,6 +53,7 @@ class Process:
         num_graphs: graphs that were compiled.
         options: npu_device.global_options(), once asked for.
         handle: what open() returned.
+        loss_scale_optimizers: how many NpuLossScaleOptimizers were made.
     """
 
     def __init__(self) -> None:
@@ -62,6 +63,7 @@ class Process:
         self.num_graphs = 0
         self.options: Any = None
         self.handle: Any = None
+        self.loss_scale_optimizers = 0
         self._older_variables: set[int] = set()
 
     def reset(self) -> None:

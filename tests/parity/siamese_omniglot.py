@@ -102,11 +102,11 @@ def _compare_updates(take: Taker, comparison: Comparison, network: siamese.Siame
     optimizer.learning_rate = RATE
     updater = update.Updater(network, head, optimizer, update.TORCH_WEIGHT_DECAY if head == "torch" else 0.0,
                              keras_workers.make(launch.Rank(), "cpu"), takes_times=True)
-    found = [updater(batch).loss for _ in range(2)]
+    found = [updater(batch)[0].loss for _ in range(2)]
     comparison.absolute("step", "loss_step2", found[1], take("loss_step2"), STEP)
     norms = [np.linalg.norm(np.asarray(variable)) for variable in network.named_variables().values()]
     comparison.relative("step", "weight_norms_after2", norms, take("weight_norms_after2"), STEP)
-    comparison.absolute("step", "loss_step3", updater(batch).loss, take("loss_step3"), STEP)
+    comparison.absolute("step", "loss_step3", updater(batch)[0].loss, take("loss_step3"), STEP)
 
 
 def _gradients(network: siamese.Siamese, head: str, first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> tuple:

@@ -1,0 +1,2 @@
+"""What the adapter adds to training."""
+from npu_device.train import optimizer  # noqa: F401
