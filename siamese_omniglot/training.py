@@ -33,7 +33,7 @@ class Config:
         steps_per_epoch: updates in an epoch.
         schedule: of the learning rate.
         optimizer: "sgd" or "adam".
-        weight_decay: see `update.Updater`.
+        weight_decay: see `update.Settings`.
         early_stop: epochs without a better validation loss after which training ends; 0 for never.
         num_workers: threads that make batches.
         weights: file of weights to begin with, or None.
@@ -119,8 +119,9 @@ class Loop:
         if config.weights:
             for line in weights.load(network.named_variables(), config.weights):
                 print(line)
-        self._updater = update.Updater(network, config.switches.head, optimizer, config.weight_decay, workers,
-                                       takes_times=opened.device.kind != "npu")
+        settings = update.Settings(config.switches.head, config.weight_decay, 2 * config.batch_size,
+                                   opened.device.kind != "npu")
+        self._updater = update.Updater(network, optimizer, settings, workers)
         permute = "batch" if config.switches.head == "tf" else "sample"
         recipe = BatchRecipe(config.batch_size, config.seed, config.switches.augment, permute, workers.rank.number,
                              workers.rank.size)

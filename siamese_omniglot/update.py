@@ -26,6 +26,15 @@ class Outcome(NamedTuple):
     update_seconds: float
 
 
+class Settings(NamedTuple):
+    """How updates are made."""
+
+    head: str  # decides the form of the loss
+    weight_decay: float  # gradients get this times the weights on top, as in PyTorch
+    num_pairs: int  # in a step, of all workers
+    takes_times: bool  # let the graph note the time between its parts
+
+
 class Updater:
     """Makes updates.
 
@@ -33,20 +42,17 @@ class Updater:
     workers: the update is that of one worker with the whole batch.
     """
 
-    def __init__(self, network: Siamese, head: str, optimizer: Any, weight_decay: float,
-                 workers: keras_workers.Workers, takes_times: bool):
+    def __init__(self, network: Siamese, optimizer: Any, settings: Settings,
+                 workers: keras_workers.Workers):
         """Compile the update.
 
         Args:
             network: the network, made in the workers' scope.
-            head: decides the form of the loss.
             optimizer: a Keras optimizer, made in the workers' scope.
-            weight_decay: gradients get this times the weights on top, as in PyTorch.
+            settings: of the updates.
             workers: those that work together.
-            takes_times: let the graph note the time between its parts.
         """
-        self._network, self._head, self._optimizer, self._weight_decay = network, head, optimizer, weight_decay
-        self._workers, self._takes_times = workers, takes_times
+        self._network, self._optimizer, self._settings, self._workers = network, optimizer, settings, workers
         with workers.scope():
             keras_versions.build_optimizer(optimizer, network.chain.trainable_variables)
         self._run = workers.compile(self._update)
@@ -63,7 +69,7 @@ class Updater:
         sums, times, tensors = run(*map(tf.constant, batch), tf.constant(float(is_stopping)))
         loss, right, num_stopping = (float(value) for value in sums.numpy())
         forward, backward, update = (float(value) for value in np.diff(times.numpy()))
-        outcome = Outcome(loss, right / (len(batch.labels) * self._workers.rank.size), round(num_stopping), forward,
+        outcome = Outcome(loss, right / self._settings.num_pairs, round(num_stopping), forward,
                           backward, update)
         return outcome, tensors
 
@@ -73,24 +79,23 @@ class Updater:
         began = self._time([])
         with tf.GradientTape() as tape:
             logits = self._network.logits(first, second)
-            num_pairs = float(labels.shape[0] * self._workers.rank.size)
-            loss = tf.reduce_sum(losses.pair_losses(logits, labels, self._head)) / num_pairs
+            loss = tf.reduce_sum(losses.pair_losses(logits, labels, self._settings.head)) / self._settings.num_pairs
             minimised = keras_versions.scale_loss(self._optimizer, loss + self._decay(variables))
         forward = self._time([loss])
         gradients = keras_versions.unscale(self._optimizer, tape.gradient(minimised, variables))
         backward = self._time(gradients)
         self._workers.apply(self._optimizer, gradients, variables)
         sums = self._workers.total(tf.stack([loss, tf.reduce_sum(losses.are_right(logits, labels)), is_stopping]))
-        updated = [tf.convert_to_tensor(variable) for variable in variables] if self._takes_times else []
+        updated = [tf.convert_to_tensor(variable) for variable in variables] if self._settings.takes_times else []
         times = tf.stack([began, forward, backward, self._time([sums, *updated])])
         return sums, times, self._dumped(first, second, labels, logits, gradients) if dumps else {}
 
     def _decay(self, variables: Sequence[Any]) -> tf.Tensor | float:
         """This worker's share of the term whose gradient is weight_decay times the weights."""
-        if not self._weight_decay:
+        if not self._settings.weight_decay:
             return 0.0
         squares = tf.add_n([tf.reduce_sum(tf.square(tf.convert_to_tensor(variable))) for variable in variables])
-        return 0.5 * self._weight_decay / self._workers.rank.size * squares
+        return 0.5 * self._settings.weight_decay / self._workers.rank.size * squares
 
     def _dumped(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor,
                 gradients: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -100,7 +105,7 @@ class Updater:
 
     def _time(self, after: list) -> tf.Tensor:
         """The time when some tensors are there."""
-        if not self._takes_times:
+        if not self._settings.takes_times:
             return tf.constant(float("nan"))
         with tf.control_dependencies(after):
             return tf.timestamp()

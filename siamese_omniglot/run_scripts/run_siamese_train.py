@@ -109,9 +109,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     rank = launch.current_rank(os.environ, device.kind)
     job = launch.Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
     if rank.size == 1 and job.size > 1:
-        _require_divisible(flags, job.size)
         return launch.start([sys.executable, os.path.abspath(__file__), *arguments], job, device.kind, os.environ, stop)
-    _require_divisible(flags, rank.size)
     if rank.size > 1 and device.kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):
         raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: leave --distributed away")
     data = omniglot.load(path)
@@ -165,12 +163,9 @@ def _check(flags: FlagValues) -> None:
         raise FlagError(f"--model_name={flags.model_name}: this program trains {NETWORK}")
     if flags.nproc_per_node * flags.nnode > 1 and not flags.distributed:
         raise FlagError(f"--nproc_per_node={flags.nproc_per_node} --nnode={flags.nnode} is for --distributed=True")
-
-
-def _require_divisible(flags: FlagValues, size: int) -> None:
-    if flags.batch_size % size:
-        raise FlagError(f"--batch_size={flags.batch_size}: is that of all {size} processes together and must be a "
-                        f"multiple of {size}")
+    if flags.nproc_per_node * flags.nnode > flags.batch_size:
+        raise FlagError(f"--batch_size={flags.batch_size}: is that of all {flags.nproc_per_node * flags.nnode} processes "
+                        "together; each needs a sample")
 
 
 def _notices(flags: FlagValues, device: devices.Device, rank: launch.Rank) -> list[str]:
@@ -185,8 +180,7 @@ def _notices(flags: FlagValues, device: devices.Device, rank: launch.Rank) -> li
         notices += [f"Warning: --{name} has no effect on one machine" for name in
                     ("node_rank", "master_addr", "master_port") if flags[name].present]
     if rank.size > 1:
-        notices.append(f"Rank {rank.number} of {rank.size}: {flags.batch_size // rank.size} of {flags.batch_size} "
-                       "samples of every step")
+        notices.append(f"Rank {rank.number} of {rank.size}, which share the {2 * flags.batch_size} pairs of every step")
     return notices
 
 

@@ -100,8 +100,9 @@ def _compare_updates(take: Taker, comparison: Comparison, network: siamese.Siame
                      ) -> None:
     optimizer = update.make_optimizer("sgd")
     optimizer.learning_rate = RATE
-    updater = update.Updater(network, head, optimizer, update.TORCH_WEIGHT_DECAY if head == "torch" else 0.0,
-                             keras_workers.make(launch.Rank(), "cpu"), takes_times=True)
+    decay = update.TORCH_WEIGHT_DECAY if head == "torch" else 0.0
+    updater = update.Updater(network, optimizer, update.Settings(head, decay, len(batch.labels), True),
+                             keras_workers.make(launch.Rank(), "cpu"))
     found = [updater(batch)[0].loss for _ in range(2)]
     comparison.absolute("step", "loss_step2", found[1], take("loss_step2"), STEP)
     norms = [np.linalg.norm(np.asarray(variable)) for variable in network.named_variables().values()]

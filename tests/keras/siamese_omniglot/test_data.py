@@ -214,7 +214,7 @@ def test_workers_share_one_batch(data):
     sampler = pairs.PairSampler(data, np.arange(120), 0, False)
 
     def make(worker, num):
-        return Batches(data.store, sampler, BatchRecipe(6, 0, "imagenet", "batch", worker, num)).make(3)
+        return Batches(data.store, sampler, BatchRecipe(4, 0, "imagenet", "batch", worker, num)).make(3)
 
     whole, parts = make(0, 1), [make(worker, 3) for worker in range(3)]
     for name in whole._fields:
