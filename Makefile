@@ -30,7 +30,7 @@ format: ## let ruff mend what it can
 	.venvs/lint/bin/ruff check --fix .
 
 bench: setup ## measure speed and memory (several minutes)
-	@.venv/bin/python benchmarks/gitloss.py
+	@.venv/bin/python benchmarks/gitloss.py && .venv/bin/python benchmarks/siamese_omniglot.py
 
 clean: ## delete environments, quick-start runs and caches
 	rm -rf .venv .venvs .quickstart .mypy_cache .ruff_cache .pytest_cache
