@@ -116,5 +116,5 @@ def _explained(rank: Rank) -> Iterator[None]:
         yield
     except (tf.errors.UnavailableError, tf.errors.CancelledError, tf.errors.AbortedError, tf.errors.InternalError,
             tf.errors.DeadlineExceededError) as error:
-        raise ZooError(f"rank {rank.number}: another worker is gone ({reason_of(error)}); the same command goes on from "
-                       "the last checkpoint") from None
+        raise ZooError(f"rank {rank.number}: another worker is gone ({reason_of(error)}); the same command goes on "
+                       "from the last checkpoint") from None

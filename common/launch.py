@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Mapping, MutableMapping, Sequence
+from typing import Any, Mapping, MutableMapping, Sequence
 
 from common.program import StopRequest, ZooError
 
@@ -258,8 +258,8 @@ def _meet_as_first(job: Job, ports: list[int], deadline: float, stop: StopReques
             while len(found) < job.nodes:
                 stop.check()
                 if time.monotonic() > deadline:
-                    raise ZooError(f"--nnode={job.nodes}: after {_MEET_SECONDS:.0f} s only machines {sorted(found)} are "
-                                   f"there; start the others with --master_addr={job.address} "
+                    raise ZooError(f"--nnode={job.nodes}: after {_MEET_SECONDS:.0f} s only machines {sorted(found)} "
+                                   f"are there; start the others with --master_addr={job.address} "
                                    f"--master_port={job.port}")
                 try:
                     connection, (host, *_) = server.accept()
@@ -310,7 +310,7 @@ def _meet_as_other(job: Job, ports: list[int], deadline: float, stop: StopReques
             time.sleep(_POLL_SECONDS)
 
 
-def _receive(connection: socket.socket) -> dict:
+def _receive(connection: socket.socket) -> Any:
     """Read one line of JSON; {} when the other side has nothing to say that makes sense."""
     connection.settimeout(_MEET_SECONDS)
     with connection.makefile("rb") as stream:

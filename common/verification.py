@@ -170,7 +170,7 @@ def _products(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _angle(dots: np.ndarray, products_of_squares: np.ndarray) -> np.ndarray:
-    """arccos of the cosine over pi; rounding may push a cosine past 1. A row of zeros is at a right angle to all."""
+    """Arccos of the cosine over pi; rounding may push a cosine past 1. A row of zeros is at a right angle to all."""
     lengths = np.sqrt(np.maximum(products_of_squares, 0.0))
     cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0.0)
     return np.arccos(np.clip(cosines, -1.0, 1.0)) / np.pi

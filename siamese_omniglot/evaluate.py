@@ -154,8 +154,8 @@ def lines(result: dict[str, Any]) -> list[str]:
     official = result.get("official_one_shot")
     if official:
         said += [f"{name}: error rate {rate:.2f}" for name, rate in official["runs"].items()]
-        said.append(f"Official one-shot: error rate {official['error_rate']:.4f} +- {official['half_width']:.4f} (95 %, "
-                    f"{len(official['runs'])} runs)")
+        said.append(f"Official one-shot: error rate {official['error_rate']:.4f} +- {official['half_width']:.4f} (95 "
+                    f"%, {len(official['runs'])} runs)")
     return said
 
 

@@ -50,7 +50,7 @@ def _export(arguments: list[str]) -> int:
         logit = network.logits(*(tf.repeat(images[..., None], network.channels, axis=-1) for images in (first, second)))
         return dict(similarity=tf.sigmoid(logit), logit=logit)
 
-    shapes = {name: (SIDE, SIDE) for name in ("first", "second")}
+    shapes = dict.fromkeys(("first", "second"), (SIDE, SIDE))
     result = keras_export.export(compare, shapes, network.chain, weights_at.folder, "siamese")
     result["checkpoint"] = weights_at.prefix
     if flags.json:

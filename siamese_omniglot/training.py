@@ -146,7 +146,8 @@ class Loop:
         return int(self.model.updates.numpy())
 
     def _all_variables(self) -> list:
-        return [*self.model.network.chain.weights, *keras_versions.optimizer_variables(self.model.optimizer), self.model.updates]
+        slots = keras_versions.optimizer_variables(self.model.optimizer)
+        return [*self.model.network.chain.weights, *slots, self.model.updates]
 
     def _train(self, record: Silence, updates: int, stop: StopRequest) -> int:
         config, is_alone = self._config, self._workers.rank.size == 1

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Sequence
 import numpy as np
 import tensorflow as tf
 
-from common import keras_workers, keras_versions
+from common import keras_versions, keras_workers
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import losses
 from siamese_omniglot.nets.siamese import Siamese

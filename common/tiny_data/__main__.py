@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Callable
 
 from common import program
 from common.program import FlagError, StopRequest
 from common.tiny_data import mnist, omniglot
 
-MAKERS = {"mnist": mnist.make, "omniglot": omniglot.make}
+MAKERS: dict[str, Callable[..., None]] = {"mnist": mnist.make, "omniglot": omniglot.make}
 
 
 def main(arguments: list[str]) -> int:

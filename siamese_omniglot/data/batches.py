@@ -29,7 +29,8 @@ class Batches:
         """Make this worker's part of the batch of the step after `step` updates."""
         recipe = self._recipe
         drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute)
-        first, last = (number * len(drawn.labels) // recipe.num_workers for number in (recipe.worker, recipe.worker + 1))
+        first, last = (worker * len(drawn.labels) // recipe.num_workers
+                       for worker in (recipe.worker, recipe.worker + 1))
         part, num = slice(first, last), last - first
         images = self._store.take(np.concatenate([drawn.first[part], drawn.second[part]]))
         positions = np.concatenate([np.arange(part.start, part.stop), np.arange(part.start, part.stop)

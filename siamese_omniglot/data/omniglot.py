@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common import images, program
 from common import flags as zoo_flags
+from common import images, program
 from common.program import FlagError, StopRequest, ZooError
 
 SIDE = 105  # height and width of every drawing

@@ -63,7 +63,8 @@ def _load_run(path: str, prefix: str, name: str, read: Callable[[str], bytes]) -
     def drawing(file: str) -> np.ndarray:
         decoded = np.asarray(images.open_gray(f"{path}: {file}", read(prefix + file)), np.uint8)
         if decoded.shape != (SIDE, SIDE):
-            raise ZooError(f"{path}: {file} is {decoded.shape[1]} x {decoded.shape[0]} pixels, expected {SIDE} x {SIDE}")
+            raise ZooError(f"{path}: {file} is {decoded.shape[1]} x {decoded.shape[0]} pixels, expected {SIDE} x "
+                           f"{SIDE}")
         return decoded
 
     return OneShotRun(name, np.stack([drawing(file) for file in classes]),

@@ -29,6 +29,5 @@ def pair_losses(logits: tf.Tensor, labels: tf.Tensor, head: str) -> tf.Tensor:
 
 
 def are_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Whether pairs are on the right side of the threshold, float32 [num]; a probability of exactly 0.5 says "other".
-    """
+    """Whether pairs are on the right side of the threshold, float32 [num]; a probability of 0.5 says "other"."""
     return tf.cast(tf.equal(tf.sigmoid(logits) > THRESHOLD, labels > 0.5), tf.float32)

@@ -2,8 +2,8 @@
 
 `vgg16` is the original's tower, the thirteen convolutions of Simonyan & Zisserman 2015 (arXiv 1409.1556, configuration
 D) with five poolings: 105 -> 52 -> 26 -> 13 -> 6 -> 3, 4608 features. `conv4` is for CPUs: drawings averaged over 3 x 3
-pixels, four convolutions of 64 channels with poolings, 35 -> 17 -> 8 -> 4 -> 2, 256 features, as few-shot papers have it
-on Omniglot (Vinyals et al. 2016, arXiv 1606.04080, section 4.1.1), without batch normalisation.
+pixels, four convolutions of 64 channels with poolings, 35 -> 17 -> 8 -> 4 -> 2, 256 features, as few-shot papers have
+it on Omniglot (Vinyals et al. 2016, arXiv 1606.04080, section 4.1.1), without batch normalisation.
 
 The head is that of Koch et al. 2015, section 3.1, with a hidden layer: p = sigmoid(w . h(W |f1 - f2| + b) + c). The
 TensorFlow original has a ReLU for h, the PyTorch one nothing.
@@ -41,8 +41,7 @@ class Siamese(NamedTuple):
                 for layer in self.chain.layers for variable in layer.weights}
 
     def to_input(self, drawings: tf.Tensor) -> tf.Tensor:
-        """Scale uint8 [num, 105, 105] drawings to the tower's input; images that are float32 already stay as they are.
-        """
+        """Scale uint8 [num, 105, 105] drawings to the tower's input; float32 images stay as they are."""
         if drawings.dtype != tf.uint8:
             return drawings
         return tf.repeat(tf.cast(drawings, tf.float32)[..., None] / 255.0, self.channels, axis=-1)

@@ -1,7 +1,6 @@
 """Siamese network on Omniglot: do two drawings show the same character?
 
-    python3 siamese_omniglot/run_scripts/run_siamese_train.py --model_name Siamese --batch_size 32 --lr 1e-2 \\
-        --device cpu --epoch 50 --distributed False --use_amp True --train_data_path FOLDER
+    python3 siamese_omniglot/run_scripts/run_siamese_train.py --train_data_path FOLDER --device cpu --use_amp True
 
 FOLDER holds <Alphabet>/<character>/<drawing>.png, 105 x 105, or a folder image_background or images_background* with
 them. Published: accuracy 97.2 % (random pairs at probability 0.5, of characters that have been trained on).
@@ -69,7 +68,8 @@ def define_flags() -> FlagSet:
     flags.choice("split", None, ["image", "character", "alphabet"], "what is split into training and validation "
                  "(unset: the recipe's)")
     flags.boolean("use_all_characters", None, "draw pairs from the last character too (unset: the recipe's)")
-    flags.choice("augment", None, ["imagenet", "affine", "none"], "random changes of the drawings (unset: the recipe's)")
+    flags.choice("augment", None, ["imagenet", "affine", "none"], "random changes of the drawings (unset: the "
+                 "recipe's)")
     _define_processes(flags)
     for name, reason in (("grad_scale", "where float16 is mixed in, Keras or the adapter scale the loss"),
                          ("do_eval", "every epoch ends in an evaluation, and there is evaluate.py"),
@@ -129,8 +129,8 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     config = _configure(flags, switches, split, rank)
     in_effect = dataclasses.asdict(switches)
     identity = dict(in_effect, data=data.fingerprint, backbone=flags.backbone, optimizer=flags.optimizer, lr=flags.lr,
-                    lr_decay=flags.lr_decay, warm_up=flags.warm_up, weight_decay=config.weight_decay, early_stop=config.early_stop,
-                    weights=weights.fingerprint(config.weights),
+                    lr_decay=flags.lr_decay, warm_up=flags.warm_up, weight_decay=config.weight_decay,
+                    early_stop=config.early_stop, weights=weights.fingerprint(config.weights),
                     init_checkpoint=bundles.fingerprint(config.init_checkpoint))
     notices = [*flag_set.warnings(), *_notices(flags, device, rank), *data.notices,
                f"Data: {path}, {len(data.labels)} drawings of {len(data.characters)} characters, {len(split.train)} "
@@ -164,8 +164,8 @@ def _check(flags: FlagValues) -> None:
     if flags.nproc_per_node * flags.nnode > 1 and not flags.distributed:
         raise FlagError(f"--nproc_per_node={flags.nproc_per_node} --nnode={flags.nnode} is for --distributed=True")
     if flags.nproc_per_node * flags.nnode > flags.batch_size:
-        raise FlagError(f"--batch_size={flags.batch_size}: is that of all {flags.nproc_per_node * flags.nnode} processes "
-                        "together; each needs a sample")
+        raise FlagError(f"--batch_size={flags.batch_size}: is that of all {flags.nproc_per_node * flags.nnode} "
+                        "processes together; each needs a sample")
 
 
 def _notices(flags: FlagValues, device: devices.Device, rank: launch.Rank) -> list[str]:

@@ -12,8 +12,9 @@ import pytest
 from common import launch
 from common.program import StopRequest, ZooError
 
-WRITE = ("import json, os, sys; json.dump({name: os.environ.get(name) for name in ('RANK_ID', 'RANK_SIZE', 'TF_CONFIG', "
-         "'ASCEND_DEVICE_ID', 'CUDA_VISIBLE_DEVICES')}, open(os.path.join(sys.argv[1], os.environ['RANK_ID']), 'w'))")
+NAMES = ("RANK_ID", "RANK_SIZE", "TF_CONFIG", "ASCEND_DEVICE_ID", "CUDA_VISIBLE_DEVICES")
+WRITE = (f"import json, os, sys; json.dump({{name: os.environ.get(name) for name in {NAMES}}}, "
+         "open(os.path.join(sys.argv[1], os.environ['RANK_ID']), 'w'))")
 
 
 def config(*workers, index=0, **cluster):
@@ -64,7 +65,8 @@ def test_every_process_has_its_place(tmp_path):
 
 
 def test_gpus_are_dealt_out(tmp_path):
-    assert start(WRITE, launch.Job(2), tmp_path, kind="gpu", environment=dict(os.environ, CUDA_VISIBLE_DEVICES="5,7")) == 0
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="5,7")
+    assert start(WRITE, launch.Job(2), tmp_path, kind="gpu", environment=environment) == 0
     assert [json.loads((tmp_path / str(rank)).read_text())["CUDA_VISIBLE_DEVICES"] for rank in range(2)] == ["5", "7"]
 
 

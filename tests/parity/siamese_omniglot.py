@@ -1,8 +1,8 @@
 """The Omniglot network against recorded numbers of the TensorFlow and the PyTorch original.
 
 A fixture holds what two pairs give with the variables and images of tests/golden/siamese_omniglot/rule.py: features,
-logits, loss, gradients and two updates with a learning rate of 1e-4 (with 5e-3 the second one diverges on any stack). Or
-it holds facts about the data: the original's order of the drawings.
+logits, loss, gradients and two updates with a learning rate of 1e-4 (with 5e-3 the second one diverges on any stack).
+Or it holds facts about the data: the original's order of the drawings.
 """
 from __future__ import annotations
 

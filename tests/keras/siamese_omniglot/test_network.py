@@ -131,7 +131,7 @@ def test_gradient_of_the_network_by_finite_differences(conv4):
 
 
 def test_weight_decay_is_added_to_gradients():
-    """One step of plain numbers: velocity = -rate * gradient, step = momentum * velocity - rate * gradient (Nesterov)."""
+    """The first step of Nesterov: velocity = -rate * gradient, step = momentum * velocity - rate * gradient."""
     random = np.random.RandomState(1)
     batch = PairImages(*(random.randint(0, 256, (2, 105, 105), np.uint8) for _ in range(2)),
                        np.array([1.0, 0.0], np.float32))

@@ -44,7 +44,7 @@ def test_alone(tmp_path, tiny_folder):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_one_rank_of_two(tmp_path, tiny_folder, rank):
-    """Broadcast once after all variables exist, then a sum of the gradients and one of the numbers in a step's graph."""
+    """Broadcast once when all variables exist, then in a step's graph a sum of the gradients and one of numbers."""
     (tmp_path / "table.json").write_text("{}")
     result = run(tmp_path / "fake", tiny_folder, tmp_path / "out", RANK_SIZE="2", RANK_ID=str(rank),
                  ASCEND_DEVICE_ID=str(rank), RANK_TABLE_FILE=str(tmp_path / "table.json"))

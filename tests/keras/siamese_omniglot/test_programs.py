@@ -24,7 +24,7 @@ def drawing(tiny_folder, alphabet, character, number, name):
 
 @pytest.fixture(scope="module")
 def tiny_runs(tmp_path_factory, tiny_folder):
-    """Two one-shot runs of three characters in the official layout; the queries of run02 are the examples themselves."""
+    """Two one-shot runs of three characters in the official layout; the queries of run02 are its examples."""
     folder = tmp_path_factory.mktemp("one_shot")
     for number in (1, 2):
         run = folder / f"run{number:02d}"
@@ -32,7 +32,8 @@ def tiny_runs(tmp_path_factory, tiny_folder):
             (run / part).mkdir(parents=True)
         pairs = []
         for place, character in enumerate((3, 1, 2), 1):
-            shutil.copy(drawing(tiny_folder, 1, character, 1, character), str(run / "training" / f"class{place:02d}.png"))
+            shutil.copy(drawing(tiny_folder, 1, character, 1, character),
+                        str(run / "training" / f"class{place:02d}.png"))
             shutil.copy(drawing(tiny_folder, 1, character, 3 - number, character),
                         str(run / "test" / f"item{4 - place:02d}.png"))
             pairs.append(f"{run.name}/test/item{4 - place:02d}.png {run.name}/training/class{place:02d}.png\n")

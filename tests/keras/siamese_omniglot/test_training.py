@@ -14,8 +14,8 @@ from tests.keras.siamese_omniglot.conftest import train
 
 TRAIN_KEYS = ["total_loss", "accuracy", "train.lr", "train.data_time", "train.compute_time", "train.fp_time",
               "train.bp_time", "train.grad_time", "train.ips"]
-PUBLISHED = ("--model_name Siamese --batch_size 32 --lr 1e-2 --device sdaa --epoch 50 --distributed False --use_amp True "
-             "--train_data_path datasets")
+PUBLISHED = ("--model_name Siamese --batch_size 32 --lr 1e-2 --device sdaa --epoch 50 --distributed False --use_amp "
+             "True --train_data_path datasets")
 
 
 def rows(run, kind=None):
@@ -41,9 +41,9 @@ def test_the_published_commands():
 @pytest.mark.parametrize("argument, name, value", [
     ("--bs=4", "batch_size", 4), ("--learning-rate=0.5", "lr", 0.5), ("--step=7", "step", 7), ("--step=-1", "step", -1),
     ("--nnode=2", "nnode", 2), ("--node_rank=1", "node_rank", 1), ("--master_addr=10.0.0.1", "master_addr", "10.0.0.1"),
-    ("--master_port=1234", "master_port", 1234), ("--num_workers=0", "num_workers", 0), ("--autocast=y", "use_amp", True),
-    ("--warm_up=2.5", "warm_up", 2.5), ("--early_stop=3", "early_stop", 3), ("--checkpoint_path=x", "init_checkpoint",
-                                                                              "x"),
+    ("--master_port=1234", "master_port", 1234), ("--num_workers=0", "num_workers", 0),
+    ("--autocast=y", "use_amp", True), ("--warm_up=2.5", "warm_up", 2.5), ("--early_stop=3", "early_stop", 3),
+    ("--checkpoint_path=x", "init_checkpoint", "x"),
     ("--use_amp=f", "use_amp", False), ("--train_data_path=d", "data_path", "d"),
 ])
 def test_flags_of_the_original(argument, name, value):
@@ -209,8 +209,9 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, tiny_folder, capfd, f
 
 
 def test_an_overflow_is_named(tmp_path, tiny_folder, capfd, monkeypatch):
-    from siamese_omniglot.nets import losses
     import tensorflow as tf
+
+    from siamese_omniglot.nets import losses
 
     monkeypatch.setattr(losses, "pair_losses", lambda logits, labels, head: tf.math.log(-tf.abs(logits) - 1.0))
     assert train(tiny_folder, tmp_path / "a", "--train_steps=1") == 1
