@@ -103,11 +103,11 @@ def test_two_machines_meet(tmp_path, tiny_folder, alone):
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
-    processes = [start(command(tiny_folder, tmp_path / str(node), "--train_steps=5", "--nnode=2", f"--node_rank={node}",
+    processes = [start(command(tiny_folder, tmp_path / f"machine-{node}", "--train_steps=5", "--nnode=2", f"--node_rank={node}",
                                "--distributed=True", "--master_addr=127.0.0.1", f"--master_port={port}"))
                  for node in (1, 0)]
     for process in processes:
         _, error = process.communicate(timeout=400)
         assert process.returncode == 0, error.decode()
-    np.testing.assert_allclose(losses(tmp_path / "0"), alone, rtol=1e-5)
-    assert os.listdir(str(tmp_path / "1")) == ["1"]
+    np.testing.assert_allclose(losses(tmp_path / "machine-0"), alone, rtol=1e-5)
+    assert os.listdir(str(tmp_path / "machine-1")) == ["1"]
