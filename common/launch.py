@@ -161,7 +161,7 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
                 processes.append(_start_rank(command, job, local, workers, environment))
             return _wait(processes, job, stop)
         finally:
-            _end(processes, _PATIENCE_SECONDS)
+            _end(processes, job.node * job.processes)
 
 
 def leave(status: int) -> None:
@@ -212,7 +212,7 @@ def _wait(processes: list[subprocess.Popen], job: Job, stop: StopRequest) -> int
             status = processes[failed[0]].returncode
             print(f"[Error] rank {job.node * job.processes + failed[0]} {_ended(status)}: the other ranks are stopped; "
                   "the same command goes on from the last checkpoint", file=sys.stderr, flush=True)
-            _end(processes, _PATIENCE_SECONDS)
+            _end(processes, job.node * job.processes)
             return status if status > 0 else 128 - status
         if deadline is not None and time.monotonic() > deadline:
             break
@@ -226,16 +226,18 @@ def _ended(status: int) -> str:
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
 
 
-def _end(processes: list[subprocess.Popen], patience: float) -> None:
+def _end(processes: list[subprocess.Popen], first_rank: int) -> None:
     """Ask processes to end, and end those that do not: one that waits for a rank that is gone hears no signal."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     for process in processes:
         if process.poll() is None:
             process.terminate()
-    for process in processes:
+    for rank, process in enumerate(processes, first_rank):
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
+            print(f"[Error] rank {rank} does not end by itself, it waits for one that is gone: it is killed",
+                  file=sys.stderr, flush=True)
             process.kill()
             process.wait()
 

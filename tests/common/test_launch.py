@@ -101,13 +101,14 @@ def test_one_that_fails_ends_all(capfd, ending, status):
     assert "[Error] rank 1 " in error and "the other ranks are stopped" in error
 
 
-def test_one_that_hears_nothing_is_killed(monkeypatch):
+def test_one_that_hears_nothing_is_killed(monkeypatch, capfd):
     monkeypatch.setattr(launch, "_PATIENCE_SECONDS", 0.5)
     script = ("import os, signal, sys, time\nif os.environ['RANK_ID'] == '1':\n    time.sleep(0.5); sys.exit(1)\n"
               "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)")
     began = time.monotonic()
     assert start(script, launch.Job(2)) == 1
     assert time.monotonic() - began < 20
+    assert "[Error] rank 0 does not end by itself" in capfd.readouterr().err
 
 
 def test_launchers_of_two_machines_meet():

@@ -72,7 +72,9 @@ def test_a_worker_that_dies_stops_all_and_others_go_on_from_there(tmp_path, tiny
     assert time.monotonic() - killed_at < 60
     assert process.returncode in (1, 137)
     assert b"the other ranks are stopped; the same command goes on from the last checkpoint" in error
-    assert "another worker is gone" in (tmp_path / "0" / "train_0.log").read_text()
+    # what TensorFlow tells rank 0 at once, or, when that hangs, the launcher of it
+    assert "another worker is gone" in (tmp_path / "0" / "train_0.log").read_text() or \
+        b"rank 0 does not end by itself, it waits for one that is gone: it is killed" in error
     other = start([*words, "--nproc_per_node=3", "--distributed=True"])  # from the same place, another number
     log = tmp_path / "0" / "train_0.log"
     while "Going on after" not in log.read_text() or "Iteration: 2 " not in log.read_text().split("Going on")[1]:
