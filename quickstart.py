@@ -36,6 +36,8 @@ MODELS = (
     Model("sa_siam_tf1", "tracking", ("--batch_size=2", "--train_steps=15", "--optimizer=MOMENTUM"),
           "mean total loss", ("inference/track.py", "--sequence={data}/OTB/Drawn1", "--output_path={output}",
                               "--annotate=gif")),
+    Model("siamese_omniglot", "omniglot", ("--backbone=conv4", "--recipe=corrected", "--split=image", "--epochs=8",
+                                           "--batch_size=16", "--optimizer=adam"), "pair accuracy"),
 )
 
 

@@ -60,6 +60,10 @@ class FlagSet:
             self.string(name, None, f"accepted, no effect: {reason}", aliases)
         self._without_effect[name] = reason
 
+    def alias(self, name: str, aliases: Iterable[str]) -> None:
+        """Give further names to a flag that a shared function defines."""
+        self._alias(name, aliases)
+
     def warnings(self) -> list[str]:
         """One line for each flag that was given and has no effect."""
         return [

@@ -1,6 +1,7 @@
 """Images from files that nobody vouches for. No TensorFlow."""
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from typing import Sequence
@@ -42,6 +43,16 @@ def read_gray(path: str, side: int) -> np.ndarray:
 
     Returns:
         uint8 [side, side].
+    """
+    return np.asarray(open_gray(path).resize((side, side), _BILINEAR), np.uint8)
+
+
+def open_gray(path: str, content: bytes | None = None) -> Image.Image:
+    """Decode an image to gray, in its own size.
+
+    Args:
+        path: a PNG, JPEG or BMP file.
+        content: the file's bytes when they were read elsewhere, as from an archive.
 
     Raises:
         ZooError: the file is damaged, of another format, or absurdly large.
@@ -49,9 +60,8 @@ def read_gray(path: str, side: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as opened:
-                image = _from_16_bits(opened) if opened.mode.startswith("I") else opened.convert("L")
-                return np.asarray(image.resize((side, side), _BILINEAR), np.uint8)
+            with Image.open(path if content is None else io.BytesIO(content), formats=_FORMATS) as opened:
+                return _from_16_bits(opened) if opened.mode.startswith("I") else opened.convert("L")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ZooError(f"{path}: is no image that can be read ({error})") from None
 

@@ -22,6 +22,14 @@ class KerasRun:
     options: npu_options.NpuOptions
 
 
+@dataclasses.dataclass(frozen=True)
+class KerasHelper:
+    """What a rank other than 0 has of a run."""
+
+    device: devices.Device
+    options: npu_options.NpuOptions
+
+
 @contextlib.contextmanager
 def open_keras_run(entry: train_run.Entry, flags: FlagValues, device: devices.Device, num_updates: int,
                    identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[KerasRun]:
@@ -58,6 +66,20 @@ def scale_losses(optimizer: Any, opened: KerasRun, requested: str | None) -> Any
     if opened.device.kind == "npu":
         return npu_tf2.loss_scale_optimizer(optimizer)
     return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+
+
+@contextlib.contextmanager
+def open_keras_helper(entry: train_run.Entry, flags: FlagValues, device: devices.Device, num_updates: int,
+                      identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[KerasHelper]:
+    """What `open_keras_run` is for rank 0, for the others: a log of their own, threads and the adapter; no run."""
+    del identity
+    planned = train_run.plan(entry, flags, settle(device, flags.device), num_updates)
+    with train_run.open_helper(planned, tf.__version__, notices):
+        set_threads(devices.num_cpus())
+        npu_tf2.start(planned.device, planned.options)
+        if planned.device.kind == "gpu" and planned.precision == "allow_mix_precision":
+            tf.keras.mixed_precision.set_global_policy("mixed_float16")
+        yield KerasHelper(planned.device, planned.options)
 
 
 def settle(device: devices.Device, requested: str) -> devices.Device:

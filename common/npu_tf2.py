@@ -84,3 +84,22 @@ def configure(npu_device: Any, options: NpuOptions) -> None:
         config.aoe_config.work_path = options.tuning_path
     elif options.tuning_path:
         config.auto_tune_mode = "RL,GA"
+
+
+def all_reduce(values: list[Any], reduction: str) -> list[Any]:
+    """Reduce tensors over all NPUs, inside a tf.function.
+
+    Args:
+        values: tensors.
+        reduction: "sum" or "mean".
+    """
+    import npu_device
+
+    return list(npu_device.distribute.all_reduce(values, reduction=reduction))
+
+
+def broadcast(variables: list[Any]) -> None:
+    """Give the variables of all NPUs the values of rank 0, once, when they exist and before the first step."""
+    import npu_device
+
+    npu_device.distribute.broadcast(variables, root_rank=0)

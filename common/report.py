@@ -28,12 +28,14 @@ class Case:
         batch_size: samples in a step.
         ranks: number of devices.
         performance: a speed run.
+        images_a_step: images in a step of all devices; batch_size * ranks when None.
     """
 
     network: str
     batch_size: int
     ranks: int
     performance: bool
+    images_a_step: int | None = None
 
     @property
     def name(self) -> str:
@@ -115,7 +117,8 @@ class Report:
                 E2ETrainingTime.
         """
         step_seconds = self.step_seconds()
-        rate = case.batch_size * case.ranks / step_seconds if step_seconds else None
+        images_a_step = case.images_a_step or case.batch_size * case.ranks
+        rate = images_a_step / step_seconds if step_seconds else None
         seconds = self.seconds()
         values = dict(step_seconds=step_seconds, images_per_second=rate, e2e_seconds=seconds, accuracy=accuracy,
                       device=device)

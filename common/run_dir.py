@@ -86,22 +86,28 @@ class RunDir:
     @contextlib.contextmanager
     def log(self) -> Iterator[None]:
         """Copy all that the process and its children print to `train_<id>.log` as well, and what ends the block."""
-        path = self.file(f"train_{self.device_id}.log")
-        try:
-            with output.copy_output(path):
-                yield
-        except BaseException as error:
-            known = isinstance(error, (ZooError, Stopped))
-            with open(path, "a", encoding="utf-8") as file:
-                line = str(error) if isinstance(error, Stopped) else f"[Error] {error}"
-                file.write(line + "\n" if known else traceback.format_exc())
-            raise
+        with logged(self.file(f"train_{self.device_id}.log")):
+            yield
 
     def close(self) -> None:
         """Give the lock back."""
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+
+@contextlib.contextmanager
+def logged(path: str) -> Iterator[None]:
+    """Copy all that the process and its children print to a file as well, and what ends the block."""
+    try:
+        with output.copy_output(path):
+            yield
+    except BaseException as error:
+        known = isinstance(error, (ZooError, Stopped))
+        with open(path, "a", encoding="utf-8") as file:
+            line = str(error) if isinstance(error, Stopped) else f"[Error] {error}"
+            file.write(line + "\n" if known else traceback.format_exc())
+        raise
 
 
 def locate(output_path: str | None, model_root: str, device_id: str) -> str:

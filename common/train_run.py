@@ -13,6 +13,7 @@ import numpy as np
 from common import device as devices
 from common import npu_options, run_dir
 from common.flag_set import FlagValues
+from common.program import ZooError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,17 +25,19 @@ class Entry:
         network: name of the network in the result files.
         npu_precision: the model's precision mode on an NPU when the flag is unset.
         arguments: the command line, without the program's name.
+        folder: the model's root when the entry's file lies deeper.
     """
 
     script: str
     network: str
     npu_precision: str
     arguments: Sequence[str]
+    folder: str | None = None
 
     @property
     def root(self) -> str:
         """The model's folder."""
-        return os.path.dirname(os.path.abspath(self.script))
+        return self.folder or os.path.dirname(os.path.abspath(self.script))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,3 +114,27 @@ def open_run(planned: Plan, tensorflow: str, identity: Mapping[str, Any], notice
             yield run
     finally:
         run.close()
+
+
+@contextlib.contextmanager
+def open_helper(planned: Plan, tensorflow: str, notices: Sequence[str]) -> Iterator[None]:
+    """Print the first lines of a rank other than 0; all output goes to `<id>/train_<id>.log` beside rank 0's run.
+
+    Raises:
+        ZooError: that folder holds something else.
+    """
+    identity = planned.device.id
+    path = planned.path
+    if run_dir.run_of_resume(planned.flags.resume):  # rank 0's
+        path = os.path.join(os.path.dirname(path), identity)
+    name = f"train_{identity}.log"
+    if os.path.isdir(path) and not run_dir.is_run(path) and set(os.listdir(path)) - {name}:
+        raise ZooError(f"{path}: is no folder of ours and is left alone; give another --output_path")
+    os.makedirs(path, exist_ok=True)
+    with run_dir.logged(os.path.join(path, name)):
+        print(devices.describe(planned.device, tensorflow, planned.precision))
+        for notice in notices:
+            print(notice)
+        if planned.device.kind == "npu":
+            planned.options.make_folders()
+        yield

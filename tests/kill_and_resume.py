@@ -46,6 +46,8 @@ SUBJECTS = {
     "siamese_triplet": Subject("siamese_triplet_tf2/siamese_network.py", "look_alikes",
                                ("--device=cpu", "--backbone=tiny", "--batch_size=8", "--epochs=5",
                                 "--cache_features=disk")),
+    "siamese_omniglot": Subject("siamese_omniglot/run_scripts/run_siamese_train.py", "omniglot",
+                                ("--device=cpu", "--backbone=conv4", "--batch_size=4", "--epochs=2")),
 }
 # values of metrics.jsonl that measure time, besides all whose names end in "seconds"
 TIMES = {"train_time", "images_per_second", "time_train", "time_evaluate"}

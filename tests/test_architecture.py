@@ -162,9 +162,8 @@ assert "data_path" not in flags.FLAGS
 
 def entries():
     names = {"evaluate.py", "predict.py", "export.py", "modelarts_entry_acc.py", "modelarts_entry_perf.py"}
-    for model in models():
-        names |= {train_entry(model)}
-    return [path for path in python_files(*models()) if os.path.basename(path) in names]
+    of_training = {os.path.join(model, train_entry(model)) for model in models()}
+    return [path for path in python_files(*models()) if os.path.basename(path) in names or path in of_training]
 
 
 def train_entry(model):

@@ -18,6 +18,7 @@ import pytest
 from common.tiny_data.__main__ import MAKERS
 from tests.conftest import ROOT
 from tests.test_architecture import models, runs_here, train_entry
+from tests.test_contract import entry_module
 
 PAIRS = [("README.md", "README.zh-CN.md")] + [(f"{model}/README.md", f"{model}/README.zh-CN.md") for model in models()]
 PARSED_ALONE = ("git clone", "cd ", "source ", "curl ", "make ", "bash .ci/run", "python3 -m tests.kill_and_resume",
@@ -50,10 +51,10 @@ def words_of(command):
 def entry_of(words):
     """The train entry, or program, that a command's flags belong to, as (model, module name)."""
     path = words[1]
-    model = path.split("/")[0]
+    model, _, inside = path.partition("/")
     if "/test/" in path or "modelarts" in path:
         return model, train_entry(model)[:-3]
-    return model, os.path.basename(path)[:-3]
+    return model, inside[:-3]
 
 
 @pytest.mark.parametrize("command", ALL_COMMANDS)
@@ -66,7 +67,7 @@ def test_commands_parse(command):
         assert os.path.exists(os.path.join(ROOT, words[1])), command
         model, name = entry_of(words)
         if model in models() and name == train_entry(model)[:-3]:
-            importlib.import_module(f"{model}.{name}").define_flags().parse(words[2:])
+            entry_module(model).define_flags().parse(words[2:])
     elif words[:2] == ["python3", "-m"]:
         assert importlib.util.find_spec(words[2]) is not None, command
 
@@ -149,7 +150,7 @@ def test_links_lead_somewhere(path):
 
 @pytest.mark.parametrize("model", models())
 def test_every_flag_is_in_the_model_s_readme(model):
-    flags = importlib.import_module(f"{model}.{train_entry(model)[:-3]}").define_flags()
+    flags = entry_module(model).define_flags()
     for path in (f"{model}/README.md", f"{model}/README.zh-CN.md"):
         missing = [name for name in flags.names() if f"`{name}`" not in read(path)]
         assert not missing, f"{path}: {missing}"

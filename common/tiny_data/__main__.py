@@ -6,10 +6,10 @@ from typing import Callable
 
 from common import program
 from common.program import FlagError, StopRequest
-from common.tiny_data import faces, look_alikes, mnist, tracking
+from common.tiny_data import faces, look_alikes, mnist, omniglot, tracking
 
 MAKERS: dict[str, Callable[[str], None]] = {
-    "faces": faces.make, "look_alikes": look_alikes.make, "mnist": mnist.make, "tracking": tracking.make,
+    "faces": faces.make, "look_alikes": look_alikes.make, "mnist": mnist.make, "omniglot": omniglot.make, "tracking": tracking.make,
 }
 
 

@@ -53,6 +53,8 @@ class Process:
         num_graphs: graphs that were compiled.
         options: npu_device.global_options(), once asked for.
         handle: what open() returned.
+        collectives: what npu_device.distribute was asked for: name, reduction or root, number of tensors; in a graph
+            when it is traced.
         loss_scale_optimizers: how many NpuLossScaleOptimizers were made.
     """
 
@@ -63,6 +65,7 @@ class Process:
         self.num_graphs = 0
         self.options: Any = None
         self.handle: Any = None
+        self.collectives: list[tuple] = []
         self.loss_scale_optimizers = 0
         self._older_variables: set[int] = set()
 

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-MODELS = ("circleloss", "gitloss", "sa_siam", "siamese_triplet")
+MODELS = ("circleloss", "gitloss", "sa_siam", "siamese_omniglot", "siamese_triplet")
 
 
 def main(arguments: list[str]) -> int:

@@ -1,6 +1,9 @@
 """Fake of the adapter for TensorFlow 2. Its eager part needs no TensorFlow."""
 import adapter_schema
-from npu_device import train  # noqa: F401
+from npu_device import (
+    distribute,  # noqa: F401
+    train,  # noqa: F401
+)
 from npu_device.npu_device import global_options, open  # noqa: F401
 
 if adapter_schema.version().has_compat:

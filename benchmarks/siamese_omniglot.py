@@ -1,0 +1,81 @@
+"""Measure the Siamese network: python3 benchmarks/siamese_omniglot.py [PYTHON...], a row for each interpreter.
+
+Every row comes from one process in which the zoo's training step, the making of a batch, the bare convolutions and
+TensorFlow's own matrix multiplication take turns, so that their ratios hold on a noisy machine. Medians; the first round
+warms up. BACKBONE=conv4 or vgg16 measures that network; a step of VGG16 takes 20 CPU seconds.
+"""
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from benchmarks import measuring
+
+BATCH_SIZE = 32
+PAIRS, IMAGES = 2 * BATCH_SIZE, 4 * BATCH_SIZE
+MATRIX_SIDE = 2048
+ROUNDS = {"conv4": (6, 4), "vgg16": (2, 1)}  # rounds, steps a round
+COLUMNS = (
+    ("TensorFlow", "tensorflow", "{}"), ("network", "backbone", "{}"), ("pairs/s", "pairs_per_second", "{:.1f}"),
+    ("CPU s a step", "cpu_seconds_a_step", "{:.2f}"), ("bare, pairs/s", "bare_pairs_per_second", "{:.1f}"),
+    ("of the bare convolutions", "of_bare", "{:.0%}"), ("of them in CPU s", "of_bare_cpu", "{:.0%}"),
+    ("batch ms", "batch_ms", "{:.0f}"), ("wait for it", "wait", "{:.1%}"), ("GFLOP/s", "gflops", "{:.0f}"),
+    ("matmul GFLOP/s", "matmul", "{:.0f}"), ("of the matmul rate", "of_matmul", "{:.0%}"), ("peak MB", "peak_mb",
+                                                                                           "{:.0f}"),
+)
+
+
+def measure() -> dict:
+    """Measure in this process."""
+    import time
+
+    import numpy as np
+    import tensorflow as tf
+
+    from benchmarks import bare_siamese_omniglot as bare
+    from common import device, keras_run, keras_workers
+    from common.launch import Rank
+    from siamese_omniglot import update
+    from siamese_omniglot.data import omniglot, pairs
+    from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
+    from siamese_omniglot.nets import siamese
+
+    backbone = os.environ.get("BACKBONE", "conv4")
+    keras_run.set_threads(device.num_cpus())
+    random = np.random.RandomState(0)
+    drawings = [(random.rand(105, 105) > 0.1).astype(np.uint8) * np.uint8(255) for _ in range(400)]
+    characters = [f"Alphabet/{number}" for number in range(20)]
+    data = omniglot.Drawings(omniglot.DrawingStore(drawings), np.arange(400) // 20, characters, [], [], [])
+    batches = Batches(data.store, pairs.PairSampler(data, np.arange(400), 0, False),
+                      BatchRecipe(BATCH_SIZE, 0, "imagenet", "batch", 0, 1))
+    ahead, waits, steps = Ahead(batches, 2, 10 ** 9), [], iter(range(10 ** 9))
+    network = siamese.build(backbone, "tf", 0)
+    optimizer = update.make_optimizer("sgd")
+    optimizer.learning_rate = 1e-4
+    updater = update.Updater(network, optimizer, update.Settings("tf", 0.0, PAIRS, True),
+                             keras_workers.make(Rank(), "cpu"))
+    bare_step = bare.training_step(backbone, IMAGES)
+    matrix = tf.random.stateless_uniform((MATRIX_SIDE, MATRIX_SIDE), [0, 0])
+    product = tf.function(lambda: tf.reduce_sum(tf.matmul(matrix, matrix)))
+
+    def step() -> None:
+        started = time.perf_counter()
+        batch = ahead.get(next(steps))
+        waits.append(time.perf_counter() - started)
+        updater(batch)
+
+    functions = [step, lambda: bare_step().numpy(), lambda: product().numpy(), lambda: batches.make(0)]
+    times = measuring.take_turns(functions, *ROUNDS[backbone])
+    ahead.close()
+    (seconds, cpu), (bare_seconds, bare_cpu), (product_seconds, _), (batch_seconds, _) = times
+    flops, matmul = bare.step_flops(backbone, IMAGES), 2.0 * MATRIX_SIDE ** 3 / product_seconds
+    return dict(tensorflow=tf.__version__, backbone=backbone, pairs_per_second=PAIRS / seconds, cpu_seconds_a_step=cpu,
+                bare_pairs_per_second=PAIRS / bare_seconds, of_bare=bare_seconds / seconds, of_bare_cpu=bare_cpu / cpu,
+                batch_ms=1e3 * batch_seconds, wait=float(np.median(waits)) / seconds, gflops=flops / seconds / 1e9,
+                matmul=matmul / 1e9, of_matmul=flops / seconds / matmul, peak_mb=measuring.peak_mb())
+
+
+if __name__ == "__main__":
+    sys.exit(measuring.main(__file__, COLUMNS, measure, sys.argv[1:]))

@@ -1,0 +1,120 @@
+"""What the workers of a data-parallel run do together: the sum of gradients, of numbers, and the same weights at the
+start. One worker, workers on CPUs and GPUs (tf.distribute.MultiWorkerMirroredStrategy), workers on NPUs (HCCL).
+
+Each worker computes on its part of the batch in a function that `compile` has compiled; inside it `total` and `apply`
+add up over the workers. Keras 3's own fit cannot run under this strategy, a loop of one's own can.
+"""
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Callable, ContextManager, Iterator, Sequence
+
+import tensorflow as tf
+
+from common import npu_tf2
+from common.bundles import reason_of
+from common.launch import Rank
+from common.program import ZooError
+
+
+class Workers:
+    """One worker alone."""
+
+    def __init__(self, rank: Rank):
+        self.rank = rank
+
+    def scope(self) -> ContextManager:
+        """Make model and optimizer, and set the optimizer's rate, within this."""
+        return contextlib.nullcontext()
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Compile a function of this worker's tensors; all workers must call it."""
+        return tf.function(function, autograph=False)
+
+    def total(self, value: tf.Tensor) -> tf.Tensor:
+        """Within a compiled function: the sum over the workers."""
+        return value
+
+    def apply(self, optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[Any]) -> None:
+        """Within a compiled function: update variables with the sum of the workers' gradients."""
+        optimizer.apply_gradients(zip(gradients, variables))
+
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        """Give all workers the values that rank 0 has."""
+
+    def agree(self, number: float) -> float:
+        """Return the sum of the workers' numbers; all workers must call it, so it is also where they wait."""
+        return number
+
+
+class MirroredWorkers(Workers):
+    """Workers that find each other through TF_CONFIG. Make it before anything else of TensorFlow's."""
+
+    def __init__(self, rank: Rank):
+        super().__init__(rank)
+        with _explained(rank):
+            self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        self._sum = self.compile(self.total)
+
+    def scope(self) -> ContextManager:
+        return self._strategy.scope()
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        compiled = tf.function(lambda *arguments: self._strategy.run(function, args=arguments), autograph=False)
+
+        def run(*arguments: Any) -> Any:
+            with _explained(self.rank):
+                return compiled(*arguments)
+
+        return run
+
+    def total(self, value: tf.Tensor) -> tf.Tensor:
+        placed = tf.identity(value)  # an argument of the function has no device yet
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, placed)
+
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        values = [tf.convert_to_tensor(variable) for variable in variables]
+        for dtype in sorted({value.dtype for value in values}, key=lambda dtype: dtype.name):
+            chosen = [number for number, value in enumerate(values) if value.dtype == dtype]
+            flat = tf.concat([tf.reshape(values[number], [-1]) for number in chosen], 0)
+            flat = self._sum(flat if self.rank.is_chief else tf.zeros_like(flat))
+            parts = tf.split(flat, [int(tf.size(values[number])) for number in chosen])
+            for number, part in zip(chosen, parts):
+                variables[number].assign(tf.reshape(part, values[number].shape))
+
+    def agree(self, number: float) -> float:
+        return float(self._sum(tf.constant(number, tf.float32)))
+
+
+class HcclWorkers(Workers):
+    """Workers on NPUs, one for each; the adapter is open and knows the ranks from its environment."""
+
+    def total(self, value: tf.Tensor) -> tf.Tensor:
+        return npu_tf2.all_reduce([value], "sum")[0]
+
+    def apply(self, optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[Any]) -> None:
+        optimizer.apply_gradients(zip(npu_tf2.all_reduce(list(gradients), "sum"), variables))
+
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        npu_tf2.broadcast(list(variables))
+
+    def agree(self, number: float) -> float:
+        return float(tf.function(self.total)(tf.constant(number, tf.float32)))
+
+
+def make(rank: Rank, device_kind: str) -> Workers:
+    """Make what fits the device; on NPUs after the adapter was opened, elsewhere before any other use of TensorFlow."""
+    if rank.size == 1:
+        return Workers(rank)
+    return HcclWorkers(rank) if device_kind == "npu" else MirroredWorkers(rank)
+
+
+@contextlib.contextmanager
+def _explained(rank: Rank) -> Iterator[None]:
+    """Say in a line that another worker is gone: what TensorFlow reports then is its own broken connection."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.CancelledError, tf.errors.AbortedError, tf.errors.InternalError,
+            tf.errors.DeadlineExceededError) as error:
+        raise ZooError(f"rank {rank.number}: another worker is gone ({reason_of(error)}); the same command goes on "
+                       "from the last checkpoint") from None

@@ -1,0 +1,334 @@
+"""Several processes that train one model: their ranks, and the launcher that starts them. No TensorFlow.
+
+A process is one of several when TF_CONFIG names more than one worker (CPUs, GPUs), or RANK_SIZE is more than 1 (NPUs,
+with RANK_ID and RANK_TABLE_FILE). The launcher sets these and starts the same command once for each device of this
+machine; launchers of several machines tell each other their addresses through the first one's.
+"""
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any, Mapping, MutableMapping, Sequence
+
+from common.program import StopRequest, ZooError
+
+NPU_PROCESSES = (1, 2, 4, 8)
+_POLL_SECONDS = 0.1
+_PATIENCE_SECONDS = 20.0  # for ranks to end when one has failed
+_STOP_SECONDS = 120.0  # for ranks to save and end when they are asked to
+_MEET_SECONDS = 300.0  # for the launchers of other machines to come
+
+
+@dataclasses.dataclass(frozen=True)
+class Rank:
+    """Which of several processes this one is.
+
+    Attributes:
+        number: from 0; rank 0 alone writes results.
+        size: processes in all.
+    """
+
+    number: int = 0
+    size: int = 1
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this is rank 0."""
+        return self.number == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Processes to start.
+
+    Attributes:
+        processes: on this machine, one for each device.
+        nodes: machines.
+        node: number of this machine, from 0.
+        address: of machine 0.
+        port: of machine 0, where the launchers meet; not used on one machine.
+    """
+
+    processes: int
+    nodes: int = 1
+    node: int = 0
+    address: str = "127.0.0.1"
+    port: int = 29500
+
+    @property
+    def size(self) -> int:
+        """Processes on all machines."""
+        return self.processes * self.nodes
+
+
+def current_rank(environment: Mapping[str, str], device_kind: str) -> Rank:
+    """Read this process's rank from its environment.
+
+    Args:
+        environment: os.environ.
+        device_kind: "npu", "gpu" or "cpu".
+
+    Raises:
+        ZooError: the environment says several processes and does not say how they find each other.
+    """
+    workers, number = _cluster(environment)
+    size = _number(environment, "RANK_SIZE", 1)
+    if device_kind == "npu":
+        return _npu_rank(environment, size)
+    if len(workers) > 1:
+        return Rank(number, len(workers))
+    if size > 1:
+        raise ZooError(f"RANK_SIZE={size} and no TF_CONFIG: on CPUs and GPUs processes find each other through "
+                       "TF_CONFIG; unset RANK_SIZE and let --nproc_per_node start them")
+    return Rank()
+
+
+def _npu_rank(environment: Mapping[str, str], size: int) -> Rank:
+    if _number(environment, "CM_WORKER_SIZE", 1) > 1:
+        raise ZooError("CM_WORKER_SIZE is set: give the processes by RANK_SIZE, RANK_ID and RANK_TABLE_FILE instead")
+    if size <= 1:
+        return Rank()
+    if not environment.get("RANK_TABLE_FILE") or not environment.get("RANK_ID"):
+        raise ZooError(f"RANK_SIZE={size}: RANK_ID and RANK_TABLE_FILE are needed too")
+    number = _number(environment, "RANK_ID", 0)
+    if not 0 <= number < size:
+        raise ZooError(f"RANK_ID={number}: expected 0 to {size - 1}, RANK_SIZE is {size}")
+    return Rank(number, size)
+
+
+def _cluster(environment: Mapping[str, str]) -> tuple[list[str], int]:
+    """Workers of TF_CONFIG and which of them this is."""
+    text = environment.get("TF_CONFIG")
+    if not text:
+        return [], 0
+    try:
+        config = json.loads(text)
+        workers = list(config["cluster"]["worker"])
+        kind, number = config["task"]["type"], int(config["task"]["index"])
+        if set(config["cluster"]) != {"worker"} or kind != "worker" or not 0 <= number < len(workers):
+            raise ValueError("every task must be a worker of the cluster")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ZooError(f"TF_CONFIG={text}: cannot be used ({error}); expected "
+                       '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}') from None
+    return workers, number
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = environment.get(name) or str(default)
+    if not value.isdigit():
+        raise ZooError(f"{name}={value}: expected a number")
+    return int(value)
+
+
+def start(command: Sequence[str], job: Job, device_kind: str, environment: MutableMapping[str, str], stop: StopRequest
+          ) -> int:
+    """Start one process for each device of this machine and wait for all.
+
+    When one fails, the others are stopped within a bounded time.
+
+    Args:
+        command: the words of the command.
+        job: the processes.
+        device_kind: "npu", "gpu" or "cpu".
+        environment: os.environ.
+        stop: signals are handed on to all ranks.
+
+    Returns:
+        0 when every rank returned 0, else the status of the first that failed.
+
+    Raises:
+        ZooError: the processes cannot be set up as asked.
+    """
+    if device_kind == "npu" and job.processes not in NPU_PROCESSES:
+        raise ZooError(f"--nproc_per_node={job.processes}: an Ascend server takes "
+                       f"{', '.join(map(str, NPU_PROCESSES[:-1]))} or {NPU_PROCESSES[-1]} processes")
+    if not 0 <= job.node < job.nodes:
+        raise ZooError(f"--node_rank={job.node}: expected 0 to {job.nodes - 1}, --nnode is {job.nodes}")
+    if device_kind == "npu" and job.size > 1 and not environment.get("RANK_TABLE_FILE"):
+        raise ZooError("RANK_TABLE_FILE is not set: several NPUs need HCCL's rank table")
+    with stop.deferred():
+        workers = [] if device_kind == "npu" else _meet(job, stop)
+        processes = []
+        try:
+            for local in range(job.processes):
+                processes.append(_start_rank(command, job, local, workers, environment))
+            return _wait(processes, job, stop)
+        finally:
+            _end(processes, job.node * job.processes)
+
+
+def leave(status: int) -> None:
+    """End this process with a status, as the last thing that it does.
+
+    One of several ends without taking TensorFlow's servers down: in TensorFlow 2.6 that aborts now and then, when
+    others are gone already.
+    """
+    if len(_cluster(os.environ)[0]) > 1:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _start_rank(command: Sequence[str], job: Job, local: int, workers: list[str], environment: Mapping[str, str]
+                ) -> subprocess.Popen:
+    rank = job.node * job.processes + local
+    own = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size), ASCEND_DEVICE_ID=str(local))
+    if workers:
+        visible = environment.get("CUDA_VISIBLE_DEVICES", "")
+        devices = visible.split(",") if visible else [str(number) for number in range(job.processes)]
+        own.update(TF_CONFIG=json.dumps(dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))),
+                   CUDA_VISIBLE_DEVICES=devices[local % len(devices)])
+        own["ASCEND_DEVICE_ID"] = str(rank)
+    process = subprocess.Popen(command, env=own, stdout=None if rank == 0 else subprocess.DEVNULL)
+    if workers and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(process.pid, _processors(local, job.processes))
+    return process
+
+
+def _processors(local: int, num: int) -> list[int]:
+    """A rank's share of the processors; all of them where there are fewer than ranks."""
+    usable = sorted(os.sched_getaffinity(0))
+    return usable[local::num] if len(usable) >= num else usable
+
+
+def _wait(processes: list[subprocess.Popen], job: Job, stop: StopRequest) -> int:
+    deadline = None
+    while any(process.poll() is None for process in processes):
+        if stop.requested and deadline is None:
+            deadline = time.monotonic() + _STOP_SECONDS
+            for process in processes:
+                process.send_signal(signal.SIGTERM)
+        failed = [number for number, process in enumerate(processes) if process.poll()]
+        if failed and not stop.requested:
+            status = processes[failed[0]].returncode
+            print(f"[Error] rank {job.node * job.processes + failed[0]} {_ended(status)}: the other ranks are stopped; "
+                  "the same command goes on from the last checkpoint", file=sys.stderr, flush=True)
+            _end(processes, job.node * job.processes)
+            return status if status > 0 else 128 - status
+        if deadline is not None and time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_SECONDS)
+    stop.check()
+    failures = [process.returncode for process in processes if process.returncode]
+    return 0 if not failures else failures[0] if failures[0] > 0 else 128 - failures[0]
+
+
+def _ended(status: int) -> str:
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+
+
+def _end(processes: list[subprocess.Popen], first_rank: int) -> None:
+    """Ask processes to end, and end those that do not: one that waits for a rank that is gone hears no signal."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for rank, process in enumerate(processes, first_rank):
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            print(f"[Error] rank {rank} does not end by itself, it waits for one that is gone: it is killed",
+                  file=sys.stderr, flush=True)
+            process.kill()
+            process.wait()
+
+
+def _meet(job: Job, stop: StopRequest) -> list[str]:
+    """Return the addresses "host:port" of all ranks, in their order."""
+    ports = _free_ports(job.processes)
+    if job.nodes == 1:
+        return [f"127.0.0.1:{port}" for port in ports]
+    deadline = time.monotonic() + _MEET_SECONDS
+    return _meet_as_first(job, ports, deadline, stop) if job.node == 0 else _meet_as_other(job, ports, deadline, stop)
+
+
+def _meet_as_first(job: Job, ports: list[int], deadline: float, stop: StopRequest) -> list[str]:
+    found = {0: [f"{job.address}:{port}" for port in ports]}
+    connections: list[socket.socket] = []
+    try:
+        with socket.create_server(("", job.port)) if hasattr(socket, "create_server") else _server(job.port) as server:
+            server.settimeout(_POLL_SECONDS)
+            while len(found) < job.nodes:
+                stop.check()
+                if time.monotonic() > deadline:
+                    raise ZooError(f"--nnode={job.nodes}: after {_MEET_SECONDS:.0f} s only machines {sorted(found)} "
+                                   f"are there; start the others with --master_addr={job.address} "
+                                   f"--master_port={job.port}")
+                try:
+                    connection, (host, *_) = server.accept()
+                except socket.timeout:
+                    continue
+                connections.append(connection)
+                message = _receive(connection)
+                if (message.get("nodes"), message.get("processes")) != (job.nodes, job.processes) or \
+                        message.get("node") in found:
+                    raise ZooError(f"{host}: came as --node_rank={message.get('node')} with --nnode="
+                                   f"{message.get('nodes')} --nproc_per_node={message.get('processes')}; expected "
+                                   f"another machine with {job.nodes} and {job.processes}")
+                found[message["node"]] = [f"{host}:{port}" for port in message["ports"]]
+        workers = [worker for node in range(job.nodes) for worker in found[node]]
+        for connection in connections:
+            connection.sendall(json.dumps(workers).encode("ascii") + b"\n")
+        return workers
+    except OSError as error:
+        raise ZooError(f"--master_port={job.port}: cannot be used ({error.strerror}); give another one") from None
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def _server(port: int) -> socket.socket:
+    """For Python 3.7."""
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("", port))
+    server.listen()
+    return server
+
+
+def _meet_as_other(job: Job, ports: list[int], deadline: float, stop: StopRequest) -> list[str]:
+    own = dict(node=job.node, nodes=job.nodes, processes=job.processes, ports=ports)
+    while True:
+        stop.check()
+        try:
+            with socket.create_connection((job.address, job.port), timeout=_MEET_SECONDS) as connection:
+                connection.sendall(json.dumps(own).encode("ascii") + b"\n")
+                workers = _receive(connection)
+            if not workers:
+                raise ZooError(f"{job.address}:{job.port}: the first machine did not answer, see its error")
+            return workers
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise ZooError(f"--master_addr={job.address} --master_port={job.port}: no answer ({error})") from None
+            time.sleep(_POLL_SECONDS)
+
+
+def _receive(connection: socket.socket) -> Any:
+    """Read one line of JSON; {} when the other side has nothing to say that makes sense."""
+    connection.settimeout(_MEET_SECONDS)
+    with connection.makefile("rb") as stream:
+        line = stream.readline(1 << 20)
+    try:
+        return json.loads(line)
+    except ValueError:
+        return {}
+
+
+def _free_ports(num: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(num)]
+    try:
+        for one in sockets:
+            one.bind(("", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

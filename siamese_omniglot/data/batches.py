@@ -1,0 +1,83 @@
+"""Batches of augmented pairs, made ahead by threads. No TensorFlow."""
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from siamese_omniglot.data import augmentation
+from siamese_omniglot.data.omniglot import DrawingStore
+from siamese_omniglot.data.pairs import TRAIN, PairSampler
+
+
+class PairImages(NamedTuple):
+    """Pairs as a step takes them: uint8 [num, 105, 105], 0 to 255, twice, and labels float32 [num]."""
+
+    first: np.ndarray
+    second: np.ndarray
+    labels: np.ndarray
+
+
+class Batches:
+    """The batches of a worker: its share of the pairs that all workers draw alike."""
+
+    def __init__(self, store: DrawingStore, sampler: PairSampler, recipe: BatchRecipe):
+        self._store, self._sampler, self._recipe = store, sampler, recipe
+
+    def make(self, step: int) -> PairImages:
+        """Make this worker's part of the batch of the step after `step` updates."""
+        recipe = self._recipe
+        drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute)
+        first, last = (worker * len(drawn.labels) // recipe.num_workers
+                       for worker in (recipe.worker, recipe.worker + 1))
+        part, num = slice(first, last), last - first
+        images = self._store.take(np.concatenate([drawn.first[part], drawn.second[part]]))
+        positions = np.concatenate([np.arange(part.start, part.stop), np.arange(part.start, part.stop)
+                                    + len(drawn.labels)])
+        if recipe.augment != "none":
+            for place, position in enumerate(positions):
+                random = np.random.RandomState([recipe.seed, TRAIN, step, position])
+                images[place] = augmentation.augment(images[place], recipe.augment, random)
+        return PairImages(images[:num], images[num:], drawn.labels[part])
+
+
+class BatchRecipe(NamedTuple):
+    """How batches are made."""
+
+    batch_size: int  # samples of two pairs in a step, of all workers
+    seed: int
+    augment: str  # one of augmentation.KINDS
+    permute: str  # see PairSampler.draw
+    worker: int  # number of this worker
+    num_workers: int
+
+
+class Ahead:
+    """Makes batches in threads before they are asked for."""
+
+    def __init__(self, batches: Batches, num_threads: int, num_updates: int):
+        """Start the threads.
+
+        Args:
+            batches: makes a batch.
+            num_threads: threads, each of which makes a whole batch; 0 makes batches when they are asked for.
+            num_updates: no batch is made for this step or later ones.
+        """
+        self._batches, self._num_threads, self._num_updates = batches, num_threads, num_updates
+        self._pool = ThreadPoolExecutor(num_threads) if num_threads else None
+        self._made: dict[int, Future] = {}
+
+    def get(self, step: int) -> PairImages:
+        """Return the batch of the step after `step` updates; steps are asked for in order."""
+        if self._pool is None:
+            return self._batches.make(step)
+        for number in range(step, min(step + self._num_threads + 1, self._num_updates)):
+            if number not in self._made:
+                self._made[number] = self._pool.submit(self._batches.make, number)
+        return self._made.pop(step).result()
+
+    def close(self) -> None:
+        """Stop the threads."""
+        if self._pool:
+            self._pool.shutdown()

@@ -1,0 +1,181 @@
+"""Drawn characters from folders `<Alphabet>/<character>/<drawing>.png`, kept in memory. No TensorFlow.
+
+`python3 -m siamese_omniglot.data.omniglot FOLDER` checks a folder.
+"""
+from __future__ import annotations
+
+import os
+import re
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from common import flags as zoo_flags
+from common import images, program
+from common.program import FlagError, StopRequest, ZooError
+
+SIDE = 105  # height and width of every drawing
+MIN_IMAGES = 3  # a character with fewer has no two pairs of its own to give
+_KNOWN_FOLDER = re.compile(r"images?_background.*")
+_ONE_SHOT_RUN = re.compile(r"run\d\d")  # of the one-shot runs, which may lie beside the data and look like alphabets
+_FILE_THREADS = 4
+
+
+class DrawingStore:
+    """Drawings in memory: a bit a pixel when all of them are black and white, as Omniglot's are, else a byte."""
+
+    def __init__(self, drawings: list[np.ndarray]):
+        """Take uint8 [105, 105] drawings."""
+        self._is_packed = all(bool(np.isin(drawing, (0, 255)).all()) for drawing in drawings)
+        self._rows = np.stack([np.packbits(drawing > 0) if self._is_packed else drawing.reshape(-1)
+                               for drawing in drawings])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Return drawings as uint8 [num, 105, 105], 0 to 255."""
+        rows = self._rows[indices]
+        if self._is_packed:
+            rows = np.unpackbits(rows, axis=1)[:, :SIDE * SIDE] * np.uint8(255)
+        return rows.reshape(-1, SIDE, SIDE)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the drawings take."""
+        return self._rows.nbytes
+
+
+class Drawings(NamedTuple):
+    """A data set."""
+
+    store: DrawingStore
+    labels: np.ndarray  # int64 [num], number of the character, rising
+    characters: list  # "Alphabet/character" by number
+    names: list  # "Alphabet/character/file" of every drawing
+    fingerprint: list  # [drawings, bytes of all files, crc of names and sizes]
+    notices: list  # lines to print
+
+    def alphabet_of(self, label: int) -> str:
+        """Name of a character's alphabet."""
+        return self.characters[label].split("/")[0]
+
+
+def folder_names(data_path: str) -> list[str]:
+    """Sub-folders of a data path that may be the data folder.
+
+    Args:
+        data_path: an existing folder.
+    """
+    inside = sorted(os.listdir(data_path)) if os.path.isdir(data_path) else []
+    known = [name for name in inside if _KNOWN_FOLDER.fullmatch(name)]
+    nested = os.path.join(data_path, "datasets")
+    below = sorted(os.listdir(nested)) if os.path.isdir(nested) else []
+    return [*(known or ["images_background"]), "datasets",
+            *(f"datasets/{name}" for name in below if _KNOWN_FOLDER.fullmatch(name))]
+
+
+def find(data_path: str, model_root: str) -> str:
+    """Find the data folder that --data_path means.
+
+    Raises:
+        ZooError: there is none, or more than one.
+    """
+    path = zoo_flags.find_path("data_path", data_path, model_root)
+    return zoo_flags.find_data_folder(data_path, model_root, folder_names(path), has_data)
+
+
+def has_data(folder: str) -> bool:
+    """Whether a folder holds <Alphabet>/<character>/<drawing>.png."""
+    return any(names for _, names in _characters(folder))
+
+
+def load(folder: str) -> Drawings:
+    """Load every drawing of a folder.
+
+    Raises:
+        ZooError: a drawing cannot be read or has another size, or there are fewer than two characters.
+    """
+    characters, names, labels, notices = [], [], [], []
+    for character, files in _characters(folder):
+        if not files:
+            notices.append(f"Notice: {os.path.join(folder, character)} holds no .png and is passed over.")
+            continue
+        names += [f"{character}/{name}" for name in files]
+        labels += [len(characters)] * len(files)
+        characters.append(character)
+    notices += [f"Notice: {os.path.join(folder, alphabet)} holds no character and is passed over."
+                for alphabet in _alphabets(folder) if not _folders(os.path.join(folder, alphabet))]
+    if len(characters) < 2:
+        raise ZooError(f"{folder}: holds {len(characters)} character with drawings, at least 2 are needed; expected "
+                       "<Alphabet>/<character>/<drawing>.png")
+    paths = [os.path.join(folder, *name.split("/")) for name in names]
+    with ThreadPoolExecutor(_FILE_THREADS) as pool:
+        drawings = list(pool.map(read_drawing, paths))
+    return Drawings(DrawingStore(drawings), np.array(labels), characters, names, _fingerprint(names, paths), notices)
+
+
+def read_drawing(path: str) -> np.ndarray:
+    """Read one drawing as uint8 [105, 105].
+
+    Raises:
+        ZooError: it cannot be read, or has another size.
+    """
+    drawing = np.asarray(images.open_gray(path), np.uint8)
+    if drawing.shape != (SIDE, SIDE):
+        raise ZooError(f"{path}: is {drawing.shape[1]} x {drawing.shape[0]} pixels, expected {SIDE} x {SIDE}; resize "
+                       "it or take it away")
+    return drawing
+
+
+def _characters(folder: str) -> list[tuple[str, list[str]]]:
+    """Pairs ("Alphabet/character", its .png files), sorted."""
+    found = []
+    for alphabet in _alphabets(folder):
+        for character in _folders(os.path.join(folder, alphabet)):
+            with os.scandir(os.path.join(folder, alphabet, character)) as entries:
+                files = sorted(entry.name for entry in entries if entry.name.lower().endswith(".png")
+                               and not entry.name.startswith(".") and entry.is_file())
+            found.append((f"{alphabet}/{character}", files))
+    return found
+
+
+def _alphabets(folder: str) -> list[str]:
+    return [name for name in _folders(folder) if not _ONE_SHOT_RUN.fullmatch(name)]
+
+
+def _folders(path: str) -> list[str]:
+    with os.scandir(path) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _fingerprint(names: list[str], paths: list[str]) -> list:
+    sizes = [os.path.getsize(path) for path in paths]
+    text = "\n".join(f"{name} {size}" for name, size in zip(names, sizes))
+    return [len(names), sum(sizes), zlib.crc32(text.encode("utf-8"))]
+
+
+def main(arguments: list[str]) -> int:
+    """Check a folder: load it and say what is in it; return the exit status."""
+
+    def body(stop: StopRequest) -> int:
+        del stop
+        if len(arguments) != 1:
+            raise FlagError("usage: python3 -m siamese_omniglot.data.omniglot FOLDER")
+        data = load(find(arguments[0], os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+        for line in data.notices:
+            print(line)
+        counts = np.bincount(data.labels)
+        alphabets = sorted({character.split("/")[0] for character in data.characters})
+        print(f"{len(data.labels)} drawings of {len(data.characters)} characters in {len(alphabets)} alphabets, "
+              f"{counts.min()} to {counts.max()} a character, {data.store.num_bytes / 1e6:.1f} MB in memory")
+        return 0
+
+    return program.run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""The one-shot runs that are published with Omniglot: 20 tasks within an alphabet, 20 classes and 20 queries each.
+
+`runNN/class_labels.txt` pairs `runNN/test/itemMM.png` with `runNN/training/classMM.png`. Folders and zip archives are
+read in place. No TensorFlow.
+"""
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from typing import Callable, NamedTuple
+
+import numpy as np
+
+from common import images
+from common.program import ZooError
+from siamese_omniglot.data.omniglot import SIDE
+
+_LABELS = re.compile(r"(.*/)?(run\d+)/class_labels\.txt")
+
+
+class OneShotRun(NamedTuple):
+    """One task."""
+
+    name: str
+    classes: np.ndarray  # uint8 [classes, 105, 105], one example each
+    queries: np.ndarray  # uint8 [queries, 105, 105]
+    answers: np.ndarray  # int64 [queries], number of the right class
+
+
+def load(path: str) -> list[OneShotRun]:
+    """Load all runs of a folder or zip archive, by name.
+
+    Raises:
+        ZooError: there is none, or a run is damaged.
+    """
+    try:
+        if os.path.isdir(path):
+            names = [os.path.relpath(os.path.join(folder, file), path).replace(os.sep, "/")
+                     for folder, _, files in os.walk(path) for file in files if file == "class_labels.txt"]
+            return _load(path, names, lambda name: _read_file(os.path.join(path, name)))
+        with zipfile.ZipFile(path) as archive:
+            return _load(path, archive.namelist(), archive.read)
+    except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise ZooError(f"{path}: the one-shot runs cannot be read ({str(error).strip()})") from None
+
+
+def _load(path: str, names: list[str], read: Callable[[str], bytes]) -> list[OneShotRun]:
+    found = sorted(match.groups("") for match in map(_LABELS.fullmatch, names) if match)
+    if not found:
+        raise ZooError(f"{path}: holds no one-shot runs (runNN/class_labels.txt); expected the folder or the zip of "
+                       "Omniglot's one_shot runs")
+    return [_load_run(path, prefix, name, read) for prefix, name in found]
+
+
+def _load_run(path: str, prefix: str, name: str, read: Callable[[str], bytes]) -> OneShotRun:
+    text = read(f"{prefix}{name}/class_labels.txt").decode("utf-8", "replace")
+    pairs = [line.split() for line in text.splitlines() if line.strip()]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise ZooError(f"{path}: {name}/class_labels.txt is damaged, expected two file names a line")
+    classes = sorted({pair[1] for pair in pairs})
+
+    def drawing(file: str) -> np.ndarray:
+        decoded = np.asarray(images.open_gray(f"{path}: {file}", read(prefix + file)), np.uint8)
+        if decoded.shape != (SIDE, SIDE):
+            raise ZooError(f"{path}: {file} is {decoded.shape[1]} x {decoded.shape[0]} pixels, expected {SIDE} x "
+                           f"{SIDE}")
+        return decoded
+
+    return OneShotRun(name, np.stack([drawing(file) for file in classes]),
+                      np.stack([drawing(pair[0]) for pair in pairs]),
+                      np.array([classes.index(pair[1]) for pair in pairs]))
+
+
+def _read_file(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

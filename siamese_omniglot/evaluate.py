@@ -1,0 +1,163 @@
+"""Evaluate trained weights: pairs with ROC, N-way K-shot episodes, and the official one-shot runs.
+
+    python3 siamese_omniglot/evaluate.py --data_path=FOLDER [--one_shot=FOLDER|ZIP] [--checkpoint=FILE|RUN_DIR]
+
+Pairs and episodes are of the drawings that the run has validated on (--part=all: of all that are there, for characters
+that it has never seen). --one_shot names Omniglot's one_shot_all_runs, 20 tasks within an alphabet. Writes
+evaluation.json, roc.png and one_shot.png to <run directory>/evaluate/.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+import numpy as np
+
+from common import device as devices
+from common import files, program, trained
+from common import flags as zoo_flags
+from common.flag_set import FlagSet, FlagValues
+from common.program import StopRequest
+
+if TYPE_CHECKING:
+    from siamese_omniglot.data.omniglot import Drawings
+    from siamese_omniglot.evaluation import Scorer
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+TASKS = ((5, 1), (5, 5), (20, 1), (20, 5))  # ways, shots
+
+
+def define_flags() -> FlagSet:
+    """Return the flags."""
+    flags = FlagSet(__doc__ or "")
+    flags.string("data_path", None, "folder of the alphabets, or its parent", aliases=["data_url", "train_data_path"])
+    flags.string("one_shot", None, "folder or zip of Omniglot's one-shot runs")
+    flags.choice("part", "validation", ["validation", "all"], "drawings to draw pairs and episodes from")
+    flags.integer("num_pairs", 4000, "pairs, half of them of one character", 2)
+    flags.integer("episodes", 100, "episodes of each kind", 2)
+    flags.integer("seed", 0, "seed of pairs and episodes", 0, zoo_flags.MAX_SEED)
+    define_network(flags)
+    flags.choice("split", None, ["image", "character", "alphabet"], "of a checkpoint that lies in no run (unset: the "
+                 "run's, else image)")
+    trained.define_flags(flags)
+    zoo_flags.define_device(flags)
+    return flags
+
+
+def define_network(flags: FlagSet) -> None:
+    """The flags that say what network a checkpoint is of, for one that lies in no run."""
+    flags.choice("backbone", None, ["vgg16", "conv4"], "of a checkpoint that lies in no run (unset: the run's, else "
+                 "vgg16)")
+    flags.choice("head", None, ["tf", "torch"], "of a checkpoint that lies in no run (unset: the run's, else tf)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Evaluate; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _evaluate(arguments, stop))
+
+
+def _evaluate(arguments: list[str], stop: StopRequest) -> int:
+    from siamese_omniglot.data import omniglot, one_shot_runs
+
+    flags = define_flags().parse(arguments)
+    data_path = zoo_flags.require_data_path(flags.data_path)
+    weights_at = trained.find(flags, ROOT, "evaluate", dict(os.environ))
+    folder = omniglot.find(data_path, ROOT)
+    runs = one_shot_runs.load(zoo_flags.find_path("one_shot", flags.one_shot, ROOT)) if flags.one_shot else []
+    data = omniglot.load(folder)
+    device = devices.choose(flags.device, os.environ)
+
+    from common import keras_use
+    from siamese_omniglot import evaluation, evaluation_plots, trained_network
+
+    keras_use.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
+    scorer = evaluation.Scorer(trained_network.restore(weights_at, flags))
+    split = "all" if flags.part == "all" else trained_network.setting(weights_at, flags, "split")
+    indices = _indices(data, split)
+    result: dict[str, Any] = dict(checkpoint=weights_at.prefix, data=folder, split=split, drawings=len(indices))
+    logits, labels, result["pairs"] = _pairs(scorer, data, indices, flags, trained_network.setting(
+        weights_at, flags, "head"), stop)
+    result["few_shot"] = _few_shot(scorer, data, indices, flags, stop)
+    if runs:
+        result["official_one_shot"] = _official(evaluation.run_error_rates(scorer, runs, stop.check))
+    path = weights_at.write_json("evaluation.json", result)
+    evaluation_plots.draw(weights_at.folder, logits, labels, result)
+    if flags.json:
+        print(files.to_json(result))
+        return 0
+    print(f"Checkpoint: {weights_at.prefix}")
+    for line in lines(result):
+        print(line)
+    print(f"Written: {path}")
+    return 0
+
+
+def _indices(data: Drawings, split: str) -> np.ndarray:
+    from siamese_omniglot.data import pairs
+
+    return np.arange(len(data.labels)) if split == "all" else pairs.split(data, split).validation
+
+
+def _pairs(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValues, head: str, stop: StopRequest
+           ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    from siamese_omniglot import evaluation
+    from siamese_omniglot.data import pairs
+
+    sampler = pairs.PairSampler(data, indices, flags.seed, use_all_characters=True)
+    drawn = sampler.draw(flags.num_pairs // 2, pairs.VALIDATION, 0, "sample")
+    logits = evaluation.pair_logits(scorer, data.store, drawn, stop.check)
+    return logits, drawn.labels, evaluation.pair_result(logits, drawn.labels, head)._asdict()
+
+
+def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValues, stop: StopRequest
+              ) -> list[dict[str, Any]]:
+    """Accuracies of the tasks; None where too few characters have enough drawings."""
+    from common import one_shot
+    from siamese_omniglot import evaluation
+
+    labels = data.labels[indices]
+    features = scorer.features(lambda part: data.store.take(indices[part]), len(indices), stop.check)
+    found = []
+    for n_way, k_shot in TASKS:
+        row: dict[str, Any] = dict(n_way=n_way, k_shot=k_shot, accuracy=None, half_width=None, episodes=0,
+                                   characters=len(one_shot.classes_for(labels, k_shot)))
+        if row["characters"] >= n_way:
+            task = evaluation.Task(n_way, k_shot, flags.episodes, flags.seed)
+            mean = one_shot.estimate(evaluation.episode_accuracies(scorer, features, labels, task, stop.check))
+            row.update(accuracy=mean.mean, half_width=mean.half_width, episodes=mean.num)
+        found.append(row)
+    return found
+
+
+def _official(error_rates: dict[str, float]) -> dict[str, Any]:
+    from common import one_shot
+
+    mean = one_shot.estimate(np.array(list(error_rates.values())))
+    return dict(error_rate=mean.mean, half_width=mean.half_width, runs=error_rates)
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """What is printed of a result."""
+    pairs = result["pairs"]
+    said = [f"Pairs ({result['split']}): accuracy {pairs['accuracy']:.4f} +- {pairs['accuracy_error']:.4f} "
+            f"({pairs['num_pairs']} pairs), loss {pairs['loss']:.4f}, EER {pairs['eer']:.4f}, AUC {pairs['auc']:.4f}"]
+    for row in result["few_shot"]:
+        name = f"{row['n_way']}-way {row['k_shot']}-shot"
+        said.append(f"{name}: n/a, {row['characters']} characters have enough drawings" if row["accuracy"] is None else
+                    f"{name}: accuracy {row['accuracy']:.4f} +- {row['half_width']:.4f} (95 %, {row['episodes']} "
+                    "episodes)")
+    official = result.get("official_one_shot")
+    if official:
+        said += [f"{name}: error rate {rate:.2f}" for name, rate in official["runs"].items()]
+        said.append(f"Official one-shot: error rate {official['error_rate']:.4f} +- {official['half_width']:.4f} (95 "
+                    f"%, {len(official['runs'])} runs)")
+    return said
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""How well trained weights tell characters apart: pairs, and one-shot classification."""
+from __future__ import annotations
+
+from typing import Callable, NamedTuple, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from common import one_shot, verification
+from siamese_omniglot.data.omniglot import DrawingStore
+from siamese_omniglot.data.one_shot_runs import OneShotRun
+from siamese_omniglot.data.pairs import EPISODES, Pairs
+from siamese_omniglot.nets import losses
+from siamese_omniglot.nets.siamese import Siamese
+from siamese_omniglot.roc import area, roc
+
+BATCH_IMAGES = 64
+BATCH_PAIRS = 2048
+
+
+class PairResult(NamedTuple):
+    """An evaluation on pairs."""
+
+    loss: float
+    accuracy: float  # share on the right side of probability 0.5
+    accuracy_error: float  # its standard error
+    eer: float  # equal error rate
+    auc: float  # area under the ROC
+    num_pairs: int
+
+
+class Scorer:
+    """Computes features once for a drawing, and logits of pairs from them."""
+
+    def __init__(self, network: Siamese):
+        self._features = tf.function(network.features)
+        self._similarity = tf.function(network.similarity)
+
+    def features(self, drawings: Callable[[slice], np.ndarray], num: int, check: Callable[[], None]) -> np.ndarray:
+        """Compute features, float32 [num, dim].
+
+        Args:
+            drawings: gives uint8 [..., 105, 105] of a slice.
+            num: drawings.
+            check: called before every batch; may raise to stop.
+        """
+        parts = []
+        for start in range(0, num, BATCH_IMAGES):
+            check()
+            batch = drawings(slice(start, min(start + BATCH_IMAGES, num)))
+            parts.append(self._features(tf.constant(_filled(batch, BATCH_IMAGES))).numpy()[:len(batch)])
+        return np.concatenate(parts)
+
+    def logits(self, features: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Compute logits of pairs, float32 [num].
+
+        Args:
+            features: float32 [drawings, dim].
+            first: rows of `features`, int [num].
+            second: the same for the other drawings.
+        """
+        parts = []
+        for start in range(0, len(first), BATCH_PAIRS):
+            rows = [_filled(side[start:start + BATCH_PAIRS], BATCH_PAIRS) for side in (first, second)]
+            found = self._similarity(*(tf.constant(features[numbers]) for numbers in rows)).numpy()
+            parts.append(found[:len(first) - start])
+        return np.concatenate(parts)
+
+
+def _filled(batch: np.ndarray, size: int) -> np.ndarray:
+    """Fill a batch up with its last entry, so that all batches have one shape."""
+    missing = size - len(batch)
+    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing > 0 else batch
+
+
+def pair_logits(scorer: Scorer, store: DrawingStore, pairs: Pairs, check: Callable[[], None]) -> np.ndarray:
+    """Logits of pairs, float32 [num]; every drawing goes through the tower once."""
+    drawings, rows = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
+    features = scorer.features(lambda part: store.take(drawings[part]), len(drawings), check)
+    return scorer.logits(features, *np.split(rows.reshape(-1), 2))
+
+
+def pair_result(logits: np.ndarray, labels: np.ndarray, head: str) -> PairResult:
+    """Sum an evaluation on pairs up.
+
+    Args:
+        logits: float32 [num].
+        labels: float32 [num], 1 for pairs of one character.
+        head: decides the form of the loss.
+    """
+    loss = float(np.mean(losses.pair_losses(tf.constant(logits), tf.constant(labels), head).numpy()))
+    accuracy = float(np.mean(losses.are_right(tf.constant(logits), tf.constant(labels)).numpy()))
+    is_same = labels > 0.5
+    return PairResult(loss, accuracy, float(np.sqrt(accuracy * (1 - accuracy) / len(labels))),
+                      verification.equal_error_rate(-logits, is_same), area(roc(logits, is_same)), len(labels))
+
+
+class Task(NamedTuple):
+    """Episodes to draw: n_way characters, k_shot examples of each, one query of each."""
+
+    n_way: int
+    k_shot: int
+    num_episodes: int
+    seed: int
+
+
+def episode_accuracies(scorer: Scorer, features: np.ndarray, labels: np.ndarray, task: Task,
+                       check: Callable[[], None]) -> np.ndarray:
+    """Accuracy of each of some episodes, float64 [episodes].
+
+    Args:
+        scorer: of the network.
+        features: float32 [num, dim] of the drawings.
+        labels: int [num], their characters.
+        task: what is drawn.
+        check: called before every episode; may raise to stop.
+    """
+    accuracies = []
+    for number in range(task.num_episodes):
+        check()
+        random = np.random.RandomState([task.seed, EPISODES, task.n_way, task.k_shot, number])
+        episode = one_shot.draw_episode(labels, task.n_way, task.k_shot, random)
+        queries, examples = np.broadcast_arrays(episode.query[:, None, None], episode.support[None])
+        logits = scorer.logits(features, queries.reshape(-1), examples.reshape(-1)).reshape(queries.shape)
+        accuracies.append(one_shot.accuracy(logits, np.arange(task.n_way)))
+    return np.array(accuracies)
+
+
+def run_error_rates(scorer: Scorer, runs: Sequence[OneShotRun], check: Callable[[], None]) -> dict[str, float]:
+    """Error rate of each of the official one-shot runs, by name."""
+    rates = {}
+    for run in runs:
+        drawings = np.concatenate([run.queries, run.classes])
+        features = scorer.features(lambda part, drawings=drawings: drawings[part], len(drawings), check)
+        num_queries, num_classes = len(run.queries), len(run.classes)
+        first, second = np.repeat(np.arange(num_queries), num_classes), np.tile(np.arange(num_classes), num_queries)
+        logits = scorer.logits(features, first, num_queries + second).reshape(num_queries, num_classes, 1)
+        rates[run.name] = 1.0 - one_shot.accuracy(logits, run.answers)
+    return rates

@@ -1,0 +1,44 @@
+"""Plots of an evaluation. No TensorFlow."""
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Mapping
+
+import numpy as np
+
+from common import report
+from siamese_omniglot.roc import roc
+
+
+def draw(folder: str, logits: np.ndarray, labels: np.ndarray, result: Mapping[str, Any]) -> None:
+    """Draw roc.png, and one_shot.png when the official runs were evaluated.
+
+    Args:
+        folder: where to write.
+        logits: float32 [num] of the pairs.
+        labels: float32 [num], 1 for pairs of one character.
+        result: as evaluate.py writes it.
+    """
+    pyplot = report.plotting(folder, lambda warning: print(warning, file=sys.stderr))
+    if pyplot is None:
+        return
+    curve = roc(logits, labels > 0.5)
+    figure, axis = pyplot.subplots(figsize=(5, 5))
+    axis.plot(curve.false_accept, curve.true_accept, label=f"AUC {result['pairs']['auc']:.4f}")
+    axis.plot([0, 1], [1, 0], linewidth=0.5, color="gray", label=f"EER {result['pairs']['eer']:.4f}")
+    axis.set_xlabel("different pairs accepted")
+    axis.set_ylabel("same pairs accepted")
+    axis.legend(loc="lower right")
+    report.save_figure(figure, os.path.join(folder, "roc.png"))
+    if "official_one_shot" not in result:
+        return
+    official = result["official_one_shot"]
+    figure, axis = pyplot.subplots(figsize=(8, 3))
+    axis.bar(list(official["runs"]), list(official["runs"].values()))
+    axis.axhline(official["error_rate"], linewidth=1, color="black", label=f"mean {official['error_rate']:.4f}")
+    axis.set_ylabel("error rate")
+    axis.tick_params(axis="x", rotation=90)
+    axis.legend()
+    figure.tight_layout()
+    report.save_figure(figure, os.path.join(folder, "one_shot.png"))

@@ -1,0 +1,65 @@
+"""Export the Siamese network: a SavedModel and a TFLite model that need nothing of this repository.
+
+    python3 siamese_omniglot/export.py [--checkpoint=FILE|RUN_DIR]
+
+Writes saved_model/ and siamese.tflite to <run directory>/export/. Inputs `first` and `second`, float32 [num, 105, 105]
+in [0, 1], black on white; outputs `similarity` [num], the probability that both show one character, and `logit` [num].
+Both are run and compared with the live network before the program says it is done.
+"""
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from common import device as devices
+from common import files, program, trained
+from common.flag_set import FlagSet
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Export; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _export(arguments))
+
+
+def _export(arguments: list[str]) -> int:
+    from siamese_omniglot import evaluate
+
+    flag_set = FlagSet(__doc__ or "")
+    evaluate.define_network(flag_set)
+    trained.define_flags(flag_set)
+    flags = flag_set.parse(arguments)
+    weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
+    device = devices.choose("cpu", os.environ)  # an exported network holds no device and no adapter
+
+    import tensorflow as tf
+
+    from common import keras_export, keras_use
+    from siamese_omniglot import trained_network
+    from siamese_omniglot.data.omniglot import SIDE
+
+    keras_use.start(device, "cpu", "", flags.json)
+    network = trained_network.restore(weights_at, flags)
+
+    def compare(first: tf.Tensor, second: tf.Tensor) -> dict[str, tf.Tensor]:
+        logit = network.logits(*(tf.repeat(images[..., None], network.channels, axis=-1) for images in (first, second)))
+        return dict(similarity=tf.sigmoid(logit), logit=logit)
+
+    shapes = dict.fromkeys(("first", "second"), (SIDE, SIDE))
+    result = keras_export.export(compare, shapes, network.chain, weights_at.folder, "siamese")
+    result["checkpoint"] = weights_at.prefix
+    if flags.json:
+        print(files.to_json(result))
+    else:
+        print(f"Written and checked against the live network (largest difference {result['max_difference']:.1e} of the "
+              f"largest output):\n  {result['saved_model']}\n  {result['tflite']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The learning rate of an epoch, as the original schedules it. No TensorFlow."""
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+SCHEDULES = ("cosine", "step")
+OPTIMIZERS = ("sgd", "adam")
+_NOMINAL_BATCH = 64
+_LOWEST = 0.01  # share of the first learning rate at the end
+_LIMITS = {"sgd": (5e-4, 1e-1), "adam": (3e-4, 1e-3)}
+_STEPS = 10
+
+
+class Schedule(NamedTuple):
+    """A schedule."""
+
+    kind: str  # one of SCHEDULES
+    first: float  # after scaling
+    last: float
+    num_epochs: int
+    warm_up: float  # epochs
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 0."""
+        if self.kind == "step":
+            decay = (self.last / self.first) ** (1.0 / (_STEPS - 1))
+            return self.first * decay ** (epoch // (self.num_epochs / _STEPS))
+        at_end = min(max(0.05 * self.num_epochs, 1), 15)
+        if epoch <= self.warm_up:
+            low = max(0.1 * self.first, 1e-6)
+            return low + (self.first - low) * (epoch / self.warm_up) ** 2
+        if epoch >= self.num_epochs - at_end:
+            return self.last
+        progress = (epoch - self.warm_up) / (self.num_epochs - self.warm_up - at_end)
+        return self.last + 0.5 * (self.first - self.last) * (1.0 + math.cos(math.pi * progress))
+
+
+def schedule(kind: str, optimizer: str, rate: float, batch_size: int, num_epochs: int, warm_up: float = 0.0
+             ) -> Schedule:
+    """Make the schedule of a run.
+
+    The rate is scaled by batch / 64 and clamped, for SGD to [5e-4, 1e-1], for Adam to [3e-4, 1e-3]; the last one is a
+    hundredth, clamped to a hundredth of these.
+
+    Args:
+        kind: one of SCHEDULES.
+        optimizer: one of OPTIMIZERS.
+        rate: as given, for a batch of 64.
+        batch_size: samples in a step.
+        num_epochs: of the run.
+        warm_up: epochs of warm-up, 0 for the original's: a twentieth of the run, from 1 to 3.
+    """
+    low, high = _LIMITS[optimizer]
+    scaled = rate * batch_size / _NOMINAL_BATCH
+    return Schedule(kind, min(max(scaled, low), high),
+                    min(max(scaled * _LOWEST, low * _LOWEST), high * _LOWEST), num_epochs,
+                    warm_up or min(max(0.05 * num_epochs, 1), 3))

@@ -1,0 +1,108 @@
+"""What the original prints and logs, from the rows of metrics.jsonl. No TensorFlow."""
+from __future__ import annotations
+
+import time
+from typing import Any, Mapping, Sequence
+
+from common import files
+
+TRAIN_KEYS = {  # key of the JSON-line log: key of a step's row, unit
+    "total_loss": ("loss", ""), "accuracy": ("accuracy", ""), "train.lr": ("learning_rate", ""),
+    "train.data_time": ("data_seconds", "s"), "train.compute_time": ("compute_seconds", "s"),
+    "train.fp_time": ("forward_seconds", "s"), "train.bp_time": ("backward_seconds", "s"),
+    "train.grad_time": ("update_seconds", "s"), "train.ips": ("step_seconds", "imgs/s"),
+}
+IMAGES_A_SAMPLE = 4  # two pairs
+JSON_LOG = "dlloger_example.json"  # the original's spelling
+_MARK = "TCAPPDLL"
+
+
+class StepLog:
+    """Lines of the JSON-line log and their twins on the terminal: running means since the epoch began."""
+
+    def __init__(self, steps_per_epoch: int, batch_size: int, began: float):
+        """Begin a log.
+
+        Args:
+            steps_per_epoch: updates in an epoch.
+            batch_size: samples in an update.
+            began: when the run began, in seconds of time.time().
+        """
+        self._steps_per_epoch, self._batch_size, self._began = steps_per_epoch, batch_size, began
+        self._rows: list[Mapping[str, Any]] = []
+
+    def head(self) -> list[str]:
+        """The first lines of the file: what is measured in which unit."""
+        return [self._json(0.0, dict(type="METADATA", metric=key, metadata=dict(unit=unit)))
+                for key, (_, unit) in TRAIN_KEYS.items()]
+
+    def step(self, row: Mapping[str, Any]) -> tuple[str, str]:
+        """Return a step's line for the file and for the terminal; steps come in order."""
+        epoch, iteration = divmod(row["step"] - 1, self._steps_per_epoch)
+        if iteration == 0:
+            self._rows = []
+        self._rows.append(row)
+        return self._both(row["seconds"], epoch, iteration, self._means())
+
+    def validation(self, row: Mapping[str, Any]) -> tuple[str, str]:
+        """Return an evaluation's line for the file and for the terminal."""
+        epoch, iteration = divmod(row["step"] - 1, self._steps_per_epoch)
+        values = dict(val_loss=row["val_loss"], val_accuracy=row["val_accuracy"],
+                      val_ips=2 * row["num_pairs"] / row["evaluation_seconds"], val_time=row["evaluation_seconds"])
+        return self._both(row["seconds"], epoch, iteration, {key: f"{value:.6f}" for key, value in values.items()})
+
+    def _means(self) -> dict[str, str]:
+        num, last = len(self._rows), self._rows[-1]
+        means = {}
+        for key, (source, _) in TRAIN_KEYS.items():
+            if key == "train.lr":
+                means[key] = f"{last[source]:.6g}"
+            elif key == "train.ips":
+                seconds = sum(row["step_seconds"] for row in self._rows)
+                means[key] = f"{num * self._batch_size * IMAGES_A_SAMPLE / seconds:.3f}"
+            else:
+                means[key] = f"{sum(row[source] for row in self._rows) / num:.6f}"
+        return means
+
+    def _both(self, seconds: float, epoch: int, iteration: int, values: Mapping[str, str]) -> tuple[str, str]:
+        words = " ".join(f" {key} : {value} {TRAIN_KEYS.get(key, ('', ''))[1]}" for key, value in values.items())
+        return (self._json(seconds, dict(type="LOG", step=[epoch, iteration], data=str(dict(values)))),
+                f"{_MARK} {self._moment(seconds)} - Epoch: {epoch} Iteration: {iteration} {words}")
+
+    def _json(self, seconds: float, content: Mapping[str, Any]) -> str:
+        stamps = dict(timestamp=f"{self._began + seconds:.6f}", elapsedtime=f"{seconds:.6f}",
+                      datetime=self._moment(seconds))
+        return f"{_MARK} {files.to_json(dict(stamps, **content))}\n"
+
+    def _moment(self, seconds: float) -> str:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._began + seconds))
+
+
+def epoch_lines(row: Mapping[str, Any], num_epochs: int) -> list[str]:
+    """What is printed after an evaluation, the original's lines first."""
+    lines = ["Finish Validation", f"Epoch:{row['epoch']}/{num_epochs}",
+             f"Total Loss: {row['train_loss']:.3f} || Val Loss: {row['val_loss']:.3f} "]
+    if row["best"]:
+        lines.append(f"Save best model to {BEST}")
+    return [*lines, f"Pair accuracy: {row['val_accuracy']:.4f} +- {row['val_accuracy_error']:.4f} ({row['num_pairs']} "
+            f"pairs), EER {row['val_eer']:.4f}, AUC {row['val_auc']:.4f}"]
+
+
+SUFFIX = ".weights.h5"  # Keras 3 refuses names that end otherwise
+BEST, LAST = f"best_epoch_weights{SUFFIX}", f"last_epoch_weights{SUFFIX}"
+
+
+def epoch_weights_name(row: Mapping[str, Any]) -> str:
+    """Name of the weights that are kept of an epoch."""
+    return f"ep{row['epoch']:03d}-loss{row['train_loss']:.3f}-val_loss{row['val_loss']:.3f}{SUFFIX}"
+
+
+def loss_folder(started: str) -> str:
+    """Name of the folder of the loss curves, from a run's start `YYYYmmdd-HHMMSS`."""
+    return time.strftime("loss_%Y_%m_%d_%H_%M_%S", time.strptime(started, "%Y%m%d-%H%M%S"))
+
+
+def loss_texts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The loss text files, by name: one number a line, one line an evaluation."""
+    return {"epoch_loss.txt": "".join(f"{row['train_loss']}\n" for row in rows),
+            "epoch_val_loss.txt": "".join(f"{row['val_loss']}\n" for row in rows)}

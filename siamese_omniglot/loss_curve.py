@@ -1,0 +1,39 @@
+"""The curve of the losses, as the original draws it. No TensorFlow."""
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from scipy.signal import savgol_filter
+
+from common import report
+
+_ORDER = 3
+_MANY_EPOCHS = 25
+
+
+def draw(pyplot: Any, path: str, train_losses: Sequence[float], val_losses: Sequence[float]) -> None:
+    """Draw the losses of the epochs, and smoothed ones when there are enough of them.
+
+    Args:
+        pyplot: matplotlib's, or None to draw nothing.
+        path: of the PNG.
+        train_losses: one number an epoch.
+        val_losses: one number an epoch.
+    """
+    if pyplot is None:
+        return
+    window = 5 if len(train_losses) < _MANY_EPOCHS else 15
+    figure, axis = pyplot.subplots()
+    epochs = range(1, len(train_losses) + 1)
+    for losses, name, color, smooth_color in ((train_losses, "train loss", "red", "green"),
+                                              (val_losses, "val loss", "coral", "#8B4513")):
+        axis.plot(epochs, losses, color, linewidth=2, label=name)
+        if len(losses) >= window:
+            axis.plot(epochs, savgol_filter(losses, window, _ORDER), smooth_color, linestyle="--", linewidth=2,
+                      label=f"smooth {name}")
+    axis.grid(True)
+    axis.set_xlabel("Epoch")
+    axis.set_ylabel("Loss")
+    axis.set_title("A Loss Curve")
+    axis.legend(loc="upper right")
+    report.save_figure(figure, path)

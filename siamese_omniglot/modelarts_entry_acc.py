@@ -1,0 +1,14 @@
+"""Boot file on ModelArts: train the Siamese network to the end."""
+import os
+import sys
+
+if __name__ == "__main__":
+    folder = os.path.dirname(os.path.abspath(__file__))
+    sys.path[0] = os.path.dirname(folder)
+    try:
+        from common import modelarts
+    except ImportError:
+        sys.exit("[Error] common/ is missing: upload the repository root as code directory")
+    from siamese_omniglot.run_scripts.run_siamese_train import define_flags
+
+    sys.exit(modelarts.main(os.path.join(folder, "test", "train_full_1p.sh"), define_flags()))

@@ -1,0 +1,128 @@
+"""The Siamese network: one tower for both drawings, the L1 distance of their features, two dense layers.
+
+`vgg16` is the original's tower, the thirteen convolutions of Simonyan & Zisserman 2015 (arXiv 1409.1556, configuration
+D) with five poolings: 105 -> 52 -> 26 -> 13 -> 6 -> 3, 4608 features. `conv4` is for CPUs: drawings averaged over 3 x 3
+pixels, four convolutions of 64 channels with poolings, 35 -> 17 -> 8 -> 4 -> 2, 256 features, as few-shot papers have
+it on Omniglot (Vinyals et al. 2016, arXiv 1606.04080, section 4.1.1), without batch normalisation.
+
+The head is that of Koch et al. 2015, section 3.1, with a hidden layer: p = sigmoid(w . h(W |f1 - f2| + b) + c). The
+TensorFlow original has a ReLU for h, the PyTorch one nothing.
+"""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from common.seeds import op_seed
+from siamese_omniglot.data.omniglot import SIDE
+
+BACKBONES = ("vgg16", "conv4")
+HEADS = ("tf", "torch")
+_VGG16_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
+_HIDDEN = 512
+_CHANNELS = {"vgg16": 3, "conv4": 1}
+
+layers = tf.keras.layers
+
+
+class Siamese(NamedTuple):
+    """The network; Keras models on shared layers."""
+
+    tower: Any  # images float32 [num, 105, 105, channels] in [0, 1] to features [num, dim]
+    head: Any  # distances float32 [num, dim] to logits float32 [num, 1]
+    chain: Any  # both in a row: holds all variables in the original's order, for weight files
+    channels: int
+
+    def named_variables(self) -> dict[str, Any]:
+        """All variables by `layer/kernel` and `layer/bias`, in the original's order; the same on every Keras."""
+        return {f"{layer.name}/{variable.name.split('/')[-1].split(':')[0]}": variable
+                for layer in self.chain.layers for variable in layer.weights}
+
+    def to_input(self, drawings: tf.Tensor) -> tf.Tensor:
+        """Scale uint8 [num, 105, 105] drawings to the tower's input; float32 images stay as they are."""
+        if drawings.dtype != tf.uint8:
+            return drawings
+        return tf.repeat(tf.cast(drawings, tf.float32)[..., None] / 255.0, self.channels, axis=-1)
+
+    def features(self, drawings: tf.Tensor) -> tf.Tensor:
+        """Features float32 [num, dim] of drawings, uint8 [num, 105, 105] or the tower's input."""
+        return tf.cast(self.tower(self.to_input(drawings)), tf.float32)
+
+    def similarity(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+        """Logits float32 [num] of pairs of features [num, dim]; bigger means more alike."""
+        return tf.cast(self.head(tf.abs(first - second)), tf.float32)[:, 0]
+
+    def logits(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+        """Logits float32 [num] of pairs of drawings, by one pass of the tower over both."""
+        features = self.features(tf.concat([first, second], 0))
+        return self.similarity(*tf.split(features, 2))
+
+
+def build(backbone: str, head: str, seed: int) -> Siamese:
+    """Build the network with random weights.
+
+    Args:
+        backbone: one of BACKBONES.
+        head: one of HEADS.
+        seed: seed of the weights.
+    """
+    images = layers.Input((SIDE, SIDE, _CHANNELS[backbone]), name="images")
+    hidden = _vgg16(images) if backbone == "vgg16" else _conv4(images)
+    features = layers.Flatten(name="flatten")(hidden)
+    dense = [layers.Dense(_HIDDEN, "relu" if head == "tf" else None, name="dense"), layers.Dense(1, name="dense_1")]
+    distances = layers.Input((features.shape[-1],), name="distances")
+    network = Siamese(
+        tower=tf.keras.Model(images, features, name="tower"),
+        head=tf.keras.Model(distances, dense[1](dense[0](distances)), name="head"),
+        chain=tf.keras.Model(images, dense[1](dense[0](features)), name="siamese"),
+        channels=_CHANNELS[backbone])
+    for name, variable in network.named_variables().items():
+        variable.assign(initial_value(name, tuple(variable.shape), backbone, head, seed))
+    return network
+
+
+def _vgg16(hidden: Any) -> Any:
+    for stage, (channels, num) in enumerate(_VGG16_STAGES, 1):
+        for number in range(1, num + 1):
+            hidden = layers.Conv2D(channels, 3, padding="same", activation="relu",
+                                   name=f"block{stage}_conv{number}")(hidden)
+        hidden = layers.MaxPooling2D(2, 2, name=f"block{stage}_pool")(hidden)
+    return hidden
+
+
+def _conv4(hidden: Any) -> Any:
+    hidden = layers.AveragePooling2D(3, 3, name="average")(hidden)
+    for number in range(1, 5):
+        hidden = layers.Conv2D(64, 3, padding="same", activation="relu", name=f"conv{number}")(hidden)
+        hidden = layers.MaxPooling2D(2, 2, name=f"pool{number}")(hidden)
+    return hidden
+
+
+def initial_value(name: str, shape: tuple, backbone: str, head: str, seed: int) -> np.ndarray:
+    """Draw a variable's first value; numpy draws, so every TensorFlow begins with the same numbers.
+
+    With the tf head all kernels are Glorot uniform and biases 0, as Keras has it. With the torch head convolutions are
+    Kaiming normal over the fan out with biases 0, and dense layers uniform in +-1 / sqrt(fan in), as PyTorch has it.
+    conv4's convolutions are Kaiming normal over the fan in (He et al. 2015, arXiv 1502.01852).
+    """
+    random = np.random.RandomState(op_seed(name, seed))
+    is_kernel, is_convolution = name.endswith("/kernel"), len(shape) == 4
+    if is_convolution and backbone == "conv4":
+        value = random.standard_normal(shape) * np.sqrt(2.0 / np.prod(shape[:-1]))
+    elif is_convolution and head == "torch":
+        value = random.standard_normal(shape) * np.sqrt(2.0 / (np.prod(shape[:2]) * shape[-1]))
+    elif is_kernel and head == "tf":
+        receptive = np.prod(shape[:-2])
+        value = random.uniform(-1, 1, shape) * np.sqrt(6.0 / (receptive * (shape[-2] + shape[-1])))
+    elif name.startswith("dense") and head == "torch":
+        fan_in = shape[0] if is_kernel else _HIDDEN if name.startswith("dense_1") else _dense_inputs(backbone)
+        value = random.uniform(-1, 1, shape) / np.sqrt(fan_in)
+    else:
+        value = np.zeros(shape)
+    return value.astype(np.float32)
+
+
+def _dense_inputs(backbone: str) -> int:
+    return 4608 if backbone == "vgg16" else 256

@@ -1,0 +1,121 @@
+"""Compare drawings: how alike are two, or one and those of a folder?
+
+    python3 siamese_omniglot/predict.py --image=FILE --other=FILE|FOLDER [--checkpoint=FILE|RUN_DIR]
+
+Drawings are black on white, as in Omniglot; --invert takes white on black. Others than 105 x 105 are resized: the short
+side to 105, then the middle is taken. Prints the similarity of each pair, the probability that both show one character,
+and writes predictions.json and similarity.png to <run directory>/predict/.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+import numpy as np
+
+from common import device as devices
+from common import files, program, trained
+from common import flags as zoo_flags
+from common.flag_set import FlagSet
+from common.program import FlagError
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+SHOWN = 10  # most similar pairs on the picture and on the terminal
+_BICUBIC = 3  # the number of PIL's filter
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Predict; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _predict(arguments))
+
+
+def _predict(arguments: list[str]) -> int:
+    from common import images
+    from siamese_omniglot import evaluate
+
+    flag_set = FlagSet(__doc__ or "")
+    flag_set.string("image", None, "a drawing")
+    flag_set.string("other", None, "another drawing, or a folder of drawings")
+    flag_set.boolean("invert", False, "the drawings are white on black")
+    evaluate.define_network(flag_set)
+    trained.define_flags(flag_set)
+    zoo_flags.define_device(flag_set)
+    flags = flag_set.parse(arguments)
+    if not flags.image or not flags.other:
+        raise FlagError("--image and --other are needed: two drawings, or one and a folder")
+    weights_at = trained.find(flags, ROOT, "predict", dict(os.environ))
+    image = zoo_flags.find_path("image", flags.image, ROOT)
+    others = images.list_images(zoo_flags.find_path("other", flags.other, ROOT))
+    drawings = np.stack([read(path) for path in (image, *others)])
+    if flags.invert:
+        drawings = 255 - drawings
+    device = devices.choose(flags.device, os.environ)
+
+    from common import keras_use
+    from siamese_omniglot import evaluation, trained_network
+
+    keras_use.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
+    scorer = evaluation.Scorer(trained_network.restore(weights_at, flags))
+    features = scorer.features(lambda part: drawings[part], len(drawings), lambda: None)
+    logits = scorer.logits(features, np.zeros(len(others), int), np.arange(1, len(others) + 1))
+    similarities = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    order = np.argsort(-similarities, kind="stable")
+    result: dict[str, Any] = dict(
+        checkpoint=weights_at.prefix, image=image, similarities=[
+            dict(other=others[number], similarity=float(similarities[number])) for number in order])
+    path = weights_at.write_json("predictions.json", result)
+    _draw(weights_at.folder, drawings, order, similarities)
+    if flags.json:
+        print(files.to_json(result))
+        return 0
+    for row in result["similarities"][:SHOWN]:
+        print(f"{os.path.basename(image)} and {os.path.basename(row['other'])}: similarity {row['similarity']:.3f}")
+    if len(others) > SHOWN:
+        print(f"... and {len(others) - SHOWN} less similar ones")
+    print(f"Written: {path}")
+    return 0
+
+
+def read(path: str) -> np.ndarray:
+    """Read a drawing as uint8 [105, 105]: short side resized, middle taken.
+
+    Raises:
+        ZooError: it cannot be read.
+    """
+    from common import images
+    from siamese_omniglot.data.omniglot import SIDE
+
+    image = images.open_gray(path)
+    if image.size != (SIDE, SIDE):
+        scale = SIDE / min(image.size)
+        width, height = (max(SIDE, int(round(length * scale))) for length in image.size)
+        left, top = (width - SIDE) // 2, (height - SIDE) // 2
+        image = image.resize((width, height), _BICUBIC).crop((left, top, left + SIDE, top + SIDE))
+    return np.asarray(image, np.uint8)
+
+
+def _draw(folder: str, drawings: np.ndarray, order: np.ndarray, similarities: np.ndarray) -> None:
+    """Draw similarity.png: the drawing beside the most similar ones."""
+    from common import report
+
+    pyplot = report.plotting(folder, lambda warning: print(warning, file=sys.stderr))
+    if pyplot is None:
+        return
+    shown = order[:SHOWN]
+    figure, axes = pyplot.subplots(1, 1 + len(shown), figsize=(2 * (1 + len(shown)), 2.4))
+    axes[0].imshow(drawings[0], cmap="gray", vmin=0, vmax=255)
+    for axis, number in zip(axes[1:], shown):
+        axis.imshow(drawings[1 + number], cmap="gray", vmin=0, vmax=255)
+        axis.set_title(f"Similarity:{similarities[number]:.3f}", fontsize=9)
+    for axis in axes:
+        axis.axis("off")
+    report.save_figure(figure, os.path.join(folder, "similarity.png"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

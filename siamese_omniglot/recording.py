@@ -1,0 +1,160 @@
+"""What rank 0 records of a run: rows, lines, evaluations, checkpoints, weight files and curves."""
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from common import bundles, files, keras_checkpoints, keras_versions, report
+from common.keras_run import KerasRun
+from common.program import StopRequest
+from siamese_omniglot import evaluation, log_lines, loss_curve
+from siamese_omniglot.data.omniglot import DrawingStore
+from siamese_omniglot.data.pairs import VALIDATION, PairSampler
+from siamese_omniglot.training import Config, Model, Silence
+from siamese_omniglot.update import Outcome
+
+WEIGHTS_PERIOD = 10  # epochs between weight files
+LOGS = "logs"
+
+
+class Record(Silence):
+    """The record of rank 0."""
+
+    def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, opened: KerasRun, stop: StopRequest):
+        self._config, self._run, self._stop = config, opened.run, stop
+        self._is_alone = config.case.ranks == 1
+        self._num_epochs = config.schedule.num_epochs
+        self._store = store
+        num = max(1, sampler.num_drawings // config.batch_size) * config.batch_size
+        self._pairs = sampler.draw(num, VALIDATION, 0, "sample")
+        self._logs = self._run.folder(LOGS)
+        began = time.mktime(time.strptime(self._run.arguments["started"], "%Y%m%d-%H%M%S"))
+        self._step_log = log_lines.StepLog(config.steps_per_epoch, config.batch_size, began)
+        self._saved_at = time.monotonic()
+        self._report: report.Report
+        self._model: Model
+        self._scorer: evaluation.Scorer
+        self._checkpoints: keras_checkpoints.KerasCheckpoints
+
+    def start(self, model: Model) -> int:
+        """Restore the newest checkpoint, and open the report at its step; return that step."""
+        self._model = model
+        self._scorer = evaluation.Scorer(model.network)
+        variables = model.network.named_variables()
+        slots = keras_versions.optimizer_variables(model.optimizer)
+        saved = dict(variables, **{f"optimizer/{number:03d}": slot for number, slot in enumerate(slots)})
+        self._checkpoints = keras_checkpoints.KerasCheckpoints(self._run.folder("ckpt"), saved, model.updates)
+        step, notices = None, []
+        if self._run.resumed:
+            step, notices = self._checkpoints.restore_newest()
+            notices.append(f"Going on after {step} updates." if step is not None else
+                           "Notice: the run was stopped before its first checkpoint; it starts afresh.")
+        if step is None and self._config.init_checkpoint:
+            notices += keras_checkpoints.initialise_from(self._config.init_checkpoint, variables)
+        for notice in notices:
+            print(notice)
+        self._report = report.Report(self._run, step or 0, self._stop.started)
+        self._json_log = open(os.path.join(self._logs, log_lines.JSON_LOG), "w",  # noqa: SIM115 - closed in finish
+                              encoding="utf-8", buffering=1)
+        self._json_log.writelines(self._step_log.head())
+        for row in self._report.rows:
+            line = self._step_log.step(row) if row["kind"] == "step" else self._step_log.validation(row)
+            self._json_log.write(line[0])
+        return step or 0
+
+    def step(self, updates: int, outcome: Outcome, rate: float, seconds: tuple[float, float]) -> None:
+        data_seconds, compute_seconds = seconds
+        self._report.step(updates, loss=outcome.loss, accuracy=outcome.accuracy, learning_rate=rate,
+                          data_seconds=data_seconds, compute_seconds=compute_seconds,
+                          forward_seconds=outcome.forward_seconds, backward_seconds=outcome.backward_seconds,
+                          update_seconds=outcome.update_seconds, step_seconds=data_seconds + compute_seconds)
+        self._write(self._step_log.step(self._report.rows[-1]))
+
+    def evaluate(self, updates: int) -> bool:
+        """Evaluate on the validation pairs unless that is done; return whether training is to end early."""
+        if not self._report.evaluated(updates):
+            self.save(updates)
+            print("Finish Train\nStart Validation", flush=True)
+            self._evaluate(updates)
+        rows = self._report.of_kind("eval")
+        since_best = len(rows) - max(number for number, row in enumerate(rows, 1) if row["best"])
+        is_over = 0 < self._config.early_stop <= since_best
+        if is_over:
+            print(f"Early stop: no better validation loss for {since_best} epochs.")
+        return is_over
+
+    def _evaluate(self, updates: int) -> None:
+        started = time.perf_counter()
+        check = self._stop.check if self._is_alone else (lambda: None)  # others would wait for ever
+        logits = evaluation.pair_logits(self._scorer, self._store, self._pairs, check)
+        found = evaluation.pair_result(logits, self._pairs.labels, self._config.switches.head)
+        epoch = -(-updates // self._config.steps_per_epoch)
+        first = (epoch - 1) * self._config.steps_per_epoch
+        losses = [row["loss"] for row in self._report.of_kind("step") if first < row["step"] <= updates]
+        best = min((row["val_loss"] for row in self._report.of_kind("eval")), default=float("inf"))
+        row: dict[str, Any] = dict(
+            epoch=epoch, train_loss=sum(losses) / len(losses), val_loss=found.loss, val_accuracy=found.accuracy,
+            val_accuracy_error=found.accuracy_error, val_eer=found.eer, val_auc=found.auc, num_pairs=found.num_pairs,
+            best=found.loss <= best, evaluation_seconds=time.perf_counter() - started)
+        self._save_weights(row, updates)
+        self._report.evaluation(updates, **row)
+        self._write(self._step_log.validation(self._report.rows[-1]))
+        for line in log_lines.epoch_lines(row, self._num_epochs):
+            print(line, flush=True)
+        self._write_curves()
+
+    def _save_weights(self, row: dict[str, Any], updates: int) -> None:
+        names = [log_lines.LAST]
+        if row["best"]:
+            names.append(log_lines.BEST)
+        if row["epoch"] % WEIGHTS_PERIOD == 0 or updates == self._config.num_updates:
+            names.append(log_lines.epoch_weights_name(row))
+        for name in names:
+            temporary = os.path.join(self._logs, f".{os.getpid()}.tmp{log_lines.SUFFIX}")
+            self._model.network.chain.save_weights(temporary)
+            os.replace(temporary, os.path.join(self._logs, name))
+
+    def _write_curves(self) -> None:
+        rows = self._report.of_kind("eval")
+        folder = os.path.join(LOGS, log_lines.loss_folder(self._run.arguments["started"]))
+        for name, text in log_lines.loss_texts(rows).items():
+            files.write_text(self._run.file(folder, name), text)
+        loss_curve.draw(self._report.pyplot(), self._run.file(folder, "epoch_loss.png"),
+                        [row["train_loss"] for row in rows], [row["val_loss"] for row in rows])
+
+    def _write(self, lines: tuple[str, str]) -> None:
+        self._json_log.write(lines[0])
+        print(lines[1], flush=True)
+
+    def save(self, updates: int) -> None:
+        """Save a checkpoint; the best one is kept."""
+        self._report.flush()
+        best = [row["step"] for row in self._report.of_kind("eval") if row["best"]]
+        if updates not in bundles.steps_in(self._checkpoints.folder):
+            self._checkpoints.save(updates, keep=best[-1:])
+        self._saved_at = time.monotonic()
+
+    def save_if_due(self, updates: int) -> None:
+        """Save a checkpoint when the last one is old."""
+        if time.monotonic() - self._saved_at >= self._config.save_seconds:
+            self.save(updates)
+
+    def finish(self, updates: int) -> None:
+        """Write results and curves, print the last lines."""
+        rows = self._report.of_kind("eval")
+        last = rows[-1] if rows else {}
+        loss = last.get("train_loss", self._report.of_kind("step")[-1]["loss"])
+        result = dict(ActualLoss=f"{loss:.4f}")
+        if rows:
+            result["TrainAccuracy"] = f"{last['val_accuracy']:.4f}"
+        self._report.draw_curves({
+            "loss": [("step", "loss", "training batch"), ("eval", "val_loss", "validation")],
+            "pair accuracy": [("step", "accuracy", "training batch"), ("eval", "val_accuracy", "validation")],
+            "equal error rate": [("eval", "val_eer", "validation")],
+        })
+        self._json_log.close()
+        device = self._run.arguments["identity"]["device"]
+        self._report.finish(self._config.case, updates, last.get("val_accuracy"), device, result)
+        self._report.close()
+        print(f"Logs and weights: {self._logs}", flush=True)

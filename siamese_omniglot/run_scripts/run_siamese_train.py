@@ -1,0 +1,221 @@
+"""Siamese network on Omniglot: do two drawings show the same character?
+
+    python3 siamese_omniglot/run_scripts/run_siamese_train.py --train_data_path FOLDER --device cpu --use_amp True
+
+FOLDER holds <Alphabet>/<character>/<drawing>.png, 105 x 105, or a folder image_background or images_background* with
+them. Published: accuracy 97.2 % (random pairs at probability 0.5, of characters that have been trained on).
+"""
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path[0] = os.path.dirname(folder)
+
+from common import bundles, launch, program
+from common import device as devices
+from common import flags as zoo_flags
+from common.flag_set import FlagSet, FlagValues
+from common.program import FlagError
+
+if TYPE_CHECKING:
+    from siamese_omniglot import training
+    from siamese_omniglot.data.omniglot import DrawingStore
+    from siamese_omniglot.data.pairs import Samplers, Split
+    from siamese_omniglot.recipes import Switches
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+NETWORK = "Siamese"
+MODEL_NAMES = ("siamese", "siamese_omniglot")
+BATCH_SIZE = 32
+EPOCHS = 50
+LEARNING_RATE = 1e-2
+PERFORMANCE_UPDATES = 100
+NPU_PRECISIONS = {False: "allow_fp32_to_fp16", True: "allow_mix_precision"}  # by use_amp
+OF_FACE_MODELS = "the launcher shares it with face models; this one has"
+
+
+def define_flags() -> FlagSet:
+    """Return the flags of training."""
+    flags = FlagSet(__doc__ or "")
+    flags.string("data_path", None, "folder of the alphabets, or its parent", aliases=["data_url", "train_data_path"])
+    zoo_flags.define_output(flags, aliases=["exp_save_dir"])
+    flags.choice("device", "auto", ["auto", "npu", "gpu", "cpu", "sdaa"], "auto takes an NPU when there is one, else a "
+                 "GPU, else the CPU; cpu hides NPUs and GPUs; sdaa is taken as auto")
+    zoo_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode="from use_amp")
+    flags.alias("batch_size", ["bs"])
+    flags.alias("init_checkpoint", ["checkpoint_path"])
+    flags.string("model_name", None, "Siamese")
+    flags.integer("step", -1, "updates to make, -1 for no limit; with more than one epoch there is then one", -1)
+    flags.number("lr", LEARNING_RATE, "learning rate for a batch of 64; it is scaled and clamped")
+    flags.alias("lr", ["learning-rate", "learning_rate"])
+    flags.choice("lr_decay", "cosine", ["cosine", "step"], "how the learning rate falls")
+    flags.number("warm_up", 0.0, "epochs of warm-up, 0 for the original's")
+    flags.choice("optimizer", "sgd", ["sgd", "adam"], "sgd has Nesterov's momentum")
+    flags.number("weight_decay", None, "added to gradients, times the weights (unset: the head's)")
+    flags.integer("early_stop", -1, "end after so many epochs without a better validation loss, -1 for never", -1)
+    flags.integer("num_workers", 2, "threads that make batches ahead", 0, 64)
+    flags.boolean("use_amp", False, "mixed precision where the device has it: NPU allow_mix_precision, GPU float16, "
+                  "CPU float32")
+    flags.alias("use_amp", ["autocast"])
+    flags.choice("backbone", "vgg16", ["vgg16", "conv4"], "conv4 is for CPUs")
+    flags.string("weights", None, "weights to begin with in Keras' h5 layout: a path, or none")
+    flags.choice("head", None, ["tf", "torch"], "form of the head and of the loss (unset: the recipe's)")
+    flags.choice("split", None, ["image", "character", "alphabet"], "what is split into training and validation "
+                 "(unset: the recipe's)")
+    flags.boolean("use_all_characters", None, "draw pairs from the last character too (unset: the recipe's)")
+    flags.choice("augment", None, ["imagenet", "affine", "none"], "random changes of the drawings (unset: the "
+                 "recipe's)")
+    _define_processes(flags)
+    for name, reason in (("grad_scale", "where float16 is mixed in, Keras or the adapter scale the loss"),
+                         ("do_eval", "every epoch ends in an evaluation, and there is evaluate.py"),
+                         ("do_predict", "use predict.py"),
+                         ("train_annotation_path", f"{OF_FACE_MODELS} its classes from folders"),
+                         ("val_data_path", f"{OF_FACE_MODELS} a split of its own"),
+                         ("val_pairs_path", f"{OF_FACE_MODELS} pairs of its own"),
+                         ("static_shape", "all batches are full")):
+        flags.without_effect(name, reason)
+    return flags
+
+
+def _define_processes(flags: FlagSet) -> None:
+    flags.boolean("distributed", False, "train with nproc_per_node processes")
+    flags.integer("nproc_per_node", 1, "processes on this machine, one for each device", 1, 1024)
+    flags.integer("nnode", 1, "machines", 1, 4096)
+    flags.integer("node_rank", 0, "number of this machine")
+    flags.string("master_addr", "127.0.0.1", "address of machine 0")
+    flags.integer("master_port", 29500, "port of machine 0 where the machines meet", 1, 65535)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _train(arguments, stop))
+
+
+def _train(arguments: list[str], stop: program.StopRequest) -> int:
+    from siamese_omniglot import recipes
+    from siamese_omniglot.data import omniglot, pairs
+
+    flag_set = define_flags()
+    flags = flag_set.parse(arguments)
+    _check(flags)
+    path = omniglot.find(zoo_flags.require_data_path(flags.data_path), ROOT)
+    device = devices.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
+    rank = launch.current_rank(os.environ, device.kind)
+    job = launch.Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
+    if rank.size == 1 and job.size > 1:
+        return launch.start([sys.executable, os.path.abspath(__file__), *arguments], job, device.kind, os.environ, stop)
+    if rank.size > 1 and device.kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):
+        raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: leave --distributed away")
+    data = omniglot.load(path)
+    switches = recipes.resolve(flags.recipe, {field.name: flags[field.name].value
+                                              for field in dataclasses.fields(recipes.Switches)})
+    split = pairs.split(data, switches.split)
+    samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
+    if len(split.train) < flags.batch_size:
+        raise FlagError(f"--batch_size={flags.batch_size}: only {len(split.train)} drawings train; take a smaller one")
+
+    from common import keras_run, train_run  # TensorFlow is imported here, after the flags and the device
+    from siamese_omniglot import weights
+
+    device = keras_run.settle(device, flags.device)
+    if device.kind == "gpu" and flags.use_amp and not flags.precision_mode:
+        flags.precision_mode = "allow_mix_precision"
+    config = _configure(flags, switches, split, rank)
+    in_effect = dataclasses.asdict(switches)
+    identity = dict(in_effect, data=data.fingerprint, backbone=flags.backbone, optimizer=flags.optimizer, lr=flags.lr,
+                    lr_decay=flags.lr_decay, warm_up=flags.warm_up, weight_decay=config.weight_decay,
+                    early_stop=config.early_stop, weights=weights.fingerprint(config.weights),
+                    init_checkpoint=bundles.fingerprint(config.init_checkpoint))
+    notices = [*flag_set.warnings(), *_notices(flags, device, rank), *data.notices,
+               f"Data: {path}, {len(data.labels)} drawings of {len(data.characters)} characters, {len(split.train)} "
+               f"train, {len(split.validation)} validate; {data.store.num_bytes / 1e6:.1f} MB in memory",
+               f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in in_effect.items())}"]
+    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISIONS[flags.use_amp], arguments, ROOT)
+    opened = keras_run.open_keras_run if rank.is_chief else keras_run.open_keras_helper
+    with opened(entry, flags, device, config.num_updates, identity, notices) as run:
+        _run(config, data.store, samplers, run, rank, stop)
+    return 0
+
+
+def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: Any, rank: launch.Rank,
+         stop: program.StopRequest) -> None:
+    from common import keras_diagnosis, keras_workers
+    from siamese_omniglot import recording, training
+
+    options = run.options.without_diagnosis() if run.device.kind == "npu" else run.options
+    workers = keras_workers.make(rank, run.device.kind)
+    record = recording.Record(config, store, samplers.validation, run, stop) if rank.is_chief else training.Silence()
+    with keras_diagnosis.diagnosed(options, config.num_updates) as diagnosis:
+        training.Loop(config, store, samplers.train, workers, run, diagnosis).run(record, stop)
+
+
+def _check(flags: FlagValues) -> None:
+    if flags.compute_dtype != "float32":
+        raise FlagError(f"--compute_dtype={flags.compute_dtype}: this model computes in float32, or mixed with "
+                        "--use_amp")
+    if flags.model_name and flags.model_name.lower() not in MODEL_NAMES:
+        raise FlagError(f"--model_name={flags.model_name}: this program trains {NETWORK}")
+    if flags.nproc_per_node * flags.nnode > 1 and not flags.distributed:
+        raise FlagError(f"--nproc_per_node={flags.nproc_per_node} --nnode={flags.nnode} is for --distributed=True")
+    if flags.nproc_per_node * flags.nnode > flags.batch_size:
+        raise FlagError(f"--batch_size={flags.batch_size}: is that of all {flags.nproc_per_node * flags.nnode} "
+                        "processes together; each needs a sample")
+
+
+def _notices(flags: FlagValues, device: devices.Device, rank: launch.Rank) -> list[str]:
+    notices = []
+    if flags.device == "sdaa":
+        notices.append("Warning: --device=sdaa is taken as auto")
+    if flags.step > 0 and (flags.epochs or 1) > 1:
+        notices.append(f"Warning: --step={flags.step} with --epochs={flags.epochs}: one epoch at most is made")
+    if flags.use_amp and device.kind == "cpu":
+        notices.append("use_amp: a CPU computes in float32")
+    if flags.nnode == 1:
+        notices += [f"Warning: --{name} has no effect on one machine" for name in
+                    ("node_rank", "master_addr", "master_port") if flags[name].present]
+    if rank.size > 1:
+        notices.append(f"Rank {rank.number} of {rank.size}, which share the {2 * flags.batch_size} pairs of every step")
+    return notices
+
+
+def _configure(flags: FlagValues, switches: Switches, split: Split, rank: launch.Rank) -> training.Config:
+    from common import report
+    from siamese_omniglot import learning_rate, log_lines, training, update, weights
+
+    steps = len(split.train) // flags.batch_size
+    num_epochs = 1 if flags.step > 0 else flags.epochs or EPOCHS
+    limits = [flags.train_steps, flags.step if flags.step > 0 else None, num_epochs * steps,
+              PERFORMANCE_UPDATES if flags.performance and not flags.train_steps else None]
+    decay = flags.weight_decay
+    if decay is None:
+        decay = update.TORCH_WEIGHT_DECAY if switches.head == "torch" else 0.0
+    return training.Config(
+        case=report.Case(NETWORK, flags.batch_size, rank.size, flags.performance,
+                         flags.batch_size * log_lines.IMAGES_A_SAMPLE),
+        switches=switches,
+        backbone=flags.backbone,
+        batch_size=flags.batch_size,
+        seed=flags.seed,
+        num_updates=min(limit for limit in limits if limit),
+        steps_per_epoch=steps,
+        schedule=learning_rate.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size, num_epochs,
+                                        flags.warm_up),
+        optimizer=flags.optimizer,
+        weight_decay=decay,
+        early_stop=flags.early_stop,
+        num_workers=flags.num_workers,
+        weights=weights.find(flags.weights, ROOT),
+        init_checkpoint=flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint),
+        performance=flags.performance,
+        save_seconds=60.0 * flags.save_minutes,
+    )
+
+
+if __name__ == "__main__":
+    launch.leave(main())

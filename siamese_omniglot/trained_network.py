@@ -1,0 +1,28 @@
+"""A network with trained weights: what evaluate, predict and export share."""
+from __future__ import annotations
+
+from common import keras_checkpoints
+from common.flag_set import FlagValues
+from common.trained import Trained
+from siamese_omniglot.nets import siamese
+
+
+def restore(trained: Trained, flags: FlagValues) -> siamese.Siamese:
+    """Build the network that was trained and restore it.
+
+    Args:
+        trained: which weights.
+        flags: parsed flags, with `backbone` and `head`.
+
+    Raises:
+        ZooError: the weights are of another network, or damaged.
+    """
+    network = siamese.build(setting(trained, flags, "backbone"), setting(trained, flags, "head"), seed=0)
+    keras_checkpoints.restore_all(trained.prefix, network.named_variables())
+    return network
+
+
+def setting(trained: Trained, flags: FlagValues, name: str) -> str:
+    """A setting: that of the run, else the flag's, else the original's."""
+    defaults = dict(backbone="vgg16", head="tf", split="image")
+    return trained.arguments().get(name) or flags[name].value or defaults[name]

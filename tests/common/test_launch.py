@@ -1,0 +1,146 @@
+"""Ranks from the environment, and what the launcher does with its processes; the processes here are small scripts."""
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+
+import pytest
+
+from common import launch
+from common.program import StopRequest, ZooError
+
+NAMES = ("RANK_ID", "RANK_SIZE", "TF_CONFIG", "ASCEND_DEVICE_ID", "CUDA_VISIBLE_DEVICES")
+WRITE = (f"import json, os, sys; json.dump({{name: os.environ.get(name) for name in {NAMES}}}, "
+         "open(os.path.join(sys.argv[1], os.environ['RANK_ID']), 'w'))")
+
+
+def config(*workers, index=0, **cluster):
+    return json.dumps(dict(cluster=dict(worker=list(workers), **cluster), task=dict(type="worker", index=index)))
+
+
+def test_alone():
+    assert launch.current_rank({}, "cpu") == launch.Rank(0, 1)
+    assert launch.current_rank({"RANK_SIZE": "1", "RANK_ID": "0", "RANK_TABLE_FILE": "x"}, "npu") == launch.Rank(0, 1)
+    assert launch.current_rank({"TF_CONFIG": config("a:1")}, "gpu") == launch.Rank(0, 1)
+    assert launch.Rank().is_chief and not launch.Rank(1, 2).is_chief
+
+
+def test_ranks():
+    assert launch.current_rank({"TF_CONFIG": config("a:1", "b:1", index=1)}, "cpu") == launch.Rank(1, 2)
+    environment = {"RANK_SIZE": "8", "RANK_ID": "5", "RANK_TABLE_FILE": "table.json"}
+    assert launch.current_rank(environment, "npu") == launch.Rank(5, 8)
+
+
+@pytest.mark.parametrize("environment, kind, message", [
+    ({"RANK_SIZE": "2"}, "cpu", "RANK_SIZE=2 and no TF_CONFIG"),
+    ({"RANK_SIZE": "two"}, "cpu", "RANK_SIZE=two: expected a number"),
+    ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "x"}, "npu", "RANK_ID and RANK_TABLE_FILE are needed"),
+    ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "x", "RANK_ID": "2"}, "npu", "RANK_ID=2: expected 0 to 1"),
+    ({"CM_WORKER_SIZE": "2"}, "npu", "CM_WORKER_SIZE is set"),
+    ({"TF_CONFIG": "{"}, "cpu", "TF_CONFIG=.*cannot be used"),
+    ({"TF_CONFIG": config("a:1", "b:1", index=2)}, "cpu", "cannot be used"),
+    ({"TF_CONFIG": config("a:1", "b:1", ps=["c:1"])}, "cpu", "every task must be a worker"),
+])
+def test_environments_that_do_not_fit(environment, kind, message):
+    with pytest.raises(ZooError, match=message):
+        launch.current_rank(environment, kind)
+
+
+def start(script, job, *arguments, kind="cpu", environment=None):
+    words = [sys.executable, "-c", script, *map(str, arguments)]
+    return launch.start(words, job, kind, dict(environment or os.environ), StopRequest())
+
+
+def test_every_process_has_its_place(tmp_path):
+    assert start(WRITE, launch.Job(3), tmp_path) == 0
+    found = [json.loads((tmp_path / str(rank)).read_text()) for rank in range(3)]
+    clusters = [json.loads(row["TF_CONFIG"]) for row in found]
+    assert [row["task"] for row in clusters] == [dict(type="worker", index=rank) for rank in range(3)]
+    assert len(set(clusters[0]["cluster"]["worker"])) == 3 and all(
+        row["cluster"] == clusters[0]["cluster"] for row in clusters)
+    assert [row["ASCEND_DEVICE_ID"] for row in found] == ["0", "1", "2"] and found[0]["RANK_SIZE"] == "3"
+
+
+def test_gpus_are_dealt_out(tmp_path):
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="5,7")
+    assert start(WRITE, launch.Job(2), tmp_path, kind="gpu", environment=environment) == 0
+    assert [json.loads((tmp_path / str(rank)).read_text())["CUDA_VISIBLE_DEVICES"] for rank in range(2)] == ["5", "7"]
+
+
+def test_npus_of_the_second_machine(tmp_path):
+    environment = dict(os.environ, RANK_TABLE_FILE="table.json")
+    assert start(WRITE, launch.Job(2, 2, 1), tmp_path, kind="npu", environment=environment) == 0
+    found = {rank: json.loads((tmp_path / str(rank)).read_text()) for rank in (2, 3)}
+    assert [(row["RANK_SIZE"], row["ASCEND_DEVICE_ID"], row["TF_CONFIG"]) for row in found.values()] == [
+        ("4", "0", None), ("4", "1", None)]
+
+
+@pytest.mark.parametrize("job, kind, message", [
+    (launch.Job(3), "npu", "an Ascend server takes 1, 2, 4 or 8 processes"),
+    (launch.Job(2), "npu", "RANK_TABLE_FILE is not set"),
+    (launch.Job(1, 2, 2), "cpu", "--node_rank=2: expected 0 to 1"),
+])
+def test_jobs_that_cannot_be(job, kind, message):
+    environment = {name: value for name, value in os.environ.items() if name != "RANK_TABLE_FILE"}
+    with pytest.raises(ZooError, match=message):
+        start("", job, kind=kind, environment=environment)
+
+
+@pytest.mark.parametrize("ending, status", [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137)])
+def test_one_that_fails_ends_all(capfd, ending, status):
+    """The other one hears no SIGTERM, as one that waits in a collective."""
+    script = (f"import os, signal, sys, time\nif os.environ['RANK_ID'] == '1':\n    time.sleep(0.3); {ending}\n"
+              "signal.signal(signal.SIGTERM, signal.SIG_DFL)\ntime.sleep(60)")
+    began = time.monotonic()
+    assert start(script, launch.Job(2)) == status
+    assert time.monotonic() - began < 30
+    error = capfd.readouterr().err
+    assert "[Error] rank 1 " in error and "the other ranks are stopped" in error
+
+
+def test_one_that_hears_nothing_is_killed(monkeypatch, capfd):
+    monkeypatch.setattr(launch, "_PATIENCE_SECONDS", 0.5)
+    script = ("import os, signal, sys, time\nif os.environ['RANK_ID'] == '1':\n    time.sleep(0.5); sys.exit(1)\n"
+              "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)")
+    began = time.monotonic()
+    assert start(script, launch.Job(2)) == 1
+    assert time.monotonic() - began < 20
+    assert "[Error] rank 0 does not end by itself" in capfd.readouterr().err
+
+
+def test_launchers_of_two_machines_meet():
+    port, = launch._free_ports(1)
+    found = {}
+
+    def meet(node):
+        found[node] = launch._meet(launch.Job(2, 2, node, "127.0.0.1", port), StopRequest())
+
+    threads = [threading.Thread(target=meet, args=(node,)) for node in (1, 0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found[0] == found[1] and len(set(found[0])) == 4
+    assert all(address.startswith("127.0.0.1:") for address in found[0])
+
+
+def test_a_machine_that_does_not_fit_is_named():
+    port, = launch._free_ports(1)
+    errors = []
+
+    def meet(job):
+        try:
+            launch._meet(job, StopRequest())
+        except ZooError as error:
+            errors.append(str(error))
+
+    threads = [threading.Thread(target=meet, args=(launch.Job(processes, 2, node, "127.0.0.1", port),))
+               for node, processes in ((1, 3), (0, 2))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(errors) == 2 and any("--nproc_per_node=3; expected another machine" in error for error in errors)

@@ -1,0 +1,238 @@
+"""Reading, splitting, pairing and changing drawings."""
+from __future__ import annotations
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.program import ZooError
+from common.tiny_data import omniglot as tiny_omniglot
+from siamese_omniglot.data import augmentation, omniglot, pairs
+from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
+from tests.conftest import GOLDEN
+
+
+@pytest.fixture(scope="module")
+def data(tiny_folder):
+    return omniglot.load(omniglot.find(tiny_folder, "/"))
+
+
+@pytest.fixture
+def folder(tiny_folder, tmp_path):
+    """A copy that a test may spoil."""
+    shutil.copytree(os.path.join(tiny_folder, "images_background"), str(tmp_path / "images_background"))
+    return tmp_path / "images_background"
+
+
+def test_drawings_are_as_in_their_files(data, tiny_folder):
+    assert len(data.labels) == 120 and len(data.characters) == 15
+    for number in (0, 17, 119):
+        path = os.path.join(tiny_folder, "images_background", data.names[number])
+        wanted = np.asarray(Image.open(path).convert("L"))
+        assert np.array_equal(data.store.take(np.array([number]))[0], wanted)
+        assert set(np.unique(wanted)) == {0, 255}
+    assert data.names == sorted(data.names) and np.all(np.diff(data.labels) >= 0)
+
+
+def test_the_whole_of_omniglot_would_fit_in_250_mb(data):
+    assert data.store.num_bytes / len(data.labels) * 32460 < 250e6
+
+
+def test_gray_drawings_keep_their_grays():
+    gray = np.arange(105 * 105).reshape(105, 105).astype(np.uint8)
+    store = omniglot.DrawingStore([gray, 255 - gray])
+    assert np.array_equal(store.take(np.array([1, 0])), [255 - gray, gray])
+
+
+@pytest.mark.parametrize("name", ["image_background", "images_background", "images_background_small1",
+                                  "datasets/images_background_small2", "datasets", ""])
+def test_folders_that_users_have(tiny_folder, tmp_path, name):
+    shutil.copytree(os.path.join(tiny_folder, "images_background"), str(tmp_path / "data" / name))
+    found = omniglot.find(str(tmp_path / "data"), "/")
+    assert os.path.realpath(found) == os.path.realpath(str(tmp_path / "data" / name))
+
+
+def test_two_candidates_are_an_error(folder):
+    shutil.copytree(str(folder), str(folder.parent / "images_background_small1"))
+    with pytest.raises(ZooError, match="name one of them"):
+        omniglot.find(str(folder.parent), "/")
+
+
+def test_a_zip_is_refused_with_the_command_that_unpacks_it(tmp_path):
+    (tmp_path / "images_background.zip").write_bytes(b"PK")
+    with pytest.raises(ZooError, match="unzip .*images_background.zip"):
+        omniglot.find(str(tmp_path), "/")
+
+
+def test_one_shot_runs_beside_the_data_are_no_alphabets(folder):
+    (folder.parent / "run01" / "training").mkdir(parents=True)
+    shutil.copy(str(next(folder.glob("*/*/*.png"))), str(folder.parent / "run01" / "training" / "class01.png"))
+    assert omniglot.find(str(folder.parent), "/") == str(folder)
+
+
+def test_empty_alphabets_and_characters_are_passed_over_with_a_notice(folder):
+    (folder / "Alphabet_0").mkdir()
+    (folder / "Alphabet_1" / "character99").mkdir()
+    (folder / "Alphabet_1" / "character01" / "notes.txt").write_text("no drawing")
+    loaded = omniglot.load(str(folder))
+    assert len(loaded.labels) == 120 and len(loaded.notices) == 2
+    assert "character99 holds no .png" in loaded.notices[0]
+    assert "Alphabet_0 holds no character" in loaded.notices[1]
+
+
+@pytest.mark.parametrize("spoil, message", [
+    (lambda path: path.write_bytes(b"no picture"), "is no image that can be read"),
+    (lambda path: path.write_bytes(path.read_bytes()[:60]), "is no image that can be read"),
+    (lambda path: path.write_bytes(b""), "is no image that can be read"),
+    (lambda path: Image.new("1", (28, 105)).save(str(path)), "is 28 x 105 pixels, expected 105 x 105"),
+])
+def test_a_bad_drawing_is_named(folder, spoil, message):
+    path = sorted(folder.glob("*/*/*.png"))[20]
+    spoil(path)
+    with pytest.raises(ZooError, match=message) as caught:
+        omniglot.load(str(folder))
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_one_character_is_too_few(folder):
+    for path in sorted(folder.glob("*/*"))[1:]:
+        shutil.rmtree(str(path))
+    with pytest.raises(ZooError, match="holds 1 character with drawings, at least 2 are needed"):
+        omniglot.load(str(folder))
+
+
+def test_no_data(tmp_path):
+    with pytest.raises(ZooError, match="no data in"):
+        omniglot.find(str(tmp_path), "/")
+
+
+def test_check_of_a_folder(tiny_folder, capsys):
+    assert omniglot.main([tiny_folder]) == 0
+    assert capsys.readouterr().out.startswith("120 drawings of 15 characters in 3 alphabets, 8 to 8 a character")
+    assert omniglot.main([]) == 2
+
+
+def test_the_original_s_order():
+    facts = np.load(os.path.join(GOLDEN, "siamese_omniglot", "data_facts.npz"))
+    assert np.array_equal(pairs.shuffled(100), facts["omniglot_shuffle100"])
+
+
+def test_split_by_image(data):
+    split = pairs.split(data, "image")
+    assert len(split.train) == 108 and sorted([*split.train, *split.validation]) == list(range(120))
+    assert np.array_equal(split.train[:3], pairs.shuffled(120)[:3])
+
+
+@pytest.mark.parametrize("unit, num_train", [("character", 13), ("alphabet", 2)])
+def test_split_by_class_is_disjoint(data, unit, num_train):
+    split = pairs.split(data, unit)
+    name = (lambda label: label) if unit == "character" else data.alphabet_of
+    train, validation = ({name(label) for label in data.labels[part]} for part in split)
+    assert not train & validation and len(train) == num_train
+    assert len(split.train) + len(split.validation) == 120
+
+
+def test_one_alphabet_cannot_be_split_by_alphabet(folder):
+    for name in ("Alphabet_2", "Alphabet_3"):
+        shutil.rmtree(str(folder / name))
+    with pytest.raises(ZooError, match="hold 1 alphabet, at least 2 are needed; take --split=character"):
+        pairs.split(omniglot.load(str(folder)), "alphabet")
+
+
+def test_pairs(data):
+    """Half of one character, all of a sample's three drawings different, the last character never, all others drawn."""
+    indices = np.arange(120)
+    sampler = pairs.PairSampler(data, indices, seed=0, use_all_characters=False)
+    drawn = sampler.draw(300, pairs.TRAIN, 0, "sample")
+    same = data.labels[drawn.first] == data.labels[drawn.second]
+    assert np.array_equal(same, drawn.labels > 0.5) and drawn.labels.mean() == 0.5
+    assert np.all(drawn.first != drawn.second)
+    assert set(data.labels[drawn.first]) | set(data.labels[drawn.second]) == set(range(14))
+    for start in range(0, 600, 2):
+        assert drawn.labels[start:start + 2].sum() == 1
+        positive = start + (drawn.labels[start] < 0.5)
+        negative = start + (drawn.labels[start] > 0.5)
+        assert drawn.first[negative] not in (drawn.first[positive], drawn.second[positive])
+        assert data.labels[drawn.first[negative]] == data.labels[drawn.first[positive]]
+    everyone = pairs.PairSampler(data, indices, 0, True).draw(300, pairs.TRAIN, 0, "batch")
+    assert set(data.labels[everyone.first]) == set(range(15))
+
+
+def test_pairs_are_a_function_of_seed_stream_and_number(data):
+    def draw(seed, stream, number):
+        return pairs.PairSampler(data, np.arange(120), seed, True).draw(8, stream, number, "batch")
+
+    one = draw(3, 0, 5)
+    assert all(np.array_equal(left, right) for left, right in zip(one, draw(3, 0, 5)))
+    for other in (draw(4, 0, 5), draw(3, 1, 5), draw(3, 0, 6)):
+        assert not np.array_equal(one.first, other.first)
+
+
+def test_characters_with_fewer_than_three_drawings_are_no_anchors_and_nothing_hangs(data):
+    indices = np.array([0, 1, 2, 8, 9, 16])  # characters with 3, 2 and 1 drawings
+    sampler = pairs.PairSampler(data, indices, 0, True)
+    drawn = sampler.draw(50, pairs.TRAIN, 0, "sample")
+    assert sampler.num_anchors == 1 and set(data.labels[drawn.first]) == {0}
+    with pytest.raises(ZooError, match="4 drawings give no pairs: 2 characters, 0 of them with 3 drawings"):
+        pairs.PairSampler(data, np.array([0, 1, 8, 9]), 0, True)
+
+
+@pytest.mark.parametrize("kind", augmentation.KINDS)
+def test_augmentation(data, kind):
+    drawing = data.store.take(np.array([5]))[0]
+    before = drawing.copy()
+    changed = [augmentation.augment(drawing, kind, np.random.RandomState(seed)) for seed in range(60)]
+    assert np.array_equal(drawing, before)
+    assert all(image.shape == (105, 105) and image.dtype == np.uint8 for image in changed)
+    again = augmentation.augment(drawing, kind, np.random.RandomState(7))
+    assert np.array_equal(again, changed[7])
+    num_equal = sum(np.array_equal(image, drawing) for image in changed)
+    assert num_equal == 60 if kind == "none" else num_equal < 10
+
+
+def test_affine_keeps_a_drawing_legible_and_unmirrored():
+    """Its ink stays: a thick bar at the left stays at the left, about as large."""
+    drawing = np.full((105, 105), 255, np.uint8)
+    drawing[30:75, 30:40] = 0
+    for seed in range(100):
+        changed = augmentation.augment(drawing, "affine", np.random.RandomState(seed))
+        ink = changed < 128
+        assert 0.5 < ink.sum() / 450 < 1.6
+        assert np.argwhere(ink)[:, 1].mean() < 50
+        assert changed[0, 0] == 255
+
+
+def test_imagenet_uses_every_change_of_autoaugment():
+    used = {change.name for policy in augmentation._POLICY for change in policy}
+    assert used == set(augmentation._CHANGES) and len(augmentation._POLICY) == 25
+
+
+def test_workers_share_one_batch(data):
+    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
+
+    def make(worker, num):
+        return Batches(data.store, sampler, BatchRecipe(4, 0, "imagenet", "batch", worker, num)).make(3)
+
+    whole, parts = make(0, 1), [make(worker, 3) for worker in range(3)]
+    for name in whole._fields:
+        assert np.array_equal(getattr(whole, name), np.concatenate([getattr(part, name) for part in parts]))
+
+
+@pytest.mark.parametrize("num_threads", [0, 2])
+def test_batches_made_ahead_are_the_same(data, num_threads):
+    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
+    batches = Batches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", 0, 1))
+    ahead = Ahead(batches, num_threads, num_updates=5)
+    for step in range(1, 5):
+        assert np.array_equal(ahead.get(step).first, batches.make(step).first)
+    ahead.close()
+
+
+def test_tiny_data_are_the_same_every_time(tiny_folder, tmp_path):
+    tiny_omniglot.make(str(tmp_path), 1, 1, 1)
+    name = os.path.join("images_background", "Alphabet_1", "character01", "0001_01.png")
+    with open(os.path.join(tiny_folder, name), "rb") as one, open(str(tmp_path / name), "rb") as other:
+        assert one.read() == other.read()

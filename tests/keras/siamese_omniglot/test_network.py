@@ -1,0 +1,212 @@
+"""Network, losses and ROC against numpy and against what is known of the original's network."""
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from common import keras_workers
+from common.launch import Rank
+from common.program import ZooError
+from siamese_omniglot import update, weights
+from siamese_omniglot.data.batches import PairImages
+from siamese_omniglot.nets import losses, siamese
+from siamese_omniglot.roc import area, roc
+
+
+@pytest.fixture(scope="module")
+def vgg16():
+    return siamese.build("vgg16", "tf", seed=0)
+
+
+@pytest.fixture(scope="module")
+def conv4():
+    return siamese.build("conv4", "tf", seed=0)
+
+
+def test_vgg16_is_the_original_s(vgg16):
+    variables = vgg16.named_variables()
+    assert len(variables) == 30 and sum(int(np.prod(value.shape)) for value in variables.values()) == 17075009
+    assert list(variables)[:2] == ["block1_conv1/kernel", "block1_conv1/bias"]
+    assert list(variables)[-4:] == ["dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias"]
+    assert tuple(vgg16.tower.output.shape) == (None, 4608)
+    assert len(vgg16.chain.trainable_variables) == 30
+
+
+@pytest.mark.parametrize("head, name, deviation", [
+    ("tf", "block3_conv1/kernel", np.sqrt(2 / (9 * (128 + 256)))), ("torch", "block3_conv1/kernel",
+                                                                    np.sqrt(2 / (9 * 256))),
+    ("torch", "dense/kernel", 0.0085), ("torch", "dense_1/kernel", 0.0256), ("torch", "dense/bias", 0.0085),
+    ("tf", "dense/bias", 0), ("torch", "block3_conv1/bias", 0), ("tf", "dense/kernel", np.sqrt(2 / (4608 + 512))),
+])
+def test_first_values(vgg16, head, name, deviation):
+    shape = tuple(vgg16.named_variables()[name].shape)
+    value = siamese.initial_value(name, shape, "vgg16", head, seed=1)
+    assert value.shape == shape and value.std() == pytest.approx(deviation, rel=0.05, abs=1e-9)
+
+
+def test_conv4_by_hand(conv4):
+    """The forward pass in numpy loops over kernel places."""
+    drawing = np.random.RandomState(0).randint(0, 256, (1, 105, 105), np.uint8)
+    values = {name: np.asarray(value).astype(np.float64) for name, value in conv4.named_variables().items()}
+    hidden = (drawing[0] / 255.0).reshape(35, 3, 35, 3).mean(axis=(1, 3))[..., None]
+    for number in range(1, 5):
+        side = hidden.shape[0]
+        padded = np.pad(hidden, ((1, 1), (1, 1), (0, 0)))
+        hidden = values[f"conv{number}/bias"] + sum(
+            padded[y:y + side, x:x + side] @ values[f"conv{number}/kernel"][y, x] for y in range(3) for x in range(3))
+        half = side // 2
+        hidden = np.maximum(hidden, 0)[:2 * half, :2 * half].reshape(half, 2, half, 2, -1).max(axis=(1, 3))
+    features = conv4.features(tf.constant(drawing)).numpy()[0]
+    np.testing.assert_allclose(features, hidden.reshape(-1), rtol=1e-4, atol=1e-5)
+    distance = np.abs(hidden.reshape(-1) - 0.1)
+    dense = np.maximum(distance @ values["dense/kernel"] + values["dense/bias"], 0)
+    logit = (dense @ values["dense_1/kernel"] + values["dense_1/bias"])[0]
+    found = conv4.similarity(tf.constant(features[None]), tf.fill((1, 256), 0.1)).numpy()[0]
+    assert found == pytest.approx(logit, rel=1e-4)
+
+
+def test_similarity_is_symmetric(conv4):
+    random = np.random.RandomState(0)
+    one, other = (tf.constant(random.randint(0, 256, (2, 105, 105), np.uint8)) for _ in range(2))
+    np.testing.assert_allclose(conv4.logits(one, other).numpy(), conv4.logits(other, one).numpy(), rtol=1e-5, atol=1e-6)
+
+
+LOGITS = np.array([-3.0, -0.5, 0.0, 0.5, 4.0, 40.0, -40.0, 0.0], np.float32)
+LABELS = np.array([0, 1, 1, 0, 1, 0, 0, 0], np.float32)
+
+
+@pytest.mark.parametrize("head", siamese.HEADS)
+def test_losses_by_hand(head):
+    probabilities = [1 / (1 + np.exp(-float(logit))) for logit in LOGITS]
+    if head == "tf":
+        probabilities = [min(max(value, 1e-7), 1 - 1e-7) + 0.0 for value in probabilities]
+        wanted = [-np.log(value + 1e-7) if label else -np.log(1 - value + 1e-7)
+                  for value, label in zip(probabilities, LABELS)]
+    else:
+        wanted = [np.log1p(np.exp(-abs(float(logit)))) + max(float(logit), 0) - float(logit) * label
+                  for logit, label in zip(LOGITS, LABELS)]
+    found = losses.pair_losses(tf.constant(LOGITS), tf.constant(LABELS), head).numpy()
+    # float32 has no number between 1 - 1.2e-7 and 1: the loss of a pair that is utterly wrong is that coarse
+    np.testing.assert_allclose(found, wanted, rtol=0.05 if head == "tf" else 1e-5, atol=2e-7)
+    np.testing.assert_allclose(np.delete(found, 5), np.delete(wanted, 5), rtol=1e-5, atol=3e-7)
+
+
+def test_a_half_says_other():
+    found = losses.are_right(tf.constant(LOGITS), tf.constant(LABELS)).numpy()
+    assert found.tolist() == [1, 0, 0, 0, 1, 0, 1, 1]
+
+
+@pytest.mark.parametrize("head, num_zero", [("tf", 1), ("torch", 0)])
+def test_utterly_wrong_pairs_give_no_gradient_with_the_tf_head(head, num_zero):
+    logits = tf.constant([40.0, 1.0])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = losses.pair_losses(logits, tf.constant([0.0, 0.0]), head)
+    assert int(np.sum(tape.gradient(loss, logits).numpy() == 0)) == num_zero
+
+
+def test_gradient_of_the_network_by_finite_differences(conv4):
+    random = np.random.RandomState(1)
+    first, second = (tf.constant(random.rand(2, 105, 105, 1).astype(np.float32)) for _ in range(2))
+    labels = tf.constant([1.0, 0.0])
+
+    def loss():
+        return tf.reduce_mean(losses.pair_losses(conv4.logits(first, second), labels, "tf"))
+
+    for name in ("conv2/kernel", "dense/kernel", "dense_1/bias"):
+        variable = conv4.named_variables()[name]
+        value = tf.convert_to_tensor(variable).numpy()
+        with tf.GradientTape() as tape:
+            found = loss()
+        gradient = tape.gradient(found, [variable])[0].numpy()
+        direction = gradient / np.linalg.norm(gradient)
+        ends = []
+        for sign in (1, -1):
+            variable.assign(value + sign * 2e-4 * direction)
+            ends.append(float(loss()))
+        variable.assign(value)
+        assert (ends[0] - ends[1]) / 4e-4 == pytest.approx(float((gradient * direction).sum()), rel=0.05, abs=1e-3)
+
+
+def test_weight_decay_is_added_to_gradients():
+    """The first step of Nesterov: velocity = -rate * gradient, step = momentum * velocity - rate * gradient."""
+    random = np.random.RandomState(1)
+    batch = PairImages(*(random.randint(0, 256, (2, 105, 105), np.uint8) for _ in range(2)),
+                       np.array([1.0, 0.0], np.float32))
+    changes = []
+    for decay in (0.0, 0.5):
+        network = siamese.build("conv4", "torch", seed=0)
+        optimizer = update.make_optimizer("sgd")
+        optimizer.learning_rate = 0.01
+        before = {name: np.asarray(value).copy() for name, value in network.named_variables().items()}
+        settings = update.Settings("torch", decay, num_pairs=2, takes_times=False)
+        update.Updater(network, optimizer, settings, keras_workers.make(Rank(), "cpu"))(batch)
+        changes.append({name: np.asarray(value) - before[name] for name, value in network.named_variables().items()})
+    for name, value in before.items():
+        np.testing.assert_allclose(changes[1][name] - changes[0][name], -0.01 * 1.9 * 0.5 * value, rtol=1e-3, atol=1e-6)
+
+
+def test_roc_by_hand():
+    curve = roc(np.array([0.9, 0.8, 0.7, 0.7, 0.1]), np.array([True, False, True, False, False]))
+    assert curve.true_accept.tolist() == [0, 0.5, 0.5, 1, 1]
+    np.testing.assert_allclose(curve.false_accept, [0, 0, 1 / 3, 2 / 3, 1])
+    wins = 1 + 1 + 1 + 0 + 0.5 + 1  # of 2 x 3 comparisons, a tie is half
+    assert area(curve) == pytest.approx(wins / 6)
+
+
+def keras_file(path, network, leave_out=(), nested=False):
+    """Keras' h5 layout, as Keras 2 writes it."""
+    with h5py.File(path, "w") as file:
+        root = file.create_group("model_weights") if nested else file
+        layers = {}
+        for name, value in network.named_variables().items():
+            layers.setdefault(name.split("/")[0], []).append((name, np.asarray(value)))
+        layers = {layer: found for layer, found in layers.items() if layer not in leave_out}
+        root.attrs["layer_names"] = [layer.encode() for layer in layers]
+        for layer, found in layers.items():
+            group = root.create_group(layer)
+            group.attrs["weight_names"] = [f"{name}:0".encode() for name, _ in found]
+            for name, value in found:
+                group.create_dataset(f"{name}:0", data=value)
+    return path
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_weights_from_keras_files(tmp_path, conv4, nested):
+    other = siamese.build("conv4", "tf", seed=5)
+    path = keras_file(str(tmp_path / "w.h5"), conv4, nested=nested)
+    assert weights.load(other.named_variables(), path) == []
+    for name, value in conv4.named_variables().items():
+        np.testing.assert_array_equal(np.asarray(other.named_variables()[name]), np.asarray(value))
+
+
+def test_weights_without_a_head(tmp_path, conv4):
+    other = siamese.build("conv4", "tf", seed=5)
+    head = np.asarray(other.named_variables()["dense/kernel"]).copy()
+    lines = weights.load(other.named_variables(), keras_file(str(tmp_path / "w.h5"), conv4, ("dense", "dense_1")))
+    assert len(lines) == 1 and "dense/kernel, dense/bias, dense_1/kernel" in lines[0]
+    np.testing.assert_array_equal(np.asarray(other.named_variables()["dense/kernel"]), head)
+    np.testing.assert_array_equal(np.asarray(other.named_variables()["conv1/kernel"]),
+                                  np.asarray(conv4.named_variables()["conv1/kernel"]))
+
+
+def test_bad_weight_files(tmp_path, conv4):
+    variables = conv4.named_variables()
+    with pytest.raises(ZooError, match="conv2/kernel is missing"):
+        weights.load(variables, keras_file(str(tmp_path / "a.h5"), conv4, ("conv2",)))
+    wider = siamese.build("vgg16", "tf", 0)
+    path = keras_file(str(tmp_path / "b.h5"), conv4)
+    with pytest.raises(ZooError, match="block1_conv1/kernel is missing"):
+        weights.load(wider.named_variables(), path)
+    (tmp_path / "c.h5").write_bytes(b"no h5")
+    with pytest.raises(ZooError, match="is damaged or no weights file of Keras"):
+        weights.load(variables, str(tmp_path / "c.h5"))
+    with h5py.File(str(tmp_path / "d.h5"), "w") as file:
+        file.create_group("layers")
+    with pytest.raises(ZooError, match="no weights file with layers by name"):
+        weights.load(variables, str(tmp_path / "d.h5"))
+    with pytest.raises(ZooError, match="no such file; get vgg16_weights"):
+        weights.find("/no/such.h5", "/")
+    assert weights.find("none", "/") is None and weights.find(None, "/") is None

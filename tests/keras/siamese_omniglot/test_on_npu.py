@@ -1,0 +1,71 @@
+"""The network on a fake NPU, alone and as one rank of two."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests import fakes
+from tests.conftest import ROOT
+from tests.keras.siamese_omniglot.test_several_workers import ENTRY
+
+PROGRAM = """
+import json, os, sys
+sys.path.insert(0, {root!r})
+from siamese_omniglot.run_scripts import run_siamese_train
+status = run_siamese_train.main(sys.argv[1:])
+from adapter_record import process
+print(json.dumps(dict(status=status, collectives=process.collectives, openings=[
+    [opening.device_id, opening.num_as_default, opening.options["precision_mode"]] for opening in process.openings])))
+"""
+
+
+def run(folder, data, output, *flags, program=None, **environment):
+    folder.mkdir()
+    words = [sys.executable, "-c", PROGRAM.format(root=ROOT)] if program is None else [sys.executable, program]
+    base = fakes.environment(str(folder), "hicann", "npu_device")
+    base.update(environment)
+    return subprocess.run([*words, f"--data_path={data}", f"--output_path={output}", "--backbone=conv4",
+                           "--batch_size=4", "--train_steps=2", "--performance", *flags], env=base, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_alone(tmp_path, tiny_folder):
+    result = run(tmp_path / "fake", tiny_folder, tmp_path / "out", "--use_amp=True", ASCEND_DEVICE_ID="3")
+    assert result.returncode == 0, result.stderr.decode()
+    *log, seen = result.stdout.decode().splitlines()
+    assert json.loads(seen) == dict(status=0, collectives=[], openings=[[3, 1, "allow_mix_precision"]])
+    assert "| adapter npu_device | precision allow_mix_precision" in log[0]
+    assert (tmp_path / "out" / "3" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_rank_of_two(tmp_path, tiny_folder, rank):
+    """Broadcast once when all variables exist, then in a step's graph a sum of the gradients and one of numbers."""
+    (tmp_path / "table.json").write_text("{}")
+    result = run(tmp_path / "fake", tiny_folder, tmp_path / "out", RANK_SIZE="2", RANK_ID=str(rank),
+                 ASCEND_DEVICE_ID=str(rank), RANK_TABLE_FILE=str(tmp_path / "table.json"))
+    assert result.returncode == 0, result.stderr.decode()
+    seen = json.loads(result.stdout.decode().splitlines()[-1])
+    assert (seen["status"], seen["openings"]) == (0, [[rank, 1, "allow_fp32_to_fp16"]])
+    (name, root, num), *sums = seen["collectives"]
+    assert (name, root) == ("broadcast", 0) and num > 2 * 12  # weights, their momentum, counters
+    assert sums == [["all_reduce", "sum", 12], ["all_reduce", "sum", 1]]
+    names = os.listdir(str(tmp_path / "out" / str(rank)))
+    assert "metrics.jsonl" in names if rank == 0 else names == ["train_1.log"]
+
+
+@pytest.mark.parametrize("flags, environment, message", [
+    (["--nproc_per_node=3", "--distributed=True"], {}, "an Ascend server takes 1, 2, 4 or 8 processes"),
+    (["--nproc_per_node=2", "--distributed=True"], {}, "RANK_TABLE_FILE is not set"),
+    ([], dict(RANK_SIZE="2"), "RANK_SIZE=2: RANK_ID and RANK_TABLE_FILE are needed too"),
+    ([], dict(CM_WORKER_SIZE="2"), "CM_WORKER_SIZE is set"),
+])
+def test_wrong_set_ups(tmp_path, tiny_folder, flags, environment, message):
+    result = run(tmp_path / "fake", tiny_folder, tmp_path / "out", *flags, program=ENTRY, **environment)
+    assert result.returncode == 1
+    error = result.stderr.decode()
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()

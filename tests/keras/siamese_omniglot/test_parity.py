@@ -1,0 +1,50 @@
+"""The network agrees with the recorded numbers of both originals, and the comparison notices when it would not."""
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.conftest import GOLDEN
+from tests.parity import siamese_omniglot
+from tests.parity.comparison import FixtureError, load
+
+FOLDER = os.path.join(GOLDEN, "siamese_omniglot")
+TENSORFLOW, TORCH, DATA = (os.path.join(FOLDER, f"{name}.npz") for name in (
+    "omniglot_parity_tf2.6.5", "omniglot_parity_torch", "data_facts"))
+
+
+@pytest.mark.parametrize("path, counts", [
+    (TENSORFLOW, dict(features=4, logits=2, loss=1, gradient=1, step=3)),
+    (TORCH, dict(features=4, logits=3, loss=2, gradient=1, step=3)), (DATA, dict(order=3))])
+def test_fixtures(path, counts):
+    comparison = siamese_omniglot.compare(path)
+    summary = comparison.summary("siamese_omniglot", path)
+    assert comparison.holds, summary
+    assert {group: entry["compared"] for group, entry in summary["groups"].items()} == counts
+
+
+def changed(tmp_path, **changes):
+    values = dict(load(TENSORFLOW), **changes)
+    path = str(tmp_path / "changed.npz")
+    np.savez(path, **{key: value for key, value in values.items() if value is not None})
+    return path
+
+
+def test_other_numbers_are_beyond_tolerance(tmp_path):
+    values = load(TENSORFLOW)
+    path = changed(tmp_path, feat1=values["feat1"] * 1.0001, logit=values["logit"] + 1e-4, loss=values["loss"] + 1e-4,
+                   grad_norms=values["grad_norms"] * 1.01, loss_step3=values["loss_step3"] + 1e-3)
+    comparison = siamese_omniglot.compare(path)
+    groups = comparison.summary("siamese_omniglot", path)["groups"]
+    assert not comparison.holds and all(entry["error"] > entry["tolerance"] for entry in groups.values())
+
+
+def test_what_is_no_fixture_is_refused(tmp_path):
+    np.savez(str(tmp_path / "other.npz"), a=np.zeros(2))
+    with pytest.raises(FixtureError, match="has neither"):
+        siamese_omniglot.compare(str(tmp_path / "other.npz"))
+    names = np.array(["other/kernel"] * 30)
+    with pytest.raises(FixtureError, match="names: the model has"):
+        siamese_omniglot.compare(changed(tmp_path, names=names))

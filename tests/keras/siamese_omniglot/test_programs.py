@@ -1,0 +1,183 @@
+"""evaluate, predict and export on a run's weights and on a checkpoint that lies in no run."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from siamese_omniglot import evaluate, export, predict
+from siamese_omniglot.data import one_shot_runs
+
+
+def printed(capfd):
+    return json.loads(capfd.readouterr().out.splitlines()[-1])
+
+
+def drawing(tiny_folder, alphabet, character, number, name):
+    return os.path.join(tiny_folder, "images_background", f"Alphabet_{alphabet}", f"character{character:02d}",
+                        f"{name:04d}_{number:02d}.png")
+
+
+@pytest.fixture(scope="module")
+def tiny_runs(tmp_path_factory, tiny_folder):
+    """Two one-shot runs of three characters in the official layout; the queries of run02 are its examples."""
+    folder = tmp_path_factory.mktemp("one_shot")
+    for number in (1, 2):
+        run = folder / f"run{number:02d}"
+        for part in ("training", "test"):
+            (run / part).mkdir(parents=True)
+        pairs = []
+        for place, character in enumerate((3, 1, 2), 1):
+            shutil.copy(drawing(tiny_folder, 1, character, 1, character),
+                        str(run / "training" / f"class{place:02d}.png"))
+            shutil.copy(drawing(tiny_folder, 1, character, 3 - number, character),
+                        str(run / "test" / f"item{4 - place:02d}.png"))
+            pairs.append(f"{run.name}/test/item{4 - place:02d}.png {run.name}/training/class{place:02d}.png\n")
+        (run / "class_labels.txt").write_text("".join(sorted(pairs)))
+    return folder
+
+
+def test_evaluate(trained, tiny_folder, tiny_runs, capfd):
+    assert evaluate.main([f"--data_path={tiny_folder}", f"--output_path={trained}", f"--one_shot={tiny_runs}", "--json",
+                          "--part=all", "--num_pairs=40", "--episodes=4", "--device=cpu"]) == 0
+    result = printed(capfd)
+    folder = trained / "0" / "evaluate"
+    assert json.loads((folder / "evaluation.json").read_text()) == result
+    assert {"evaluation.json", "roc.png", "one_shot.png"} <= set(os.listdir(str(folder)))
+    assert result["pairs"]["num_pairs"] == 40 and result["drawings"] == 120
+    found = {(row["n_way"], row["k_shot"]): row for row in result["few_shot"]}
+    assert found[5, 5]["episodes"] == 4 and 0 <= found[5, 1]["accuracy"] <= 1
+    assert found[20, 1]["accuracy"] is None and found[20, 1]["characters"] == 15
+    assert set(result["official_one_shot"]["runs"]) == {"run01", "run02"}
+
+
+def test_evaluate_says_the_run_s_numbers(trained, tiny_folder, capfd):
+    """On as many pairs of the validation part as training drew, with its seed, the numbers are those of training."""
+    from common import run_dir
+
+    best = [row for row in run_dir.read_metrics(str(trained / "0")) if row.get("best")][-1]
+    assert evaluate.main([f"--data_path={tiny_folder}", f"--output_path={trained}", "--device=cpu", "--episodes=2",
+                          f"--num_pairs={best['num_pairs']}", "--json"]) == 0
+    result = printed(capfd)
+    assert result["checkpoint"].endswith(f"model.ckpt-{best['step']}") and result["split"] == "image"
+    if result["drawings"] and not _last_character_validates(tiny_folder):
+        assert result["pairs"]["loss"] == pytest.approx(best["val_loss"], rel=1e-5)
+
+
+def _last_character_validates(tiny_folder):
+    from siamese_omniglot.data import omniglot, pairs
+
+    data = omniglot.load(omniglot.find(tiny_folder, "/"))
+    return bool(np.any(data.labels[pairs.split(data, "image").validation] == data.labels[-1]))
+
+
+def test_an_identical_query_is_never_further_than_another(trained, tiny_runs):
+    """|f - f| = 0 gives every pair of equal drawings one and the same logit."""
+    import tensorflow as tf
+
+    from common import keras_checkpoints
+    from siamese_omniglot.nets import siamese
+
+    network = siamese.build("conv4", "tf", seed=0)
+    keras_checkpoints.restore_all(str(trained / "0" / "ckpt" / "model.ckpt-54"), network.named_variables())
+    run = one_shot_runs.load(str(tiny_runs))[1]
+    assert run.name == "run02" and np.array_equal(run.queries, run.classes[run.answers])
+    logits = network.logits(tf.constant(run.queries), tf.constant(run.classes[run.answers])).numpy()
+    np.testing.assert_allclose(logits, logits[0], atol=1e-5)
+
+
+def test_runs_of_a_zip_are_those_of_the_folder(tiny_runs, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "all_runs"), "zip", str(tiny_runs.parent), tiny_runs.name)
+    for one, other in zip(one_shot_runs.load(archive), one_shot_runs.load(str(tiny_runs))):
+        assert one.name == other.name and np.array_equal(one.answers, other.answers)
+        assert np.array_equal(one.queries, other.queries) and np.array_equal(one.classes, other.classes)
+
+
+def test_the_official_runs(shared_data):
+    """20 runs of 20 classes, every class asked for once."""
+    runs = one_shot_runs.load(shared_data("omniglot/one_shot_all_runs.zip"))
+    assert [run.name for run in runs] == [f"run{number:02d}" for number in range(1, 21)]
+    for run in runs:
+        assert run.classes.shape == run.queries.shape == (20, 105, 105)
+        assert sorted(run.answers) == list(range(20))
+
+
+@pytest.mark.parametrize("spoil, message", [
+    (lambda folder: (folder / "run01" / "class_labels.txt").write_text("one\n"), "class_labels.txt is damaged"),
+    (lambda folder: (folder / "run01" / "test" / "item01.png").write_bytes(b"x"), "item01.png: is no image"),
+    (lambda folder: (folder / "run02" / "test" / "item01.png").unlink(), "cannot be read"),
+    (lambda folder: [path.unlink() for path in folder.glob("*/class_labels.txt")], "holds no one-shot runs"),
+])
+def test_damaged_runs_are_named(tiny_runs, tmp_path, capfd, trained, tiny_folder, spoil, message):
+    shutil.copytree(str(tiny_runs), str(tmp_path / "runs"))
+    spoil(tmp_path / "runs")
+    assert evaluate.main([f"--data_path={tiny_folder}", f"--output_path={trained}", f"--one_shot={tmp_path / 'runs'}"]
+                         ) == 1
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_predict(trained, tiny_folder, tmp_path, capfd):
+    image = drawing(tiny_folder, 1, 1, 1, 1)
+    assert predict.main([f"--image={image}", f"--other={os.path.dirname(image)}", f"--output_path={trained}", "--json",
+                         "--device=cpu"]) == 0
+    result = printed(capfd)
+    values = [row["similarity"] for row in result["similarities"]]
+    assert len(values) == 8 and values == sorted(values, reverse=True) and all(0 < value < 1 for value in values)
+    assert (trained / "0" / "predict" / "similarity.png").exists()
+    other = drawing(tiny_folder, 2, 1, 1, 6)
+    large = Image.open(other).convert("L").resize((210, 210), 0)
+    Image.fromarray(255 - np.asarray(large)).save(str(tmp_path / "large.png"))
+    Image.fromarray(255 - np.asarray(Image.open(image).convert("L"))).save(str(tmp_path / "image.png"))
+    found = []
+    for arguments in ([f"--image={image}", f"--other={other}"],
+                      [f"--image={tmp_path / 'image.png'}", f"--other={tmp_path / 'large.png'}", "--invert"]):
+        assert predict.main([*arguments, f"--output_path={trained}", "--json", "--device=cpu"]) == 0
+        found.append(printed(capfd)["similarities"][0]["similarity"])
+    assert found[0] == pytest.approx(found[1], abs=0.05)
+
+
+def test_drawings_of_another_size_are_resized_by_their_short_side(tmp_path):
+    Image.new("L", (300, 210), 255).save(str(tmp_path / "wide.png"))
+    assert predict.read(str(tmp_path / "wide.png")).shape == (105, 105)
+
+
+def test_export_runs_without_the_repository(trained, tiny_folder, capfd):
+    import tensorflow as tf
+
+    assert export.main([f"--output_path={trained}", "--json"]) == 0
+    result = printed(capfd)
+    assert result["max_difference"] <= 1e-4 and result["inputs"] == ["first", "second"]
+    pair = [drawing(tiny_folder, 1, 1, 1, 1), drawing(tiny_folder, 1, 1, 2, 1)]
+    pixels = [tf.constant(np.asarray(Image.open(path).convert("L"), np.float32)[None] / 255.0) for path in pair]
+    loaded = tf.saved_model.load(result["saved_model"])
+    found = loaded.signatures["serving_default"](first=pixels[0], second=pixels[1])["similarity"].numpy()[0]
+    assert predict.main([f"--image={pair[0]}", f"--other={pair[1]}", f"--output_path={trained}", "--json",
+                         "--device=cpu"]) == 0
+    assert printed(capfd)["similarities"][0]["similarity"] == pytest.approx(float(found), abs=1e-5)
+
+
+def test_a_checkpoint_without_a_run_needs_to_be_told_its_network(trained, tmp_path, capfd):
+    for name in os.listdir(str(trained / "0" / "ckpt")):
+        shutil.copy(str(trained / "0" / "ckpt" / name), str(tmp_path))
+    arguments = [f"--checkpoint={tmp_path / 'model.ckpt-54'}", f"--output_path={tmp_path / 'out'}"]
+    assert export.main([*arguments, "--backbone=conv4"]) == 0
+    assert (tmp_path / "out" / "export" / "siamese.tflite").exists()
+    assert export.main(arguments) == 1
+    assert "has block1_conv1/kernel (missing)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("program, arguments, status, message", [
+    (predict, [], 2, "--image and --other are needed"),
+    (predict, ["--image=/no/such.png", "--other=/no"], 1, "not found"),
+    (evaluate, [], 1, 'para "data_path" must be config'),
+    (export, ["--checkpoint=/no/such"], 1, "neither /no/such.index nor a run directory"),
+])
+def test_mistakes_are_one_line(trained, capfd, program, arguments, status, message):
+    assert program.main([*arguments, f"--output_path={trained}"]) == status
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1

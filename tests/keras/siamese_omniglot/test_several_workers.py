@@ -1,0 +1,115 @@
+"""Training with several processes: the losses of one with the whole batch, a worker that dies, going on."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from tests.keras.siamese_omniglot.conftest import train
+
+ENTRY = os.path.join(ROOT, "siamese_omniglot", "run_scripts", "run_siamese_train.py")
+FLAGS = ["--device=cpu", "--backbone=conv4", "--batch_size=7", "--lr=1e-4", "--num_workers=1"]
+
+
+def command(data, output, *flags):
+    return [sys.executable, ENTRY, f"--data_path={data}", f"--output_path={output}", *FLAGS, *flags]
+
+
+def start(words):
+    environment = {key: value for key, value in os.environ.items()
+                   if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE", "RANK_ID", "TF_CONFIG")}
+    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def losses(output):
+    with open(os.path.join(str(output), "0", "metrics.jsonl"), encoding="utf-8") as file:
+        return [row["loss"] for row in map(json.loads, file) if row["kind"] == "step"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, tiny_folder):
+    output = tmp_path_factory.mktemp("alone")
+    assert train(tiny_folder, output, "--train_steps=5", "--lr=1e-4", "--batch_size=7") == 0
+    return losses(output)
+
+
+@pytest.mark.parametrize("num", [2, 3])
+def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_folder, alone, num):
+    process = start(command(tiny_folder, tmp_path, "--train_steps=5", f"--nproc_per_node={num}", "--distributed=True"))
+    out, error = process.communicate(timeout=400)
+    assert process.returncode == 0, error.decode()
+    np.testing.assert_allclose(losses(tmp_path), alone, rtol=1e-5)
+    assert b"Final Train Accuracy" in out and f"Rank 0 of {num}, ".encode() in out
+    assert sorted(os.listdir(str(tmp_path))) == [str(rank) for rank in range(num)]
+    for rank in range(1, num):
+        assert os.listdir(str(tmp_path / str(rank))) == [f"train_{rank}.log"]
+        assert f"Rank {rank} of {num}" in (tmp_path / str(rank) / f"train_{rank}.log").read_text()
+    values = (tmp_path / "0" / f"Siamese_bs7_{num}p_acc.log").read_text()
+    assert f"RankSize = {num}\nBatchSize = 7\n" in values
+
+
+def test_a_worker_that_dies_stops_all_and_others_go_on_from_there(tmp_path, tiny_folder):
+    """Rank 1 is killed; rank 0 ends within a bounded time, non-zero; one process alone goes on where they were."""
+    words = command(tiny_folder, tmp_path, "--train_steps=300", "--epochs=40")
+    process = start([*words, "--nproc_per_node=2", "--distributed=True"])
+    index = tmp_path / "0" / "ckpt" / "model.ckpt-15.index"  # after the first epoch
+    deadline = time.monotonic() + 300
+    while not index.exists() and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.05)
+    ranks = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="], stdout=subprocess.PIPE, check=True)
+    os.kill(sorted(map(int, ranks.stdout.split()))[1], signal.SIGKILL)
+    killed_at = time.monotonic()
+    _, error = process.communicate(timeout=120)
+    assert time.monotonic() - killed_at < 60
+    assert process.returncode in (1, 137)
+    assert b"the other ranks are stopped; the same command goes on from the last checkpoint" in error
+    # what TensorFlow tells rank 0 at once, or, when that hangs, the launcher of it
+    assert "another worker is gone" in (tmp_path / "0" / "train_0.log").read_text() or \
+        b"rank 0 does not end by itself, it waits for one that is gone: it is killed" in error
+    other = start([*words, "--nproc_per_node=3", "--distributed=True"])  # from the same place, another number
+    log = tmp_path / "0" / "train_0.log"
+    while "Going on after" not in log.read_text() or "Iteration: 2 " not in log.read_text().split("Going on")[1]:
+        assert other.poll() is None and time.monotonic() < killed_at + 300, log.read_text()[-2000:]
+        time.sleep(0.1)
+    other.send_signal(signal.SIGTERM)
+    assert other.communicate(timeout=120) and other.returncode == 143
+
+
+def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
+    process = start(command(tiny_folder, tmp_path, "--train_steps=300", "--epochs=40", "--nproc_per_node=2",
+                            "--distributed=True"))
+    deadline = time.monotonic() + 300
+    log = tmp_path / "0" / "train_0.log"
+    while not (log.exists() and "Iteration: 3 " in log.read_text()) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 143, error.decode()
+    from common.bundles import steps_in
+
+    assert steps_in(str(tmp_path / "0" / "ckpt"))[-1] >= 4
+
+
+def test_two_machines_meet(tmp_path, tiny_folder, alone):
+    """Two launchers with one process each, as on two machines; the second has an output folder of its own."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    processes = [start(command(tiny_folder, tmp_path / f"machine-{node}", "--train_steps=5", "--nnode=2", f"--node_rank={node}",
+                               "--distributed=True", "--master_addr=127.0.0.1", f"--master_port={port}"))
+                 for node in (1, 0)]
+    for process in processes:
+        _, error = process.communicate(timeout=400)
+        assert process.returncode == 0, error.decode()
+    np.testing.assert_allclose(losses(tmp_path / "machine-0"), alone, rtol=1e-5)
+    assert os.listdir(str(tmp_path / "machine-1")) == ["1"]
