@@ -1,0 +1,127 @@
+"""Every model through its real scripts: runs on an awkward path, ModelArts, help, and what goes wrong early."""
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import quickstart
+from common.tiny_data.__main__ import MAKERS
+from tests.conftest import ROOT
+from tests.test_architecture import models, python_files, runs_here, train_entry
+
+SHORT = ("--device=cpu", "--train_steps=2", "--batch_size=4")
+RUNNABLE = [model for model in quickstart.MODELS if runs_here(model.name)]
+NAMES = [model.name for model in RUNNABLE]
+
+
+def run(*command, cwd=ROOT, **environment):
+    base = {key: value for key, value in os.environ.items() if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE")}
+    return subprocess.run([str(word) for word in command], cwd=str(cwd),
+                          env=dict(base, PYTHON=sys.executable, **environment), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=300, check=False)
+
+
+def script(model, name="train_full_1p.sh"):
+    return os.path.join(ROOT, model, "test", name)
+
+
+def git_status():
+    answer = run("git", "status", "--porcelain", "--ignored")
+    return b"\n".join(line for line in answer.stdout.splitlines() if b"__pycache__" not in line)
+
+
+def tree(folder):
+    return {os.path.join(base, name): os.stat(os.path.join(base, name)).st_mtime_ns
+            for base, _, names in os.walk(str(folder)) for name in names}
+
+
+def test_the_quick_start_knows_every_model():
+    assert sorted(model.name for model in quickstart.MODELS) == models()
+
+
+@pytest.mark.parametrize("model", RUNNABLE, ids=NAMES)
+def test_one_run_touches_its_run_directory_alone(tmp_path, model):
+    home = tmp_path / "home"
+    data = home / "it's \"my\" $(touch pwned); 数据"
+    data.mkdir(parents=True)
+    MAKERS[model.data_format](str(data))
+    before, status = tree(tmp_path), git_status()
+    result = run("bash", script(model.name), f"--data_path={data}", f"--output_path={tmp_path / 'out'}", *model.flags,
+                 *SHORT, cwd=home, HOME=str(home))
+    assert result.returncode == 0, result.stderr.decode()
+    after = tree(tmp_path)
+    new = {path for path in after if after[path] != before.get(path)}
+    assert new and all(path.startswith(str(tmp_path / "out" / "0") + os.sep) for path in new), sorted(new)
+    assert set(before) <= set(after) and git_status() == status
+    assert (tmp_path / "out" / "0" / "train_0.log").read_bytes() == result.stdout
+    assert f"Python {sys.version.split()[0]} ({sys.executable})" in result.stdout.decode()
+
+
+@pytest.mark.parametrize("model", RUNNABLE, ids=NAMES)
+def test_modelarts_entry(tmp_path, model):
+    MAKERS[model.data_format](str(tmp_path / "data"))
+    entry = os.path.join(ROOT, model.name, "modelarts_entry_perf.py")
+    result = run(sys.executable, entry, f"--data_url={tmp_path / 'data'}", f"--train_url={tmp_path / 'out'}",
+                 *model.flags, *SHORT, "--num_gpus=1", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr.decode()
+    assert "Ignored, flags of the platform: --num_gpus=1" in result.stdout.decode()
+    assert list((tmp_path / "out" / "0").glob("*_bs4_1p_perf.log"))
+
+
+@pytest.mark.parametrize("model", models())
+def test_modelarts_entries_without_the_repository(tmp_path, model):
+    for name in ("modelarts_entry_acc.py", "modelarts_entry_perf.py"):
+        shutil.copy(os.path.join(ROOT, model, name), str(tmp_path))
+        result = run(sys.executable, str(tmp_path / name), cwd=tmp_path)
+        assert result.returncode == 1
+        assert result.stderr == b"[Error] common/ is missing: upload the repository root as code directory\n"
+
+
+@pytest.mark.parametrize("model", models())
+@pytest.mark.parametrize("arguments, environment, status, message", [
+    (["--data_path"], {}, 1, '[Error] para "data_path" must be config'),
+    (["--data_path="], {}, 1, '[Error] para "data_path" must be config'),
+    (["--data_path=/no/such"], {}, 1, "--data_path=/no/such: not found"),
+    (["--data_path={data}", "--dta_path=x"], {}, 2, "unknown flag --dta_path; did you mean --data_path?"),
+    (["--data_path={data}", "--seed=x"], {}, 2, "--seed"),
+    (["--data_path={data}", "--over_dump=maybe"], {}, 2, "--over_dump=maybe: expected true or false"),
+    (["--data_path={data}"], {}, 1, "--data_path={data}: no data in"),
+    (["--data_path={data}/data.tar"], {}, 1, "unpack the archive first: tar -xf"),
+])
+def test_mistakes_are_one_line_and_leave_nothing(tmp_path, model, arguments, environment, status, message):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "data.tar").touch()
+    arguments = [argument.format(data=data) for argument in arguments]
+    result = run("bash", script(model), *arguments, f"--output_path={tmp_path / 'out'}", **environment)
+    error = result.stderr.decode()
+    assert result.returncode == status, error
+    assert message.format(data=data) in error and error.count("\n") == 1, error
+    assert not (tmp_path / "out").exists()
+
+
+def programs():
+    """Every file that is run by its path."""
+    found = []
+    for path in python_files(*models()):
+        with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+            is_program = 'if __name__ == "__main__":\n    sys.path[0]' in file.read()
+        if is_program:
+            found.append(path)
+    return found
+
+
+def test_every_train_entry_is_a_program():
+    assert {os.path.join(model, train_entry(model)) for model in models()} <= set(programs())
+
+
+@pytest.mark.parametrize("path", programs())
+def test_help_needs_no_tensorflow(tmp_path, path):
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
+    result = run(sys.executable, os.path.join(ROOT, path), "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert result.returncode == 0, result.stderr.decode()
+    assert "flags (--flag=value or --flag value):" in result.stdout.decode()
