@@ -110,6 +110,17 @@ class ImageFeed:
                 raise
             raise DamagedImages(reasons) from None
 
+    def next_readable(self, session: tf.Session) -> np.ndarray:
+        """`next` for images that cannot be replaced.
+
+        Raises:
+            ZooError: one cannot be read.
+        """
+        try:
+            return self.next(session)
+        except DamagedImages as error:
+            raise ZooError(f"{error.reasons[min(error.reasons)]}; mend or remove it") from None
+
     def decoded(self, session: tf.Session, path: bytes) -> np.ndarray:
         """Return an image as it is decoded, uint8 [height, width, 3]."""
         return session.run(self._image, {self._path: path})
