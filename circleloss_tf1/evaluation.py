@@ -6,12 +6,11 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from circleloss_tf1.face_images import DamagedImages, ImageFeed
+from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph
 from common import verification
 from common.flag_set import FlagValues
-from common.program import ZooError
 from common.tf1 import tf
 
 
@@ -65,10 +64,7 @@ class Embedder:
         self._feed.start(self._session, filled)
         found = []
         for number in range(num_batches):
-            try:
-                images = self._feed.next(self._session)
-            except DamagedImages as error:
-                raise ZooError(f"{error.reasons[min(error.reasons)]}; mend it") from None
+            images = self._feed.next_readable(self._session)
             embeddings = self._forward(images)
             if self._flipped:
                 embeddings = embeddings + self._forward(images[:, :, ::-1])

@@ -43,9 +43,9 @@ class Augmentation(NamedTuple):
 
     @classmethod
     def draw(cls, extras: Extras, num: int, seed: Sequence[int]) -> Augmentation:
-        """Draw what the options ask for; the same seed draws the same."""
+        """Draw what the options ask for; the same seed draws the same, and of more images the first ones too."""
         random = np.random.RandomState(list(seed))
-        uniform = random.random_sample((4, num)).astype(np.float32)
+        uniform = random.random_sample((num, 4)).astype(np.float32).T
         return cls((2.0 * uniform[0] - 1.0) * MAX_DEGREES * extras.random_rotate,
                    np.where(extras.random_crop, uniform[1], 0.5), np.where(extras.random_crop, uniform[2], 0.5),
                    ((uniform[3] < 0.5) & extras.random_flip).astype(np.float32))
@@ -69,8 +69,9 @@ class ImageFeed:
             self._paths = tf.placeholder(tf.string, [None], "paths")
             self._augmentation = tf.placeholder(tf.float32, [None, 4], "augmentation")
             dataset = tf.data.Dataset.from_tensor_slices((self._paths, self._augmentation))
-            dataset = dataset.map(lambda path, row: self._read(path, row if augmented else None),
-                                  num_parallel_calls=threads)
+            read = tf.autograph.experimental.do_not_convert(
+                lambda path, row: self._read(path, row if augmented else None))
+            dataset = dataset.map(read, num_parallel_calls=threads)
             dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(BATCHES_AHEAD)
             iterator = tf.data.make_initializable_iterator(dataset)
             self._initialise, self._next = iterator.initializer, iterator.get_next()
@@ -109,6 +110,17 @@ class ImageFeed:
             if not reasons:
                 raise
             raise DamagedImages(reasons) from None
+
+    def next_readable(self, session: tf.Session) -> np.ndarray:
+        """`next` for images that cannot be replaced.
+
+        Raises:
+            ZooError: one cannot be read.
+        """
+        try:
+            return self.next(session)
+        except DamagedImages as error:
+            raise ZooError(f"{error.reasons[min(error.reasons)]}; mend or remove it") from None
 
     def decoded(self, session: tf.Session, path: bytes) -> np.ndarray:
         """Return an image as it is decoded, uint8 [height, width, 3]."""

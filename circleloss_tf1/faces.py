@@ -220,8 +220,9 @@ class Sampler:
             return random.randint(0, len(self._labels), self._epoch_images)
         order = np.argsort(self._labels, kind="stable")
         present, begins, counts = np.unique(self._labels[order], return_index=True, return_counts=True)
-        person = random.randint(0, len(present), self._epoch_images)
-        return order[begins[person] + (random.random_sample(self._epoch_images) * counts[person]).astype(int)]
+        uniform = random.random_sample((self._epoch_images, 2))  # of a longer epoch the first images are the same
+        person = (uniform[:, 0] * len(present)).astype(int)
+        return order[begins[person] + (uniform[:, 1] * counts[person]).astype(int)]
 
     def substitute(self, epoch: int, place: int, attempt: int) -> int:
         """Return the position of an image to take in place of one that cannot be read; attempts count from 0."""

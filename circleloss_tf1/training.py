@@ -240,7 +240,8 @@ class _Loop:
         found = []
         for batch in indices.reshape(-1, size):
             stop.check()
-            feeds = {graph.images: self._validation_feed.next(session), graph.labels: self._data.faces.labels[batch]}
+            images = self._validation_feed.next_readable(session)
+            feeds = {graph.images: images, graph.labels: self._data.faces.labels[batch]}
             found.append(session.run([graph.losses.total, graph.losses.circle, graph.accuracy], feeds))
         total, circle, accuracy = np.mean(found, axis=0)
         print(f"Validation: loss {total:.5f}, accuracy {accuracy:.5f}", flush=True)

@@ -127,6 +127,13 @@ def test_with_replacement_and_class_balanced():
     assert set(balanced) == set(range(56))
 
 
+@pytest.mark.parametrize("mode", ["without_replacement", "with_replacement", "class_balanced"])
+def test_a_longer_epoch_begins_as_a_shorter_one(mode):
+    """A run that goes on with more steps may have longer epochs."""
+    short, long = (faces.Sampler(LABELS, num, mode, 3).indices(0) for num in (20, 50))
+    assert long[:20].tolist() == short.tolist()
+
+
 def test_check_of_a_folder(tmp_path, capsys):
     assert faces.main([make(tmp_path, a=["1.jpg", "2.jpg"], b=["1.jpg"])]) == 0
     assert capsys.readouterr().out == "3 images of 2 people, 1 to 2 of each, 1 people with one\n"
