@@ -1,17 +1,13 @@
 """Measure the Siamese network: python3 benchmarks/siamese_omniglot.py [PYTHON...], a row for each interpreter.
 
 Every row comes from one process in which the zoo's training step, the making of a batch, the bare convolutions and
-TensorFlow's own matrix multiplication take turns, so that their ratios hold on a noisy machine. Medians; the first round
-warms up. BACKBONE=conv4 or vgg16 measures that network; a step of VGG16 takes 20 CPU seconds.
+TensorFlow's own matrix multiplication take turns, so that their ratios hold on a noisy machine. Medians; the first
+round warms up. BACKBONE=conv4 or vgg16 measures that network; a step of VGG16 takes 20 CPU seconds.
 """
 from __future__ import annotations
 
 import os
 import sys
-
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-from benchmarks import measuring
 
 BATCH_SIZE = 32
 PAIRS, IMAGES = 2 * BATCH_SIZE, 4 * BATCH_SIZE
@@ -35,6 +31,7 @@ def measure() -> dict:
     import tensorflow as tf
 
     from benchmarks import bare_siamese_omniglot as bare
+    from benchmarks import measuring
     from common import device, keras_run, keras_workers
     from common.launch import Rank
     from siamese_omniglot import update
@@ -78,4 +75,7 @@ def measure() -> dict:
 
 
 if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    from benchmarks import measuring
+
     sys.exit(measuring.main(__file__, COLUMNS, measure, sys.argv[1:]))

@@ -41,7 +41,9 @@ def test_one_run_touches_its_run_directory_alone(tmp_path, data):
     assert set(before) <= set(after)
     assert git_status() == status
     out = result.stdout.decode()
-    assert (tmp_path / "out" / "0" / "train_0.log").read_text() == out
+    said = result.stderr.decode().splitlines()  # on a slow machine matplotlib asks for patience
+    log = (tmp_path / "out" / "0" / "train_0.log").read_text().splitlines()
+    assert [line for line in log if line not in said] == out.splitlines()
     assert out.splitlines()[-1] == f"Logs and weights: {tmp_path / 'out' / '0' / 'logs'}"
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common import keras_workers
+from common import keras_run, keras_workers
+from common.device import Device
 from common.launch import Rank
+from common.npu_options import NpuOptions
 from common.program import ZooError
 from siamese_omniglot import update, weights
 from siamese_omniglot.data.batches import PairImages
@@ -146,6 +148,32 @@ def test_weight_decay_is_added_to_gradients():
         changes.append({name: np.asarray(value) - before[name] for name, value in network.named_variables().items()})
     for name, value in before.items():
         np.testing.assert_allclose(changes[1][name] - changes[0][name], -0.01 * 1.9 * 0.5 * value, rtol=1e-3, atol=1e-6)
+
+
+def test_mixed_precision_updates_float32_weights():
+    """As --use_amp has it on a GPU: float16 within the layers, a scaled loss, about the update of float32."""
+    random = np.random.RandomState(1)
+    batch = PairImages(*(random.randint(0, 256, (2, 105, 105), np.uint8) for _ in range(2)),
+                       np.array([1.0, 0.0], np.float32))
+    changes = []
+    for policy in ("float32", "mixed_float16"):
+        tf.keras.mixed_precision.set_global_policy(policy)
+        try:
+            network = siamese.build("conv4", "tf", seed=0)
+            opened = keras_run.KerasHelper(Device("gpu", "0"), NpuOptions("allow_mix_precision"))
+            optimizer = keras_run.scale_losses(update.make_optimizer("sgd"), opened, None)
+            optimizer.learning_rate = 0.1
+            before = {name: np.asarray(value).copy() for name, value in network.named_variables().items()}
+            settings = update.Settings("tf", 0.0, num_pairs=2, takes_times=False)
+            update.Updater(network, optimizer, settings, keras_workers.make(Rank(), "cpu"))(batch)
+            changes.append({name: np.asarray(value) - before[name]
+                            for name, value in network.named_variables().items()})
+        finally:
+            tf.keras.mixed_precision.set_global_policy("float32")
+    for name, change in changes[0].items():
+        assert changes[1][name].dtype == np.float32
+        # on noise, rounding decides for a few poolings which pixel is the largest
+        assert np.linalg.norm(changes[1][name] - change) <= 0.3 * np.linalg.norm(change) + 1e-7, name
 
 
 def test_roc_by_hand():

@@ -105,8 +105,8 @@ def test_two_machines_meet(tmp_path, tiny_folder, alone):
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
-    processes = [start(command(tiny_folder, tmp_path / f"machine-{node}", "--train_steps=5", "--nnode=2", f"--node_rank={node}",
-                               "--distributed=True", "--master_addr=127.0.0.1", f"--master_port={port}"))
+    shared = ["--train_steps=5", "--nnode=2", "--distributed=True", "--master_addr=127.0.0.1", f"--master_port={port}"]
+    processes = [start(command(tiny_folder, tmp_path / f"machine-{node}", f"--node_rank={node}", *shared))
                  for node in (1, 0)]
     for process in processes:
         _, error = process.communicate(timeout=400)
