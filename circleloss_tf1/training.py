@@ -102,9 +102,7 @@ class _Loop:
         train = self._train
         dumped = dict(images=train.images, labels=train.labels, prelogits=train.prelogits, logits=train.head.logits,
                       **{f"gradient/{variable.op.name}": gradient for gradient, variable in train.step.gradients})
-        on_npu = opened.device.kind == "npu"
-        options = dataclasses.replace(opened.options, data_dump_path=None, over_dump_path=None, profiling_path=None)
-        self._diagnosis = diagnosis.StepDiagnosis(options if on_npu else opened.options, dumped, config.num_updates)
+        self._diagnosis = diagnosis.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
         self._fetches = dict(train.losses._asdict(), accuracy=train.accuracy, learning_rate=train.step.learning_rate,
                              global_step=train.step.global_step, prelogits=train.prelogits, train_op=train.train_op)
         self._histogram = np.zeros(model.HISTOGRAM_BINS, np.int32)  # of |prelogits| in this epoch
@@ -163,11 +161,7 @@ class _Loop:
     def _start(self, session: tf.Session, started: float) -> int:
         """Set the variables, and open the report at the step they belong to; return that step."""
         session.run(self._initialise)
-        step, notices = None, []
-        if self._run.resumed:
-            step, notices = self._checkpoints.restore_newest()
-            notices.append(f"Going on after {step} updates." if step is not None else
-                           "Notice: the run was stopped before its first checkpoint; it starts afresh.")
+        step, notices = self._checkpoints.go_on(self._run.resumed)
         if step is None and self._config.init_checkpoint:
             notices += checkpoints.initialise_from(session, self._config.init_checkpoint, self._weights())
         for notice in notices:

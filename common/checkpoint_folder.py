@@ -83,6 +83,14 @@ class CheckpointFolder:
                            "restore one from a copy, or begin anew with --resume=never")
         return None, []
 
+    def go_on(self, resumed: bool) -> tuple[int | None, list[str]]:
+        """`restore_newest` for a run that is resumed, with a line about where it goes on; nothing for a new one."""
+        if not resumed:
+            return None, []
+        step, notices = self.restore_newest()
+        return step, [*notices, f"Going on after {step} updates." if step is not None else
+                      "Notice: the run was stopped before its first checkpoint; it starts afresh."]
+
     def _put_damaged_aside(self, reasons: Mapping[int, str]) -> list[str]:
         for name in os.listdir(self.folder):
             match = BUNDLE_FILE.fullmatch(name)

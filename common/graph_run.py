@@ -6,18 +6,15 @@ import dataclasses
 from typing import Any, Iterator, Mapping, Sequence
 
 from common import device as devices
-from common import npu_options, npu_tf1, run_dir, tf1, train_run
+from common import npu_tf1, tf1, train_run
 from common.flag_set import FlagValues
 from common.tf1 import tf
 
 
 @dataclasses.dataclass(frozen=True)
-class GraphRun:
+class GraphRun(train_run.OpenRun):
     """An open run of a graph model."""
 
-    run: run_dir.RunDir
-    device: devices.Device
-    options: npu_options.NpuOptions
     session_config: tf.ConfigProto
 
 
@@ -40,4 +37,4 @@ def open_graph_run(entry: train_run.Entry, flags: FlagValues, device: devices.De
     with train_run.open_run(planned, tf.__version__, identity, notices) as run:
         mixed = planned.precision == "allow_mix_precision"
         config = npu_tf1.session_config(planned.device, planned.options, run.arguments["threads"], mixed)
-        yield GraphRun(run, planned.device, planned.options, config)
+        yield GraphRun(planned.device, planned.options, run, config)

@@ -8,31 +8,14 @@ from typing import Any, Iterator, Mapping, Sequence
 import tensorflow as tf
 
 from common import device as devices
-from common import npu_options, npu_tf2, run_dir, train_run
+from common import npu_tf2, train_run
 from common.flag_set import FlagValues
 from common.program import ZooError
 
 
-@dataclasses.dataclass(frozen=True)
-class KerasRun:
-    """An open run of a Keras model."""
-
-    run: run_dir.RunDir
-    device: devices.Device
-    options: npu_options.NpuOptions
-
-
-@dataclasses.dataclass(frozen=True)
-class KerasHelper:
-    """What a rank other than 0 has of a run."""
-
-    device: devices.Device
-    options: npu_options.NpuOptions
-
-
 @contextlib.contextmanager
 def open_keras_run(entry: train_run.Entry, flags: FlagValues, device: devices.Device, num_updates: int,
-                   identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[KerasRun]:
+                   identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[train_run.OpenRun]:
     """Open the run directory, set threads and precision, and start the adapter; then variables may be made.
 
     Args:
@@ -49,10 +32,10 @@ def open_keras_run(entry: train_run.Entry, flags: FlagValues, device: devices.De
         npu_tf2.start(planned.device, planned.options)
         if planned.device.kind == "gpu" and planned.precision == "allow_mix_precision":
             tf.keras.mixed_precision.set_global_policy("mixed_float16")
-        yield KerasRun(run, planned.device, planned.options)
+        yield train_run.OpenRun(planned.device, planned.options, run)
 
 
-def scale_losses(optimizer: Any, opened: KerasRun, requested: str | None) -> Any:
+def scale_losses(optimizer: Any, opened: train_run.Started, requested: str | None) -> Any:
     """Wrap an optimizer so that it scales the loss dynamically, if that is wanted.
 
     Args:
@@ -70,7 +53,7 @@ def scale_losses(optimizer: Any, opened: KerasRun, requested: str | None) -> Any
 
 @contextlib.contextmanager
 def open_keras_helper(entry: train_run.Entry, flags: FlagValues, device: devices.Device, num_updates: int,
-                      identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[KerasHelper]:
+                      identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[train_run.Started]:
     """What `open_keras_run` is for rank 0, for the others: a log of their own, threads and the adapter; no run."""
     del identity
     planned = train_run.plan(entry, flags, settle(device, flags.device), num_updates)
@@ -79,7 +62,7 @@ def open_keras_helper(entry: train_run.Entry, flags: FlagValues, device: devices
         npu_tf2.start(planned.device, planned.options)
         if planned.device.kind == "gpu" and planned.precision == "allow_mix_precision":
             tf.keras.mixed_precision.set_global_policy("mixed_float16")
-        yield KerasHelper(planned.device, planned.options)
+        yield train_run.Started(planned.device, planned.options)
 
 
 def settle(device: devices.Device, requested: str) -> devices.Device:

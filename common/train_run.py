@@ -75,6 +75,26 @@ def plan(entry: Entry, flags: FlagValues, device: devices.Device, num_updates: i
     return Plan(entry, flags, device, path, options, precision, num_updates)
 
 
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """A process that has its device, and what its flags ask of the NPU adapter."""
+
+    device: devices.Device
+    options: npu_options.NpuOptions
+
+    @property
+    def diagnosis(self) -> npu_options.NpuOptions:
+        """What dumps and profiles are to be made here; none on an NPU, where the adapter makes them."""
+        return self.options.without_diagnosis() if self.device.kind == "npu" else self.options
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenRun(Started):
+    """An open run, in the process that writes it."""
+
+    run: run_dir.RunDir
+
+
 @contextlib.contextmanager
 def open_run(planned: Plan, tensorflow: str, identity: Mapping[str, Any], notices: Sequence[str]
              ) -> Iterator[run_dir.RunDir]:

@@ -69,9 +69,7 @@ class _Loop:
                                      config.seed)
         dumped = dict(images=self._train.images, labels=self._train.labels, **self._train.outputs._asdict(),
                       **{f"gradient/{variable.op.name}": gradient for gradient, variable in self._train.gradients})
-        on_npu = opened.device.kind == "npu"
-        options = opened.options.without_diagnosis() if on_npu else opened.options
-        self._diagnosis = diagnosis.StepDiagnosis(options, dumped, config.num_updates)
+        self._diagnosis = diagnosis.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
         self._forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)), config.seed, reuse=True)
         self._fetches = dict(self._train.loss._asdict(), accuracy=self._train.accuracy,
                              center_distances=self._train.center_distances, train_op=self._train.train_op)
@@ -108,11 +106,7 @@ class _Loop:
     def _start(self, session: tf.Session, started: float) -> int:
         """Set the variables, and open the report at the step they belong to; return that step."""
         session.run(self._initialise)
-        step, notices = None, []
-        if self._run.resumed:
-            step, notices = self._checkpoints.restore_newest()
-            notices.append(f"Going on after {step} updates." if step is not None else
-                           "Notice: the run was stopped before its first checkpoint; it starts afresh.")
+        step, notices = self._checkpoints.go_on(self._run.resumed)
         if step is None and self._config.init_checkpoint:
             variables = [variable for _, variable in self._train.gradients] + [self._train.centers]
             notices += checkpoints.initialise_from(session, self._config.init_checkpoint, variables)

@@ -72,9 +72,7 @@ class _Loop:
         towers = self._train.towers
         dumped = dict(exemplars=towers.exemplars, instances=towers.instances, response=towers.response,
                       **{f"gradient/{variable.op.name}": gradient for gradient, variable in self._train.gradients})
-        on_npu = opened.device.kind == "npu"
-        options = dataclasses.replace(opened.options, data_dump_path=None, over_dump_path=None, profiling_path=None)
-        self._diagnosis = diagnosis.StepDiagnosis(options if on_npu else opened.options, dumped, config.num_updates)
+        self._diagnosis = diagnosis.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
         self._validation = None if config.performance or not data.validation else siamese_model.build_validation(
             config.model, config.train.batch_size, config.train.seed)
         self._fetches = dict(loss=self._train.total_loss, batch_loss=towers.batch_loss, train_op=self._train.train_op)
@@ -110,11 +108,7 @@ class _Loop:
     def _start(self, session: tf.Session, started: float) -> int:
         """Set the variables, and open the report at the step they belong to; return that step."""
         session.run(self._initialise)
-        step, notices = None, []
-        if self._run.resumed:
-            step, notices = self._checkpoints.restore_newest()
-            notices.append(f"Going on after {step} updates." if step is not None else
-                           "Notice: the run was stopped before its first checkpoint; it starts afresh.")
+        step, notices = self._checkpoints.go_on(self._run.resumed)
         if step is None:
             variables = {variable.op.name: variable for variable in tf.global_variables()}
             for name, value in self._config.imported.items():

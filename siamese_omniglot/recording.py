@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from common import bundles, files, keras_checkpoints, keras_versions, report
-from common.keras_run import KerasRun
 from common.program import StopRequest
+from common.train_run import OpenRun
 from siamese_omniglot import evaluation, log_lines, loss_curve
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import VALIDATION, PairSampler
@@ -21,7 +21,7 @@ LOGS = "logs"
 class Record(Silence):
     """The record of rank 0."""
 
-    def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, opened: KerasRun, stop: StopRequest):
+    def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, opened: OpenRun, stop: StopRequest):
         self._config, self._run, self._stop = config, opened.run, stop
         self._is_alone = config.case.ranks == 1
         self._num_epochs = config.schedule.num_epochs
@@ -45,11 +45,7 @@ class Record(Silence):
         slots = keras_versions.optimizer_variables(model.optimizer)
         saved = dict(variables, **{f"optimizer/{number:03d}": slot for number, slot in enumerate(slots)})
         self._checkpoints = keras_checkpoints.KerasCheckpoints(self._run.folder("ckpt"), saved, model.updates)
-        step, notices = None, []
-        if self._run.resumed:
-            step, notices = self._checkpoints.restore_newest()
-            notices.append(f"Going on after {step} updates." if step is not None else
-                           "Notice: the run was stopped before its first checkpoint; it starts afresh.")
+        step, notices = self._checkpoints.go_on(self._run.resumed)
         if step is None and self._config.init_checkpoint:
             notices += keras_checkpoints.initialise_from(self._config.init_checkpoint, variables)
         for notice in notices:

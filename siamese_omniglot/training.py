@@ -8,7 +8,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from common import keras_diagnosis, keras_run, keras_versions, keras_workers, report
+from common import keras_diagnosis, keras_run, keras_versions, keras_workers, report, train_run
 from common.program import Stopped, StopRequest, ZooError
 from siamese_omniglot import update, weights
 from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
@@ -99,7 +99,7 @@ class Loop:
     """The loop of one worker. All workers go through the same steps; rank 0's record writes."""
 
     def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, workers: keras_workers.Workers,
-                 opened: keras_run.KerasRun | keras_run.KerasHelper, diagnosis: keras_diagnosis.StepDiagnosis):
+                 opened: train_run.Started, diagnosis: keras_diagnosis.StepDiagnosis):
         """Build the model and what feeds it.
 
         Args:

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from common import files, keras_checkpoints, keras_diagnosis, keras_run, keras_versions, report, timing
-from common.keras_run import KerasRun
 from common.program import StopRequest, ZooError
+from common.train_run import OpenRun
 from siamese_triplet_tf2 import embedding, evaluation, features, log_lines, weights
 from siamese_triplet_tf2.pairs import Pairs, Sampler, Triplets
 from siamese_triplet_tf2.update import Update
@@ -81,10 +81,9 @@ class Config:
     init_checkpoint: str | None
 
 
-def train_and_evaluate(config: Config, data: Pairs, opened: KerasRun, stop: StopRequest) -> None:
+def train_and_evaluate(config: Config, data: Pairs, opened: OpenRun, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint when it has one."""
-    options = opened.options.without_diagnosis() if opened.device.kind == "npu" else opened.options
-    with stop.deferred(), keras_diagnosis.diagnosed(options, config.num_updates) as diagnosis:
+    with stop.deferred(), keras_diagnosis.diagnosed(opened.diagnosis, config.num_updates) as diagnosis:
         _Loop(config, data, opened, stop, diagnosis).run()
         stop.complete()
 
@@ -92,7 +91,7 @@ def train_and_evaluate(config: Config, data: Pairs, opened: KerasRun, stop: Stop
 class _Loop:
     """The model and its place in the run."""
 
-    def __init__(self, config: Config, data: Pairs, opened: KerasRun, stop: StopRequest,
+    def __init__(self, config: Config, data: Pairs, opened: OpenRun, stop: StopRequest,
                  diagnosis: keras_diagnosis.StepDiagnosis):
         self._config, self._run, self._stop, self._diagnosis = config, opened.run, stop, diagnosis
         self._num_pairs = len(data.left)
@@ -139,11 +138,7 @@ class _Loop:
 
     def _start(self) -> int:
         """Restore the newest checkpoint, and open the report at its step; return that step."""
-        step, notices = None, []
-        if self._run.resumed:
-            step, notices = self._checkpoints.restore_newest()
-            notices.append(f"Going on after {step} updates." if step is not None else
-                           "Notice: the run was stopped before its first checkpoint; it starts afresh.")
+        step, notices = self._checkpoints.go_on(self._run.resumed)
         if step is None and self._config.init_checkpoint:
             notices += keras_checkpoints.initialise_from(self._config.init_checkpoint, self._variables)
         for notice in notices:

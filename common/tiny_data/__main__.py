@@ -9,7 +9,8 @@ from common.program import FlagError, StopRequest
 from common.tiny_data import faces, look_alikes, mnist, omniglot, tracking
 
 MAKERS: dict[str, Callable[[str], None]] = {
-    "faces": faces.make, "look_alikes": look_alikes.make, "mnist": mnist.make, "omniglot": omniglot.make, "tracking": tracking.make,
+    "faces": faces.make, "look_alikes": look_alikes.make, "mnist": mnist.make, "omniglot": omniglot.make,
+    "tracking": tracking.make,
 }
 
 

@@ -148,10 +148,9 @@ def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: 
     from common import keras_diagnosis, keras_workers
     from siamese_omniglot import recording, training
 
-    options = run.options.without_diagnosis() if run.device.kind == "npu" else run.options
     workers = keras_workers.make(rank, run.device.kind)
     record = recording.Record(config, store, samplers.validation, run, stop) if rank.is_chief else training.Silence()
-    with keras_diagnosis.diagnosed(options, config.num_updates) as diagnosis:
+    with keras_diagnosis.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
         training.Loop(config, store, samplers.train, workers, run, diagnosis).run(record, stop)
 
 

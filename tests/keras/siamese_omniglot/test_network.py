@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common import keras_run, keras_workers
+from common import keras_run, keras_workers, train_run
 from common.device import Device
 from common.launch import Rank
 from common.npu_options import NpuOptions
@@ -160,7 +160,7 @@ def test_mixed_precision_updates_float32_weights():
         tf.keras.mixed_precision.set_global_policy(policy)
         try:
             network = siamese.build("conv4", "tf", seed=0)
-            opened = keras_run.KerasHelper(Device("gpu", "0"), NpuOptions("allow_mix_precision"))
+            opened = train_run.Started(Device("gpu", "0"), NpuOptions("allow_mix_precision"))
             optimizer = keras_run.scale_losses(update.make_optimizer("sgd"), opened, None)
             optimizer.learning_rate = 0.1
             before = {name: np.asarray(value).copy() for name, value in network.named_variables().items()}
