@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -81,23 +83,30 @@ def test_modelarts_entries_without_the_repository(tmp_path, model):
         assert result.stderr == b"[Error] common/ is missing: upload the repository root as code directory\n"
 
 
+def test_a_device_id_is_no_path(tmp_path, tiny_mnist_folder):
+    result = run("bash", script("gitloss_tf1"), f"--data_path={tiny_mnist_folder}", f"--output_path={tmp_path / 'out'}",
+                 ASCEND_DEVICE_ID="../x")
+    assert result.returncode == 1 and b"ASCEND_DEVICE_ID='../x'" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("model", models())
-@pytest.mark.parametrize("arguments, environment, status, message", [
-    (["--data_path"], {}, 1, '[Error] para "data_path" must be config'),
-    (["--data_path="], {}, 1, '[Error] para "data_path" must be config'),
-    (["--data_path=/no/such"], {}, 1, "--data_path=/no/such: not found"),
-    (["--data_path={data}", "--dta_path=x"], {}, 2, "unknown flag --dta_path; did you mean --data_path?"),
-    (["--data_path={data}", "--seed=x"], {}, 2, "--seed"),
-    (["--data_path={data}", "--over_dump=maybe"], {}, 2, "--over_dump=maybe: expected true or false"),
-    (["--data_path={data}"], {}, 1, "--data_path={data}: no data in"),
-    (["--data_path={data}/data.tar"], {}, 1, "unpack the archive first: tar -xf"),
+@pytest.mark.parametrize("arguments, status, message", [
+    (["--data_path"], 1, '[Error] para "data_path" must be config'),
+    (["--data_path="], 1, '[Error] para "data_path" must be config'),
+    (["--data_path=/no/such"], 1, "--data_path=/no/such: not found"),
+    (["--data_path={data}", "--dta_path=x"], 2, "unknown flag --dta_path; did you mean --data_path?"),
+    (["--data_path={data}", "--seed=x"], 2, "--seed"),
+    (["--data_path={data}", "--over_dump=maybe"], 2, "--over_dump=maybe: expected true or false"),
+    (["--data_path={data}"], 1, "--data_path={data}: no data in"),
+    (["--data_path={data}/data.tar"], 1, "unpack the archive first: tar -xf"),
 ])
-def test_mistakes_are_one_line_and_leave_nothing(tmp_path, model, arguments, environment, status, message):
+def test_mistakes_are_one_line_and_leave_nothing(tmp_path, model, arguments, status, message):
     data = tmp_path / "data"
     data.mkdir()
     (data / "data.tar").touch()
     arguments = [argument.format(data=data) for argument in arguments]
-    result = run("bash", script(model), *arguments, f"--output_path={tmp_path / 'out'}", **environment)
+    result = run("bash", script(model), *arguments, f"--output_path={tmp_path / 'out'}")
     error = result.stderr.decode()
     assert result.returncode == status, error
     assert message.format(data=data) in error and error.count("\n") == 1, error
@@ -125,3 +134,21 @@ def test_help_needs_no_tensorflow(tmp_path, path):
     result = run(sys.executable, os.path.join(ROOT, path), "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert result.returncode == 0, result.stderr.decode()
     assert "flags (--flag=value or --flag value):" in result.stdout.decode()
+
+
+def test_two_runs_on_one_device_id(tmp_path, tiny_mnist_folder):
+    """The second is refused while the first runs, also when it would set it aside; the first is not disturbed."""
+    command = [f"--data_path={tiny_mnist_folder}", f"--output_path={tmp_path / 'out'}", "--device=cpu",
+               "--batch_size=8", "--train_steps=3"]
+    first = subprocess.Popen([sys.executable, os.path.join(ROOT, "gitloss_tf1", "gitloss.py"), *command],
+                             stdout=subprocess.PIPE)
+    while not (tmp_path / "out" / "0" / "arguments.json").exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)  # so that it does not end meanwhile
+    second = run("bash", script("gitloss_tf1"), *command, "--resume=never")
+    first.send_signal(signal.SIGCONT)
+    assert second.returncode == 1 and b"another run is using it" in second.stderr
+    out, _ = first.communicate()
+    assert first.returncode == 0 and b"Final Train Accuracy" in out
+    assert os.listdir(str(tmp_path / "out")) == ["0"]
