@@ -5,6 +5,7 @@ import glob
 import importlib.util
 import os
 import platform
+import sys
 import zipfile
 
 import pytest
@@ -15,6 +16,9 @@ from common.tiny_data import mnist as tiny_mnist
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GOLDEN = os.path.join(ROOT, "tests", "golden")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# for tests of what does not depend on TensorFlow's version and takes minutes
+on_the_default_leg = pytest.mark.skipif(sys.version_info < (3, 11), reason="does not depend on TensorFlow's version: "
+                                        "run on the default leg")
 
 
 def pytest_report_header():

@@ -1,13 +1,37 @@
 #!/usr/bin/env bash
 # Run the tests with one interpreter: bash tests/run_leg.sh PYTHON [pytest arguments]
-# Graph code and Keras code never share a process, so pytest runs once for each.
+# Graph code and Keras code never share a process. Three processes run side by side, their words are printed one after
+# the other; exit status 1 when one failed.
 set -euo pipefail
 python=$1
 shift
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
-"$python" -m pytest --ignore=tests/keras tests "$@"
+words=$(mktemp -d)
+declare -A processes=()
+trap 'rm -rf -- "$words"' EXIT
+trap 'kill -- "${processes[@]}"; exit 130' INT TERM  # a process in the background does not hear SIGINT
+
+# $1: name of the part. Then pytest's arguments.
+begin() {
+    local name=$1
+    shift
+    "$python" -m pytest "$@" >"$words/$name" 2>&1 &
+    processes[$name]=$!
+}
+
+parts=(graph others)
+begin graph tests/graph "$@"
+begin others --ignore=tests/graph --ignore=tests/keras tests "$@"
 if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 8))'; then
-    "$python" -m pytest tests/keras "$@"
+    parts+=(keras)
+    begin keras tests/keras "$@"
 else
     echo "tests/keras is left out: the Keras models need TensorFlow 2.6 or newer, and this Python has 1.15"
 fi
+status=0
+for part in "${parts[@]}"; do
+    wait "${processes[$part]}" || status=1
+    echo "== tests: $part"
+    cat -- "$words/$part"
+done
+exit "$status"

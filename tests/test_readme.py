@@ -16,7 +16,7 @@ import sys
 import pytest
 
 from common.tiny_data.__main__ import MAKERS
-from tests.conftest import ROOT
+from tests.conftest import ROOT, on_the_default_leg
 from tests.test_architecture import models, runs_here, train_entry
 from tests.test_contract import entry_module
 
@@ -114,6 +114,7 @@ def readmes_of_this_leg():
     return [english for english, _ in PAIRS if english == "README.md" or runs_here(os.path.dirname(english))]
 
 
+@on_the_default_leg
 @pytest.mark.parametrize("readme", readmes_of_this_leg())
 def test_short_commands_run(home, readme):
     """Training first, since the others use what it leaves."""

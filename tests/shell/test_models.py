@@ -12,7 +12,7 @@ import pytest
 
 import quickstart
 from common.tiny_data.__main__ import MAKERS
-from tests.conftest import ROOT
+from tests.conftest import ROOT, on_the_default_leg
 from tests.test_architecture import models, python_files, runs_here, train_entry
 
 SHORT = ("--device=cpu", "--train_steps=2", "--batch_size=4")
@@ -63,6 +63,7 @@ def test_one_run_touches_its_run_directory_alone(tmp_path, model):
     assert f"Python {sys.version.split()[0]} ({sys.executable})" in result.stdout.decode()
 
 
+@on_the_default_leg
 @pytest.mark.parametrize("model", RUNNABLE, ids=NAMES)
 def test_modelarts_entry(tmp_path, model):
     MAKERS[model.data_format](str(tmp_path / "data"))
