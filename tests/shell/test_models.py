@@ -119,8 +119,8 @@ def programs():
     found = []
     for path in python_files(*models()):
         with open(os.path.join(ROOT, path), encoding="utf-8") as file:
-            is_program = 'if __name__ == "__main__":\n    sys.path[0]' in file.read()
-        if is_program:
+            text = file.read()
+        if 'if __name__ == "__main__":' in text and "sys.path[0] = " in text and "modelarts" not in path:
             found.append(path)
     return found
 
