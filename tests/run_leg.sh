@@ -3,13 +3,14 @@
 # Graph code and Keras code never share a process. Four processes run side by side, their words are printed one after
 # the other; exit status 1 when one failed.
 set -euo pipefail
+set -m  # or what runs in the background, and all it starts, would ignore SIGINT
 python=$1
 shift
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 words=$(mktemp -d)
 declare -A processes=()
 trap 'rm -rf -- "$words"' EXIT
-trap 'kill -- "${processes[@]}"; exit 130' INT TERM  # a process in the background does not hear SIGINT
+trap 'kill -- "${processes[@]}"; exit 130' INT TERM
 
 # $1: name of the part. Then pytest's arguments.
 begin() {
