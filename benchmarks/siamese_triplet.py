@@ -36,25 +36,25 @@ def measure() -> dict:
     from siamese_triplet_tf2 import decoding, embedding
     from siamese_triplet_tf2.pairs import Sampler
     from siamese_triplet_tf2.training import LEARNING_RATE
-    from siamese_triplet_tf2.update import Update
+    from siamese_triplet_tf2.update import Part, Updater
 
     keras_run.set_threads(device.num_cpus())
     model = embedding.build("resnet50", seed=0)
-    update = tf.function(Update(model, tf.keras.optimizers.Adam(LEARNING_RATE)))
+    updater = Updater(model, tf.keras.optimizers.Adam(LEARNING_RATE))
     frozen = tf.function(lambda images: model.frozen(decoding.preprocess(images, "unit"), training=False))
     images = tf.constant(np.random.RandomState(0).rand(3 * BATCH_SIZE, 200, 200, 3), tf.float32)
-    features = frozen(images)
-    triplets = Sampler(BATCH_SIZE, 0, "redrawn", "listed").all()
-    excluded = tf.constant(triplets.own_pair(BATCH_SIZE))
+    excluded = Sampler(BATCH_SIZE, 0, "redrawn", "listed").all().own_pair(BATCH_SIZE)
+    counts = np.ones(BATCH_SIZE, np.float32)
+    kept = Part(frozen(images).numpy(), excluded, counts)
     bare_frozen, frozen_flops = bare_siamese_triplet.forward(model.frozen, 3 * BATCH_SIZE)
     bare_tail, tail_flops = bare_siamese_triplet.forward_and_backward(model.tail, 3 * BATCH_SIZE)
     matrix = tf.ones([MATRIX_SIDE, MATRIX_SIDE])
 
     def uncached_step() -> None:
-        update(frozen(images), excluded)[0].numpy()
+        updater(Part(frozen(images).numpy(), excluded, counts))
 
     def cached_step() -> None:
-        update(features, excluded)[0].numpy()
+        updater(kept)
 
     functions = [uncached_step, cached_step, lambda: frozen(images).numpy(), lambda: bare_frozen().numpy(),
                  lambda: bare_tail().numpy(), lambda: tf.reduce_max(tf.matmul(matrix, matrix)).numpy()]

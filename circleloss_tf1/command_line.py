@@ -27,7 +27,8 @@ OPTIMIZERS = ("ADAGRAD", "ADADELTA", "ADAM", "RMSPROP", "MOM", "GD")
 LOWEST = -sys.float_info.max
 # flags that a run must share with one it goes on with, besides switches, extra options and data
 _IDENTITY = ("model_def", "gamma", "margin", "center_loss_factor", "center_loss_alfa", "prelogits_norm_loss_factor",
-             "prelogits_norm_p", "prelogits_hist_max", "optimizer", "learning_rate", "learning_rate_decay_epochs",
+             "prelogits_norm_p", "prelogits_hist_max", "dynamic_loss_scale", "optimizer",
+            "learning_rate", "learning_rate_decay_epochs",
              "learning_rate_decay_factor", "moving_average_decay", "epoch_size", "sample_with_replacement",
              "class_balanced_sampling", "bad_images", "validation_set_split_ratio", "validate_every_n_epochs",
              "min_nrof_val_images_per_class", "lfw_batch_size", "lfw_nrof_folds", "lfw_distance_metric",
@@ -105,6 +106,7 @@ def _define_network(flags: FlagSet) -> None:
 
 
 def _define_optimisation(flags: FlagSet) -> None:
+    zoo_flags.define_loss_scale(flags)
     flags.choice("optimizer", "ADAM", OPTIMIZERS, "optimiser; all take the decayed learning rate")
     flags.number("learning_rate", 0.1, "initial learning rate; 0 or less takes it from the schedule file", LOWEST)
     flags.string("learning_rate_schedule_file", "data/learning_rate_schedule.txt", "lines `epoch: rate`")

@@ -47,7 +47,7 @@ def _evaluate(arguments: list[str]) -> int:
     pairs = data_folders.read_pairs(flags, folder, ROOT)
     device = devices.choose(flags.device, os.environ)
 
-    from circleloss_tf1 import evaluation, weights
+    from circleloss_tf1 import evaluation, lfw, weights
     from common import graph_use
 
     settings = evaluation.LfwSettings.from_flags(flags)
@@ -60,7 +60,7 @@ def _evaluate(arguments: list[str]) -> int:
     found = evaluation.verify(embeddings, pairs, settings)
     result = dict(checkpoint=weights_at.prefix, model_def=network.model_def, batch_norm=network.switches.batch_norm,
                   metric=settings.metric, batch_size=settings.batch_size, pairs=len(pairs.is_same),
-                  **evaluation.summary(found))
+                  **lfw.summary(found))
     path = _write(weights_at, pairs, found, result)
     if flags.json:
         print(files.to_json(result))

@@ -6,7 +6,7 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from circleloss_tf1.face_images import ImageFeed
+from circleloss_tf1.face_images import ImageFeed, filled
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph
 from common import verification
@@ -59,11 +59,10 @@ class Embedder:
         Raises:
             ZooError: an image cannot be read.
         """
-        num_batches = -(-len(paths) // self._batch_size)
-        filled = [paths[number % len(paths)] for number in range(num_batches * self._batch_size)]
-        self._feed.start(self._session, filled)
+        filled_up = filled(paths, self._batch_size)
+        self._feed.start(self._session, filled_up)
         found = []
-        for number in range(num_batches):
+        for number in range(len(filled_up) // self._batch_size):
             images = self._feed.next_readable(self._session)
             embeddings = self._forward(images)
             if self._flipped:
@@ -99,12 +98,3 @@ def verify(embeddings: np.ndarray, pairs: Pairs, settings: LfwSettings) -> verif
     """Run the protocol on the pairs' embeddings."""
     return verification.verify(embeddings.astype(np.float64), pairs.is_same, settings.num_folds, settings.metric,
                                settings.subtract_mean)
-
-
-def summary(found: verification.Verification) -> dict[str, float]:
-    """Return a verification's numbers by the names they have in metrics.jsonl."""
-    return dict(lfw_accuracy=float(found.accuracies.mean()), lfw_accuracy_std=float(found.accuracies.std()),
-                lfw_val_rate=float(found.val_rates.mean()), lfw_val_std=float(found.val_rates.std()),
-                lfw_far=float(found.val_fars.mean()), lfw_equal_error_rate=found.equal_error_rate,
-                lfw_threshold=float(found.accuracy_thresholds.mean()),
-                lfw_val_threshold=float(found.val_thresholds.mean()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from typing import Callable, NamedTuple, Sequence
 
+from common import npu_tf1
 from common.program import ZooError
 from common.tf1 import tf
 
@@ -68,6 +69,7 @@ class StepSettings(NamedTuple):
     decay_steps: int  # updates between decays of the learning rate
     decay_factor: float
     moving_average_decay: float
+    scales_losses: bool = False  # the adapter of an NPU scales the loss
 
 
 def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.Tensor, global_step: tf.Variable,
@@ -89,14 +91,18 @@ def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.T
     loss_averages = tf.train.ExponentialMovingAverage(LOSS_AVERAGE_DECAY, name="avg").apply([*losses, total_loss])
     variables = tf.trainable_variables()
     optimizer = OPTIMIZERS[settings.optimizer](learning_rate)
+    if settings.scales_losses:
+        optimizer = npu_tf1.scale_losses(optimizer)
     gradients = optimizer.compute_gradients(total_loss, variables)
     averages = tf.train.ExponentialMovingAverage(settings.moving_average_decay, num_updates=global_step)
     with tf.control_dependencies([total_loss]):  # nothing moves when the loss cannot be computed
         averages_op = averages.apply(variables)
     with tf.control_dependencies([averages_op, loss_averages]):
-        apply_op = optimizer.apply_gradients(gradients, global_step)
-    with tf.control_dependencies([apply_op]):
-        return Step(tf.group(apply_op, name="weights_op"), gradients, global_step.read_value(), learning_rate, averages)
+        apply_op = optimizer.apply_gradients(gradients)
+    with tf.control_dependencies([apply_op]):  # a step that loss scaling skips counts too: its images are gone
+        step_op = global_step.assign_add(1)
+    with tf.control_dependencies([step_op]):
+        return Step(tf.group(step_op, name="weights_op"), gradients, global_step.read_value(), learning_rate, averages)
 
 
 class Schedule:

@@ -103,6 +103,15 @@ def _kinds(is_same: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(is_same), np.flatnonzero(~is_same)]
 
 
+def summary(found: verification.Verification) -> dict[str, float]:
+    """Return a verification's numbers by the names they have in metrics.jsonl."""
+    return dict(lfw_accuracy=float(found.accuracies.mean()), lfw_accuracy_std=float(found.accuracies.std()),
+                lfw_val_rate=float(found.val_rates.mean()), lfw_val_std=float(found.val_rates.std()),
+                lfw_far=float(found.val_fars.mean()), lfw_equal_error_rate=found.equal_error_rate,
+                lfw_threshold=float(found.accuracy_thresholds.mean()),
+                lfw_val_threshold=float(found.val_thresholds.mean()))
+
+
 def to_csv(pairs: Pairs, distances: np.ndarray) -> str:
     """Return the pairs with their distances, a line each."""
     text = io.StringIO()

@@ -69,7 +69,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     from circleloss_tf1 import original_files, training
     from common import graph_run, train_run  # TensorFlow is imported here, after the flags and the device
 
-    config = _configure(flags, len(faces.people), command_line.network_settings(flags, switches, extras))
+    config = _configure(flags, device, len(faces.people), command_line.network_settings(flags, switches, extras))
     config.new_sampler(faces.labels[split.train])
     identity = dict(dataclasses.asdict(switches), **dataclasses.asdict(extras), **command_line.identity(flags),
                     num_classes=len(faces.people), data=faces.fingerprint, lfw=data_folders.fingerprint(pairs),
@@ -85,9 +85,9 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     return 0
 
 
-def _configure(flags: FlagValues, num_classes: int, network: Any) -> training.Config:
+def _configure(flags: FlagValues, device: devices.Device, num_classes: int, network: Any) -> training.Config:
     from circleloss_tf1 import evaluation, facenet, model, training
-    from common import report
+    from common import npu_tf1, report
 
     schedule = None
     if flags.learning_rate <= 0.0:
@@ -96,7 +96,8 @@ def _configure(flags: FlagValues, num_classes: int, network: Any) -> training.Co
     loss = model.LossSettings(**{field.name: flags[field.name].value
                                  for field in dataclasses.fields(model.LossSettings)})
     step = facenet.StepSettings(flags.optimizer, flags.learning_rate_decay_epochs * flags.epoch_size,
-                                flags.learning_rate_decay_factor, flags.moving_average_decay)
+                                flags.learning_rate_decay_factor, flags.moving_average_decay,
+                                npu_tf1.scales_losses(device, flags.dynamic_loss_scale))
     return training.Config(
         case=report.Case(NETWORK, flags.batch_size, 1, flags.performance),
         graph=model.TrainSettings(flags.batch_size, num_classes, network, loss, step, flags.seed),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from circleloss_tf1 import evaluation, facenet, log_lines, model, original_files
+from circleloss_tf1 import evaluation, facenet, lfw, log_lines, model, original_files
 from circleloss_tf1.epoch_batches import EpochBatches
 from circleloss_tf1.evaluation import Embedder, LfwSettings
 from circleloss_tf1.face_images import ImageFeed
@@ -255,7 +255,7 @@ class _Loop:
         once = self._config.graph.network.switches.batch_norm == "moving"
         embeddings = evaluation.embed_pairs(embedder, self._data.pairs, once, after_batch)
         print()
-        row = evaluation.summary(evaluation.verify(embeddings, self._data.pairs, self._config.lfw))
+        row = lfw.summary(evaluation.verify(embeddings, self._data.pairs, self._config.lfw))
         earlier = [old["lfw_accuracy"] for old in self._report.of_kind("eval") if "lfw_accuracy" in old]
         row.update(time_evaluate=time.perf_counter() - started, best=row["lfw_accuracy"] > max(earlier, default=-1.0))
         for line in log_lines.lfw_lines(row):

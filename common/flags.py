@@ -75,6 +75,12 @@ def _define_adapter(flags: FlagSet, precision_mode: str) -> None:
     flags.boolean("static_shape", False, "full batches only")
 
 
+def define_loss_scale(flags: FlagSet, default: bool | None = True) -> None:
+    """Loss scaling of graph models; a default of None is the configuration's."""
+    flags.boolean("dynamic_loss_scale", default, "NPU with TensorFlow 1.15: the adapter scales the loss, as the "
+                  "originals have it; has no effect elsewhere")
+
+
 def require_data_path(value: str | None) -> str:
     """The data path, or the error that users of the originals know."""
     if not value:

@@ -34,6 +34,26 @@ def start(device: Device) -> None:
         raise adapter_failure(device.adapter, error) from error
 
 
+def scales_losses(device: Device, wanted: bool) -> bool:
+    """Whether `scale_losses` has something to do: where it is wanted, on an NPU, and the adapter is npu_bridge.
+    npu_device.compat has no loss scaling: what the adapter's needs of TensorFlow is gone since 2.0.
+    """
+    return wanted and device.adapter == "npu_bridge"
+
+
+def scale_losses(optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
+    """Wrap an optimizer so that it scales the loss dynamically, with the numbers of the originals.
+
+    The scale begins at 2^32, doubles after 1,000 good steps and halves after two with an overflow; these are skipped.
+    Call it outside of control dependencies, where the adapter cannot make its variables.
+    """
+    from npu_bridge.npu_init import ExponentialUpdateLossScaleManager, NPULossScaleOptimizer
+
+    manager = ExponentialUpdateLossScaleManager(init_loss_scale=2 ** 32, incr_every_n_steps=1000,
+                                                decr_every_n_nan_or_inf=2, decr_ratio=0.5)
+    return NPULossScaleOptimizer(optimizer, manager)
+
+
 def _start_compat() -> None:
     import npu_device
 

@@ -69,6 +69,7 @@ class TrainConfig:
         prefetch_threads: threads that read examples.
         prefetch_capacity: examples that are read ahead.
         loss_scale: the loss is multiplied and the gradients divided by it.
+        dynamic_loss_scale: on an NPU with TensorFlow 1.15, let the adapter scale the loss, as the original.
     """
 
     batch_size: int = 8
@@ -90,6 +91,7 @@ class TrainConfig:
     prefetch_threads: int = 4
     prefetch_capacity: int = 120
     loss_scale: float = 1.0
+    dynamic_loss_scale: bool = True
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epoch", "num_examples_per_epoch", "max_frame_dist", "prefetch_threads",

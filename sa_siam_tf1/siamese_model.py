@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common import npu_tf1
 from common.tf1 import tf
 from sa_siam_tf1.configuration import STRIDE, ModelConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
@@ -64,8 +65,14 @@ def balanced_loss(response: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_sum(entropy * class_weights(truth), axis=[1, 2]))
 
 
-def build_training(config: ModelConfig, train: TrainConfig) -> TrainGraph:
-    """Build the training graph in the default graph."""
+def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool = False) -> TrainGraph:
+    """Build the training graph in the default graph.
+
+    Args:
+        config: the model.
+        train: how it is trained.
+        scales_losses: whether the adapter of an NPU scales the loss, see `npu_tf1.scale_losses`.
+    """
     tf.set_random_seed(train.seed)
     exemplar_norm, instance_norm = Normaliser(is_training=True), Normaliser(is_training=True)
     towers = _towers(config, train.batch_size, TRAIN_SIDE, (exemplar_norm, instance_norm), train.seed)
@@ -76,11 +83,15 @@ def build_training(config: ModelConfig, train: TrainConfig) -> TrainGraph:
     learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
     optimizer = tf.train.GradientDescentOptimizer(learning_rate) if train.optimizer == "SGD" else \
         tf.train.MomentumOptimizer(learning_rate, train.momentum, use_nesterov=train.use_nesterov)
+    if scales_losses:
+        optimizer = npu_tf1.scale_losses(optimizer)
     gradients = optimizer.compute_gradients(total_loss * train.loss_scale, tf.trainable_variables())
     gradients = [(gradient / train.loss_scale, variable) for gradient, variable in gradients]
     with tf.control_dependencies([total_loss, towers.batch_loss]):  # read before anything is changed
         moving_ops = _moving_updates(exemplar_norm, instance_norm, config.bn_decay)
-        step_op = optimizer.apply_gradients(gradients, global_step)
+        apply_op = optimizer.apply_gradients(gradients)
+    with tf.control_dependencies([apply_op]):  # a step that loss scaling skips counts too: its images are gone
+        step_op = global_step.assign_add(1)
     return TrainGraph(towers, total_loss, learning_rate, gradients, tf.group(step_op, *moving_ops, name="train_op"),
                       global_step, (exemplar_norm, instance_norm))
 

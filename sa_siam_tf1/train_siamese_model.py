@@ -82,6 +82,7 @@ def define_flags() -> FlagSet:
     for name, text in _LISTS.items():
         flags.string(name, None, text)
     flags.boolean("use_nesterov", None, "of --optimizer=MOMENTUM")
+    zoo_flags.define_loss_scale(flags, None)
     flags.without_effect("static_shape", "SA-Siam trains and validates on full batches always")
     return flags
 
@@ -106,7 +107,7 @@ def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig]:
             values[name] = flags[name].value
     if flags.epochs:
         values["epoch"] = flags.epochs
-    for name in (*_INTEGERS, *_NUMBERS, *_CHOICES, "use_nesterov"):
+    for name in (*_INTEGERS, *_NUMBERS, *_CHOICES, "use_nesterov", "dynamic_loss_scale"):
         if flags[name].value is not None:
             values[name] = flags[name].value
     for name in _LISTS:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from common import checkpoints, diagnosis, files, report, timing
+from common import checkpoints, diagnosis, files, image_events, npu_tf1, report, timing
 from common.graph_run import GraphRun
 from common.program import StopRequest, ZooError
 from common.tf1 import tf
@@ -17,6 +17,7 @@ from sa_siam_tf1.datasets.dataloader import Batch, TrainingBatches, validation_b
 from sa_siam_tf1.datasets.imdb import Tracks
 from sa_siam_tf1.metrics import track_metrics
 
+NUM_SHOWN = 3  # pairs of images for TensorBoard
 # where the original keeps a branch's checkpoints
 CHECKPOINT_FOLDERS = {"appearance": "SA-Siam-Appearance", "semantic": "SA-Siam-Semantic"}
 
@@ -68,7 +69,8 @@ class _Loop:
         self._config = config
         self._data = data
         self._run = opened.run
-        self._train = siamese_model.build_training(config.model, config.train)
+        self._train = siamese_model.build_training(
+            config.model, config.train, npu_tf1.scales_losses(opened.device, config.train.dynamic_loss_scale))
         towers = self._train.towers
         dumped = dict(exemplars=towers.exemplars, instances=towers.instances, response=towers.response,
                       **{f"gradient/{variable.op.name}": gradient for gradient, variable in self._train.gradients})
@@ -77,14 +79,16 @@ class _Loop:
             config.model, config.train.batch_size, config.train.seed)
         self._fetches = dict(loss=self._train.total_loss, batch_loss=towers.batch_loss, train_op=self._train.train_op)
         self._batches = TrainingBatches(data.train, config.train, siamese_model.TRAIN_SIDE)
+        self._images = image_events.ImageEvents(self._run.path)
         self._initialise = tf.global_variables_initializer()
         self._checkpoints: checkpoints.Checkpoints
         self._report: report.Report
         self._saved_at = time.monotonic()
 
     def close(self) -> None:
-        """Stop the threads that read."""
+        """Stop the threads that read, and close the images' file."""
         self._batches.close()
+        self._images.close()
 
     def run(self, session: tf.Session, stop: StopRequest) -> None:
         """Train, validate and save until the updates are made; then finish the run."""
@@ -152,13 +156,13 @@ class _Loop:
         folder = self._run.folder(f"track_model_checkpoints/{CHECKPOINT_FOLDERS[self._config.model.branch]}")
         self._checkpoints.save_as(folder, f"model.ckpt-{updates - 1}")
         if self._validation is not None:
-            row = self._validate(session, stop)
+            row = self._validate(session, updates, stop)
             best = min((earlier["valid_loss"] for earlier in self._report.of_kind("eval")), default=np.inf)
             self._report.evaluation(updates, best=row["valid_loss"] < best, **row)
             print(log_lines.validation_line(self._report.rows[-1]), flush=True)
         self._write_files()
 
-    def _validate(self, session: tf.Session, stop: StopRequest) -> dict[str, float]:
+    def _validate(self, session: tf.Session, updates: int, stop: StopRequest) -> dict[str, float]:
         """Loss and errors over all validation pairs; changes no variable and draws nothing from the training data."""
         started = time.perf_counter()
         graph, losses, responses = self._validation, [], []
@@ -166,12 +170,23 @@ class _Loop:
         for batch, count in validation_batches(self._data.validation, self._config.train):
             stop.check()
             response = session.run(graph.response, self._feeds(graph, batch))[:count]
+            if not responses:
+                self._show(updates, batch, response)
             responses.append(response)
             losses += list(pair_losses(response))
         together = np.concatenate(responses)
         return dict(valid_loss=float(np.mean(losses)), center_score_error=track_metrics.center_score_error(together),
                     center_dist_error=track_metrics.center_dist_error(together),
                     evaluation_seconds=time.perf_counter() - started)
+
+    def _show(self, updates: int, batch: Batch, response: np.ndarray) -> None:
+        """Write the first validation pairs for TensorBoard, with the response that is wanted and the one found."""
+        for number in range(min(NUM_SHOWN, len(response))):
+            for tag, image in (("exemplar", batch.exemplars[number]), ("instance", batch.instances[number])):
+                self._images.add_image(updates, f"validation/{tag}/{number}", np.uint8(np.clip(image, 0, 255)))
+            self._images.add_image(updates, f"validation/Response/{number}", response[number])
+        self._images.add_image(updates, "validation/GT", siamese_model.ground_truth(response.shape[1]))
+        self._images.add_histogram(updates, "validation/Response", response)
 
     @staticmethod
     def _feeds(graph: siamese_model.Towers, batch: Batch) -> dict:

@@ -5,24 +5,25 @@ import os
 import time
 from typing import Any
 
-from common import bundles, files, keras_checkpoints, keras_versions, report
+from common import files, keras_record, keras_versions
 from common.program import StopRequest
 from common.train_run import OpenRun
 from siamese_omniglot import evaluation, log_lines, loss_curve
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import VALIDATION, PairSampler
-from siamese_omniglot.training import Config, Model, Silence
+from siamese_omniglot.training import Config, Model
 from siamese_omniglot.update import Outcome
 
 WEIGHTS_PERIOD = 10  # epochs between weight files
 LOGS = "logs"
 
 
-class Record(Silence):
+class Record(keras_record.RunRecord):
     """The record of rank 0."""
 
     def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, opened: OpenRun, stop: StopRequest):
-        self._config, self._run, self._stop = config, opened.run, stop
+        super().__init__(opened, stop, config.save_seconds, config.init_checkpoint)
+        self._config = config
         self._is_alone = config.case.ranks == 1
         self._num_epochs = config.schedule.num_epochs
         self._store = store
@@ -31,36 +32,27 @@ class Record(Silence):
         self._logs = self._run.folder(LOGS)
         began = time.mktime(time.strptime(self._run.arguments["started"], "%Y%m%d-%H%M%S"))
         self._step_log = log_lines.StepLog(config.steps_per_epoch, config.batch_size, began)
-        self._saved_at = time.monotonic()
-        self._report: report.Report
         self._model: Model
         self._scorer: evaluation.Scorer
-        self._checkpoints: keras_checkpoints.KerasCheckpoints
 
     def start(self, model: Model) -> int:
-        """Restore the newest checkpoint, and open the report at its step; return that step."""
         self._model = model
         self._scorer = evaluation.Scorer(model.network)
-        variables = model.network.named_variables()
         slots = keras_versions.optimizer_variables(model.optimizer)
-        saved = dict(variables, **{f"optimizer/{number:03d}": slot for number, slot in enumerate(slots)})
-        self._checkpoints = keras_checkpoints.KerasCheckpoints(self._run.folder("ckpt"), saved, model.updates)
-        step, notices = self._checkpoints.go_on(self._run.resumed)
-        if step is None and self._config.init_checkpoint:
-            notices += keras_checkpoints.initialise_from(self._config.init_checkpoint, variables)
-        for notice in notices:
-            print(notice)
-        self._report = report.Report(self._run, step or 0, self._stop.started)
+        step = self._open(model.network.named_variables(),
+                          {f"optimizer/{number:03d}": slot for number, slot in enumerate(slots)}, model.updates)
         self._json_log = open(os.path.join(self._logs, log_lines.JSON_LOG), "w",  # noqa: SIM115 - closed in finish
                               encoding="utf-8", buffering=1)
         self._json_log.writelines(self._step_log.head())
         for row in self._report.rows:
             line = self._step_log.step(row) if row["kind"] == "step" else self._step_log.validation(row)
             self._json_log.write(line[0])
-        return step or 0
+        return step
 
-    def step(self, updates: int, outcome: Outcome, rate: float, seconds: tuple[float, float]) -> None:
-        data_seconds, compute_seconds = seconds
+    def step(self, updates: int, *measured: Any) -> None:
+        """Record a step: what it measured, its learning rate, the seconds of its data and of its computation."""
+        outcome: Outcome
+        outcome, rate, (data_seconds, compute_seconds) = measured
         self._report.step(updates, loss=outcome.loss, accuracy=outcome.accuracy, learning_rate=rate,
                           data_seconds=data_seconds, compute_seconds=compute_seconds,
                           forward_seconds=outcome.forward_seconds, backward_seconds=outcome.backward_seconds,
@@ -122,19 +114,6 @@ class Record(Silence):
     def _write(self, lines: tuple[str, str]) -> None:
         self._json_log.write(lines[0])
         print(lines[1], flush=True)
-
-    def save(self, updates: int) -> None:
-        """Save a checkpoint; the best one is kept."""
-        self._report.flush()
-        best = [row["step"] for row in self._report.of_kind("eval") if row["best"]]
-        if updates not in bundles.steps_in(self._checkpoints.folder):
-            self._checkpoints.save(updates, keep=best[-1:])
-        self._saved_at = time.monotonic()
-
-    def save_if_due(self, updates: int) -> None:
-        """Save a checkpoint when the last one is old."""
-        if time.monotonic() - self._saved_at >= self._config.save_seconds:
-            self.save(updates)
 
     def finish(self, updates: int) -> None:
         """Write results and curves, print the last lines."""

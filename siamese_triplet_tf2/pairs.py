@@ -53,6 +53,9 @@ class Triplets:
     def __len__(self) -> int:
         return len(self.anchor)
 
+    def __getitem__(self, places: slice | np.ndarray) -> Triplets:
+        return Triplets(self.anchor[places], self.positive[places], self.negative[places])
+
     def own_pair(self, num_pairs: int) -> np.ndarray:
         """Which of the positives and then the negatives are images of an anchor's own pair, bool [num, 2 * num]."""
         candidates = np.concatenate([self.positive, self.negative]) % num_pairs

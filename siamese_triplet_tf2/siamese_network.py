@@ -10,19 +10,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import bundles, program
+from common import bundles, launch, processes, program
 from common import device as devices
 from common import flags as zoo_flags
 from common.flag_set import FlagSet, FlagValues
 from common.program import FlagError
 
 if TYPE_CHECKING:
-    from siamese_triplet_tf2 import training
+    from siamese_triplet_tf2 import pairs, training
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "siamese_network_ID2539_for_TensorFlow2.X"
@@ -56,6 +56,7 @@ def define_flags() -> FlagSet:
     flags.choice("loss_scale", None, ["none", "dynamic"], "scaling of the loss for float16 (unset: dynamic where a GPU "
                  "mixes float16 in, else none, as the original)")
     flags.choice("cache_features", "auto", ["auto", "memory", "disk", "off"], "keep the output of the frozen part")
+    processes.define(flags)
     flags.choice("bad_images", "fail", ["fail", "skip"], "what to do about images that cannot be read")
     return flags
 
@@ -73,32 +74,61 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     flags = flag_set.parse(arguments)
     if flags.compute_dtype != "float32":
         raise FlagError(f"--compute_dtype={flags.compute_dtype}: this model computes in float32")
+    _check_processes(flags)
     data_path = zoo_flags.require_data_path(flags.data_path)
-    devices.require_single_device(os.environ)
     folder = zoo_flags.find_data_folder(data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)
-    data = pairs.load(folder)
     device = devices.choose(flags.device, os.environ)
+    rank = launch.current_rank(os.environ, device.kind)
+    data = pairs.load(folder)
+    status = processes.start(flags, rank, [os.path.abspath(__file__), *arguments], device.kind, stop)
+    if status is not None:
+        return status
 
     from common import keras_run, train_run  # TensorFlow is imported here, after the flags and the device
-    from siamese_triplet_tf2 import bad_images, training, weights
+    from siamese_triplet_tf2 import bad_images, weights
 
     data = bad_images.apply(data, flags.bad_images)
-    config = _configure(flags, folder, len(data.left))
+    config = _configure(flags, folder, len(data.left), rank)
     switches = dataclasses.asdict(config.switches)
     identity = dict(switches, data=data.fingerprint(), weights=weights.fingerprint(config.weights),
                     init_checkpoint=bundles.fingerprint(config.init_checkpoint),
                     **{name: flags[name].value for name in IDENTITY})
-    notices = [*flag_set.warnings(), *data.notices, *weights.notices(config.weights, flags.backbone),
+    notices = [*flag_set.warnings(), *processes.notices(flags, rank, f"{flags.batch_size} triplets"), *data.notices,
+               *weights.notices(config.weights, flags.backbone),
                f"Data: {folder}, {len(data.left)} pairs",
                f"Backbone: {flags.backbone}, weights {config.weights or 'random'}",
                f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
     entry = train_run.Entry(__file__, NETWORK, flags.npu_precision_mode, arguments)
-    with keras_run.open_keras_run(entry, flags, device, config.num_updates, identity, notices) as opened:
-        training.train_and_evaluate(config, data, opened, stop)
+    opened = keras_run.open_keras_run if rank.is_chief else keras_run.open_keras_helper
+    with opened(entry, flags, device, config.num_updates, identity, notices) as run:
+        _run(config, data, run, rank, stop)
     return 0
 
 
-def _configure(flags: FlagValues, folder: str, num_pairs: int) -> training.Config:
+def _run(config: training.Config, data: pairs.Pairs, run: Any, rank: launch.Rank, stop: program.StopRequest) -> None:
+    from common import keras_diagnosis, keras_record, keras_workers
+    from siamese_triplet_tf2 import recording, training
+
+    workers = keras_workers.make(rank, run.device.kind)
+    record = recording.Record(config, len(data.left), run, stop) if rank.is_chief else keras_record.Record()
+    with keras_diagnosis.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
+        training.Loop(config, data, workers, run, diagnosis).run(record, stop)
+
+
+def _check_processes(flags: FlagValues) -> None:
+    processes.check(flags)
+    if not flags.distributed:
+        return
+    for name in ("batch_statistics", "semi_hard"):
+        if flags[name].value:
+            raise FlagError(f"--{name} looks at the whole batch, of which a process sees a part: leave --distributed "
+                            "away")
+    if flags.cache_features == "disk":
+        raise FlagError("--cache_features=disk keeps the features of one process: take memory or off, or leave "
+                        "--distributed away")
+
+
+def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: launch.Rank) -> training.Config:
     from common import report
     from siamese_triplet_tf2 import pairs, training, weights
 
@@ -112,7 +142,7 @@ def _configure(flags: FlagValues, folder: str, num_pairs: int) -> training.Confi
                         "take a smaller one, or --static_shape=false")
     limits = [limit for limit in (flags.train_steps, flags.epochs and flags.epochs * steps) if limit]
     return training.Config(
-        case=report.Case(NETWORK, flags.batch_size, 1, flags.performance),
+        case=report.Case(NETWORK, flags.batch_size, rank.size, flags.performance),
         switches=switches,
         batch_size=flags.batch_size,
         seed=flags.seed,
@@ -125,6 +155,7 @@ def _configure(flags: FlagValues, folder: str, num_pairs: int) -> training.Confi
         semi_hard=flags.semi_hard,
         loss_scale=flags.loss_scale,
         cache_features=flags.cache_features,
+        processes=flags.nproc_per_node,
         static_shape=flags.static_shape,
         performance=flags.performance,
         save_seconds=60.0 * flags.save_minutes,
@@ -133,4 +164,4 @@ def _configure(flags: FlagValues, folder: str, num_pairs: int) -> training.Confi
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    launch.leave(main())

@@ -1,42 +1,66 @@
-"""One update of the weights, from features."""
+"""One update of the weights, from features, by one worker or by several."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from common import keras_versions
+from common import keras_versions, keras_workers
+from common.launch import Rank
 from siamese_triplet_tf2 import embedding, triplet_loss
 
 
-class Update:
-    """Makes updates; call it through tf.function."""
+class Part(NamedTuple):
+    """A worker's part of a batch."""
+
+    kept: np.ndarray  # features of anchors, positives and negatives, float32 [3 * size, ...]
+    excluded: np.ndarray  # bool [size, 2 * size], positives and negatives that are no negatives of an anchor
+    counts: np.ndarray  # float32 [size], 1; 0 for a triplet that only fills the part up
+
+
+class Updater:
+    """Makes updates.
+
+    A worker's loss is the sum over its triplets, and gradients are added up over the workers: the update is that of one
+    worker with the whole batch.
+    """
 
     def __init__(self, model: embedding.Embedding, optimizer: Any, batch_statistics: bool = False,
-                 semi_hard: bool = False):
-        """Say how.
+                 semi_hard: bool = False, workers: keras_workers.Workers | None = None):
+        """Compile the update.
 
         Args:
-            model: the network.
-            optimizer: a Keras optimizer.
+            model: the network, made in the workers' scope.
+            optimizer: a Keras optimizer, made in the workers' scope.
             batch_statistics: normalise what trains with the statistics of the batch, of each tower its own.
             semi_hard: choose the negatives within the batch.
+            workers: those that work together; None for one alone.
         """
         self._model, self._optimizer = model, optimizer
         self._batch_statistics, self._semi_hard = batch_statistics, semi_hard
+        self._workers = workers or keras_workers.Workers(Rank())
+        with self._workers.scope():
+            keras_versions.build_optimizer(optimizer, model.tail.trainable_variables)
+        self._run = self._workers.compile(self._update)
+        self._run_dumping = self._workers.compile(lambda *part: self._update(*part, dumps=True))
 
-    def __call__(self, kept: tf.Tensor, excluded: tf.Tensor, dumps: bool = False
-                 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Make one update.
-
-        Args:
-            kept: features of anchors, positives and negatives, float32 [3 * batch, ...].
-            excluded: bool [batch, 2 * batch], positives and negatives that are no negatives of an anchor.
-            dumps: whether tensors are asked for.
+    def __call__(self, part: Part, is_stopping: bool = False, dumps: bool = False
+                 ) -> tuple[tuple[float, int], dict[str, tf.Tensor]]:
+        """Make one update with this worker's part of the batch.
 
         Returns:
-            The losses, float32 [batch], and tensors by name.
+            The sum of the losses of all workers and how many of them are to stop, and the tensors of a dump if one is
+            asked for.
         """
+        run = self._run_dumping if dumps else self._run
+        sums, tensors = run(*map(tf.constant, part), tf.constant(float(is_stopping)))
+        total, num_stopping = (float(value) for value in sums.numpy())
+        return (total, round(num_stopping)), tensors
+
+    def _update(self, kept: tf.Tensor, excluded: tf.Tensor, counts: tf.Tensor, is_stopping: tf.Tensor,
+                dumps: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        variables = self._model.tail.trainable_variables
         with tf.GradientTape() as tape:
             anchor, positive, negative = self._embed_towers(kept)
             measured = triplet_loss.distances(anchor, positive, negative)
@@ -45,17 +69,18 @@ class Update:
                 chosen = triplet_loss.semi_hard_negatives(
                     tf.stop_gradient(anchor), tf.stop_gradient(candidates), measured.positive, excluded)
                 measured = triplet_loss.distances(anchor, positive, tf.gather(candidates, chosen))
-            losses = triplet_loss.triplet_loss(measured)
+            losses = counts * triplet_loss.triplet_loss(measured)
             # the sum, as the original differentiates it; the mean is what is reported
-            total = keras_versions.scale_loss(self._optimizer, tf.reduce_sum(losses))
-        variables = self._model.tail.trainable_variables
-        gradients = keras_versions.unscale(self._optimizer, tape.gradient(total, variables))
-        self._optimizer.apply_gradients(zip(gradients, variables))
+            total = tf.reduce_sum(losses)
+            minimised = keras_versions.scale_loss(self._optimizer, total)
+        gradients = keras_versions.unscale(self._optimizer, tape.gradient(minimised, variables))
+        self._workers.apply(self._optimizer, gradients, variables)
+        sums = self._workers.total(tf.stack([total, is_stopping]))
         if not dumps:
-            return losses, {}
+            return sums, {}
         names = embedding.names_of_trained(self._model)
-        return losses, dict(features=kept, anchor=anchor, positive=positive, negative=negative, losses=losses,
-                            **{f"gradient/{name}": gradient for name, gradient in zip(names, gradients)})
+        return sums, dict(features=kept, anchor=anchor, positive=positive, negative=negative, losses=losses,
+                          **{f"gradient/{name}": gradient for name, gradient in zip(names, gradients)})
 
     def _embed_towers(self, kept: tf.Tensor) -> list[tf.Tensor]:
         if self._batch_statistics:

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
 
-from common import bundles, launch, program
+from common import bundles, launch, processes, program
 from common import device as devices
 from common import flags as zoo_flags
 from common.flag_set import FlagSet, FlagValues
@@ -70,7 +70,7 @@ def define_flags() -> FlagSet:
     flags.boolean("use_all_characters", None, "draw pairs from the last character too (unset: the recipe's)")
     flags.choice("augment", None, ["imagenet", "affine", "none"], "random changes of the drawings (unset: the "
                  "recipe's)")
-    _define_processes(flags)
+    processes.define(flags)
     for name, reason in (("grad_scale", "where float16 is mixed in, Keras or the adapter scale the loss"),
                          ("do_eval", "every epoch ends in an evaluation, and there is evaluate.py"),
                          ("do_predict", "use predict.py"),
@@ -80,15 +80,6 @@ def define_flags() -> FlagSet:
                          ("static_shape", "all batches are full")):
         flags.without_effect(name, reason)
     return flags
-
-
-def _define_processes(flags: FlagSet) -> None:
-    flags.boolean("distributed", False, "train with nproc_per_node processes")
-    flags.integer("nproc_per_node", 1, "processes on this machine, one for each device", 1, 1024)
-    flags.integer("nnode", 1, "machines", 1, 4096)
-    flags.integer("node_rank", 0, "number of this machine")
-    flags.string("master_addr", "127.0.0.1", "address of machine 0")
-    flags.integer("master_port", 29500, "port of machine 0 where the machines meet", 1, 65535)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -107,11 +98,9 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     path = omniglot.find(zoo_flags.require_data_path(flags.data_path), ROOT)
     device = devices.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
     rank = launch.current_rank(os.environ, device.kind)
-    job = launch.Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
-    if rank.size == 1 and job.size > 1:
-        return launch.start([sys.executable, os.path.abspath(__file__), *arguments], job, device.kind, os.environ, stop)
-    if rank.size > 1 and device.kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):
-        raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: leave --distributed away")
+    status = processes.start(flags, rank, [os.path.abspath(__file__), *arguments], device.kind, stop)
+    if status is not None:
+        return status
     data = omniglot.load(path)
     switches = recipes.resolve(flags.recipe, {field.name: flags[field.name].value
                                               for field in dataclasses.fields(recipes.Switches)})
@@ -132,7 +121,8 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
                     lr_decay=flags.lr_decay, warm_up=flags.warm_up, weight_decay=config.weight_decay,
                     early_stop=config.early_stop, weights=weights.fingerprint(config.weights),
                     init_checkpoint=bundles.fingerprint(config.init_checkpoint))
-    notices = [*flag_set.warnings(), *_notices(flags, device, rank), *data.notices,
+    notices = [*flag_set.warnings(), *_notices(flags, device),
+               *processes.notices(flags, rank, f"{2 * flags.batch_size} pairs"), *data.notices,
                f"Data: {path}, {len(data.labels)} drawings of {len(data.characters)} characters, {len(split.train)} "
                f"train, {len(split.validation)} validate; {data.store.num_bytes / 1e6:.1f} MB in memory",
                f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in in_effect.items())}"]
@@ -145,11 +135,11 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
 
 def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: Any, rank: launch.Rank,
          stop: program.StopRequest) -> None:
-    from common import keras_diagnosis, keras_workers
+    from common import keras_diagnosis, keras_record, keras_workers
     from siamese_omniglot import recording, training
 
     workers = keras_workers.make(rank, run.device.kind)
-    record = recording.Record(config, store, samplers.validation, run, stop) if rank.is_chief else training.Silence()
+    record = recording.Record(config, store, samplers.validation, run, stop) if rank.is_chief else keras_record.Record()
     with keras_diagnosis.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
         training.Loop(config, store, samplers.train, workers, run, diagnosis).run(record, stop)
 
@@ -160,14 +150,10 @@ def _check(flags: FlagValues) -> None:
                         "--use_amp")
     if flags.model_name and flags.model_name.lower() not in MODEL_NAMES:
         raise FlagError(f"--model_name={flags.model_name}: this program trains {NETWORK}")
-    if flags.nproc_per_node * flags.nnode > 1 and not flags.distributed:
-        raise FlagError(f"--nproc_per_node={flags.nproc_per_node} --nnode={flags.nnode} is for --distributed=True")
-    if flags.nproc_per_node * flags.nnode > flags.batch_size:
-        raise FlagError(f"--batch_size={flags.batch_size}: is that of all {flags.nproc_per_node * flags.nnode} "
-                        "processes together; each needs a sample")
+    processes.check(flags)
 
 
-def _notices(flags: FlagValues, device: devices.Device, rank: launch.Rank) -> list[str]:
+def _notices(flags: FlagValues, device: devices.Device) -> list[str]:
     notices = []
     if flags.device == "sdaa":
         notices.append("Warning: --device=sdaa is taken as auto")
@@ -175,11 +161,6 @@ def _notices(flags: FlagValues, device: devices.Device, rank: launch.Rank) -> li
         notices.append(f"Warning: --step={flags.step} with --epochs={flags.epochs}: one epoch at most is made")
     if flags.use_amp and device.kind == "cpu":
         notices.append("use_amp: a CPU computes in float32")
-    if flags.nnode == 1:
-        notices += [f"Warning: --{name} has no effect on one machine" for name in
-                    ("node_rank", "master_addr", "master_port") if flags[name].present]
-    if rank.size > 1:
-        notices.append(f"Rank {rank.number} of {rank.size}, which share the {2 * flags.batch_size} pairs of every step")
     return notices
 
 

@@ -137,10 +137,9 @@ def test_step_timer_leaves_out_what_lies_between():
     assert timer.stop() == 1.0
 
 
-def read_events(run):
-    """Records of the event file by its own format: length, crc, data, crc."""
-    (name,) = os.listdir(run.folder("events"))
-    data = content(run.file("events", name))
+def read_event_file(path):
+    """Records of an event file by its own format: length, crc, data, crc."""
+    data = content(path)
     from tensorboard.compat.proto import event_pb2
 
     events, position = [], 0
@@ -148,7 +147,13 @@ def read_events(run):
         (length,) = struct.unpack("<Q", data[position:position + 8])
         events.append(event_pb2.Event.FromString(data[position + 12:position + 12 + length]))
         position += 16 + length
-    return [(event.step, value.tag, value.simple_value) for event in events for value in event.summary.value]
+    return events
+
+
+def read_events(run):
+    (name,) = os.listdir(run.folder("events"))
+    return [(event.step, value.tag, value.simple_value) for event in read_event_file(run.file("events", name))
+            for value in event.summary.value]
 
 
 def test_events_of_a_resumed_run_hold_each_step_once(run):

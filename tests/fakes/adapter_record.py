@@ -56,6 +56,8 @@ class Process:
         collectives: what npu_device.distribute was asked for: name, reduction or root, number of tensors; in a graph
             when it is traced.
         loss_scale_optimizers: how many NpuLossScaleOptimizers were made.
+        loss_scales: what the NPULossScaleOptimizers of graph models were made with: first scale, steps until it grows,
+            overflows until it shrinks, and the ratios.
     """
 
     def __init__(self) -> None:
@@ -67,6 +69,7 @@ class Process:
         self.handle: Any = None
         self.collectives: list[tuple] = []
         self.loss_scale_optimizers = 0
+        self.loss_scales: list[tuple] = []
         self._older_variables: set[int] = set()
 
     def reset(self) -> None:

@@ -24,6 +24,7 @@ def test_a_run(tmp_path, tiny_faces_folder, monkeypatch, capfd):
             "use_off_line": True, "precision_mode": "allow_mix_precision", "enable_dump": True, "dump_mode": "all",
             "dump_path": str(run / "data_dump"), "dump_step": "1"}
         steps = [signature for signature in session.signatures if "train_op" in str(signature)]
+        assert process.loss_scales == ([(2 ** 32, 1000, 2, 2, 0.5)] if ADAPTER == "npu_bridge" else [])
         assert len(steps) == 1
     assert f"Device: npu | TensorFlow {tf.__version__} | adapter {ADAPTER}" in capfd.readouterr().out
     assert os.listdir(str(run / "data_dump")) == []

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from circleloss_tf1 import evaluate, export, predict, train_acc
+from circleloss_tf1 import evaluate, export, lfw_from_bin, lfw_to_bin, predict, train_acc
 from common import run_dir
 from common.tf1 import tf
 
@@ -161,3 +161,51 @@ def test_damaged_images_are_named(output, tiny_faces_folder, tmp_path, capfd):
     assert predict.main([f"--first={face(str(tmp_path / 'data'))}", f"--second={face(tiny_faces_folder)}",
                          "--threshold=1", f"--output_path={output}"]) == 1
     assert "Person_A_0001.jpg: is no image that can be read" in capfd.readouterr().err
+
+
+def test_offline_inference_round_trip(output, tiny_faces_folder, tmp_path, capfd):
+    """The exported graph, run on the .bin files alone, gives the numbers of evaluate.py."""
+    assert evaluate.main([f"--data_path={tiny_faces_folder}", f"--output_path={output}", "--json"]) == 0
+    wanted = printed(capfd)
+    assert lfw_to_bin.main([f"--data_path={tiny_faces_folder}", f"--output_path={output}", "--lfw_batch_size=3",
+                            "--json"]) == 0
+    written = printed(capfd)
+    assert written["images"] == 40 and written["batches"] == 14
+    assert export.main([f"--output_path={output}", "--json"]) == 0
+    _run_on_bin(printed(capfd)["frozen_graph"], written["folder"], str(tmp_path))
+    assert lfw_from_bin.main([f"--bin_path={tmp_path}", f"--output_path={output}", "--json"]) == 0
+    found = printed(capfd)
+    for key in ("lfw_accuracy", "lfw_val_rate", "lfw_equal_error_rate"):
+        assert found[key] == pytest.approx(wanted[key], abs=1e-6)
+    assert found["lfw_threshold"] == pytest.approx(wanted["lfw_threshold"], abs=0.0101)
+    assert json.loads((output / "0" / "export" / "lfw_bin" / "accuracy.json").read_text()) == found
+    assert lfw_to_bin.main([f"--data_path={tiny_faces_folder}", f"--output_path={output}", "--lfw_batch_size=40"]) == 0
+    assert [name for name in os.listdir(written["folder"]) if name.endswith(".bin")] == ["000000.bin"]
+
+
+def _run_on_bin(graph_path, folder, out):
+    """What an offline runtime does: each input file through the graph, each output to a file."""
+    definition = tf.GraphDef()
+    with open(graph_path, "rb") as file:
+        definition.ParseFromString(file.read())
+    with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
+        tf.import_graph_def(definition, name="")
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(".bin"):
+                images = np.fromfile(os.path.join(folder, name), "<f4").reshape(3, 32, 32, 3)
+                session.run("embeddings:0", {"images:0": images}).tofile(
+                    os.path.join(out, name.replace(".bin", "_output_0.bin")))
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, "0 files 000000*.bin, expected one"),
+    (b"\0" * 7, "has 7 bytes, which are no float32 [40, dim]"),
+    (np.full((40, 4), np.nan, "<f4").tobytes(), "not finite"),
+])
+def test_bad_output_files_are_one_line(output, tiny_faces_folder, tmp_path, capfd, content, message):
+    assert lfw_to_bin.main([f"--data_path={tiny_faces_folder}", f"--output_path={output}", "--lfw_batch_size=40"]) == 0
+    if content is not None:
+        (tmp_path / "000000.bin").write_bytes(content)
+    assert lfw_from_bin.main([f"--bin_path={tmp_path}", f"--output_path={output}"]) == 1
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1

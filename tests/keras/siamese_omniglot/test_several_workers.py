@@ -1,7 +1,6 @@
 """Training with several processes: the losses of one with the whole batch, a worker that dies, going on."""
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.keras.processes import losses, start
 from tests.keras.siamese_omniglot.conftest import train
 
 ENTRY = os.path.join(ROOT, "siamese_omniglot", "run_scripts", "run_siamese_train.py")
@@ -21,17 +21,6 @@ FLAGS = ["--device=cpu", "--backbone=conv4", "--batch_size=7", "--lr=1e-4", "--n
 
 def command(data, output, *flags):
     return [sys.executable, ENTRY, f"--data_path={data}", f"--output_path={output}", *FLAGS, *flags]
-
-
-def start(words):
-    environment = {key: value for key, value in os.environ.items()
-                   if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE", "RANK_ID", "TF_CONFIG")}
-    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def losses(output):
-    with open(os.path.join(str(output), "0", "metrics.jsonl"), encoding="utf-8") as file:
-        return [row["loss"] for row in map(json.loads, file) if row["kind"] == "step"]
 
 
 @pytest.fixture(scope="module")

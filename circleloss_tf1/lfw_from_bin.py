@@ -1,0 +1,106 @@
+"""LFW accuracy from the output files of an offline model that was given what lfw_to_bin.py writes. No TensorFlow.
+
+    python3 circleloss_tf1/lfw_from_bin.py --bin_path=FOLDER [--index=FILE]
+
+FOLDER holds one file for each input file, whose name begins with that one's and ends in .bin, such as
+000000_output_0.bin: float32 [batch, dim], little endian. Prints what evaluate.py prints, and writes accuracy.json
+beside index.json.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from circleloss_tf1.lfw_to_bin import FOLDER, INDEX, ROOT
+from common import device as devices
+from common import files, program, run_dir
+from common import flags as zoo_flags
+from common.flag_set import FlagSet
+from common.program import ZooError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compute the accuracy; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _verify(arguments))
+
+
+def _verify(arguments: list[str]) -> int:
+    flag_set = FlagSet(__doc__ or "")
+    flag_set.string("bin_path", None, "folder of the output files")
+    flag_set.string("index", None, f"{INDEX} of lfw_to_bin.py (unset: that of the default run directory)")
+    zoo_flags.define_output(flag_set)
+    flag_set.boolean("json", False, "print the result as one JSON object")
+    flags = flag_set.parse(arguments)
+    if not flags.bin_path:
+        raise ZooError("--bin_path is missing: the folder of the offline model's output files")
+    default = os.path.join(run_dir.locate(flags.output_path, ROOT, devices.device_id(dict(os.environ))), "export",
+                           FOLDER, INDEX)
+    index_path = os.path.abspath(os.path.expanduser(flags.index or default))
+    index = _read_index(index_path)
+
+    import numpy as np
+
+    from circleloss_tf1 import lfw, log_lines
+    from common import verification
+
+    embeddings = _read_outputs(os.path.expanduser(flags.bin_path), index)
+    found = verification.verify(embeddings, np.array(index["is_same"], bool), index["num_folds"], index["metric"],
+                                index["subtract_mean"])
+    result = dict(index=index_path, pairs=len(index["is_same"]), **lfw.summary(found))
+    path = os.path.join(os.path.dirname(index_path), "accuracy.json")
+    files.write_json(path, result)
+    if flags.json:
+        print(files.to_json(result))
+        return 0
+    for line in (*log_lines.lfw_lines(result), f"Written: {path}"):
+        print(line)
+    return 0
+
+
+def _read_index(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            index = json.load(file)
+        fits = (len(index["images"]) == 2 * len(index["is_same"]) > 0 and index["batch_size"] > 0
+                and index["num_batches"] == -(-len(index["images"]) // index["batch_size"])
+                and {"num_folds", "metric", "subtract_mean"} <= set(index))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ZooError(f"--index={path}: cannot be read ({error}); write it with lfw_to_bin.py") from None
+    if not fits:
+        raise ZooError(f"--index={path}: is no index of lfw_to_bin.py")
+    return index
+
+
+def _read_outputs(folder: str, index: dict[str, Any]) -> Any:
+    """Embeddings, float64 [images, dim]."""
+    import numpy as np
+
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".bin"))
+    except OSError as error:
+        raise ZooError(f"--bin_path={folder}: {error.strerror}") from None
+    rows = []
+    for number in range(index["num_batches"]):
+        found = [name for name in names if name.startswith(f"{number:06d}")]
+        if len(found) != 1:
+            raise ZooError(f"--bin_path={folder}: {len(found)} files {number:06d}*.bin, expected one")
+        path = os.path.join(folder, found[0])
+        values = np.fromfile(path, "<f4")
+        dim, rest = divmod(os.path.getsize(path), 4 * index["batch_size"])
+        if rest or not dim or (rows and dim != rows[0].shape[1]):
+            raise ZooError(f"{path}: has {os.path.getsize(path)} bytes, which are no float32 [{index['batch_size']}, "
+                           f"{rows[0].shape[1] if rows else 'dim'}]")
+        if not np.isfinite(values).all():
+            raise ZooError(f"{path}: holds values that are not finite")
+        rows.append(values.reshape(index["batch_size"], dim))
+    return np.concatenate(rows)[:len(index["images"])].astype(np.float64)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Training with several processes: the losses of one with the whole batch."""
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from siamese_triplet_tf2 import siamese_network
+from tests.conftest import ROOT
+from tests.keras.processes import losses, start
+from tests.keras.siamese_triplet_tf2.conftest import FLAGS
+
+ENTRY = os.path.join(ROOT, "siamese_triplet_tf2", "siamese_network.py")
+
+
+@pytest.mark.parametrize("num, flags", [(2, []), (3, ["--cache_features=off"])])
+def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, look_alike_folder, num, flags):
+    """24 pairs train, 7 a step: neither 7 nor the last step's 3 can be shared out evenly between two."""
+    shared = [f"--data_path={look_alike_folder}", *FLAGS, "--batch_size=7", "--epochs=2", *flags]
+    assert siamese_network.main([*shared, f"--output_path={tmp_path / 'alone'}"]) == 0
+    process = start([sys.executable, ENTRY, *shared, f"--output_path={tmp_path / 'several'}", "--distributed=True",
+                     f"--nproc_per_node={num}"])
+    out, error = process.communicate(timeout=400)
+    assert process.returncode == 0, error.decode()
+    alone = losses(tmp_path / "alone")
+    assert len(alone) == 8
+    np.testing.assert_allclose(losses(tmp_path / "several"), alone, rtol=1e-5)
+    assert f"Rank 0 of {num}, which share the 7 triplets of every step".encode() in out
+    for rank in range(1, num):
+        assert os.listdir(str(tmp_path / "several" / str(rank))) == [f"train_{rank}.log"]
+    result = f"siamese_network_ID2539_for_TensorFlow2.X_bs7_{num}p_acc.log"
+    assert f"RankSize = {num}\nBatchSize = 7\n" in (tmp_path / "several" / "0" / result).read_text()
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--semi_hard"], "--semi_hard looks at the whole batch"),
+    (["--batch_statistics"], "--batch_statistics looks at the whole batch"),
+    (["--cache_features=disk"], "--cache_features=disk keeps the features of one process"),
+    (["--batch_size=1"], "each needs a sample"),
+])
+def test_what_several_processes_cannot_do(tmp_path, look_alike_folder, capfd, flags, message):
+    assert siamese_network.main([f"--data_path={look_alike_folder}", f"--output_path={tmp_path / 'out'}", *FLAGS,
+                                 "--distributed=True", "--nproc_per_node=2", *flags]) == 2
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
