@@ -14,7 +14,7 @@ import tensorflow as tf
 from common import npu_tf2
 from common.bundles import reason_of
 from common.launch import Rank
-from common.program import ZooError
+from common.program import ZooError, take_signals_back
 
 
 class Workers:
@@ -54,6 +54,7 @@ class MirroredWorkers(Workers):
         super().__init__(rank)
         with _explained(rank):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        take_signals_back()  # from TensorFlow's coordination service, which takes SIGTERM for a preemption of the host
         self._sum = self.compile(self.total)
 
     def scope(self) -> ContextManager:

@@ -104,6 +104,15 @@ def _signals_to(stop: StopRequest) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def take_signals_back() -> None:
+    """Make Python's signal handlers the process's again, after a library has put its own in their place."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            handler = signal.getsignal(number)
+            if handler is not None:  # Python's, or none
+                signal.signal(number, handler)
+
+
 def run(body: Callable[[StopRequest], int]) -> int:
     """Run a program's body and turn its end into an exit status.
 

@@ -34,7 +34,7 @@ def define_flags() -> FlagSet:
     zoo_flags.define_data(flags, "folder of sequences in OTB's layout, or one such sequence")
     flags.boolean("baselines", True, "also run a box that never moves, and OpenCV's trackers where it has them")
     track_flags.define(flags)
-    zoo_flags.define_device(flags)
+    track_flags.define_device(flags)
     return flags
 
 
@@ -66,8 +66,8 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     results: dict[str, Any] = {}
     with graph_use.session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
         of_tracker = weights.find(flags, ROOT, found)
-        wrapper = weights.restore(session, of_tracker)
-        identity = [of_tracker.model, of_tracker.track,
+        wrapper = weights.restore(session, of_tracker, flags.compute_dtype)
+        identity = [of_tracker.model, of_tracker.track, flags.compute_dtype,
                     [bundles.fingerprint(prefix) for prefix in of_tracker.prefixes.values()]]
         makers: dict[str, tuple[Callable, list]] = {OURS: (tracker_maker(session, wrapper), identity)}
         if flags.baselines:

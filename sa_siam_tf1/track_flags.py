@@ -1,6 +1,7 @@
 """The flags that say which weights track and how. No TensorFlow."""
 from __future__ import annotations
 
+from common import flags as zoo_flags
 from common import trained
 from common.flag_set import FlagSet
 from sa_siam_tf1.configuration import ModelConfig
@@ -15,3 +16,10 @@ def define(flags: FlagSet) -> None:
                  f"({ModelConfig().c_appearance} when unset)")
     flags.string("config", None, "folder with model_config.json and track_config.json (default: those of the run "
                  "directory, else the defaults)")
+
+
+def define_device(flags: FlagSet) -> None:
+    """The flags that say where and in what to compute."""
+    zoo_flags.define_device(flags)
+    flags.choice("compute_dtype", "float32", ["float32", "bfloat16"], "what the convolutions compute in; bfloat16 pays "
+                 "on CPUs that have it")

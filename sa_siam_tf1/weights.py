@@ -68,9 +68,20 @@ def find(flags: FlagValues, root: str, found: Trained) -> TrackerWeights:
     return TrackerWeights(found, prefixes, model, configs[1])
 
 
-def restore(session: tf.Session, weights: TrackerWeights) -> InferenceWrapper:
-    """Build the tracker's graphs in the default graph and restore them."""
-    wrapper = InferenceWrapper(weights.model, weights.track)
+def restore(session: tf.Session, weights: TrackerWeights, compute_dtype: str) -> InferenceWrapper:
+    """Build the tracker's graphs in the default graph and restore them.
+
+    Args:
+        session: of the default graph.
+        weights: from `find`.
+        compute_dtype: "float32" or "bfloat16", what the convolutions compute in.
+
+    Raises:
+        ZooError: this device, or TensorFlow, has no such convolution.
+    """
+    dtype = tf.as_dtype(compute_dtype)
+    _try_convolution(session, dtype)
+    wrapper = InferenceWrapper(weights.model, weights.track, dtype)
     restore_into(session, weights)
     return wrapper
 
@@ -94,6 +105,16 @@ def restore_into(session: tf.Session, weights: TrackerWeights) -> None:
             tf.train.Saver(wanted).restore(session, prefix)
         except (tf.errors.OpError, ValueError) as error:
             raise ZooError(f"{prefix}: is damaged ({reason_of(error)})") from None
+
+
+def _try_convolution(session: tf.Session, dtype: tf.DType) -> None:
+    """TensorFlow 2.6 has bfloat16 convolutions on its list and fails to run them on many CPUs."""
+    ones = tf.ones([1, 3, 3, 1], dtype)
+    try:
+        session.run(tf.cast(tf.nn.conv2d(ones, tf.ones([3, 3, 1, 1], dtype), [1, 1, 1, 1], "VALID"), tf.float32))
+    except tf.errors.OpError as error:
+        raise ZooError(f"--compute_dtype={dtype.name}: TensorFlow {tf.__version__} cannot convolve in it here "
+                       f"({reason_of(error)}); take float32") from None
 
 
 def _branches_in(prefix: str) -> list[str]:

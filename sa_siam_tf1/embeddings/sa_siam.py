@@ -63,7 +63,8 @@ class Normaliser:
         return outputs
 
 
-def appearance(images: tf.Tensor, normaliser: Normaliser, seed: int, is_exemplar: bool) -> Features:
+def appearance(images: tf.Tensor, normaliser: Normaliser, seed: int, is_exemplar: bool,
+               dtype: tf.DType = tf.float32) -> Features:
     """Features of the appearance branch: conv5.
 
     Args:
@@ -72,20 +73,21 @@ def appearance(images: tf.Tensor, normaliser: Normaliser, seed: int, is_exemplar
         seed: the run's seed, for the initial weights.
         is_exemplar: give the 6 x 6 cells in the middle alone. Batch statistics need the whole of conv1 to conv4; of
             conv5 only what is wanted is computed.
+        dtype: what convolutions compute in.
 
     Returns:
         One map of 256 channels.
     """
     with tf.variable_scope("sa_siam/appearance_net"):
         def block(inputs: tf.Tensor, layer: Layer) -> tf.Tensor:
-            return _convolve(inputs, layer, seed, lambda outputs: tf.nn.relu(normaliser(outputs)))
+            return _convolve(inputs, layer, seed, lambda outputs: tf.nn.relu(normaliser(outputs)), dtype=dtype)
 
         hidden = _pool(block(images, CONV1))
         hidden = _pool(block(hidden, CONV2))
         hidden = block(block(hidden, CONV3), CONV4)
         if is_exemplar:
             hidden = crop(hidden, EXEMPLAR_CELLS + CONV5.kernel - 1)
-        return (_convolve(hidden, CONV5, seed, _add_bias),)
+        return (_convolve(hidden, CONV5, seed, _add_bias, dtype=dtype),)
 
 
 def exemplar_window(images: tf.Tensor) -> tf.Tensor:
@@ -109,7 +111,7 @@ def conv5_side(image_side: int) -> int:
     return side
 
 
-def semantic(images: tf.Tensor, seed: int, is_exemplar: bool) -> Features:
+def semantic(images: tf.Tensor, seed: int, is_exemplar: bool, dtype: tf.DType = tf.float32) -> Features:
     """Features of the semantic branch: 1 x 1 convolutions of conv4 and conv5 of a frozen CaffeNet.
 
     For an exemplar each channel is weighted first by what surrounds the target (section 3.3), then the middle is cut
@@ -119,6 +121,7 @@ def semantic(images: tf.Tensor, seed: int, is_exemplar: bool) -> Features:
         images: float32 [batch, side, side, 3], RGB, 0 to 255.
         seed: the run's seed, for the initial weights.
         is_exemplar: see above.
+        dtype: what convolutions compute in.
 
     Returns:
         Two maps of 128 channels, of conv4 and of conv5.
@@ -126,7 +129,7 @@ def semantic(images: tf.Tensor, seed: int, is_exemplar: bool) -> Features:
     with tf.variable_scope("sa_siam/semantic_net"):
         def block(inputs: tf.Tensor, layer: Layer) -> tf.Tensor:
             return _convolve(inputs, layer, seed, lambda outputs: tf.nn.relu(_add_bias(outputs, trainable=False)),
-                             trainable=False)
+                             trainable=False, dtype=dtype)
 
         hidden = tf.reverse(images - tf.constant(SEMANTIC_MEAN), [3])
         hidden = _normalise_responses(_pool(block(hidden, CONV1)))
@@ -141,7 +144,7 @@ def semantic(images: tf.Tensor, seed: int, is_exemplar: bool) -> Features:
         heads = []
         for found, scale, name in zip(maps, SEMANTIC_SCALES, ("conv4", "conv5")):
             with tf.variable_scope(f"c1x1_{name}"):
-                heads.append(_add_bias(_filter(scale * found, 1, 1, HEAD_CHANNELS, seed)))
+                heads.append(_add_bias(_filter(scale * found, 1, 1, HEAD_CHANNELS, seed, dtype=dtype)))
         return tuple(heads)
 
 
@@ -188,25 +191,28 @@ def weight_variables() -> list[tf.Variable]:
 
 
 def _convolve(inputs: tf.Tensor, layer: Layer, seed: int, after: Callable[[tf.Tensor], tf.Tensor],
-              trainable: bool = True) -> tf.Tensor:
+              trainable: bool = True, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """Convolve; a layer of two groups has a kernel b1 for the first half of the channels and b2 for the second."""
     with tf.variable_scope(layer.name):
         if layer.groups == 1:
-            return after(_filter(inputs, layer.kernel, layer.stride, layer.channels, seed, trainable))
+            return after(_filter(inputs, layer.kernel, layer.stride, layer.channels, seed, trainable, dtype))
         outputs = []
         for number, part in enumerate(tf.split(inputs, layer.groups, axis=3), 1):
             with tf.variable_scope(f"b{number}"):
                 outputs.append(after(_filter(part, layer.kernel, layer.stride, layer.channels // layer.groups, seed,
-                                             trainable)))
+                                             trainable, dtype)))
         return tf.concat(outputs, axis=3)
 
 
-def _filter(inputs: tf.Tensor, kernel: int, stride: int, channels: int, seed: int, trainable: bool = True
-            ) -> tf.Tensor:
-    """Convolve with a variable `weights`, VALID; Glorot uniform with the fans of the group's kernel."""
+def _filter(inputs: tf.Tensor, kernel: int, stride: int, channels: int, seed: int, trainable: bool = True,
+            dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Convolve with a variable `weights`, VALID; Glorot uniform with the fans of the group's kernel. What goes in and
+    comes out is float32, whatever the convolution computes in.
+    """
     shape = [kernel, kernel, int(inputs.shape[-1]), channels]
     weights = tf.get_variable("weights", shape, initializer=_glorot(seed), trainable=trainable)
-    return tf.nn.conv2d(inputs, weights, strides=[1, stride, stride, 1], padding="VALID")
+    return tf.cast(tf.nn.conv2d(tf.cast(inputs, dtype), tf.cast(weights, dtype), strides=[1, stride, stride, 1],
+                                padding="VALID"), tf.float32)
 
 
 def _add_bias(inputs: tf.Tensor, trainable: bool = True) -> tf.Tensor:

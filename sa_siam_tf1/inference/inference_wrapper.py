@@ -43,11 +43,11 @@ class SearchGraph(NamedTuple):
 class InferenceWrapper:
     """Both graphs on the same variables, in a session that holds the weights."""
 
-    def __init__(self, model: ModelConfig, track: TrackConfig):
-        """Build the graphs in the default graph."""
-        self.model, self.track = model, track
-        self.template_graph = build_template(model, track)
-        self.search_graph = build_search(model, track)
+    def __init__(self, model: ModelConfig, track: TrackConfig, dtype: tf.DType = tf.float32):
+        """Build the graphs in the default graph; `dtype` is what the embeddings' convolutions compute in."""
+        self.model, self.track, self._dtype = model, track, dtype
+        self.template_graph = build_template(model, track, dtype)
+        self.search_graph = build_search(model, track, dtype)
 
     def template(self, session: tf.Session, frame: np.ndarray, centre: Sequence[float], context: float
                  ) -> list[np.ndarray]:
@@ -77,7 +77,7 @@ class InferenceWrapper:
 
     def instance_features(self, images: tf.Tensor) -> Features:
         """Embed search images, float32 [num, side, side, 3], in a scope that reuses the variables."""
-        return _instance_features(self.model, images)
+        return _instance_features(self.model, images, self._dtype)
 
     def _feeds(self, windows: Windows, frame: np.ndarray, centre: Sequence[float], context: float,
                factors: Sequence[float]) -> dict:
@@ -110,18 +110,18 @@ def window_boxes(frame_size: Sequence[int], centre: Sequence[float], sides: Sequ
     return np.concatenate([(middle - reach) / last, (middle + reach) / last], axis=1).astype(np.float32)
 
 
-def build_template(model: ModelConfig, track: TrackConfig) -> TemplateGraph:
+def build_template(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> TemplateGraph:
     """Build the graph of the template and make the variables."""
     with tf.name_scope("template"):
         windows = _windows(1, track.x_image_size)
-        return TemplateGraph(windows, _exemplar_features(model, windows.images))
+        return TemplateGraph(windows, _exemplar_features(model, windows.images, dtype))
 
 
-def build_search(model: ModelConfig, track: TrackConfig) -> SearchGraph:
+def build_search(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> SearchGraph:
     """Build the graph of the search on the template graph's variables."""
     with tf.name_scope("search"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
         windows = _windows(track.num_scales, track.x_image_size)
-        features = _instance_features(model, windows.images)
+        features = _instance_features(model, windows.images, dtype)
     template = tuple(tf.placeholder(tf.float32, [1, *shape]) for shape in template_shapes(features, track))
     with tf.name_scope("search"):
         tiled = tuple(tf.tile(one, [track.num_scales, 1, 1, 1]) for one in template)
@@ -155,21 +155,21 @@ def template_shapes(features: Features, track: TrackConfig) -> list[list[int]]:
     return [[int(found.shape[1]) - narrower] * 2 + [int(found.shape[3])] for found in features]
 
 
-def _exemplar_features(model: ModelConfig, images: tf.Tensor) -> Features:
+def _exemplar_features(model: ModelConfig, images: tf.Tensor, dtype: tf.DType = tf.float32) -> Features:
     features: Features = ()
     if model.branch != "semantic":  # nothing but the exemplar's own pixels is embedded
-        features += sa_siam.appearance(sa_siam.exemplar_window(images), Normaliser(False), 0, True)
+        features += sa_siam.appearance(sa_siam.exemplar_window(images), Normaliser(False), 0, True, dtype)
     if model.branch != "appearance":  # attention looks at the surroundings too
-        features += sa_siam.semantic(images, 0, True)
+        features += sa_siam.semantic(images, 0, True, dtype)
     return features
 
 
-def _instance_features(model: ModelConfig, images: tf.Tensor) -> Features:
+def _instance_features(model: ModelConfig, images: tf.Tensor, dtype: tf.DType = tf.float32) -> Features:
     features: Features = ()
     if model.branch != "semantic":
-        features += sa_siam.appearance(images, Normaliser(False), 0, False)
+        features += sa_siam.appearance(images, Normaliser(False), 0, False, dtype)
     if model.branch != "appearance":
-        features += sa_siam.semantic(images, 0, False)
+        features += sa_siam.semantic(images, 0, False, dtype)
     return features
 
 

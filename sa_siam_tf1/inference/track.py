@@ -38,7 +38,7 @@ def define_flags() -> FlagSet:
     flags.choice("annotate", "mp4", drawing.FORMATS, "form of the annotated frames")
     flags.boolean("response_maps", False, "lay the response over the annotated frames")
     track_flags.define(flags)
-    zoo_flags.define_device(flags)
+    track_flags.define_device(flags)
     return flags
 
 
@@ -69,7 +69,7 @@ def _track(arguments: list[str], stop: StopRequest) -> int:
     folder = os.path.join(found.folder, sequence.name)
     with graph_use.session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
         of_tracker = weights.find(flags, ROOT, found)
-        wrapper = weights.restore(session, of_tracker)
+        wrapper = weights.restore(session, of_tracker, flags.compute_dtype)
         drawer = None if flags.annotate == "none" else drawing.Drawer(flags.annotate, folder)
 
         def draw(number: int, pixels: np.ndarray, drawn_box: np.ndarray, extra: tuple | None) -> None:

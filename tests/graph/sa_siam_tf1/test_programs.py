@@ -46,6 +46,7 @@ def test_what_a_run_leaves_behind(appearance_run):
     reader = tf.train.load_checkpoint(str(folder / "model.ckpt-1"))
     assert int(reader.get_tensor("train/global_step")) == 2
     assert json.loads((run / "train_config.json").read_text())["batch_size"] == 2
+    assert len(list((run / "events" / "images").iterdir())) == 1
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,23 @@ def test_tracking_both_branches(appearance_run, semantic_run, tiny_videos, capfd
     assert predict.main([arguments[0], arguments[1], "--annotate=none", "--json"]) == 0
     assert np.allclose(frames.read_boxes(printed(capfd)["boxes"]), appearance_alone, atol=1e-3)
     assert not np.array_equal(both, appearance_alone)
+
+
+def test_tracking_in_bfloat16(appearance_run, semantic_run, tiny_videos, capfd):
+    """Near the boxes of float32, and not the same; or one line where TensorFlow has no such convolution."""
+    arguments = [f"--sequence={tiny_videos / 'OTB' / 'Drawn2'}", f"--checkpoint={appearance_run / '0'}",
+                 f"--semantic_checkpoint={semantic_run / '0'}", "--annotate=none", "--json"]
+    assert predict.main(arguments) == 0
+    exact = frames.read_boxes(printed(capfd)["boxes"])
+    status = predict.main([*arguments, "--compute_dtype=bfloat16"])
+    if status:
+        error = capfd.readouterr().err
+        assert status == 1 and "cannot convolve in it here" in error and error.count("\n") == 1
+        assert tf.__version__.startswith("2.6.")
+        return
+    rounded = frames.read_boxes(printed(capfd)["boxes"])
+    np.testing.assert_allclose(rounded, exact, atol=4.0)
+    assert not np.array_equal(rounded, exact)
 
 
 def test_a_box_by_flag_a_single_frame_and_a_folder_of_frames(appearance_run, tiny_videos, tmp_path, capfd):

@@ -71,6 +71,7 @@ def test_a_worker_that_dies_stops_all_and_others_go_on_from_there(tmp_path, tiny
         time.sleep(0.1)
     other.send_signal(signal.SIGTERM)
     assert other.communicate(timeout=120) and other.returncode == 143
+    assert "Final result" not in log.read_text()
 
 
 def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
@@ -84,6 +85,8 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 143, error.decode()
+    assert error.decode().splitlines() == ["Stopped by SIGTERM."] * 3  # two ranks and their launcher
+    assert "Final result" not in log.read_text()  # they stop, and do not train to the end
     from common.bundles import steps_in
 
     assert steps_in(str(tmp_path / "0" / "ckpt"))[-1] >= 4
