@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import os
 import warnings
-from typing import Iterator
+from typing import Any, Iterator, Mapping
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ with warnings.catch_warnings(), _without_keras():
 from common.device import Device  # noqa: E402
 from common.program import ZooError  # noqa: E402
 
-__all__ = ["enable", "settle", "tf"]
+__all__ = ["assign", "enable", "settle", "tf"]
 
 
 def enable() -> None:
@@ -59,3 +59,9 @@ def settle(device: Device, requested: str) -> Device:
         raise ZooError(f"--device=gpu: TensorFlow {tf.__version__} sees no GPU; check the driver and that TensorFlow "
                        "is a GPU build, or use --device=cpu")
     return dataclasses.replace(device, kind="cpu")
+
+
+def assign(session: tf.Session, values: Mapping[tf.Variable, Any]) -> None:
+    """Give variables values, all in one run; `Variable.load` makes a run, and a look at the whole graph, for each."""
+    initialisers = [variable.initializer for variable in values]
+    session.run(initialisers, {op.inputs[1]: value for op, value in zip(initialisers, values.values())})

@@ -10,7 +10,7 @@ import numpy as np
 from common import checkpoints, diagnosis, files, image_events, npu_tf1, report, timing
 from common.graph_run import GraphRun
 from common.program import StopRequest, ZooError
-from common.tf1 import tf
+from common.tf1 import assign, tf
 from sa_siam_tf1 import configuration, log_lines, siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets.dataloader import Batch, TrainingBatches, validation_batches
@@ -115,8 +115,7 @@ class _Loop:
         step, notices = self._checkpoints.go_on(self._run.resumed)
         if step is None:
             variables = {variable.op.name: variable for variable in tf.global_variables()}
-            for name, value in self._config.imported.items():
-                variables[name].load(value, session)
+            assign(session, {variables[name]: value for name, value in self._config.imported.items()})
             if self._config.init_checkpoint:
                 del variables[self._train.global_step.op.name]
                 wanted = [variable for name, variable in variables.items() if not name.endswith("/Momentum")]

@@ -15,7 +15,7 @@ from circleloss_tf1 import circle_loss, facenet, model
 from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.recipe import REFERENCE, Extras, NetworkSettings
 from common import verification
-from common.tf1 import enable, tf
+from common.tf1 import assign, enable, tf
 from tests.parity.comparison import Comparison, FixtureError, Taker, load
 
 LOSS, LOSS_GRADIENT = 1e-5, 1e-5
@@ -107,8 +107,8 @@ def _compare_network(take: Taker, comparison: Comparison) -> None:
                 if bool(is_trainable) != (variable in tf.trainable_variables()):
                     raise FixtureError(f"var_trainable: {wanted}")
             session.run(tf.global_variables_initializer())
-            for index, variable in enumerate(variables[1:], 1):
-                variable.load(rule(index, variable.op.name, variable.shape.as_list()), session)
+            assign(session, {variable: rule(index, variable.op.name, variable.shape.as_list())
+                             for index, variable in enumerate(variables[1:], 1)})
             comparison.absolute("rule", "check/conv2d_kernel_first4",
                                 rule(1, "conv2d/kernel", [7, 7, 3, 64]).ravel()[:4], first, 1e-7)
             feeds = {graph.images: images, graph.labels: labels, graph.rate: 0.1}

@@ -13,7 +13,7 @@ import os
 
 import numpy as np
 
-from common.tf1 import enable, tf
+from common.tf1 import assign, enable, tf
 from sa_siam_tf1 import siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets import curation, transforms
@@ -71,9 +71,8 @@ def compare(path: str) -> Comparison:
 
 def set_by_rule(session: tf.Session, detection_bias: float | None = None) -> None:
     """Give all variables their values by the rule."""
-    for variable in tf.global_variables():
-        if variable.op.name != "train/global_step":
-            variable.load(RULE.var_value(variable.op.name, variable.shape.as_list(), detection_bias), session)
+    assign(session, {variable: RULE.var_value(variable.op.name, variable.shape.as_list(), detection_bias)
+                     for variable in tf.global_variables() if variable.op.name != "train/global_step"})
 
 
 def assembled(features) -> np.ndarray:

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from common.tf1 import enable, tf
+from common.tf1 import assign, enable, tf
 from sa_siam_tf1 import siamese_model, training
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
@@ -85,8 +85,7 @@ def test_attention_against_loops():
         ("att_fc1_conv5/weights", (9, 9)), ("att_fc1_conv5/biases", (9,)), ("att_fc2_conv5/weights", (9, 1)),
         ("att_fc2_conv5/biases", (1,)))}
     with tf.Session() as session:
-        for variable in tf.global_variables():
-            variable.load(values[variable.op.name], session)
+        assign(session, {variable: values[variable.op.name] for variable in tf.global_variables()})
         found = session.run(attended)
     edges = [0, 7, 13, 20]
     for sample in range(2):
