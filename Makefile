@@ -2,7 +2,7 @@ SHELL := bash
 REQUIREMENTS := $(if $(GPU),requirements-gpu.txt,requirements.txt)
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help setup quickstart test test-all lint format bench clean
+.PHONY: help setup quickstart test test-slow test-all lint format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -16,8 +16,12 @@ quickstart: setup ## train every model on tiny data and print a table
 test: setup ## run the tests
 	@bash tests/run_leg.sh .venv/bin/python
 
-test-all: ## run the tests on TensorFlow 1.15.5, 2.6.5 and current, each in an environment of its own
+test-slow: setup ## run the tests that kill trainings, or run every command of the READMEs
+	@bash tests/run_leg.sh .venv/bin/python -m slow
+
+test-all: ## run all tests: those of make test on TensorFlow 1.15.5, 2.6.5 and current, the slow ones on current
 	@bash tests/run_all_legs.sh
+	@$(MAKE) --no-print-directory test-slow
 
 lint: ## ruff, shellcheck and mypy
 	@env -u PYTHON bash common/shell/make_venv.sh .venvs/lint 3.11 3.13 requirements-lint.txt

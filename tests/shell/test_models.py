@@ -64,6 +64,7 @@ def test_one_run_touches_its_run_directory_alone(tmp_path, model):
 
 
 @on_the_default_leg
+@pytest.mark.slow
 @pytest.mark.parametrize("model", RUNNABLE, ids=NAMES)
 def test_modelarts_entry(tmp_path, model):
     MAKERS[model.data_format](str(tmp_path / "data"))

@@ -24,6 +24,7 @@ def data(tmp_path_factory):
 
 
 @needs_keras
+@pytest.mark.slow
 def test_eight_processes_by_flag(tmp_path, data):
     """The script's 8 are the default; a flag of the user wins."""
     result = run(*EIGHT, f"--data_path={data}", f"--output_path={tmp_path / 'out'}", "--device=cpu", "--batch_size=4",

@@ -26,6 +26,7 @@ def run_program(name, *arguments, **environment):
     return run(sys.executable, os.path.join(MODEL, name), *arguments, **environment)
 
 
+@pytest.mark.slow
 def test_from_raw_videos_to_a_tracked_one(tmp_path):
     """The README's way, on an awkward path: crops, index, training, tracking."""
     folder = tmp_path / "it's $(touch pwned); 视频"

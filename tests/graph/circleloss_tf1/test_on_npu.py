@@ -3,9 +3,13 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from circleloss_tf1 import train_acc
 from common.tf1 import tf
 from tests import fakes
+
+pytestmark = pytest.mark.usefixtures("one_block")
 
 ADAPTER = "npu_bridge" if tf.__version__.startswith("1.") else "npu_device"
 

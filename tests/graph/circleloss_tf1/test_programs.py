@@ -12,6 +12,8 @@ from circleloss_tf1 import evaluate, export, lfw_from_bin, lfw_to_bin, predict, 
 from common import run_dir
 from common.tf1 import tf
 
+pytestmark = pytest.mark.usefixtures("one_block")
+
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory, tiny_faces_folder):

@@ -3,10 +3,15 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from circleloss_tf1 import train_acc
 from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
 
+pytestmark = pytest.mark.usefixtures("one_block")
 
+
+@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path):
     """Killed while it writes a checkpoint and at another moment; skipped images and augmentation included."""
     kill_test = KillTest(SUBJECTS["circleloss"], str(tmp_path))

@@ -12,6 +12,8 @@ import pytest
 
 from circleloss_tf1 import train_acc
 
+pytestmark = pytest.mark.usefixtures("one_block")
+
 CASE = "CircleLoss_ID1221_for_TensorFlow_bs8_1p_acc"
 SMALL = ("--recipe=corrected", "--image_size=32")
 STEP_LINE = re.compile(r"epoch : (\d+)----step : (\d+)----loss : (\d+\.\d+)----sec/step : (\d+\.\d+)")
@@ -131,7 +133,7 @@ def test_checkpoints(full_run):
     (index,) = (full_run / "models").glob("*.index")
     weights, everything = checkpoint_values(str(index)[:-6]), checkpoint_values(full_run / "ckpt" / "model.ckpt-5")
     leaves = {name.split("/")[-1] for name in weights}
-    assert leaves == {"kernel", "bias", "gamma", "beta"} and len(weights) == 12 * 4 + 2
+    assert leaves == {"kernel", "bias", "gamma", "beta"} and len(weights) == 4 * 4 + 2
     assert everything["Variable"] == 5
     assert {"centers", "prelogits_histogram", "beta1_power", "dense/kernel/Adam_1", "total_loss/avg",
             "dense/kernel/ExponentialMovingAverage", "batch_normalization/moving_mean"} <= set(everything)

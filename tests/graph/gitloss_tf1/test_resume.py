@@ -6,10 +6,13 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from gitloss_tf1 import gitloss
 from tests.kill_and_resume import SUBJECTS, KillTest, run_environment
 
 
+@pytest.mark.slow
 def test_stopped_and_killed_at_any_moment(tmp_path):
     """A run is stopped with SIGTERM once it has a checkpoint, killed while it writes one, killed at another moment, and
     finished; nothing differs from a run that was left alone.

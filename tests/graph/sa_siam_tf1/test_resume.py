@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.graph.sa_siam_tf1.conftest import train
 from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path):
     """A run is killed while it writes a checkpoint and at another moment, and finished; nothing differs."""
     hits = KillTest(SUBJECTS["sa_siam"], str(tmp_path)).check("killed", kills=2, log=lambda text: None)

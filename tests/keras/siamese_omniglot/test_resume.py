@@ -1,11 +1,14 @@
 """A run that was killed ends with the weights and numbers of one that was not."""
 from __future__ import annotations
 
+import pytest
+
 from siamese_omniglot.run_scripts import run_siamese_train
 from tests.keras.siamese_omniglot.conftest import train
 from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
 
 
+@pytest.mark.slow
 def test_killed_while_writing_and_at_another_moment(tmp_path):
     kill_test = KillTest(SUBJECTS["siamese_omniglot"], str(tmp_path))
     hits = kill_test.check("killed", kills=2, log=lambda text: None)

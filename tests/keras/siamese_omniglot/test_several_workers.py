@@ -45,6 +45,7 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_fo
     assert f"RankSize = {num}\nBatchSize = 7\n" in values
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_stops_all_and_others_go_on_from_there(tmp_path, tiny_folder):
     """Rank 1 is killed; rank 0 ends within a bounded time, non-zero; one process alone goes on where they were."""
     words = command(tiny_folder, tmp_path, "--train_steps=300", "--epochs=40")
@@ -92,6 +93,7 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
     assert steps_in(str(tmp_path / "0" / "ckpt"))[-1] >= 4
 
 
+@pytest.mark.slow
 def test_two_machines_meet(tmp_path, tiny_folder, alone):
     """Two launchers with one process each, as on two machines; the second has an output folder of its own."""
     with socket.socket() as free:

@@ -12,6 +12,7 @@ from tests.keras.siamese_triplet_tf2.conftest import FLAGS
 from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path):
     """Five kills, at random moments and while a checkpoint is written; features on disk go on too."""
     kill_test = KillTest(SUBJECTS["siamese_triplet"], str(tmp_path))
