@@ -4,7 +4,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from typing import Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -49,14 +49,21 @@ def load_batch(paths: Sequence[str], accurate: bool) -> tf.Tensor:
 def find_bad(paths: Sequence[str]) -> dict[str, str]:
     """Find files that are no usable image.
 
+    They are decoded in a session of their own, on the CPU: the eager context must not begin before threads, adapter or
+    other workers are set up.
+
     Returns:
         The reason by path.
     """
-    reasons = {path: _fault(path) for path in paths}
+    settings = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+    with tf.Graph().as_default(), tf.compat.v1.Session(config=settings) as session:
+        content = tf.compat.v1.placeholder(tf.string, [])
+        shape = tf.shape(tf.io.decode_jpeg(content, channels=3))
+        reasons = {path: _fault(path, lambda encoded: session.run(shape, {content: encoded})) for path in paths}
     return {path: reason for path, reason in reasons.items() if reason}
 
 
-def _fault(path: str) -> str | None:
+def _fault(path: str, try_decoding: Callable[[bytes], object]) -> str | None:
     size = os.path.getsize(path)
     if not 0 < size <= MAX_BYTES:
         return "is empty" if size == 0 else f"has {size} bytes, at most {MAX_BYTES} are read"
@@ -71,7 +78,7 @@ def _fault(path: str) -> str | None:
                     return f"is {width} x {height}, at most {MAX_PIXELS} pixels are decoded"
                 if getattr(image, "is_animated", False):
                     return "is animated"
-        tf.io.decode_jpeg(content, channels=3)
+        try_decoding(content)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         what = "no known format" if isinstance(error, UnidentifiedImageError) else str(error).split("\n", 1)[0]
         return f"is no JPEG or PNG ({what})"
