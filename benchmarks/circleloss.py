@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -63,7 +62,7 @@ def measure_training() -> dict:
     import numpy as np
     from PIL import Image
 
-    from benchmarks import bare_circleloss
+    from benchmarks import bare_circleloss, measuring
     from circleloss_tf1 import facenet, model
     from circleloss_tf1.face_images import ImageFeed
     from circleloss_tf1.recipe import REFERENCE, Extras, NetworkSettings
@@ -95,7 +94,7 @@ def measure_training() -> dict:
         def step() -> None:
             session.run(fetches, {train.images: feed.next(session), train.labels: labels, train.rate: 0.1})
 
-        found = _take_turns([step, lambda: session.run(bare), lambda: session.run(product)])
+        found = measuring.take_turns([step, lambda: session.run(bare), lambda: session.run(product)], ROUNDS)
         feed.start(session, paths * 30)
         feed.next(session)
         started = time.perf_counter()
@@ -106,7 +105,7 @@ def measure_training() -> dict:
     return dict(tensorflow=tf.__version__, images_per_second=BATCH_SIZE / seconds, cpu_seconds=cpu_seconds,
                 bare_cpu_seconds=bare_cpu_seconds, of_bare=bare_seconds / seconds,
                 gflops=bare_circleloss.step_flops(BATCH_SIZE) / seconds / 1e9,
-                matmul=2.0 * MATRIX_SIDE ** 3 / product_seconds / 1e9, input_ms=input_ms, peak_mb=_peak_mb())
+                matmul=2.0 * MATRIX_SIDE ** 3 / product_seconds / 1e9, input_ms=input_ms, peak_mb=measuring.peak_mb())
 
 
 def measure_loss_sparse() -> dict:
@@ -137,6 +136,7 @@ def _measure_loss(loss) -> tuple[float, float]:
     """Milliseconds of loss and gradient, and megabytes that the process grows by."""
     import numpy as np
 
+    from benchmarks import measuring
     from common import device, npu_tf1
     from common.npu_options import NpuOptions
     from common.tf1 import enable, tf
@@ -149,12 +149,12 @@ def _measure_loss(loss) -> tuple[float, float]:
         value = loss(tf.identity(rows), labels)
         gradient = tf.gradients(value, rows)[0].op
         session.run(tf.global_variables_initializer())
-        before, times = _peak_mb(), []
+        before, times = measuring.peak_mb(), []
         for _ in range(6):
             started = time.perf_counter()
             session.run([value, gradient])
             times.append(time.perf_counter() - started)
-    return 1e3 * sorted(times[1:])[2], _peak_mb() - before
+    return 1e3 * sorted(times[1:])[2], measuring.peak_mb() - before
 
 
 def measure_protocol() -> dict:
@@ -176,6 +176,7 @@ def measure_protocol() -> dict:
 
 def measure_listing() -> dict:
     """Listing a folder of 200,000 files, 50 a person."""
+    from benchmarks import measuring
     from circleloss_tf1 import faces
 
     with tempfile.TemporaryDirectory() as folder:
@@ -183,31 +184,11 @@ def measure_listing() -> dict:
             os.mkdir(os.path.join(folder, f"m.{person:06d}"))
             for number in range(FILES_A_PERSON):
                 os.close(os.open(os.path.join(folder, f"m.{person:06d}", f"{number:04d}.jpg"), os.O_CREAT))
-        before, started = _peak_mb(), time.perf_counter()
+        before, started = measuring.peak_mb(), time.perf_counter()
         found = faces.scan(folder)
         seconds = time.perf_counter() - started
         assert len(found) == NUM_FILES
-    return dict(listing_seconds=seconds, listing_mb=_peak_mb() - before)
-
-
-def _take_turns(functions: list) -> list[tuple[float, float]]:
-    """Median wall and CPU seconds of one call of each function, over rounds in which they take turns."""
-    rounds: list = [[] for _ in functions]
-    for number in range(ROUNDS + 1):
-        for function, measured in zip(functions, rounds):
-            wall, cpu = time.perf_counter(), time.process_time()
-            function()
-            if number:
-                measured.append((time.perf_counter() - wall, time.process_time() - cpu))
-    medians = []
-    for measured in rounds:
-        walls, cpus = (sorted(values) for values in zip(*measured))
-        medians.append((walls[len(walls) // 2], cpus[len(cpus) // 2]))
-    return medians
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    return dict(listing_seconds=seconds, listing_mb=measuring.peak_mb() - before)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 
 from common import files, report
 from common.program import StopRequest, ZooError
-from sa_siam_tf1.inference import frames, sequences
+from sa_siam_tf1.inference import baselines, frames, sequences
 from sa_siam_tf1.metrics import one_pass
 
 _TRUTH_NAME = re.compile(r"groundtruth(_rect)?(\.(\d+))?\.txt")
@@ -127,8 +127,9 @@ def table(results: dict) -> list[str]:
     rows = [("tracker", "AUC", "precision at 20 px", "mean overlap", "frames/s")]
     for name, result in results.items():
         scored = result["overall"]
+        rate = None if name == baselines.STILL else scored["fps"]  # it does nothing
         rows.append((name, f"{scored['auc']:.4f}", f"{scored['precision_20']:.4f}", f"{scored['mean_overlap']:.4f}",
-                     report.number(scored["fps"], 1)))
+                     report.number(rate, 1)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 

@@ -4,7 +4,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from typing import Any, Sequence
+
+from tests import fakes
+from tests.conftest import ROOT
+
+_ON_FAKE_NPU = """
+import importlib, json, sys
+sys.path.insert(0, {root!r})
+status = importlib.import_module({entry!r}).main(sys.argv[1:])
+from adapter_record import process
+if status:
+    sys.exit(status)
+print(json.dumps(dict(status=status, collectives=process.collectives, openings=[
+    [opening.device_id, opening.num_as_default, opening.options["precision_mode"]] for opening in process.openings])))
+"""
 
 
 def start(words: Sequence[str]) -> subprocess.Popen:
@@ -18,3 +33,23 @@ def losses(output: Any) -> list[float]:
     """Return the losses of the steps of the run in an output folder."""
     with open(os.path.join(str(output), "0", "metrics.jsonl"), encoding="utf-8") as file:
         return [row["loss"] for row in map(json.loads, file) if row["kind"] == "step"]
+
+
+def run_on_fake_npu(entry: str, folder: Any, arguments: Sequence[str], **environment: str
+                    ) -> subprocess.CompletedProcess:
+    """Run a train entry, one of several ranks or alone, in a process whose adapter is a fake.
+
+    Args:
+        entry: its module.
+        folder: to make, for the fake.
+        arguments: the entry's.
+        environment: the rank's.
+
+    Returns:
+        The process; the last line that it prints is JSON: status, collectives and openings that the fake has seen.
+    """
+    folder.mkdir()
+    base = fakes.environment(str(folder), "hicann", "npu_device")
+    base.update(environment)
+    return subprocess.run([sys.executable, "-c", _ON_FAKE_NPU.format(root=ROOT, entry=entry), *arguments], env=base,
+                          check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -3,34 +3,17 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
-from tests import fakes
-from tests.conftest import ROOT
-from tests.keras.siamese_omniglot.test_several_workers import ENTRY
+from tests.keras.processes import run_on_fake_npu
 
-PROGRAM = """
-import json, os, sys
-sys.path.insert(0, {root!r})
-from siamese_omniglot.run_scripts import run_siamese_train
-status = run_siamese_train.main(sys.argv[1:])
-from adapter_record import process
-print(json.dumps(dict(status=status, collectives=process.collectives, openings=[
-    [opening.device_id, opening.num_as_default, opening.options["precision_mode"]] for opening in process.openings])))
-"""
+FLAGS = ("--backbone=conv4", "--batch_size=4", "--train_steps=2", "--performance")
 
 
-def run(folder, data, output, *flags, program=None, **environment):
-    folder.mkdir()
-    words = [sys.executable, "-c", PROGRAM.format(root=ROOT)] if program is None else [sys.executable, program]
-    base = fakes.environment(str(folder), "hicann", "npu_device")
-    base.update(environment)
-    return subprocess.run([*words, f"--data_path={data}", f"--output_path={output}", "--backbone=conv4",
-                           "--batch_size=4", "--train_steps=2", "--performance", *flags], env=base, check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def run(folder, data, output, *flags, **environment):
+    return run_on_fake_npu("siamese_omniglot.run_scripts.run_siamese_train", folder,
+                           [f"--data_path={data}", f"--output_path={output}", *FLAGS, *flags], **environment)
 
 
 def test_alone(tmp_path, tiny_folder):
@@ -65,7 +48,7 @@ def test_one_rank_of_two(tmp_path, tiny_folder, rank):
     ([], dict(CM_WORKER_SIZE="2"), "CM_WORKER_SIZE is set"),
 ])
 def test_wrong_set_ups(tmp_path, tiny_folder, flags, environment, message):
-    result = run(tmp_path / "fake", tiny_folder, tmp_path / "out", *flags, program=ENTRY, **environment)
+    result = run(tmp_path / "fake", tiny_folder, tmp_path / "out", *flags, **environment)
     assert result.returncode == 1
     error = result.stderr.decode()
     assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()

@@ -8,10 +8,9 @@ import pytest
 
 from siamese_triplet_tf2 import siamese_network
 from tests import fakes
+from tests.keras.processes import run_on_fake_npu
 
 FLAGS = ("--backbone=tiny", "--batch_size=8", "--train_steps=3")
-
-
 
 
 def train(folder, output, *flags):
@@ -51,6 +50,25 @@ def test_the_loss_is_scaled_by_the_adapter_s_optimizer(tmp_path, look_alike_fold
     with fakes.installed("hicann", "npu_device") as process:
         assert train(look_alike_folder, tmp_path, "--loss_scale=dynamic") == 0
         assert process.loss_scale_optimizers == 1
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_rank_of_two(tmp_path, look_alike_folder, rank):
+    """Broadcast once when all variables exist, then in a step's graph a sum of the gradients and one of numbers."""
+    (tmp_path / "table.json").write_text("{}")
+    result = run_on_fake_npu(
+        "siamese_triplet_tf2.siamese_network", tmp_path / "fake",
+        [f"--data_path={look_alike_folder}", f"--output_path={tmp_path / 'out'}", *FLAGS, "--performance"],
+        RANK_SIZE="2", RANK_ID=str(rank), ASCEND_DEVICE_ID=str(rank), RANK_TABLE_FILE=str(tmp_path / "table.json"))
+    assert result.returncode == 0, result.stderr.decode()
+    seen = json.loads(result.stdout.decode().splitlines()[-1])
+    assert seen["openings"] == [[rank, 1, "allow_fp32_to_fp16"]]
+    (name, root, num), *sums = seen["collectives"]
+    trained = 2 + 2 + 3 * 2 + 2 * 2  # convolution, its normalisation, three dense layers, two normalisations
+    assert (name, root) == ("broadcast", 0) and num > 3 * trained  # weights, their two moments, counters
+    assert sums == [["all_reduce", "sum", trained], ["all_reduce", "sum", 1]]
+    names = os.listdir(str(tmp_path / "out" / str(rank)))
+    assert "metrics.jsonl" in names if rank == 0 else names == ["train_1.log"]
 
 
 def test_the_cpu_beside_an_installed_adapter(tmp_path, look_alike_folder, capfd):
