@@ -57,8 +57,10 @@ class MirroredWorkers(Workers):
         take_signals_back()  # from TensorFlow's coordination service, which takes SIGTERM for a preemption of the host
         self._sum = self.compile(self.total)
 
-    def scope(self) -> ContextManager:
-        return self._strategy.scope()
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        with self._strategy.scope(), tf.variable_creator_scope(_same_everywhere):
+            yield
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         compiled = tf.function(lambda *arguments: self._strategy.run(function, args=arguments), autograph=False)
@@ -101,6 +103,13 @@ class HcclWorkers(Workers):
 
     def agree(self, number: float) -> float:
         return float(tf.function(self.total)(tf.constant(number, tf.float32)))
+
+
+def _same_everywhere(next_creator: Callable[..., Any], **options: Any) -> Any:
+    """Make a variable that every worker has and reads alone. Keras 2 makes moving statistics such that a worker that
+    reads them waits for all others to add theirs up, so that rank 0 could not evaluate or save by itself.
+    """
+    return next_creator(**dict(options, synchronization=tf.VariableSynchronization.AUTO))
 
 
 def make(rank: Rank, device_kind: str) -> Workers:

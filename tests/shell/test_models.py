@@ -92,6 +92,7 @@ def test_a_device_id_is_no_path(tmp_path, tiny_mnist_folder):
     assert not (tmp_path / "out").exists()
 
 
+@on_the_default_leg
 @pytest.mark.parametrize("model", models())
 @pytest.mark.parametrize("arguments, status, message", [
     (["--data_path"], 1, '[Error] para "data_path" must be config'),
@@ -130,6 +131,7 @@ def test_every_train_entry_is_a_program():
     assert {os.path.join(model, train_entry(model)) for model in models()} <= set(programs())
 
 
+@on_the_default_leg
 @pytest.mark.parametrize("path", programs())
 def test_help_needs_no_tensorflow(tmp_path, path):
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
