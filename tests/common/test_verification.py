@@ -64,7 +64,7 @@ def make(num_pairs=80, dim=6, seed=0, noise=0.5):
 @pytest.mark.parametrize("metric", [SQUARED_EUCLIDEAN, ANGLE])
 @pytest.mark.parametrize("subtract_mean", [False, True])
 def test_against_loops(metric, subtract_mean):
-    embeddings, is_same = make()
+    embeddings, is_same = make(40)
     found = verification.verify(embeddings, is_same, 4, metric, subtract_mean)
     accuracies, vals, fars, curves = protocol(embeddings, is_same, 4, metric, subtract_mean)
     np.testing.assert_allclose(found.accuracies, accuracies, atol=1e-12)
