@@ -5,6 +5,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.ndimage import gaussian_filter
 
 from common import keras_run, keras_workers, train_run
 from common.device import Device
@@ -151,10 +152,14 @@ def test_weight_decay_is_added_to_gradients():
 
 
 def test_mixed_precision_updates_float32_weights():
-    """As --use_amp has it on a GPU: float16 within the layers, a scaled loss, about the update of float32."""
+    """As --use_amp has it on a GPU: float16 within the layers, a scaled loss, about the update of float32.
+
+    The images are black and white. Where neighbouring pixels differ by less than float16 tells apart, rounding decides
+    which of them pooling takes: updates differ by up to 10 % here, and by 50 % on smooth grey images.
+    """
     random = np.random.RandomState(1)
-    batch = PairImages(*(random.randint(0, 256, (2, 105, 105), np.uint8) for _ in range(2)),
-                       np.array([1.0, 0.0], np.float32))
+    blots = [gaussian_filter(random.rand(2, 105, 105), (0, 4, 4)) > 0.5 for _ in range(2)]
+    batch = PairImages(*(np.uint8(255 * blot) for blot in blots), np.array([1.0, 0.0], np.float32))
     changes = []
     for policy in ("float32", "mixed_float16"):
         tf.keras.mixed_precision.set_global_policy(policy)
@@ -172,8 +177,7 @@ def test_mixed_precision_updates_float32_weights():
             tf.keras.mixed_precision.set_global_policy("float32")
     for name, change in changes[0].items():
         assert changes[1][name].dtype == np.float32
-        # on noise, rounding decides for a few poolings which pixel is the largest
-        assert np.linalg.norm(changes[1][name] - change) <= 0.3 * np.linalg.norm(change) + 1e-7, name
+        assert np.linalg.norm(changes[1][name] - change) <= 0.15 * np.linalg.norm(change) + 1e-7, name
 
 
 def test_roc_by_hand():
