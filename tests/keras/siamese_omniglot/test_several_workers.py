@@ -30,7 +30,7 @@ def alone(tmp_path_factory, tiny_folder):
     return losses(output)
 
 
-@pytest.mark.parametrize("num", [2, 3])
+@pytest.mark.parametrize("num", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_folder, alone, num):
     process = start(command(tiny_folder, tmp_path, "--train_steps=5", f"--nproc_per_node={num}", "--distributed=True"))
     out, error = process.communicate(timeout=400)
