@@ -28,8 +28,8 @@ LOWEST = -sys.float_info.max
 # flags that a run must share with one it goes on with, besides switches, extra options and data
 _IDENTITY = ("model_def", "gamma", "margin", "center_loss_factor", "center_loss_alfa", "prelogits_norm_loss_factor",
              "prelogits_norm_p", "prelogits_hist_max", "dynamic_loss_scale", "optimizer",
-            "learning_rate", "learning_rate_decay_epochs",
-             "learning_rate_decay_factor", "moving_average_decay", "epoch_size", "sample_with_replacement",
+             "learning_rate", "learning_rate_decay_epochs", "learning_rate_decay_factor",
+             "moving_average_decay", "epoch_size", "sample_with_replacement",
              "class_balanced_sampling", "bad_images", "validation_set_split_ratio", "validate_every_n_epochs",
              "min_nrof_val_images_per_class", "lfw_batch_size", "lfw_nrof_folds", "lfw_distance_metric",
              "lfw_subtract_mean", "lfw_use_flipped_images", "ema_evaluation")
