@@ -1,9 +1,9 @@
 """Measure SA-Siam: python3 benchmarks/sa_siam.py [PYTHON...], one row of the table for each interpreter.
 
 Every row comes from one process in which a training step of each branch, a tracked frame, the two embeddings of such
-a frame alone, and TensorFlow's own matrix multiplication take turns, so that their ratios hold on a noisy machine.
-Medians; the first round warms up. Training reads and augments drawn crops; the frame is 320 x 240, in memory. The
-weights are random, which changes no speed.
+a frame alone, the convolutions of all three as plain ops, and TensorFlow's own matrix multiplication take turns, so
+that their ratios hold on a noisy machine. Medians; the first round warms up. Training reads and augments drawn crops;
+the frame is 320 x 240, in memory. The weights are random, which changes no speed.
 """
 from __future__ import annotations
 
@@ -12,31 +12,21 @@ import sys
 
 BATCH_SIZE = 8
 ROUNDS = 7
+BRANCHES = ("appearance", "semantic")
 FRAME_SIZE = (240, 320)
 MATRIX_SIDE = 2048
 COLUMNS = (
     ("TensorFlow", "tensorflow", "{}"),
     ("appearance, examples/s", "appearance", "{:.1f}"), ("CPU s a step", "appearance_cpu", "{:.2f}"),
+    ("of the bare convolutions", "appearance_of_bare", "{:.0%}"), ("in CPU s", "appearance_of_bare_cpu", "{:.0%}"),
     ("semantic, examples/s", "semantic", "{:.1f}"), ("CPU s a step", "semantic_cpu", "{:.2f}"),
+    ("of the bare convolutions", "semantic_of_bare", "{:.0%}"), ("in CPU s", "semantic_of_bare_cpu", "{:.0%}"),
     ("tracking, frames/s", "frames", "{:.1f}"), ("CPU s a frame", "frame_cpu", "{:.3f}"),
+    ("of the bare convolutions", "frame_of_bare", "{:.0%}"), ("in CPU s", "frame_of_bare_cpu", "{:.0%}"),
     ("outside of the embeddings", "outside", "{:.1%}"), ("of its CPU s", "outside_cpu", "{:.1%}"),
-    ("GFLOP/s, embeddings", "gflops", "{:.0f}"), ("matmul GFLOP/s", "matmul", "{:.0f}"),
-    ("of the matmul rate", "of_matmul", "{:.0%}"), ("peak MB", "peak_mb", "{:.0f}"),
+    ("GFLOP/s, bare convolutions", "bare_gflops", "{:.0f}"), ("matmul GFLOP/s", "matmul", "{:.0f}"),
+    ("peak MB", "peak_mb", "{:.0f}"),
 )
-
-
-def embedding_flops(side: int) -> float:
-    """Floating-point operations of one image's convolutions in both branches, a multiply-add counted as two."""
-    from sa_siam_tf1.embeddings import sa_siam
-
-    total, channels = 0.0, 3
-    for layer, pooled in zip(sa_siam.TRUNK, (True, True, False, False, False)):
-        side = (side - layer.kernel) // layer.stride + 1
-        total += 2 * 2.0 * side * side * layer.kernel ** 2 * channels / layer.groups * layer.channels
-        if layer.name in ("conv4", "conv5"):
-            total += 2.0 * side * side * layer.channels * sa_siam.HEAD_CHANNELS
-        side, channels = (side - 3) // 2 + 1 if pooled else side, layer.channels
-    return total
 
 
 def _training_step(branch: str, tracks: list, settings) -> tuple:
@@ -74,15 +64,18 @@ def measure() -> dict:
 
     import numpy as np
 
+    from benchmarks import bare_sa_siam as bare
     from benchmarks import measuring
     from common import device, npu_tf1
     from common.npu_options import NpuOptions
     from common.tf1 import enable, tf
     from common.tiny_data import tracking
+    from sa_siam_tf1 import siamese_model
     from sa_siam_tf1.configuration import ModelConfig, TrackConfig
     from sa_siam_tf1.datasets import imdb
     from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper
     from sa_siam_tf1.inference.tracker import Tracker
+    from sa_siam_tf1.scripts import preprocess_VID_data
 
     enable()
     settings = npu_tf1.session_config(device.Device("cpu", "0"), NpuOptions(""), device.num_cpus())
@@ -90,10 +83,12 @@ def measure() -> dict:
     opened = []
     with tempfile.TemporaryDirectory() as folder:
         tracking.make(folder, num_videos=8, num_frames=6, num_sequences=0)
-        tracks = imdb.load(os.path.join(folder, "ILSVRC2015")).train
+        raw, curated = os.path.join(folder, "ILSVRC2015"), os.path.join(folder, "curated")
+        preprocess_VID_data.main([f"--data_path={raw}", f"--save_path={curated}"])
+        tracks = imdb.load(curated).train
 
         functions = []
-        for branch in ("appearance", "semantic"):
+        for branch in BRANCHES:
             step, close = _training_step(branch, tracks, settings)
             functions.append(step)
             opened.append(close)
@@ -105,24 +100,28 @@ def measure() -> dict:
                 embeddings = [found.op for found in wrapper.instance_features(images)]
             matrix = tf.get_variable("matrix", [MATRIX_SIDE, MATRIX_SIDE])
             product = tf.matmul(matrix, matrix).op
+            plain = [bare.training_step(branch, BATCH_SIZE, siamese_model.TRAIN_SIDE) for branch in BRANCHES]
+            plain.append(bare.frame(track.num_scales, track.x_image_size))
             initialise = tf.global_variables_initializer()
             session = tf.Session(config=settings)
         session.run(initialise)
         opened.append(session.close)
         tracker = Tracker(session, wrapper, frame, (120, 90, 60, 50))
         functions += [lambda: tracker.track(frame), lambda: session.run(embeddings), lambda: session.run(product)]
+        functions += [lambda ops=ops: session.run(ops) for ops in plain]
         times = measuring.take_turns(functions, ROUNDS)
         for close in opened:
             close()
-    appearance, semantic, tracked, embedded, (product_seconds, _) = times
-    flops = track.num_scales * embedding_flops(track.x_image_size)
-    matmul = 2.0 * MATRIX_SIDE ** 3 / product_seconds
-    return dict(
+    appearance, semantic, tracked, embedded, (product_seconds, _), *bare_times = times
+    row = dict(
         tensorflow=tf.__version__, appearance=BATCH_SIZE / appearance[0], appearance_cpu=appearance[1],
         semantic=BATCH_SIZE / semantic[0], semantic_cpu=semantic[1], frames=1.0 / tracked[0], frame_cpu=tracked[1],
         outside=1.0 - embedded[0] / tracked[0], outside_cpu=1.0 - embedded[1] / tracked[1],
-        gflops=flops / embedded[0] / 1e9, matmul=matmul / 1e9, of_matmul=flops / embedded[0] / matmul,
-        peak_mb=measuring.peak_mb())
+        bare_gflops=track.num_scales * bare.embedding_flops(track.x_image_size) / bare_times[-1][0] / 1e9,
+        matmul=2e-9 * MATRIX_SIDE ** 3 / product_seconds, peak_mb=measuring.peak_mb())
+    for name, found, limit in zip((*BRANCHES, "frame"), (appearance, semantic, tracked), bare_times):
+        row.update({f"{name}_of_bare": limit[0] / found[0], f"{name}_of_bare_cpu": limit[1] / found[1]})
+    return row
 
 
 if __name__ == "__main__":
