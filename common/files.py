@@ -16,10 +16,15 @@ def write_bytes(path: str, content: bytes) -> None:
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
         file.write(content)
-        file.flush()
+    replace(temporary, path)
+
+
+def replace(temporary: str, path: str) -> None:
+    """Put a file that is written in the place of another, for good."""
+    with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    sync_folder(folder)
+    sync_folder(os.path.dirname(path))
 
 
 def write_text(path: str, content: str) -> None:

@@ -26,7 +26,7 @@ METRICS = "metrics.jsonl"
 _LOCK = ".lock"
 _ARGUMENT_TYPES = {"identity": dict, "num_updates": int, "performance": bool, "started": str, "segments": list,
                    "threads": int}
-_TEMPORARY = re.compile(r"\..*\.\d+\.tmp|.*\.matplotlib-lock")
+_TEMPORARY = re.compile(r"\..*\.\d+\.tmp(\.weights\.h5)?|.*\.matplotlib-lock")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,23 +33,26 @@ class StepLog:
 
     def head(self) -> list[str]:
         """The first lines of the file: what is measured in which unit."""
-        return [self._json(0.0, dict(type="METADATA", metric=key, metadata=dict(unit=unit)))
+        return [self._json(self._began, 0.0, dict(type="METADATA", metric=key, metadata=dict(unit=unit)))
                 for key, (_, unit) in TRAIN_KEYS.items()]
 
     def step(self, row: Mapping[str, Any]) -> tuple[str, str]:
-        """Return a step's line for the file and for the terminal; steps come in order."""
+        """Return a step's line for the file and for the terminal; steps come in order.
+
+        Its time is `unix_seconds`, when it was made; the time that the run had trained by then is `seconds`.
+        """
         epoch, iteration = divmod(row["step"] - 1, self._steps_per_epoch)
         if iteration == 0:
             self._rows = []
         self._rows.append(row)
-        return self._both(row["seconds"], epoch, iteration, self._means())
+        return self._both(row, epoch, iteration, self._means())
 
     def validation(self, row: Mapping[str, Any]) -> tuple[str, str]:
         """Return an evaluation's line for the file and for the terminal."""
         epoch, iteration = divmod(row["step"] - 1, self._steps_per_epoch)
         values = dict(val_loss=row["val_loss"], val_accuracy=row["val_accuracy"],
                       val_ips=2 * row["num_pairs"] / row["evaluation_seconds"], val_time=row["evaluation_seconds"])
-        return self._both(row["seconds"], epoch, iteration, {key: f"{value:.6f}" for key, value in values.items()})
+        return self._both(row, epoch, iteration, {key: f"{value:.6f}" for key, value in values.items()})
 
     def _means(self) -> dict[str, str]:
         num, last = len(self._rows), self._rows[-1]
@@ -64,18 +67,20 @@ class StepLog:
                 means[key] = f"{sum(row[source] for row in self._rows) / num:.6f}"
         return means
 
-    def _both(self, seconds: float, epoch: int, iteration: int, values: Mapping[str, str]) -> tuple[str, str]:
+    def _both(self, row: Mapping[str, Any], epoch: int, iteration: int, values: Mapping[str, str]) -> tuple[str, str]:
         words = " ".join(f" {key} : {value} {TRAIN_KEYS.get(key, ('', ''))[1]}" for key, value in values.items())
-        return (self._json(seconds, dict(type="LOG", step=[epoch, iteration], data=str(dict(values)))),
-                f"{_MARK} {self._moment(seconds)} - Epoch: {epoch} Iteration: {iteration} {words}")
+        moment = row["unix_seconds"]
+        return (self._json(moment, row["seconds"], dict(type="LOG", step=[epoch, iteration], data=str(dict(values)))),
+                f"{_MARK} {_written(moment)} - Epoch: {epoch} Iteration: {iteration} {words}")
 
-    def _json(self, seconds: float, content: Mapping[str, Any]) -> str:
-        stamps = dict(timestamp=f"{self._began + seconds:.6f}", elapsedtime=f"{seconds:.6f}",
-                      datetime=self._moment(seconds))
+    @staticmethod
+    def _json(moment: float, elapsed: float, content: Mapping[str, Any]) -> str:
+        stamps = dict(timestamp=f"{moment:.6f}", elapsedtime=f"{elapsed:.6f}", datetime=_written(moment))
         return f"{_MARK} {files.to_json(dict(stamps, **content))}\n"
 
-    def _moment(self, seconds: float) -> str:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._began + seconds))
+
+def _written(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def epoch_lines(row: Mapping[str, Any], num_epochs: int) -> list[str]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import Any, Sequence
 
 from common import files, keras_record, keras_versions
 from common.program import StopRequest
@@ -53,8 +53,8 @@ class Record(keras_record.RunRecord):
         """Record a step: what it measured, its learning rate, the seconds of its data and of its computation."""
         outcome: Outcome
         outcome, rate, (data_seconds, compute_seconds) = measured
-        self._report.step(updates, loss=outcome.loss, accuracy=outcome.accuracy, learning_rate=rate,
-                          data_seconds=data_seconds, compute_seconds=compute_seconds,
+        self._report.step(updates, unix_seconds=time.time(), loss=outcome.loss, accuracy=outcome.accuracy,
+                          learning_rate=rate, data_seconds=data_seconds, compute_seconds=compute_seconds,
                           forward_seconds=outcome.forward_seconds, backward_seconds=outcome.backward_seconds,
                           update_seconds=outcome.update_seconds, step_seconds=data_seconds + compute_seconds)
         self._write(self._step_log.step(self._report.rows[-1]))
@@ -70,6 +70,7 @@ class Record(keras_record.RunRecord):
         is_over = 0 < self._config.early_stop <= since_best
         if is_over:
             print(f"Early stop: no better validation loss for {since_best} epochs.")
+            self._save_weights([log_lines.epoch_weights_name(rows[-1])])
         return is_over
 
     def _evaluate(self, updates: int) -> None:
@@ -82,26 +83,27 @@ class Record(keras_record.RunRecord):
         losses = [row["loss"] for row in self._report.of_kind("step") if first < row["step"] <= updates]
         best = min((row["val_loss"] for row in self._report.of_kind("eval")), default=float("inf"))
         row: dict[str, Any] = dict(
-            epoch=epoch, train_loss=sum(losses) / len(losses), val_loss=found.loss, val_accuracy=found.accuracy,
-            val_accuracy_error=found.accuracy_error, val_eer=found.eer, val_auc=found.auc, num_pairs=found.num_pairs,
-            best=found.loss <= best, evaluation_seconds=time.perf_counter() - started)
-        self._save_weights(row, updates)
+            epoch=epoch, unix_seconds=time.time(), train_loss=sum(losses) / len(losses), val_loss=found.loss,
+            val_accuracy=found.accuracy, val_accuracy_error=found.accuracy_error, val_eer=found.eer, val_auc=found.auc,
+            num_pairs=found.num_pairs, best=found.loss <= best, evaluation_seconds=time.perf_counter() - started)
+        names = [log_lines.LAST]
+        if found.loss <= best:
+            names.append(log_lines.BEST)
+        if epoch % WEIGHTS_PERIOD == 0 or updates == self._config.num_updates:
+            names.append(log_lines.epoch_weights_name(row))
+        self._save_weights(names)
         self._report.evaluation(updates, **row)
         self._write(self._step_log.validation(self._report.rows[-1]))
         for line in log_lines.epoch_lines(row, self._num_epochs):
             print(line, flush=True)
         self._write_curves()
 
-    def _save_weights(self, row: dict[str, Any], updates: int) -> None:
-        names = [log_lines.LAST]
-        if row["best"]:
-            names.append(log_lines.BEST)
-        if row["epoch"] % WEIGHTS_PERIOD == 0 or updates == self._config.num_updates:
-            names.append(log_lines.epoch_weights_name(row))
+    def _save_weights(self, names: Sequence[str]) -> None:
         for name in names:
-            temporary = os.path.join(self._logs, f".{os.getpid()}.tmp{log_lines.SUFFIX}")
+            path = os.path.join(self._logs, name)
+            temporary = os.path.join(self._logs, f".weights.{os.getpid()}.tmp{log_lines.SUFFIX}")  # Keras wants its end
             self._model.network.chain.save_weights(temporary)
-            os.replace(temporary, os.path.join(self._logs, name))
+            files.replace(temporary, path)
 
     def _write_curves(self) -> None:
         rows = self._report.of_kind("eval")

@@ -20,26 +20,23 @@ class PairImages(NamedTuple):
 
 
 class Batches:
-    """The batches of a worker: its share of the pairs that all workers draw alike."""
+    """The batches of a worker: its share of the pairs of all workers."""
 
     def __init__(self, store: DrawingStore, sampler: PairSampler, recipe: BatchRecipe):
         self._store, self._sampler, self._recipe = store, sampler, recipe
 
     def make(self, step: int) -> PairImages:
         """Make this worker's part of the batch of the step after `step` updates."""
-        recipe = self._recipe
-        drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute)
-        first, last = (worker * len(drawn.labels) // recipe.num_workers
-                       for worker in (recipe.worker, recipe.worker + 1))
-        part, num = slice(first, last), last - first
-        images = self._store.take(np.concatenate([drawn.first[part], drawn.second[part]]))
-        positions = np.concatenate([np.arange(part.start, part.stop), np.arange(part.start, part.stop)
-                                    + len(drawn.labels)])
+        recipe, num = self._recipe, 2 * self._recipe.batch_size
+        first, last = (worker * num // recipe.num_workers for worker in (recipe.worker, recipe.worker + 1))
+        positions = np.arange(first, last)
+        drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute, positions)
+        images = self._store.take(np.concatenate([drawn.first, drawn.second]))
         if recipe.augment != "none":
-            for place, position in enumerate(positions):
+            for place, position in enumerate(np.concatenate([positions, positions + num])):
                 random = np.random.RandomState([recipe.seed, TRAIN, step, position])
                 images[place] = augmentation.augment(images[place], recipe.augment, random)
-        return PairImages(images[:num], images[num:], drawn.labels[part])
+        return PairImages(images[:last - first], images[last - first:], drawn.labels)
 
 
 class BatchRecipe(NamedTuple):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from typing import Callable, NamedTuple
+import zlib
+from typing import IO, Callable, NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from common import images
 from common.program import ZooError
 from siamese_omniglot.data.omniglot import SIDE
 
+_MAX_BYTES = 1 << 20  # of a file; a drawing has about 300
+_DRAWING = re.compile(r"run\d+/(test|training)/[A-Za-z0-9_]+\.png")
 _LABELS = re.compile(r"(.*/)?(run\d+)/class_labels\.txt")
 
 
@@ -38,10 +41,10 @@ def load(path: str) -> list[OneShotRun]:
         if os.path.isdir(path):
             names = [os.path.relpath(os.path.join(folder, file), path).replace(os.sep, "/")
                      for folder, _, files in os.walk(path) for file in files if file == "class_labels.txt"]
-            return _load(path, names, lambda name: _read_file(os.path.join(path, name)))
+            return _load(path, names, lambda name: _read(_open_regular(os.path.join(path, name))))
         with zipfile.ZipFile(path) as archive:
-            return _load(path, archive.namelist(), archive.read)
-    except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            return _load(path, archive.namelist(), lambda name: _read(archive.open(name)))
+    except (OSError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise ZooError(f"{path}: the one-shot runs cannot be read ({str(error).strip()})") from None
 
 
@@ -56,8 +59,9 @@ def _load(path: str, names: list[str], read: Callable[[str], bytes]) -> list[One
 def _load_run(path: str, prefix: str, name: str, read: Callable[[str], bytes]) -> OneShotRun:
     text = read(f"{prefix}{name}/class_labels.txt").decode("utf-8", "replace")
     pairs = [line.split() for line in text.splitlines() if line.strip()]
-    if not pairs or any(len(pair) != 2 for pair in pairs):
-        raise ZooError(f"{path}: {name}/class_labels.txt is damaged, expected two file names a line")
+    if not pairs or any(len(pair) != 2 or not all(map(_DRAWING.fullmatch, pair)) for pair in pairs):
+        raise ZooError(f"{path}: {name}/class_labels.txt is damaged, expected two file names a line, runNN/test/"
+                       "itemMM.png and runNN/training/classMM.png")
     classes = sorted({pair[1] for pair in pairs})
 
     def drawing(file: str) -> np.ndarray:
@@ -72,6 +76,15 @@ def _load_run(path: str, prefix: str, name: str, read: Callable[[str], bytes]) -
                       np.array([classes.index(pair[1]) for pair in pairs]))
 
 
-def _read_file(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+def _open_regular(path: str) -> IO[bytes]:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: is no file")
+    return open(path, "rb")
+
+
+def _read(file: IO[bytes]) -> bytes:
+    with file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise OSError(f"{file.name}: more than {_MAX_BYTES} bytes, no drawing and no list of Omniglot's is as large")
+    return content

@@ -102,31 +102,41 @@ class PairSampler:
         """Characters that pairs of one character are drawn from."""
         return len(self._anchors)
 
-    def draw(self, num_samples: int, stream: int, number: int, permute: str) -> Pairs:
-        """Draw one batch of 2 * num_samples pairs, half of them of one character.
+    def draw(self, num_samples: int, stream: int, number: int, permute: str, positions: np.ndarray | None = None
+             ) -> Pairs:
+        """Draw one batch of 2 * num_samples pairs, half of them of one character, or a part of it.
 
         Args:
             num_samples: samples in the batch.
             stream: TRAIN or VALIDATION.
             number: of the batch.
             permute: "batch" permutes all pairs, "sample" the two of each sample.
+            positions: int64 [num], places in the batch whose pairs are wanted; none for all. The others cost
+                next to nothing.
         """
         random_state = np.random.RandomState([self._seed, stream, number])
-        first, second, labels = [], [], []
-        for _ in range(num_samples):
-            group = self._anchors[random_state.randint(len(self._anchors))]
-            three = self._groups[group][random_state.permutation(len(self._groups[group]))[:3]]
-            other = random_state.randint(len(self._groups) - 1)
-            others = self._groups[other + (other >= group)]
-            pairs = [(three[0], three[1], 1.0), (three[2], others[random_state.randint(len(others))], 0.0)]
-            if permute == "sample" and random_state.randint(2):
-                pairs.reverse()
-            for one, another, label in pairs:
-                first.append(one)
-                second.append(another)
-                labels.append(label)
-        order = random_state.permutation(len(first)) if permute == "batch" else np.arange(len(first))
-        return Pairs(np.array(first)[order], np.array(second)[order], np.array(labels, np.float32)[order])
+        order = random_state.permutation(2 * num_samples) if permute == "batch" else np.arange(2 * num_samples)
+        uniform = random_state.random_sample((num_samples, 7))
+        wanted = order if positions is None else order[positions]
+        samples = {sample: self._sample(uniform[sample], permute == "sample") for sample in np.unique(wanted // 2)}
+        first, second, labels = zip(*(samples[place // 2][place % 2] for place in wanted))
+        return Pairs(np.array(first), np.array(second), np.array(labels, np.float32))
+
+    def _sample(self, uniform: np.ndarray, is_shuffled: bool) -> list[tuple]:
+        """Draw two pairs, one of one character and one of two, as (drawing, drawing, label).
+
+        Args:
+            uniform: float64 [7], from 0 to 1, what chance decides by.
+            is_shuffled: whether the pair of two characters comes first in half of the samples.
+        """
+        group = self._anchors[int(uniform[0] * len(self._anchors))]
+        left, three = list(self._groups[group]), []
+        for number in uniform[1:4]:
+            three.append(left.pop(int(number * len(left))))
+        other = int(uniform[4] * (len(self._groups) - 1))
+        others = self._groups[other + (other >= group)]
+        found = [(three[0], three[1], 1.0), (three[2], others[int(uniform[5] * len(others))], 0.0)]
+        return found[::-1] if is_shuffled and uniform[6] < 0.5 else found
 
 
 class Samplers(NamedTuple):

@@ -171,6 +171,26 @@ def test_pairs_are_a_function_of_seed_stream_and_number(data):
         assert not np.array_equal(one.first, other.first)
 
 
+@pytest.mark.parametrize("permute", ["batch", "sample"])
+def test_a_part_of_a_batch_is_that_part_of_the_whole(data, permute):
+    sampler = pairs.PairSampler(data, np.arange(120), 1, True)
+    whole = sampler.draw(9, pairs.TRAIN, 2, permute)
+    for positions in (np.arange(5, 12), np.array([17]), np.arange(0, 18, 3)):
+        part = sampler.draw(9, pairs.TRAIN, 2, permute, positions)
+        assert all(np.array_equal(found, expected[positions]) for found, expected in zip(part, whole))
+
+
+def test_pairs_are_drawn_evenly(data):
+    """Every character, drawing and place as often as chance has it: chi-squared, 4 standard deviations."""
+    drawn = pairs.PairSampler(data, np.arange(120), 0, True).draw(12000, pairs.TRAIN, 0, "sample")
+    same = drawn.labels > 0.5
+    for counts in (np.bincount(drawn.first[same]), np.bincount(drawn.second[same]), np.bincount(drawn.second[~same]),
+                   np.bincount(np.flatnonzero(same) % 2)):
+        expected = counts.sum() / len(counts)
+        freedom = len(counts) - 1
+        assert abs(((counts - expected) ** 2 / expected).sum() - freedom) < 4 * (2 * freedom) ** 0.5 + 4
+
+
 def test_characters_with_fewer_than_three_drawings_are_no_anchors_and_nothing_hangs(data):
     indices = np.array([0, 1, 2, 8, 9, 16])  # characters with 3, 2 and 1 drawings
     sampler = pairs.PairSampler(data, indices, 0, True)

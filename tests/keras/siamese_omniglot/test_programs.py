@@ -4,11 +4,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from common.program import ZooError
 from siamese_omniglot import evaluate, export, predict
 from siamese_omniglot.data import one_shot_runs
 
@@ -97,6 +99,19 @@ def test_runs_of_a_zip_are_those_of_the_folder(tiny_runs, tmp_path):
         assert np.array_equal(one.queries, other.queries) and np.array_equal(one.classes, other.classes)
 
 
+def test_a_damaged_zip_is_named(tiny_runs, tmp_path):
+    """Every kind of damage within a compressed file: bytes changed, or the file cut short."""
+    path = tmp_path / "runs.zip"
+    with zipfile.ZipFile(str(path), "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("run01/class_labels.txt", "run01/test/item01.png run01/training/class01.png\n" * 50)
+    content = path.read_bytes()
+    start = content.index(b"class_labels.txt") + len("class_labels.txt")
+    for damaged in (content[:start] + b"\xff" * 8 + content[start + 8:], content[:start + 4], b"PK"):
+        path.write_bytes(damaged)
+        with pytest.raises(ZooError, match="runs.zip: the one-shot runs cannot be read"):
+            one_shot_runs.load(str(path))
+
+
 def test_the_official_runs(shared_data):
     """20 runs of 20 classes, every class asked for once."""
     runs = one_shot_runs.load(shared_data("omniglot/one_shot_all_runs.zip"))
@@ -106,11 +121,22 @@ def test_the_official_runs(shared_data):
         assert sorted(run.answers) == list(range(20))
 
 
+def replace_by_a_pipe(folder):
+    path = folder / "run01" / "test" / "item01.png"
+    path.unlink()
+    os.mkfifo(str(path))
+
+
 @pytest.mark.parametrize("spoil, message", [
     (lambda folder: (folder / "run01" / "class_labels.txt").write_text("one\n"), "class_labels.txt is damaged"),
     (lambda folder: (folder / "run01" / "test" / "item01.png").write_bytes(b"x"), "item01.png: is no image"),
     (lambda folder: (folder / "run02" / "test" / "item01.png").unlink(), "cannot be read"),
     (lambda folder: [path.unlink() for path in folder.glob("*/class_labels.txt")], "holds no one-shot runs"),
+    (lambda folder: (folder / "run01" / "class_labels.txt").write_text("run01/../../x.png run01/training/class01.png"),
+     "class_labels.txt is damaged, expected two file names a line, runNN/test/itemMM.png"),
+    (lambda folder: (folder / "run01" / "test" / "item01.png").write_bytes(b"x" * (1 << 21)),
+     "more than 1048576 bytes"),
+    (replace_by_a_pipe, "item01.png: is no file"),
 ])
 def test_damaged_runs_are_named(tiny_runs, tmp_path, capfd, trained, tiny_folder, spoil, message):
     shutil.copytree(str(tiny_runs), str(tmp_path / "runs"))

@@ -92,6 +92,9 @@ def test_json_log(run):
         assert float(data[key]) == pytest.approx(np.mean([row[source] for row in steps[:18]]), abs=1e-6)
     seconds = sum(row["step_seconds"] for row in steps[:18])
     assert float(data["train.ips"]) == pytest.approx(18 * 6 * 4 / seconds, rel=1e-3)
+    made = [row for row in rows(run) if row["kind"] in ("step", "eval")]
+    assert [float(row["timestamp"]) for row in logs] == pytest.approx([row["unix_seconds"] for row in made], abs=1e-5)
+    assert [float(row["elapsedtime"]) for row in logs] == pytest.approx([row["seconds"] for row in made], abs=1e-5)
     validation = ast.literal_eval(logs[18]["data"])
     assert list(validation) == ["val_loss", "val_accuracy", "val_ips", "val_time"]
     assert float(validation["val_loss"]) == pytest.approx(rows(run, "eval")[0]["val_loss"], abs=1e-6)
@@ -165,6 +168,10 @@ def test_early_stop_and_recipe(tmp_path, tiny_folder, capfd, monkeypatch):
     assert "Early stop: no better validation loss for 2 epochs." in out
     assert [row["best"] for row in rows(tmp_path / "0", "eval")] == [True, True, False, False]
     assert rows(tmp_path / "0", "final")[0]["step"] == 4 * (104 // 36)
+    last = rows(tmp_path / "0", "eval")[-1]["train_loss"]
+    weights = {path.name for path in (tmp_path / "0" / "logs").glob("*.h5")}
+    assert weights == {"best_epoch_weights.weights.h5", "last_epoch_weights.weights.h5",
+                       f"ep004-loss{last:.3f}-val_loss0.900.weights.h5"}
 
 
 def test_torch_head_and_performance(tmp_path, tiny_folder, capfd):
