@@ -16,19 +16,25 @@ _GRAY_OF_RGB = np.array([0.2989, 0.587, 0.114], np.float32)
 def resize_bilinear(image: np.ndarray, side: int) -> np.ndarray:
     """Resize to side x side as TensorFlow's first resize did: pixel i comes from i * old / new, without half pixels."""
     image = image.astype(np.float32)
-    (top, bottom, y), (left, right, x) = _taps(image.shape[0], side), _taps(image.shape[1], side)
-    columns = image[:, left]
-    columns += (image[:, right] - columns) * x[None, :, None]
-    rows = columns[top]
-    rows += (columns[bottom] - rows) * y[:, None, None]
-    return rows
+    height, width = image.shape[:2]
+    rows = _between(image, 1, *_taps(width, side))
+    return _between(rows, 0, *_taps(height, side))
+
+
+def _between(image: np.ndarray, axis: int, first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """first + (second - first) * share along an axis, in place: this is most of the work of reading a pair."""
+    found, step = image.take(first, axis), image.take(second, axis)
+    step -= found
+    step *= share[(None,) * axis + (slice(None),) + (None,) * (2 - axis)]
+    found += step
+    return found
 
 
 def _taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each new pixel its two neighbours and the share of the second, float32."""
     source = np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new))
     first = np.floor(source).astype(int)
-    return first, np.minimum(first + 1, old - 1), source - first
+    return first, np.minimum(first + 1, old - 1), (source - first).astype(np.float32)
 
 
 def center_crop_or_pad(image: np.ndarray, side: int) -> np.ndarray:
