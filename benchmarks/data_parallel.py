@@ -1,0 +1,65 @@
+"""Measure what several processes cost: python3 benchmarks/data_parallel.py [PYTHON...], a row for each interpreter.
+
+Real trainings of the Omniglot network, conv4, batch 32 (64 pairs), on drawn data: one process, then two on the same
+processors, in turns. Seconds are those of a step, median after warm-up, as the runs report them.
+"""
+from __future__ import annotations
+
+import glob
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ENTRY = "siamese_omniglot/run_scripts/run_siamese_train.py"
+BATCH_SIZE = 32
+STEPS = 40
+ROUNDS = 3
+PROCESSES = (1, 2)
+COLUMNS = (
+    ("TensorFlow", "tensorflow", "{}"), ("ms a step, 1 process", "ms_1", "{:.0f}"), ("2 processes", "ms_2", "{:.0f}"),
+    ("share of the time that 2 add", "overhead", "{:.1%}"), ("MB sent by a rank in a step", "megabytes", "{:.1f}"),
+)
+CONV4_PARAMETERS = 243_521
+
+
+def _step_seconds(data: str, num_processes: int) -> float:
+    """Train in processes of their own; return the seconds of a step."""
+    from benchmarks import measuring
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, os.path.join(measuring.ROOT, *ENTRY.split("/")), f"--data_path={data}",
+                   f"--output_path={folder}", "--device=cpu", "--backbone=conv4", "--performance",
+                   f"--batch_size={BATCH_SIZE}", f"--train_steps={STEPS}", "--epochs=99"]
+        if num_processes > 1:
+            command += ["--distributed=True", f"--nproc_per_node={num_processes}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        (path,) = glob.glob(os.path.join(folder, "*", "metrics.jsonl"))
+        with open(path, encoding="utf-8") as file:
+            return json.loads(file.read().splitlines()[-1])["step_seconds"]
+
+
+def measure() -> dict:
+    """Measure with this process's interpreter."""
+    from importlib import metadata
+
+    from common.tiny_data import omniglot
+
+    with tempfile.TemporaryDirectory() as data:
+        omniglot.make(data)
+        rounds = [[_step_seconds(data, number) for number in PROCESSES] for _ in range(ROUNDS)]
+    alone, together = (statistics.median(column) for column in zip(*rounds))
+    version = next(found.version for found in metadata.distributions()
+                   if found.metadata["Name"].lower().replace("_", "-") in ("tensorflow", "tensorflow-cpu"))
+    sent = 2 * (PROCESSES[1] - 1) / PROCESSES[1] * 4 * CONV4_PARAMETERS  # a ring, float32
+    return dict(tensorflow=version, ms_1=1e3 * alone, ms_2=1e3 * together, overhead=together / alone - 1.0,
+                megabytes=sent / 1e6)
+
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    from benchmarks import measuring
+
+    sys.exit(measuring.main(__file__, COLUMNS, measure, sys.argv[1:]))
