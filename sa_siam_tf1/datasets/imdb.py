@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import reprlib
 import sys
 import zlib
 from typing import Any, Iterable, NamedTuple
@@ -157,14 +158,15 @@ def read_index(path: str) -> list:
         try:
             with open(path, encoding="utf-8") as file:
                 content = json.load(file)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ZooError(f"{path}: cannot be read as JSON ({error})") from None
     videos = content.get("videos") if isinstance(content, dict) else None
     if not isinstance(videos, list) or not all(isinstance(track, list) and track and all(
             isinstance(name, str) for name in track) for track in videos):
         raise ZooError(f"{path}: expected an object with videos, a list of tracks, each a list of paths")
-    if list(content.get("image_shape", [])) != _IMAGE_SHAPE:
-        raise ZooError(f"{path}: image_shape {content.get('image_shape')}, expected {_IMAGE_SHAPE}")
+    shape = content.get("image_shape")
+    if not isinstance(shape, (list, tuple)) or list(shape) != _IMAGE_SHAPE:
+        raise ZooError(f"{path}: image_shape {reprlib.repr(shape)}, expected {_IMAGE_SHAPE}")
     return [[_relative(path, name) for name in track] for track in videos]
 
 

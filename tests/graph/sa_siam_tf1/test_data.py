@@ -155,14 +155,28 @@ def test_a_pickle_is_not_executed(tmp_path, curated, monkeypatch):
     ('{"videos": [["../../etc/passwd"]], "image_shape": [255, 255, 3]}', "names '../../etc/passwd'"),
     ('{"videos": [["/etc/passwd"]], "image_shape": [255, 255, 3]}', "names '/etc/passwd'"),
     ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": [127, 127, 3]}', "image_shape [127, 127, 3]"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": null}', "image_shape None, expected [255, 255, 3]"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": 255}', "image_shape 255, expected [255, 255, 3]"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": {"255": 3}}', "image_shape {'255': 3}, expected"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]]}', "image_shape None, expected [255, 255, 3]"),
+    (100_000 * "[", "cannot be read as JSON (maximum recursion depth"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": ' + 500 * "[" + 500 * "]" + "}", "image_shape [[["),
     ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": [255, 255, 3]}', "x.jpg: No such file"),
-])
-def test_bad_index_files(curated, content, message):
-    (curated / "train_imdb.json").write_text(content)
-    (curated / "validation_imdb.json").write_text('{"videos": [], "image_shape": [255, 255, 3]}')
+], ids=lambda value: value[:80])
+def test_bad_index_files(tmp_path, content, message):
+    (tmp_path / "train_imdb.json").write_text(content)
+    (tmp_path / "validation_imdb.json").write_text('{"videos": [], "image_shape": [255, 255, 3]}')
     with pytest.raises(ZooError) as raised:
-        imdb.load(str(curated))
-    assert message in str(raised.value)
+        imdb.load(str(tmp_path))
+    assert message in str(raised.value) and "\n" not in str(raised.value) and len(str(raised.value)) < 400
+
+
+def test_an_image_shape_of_nested_lists_in_a_pickle(tmp_path):
+    as_pickle(tmp_path)
+    (tmp_path / "train_imdb.pickle").write_bytes(
+        b"\x80\x03}(X\x06\x00\x00\x00videos]X\x0b\x00\x00\x00image_shape" + 9_000 * b"]" + 8_999 * b"a" + b"u.")
+    with pytest.raises(ZooError, match=r"image_shape \[\[\[.*expected \[255, 255, 3\]"):
+        imdb.load(str(tmp_path))
 
 
 def test_one_index_file_alone_is_refused(curated):
