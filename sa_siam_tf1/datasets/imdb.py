@@ -59,7 +59,7 @@ class Tracks(NamedTuple):
 
     train: list
     validation: list
-    fingerprint: list  # number of files, checksum of their names and sizes
+    fingerprint: list  # number of crops, checksum of the names and sizes of files and of boxes in raw frames
     notices: list  # lines to print
 
 
@@ -98,8 +98,8 @@ def load(folder: str) -> Tracks:
         raise ZooError(f"{folder}: no track to train on")
     if not validation:
         notices.append("Notice: no track is left to validate with.")
-    paths = [crop.path for part in parts for track in part for crop in track]
-    return Tracks(train, validation, _fingerprint(folder, paths), notices)
+    crops = [crop for part in parts for track in part for crop in track]
+    return Tracks(train, validation, _fingerprint(folder, crops), notices)
 
 
 def curated_videos(folder: str) -> list:
@@ -219,17 +219,20 @@ def _raw_tracks(folder: str) -> list:
     return videos
 
 
-def _fingerprint(folder: str, paths: Iterable[str]) -> list[Any]:
-    """Number of crops, and a checksum of the names and sizes of their files."""
+def _fingerprint(folder: str, crops: Iterable[Crop]) -> list[Any]:
+    """Number of crops, and a checksum of the names and sizes of their files, and of the boxes in raw frames."""
     checksum, count, sizes = 0, 0, {}
-    for path in paths:
+    for path, box in crops:
         if path not in sizes:
             try:
                 sizes[path] = os.path.getsize(path)
             except OSError as error:
                 raise ZooError(f"{path}: {error.strerror}; the index or an annotation names it") from None
+            except ValueError as error:  # no name that a file can have
+                raise ZooError(f"{path!r}: {error}; the index names it") from None
         count += 1
-        checksum = zlib.crc32(f"{os.path.relpath(path, folder)} {sizes[path]}\n".encode(), checksum)
+        line = f"{os.path.relpath(path, folder)} {sizes[path]}{'' if box is None else f' {tuple(box)}'}\n"
+        checksum = zlib.crc32(line.encode("utf-8", "surrogateescape"), checksum)
     return [count, checksum]
 
 

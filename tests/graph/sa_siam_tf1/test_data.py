@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -162,6 +163,7 @@ def test_a_pickle_is_not_executed(tmp_path, curated, monkeypatch):
     (100_000 * "[", "cannot be read as JSON (maximum recursion depth"),
     ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": ' + 500 * "[" + 500 * "]" + "}", "image_shape [[["),
     ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": [255, 255, 3]}', "x.jpg: No such file"),
+    ('{"videos": [["Data/VID/train/a/\\u0000.jpg"]], "image_shape": [255, 255, 3]}', "the index names it"),
 ], ids=lambda value: value[:80])
 def test_bad_index_files(tmp_path, content, message):
     (tmp_path / "train_imdb.json").write_text(content)
@@ -205,6 +207,22 @@ def test_bad_annotations_are_named(raw, tmp_path, text, message):
     result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={tmp_path / 'out'}")
     assert result.returncode == 1 and result.stderr.count("[Error]") == 1
     assert message in result.stderr and os.path.basename(path)[:-4] in result.stderr
+
+
+@pytest.mark.parametrize("pattern, new", [("<xmin>[0-9]+<", "<xmin>5<"), ("<trackid>0<", "<trackid>1<")])
+def test_the_fingerprint_of_a_raw_tree_holds_its_boxes(raw, pattern, new):
+    """Training that is resumed must not go on with other boxes; files and their sizes stay as they were."""
+    before = imdb.load(str(raw)).fingerprint
+    assert imdb.load(str(raw)).fingerprint == before and before[0] == 12
+    path = first_of(raw / "Annotations", "000003.xml")  # the last frame of a video: paths keep their order
+    with open(path) as file:
+        text = file.read()
+    changed = re.sub(pattern, new, text)
+    assert changed != text
+    with open(path, "w") as file:
+        file.write(changed)
+    after = imdb.load(str(raw)).fingerprint
+    assert after[0] == before[0] and after[1] != before[1]
 
 
 def test_missing_and_corrupt_frames_are_named(raw, tmp_path):
