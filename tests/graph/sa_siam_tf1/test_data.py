@@ -225,6 +225,21 @@ def test_the_fingerprint_of_a_raw_tree_holds_its_boxes(raw, pattern, new):
     assert after[0] == before[0] and after[1] != before[1]
 
 
+@pytest.mark.parametrize("box", [(80, 60, 160, 120), (0, 60, 100, 120), (80, 60, 320, 240), (159, 119, 9, 9)])
+def test_boxes_that_reach_out_of_the_frame_are_cropped(box):
+    """A target that fills the frame, is half outside, is twice as large, or has one corner left."""
+    frame = np.full((120, 160, 3), 77, np.uint8)
+    found = curation.crop_box(frame, curation.Box(0, *box), "frame.JPEG")
+    assert found.shape == (255, 255, 3) and (found == 77).all()
+
+
+@pytest.mark.parametrize("box, said", [((80, 60, 20_000, 5), "20000 x 5"), ((80, 60, 10, 241), "10 x 241")])
+def test_boxes_far_larger_than_the_frame_are_refused(box, said):
+    frame = np.zeros((120, 160, 3), np.uint8)
+    with pytest.raises(ZooError, match=f"frame.JPEG: .* {said} pixels, .* 2 times the frame of 160 x 120"):
+        curation.crop_box(frame, curation.Box(0, *box), "frame.JPEG")
+
+
 def test_missing_and_corrupt_frames_are_named(raw, tmp_path):
     path = first_of(raw / "Data", ".JPEG")
     for change in (lambda: os.truncate(path, 900), lambda: os.remove(path)):
