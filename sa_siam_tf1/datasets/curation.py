@@ -140,10 +140,15 @@ class RawVideo(NamedTuple):
         """Path of the frame that an annotation belongs to."""
         return os.path.join(self.frames, os.path.basename(annotation)[:-len(".xml")] + ".JPEG")
 
+    @property
+    def crop_folder(self) -> str:
+        """Folder of its crops, relative to the curated tree."""
+        return "/".join(("Data", "VID", "train", self.letter, self.name))
+
     def crop_name(self, annotation: str, track: int) -> str:
         """Path of a curated crop, relative to the curated tree."""
         stem = os.path.basename(annotation)[:-len(".xml")]
-        return "/".join(("Data", "VID", "train", self.letter, self.name, f"{stem}.{track:02d}.crop.x.jpg"))
+        return f"{self.crop_folder}/{stem}.{track:02d}.crop.x.jpg"
 
 
 def raw_videos(root: str) -> list[RawVideo]:

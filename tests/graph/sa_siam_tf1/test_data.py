@@ -6,6 +6,8 @@ import os
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from sa_siam_tf1.datasets.dataloader import TrainingBatches, validation_batches
 from sa_siam_tf1.datasets.sampler import Sampler
 from sa_siam_tf1.datasets.vid import sample_pair
 from sa_siam_tf1.inference.frames import read_frame
+from sa_siam_tf1.scripts import preprocess_VID_data
 from tests.conftest import ROOT
 from tests.shell.test_sa_siam_scripts import run_program
 
@@ -77,10 +80,26 @@ def test_curation_goes_on_and_keeps_what_is_there(raw, curated):
     kept, lost = (curated / name for name in names[:2])
     before, content = kept.stat().st_mtime_ns, lost.read_bytes()
     lost.unlink()
+    lost.with_name(f".{lost.name}.999999999.tmp").write_bytes(content[:99])  # no process has such a number
     result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={curated}")
     assert result.returncode == 0 and "1 crops made, 11 were there" in result.stdout
     assert kept.stat().st_mtime_ns == before and lost.read_bytes() == content
     assert crops_below(curated) == names
+
+
+def test_what_an_ended_curation_had_begun_is_removed_and_nothing_else(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    crop = "000003.00.crop.x.jpg"
+    begun = [f".{crop}.{ended.pid}.tmp", f".frame 7.123.crop.x.jpg.{os.getpid()}.tmp"]
+    others = [crop, f".{crop}.{os.getppid()}.tmp", f"{crop}.{ended.pid}.tmp", f".{crop}.{ended.pid}.tmp~",
+              f".{crop}.tmp", f".other.jpg.{ended.pid}.tmp", f".{crop}.0.tmp", f".{crop}.{10 ** 30}.tmp"]
+    for name in begun + others:
+        (tmp_path / name).write_bytes(b"half a crop")
+    (tmp_path / f".000004.00.crop.x.jpg.{ended.pid}.tmp").mkdir()
+    preprocess_VID_data.remove_begun(str(tmp_path))
+    assert sorted(os.listdir(str(tmp_path))) == sorted([*others, f".000004.00.crop.x.jpg.{ended.pid}.tmp"])
+    preprocess_VID_data.remove_begun(str(tmp_path / "missing"))
 
 
 def test_real_frames_through_the_raw_layout(tmp_path, shared_data):
@@ -265,9 +284,6 @@ def test_a_track_called_100_is_not_one_called_00(curated):
 
 
 def test_check_program(raw):
-    import subprocess
-    import sys
-
     answer = subprocess.run([sys.executable, "-m", "sa_siam_tf1.datasets.imdb", str(raw)], cwd=ROOT, check=True,
                             stdout=subprocess.PIPE)
     assert b"train: 2 tracks, 8 crops\nvalidation: 1 tracks, 4 crops\n" in answer.stdout
@@ -363,8 +379,6 @@ def test_augmentation_stays_in_range():
 
 
 def test_a_machine_without_opencv_is_told_what_to_do(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ZooError, match=r"OpenCV cannot be imported.*pip3 install -r .*requirements\.txt"):
         curation.to_jpeg(np.zeros((8, 8, 3), np.uint8))
