@@ -4,6 +4,7 @@
 """
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -27,6 +28,7 @@ IMDB_FILES = ("train_imdb.json", "validation_imdb.json")
 PICKLES = ("train_imdb.pickle", "validation_imdb.pickle")
 _CURATED = ("Data", "VID", "train")
 _CROP_NAME = re.compile(r"(.+)\.(\d+)\.crop\.x\.jpg")
+_LETTERS = sorted(curation.PARTS.values())
 _IMAGE_SHAPE = [CURATED_SIDE, CURATED_SIDE, 3]
 
 
@@ -102,15 +104,19 @@ def load(folder: str) -> Tracks:
     return Tracks(train, validation, _fingerprint(folder, crops), notices)
 
 
-def curated_videos(folder: str) -> list:
+def curated_videos(folder: str, letters: Iterable[str] = _LETTERS) -> list:
     """List a curated tree: videos in the order of letters and names, in each its tracks by number, in each its crops.
+
+    Args:
+        folder: the tree.
+        letters: those to list.
 
     Returns:
         For each video a list of tracks, each a list of paths relative to the tree, with `/`.
     """
     videos = []
     data = os.path.join(folder, *_CURATED)
-    for letter in sorted(curation.PARTS.values()):
+    for letter in letters:
         names = sorted(os.listdir(os.path.join(data, letter))) if os.path.isdir(os.path.join(data, letter)) else []
         for name in names:
             tracks: dict = {}
@@ -122,18 +128,31 @@ def curated_videos(folder: str) -> list:
     return videos
 
 
-def write_index(folder: str, target: str) -> list[tuple[str, int, int]]:
+def write_index(folder: str, target: str, validation: str = "tenth") -> list[tuple[str, int, int]]:
     """Write the index files of a curated tree.
+
+    Args:
+        folder: the tree.
+        target: folder of the files.
+        validation: "tenth", the first tenth of the videos validates, or "val", the videos of that part do.
 
     Returns:
         Path, tracks and crops of each file.
 
     Raises:
-        ZooError: there is nothing to index.
+        ZooError: there is nothing to index, or nothing in the part val.
     """
     from common import files
 
-    parts = _split(curated_videos(folder), [])
+    if validation == "val":
+        letter = curation.PARTS["val"]
+        parts = [list(itertools.chain.from_iterable(curated_videos(folder, letters)))
+                 for letters in (sorted(set(_LETTERS) - {letter}), [letter])]
+        if not parts[1]:
+            raise ZooError(f"{folder}: no crop in {'/'.join(_CURATED)}/{letter}, expected those of the part val; "
+                           "without --validation=val the first tenth of the videos validates")
+    else:
+        parts = _split(curated_videos(folder), [])
     if not parts[0]:
         raise ZooError(f"{folder}: no crop in {'/'.join(_CURATED)}/<letter>/<video>/<frame>.<track>.crop.x.jpg; make "
                        "them with scripts/preprocess_VID_data.py")

@@ -142,6 +142,23 @@ def test_index_files(curated):
     assert imdb.load(str(curated))[:3] == with_index[:3]
 
 
+def test_the_part_val_can_validate(tmp_path):
+    """Eleven videos of train, of which the first would validate, and one of val."""
+    for letter, names in (("a", [f"train_{number:02d}" for number in range(11)]), ("e", ["val_00"])):
+        for name in names:
+            folder = tmp_path / "Data" / "VID" / "train" / letter / name
+            folder.mkdir(parents=True)
+            (folder / "000000.00.crop.x.jpg").touch()
+    for validation, wanted in (("tenth", "a/train_00"), ("val", "e/val_00")):
+        written = imdb.write_index(str(tmp_path), str(tmp_path), validation)
+        assert [tracks for _, tracks, _ in written] == [11, 1]
+        content = json.loads((tmp_path / "validation_imdb.json").read_text())
+        assert content["videos"] == [[f"Data/VID/train/{wanted}/000000.00.crop.x.jpg"]]
+    shutil.rmtree(str(tmp_path / "Data" / "VID" / "train" / "e"))
+    with pytest.raises(ZooError, match="no crop in Data/VID/train/e, expected those of the part val"):
+        imdb.write_index(str(tmp_path), str(tmp_path), "val")
+
+
 def as_pickle(curated, change=lambda name: name):
     for part, tracks in zip(("train", "validation"), imdb._split(imdb.curated_videos(str(curated)), [])):
         content = dict(videos=[[change(name) for name in track] for track in tracks], n_videos=len(tracks),
