@@ -18,6 +18,9 @@ from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE, EXEMPLAR_SIDE
 
 JPEG_QUALITY = 90
+# largest box, in sides of the frame: annotated targets lie inside, or reach out by some pixels; a crop takes memory
+# with the square of its box
+MAX_BOX_SIDES = 2
 PARTS = {f"train/ILSVRC2015_VID_train_000{number}": letter for number, letter in enumerate("abcd")}
 PARTS["val"] = "e"
 
@@ -107,9 +110,12 @@ def crop_box(image: np.ndarray, box: Box, path: str) -> np.ndarray:
         path: of the frame, for the error.
 
     Raises:
-        ZooError: the box has no pixel in the frame.
+        ZooError: the box has no pixel in the frame, or is far larger than it.
     """
     height, width = image.shape[:2]
+    if box.width > MAX_BOX_SIDES * width or box.height > MAX_BOX_SIDES * height:
+        raise ZooError(f"{path}: the box of track {box.track} has {box.width:g} x {box.height:g} pixels, expected at "
+                       f"most {MAX_BOX_SIDES} times the frame of {width} x {height}")
     reach_x, reach_y = box.width / 2, box.height / 2
     if not (-reach_x < box.x < width - 1 + reach_x and -reach_y < box.y < height - 1 + reach_y):
         raise ZooError(f"{path}: the box of track {box.track} lies outside of the frame of {width} x {height} pixels "
@@ -134,10 +140,15 @@ class RawVideo(NamedTuple):
         """Path of the frame that an annotation belongs to."""
         return os.path.join(self.frames, os.path.basename(annotation)[:-len(".xml")] + ".JPEG")
 
+    @property
+    def crop_folder(self) -> str:
+        """Folder of its crops, relative to the curated tree."""
+        return "/".join(("Data", "VID", "train", self.letter, self.name))
+
     def crop_name(self, annotation: str, track: int) -> str:
         """Path of a curated crop, relative to the curated tree."""
         stem = os.path.basename(annotation)[:-len(".xml")]
-        return "/".join(("Data", "VID", "train", self.letter, self.name, f"{stem}.{track:02d}.crop.x.jpg"))
+        return f"{self.crop_folder}/{stem}.{track:02d}.crop.x.jpg"
 
 
 def raw_videos(root: str) -> list[RawVideo]:

@@ -4,9 +4,11 @@
 """
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
+import reprlib
 import sys
 import zlib
 from typing import Any, Iterable, NamedTuple
@@ -26,6 +28,7 @@ IMDB_FILES = ("train_imdb.json", "validation_imdb.json")
 PICKLES = ("train_imdb.pickle", "validation_imdb.pickle")
 _CURATED = ("Data", "VID", "train")
 _CROP_NAME = re.compile(r"(.+)\.(\d+)\.crop\.x\.jpg")
+_LETTERS = sorted(curation.PARTS.values())
 _IMAGE_SHAPE = [CURATED_SIDE, CURATED_SIDE, 3]
 
 
@@ -58,7 +61,7 @@ class Tracks(NamedTuple):
 
     train: list
     validation: list
-    fingerprint: list  # number of files, checksum of their names and sizes
+    fingerprint: list  # number of crops, checksum of the names and sizes of files and of boxes in raw frames
     notices: list  # lines to print
 
 
@@ -97,19 +100,23 @@ def load(folder: str) -> Tracks:
         raise ZooError(f"{folder}: no track to train on")
     if not validation:
         notices.append("Notice: no track is left to validate with.")
-    paths = [crop.path for part in parts for track in part for crop in track]
-    return Tracks(train, validation, _fingerprint(folder, paths), notices)
+    crops = [crop for part in parts for track in part for crop in track]
+    return Tracks(train, validation, _fingerprint(folder, crops), notices)
 
 
-def curated_videos(folder: str) -> list:
+def curated_videos(folder: str, letters: Iterable[str] = _LETTERS) -> list:
     """List a curated tree: videos in the order of letters and names, in each its tracks by number, in each its crops.
+
+    Args:
+        folder: the tree.
+        letters: those to list.
 
     Returns:
         For each video a list of tracks, each a list of paths relative to the tree, with `/`.
     """
     videos = []
     data = os.path.join(folder, *_CURATED)
-    for letter in sorted(curation.PARTS.values()):
+    for letter in letters:
         names = sorted(os.listdir(os.path.join(data, letter))) if os.path.isdir(os.path.join(data, letter)) else []
         for name in names:
             tracks: dict = {}
@@ -121,18 +128,31 @@ def curated_videos(folder: str) -> list:
     return videos
 
 
-def write_index(folder: str, target: str) -> list[tuple[str, int, int]]:
+def write_index(folder: str, target: str, validation: str = "tenth") -> list[tuple[str, int, int]]:
     """Write the index files of a curated tree.
+
+    Args:
+        folder: the tree.
+        target: folder of the files.
+        validation: "tenth", the first tenth of the videos validates, or "val", the videos of that part do.
 
     Returns:
         Path, tracks and crops of each file.
 
     Raises:
-        ZooError: there is nothing to index.
+        ZooError: there is nothing to index, or nothing in the part val.
     """
     from common import files
 
-    parts = _split(curated_videos(folder), [])
+    if validation == "val":
+        letter = curation.PARTS["val"]
+        parts = [list(itertools.chain.from_iterable(curated_videos(folder, letters)))
+                 for letters in (sorted(set(_LETTERS) - {letter}), [letter])]
+        if not parts[1]:
+            raise ZooError(f"{folder}: no crop in {'/'.join(_CURATED)}/{letter}, expected those of the part val; "
+                           "without --validation=val the first tenth of the videos validates")
+    else:
+        parts = _split(curated_videos(folder), [])
     if not parts[0]:
         raise ZooError(f"{folder}: no crop in {'/'.join(_CURATED)}/<letter>/<video>/<frame>.<track>.crop.x.jpg; make "
                        "them with scripts/preprocess_VID_data.py")
@@ -157,14 +177,15 @@ def read_index(path: str) -> list:
         try:
             with open(path, encoding="utf-8") as file:
                 content = json.load(file)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ZooError(f"{path}: cannot be read as JSON ({error})") from None
     videos = content.get("videos") if isinstance(content, dict) else None
     if not isinstance(videos, list) or not all(isinstance(track, list) and track and all(
             isinstance(name, str) for name in track) for track in videos):
         raise ZooError(f"{path}: expected an object with videos, a list of tracks, each a list of paths")
-    if list(content.get("image_shape", [])) != _IMAGE_SHAPE:
-        raise ZooError(f"{path}: image_shape {content.get('image_shape')}, expected {_IMAGE_SHAPE}")
+    shape = content.get("image_shape")
+    if not isinstance(shape, (list, tuple)) or list(shape) != _IMAGE_SHAPE:
+        raise ZooError(f"{path}: image_shape {reprlib.repr(shape)}, expected {_IMAGE_SHAPE}")
     return [[_relative(path, name) for name in track] for track in videos]
 
 
@@ -217,17 +238,20 @@ def _raw_tracks(folder: str) -> list:
     return videos
 
 
-def _fingerprint(folder: str, paths: Iterable[str]) -> list[Any]:
-    """Number of crops, and a checksum of the names and sizes of their files."""
+def _fingerprint(folder: str, crops: Iterable[Crop]) -> list[Any]:
+    """Number of crops, and a checksum of the names and sizes of their files, and of the boxes in raw frames."""
     checksum, count, sizes = 0, 0, {}
-    for path in paths:
+    for path, box in crops:
         if path not in sizes:
             try:
                 sizes[path] = os.path.getsize(path)
             except OSError as error:
                 raise ZooError(f"{path}: {error.strerror}; the index or an annotation names it") from None
+            except ValueError as error:  # no name that a file can have
+                raise ZooError(f"{path!r}: {error}; the index names it") from None
         count += 1
-        checksum = zlib.crc32(f"{os.path.relpath(path, folder)} {sizes[path]}\n".encode(), checksum)
+        line = f"{os.path.relpath(path, folder)} {sizes[path]}{'' if box is None else f' {tuple(box)}'}\n"
+        checksum = zlib.crc32(line.encode("utf-8", "surrogateescape"), checksum)
     return [count, checksum]
 
 

@@ -1,22 +1,37 @@
 """Read pickles of plain data without executing what is in them. No TensorFlow.
 
-A pickle can name any function and call it. These readers give it none but the few that rebuild numpy arrays, and those
-only where arrays are expected, so a file can hold lists, dicts, strings, numbers and (`read_arrays`) arrays.
+A pickle can name any function and call it, and can hand any state to what it made. Here it is given none of numpy's own
+functions: what it asks for are stand-ins that check what they are told, so a file can hold lists, dicts, tuples,
+strings, numbers and (`read_arrays`) arrays of numbers, whose bytes are in the file.
 """
 from __future__ import annotations
 
 import io
 import pickle
+import pickletools
+import re
 import tokenize
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
 from common.program import ZooError
 
 _NPY_MAGIC = b"\x93NUMPY"
+_MAX_HEADER_BYTES = 1000  # that of a lone object has 118
 _ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError,
-           UnicodeDecodeError, MemoryError, OverflowError)
+           UnicodeDecodeError, MemoryError, OverflowError, RecursionError)
+# what pickle writes of plain data in protocols 2 to 5
+_OPCODES = {
+    "PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "LONG4",
+    "BINFLOAT", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINUNICODE",
+    "SHORT_BINUNICODE", "BINUNICODE8", "EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS",
+    "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "MEMOIZE",
+    "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
+}
+_MAX_TUPLES = 10_000  # caffenet.npy has some 100; hashing a tuple in a tuple in a ... would overflow the stack
+_NUMBERS = re.compile(r"[fiu][1248]|b1")
+_OBJECT = re.compile(r"O[48]?")
 
 
 def read_plain(path: str) -> Any:
@@ -29,32 +44,30 @@ def read_plain(path: str) -> Any:
 
 
 def read_arrays(path: str) -> Any:
-    """Read what numpy.save made of an object that is plain but for arrays of numbers, such as a dict of weights.
+    """Read what numpy.save made of a dict of arrays of numbers, or of a dict of such dicts.
+
+    Returns:
+        The dict. Arrays cannot be written to. What lies deeper than that, and arrays of anything else, are no arrays.
 
     Raises:
         ZooError: it holds something else, or is damaged.
     """
     with open(path, "rb") as file:
-        head = file.read(len(_NPY_MAGIC))
-        if head != _NPY_MAGIC:
-            raise ZooError(f"{path}: begins with {head!r}, expected an .npy file of numpy.save")
-        try:
-            version = np.lib.format.read_magic(_from_start(file))
-            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else \
-                np.lib.format.read_array_header_2_0
-            shape, _, dtype = read_header(file)
-        except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
-            raise ZooError(f"{path}: its header cannot be read ({error})") from None
-        offset = file.tell()
+        head = io.BytesIO(file.read(_MAX_HEADER_BYTES))
+    magic = head.read(len(_NPY_MAGIC))
+    if magic != _NPY_MAGIC:
+        raise ZooError(f"{path}: begins with {magic!r}, expected an .npy file of numpy.save")
+    head.seek(0)
+    try:
+        version = np.lib.format.read_magic(head)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else \
+            np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(head)
+    except (*_ERRORS, SyntaxError, tokenize.TokenError) as error:
+        raise ZooError(f"{path}: its header cannot be read ({error})") from None
     if not dtype.hasobject or shape != ():
         raise ZooError(f"{path}: holds an array {dtype} {shape}, expected a dict of layers")
-    found = _load(path, offset, _ArrayUnpickler)
-    return found.item() if isinstance(found, np.ndarray) and found.shape == () else found
-
-
-def _from_start(file: Any) -> Any:
-    file.seek(0)
-    return file
+    return _real(_real(_load(path, head.tell(), _ArrayUnpickler), 0), 2)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -65,35 +78,103 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _ArrayUnpickler(_Unpickler):
-    """Finds what rebuilds an array."""
+    """Finds stand-ins for what rebuilds an array."""
 
     def find_class(self, module: str, name: str) -> Any:
         parts = module.split(".")
         if parts[0] == "numpy" and parts[1:] in ([], ["core", "multiarray"], ["_core", "multiarray"]):
-            allowed = {"_reconstruct": _empty_array, "ndarray": np.ndarray, "dtype": _dtype}
+            allowed = {"_reconstruct": _Callable(_Array), "dtype": _Callable(_Dtype), "ndarray": _NDARRAY}
             if name in allowed:
                 return allowed[name]
         if (module, name) == ("_codecs", "encode"):  # bytes, as Python 3 writes them for protocol 2
-            return _latin1
+            return _Callable(_latin1)
         return super().find_class(module, name)
 
 
-def _empty_array(kind: Any, shape: Any, typecode: Any) -> np.ndarray:
-    if kind is not np.ndarray or tuple(shape) != (0,):
-        raise pickle.UnpicklingError("an array is not rebuilt as numpy does it")
-    return np.ndarray((0,), np.dtype("b"))
+class _Callable:
+    """What a pickle may call; a function itself could be given other defaults by it."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable):
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("a function is given a state")
 
 
-def _dtype(text: Any, *flags: Any) -> np.dtype:
-    if not isinstance(text, str) or len(text) > 3:
-        raise pickle.UnpicklingError(f"an array has dtype {text!r}")
-    return np.dtype(text, *flags)
+_NDARRAY = _Callable(lambda: None)  # the class, which numpy's pickles name and do not call
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"text is encoded as {encoding!r}")
+class _Dtype:
+    """Stands for numpy.dtype: a number of 1 to 8 bytes, or an object."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: Any, *flags: Any):
+        del flags  # whether to align and to copy, of no use for one number
+        if not isinstance(code, str) or not (_NUMBERS.fullmatch(code) or _OBJECT.fullmatch(code)):
+            raise pickle.UnpicklingError("an array is not of numbers")
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) != 8 or state[1] not in ("<", ">", "|", "=") or any(
+                part is not None for part in state[2:5]):
+            raise pickle.UnpicklingError("an array of numbers has fields, a base or a shape in its dtype")
+        self.order = state[1]
+
+
+class _Array:
+    """Stands for an array.
+
+    Attributes:
+        content: the array, made of the file's bytes; of an array of one object, the object.
+    """
+
+    __slots__ = ("content",)
+
+    def __init__(self, kind: Any, shape: Any, typecode: Any):
+        if kind is not _NDARRAY:
+            raise pickle.UnpicklingError("an array is not rebuilt as numpy does it")
+        del shape, typecode  # of an empty array, which numpy makes before it gets its state
+        self.content: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
+            raise pickle.UnpicklingError("an array has another state than numpy gives it")
+        _, shape, dtype, is_fortran, data = state
+        if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
+            raise pickle.UnpicklingError("an array has a shape that is none")
+        if _OBJECT.fullmatch(dtype.code):
+            if shape != () or not isinstance(data, list) or len(data) != 1:
+                raise pickle.UnpicklingError("an array of objects has more than one")
+            self.content = data[0]
+            return
+        if isinstance(data, str):  # as Python 2 wrote bytes
+            data = data.encode("latin1")
+        if not isinstance(data, bytes):
+            raise pickle.UnpicklingError("an array's content is no bytes")
+        # of another size than the bytes: ValueError
+        self.content = np.frombuffer(data, np.dtype(dtype.order + dtype.code)).reshape(
+            shape, order="F" if is_fortran else "C")
+
+
+def _latin1(text: Any, encoding: Any) -> bytes:
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("text is not encoded as latin1")
     return text.encode("latin1")
+
+
+def _real(value: Any, levels: int) -> Any:
+    """Replace stand-ins by what they stand for, as deep as some levels of dicts."""
+    if isinstance(value, _Array):
+        return value.content
+    if isinstance(value, dict) and levels:
+        return {key: _real(item, levels - 1) for key, item in value.items()}
+    return value
 
 
 def _load(path: str, offset: int, unpickler: type) -> Any:
@@ -101,7 +182,27 @@ def _load(path: str, offset: int, unpickler: type) -> Any:
         file.seek(offset)
         content = io.BytesIO(file.read())
     try:
+        _look_through(content)
+        content.seek(0)
         return unpickler(content, encoding="latin1").load()
     except _ERRORS as error:
         raise ZooError(f"{path}: is no pickle of plain data that can be read ({type(error).__name__}: {error})"
                        ) from None
+
+
+def _look_through(content: io.BytesIO) -> None:
+    """Refuse operations that plain data do not need, and those that would take more memory or stack than the file.
+
+    Raises:
+        UnpicklingError: there is one.
+        ValueError: the pickle is damaged.
+    """
+    tuples = 0
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if opcode.name not in _OPCODES:
+            raise pickle.UnpicklingError(f"it uses {opcode.name}, which plain data do not need")
+        if opcode.name in ("BINPUT", "LONG_BINPUT") and argument > number:  # places up to the highest are allotted
+            raise pickle.UnpicklingError(f"it remembers value {argument} after {number} operations")
+        tuples += "TUPLE" in opcode.name
+        if tuples > _MAX_TUPLES:
+            raise pickle.UnpicklingError(f"it holds more than {_MAX_TUPLES} tuples")

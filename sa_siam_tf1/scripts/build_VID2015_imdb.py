@@ -2,8 +2,8 @@
 
     python3 sa_siam_tf1/scripts/build_VID2015_imdb.py --data_path=ILSVRC2015-VID-Curation
 
-Writes train_imdb.json and validation_imdb.json into the folder, or to --save_path; paths are relative to the folder,
-the first tenth of the videos, in the order of their names, validates.
+Writes train_imdb.json and validation_imdb.json into the folder, or to --save_path; paths are relative to the folder.
+The first tenth of the videos, in the order of their names, validates; with --validation=val those of the part val do.
 """
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ def _build(arguments: list[str], stop: StopRequest) -> int:
     zoo_flags.define_data(flag_set, "curated folder, or its parent")
     flag_set.string("save_path", None, "folder to write the index to (default: the curated folder)",
                     aliases=["output_path"])
+    flag_set.choice("validation", "tenth", ["tenth", "val"], "videos that validate: the first tenth, as in the "
+                    "original, or those of the part val")
     flags = flag_set.parse(arguments)
     data_path = zoo_flags.require_data_path(flags.data_path)
     curated = zoo_flags.find_data_folder(data_path, ROOT, ["ILSVRC2015-VID-Curation"],
                                          lambda path: os.path.isdir(os.path.join(path, "Data", "VID", "train")))
     target = os.path.abspath(os.path.expanduser(flags.save_path)) if flags.save_path else curated
-    for path, tracks, crops in imdb.write_index(curated, target):
+    for path, tracks, crops in imdb.write_index(curated, target, flags.validation):
         print(f"{path}: {tracks} tracks, {crops} crops")
     return 0
 

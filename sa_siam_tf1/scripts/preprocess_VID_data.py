@@ -2,12 +2,14 @@
 
     python3 sa_siam_tf1/scripts/preprocess_VID_data.py --data_path=ILSVRC2015 --save_path=ILSVRC2015-VID-Curation
 
-Goes on where it was stopped: a crop that is there is kept, and it is there whole or not at all. JPEG of quality 90.
+Goes on where it was stopped: a crop that is there is kept, and it is there whole or not at all; what a killed run had
+begun to write is removed. JPEG of quality 90.
 """
 from __future__ import annotations
 
 import concurrent.futures
 import os
+import re
 import sys
 
 if __name__ == "__main__":
@@ -20,6 +22,7 @@ from common.flag_set import FlagSet
 from common.program import FlagError, StopRequest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_BEGUN = re.compile(r"\..+\.\d{2,}\.crop\.x\.jpg\.([1-9]\d{0,8})\.tmp")  # a crop, as files.write_bytes begins it
 
 
 def define_flags() -> FlagSet:
@@ -51,6 +54,7 @@ def _preprocess(arguments: list[str], stop: StopRequest) -> int:
     bar, made, kept = _Bar(len(videos)), 0, 0
     for number, video in enumerate(videos):
         stop.check()
+        remove_begun(os.path.join(target, *video.crop_folder.split("/")))
         with concurrent.futures.ThreadPoolExecutor(flags.threads) as pool:
             for written, there in pool.map(lambda path, video=video: curate_frame(video, path, target),
                                            video.annotation_files()):
@@ -59,6 +63,31 @@ def _preprocess(arguments: list[str], stop: StopRequest) -> int:
     bar.close()
     print(f"{len(videos)} videos: {made} crops made, {kept} were there; in {target}")
     return 0
+
+
+def remove_begun(folder: str) -> None:
+    """Remove crops that a process which no longer runs on this machine had begun to write.
+
+    Args:
+        folder: of a video in the curated tree; it may be missing.
+    """
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        match, path = _BEGUN.fullmatch(name), os.path.join(folder, name)
+        if match and os.path.isfile(path) and not _runs(int(match.group(1))):
+            os.remove(path)
+
+
+def _runs(process: int) -> bool:
+    """Whether another process has this number."""
+    if process == os.getpid():  # an earlier one had it, as in a container: this one has begun nothing yet
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        pass
+    return True
 
 
 def curate_frame(video, annotation: str, target: str) -> tuple[int, int]:

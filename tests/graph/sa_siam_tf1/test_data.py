@@ -4,7 +4,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from sa_siam_tf1.datasets.dataloader import TrainingBatches, validation_batches
 from sa_siam_tf1.datasets.sampler import Sampler
 from sa_siam_tf1.datasets.vid import sample_pair
 from sa_siam_tf1.inference.frames import read_frame
+from sa_siam_tf1.scripts import preprocess_VID_data
 from tests.conftest import ROOT
 from tests.shell.test_sa_siam_scripts import run_program
 
@@ -76,10 +80,26 @@ def test_curation_goes_on_and_keeps_what_is_there(raw, curated):
     kept, lost = (curated / name for name in names[:2])
     before, content = kept.stat().st_mtime_ns, lost.read_bytes()
     lost.unlink()
+    lost.with_name(f".{lost.name}.999999999.tmp").write_bytes(content[:99])  # no process has such a number
     result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={curated}")
     assert result.returncode == 0 and "1 crops made, 11 were there" in result.stdout
     assert kept.stat().st_mtime_ns == before and lost.read_bytes() == content
     assert crops_below(curated) == names
+
+
+def test_what_an_ended_curation_had_begun_is_removed_and_nothing_else(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    crop = "000003.00.crop.x.jpg"
+    begun = [f".{crop}.{ended.pid}.tmp", f".frame 7.123.crop.x.jpg.{os.getpid()}.tmp"]
+    others = [crop, f".{crop}.{os.getppid()}.tmp", f"{crop}.{ended.pid}.tmp", f".{crop}.{ended.pid}.tmp~",
+              f".{crop}.tmp", f".other.jpg.{ended.pid}.tmp", f".{crop}.0.tmp", f".{crop}.{10 ** 30}.tmp"]
+    for name in begun + others:
+        (tmp_path / name).write_bytes(b"half a crop")
+    (tmp_path / f".000004.00.crop.x.jpg.{ended.pid}.tmp").mkdir()
+    preprocess_VID_data.remove_begun(str(tmp_path))
+    assert sorted(os.listdir(str(tmp_path))) == sorted([*others, f".000004.00.crop.x.jpg.{ended.pid}.tmp"])
+    preprocess_VID_data.remove_begun(str(tmp_path / "missing"))
 
 
 def test_real_frames_through_the_raw_layout(tmp_path, shared_data):
@@ -122,6 +142,23 @@ def test_index_files(curated):
     assert imdb.load(str(curated))[:3] == with_index[:3]
 
 
+def test_the_part_val_can_validate(tmp_path):
+    """Eleven videos of train, of which the first would validate, and one of val."""
+    for letter, names in (("a", [f"train_{number:02d}" for number in range(11)]), ("e", ["val_00"])):
+        for name in names:
+            folder = tmp_path / "Data" / "VID" / "train" / letter / name
+            folder.mkdir(parents=True)
+            (folder / "000000.00.crop.x.jpg").touch()
+    for validation, wanted in (("tenth", "a/train_00"), ("val", "e/val_00")):
+        written = imdb.write_index(str(tmp_path), str(tmp_path), validation)
+        assert [tracks for _, tracks, _ in written] == [11, 1]
+        content = json.loads((tmp_path / "validation_imdb.json").read_text())
+        assert content["videos"] == [[f"Data/VID/train/{wanted}/000000.00.crop.x.jpg"]]
+    shutil.rmtree(str(tmp_path / "Data" / "VID" / "train" / "e"))
+    with pytest.raises(ZooError, match="no crop in Data/VID/train/e, expected those of the part val"):
+        imdb.write_index(str(tmp_path), str(tmp_path), "val")
+
+
 def as_pickle(curated, change=lambda name: name):
     for part, tracks in zip(("train", "validation"), imdb._split(imdb.curated_videos(str(curated)), [])):
         content = dict(videos=[[change(name) for name in track] for track in tracks], n_videos=len(tracks),
@@ -155,14 +192,29 @@ def test_a_pickle_is_not_executed(tmp_path, curated, monkeypatch):
     ('{"videos": [["../../etc/passwd"]], "image_shape": [255, 255, 3]}', "names '../../etc/passwd'"),
     ('{"videos": [["/etc/passwd"]], "image_shape": [255, 255, 3]}', "names '/etc/passwd'"),
     ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": [127, 127, 3]}', "image_shape [127, 127, 3]"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": null}', "image_shape None, expected [255, 255, 3]"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": 255}', "image_shape 255, expected [255, 255, 3]"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": {"255": 3}}', "image_shape {'255': 3}, expected"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]]}', "image_shape None, expected [255, 255, 3]"),
+    (100_000 * "[", "cannot be read as JSON (maximum recursion depth"),
+    ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": ' + 500 * "[" + 500 * "]" + "}", "image_shape [[["),
     ('{"videos": [["Data/VID/train/a/x.jpg"]], "image_shape": [255, 255, 3]}', "x.jpg: No such file"),
-])
-def test_bad_index_files(curated, content, message):
-    (curated / "train_imdb.json").write_text(content)
-    (curated / "validation_imdb.json").write_text('{"videos": [], "image_shape": [255, 255, 3]}')
+    ('{"videos": [["Data/VID/train/a/\\u0000.jpg"]], "image_shape": [255, 255, 3]}', "the index names it"),
+], ids=lambda value: value[:80])
+def test_bad_index_files(tmp_path, content, message):
+    (tmp_path / "train_imdb.json").write_text(content)
+    (tmp_path / "validation_imdb.json").write_text('{"videos": [], "image_shape": [255, 255, 3]}')
     with pytest.raises(ZooError) as raised:
-        imdb.load(str(curated))
-    assert message in str(raised.value)
+        imdb.load(str(tmp_path))
+    assert message in str(raised.value) and "\n" not in str(raised.value) and len(str(raised.value)) < 400
+
+
+def test_an_image_shape_of_nested_lists_in_a_pickle(tmp_path):
+    as_pickle(tmp_path)
+    (tmp_path / "train_imdb.pickle").write_bytes(
+        b"\x80\x03}(X\x06\x00\x00\x00videos]X\x0b\x00\x00\x00image_shape" + 9_000 * b"]" + 8_999 * b"a" + b"u.")
+    with pytest.raises(ZooError, match=r"image_shape \[\[\[.*expected \[255, 255, 3\]"):
+        imdb.load(str(tmp_path))
 
 
 def test_one_index_file_alone_is_refused(curated):
@@ -193,6 +245,37 @@ def test_bad_annotations_are_named(raw, tmp_path, text, message):
     assert message in result.stderr and os.path.basename(path)[:-4] in result.stderr
 
 
+@pytest.mark.parametrize("pattern, new", [("<xmin>[0-9]+<", "<xmin>5<"), ("<trackid>0<", "<trackid>1<")])
+def test_the_fingerprint_of_a_raw_tree_holds_its_boxes(raw, pattern, new):
+    """Training that is resumed must not go on with other boxes; files and their sizes stay as they were."""
+    before = imdb.load(str(raw)).fingerprint
+    assert imdb.load(str(raw)).fingerprint == before and before[0] == 12
+    path = first_of(raw / "Annotations", "000003.xml")  # the last frame of a video: paths keep their order
+    with open(path) as file:
+        text = file.read()
+    changed = re.sub(pattern, new, text)
+    assert changed != text
+    with open(path, "w") as file:
+        file.write(changed)
+    after = imdb.load(str(raw)).fingerprint
+    assert after[0] == before[0] and after[1] != before[1]
+
+
+@pytest.mark.parametrize("box", [(80, 60, 160, 120), (0, 60, 100, 120), (80, 60, 320, 240), (159, 119, 9, 9)])
+def test_boxes_that_reach_out_of_the_frame_are_cropped(box):
+    """A target that fills the frame, is half outside, is twice as large, or has one corner left."""
+    frame = np.full((120, 160, 3), 77, np.uint8)
+    found = curation.crop_box(frame, curation.Box(0, *box), "frame.JPEG")
+    assert found.shape == (255, 255, 3) and (found == 77).all()
+
+
+@pytest.mark.parametrize("box, said", [((80, 60, 20_000, 5), "20000 x 5"), ((80, 60, 10, 241), "10 x 241")])
+def test_boxes_far_larger_than_the_frame_are_refused(box, said):
+    frame = np.zeros((120, 160, 3), np.uint8)
+    with pytest.raises(ZooError, match=f"frame.JPEG: .* {said} pixels, .* 2 times the frame of 160 x 120"):
+        curation.crop_box(frame, curation.Box(0, *box), "frame.JPEG")
+
+
 def test_missing_and_corrupt_frames_are_named(raw, tmp_path):
     path = first_of(raw / "Data", ".JPEG")
     for change in (lambda: os.truncate(path, 900), lambda: os.remove(path)):
@@ -218,9 +301,6 @@ def test_a_track_called_100_is_not_one_called_00(curated):
 
 
 def test_check_program(raw):
-    import subprocess
-    import sys
-
     answer = subprocess.run([sys.executable, "-m", "sa_siam_tf1.datasets.imdb", str(raw)], cwd=ROOT, check=True,
                             stdout=subprocess.PIPE)
     assert b"train: 2 tracks, 8 crops\nvalidation: 1 tracks, 4 crops\n" in answer.stdout
@@ -316,8 +396,6 @@ def test_augmentation_stays_in_range():
 
 
 def test_a_machine_without_opencv_is_told_what_to_do(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ZooError, match=r"OpenCV cannot be imported.*pip3 install -r .*requirements\.txt"):
         curation.to_jpeg(np.zeros((8, 8, 3), np.uint8))

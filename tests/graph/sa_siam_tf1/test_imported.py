@@ -9,6 +9,7 @@ import pytest
 import scipy.io
 
 from common.program import ZooError
+from sa_siam_tf1.datasets import plain_pickle
 from sa_siam_tf1.embeddings import imported
 from tests.graph.sa_siam_tf1.conftest import caffenet_layers
 from tests.kill_and_resume import checkpoint_values
@@ -60,8 +61,75 @@ def test_bad_caffenets_are_refused(tmp_path, monkeypatch, change, message):
     assert not (tmp_path / "pwned").exists()
 
 
+class Made:
+    """Is pickled as a call of a function, and a state for what it returns."""
+
+    def __init__(self, function, arguments, state):
+        self.parts = function, arguments, state
+
+    def __reduce__(self):
+        return self.parts
+
+
+def hostile(shape=(1,), dtype=None, data=b"A" * 8, code="f8", dtype_state=(3, "<", None, None, None, -1, -1, 0)):
+    """An array as numpy pickles it, but for the parts that are given."""
+    rebuild, arguments, _ = np.zeros(1).__reduce__()
+    dtype = Made(np.dtype, (code, False, True), dtype_state) if dtype is None else dtype
+    return Made(rebuild, arguments, (1, shape, dtype, False, data))
+
+
+OBJECT_FIELD = (3, "|", None, ("x",), {"x": (np.dtype("O"), 0)}, 8, 1, 27)
+
+
+@pytest.mark.parametrize("weights, message", [
+    (hostile(code="V8", dtype_state=OBJECT_FIELD), "not of numbers"),  # an object at an address that the file chose
+    (hostile(dtype_state=OBJECT_FIELD), "has fields"),
+    (hostile(dtype_state=(3, "<", (np.dtype("O"), (1,)), None, None, -1, -1, 0)), "has fields, a base"),
+    (hostile(dtype_state={"code": "O"}), "has fields"),
+    (hostile(code="O8"), "objects has more than one"),
+    (hostile(dtype="f8"), "another state"),
+    (hostile(shape=(1 << 40,)), "ValueError"),
+    (hostile(shape=(-1,)), "a shape that is none"),
+    (hostile(data=[b"A" * 8]), "content is no bytes"),
+    (Made(np.zeros(1).__reduce__()[0], (dict, (0,), b"b"), None), "asks for builtins.dict"),
+    (Made(np.dtype, ("M8[us]", False, True), (4, "<", None, None, None, -1, -1, 0)), "not of numbers"),
+])
+def test_arrays_that_numpy_never_wrote_are_refused(tmp_path, weights, message):
+    layers = np.empty((), object)
+    layers[()] = dict(conv1=dict(weights=weights))
+    np.save(str(tmp_path / "bad.npy"), layers)
+    with pytest.raises(ZooError, match=f"bad.npy: is no pickle of plain data .*{message}"):
+        imported.load_caffenet(str(tmp_path / "bad.npy"))
+
+
+def test_arrays_of_every_kind_arrive(tmp_path):
+    arrays = {code: np.arange(-3, 9).reshape(3, 4).astype(code) for code in ("<f4", ">f4", "f2", ">i8", "u1", "?")}
+    arrays.update(columns=np.asfortranarray(arrays["<f4"]), scalar=np.array(2.5))
+    np.save(str(tmp_path / "all.npy"), dict(layer=arrays))
+    found = plain_pickle.read_arrays(str(tmp_path / "all.npy"))["layer"]
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype and np.array_equal(found[name], array), name
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"\x80\x03]r\xff\xff\xff\x7f.", "remembers value 2147483647"),  # places for all up to it: 34 GB
+    (b"\x80\x05\x96" + b"\xff" * 6 + b"\x00\x00A.", "(only 2 remain|unknown)"),  # a bytearray of 256 TB
+    (b"\x80\x03})" + 300_000 * b"\x85" + b"K\x01s.", "more than 10000 tuples"),  # its hash overflows the stack
+    (b"\x80\x03" + 100_000 * b"]" + 99_999 * b"a" + b".", None),
+    (b"\x80\x03P0\n.", "uses PERSID"), (b"\x80\x03]", "before seeing STOP"),
+])
+def test_pickles_that_ask_for_too_much_are_refused(tmp_path, content, message):
+    (tmp_path / "bad.pickle").write_bytes(content)
+    if message is None:
+        assert len(plain_pickle.read_plain(str(tmp_path / "bad.pickle"))) == 1
+        return
+    with pytest.raises(ZooError, match=f"bad.pickle: is no pickle of plain data.*{message}"):
+        plain_pickle.read_plain(str(tmp_path / "bad.pickle"))
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"\x93NUMPY\x01\x00\x10\x00{'descr'",
-                                     pickle.dumps({})])
+                                     b"\x93NUMPY\x02\x00\xff\xff\xff\x00" + 400_000 * b"-" + b"1", pickle.dumps({})])
 def test_what_is_no_npy_is_refused(tmp_path, content):
     (tmp_path / "no.npy").write_bytes(content)
     with pytest.raises(ZooError, match="no.npy: "):

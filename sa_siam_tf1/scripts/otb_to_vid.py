@@ -1,0 +1,139 @@
+"""Turn sequences in OTB's layout into raw videos in the layout of ILSVRC2015 VID, to train on.
+
+    python3 sa_siam_tf1/scripts/otb_to_vid.py --data_path=FOLDER --save_path=ILSVRC2015 [--frames_per_video=25]
+
+FOLDER holds sequences as evaluate.py takes them, <name>/img and <name>/groundtruth_rect.txt, or is one; a second
+target's boxes are in groundtruth_rect.2.txt. Boxes of OTB count pixels from 1, those of VID from 0 and in whole pixels;
+where a target is not to be seen it has no box. Frames that are JPEG are copied, others encoded as JPEG of quality 90.
+"""
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from typing import Sequence
+
+if __name__ == "__main__":
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path[0] = os.path.dirname(folder)
+
+import numpy as np
+
+from common import flags as zoo_flags
+from common import program
+from common.flag_set import FlagSet
+from common.program import FlagError, StopRequest, ZooError
+from common.tiny_data import tracking
+from sa_siam_tf1 import evaluation
+from sa_siam_tf1.datasets import curation
+from sa_siam_tf1.inference.frames import read_frame
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_JPEG = b"\xff\xd8\xff"
+_TRAIN_PARTS = sorted(part for part in curation.PARTS if part != "val")
+
+
+def define_flags() -> FlagSet:
+    """Return the flags."""
+    flags = FlagSet(__doc__ or "")
+    zoo_flags.define_data(flags, "folder of sequences in OTB's layout, or one such sequence")
+    flags.string("save_path", None, "new folder to write Annotations/VID and Data/VID to", aliases=["output_path"])
+    flags.integer("frames_per_video", None, "cut a sequence into videos of so many frames (default: one video)", 1)
+    flags.string("validation", None, "names of sequences, separated by commas, that become the part val; the others "
+                 "become the four parts of train in turn")
+    return flags
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert; return the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return program.run(lambda stop: _convert(arguments, stop))
+
+
+def _convert(arguments: list[str], stop: StopRequest) -> int:
+    flags = define_flags().parse(arguments)
+    data_path = zoo_flags.require_data_path(flags.data_path)
+    if not flags.save_path:
+        raise FlagError("--save_path is needed: the folder to write to, for example ILSVRC2015")
+    target_folder = os.path.abspath(os.path.expanduser(flags.save_path))
+    if os.path.isdir(target_folder) and os.listdir(target_folder):
+        raise ZooError(f"--save_path={flags.save_path}: is not empty, expected a new folder; remove it if a conversion "
+                       "was stopped there, or name another one")
+    targets = evaluation.find_targets(zoo_flags.find_path("data_path", data_path, ROOT))
+    sequences = {name: list(found) for name, found in itertools.groupby(targets, lambda target: target.sequence.name)}
+    validation = flags.validation.split(",") if flags.validation else []
+    for name in validation:
+        if name not in sequences:
+            raise FlagError(f"--validation={flags.validation}: no sequence {name}, there are {', '.join(sequences)}")
+    counts = dict(train=0, val=0)
+    for name, found in sequences.items():
+        frames, kind = annotated_frames(found), "val" if name in validation else "train"
+        length = flags.frames_per_video or len(frames)
+        for start in range(0, len(frames), length):
+            part = "val" if kind == "val" else _TRAIN_PARTS[counts[kind] % len(_TRAIN_PARTS)]
+            video = f"ILSVRC2015_{kind}_{counts[kind]:08d}"
+            write_video(target_folder, part, video, frames[start:start + length], stop)
+            counts[kind] += 1
+        print(f"{name}: {len(frames)} frames, targets: {len(found)}, to {kind}", flush=True)
+    print(f"{counts['train']} videos of train and {counts['val']} of val in {target_folder}")
+    return 0
+
+
+def annotated_frames(targets: Sequence[evaluation.Target]) -> list[tuple[str, list]]:
+    """Bring the targets of a sequence together.
+
+    Returns:
+        For each frame that is there its path, and pairs of track number and box as `vid_box` returns it. The first
+        target has the last number, as in the run that the README tells of.
+    """
+    longest = max((target.sequence.paths for target in targets), key=len)
+    boxes: dict[str, list] = {path: [] for path in longest if path}
+    for track, target in enumerate(reversed(targets)):
+        for path, truth in zip(target.sequence.paths, target.truth):
+            box = vid_box(truth)
+            if box and path in boxes:
+                boxes[path].append((track, box))
+    return list(boxes.items())
+
+
+def vid_box(box: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Return a box of OTB (x, y, width, height, counted from 1) in whole pixels counted from 0; None if it is none."""
+    if not np.isfinite(box).all():
+        return None
+    left, top, width, height = (int(round(float(value))) for value in box - [1, 1, 0, 0])
+    return (left, top, width, height) if width >= 1 and height >= 1 else None
+
+
+def write_video(root: str, part: str, name: str, frames: list, stop: StopRequest) -> None:
+    """Write frames and annotations of a video.
+
+    Args:
+        root: of the raw tree.
+        part: one of `curation.PARTS`.
+        name: of the video.
+        frames: from `annotated_frames`; a box that has no pixel in its frame is left out.
+        stop: asked before every frame.
+
+    Raises:
+        ZooError: a frame cannot be read.
+    """
+    data, annotations = (os.path.join(root, kind, "VID", *part.split("/"), name) for kind in ("Data", "Annotations"))
+    os.makedirs(data)
+    os.makedirs(annotations)
+    for number, (path, boxes) in enumerate(frames):
+        stop.check()
+        pixels = read_frame(path)
+        height, width = pixels.shape[:2]
+        with open(path, "rb") as file:
+            content = file.read()
+        with open(os.path.join(data, f"{number:06d}.JPEG"), "wb") as file:
+            file.write(content if content.startswith(_JPEG) else curation.to_jpeg(pixels))
+        seen = [(track, box) for track, box in boxes
+                if box[0] < width and box[1] < height and box[0] + box[2] > 0 and box[1] + box[3] > 0]
+        text = tracking.annotation("/".join((*part.split("/")[1:], name)), f"{number:06d}", seen, (width, height))
+        with open(os.path.join(annotations, f"{number:06d}.xml"), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
