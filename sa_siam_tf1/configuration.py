@@ -200,6 +200,11 @@ def load(kind: type[Config], folder: str) -> Config:
         raise ZooError(f"{path}: {error}") from None
 
 
+def load_if_there(kind: type[Config], folder: str) -> Config:
+    """`load`, or the defaults where a folder has no such file."""
+    return load(kind, folder) if os.path.isfile(os.path.join(folder, FILES[kind])) else kind()
+
+
 def from_mapping(kind: type[Config], content: Mapping[str, Any]) -> Config:
     """Make a configuration from names and values.
 

@@ -71,8 +71,8 @@ def define_flags() -> FlagSet:
     flags.string("caffenet", None, "semantic branch: caffenet.npy with the weights of its frozen trunk (default: in "
                  "the data folder), or random, which leaves it untrained")
     flags.string("embedding_checkpoint_file", None, "appearance branch: .mat file of a SiamFC network to begin with")
-    flags.string("config", None, "folder with model_config.json and train_config.json to take values from, such as a "
-                 "run directory; flags that are given win")
+    flags.string("config", None, "folder with model_config.json, train_config.json and perhaps track_config.json to "
+                 "take values from, such as a run directory; flags that are given win")
     for name, text in _INTEGERS.items():
         flags.integer(name, None, f"{text} ({getattr(defaults, name)} when unset)", 1)
     for name, text in _NUMBERS.items():
@@ -87,13 +87,13 @@ def define_flags() -> FlagSet:
     return flags
 
 
-def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig]:
+def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig]:
     """Put defaults, recipe, --config and flags together, each winning over the ones before.
 
     Raises:
         FlagError: a value that does not fit.
     """
-    model, values = ModelConfig(branch=flags.branch), {}
+    model, values, track = ModelConfig(branch=flags.branch), {}, TrackConfig()
     if flags.recipe == "corrected":
         values.update(CORRECTED)
     if flags.config:
@@ -102,6 +102,7 @@ def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig]:
         branch = flags.branch if flags["branch"].present else loaded.branch
         model = dataclasses.replace(loaded, branch=branch)
         values.update(dataclasses.asdict(configuration.load(TrainConfig, folder)))
+        track = configuration.load_if_there(TrackConfig, folder)
     for name in ("batch_size", "seed"):
         if flags[name].present or name not in values:
             values[name] = flags[name].value
@@ -119,7 +120,7 @@ def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig]:
         raise FlagError(f"--{error}") from None
     if model.branch not in configuration.BRANCHES:
         raise FlagError(f"--config: branch {model.branch}, expected one of {', '.join(configuration.BRANCHES)}")
-    return model, train
+    return model, train, track
 
 
 def _numbers(name: str, text: str) -> tuple:
@@ -151,7 +152,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     flags = flag_set.parse(arguments)
     if flags.compute_dtype != "float32":
         raise FlagError(f"--compute_dtype={flags.compute_dtype}: SA-Siam trains in float32")
-    model, train = configure(flags)
+    model, train, track = configure(flags)
     data_path = zoo_flags.require_data_path(flags.data_path)
     devices.require_single_device(os.environ)
     folder = zoo_flags.find_data_folder(data_path, ROOT, imdb.FOLDER_NAMES, imdb.has_data)
@@ -166,7 +167,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     init_checkpoint = bundles.prefix_of(flags.init_checkpoint) if flags.init_checkpoint else None
     config = training.Config(
         case=report.Case(NETWORK, train.batch_size, 1, flags.performance), model=model, train=train,
-        track=TrackConfig(), num_updates=updates, performance=flags.performance,
+        track=track, num_updates=updates, performance=flags.performance,
         save_seconds=60.0 * flags.save_minutes, init_checkpoint=init_checkpoint, imported=weights)
     identity = _identity(model, train, data.fingerprint)
     identity.update(imported=imported.fingerprint(weights_path), init_checkpoint=bundles.fingerprint(init_checkpoint))

@@ -76,7 +76,7 @@ def test_recipes_and_flags():
     assert configure()[1] == TrainConfig()
     assert configure("--recipe=corrected")[1] == TrainConfig(pair_order="symmetric")
     assert configure("--recipe=corrected", "--pair_order=forward")[1].pair_order == "forward"
-    model, train, _ = configure("--branch=semantic", "--epoch=3", "--max_frame_dist=7", "--prefetch_threads=2",
+    model, train, *_ = configure("--branch=semantic", "--epoch=3", "--max_frame_dist=7", "--prefetch_threads=2",
                                 "--prefetch_capacity=9", "--initial_lr=0.5", "--num_epochs_per_decay=2",
                                 "--lr_decay_factor=0.3", "--optimizer=MOMENTUM", "--momentum=0.8", "--use_nesterov",
                                 "--gray_probability=0.25", "--loss_scale=128", "--batch_size=3", "--seed=5",
@@ -91,9 +91,12 @@ def test_recipes_and_flags():
 def test_a_configuration_from_files_and_flags_that_win(tmp_path):
     saved = TrainConfig(batch_size=4, seed=3, optimizer="MOMENTUM", epoch=2)
     configuration.save(str(tmp_path), ModelConfig(branch="semantic", weight_decay=0.1), saved)
-    model, train, _ = configure(f"--config={tmp_path}", "--batch_size=6")
+    model, train, track, _ = configure(f"--config={tmp_path}", "--batch_size=6")
     assert model == ModelConfig(branch="semantic", weight_decay=0.1)
     assert train == dataclasses.replace(saved, batch_size=6)
+    assert track == TrackConfig()  # there is no file
+    configuration.save(str(tmp_path), TrackConfig(num_scales=5, scale_step=1.02))
+    assert configure(f"--config={tmp_path}")[2] == TrackConfig(num_scales=5, scale_step=1.02)
     assert configure(f"--config={tmp_path}", "--branch=appearance")[0].branch == "appearance"
 
 
@@ -103,7 +106,7 @@ def test_a_configuration_from_files_and_flags_that_win(tmp_path):
     (("--epochs=2", "--num_examples_per_epoch=20", "--batch_size=4"), 10),
 ])
 def test_number_of_updates(arguments, updates):
-    _, train, flags = configure(*arguments)
+    _, train, _, flags = configure(*arguments)
     assert train_siamese_model.num_updates(flags, train) == updates
 
 
