@@ -181,11 +181,16 @@ def save(folder: str, *configs: Any) -> None:
 
 
 def load(kind: type[Config], folder: str) -> Config:
-    """Read a configuration from its file in a folder.
+    """Read a configuration from its file in a folder; what the file does not name has its default.
 
     Raises:
         ZooError: no such file, no JSON, an unknown key, or a value that does not fit.
     """
+    return kind(**read(kind, folder))
+
+
+def read(kind: type[Config], folder: str) -> dict[str, Any]:
+    """Read the values that a configuration's file in a folder names, and no others; errors as `load`."""
     path = os.path.join(folder, FILES[kind])
     try:
         with open(path, encoding="utf-8") as file:
@@ -195,9 +200,10 @@ def load(kind: type[Config], folder: str) -> Config:
     if not isinstance(content, dict):
         raise ZooError(f"{path}: holds no JSON object")
     try:
-        return from_mapping(kind, content)
+        config = from_mapping(kind, content)
     except ZooError as error:
         raise ZooError(f"{path}: {error}") from None
+    return {name: getattr(config, name) for name in content}
 
 
 def load_if_there(kind: type[Config], folder: str) -> Config:

@@ -54,7 +54,7 @@ _LISTS = {
     "lr_boundaries": "of --lr_policy=piecewise_constant: rising nominal epochs, 10,20",
     "lr_values": "of --lr_policy=piecewise_constant: learning rates, 0.01,0.001,0.0001",
 }
-CORRECTED = {"pair_order": "symmetric"}
+RECIPES = {"reference": {"pair_order": "forward"}, "corrected": {"pair_order": "symmetric"}}
 _NOT_IDENTITY = ("prefetch_threads", "prefetch_capacity", "batch_size", "seed", "epoch")
 
 
@@ -88,21 +88,23 @@ def define_flags() -> FlagSet:
 
 
 def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig]:
-    """Put defaults, recipe, --config and flags together, each winning over the ones before.
+    """Put defaults, --config and flags together, each winning over the ones before.
+
+    --recipe is a flag like others: where it is given, its switches win over those that a file holds.
 
     Raises:
         FlagError: a value that does not fit.
     """
-    model, values, track = ModelConfig(branch=flags.branch), {}, TrackConfig()
-    if flags.recipe == "corrected":
-        values.update(CORRECTED)
+    model, values, track = ModelConfig(branch=flags.branch), dict(RECIPES[flags.recipe]), TrackConfig()
     if flags.config:
         folder = zoo_flags.find_path("config", flags.config, ROOT)
         loaded = configuration.load(ModelConfig, folder)
         branch = flags.branch if flags["branch"].present else loaded.branch
         model = dataclasses.replace(loaded, branch=branch)
-        values.update(dataclasses.asdict(configuration.load(TrainConfig, folder)))
+        values.update(configuration.read(TrainConfig, folder))
         track = configuration.load_if_there(TrackConfig, folder)
+    if flags["recipe"].present:
+        values.update(RECIPES[flags.recipe])
     for name in ("batch_size", "seed"):
         if flags[name].present or name not in values:
             values[name] = flags[name].value

@@ -100,6 +100,19 @@ def test_a_configuration_from_files_and_flags_that_win(tmp_path):
     assert configure(f"--config={tmp_path}", "--branch=appearance")[0].branch == "appearance"
 
 
+@pytest.mark.parametrize("saved, arguments, wanted", [
+    ("", (), "forward"), ("", ("--recipe=corrected",), "symmetric"),
+    ('"pair_order": "symmetric"', (), "symmetric"),  # a corrected run's configuration is corrected again
+    ('"pair_order": "symmetric"', ("--recipe=reference",), "forward"),
+    ('"pair_order": "forward"', ("--recipe=corrected",), "symmetric"),
+    ('"pair_order": "symmetric"', ("--recipe=corrected", "--pair_order=forward"), "forward"),
+])
+def test_a_recipe_is_kept_beside_a_file_and_wins_where_it_is_given(tmp_path, saved, arguments, wanted):
+    configuration.save(str(tmp_path), ModelConfig())
+    (tmp_path / "train_config.json").write_text(f"{{{saved}}}")
+    assert configure(f"--config={tmp_path}", *arguments)[1] == TrainConfig(pair_order=wanted)
+
+
 @pytest.mark.parametrize("arguments, updates", [
     ((), 199500), (("--steps=7",), 7), (("--train_steps=7", "--steps=9"), 7), (("--epochs=1",), 6650),
     (("--epochs=1", "--steps=5"), 5), (("--performance",), 100), (("--performance", "--steps=200"), 200),

@@ -12,7 +12,8 @@ from PIL import Image
 
 from common import run_dir
 from common.tf1 import tf
-from sa_siam_tf1 import evaluate, export, predict
+from sa_siam_tf1 import configuration, evaluate, export, predict
+from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.inference import frames, track
 from tests.graph.sa_siam_tf1.conftest import train
@@ -236,7 +237,11 @@ def test_the_semantic_branch_asks_for_its_weights(tmp_path, tiny_videos, capfd):
     assert train(tiny_videos, tmp_path / "out", "--branch=semantic") == 1
     error = capfd.readouterr().err
     assert "needs the weights of CaffeNet" in error and "--caffenet=random" in error and error.count("\n") == 1
-    assert train(tiny_videos, tmp_path / "out", "--branch=semantic", "--caffenet=random", "--performance", "--steps=1",
-                 "--batch_size=1", "--recipe=corrected") == 0
+    wanted = TrainConfig(pair_order="symmetric", batch_size=1), TrackConfig(scale_step=1.02)
+    (tmp_path / "config").mkdir()
+    configuration.save(str(tmp_path / "config"), ModelConfig(branch="semantic"), TrainConfig(), wanted[1])
+    assert train(tiny_videos, tmp_path / "out", f"--config={tmp_path / 'config'}", "--caffenet=random", "--performance",
+                 "--steps=1", "--batch_size=1", "--recipe=corrected") == 0
     out = capfd.readouterr().out
     assert "It is UNTRAINED" in out and "pair_order=symmetric" in out
+    assert tuple(configuration.load(type(one), str(tmp_path / "out" / "0")) for one in wanted) == wanted
