@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import run_dir
+from common import run_dir, trained
 from common.tf1 import tf
-from sa_siam_tf1 import configuration, evaluate, export, predict
+from sa_siam_tf1 import configuration, evaluate, export, predict, weights
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.inference import frames, track
@@ -49,6 +49,19 @@ def test_what_a_run_leaves_behind(appearance_run):
     assert int(reader.get_tensor("train/global_step")) == 2
     assert json.loads((run / "train_config.json").read_text())["batch_size"] == 2
     assert len(list((run / "events" / "images").iterdir())) == 1
+
+
+def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearance_run, tmp_path):
+    track_config = TrackConfig(scale_step=1.02)
+    configuration.save(str(tmp_path), ModelConfig(response_scale=0.002), track_config)
+    (tmp_path / "arguments.json").write_text("{}")
+    (tmp_path / "track_model_checkpoints").symlink_to(appearance_run / "0" / "track_model_checkpoints")
+    flags = track.define_flags().parse(
+        [f"--checkpoint={tmp_path}/track_model_checkpoints/SA-Siam-Appearance/model.ckpt-1"])
+    found = trained.find(flags, "/no/model", "predict", {})
+    assert found.folder == str(tmp_path / "predict")
+    of_tracker = weights.find(flags, "/no/model", found)
+    assert (of_tracker.model, of_tracker.track) == (ModelConfig(response_scale=0.002), track_config)
 
 
 @pytest.fixture(scope="module")
