@@ -158,15 +158,15 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     data_path = zoo_flags.require_data_path(flags.data_path)
     devices.require_single_device(os.environ)
     folder = zoo_flags.find_data_folder(data_path, ROOT, imdb.FOLDER_NAMES, imdb.has_data)
-    weights_path, weights, weights_notices = _imported_weights(flags, model.branch, folder, imported)
-    data = imdb.load(folder)
     device = devices.choose(flags.device, os.environ)
+    init_checkpoint = bundles.prefix_of(flags.init_checkpoint) if flags.init_checkpoint else None
+    weights_path, weights, weights_notices = _imported_weights(flags, model.branch, folder, init_checkpoint)
+    data = imdb.load(folder)
 
     from common import graph_run, report, train_run  # TensorFlow is imported here, after the flags and the device
     from sa_siam_tf1 import training
 
     updates = num_updates(flags, train)
-    init_checkpoint = bundles.prefix_of(flags.init_checkpoint) if flags.init_checkpoint else None
     config = training.Config(
         case=report.Case(NETWORK, train.batch_size, 1, flags.performance), model=model, train=train,
         track=track, num_updates=updates, performance=flags.performance,
@@ -192,9 +192,11 @@ def _identity(model: ModelConfig, train: TrainConfig, fingerprint: list) -> dict
     return identity
 
 
-def _imported_weights(flags: FlagValues, branch: str, folder: str, imported: Any
+def _imported_weights(flags: FlagValues, branch: str, folder: str, init_checkpoint: str | None
                       ) -> tuple[str | None, dict, list[str]]:
     """Return path, weights by variable and notices of what a branch begins with besides its own initial weights."""
+    from sa_siam_tf1.embeddings import imported
+
     if branch == "appearance":
         warning = "Warning: --caffenet has no effect: the appearance branch has no such trunk"
         notices = [warning] if flags.caffenet else []
@@ -204,6 +206,9 @@ def _imported_weights(flags: FlagValues, branch: str, folder: str, imported: Any
         return path, imported.load_mat(path), [*notices, f"Weights: {path}"]
     if flags.embedding_checkpoint_file:
         raise FlagError("--embedding_checkpoint_file is for the appearance branch; the semantic one takes --caffenet")
+    if init_checkpoint and imported.holds_trunk(bundles.shapes_in(init_checkpoint)):
+        warning = "Warning: --caffenet has no effect: the trunk comes from --init_checkpoint"
+        return None, {}, [warning] if flags.caffenet else []
     if flags.caffenet == "random":
         return None, {}, ["WARNING: --caffenet=random: the semantic trunk is frozen at random weights. It is "
                           "UNTRAINED, and so is all that is learned on top of it."]
@@ -212,7 +217,8 @@ def _imported_weights(flags: FlagValues, branch: str, folder: str, imported: Any
         filter(os.path.isfile, found), None)
     if path is None:
         raise ZooError(f"the semantic branch needs the weights of CaffeNet, and {found[0]} is not there: give "
-                       "--caffenet=FILE, or --caffenet=random for a trunk that is not trained")
+                       "--caffenet=FILE, an --init_checkpoint of this branch, or --caffenet=random for a trunk that is "
+                       "not trained")
     return path, imported.load_caffenet(path), [f"Weights: {path}"]
 
 
