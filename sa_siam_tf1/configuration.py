@@ -51,7 +51,7 @@ class TrainConfig:
 
     Attributes:
         batch_size: pairs in a step.
-        epoch: nominal passes.
+        epoch: nominal passes; 0 trains nothing, as in the original's configuration of the tracker of both branches.
         num_examples_per_epoch: examples of a nominal pass; sets the steps of an epoch, whatever the data hold.
         seed: of weights, order and augmentation.
         optimizer: "SGD" or "MOMENTUM".
@@ -94,7 +94,9 @@ class TrainConfig:
     dynamic_loss_scale: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epoch", "num_examples_per_epoch", "max_frame_dist", "prefetch_threads",
+        least = 1 if self.lr_policy == "cosine" else 0  # a cosine ends with the last epoch
+        _check(self, "epoch", self.epoch >= least, f"{least} or more")
+        for name in ("batch_size", "num_examples_per_epoch", "max_frame_dist", "prefetch_threads",
                      "prefetch_capacity"):
             _check(self, name, getattr(self, name) >= 1, "1 or more")
         _check(self, "optimizer", self.optimizer in ("SGD", "MOMENTUM"), "SGD or MOMENTUM")

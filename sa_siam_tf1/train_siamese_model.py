@@ -99,8 +99,11 @@ def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig]
     if flags.config:
         folder = zoo_flags.find_path("config", flags.config, ROOT)
         loaded = configuration.load(ModelConfig, folder)
-        branch = flags.branch if flags["branch"].present else loaded.branch
-        model = dataclasses.replace(loaded, branch=branch)
+        # a configuration of both is the tracker's; its branches are trained one at a time
+        if not flags["branch"].present and loaded.branch in configuration.BRANCHES:
+            model = loaded
+        else:
+            model = dataclasses.replace(loaded, branch=flags.branch)
         values.update(configuration.read(TrainConfig, folder))
         track = configuration.load_if_there(TrackConfig, folder)
     if flags["recipe"].present:
@@ -120,8 +123,6 @@ def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig]
         train = configuration.from_mapping(TrainConfig, values)
     except ZooError as error:
         raise FlagError(f"--{error}") from None
-    if model.branch not in configuration.BRANCHES:
-        raise FlagError(f"--config: branch {model.branch}, expected one of {', '.join(configuration.BRANCHES)}")
     return model, train, track
 
 
@@ -133,10 +134,19 @@ def _numbers(name: str, text: str) -> tuple:
 
 
 def num_updates(flags: FlagValues, train: TrainConfig) -> int:
-    """Return the updates to make: the smallest of the limits that were given, or the default."""
+    """Return the updates to make: the smallest of the limits that were given, or the default.
+
+    Raises:
+        FlagError: the configuration trains nothing, and no limit was given.
+    """
     limits = [limit for limit in (flags.train_steps, flags.steps) if limit]
+    if flags.performance and not flags.epochs and not limits:
+        return PERFORMANCE_UPDATES
     if flags.epochs or not limits:
-        limits.append(PERFORMANCE_UPDATES if flags.performance and not flags.epochs else train.num_steps)
+        if not train.epoch:
+            raise FlagError(f"--config={flags.config}: its epoch is 0, which trains nothing; give --epochs or "
+                            "--train_steps")
+        limits.append(train.num_steps)
     return min(limits)
 
 

@@ -2,13 +2,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import os
+import runpy
 
 import pytest
 
 from common.program import FlagError, ZooError
 from sa_siam_tf1 import configuration, train_siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("config", [ModelConfig(branch="semantic"), TrackConfig(num_scales=5),
@@ -121,6 +125,29 @@ def test_a_recipe_is_kept_beside_a_file_and_wins_where_it_is_given(tmp_path, sav
 def test_number_of_updates(arguments, updates):
     _, train, _, flags = configure(*arguments)
     assert train_siamese_model.num_updates(flags, train) == updates
+
+
+def test_the_generated_configuration_comes_back(tmp_path, capsys):
+    """It is the tracker's of both branches; a branch is trained with it where a length is given."""
+    path = os.path.join(ROOT, "sa_siam_tf1", "experiments", "gen-sa-siam-cfg.py")
+    assert runpy.run_path(path)["main"]([f"--output_path={tmp_path}"]) == 0
+    folder = tmp_path / "SA-Siam"
+    assert f"in {folder}" in capsys.readouterr().out
+    assert json.loads((folder / "train_config.json").read_text())["epoch"] == 0
+    assert configuration.load(ModelConfig, str(folder)) == ModelConfig(branch="both")
+    (folder / "track_config.json").write_text('{"num_scales": 5}')
+    model, train, track, flags = configure(f"--config={folder}", "--epochs=2")
+    assert (model, train, track) == (ModelConfig(), TrainConfig(epoch=2), TrackConfig(num_scales=5))
+    assert train_siamese_model.num_updates(flags, train) == 2 * 6650
+    assert configure(f"--config={folder}", "--branch=semantic", "--steps=3")[0] == ModelConfig(branch="semantic")
+    for arguments, updates in ((["--steps=3"], 3), (["--performance"], 100)):
+        _, train, _, flags = configure(f"--config={folder}", *arguments)
+        assert train_siamese_model.num_updates(flags, train) == updates
+    _, train, _, flags = configure(f"--config={folder}")
+    with pytest.raises(FlagError, match=f"--config={folder}: its epoch is 0, .*; give --epochs or --train_steps"):
+        train_siamese_model.num_updates(flags, train)
+    with pytest.raises(FlagError, match="--epoch=0: expected 1 or more"):
+        configure(f"--config={folder}", "--lr_policy=cosine")
 
 
 @pytest.mark.parametrize("argument", ["--momentum=1", "--gray_probability=2", "--initial_lr=0", "--loss_scale=0",

@@ -63,6 +63,13 @@ def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearan
     of_tracker = weights.find(flags, "/no/model", found)
     assert (of_tracker.model, of_tracker.track) == (ModelConfig(response_scale=0.002), track_config)
 
+    given = tmp_path / "given"  # as gen-sa-siam-cfg.py writes it, with one value changed
+    given.mkdir()
+    configuration.save(str(given), ModelConfig(branch="both"), TrainConfig(epoch=0), TrackConfig(num_scales=5))
+    flags = track.define_flags().parse([f"--checkpoint={found.prefix}", f"--config={given}"])
+    of_tracker = weights.find(flags, "/no/model", found)
+    assert (of_tracker.model, of_tracker.track) == (ModelConfig(), TrackConfig(num_scales=5))
+
 
 @pytest.fixture(scope="module")
 def sequence(tmp_path_factory, tiny_videos):
