@@ -30,6 +30,7 @@ class ModelConfig:
         bn_decay: decay of the moving statistics.
         response_scale: factor of the cross-correlation.
         c_appearance: share of the appearance branch in the response of both.
+        init_method: initial weights of convolutions, "xavier_uniform" or "kaiming_normal".
     """
 
     branch: str = "appearance"
@@ -37,12 +38,15 @@ class ModelConfig:
     bn_decay: float = 0.95
     response_scale: float = 1e-3
     c_appearance: float = 0.3
+    init_method: str = "xavier_uniform"
 
     def __post_init__(self) -> None:
         _check(self, "branch", self.branch in (*BRANCHES, "both"), "appearance, semantic or both")
         _check(self, "weight_decay", self.weight_decay >= 0, "0 or more")
         _check(self, "bn_decay", 0 <= self.bn_decay < 1, "0 to below 1")
         _check(self, "c_appearance", 0 <= self.c_appearance <= 1, "0 to 1")
+        _check(self, "init_method", self.init_method in ("xavier_uniform", "kaiming_normal"),
+               "xavier_uniform or kaiming_normal")
 
 
 @dataclasses.dataclass(frozen=True)

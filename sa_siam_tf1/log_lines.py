@@ -9,6 +9,17 @@ CSV_INTERVAL = 100
 AVERAGED_LINES = 10
 
 
+def start_lines(init_method: str, variables: Sequence[str]) -> list[str]:
+    """What a run prints before it trains: the original's lines.
+
+    Args:
+        init_method: of the model's configuration; the original calls its default None.
+        variables: names of those that are trained.
+    """
+    method = None if init_method == "xavier_uniform" else init_method
+    return [f"embedding init method -- {method}", *(f"-- {name}" for name in variables)]
+
+
 def step_line(row: Mapping[str, Any], batch_size: int, num_updates: int) -> str:
     """What a step prints: the original's line, its step counted from 0.
 

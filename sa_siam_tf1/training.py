@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from typing import Any
 
 import numpy as np
 
-from common import checkpoints, diagnosis, files, image_events, npu_tf1, report, timing
+from common import bundles, checkpoints, diagnosis, files, image_events, npu_tf1, report, timing
 from common.graph_run import GraphRun
 from common.program import StopRequest, ZooError
 from common.tf1 import assign, tf
@@ -113,7 +114,12 @@ class _Loop:
         """Set the variables, and open the report at the step they belong to; return that step."""
         session.run(self._initialise)
         step, notices = self._checkpoints.go_on(self._run.resumed)
-        if step is None:
+        notices += log_lines.start_lines(self._config.model.init_method,
+                                         [variable.op.name for variable in tf.trainable_variables()])
+        if step is not None:
+            prefix = os.path.join(self._checkpoints.folder, f"{bundles.PREFIX}-{step}")
+            notices.append(f"Restore from last checkpoint: {prefix}")
+        else:
             variables = {variable.op.name: variable for variable in tf.global_variables()}
             assign(session, {variables[name]: value for name, value in self._config.imported.items()})
             if self._config.init_checkpoint:

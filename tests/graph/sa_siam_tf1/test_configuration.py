@@ -25,6 +25,8 @@ def test_what_is_saved_is_loaded(tmp_path, config):
 
 @pytest.mark.parametrize("kind, text, message", [
     (ModelConfig, '{"brunch": "semantic"}', "unknown key 'brunch' of ModelConfig; known are branch"),
+    (ModelConfig, '{"init_method": null}', "init_method=None: expected str"),
+    (ModelConfig, '{"init_method": "normal"}', "expected xavier_uniform or kaiming_normal"),
     (ModelConfig, '{"branch": "visual"}', "branch='visual': expected appearance, semantic or both"),
     (TrainConfig, '{"batch_size": "8"}', "batch_size='8': expected int"),
     (TrainConfig, '{"batch_size": 8.5}', "batch_size=8.5: expected int"),

@@ -36,6 +36,8 @@ def test_what_a_run_leaves_behind(appearance_run):
     log = (run / "train_0.log").read_text()
     assert re.search(r"\d: step 0, total loss = \d+\.\d\d batch loss = \d+\.\d\d \( \d+\.\d examples/sec; "
                      r"\d+\.\d{3} sec/batch; \d+h:\d\dm:\d\ds remains\)\n", log)
+    assert "\nembedding init method -- None\n-- sa_siam/appearance_net/conv1/weights\n" in log
+    assert len(re.findall(r"^-- \S+$", log, re.MULTILINE)) == 23  # what is trained
     name = "Siamese_ID1289_for_TensorFlow_bs2_1p_acc"
     result = dict(line.split(" = ") for line in (run / f"{name}.log").read_text().splitlines())
     assert list(result) == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime",
