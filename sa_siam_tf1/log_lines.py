@@ -5,7 +5,7 @@ import datetime
 from typing import Any, Mapping, Sequence
 
 LOG_INTERVAL = 10  # steps
-CSV_INTERVAL = 100
+SUMMARY_INTERVAL = 100  # of rows of the table, and of images for TensorBoard
 AVERAGED_LINES = 10
 
 
@@ -62,6 +62,6 @@ def text_files(rows: Sequence[Mapping[str, Any]], branch: str, case_name: str) -
     """
     table = ["Step,Loss,batch_loss\n"]
     table += [f"step {row['step'] - 1},{row['loss']:.6f},{row['batch_loss']:.6f}\n" for row in rows
-              if (row["step"] - 1) % CSV_INTERVAL == 0]
+              if (row["step"] - 1) % SUMMARY_INTERVAL == 0]
     losses = [f"{row['loss']:.2f}\n" for row in rows if is_logged(row)]
     return {f"{branch}_npu.csv": "".join(table), f"{case_name}_loss.txt": "".join(losses)}

@@ -33,6 +33,7 @@ class TrainGraph(NamedTuple):
     """Tensors and ops of training."""
 
     towers: Towers
+    weight_decay: tf.Tensor  # float32 [], depends on variables alone
     total_loss: tf.Tensor  # float32 [], batch loss and weight decay
     learning_rate: tf.Tensor  # placeholder, float32 []
     gradients: list  # pairs (gradient, variable)
@@ -94,8 +95,8 @@ def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool 
         apply_op = optimizer.apply_gradients(gradients)
     with tf.control_dependencies([apply_op]):  # a step that loss scaling skips counts too: its images are gone
         step_op = global_step.assign_add(1)
-    return TrainGraph(towers, total_loss, learning_rate, gradients, tf.group(step_op, *moving_ops, name="train_op"),
-                      global_step, (exemplar_norm, instance_norm))
+    return TrainGraph(towers, decay, total_loss, learning_rate, gradients,
+                      tf.group(step_op, *moving_ops, name="train_op"), global_step, (exemplar_norm, instance_norm))
 
 
 def build_validation(config: ModelConfig, batch_size: int, seed: int) -> Towers:
