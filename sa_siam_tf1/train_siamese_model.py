@@ -165,6 +165,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     if flags.compute_dtype != "float32":
         raise FlagError(f"--compute_dtype={flags.compute_dtype}: SA-Siam trains in float32")
     model, train, track = configure(flags)
+    updates = num_updates(flags, train)
     data_path = zoo_flags.require_data_path(flags.data_path)
     devices.require_single_device(os.environ)
     folder = zoo_flags.find_data_folder(data_path, ROOT, imdb.FOLDER_NAMES, imdb.has_data)
@@ -176,7 +177,6 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     from common import graph_run, report, train_run  # TensorFlow is imported here, after the flags and the device
     from sa_siam_tf1 import training
 
-    updates = num_updates(flags, train)
     config = training.Config(
         case=report.Case(NETWORK, train.batch_size, 1, flags.performance), model=model, train=train,
         track=track, num_updates=updates, performance=flags.performance,

@@ -148,6 +148,8 @@ def test_the_generated_configuration_comes_back(tmp_path, capsys):
     _, train, _, flags = configure(f"--config={folder}")
     with pytest.raises(FlagError, match=f"--config={folder}: its epoch is 0, .*; give --epochs or --train_steps"):
         train_siamese_model.num_updates(flags, train)
+    assert train_siamese_model.main([f"--config={folder}"]) == 2  # before data are looked for
+    assert "its epoch is 0" in capsys.readouterr().err
     with pytest.raises(FlagError, match="--epoch=0: expected 1 or more"):
         configure(f"--config={folder}", "--lr_policy=cosine")
 
