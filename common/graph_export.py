@@ -15,7 +15,7 @@ MAX_DIFFERENCE = 1e-5
 
 
 def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor], folder: str,
-           name: str) -> dict[str, Any]:
+           name: str, highest: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Write `<name>.pb` and `saved_model/` and compare what they compute with the live graph.
 
     Args:
@@ -24,6 +24,7 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
         outputs: tensors by name; each is named as its key.
         folder: where to write, export.json too; an earlier export there is replaced.
         name: of the frozen graph.
+        highest: upper end of an input's values, which begin at 0; 1 for inputs that are not named.
 
     Returns:
         Paths, names, and the largest absolute difference.
@@ -41,8 +42,8 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
     _write_saved_model(session, inputs, outputs, saved_path)
 
     random = np.random.RandomState(0)
-    samples = {key: random.rand(CHECKED_SAMPLES, *tensor.shape.as_list()[1:]).astype(np.float32)
-               for key, tensor in inputs.items()}
+    samples = {key: (random.rand(CHECKED_SAMPLES, *tensor.shape.as_list()[1:]) * (highest or {}).get(key, 1.0)
+                     ).astype(np.float32) for key, tensor in inputs.items()}
     live = session.run(dict(outputs), {inputs[key]: value for key, value in samples.items()})
     difference = 0.0
     for path, found in ((frozen_path, _run_frozen(frozen_path, samples, list(outputs))),

@@ -14,6 +14,8 @@ from common.device import device_id
 from common.flag_set import FlagSet, FlagValues
 from common.program import ZooError
 
+LEVELS_OF_A_RUN = 3  # of folders between a run directory and a checkpoint in it, at most
+
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
@@ -72,9 +74,11 @@ def find(flags: FlagValues, model_root: str, program: str, environment: dict[str
         what = f"--checkpoint={flags.checkpoint}" if flags.checkpoint else "the default run directory"
         raise ZooError(f"{what}: neither {path}.index nor a run directory {path} is there; train first, or give "
                        "--checkpoint=FILE or RUN_DIR")
-    run_path = os.path.dirname(os.path.dirname(path))
-    if run_dir.is_run(run_path):
-        return Trained(path, run_path, os.path.join(run_path, program))
+    run_path = path
+    for _ in range(LEVELS_OF_A_RUN):
+        run_path = os.path.dirname(run_path)
+        if run_dir.is_run(run_path):
+            return Trained(path, run_path, os.path.join(run_path, program))
     parent = os.path.expanduser(flags.output_path) if flags.output_path else os.path.dirname(default_run)
     return Trained(path, None, os.path.join(os.path.abspath(parent), program))
 

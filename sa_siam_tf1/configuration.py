@@ -30,6 +30,7 @@ class ModelConfig:
         bn_decay: decay of the moving statistics.
         response_scale: factor of the cross-correlation.
         c_appearance: share of the appearance branch in the response of both.
+        init_method: initial weights of convolutions, "xavier_uniform" or "kaiming_normal".
     """
 
     branch: str = "appearance"
@@ -37,12 +38,15 @@ class ModelConfig:
     bn_decay: float = 0.95
     response_scale: float = 1e-3
     c_appearance: float = 0.3
+    init_method: str = "xavier_uniform"
 
     def __post_init__(self) -> None:
         _check(self, "branch", self.branch in (*BRANCHES, "both"), "appearance, semantic or both")
         _check(self, "weight_decay", self.weight_decay >= 0, "0 or more")
         _check(self, "bn_decay", 0 <= self.bn_decay < 1, "0 to below 1")
         _check(self, "c_appearance", 0 <= self.c_appearance <= 1, "0 to 1")
+        _check(self, "init_method", self.init_method in ("xavier_uniform", "kaiming_normal"),
+               "xavier_uniform or kaiming_normal")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,7 @@ class TrainConfig:
 
     Attributes:
         batch_size: pairs in a step.
-        epoch: nominal passes.
+        epoch: nominal passes; 0 trains nothing, as in the original's configuration of the tracker of both branches.
         num_examples_per_epoch: examples of a nominal pass; sets the steps of an epoch, whatever the data hold.
         seed: of weights, order and augmentation.
         optimizer: "SGD" or "MOMENTUM".
@@ -94,7 +98,9 @@ class TrainConfig:
     dynamic_loss_scale: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epoch", "num_examples_per_epoch", "max_frame_dist", "prefetch_threads",
+        least = 1 if self.lr_policy == "cosine" else 0  # a cosine ends with the last epoch
+        _check(self, "epoch", self.epoch >= least, f"{least} or more")
+        for name in ("batch_size", "num_examples_per_epoch", "max_frame_dist", "prefetch_threads",
                      "prefetch_capacity"):
             _check(self, name, getattr(self, name) >= 1, "1 or more")
         _check(self, "optimizer", self.optimizer in ("SGD", "MOMENTUM"), "SGD or MOMENTUM")
@@ -181,11 +187,16 @@ def save(folder: str, *configs: Any) -> None:
 
 
 def load(kind: type[Config], folder: str) -> Config:
-    """Read a configuration from its file in a folder.
+    """Read a configuration from its file in a folder; what the file does not name has its default.
 
     Raises:
         ZooError: no such file, no JSON, an unknown key, or a value that does not fit.
     """
+    return kind(**read(kind, folder))
+
+
+def read(kind: type[Config], folder: str) -> dict[str, Any]:
+    """Read the values that a configuration's file in a folder names, and no others; errors as `load`."""
     path = os.path.join(folder, FILES[kind])
     try:
         with open(path, encoding="utf-8") as file:
@@ -195,9 +206,15 @@ def load(kind: type[Config], folder: str) -> Config:
     if not isinstance(content, dict):
         raise ZooError(f"{path}: holds no JSON object")
     try:
-        return from_mapping(kind, content)
+        config = from_mapping(kind, content)
     except ZooError as error:
         raise ZooError(f"{path}: {error}") from None
+    return {name: getattr(config, name) for name in content}
+
+
+def load_if_there(kind: type[Config], folder: str) -> Config:
+    """`load`, or the defaults where a folder has no such file."""
+    return load(kind, folder) if os.path.isfile(os.path.join(folder, FILES[kind])) else kind()
 
 
 def from_mapping(kind: type[Config], content: Mapping[str, Any]) -> Config:

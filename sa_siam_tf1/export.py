@@ -48,7 +48,8 @@ def _export(arguments: list[str]) -> int:
             of_tracker = weights.find(flags, ROOT, found)
             inputs, outputs = build(of_tracker.model, of_tracker.track)
             weights.restore_into(session, of_tracker)
-            result[part] = graph_export.export(session, inputs, outputs, os.path.join(found.folder, part), part)
+            result[part] = graph_export.export(session, inputs, outputs, os.path.join(found.folder, part), part,
+                                               dict(images=255.0))
     result["checkpoints"] = of_tracker.prefixes
     if flags.json:
         print(files.to_json(result))

@@ -5,8 +5,19 @@ import datetime
 from typing import Any, Mapping, Sequence
 
 LOG_INTERVAL = 10  # steps
-CSV_INTERVAL = 100
+SUMMARY_INTERVAL = 100  # of rows of the table, and of images for TensorBoard
 AVERAGED_LINES = 10
+
+
+def start_lines(init_method: str, variables: Sequence[str]) -> list[str]:
+    """What a run prints before it trains: the original's lines.
+
+    Args:
+        init_method: of the model's configuration; the original calls its default None.
+        variables: names of those that are trained.
+    """
+    method = None if init_method == "xavier_uniform" else init_method
+    return [f"embedding init method -- {method}", *(f"-- {name}" for name in variables)]
 
 
 def step_line(row: Mapping[str, Any], batch_size: int, num_updates: int) -> str:
@@ -51,6 +62,6 @@ def text_files(rows: Sequence[Mapping[str, Any]], branch: str, case_name: str) -
     """
     table = ["Step,Loss,batch_loss\n"]
     table += [f"step {row['step'] - 1},{row['loss']:.6f},{row['batch_loss']:.6f}\n" for row in rows
-              if (row["step"] - 1) % CSV_INTERVAL == 0]
+              if (row["step"] - 1) % SUMMARY_INTERVAL == 0]
     losses = [f"{row['loss']:.2f}\n" for row in rows if is_logged(row)]
     return {f"{branch}_npu.csv": "".join(table), f"{case_name}_loss.txt": "".join(losses)}

@@ -1,11 +1,13 @@
 """The graphs of training and validation: both towers, the response, the loss, one step."""
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
 from common import npu_tf1
+from common.seeds import op_seed
 from common.tf1 import tf
 from sa_siam_tf1.configuration import STRIDE, ModelConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
@@ -31,6 +33,7 @@ class TrainGraph(NamedTuple):
     """Tensors and ops of training."""
 
     towers: Towers
+    weight_decay: tf.Tensor  # float32 [], depends on variables alone
     total_loss: tf.Tensor  # float32 [], batch loss and weight decay
     learning_rate: tf.Tensor  # placeholder, float32 []
     gradients: list  # pairs (gradient, variable)
@@ -92,8 +95,8 @@ def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool 
         apply_op = optimizer.apply_gradients(gradients)
     with tf.control_dependencies([apply_op]):  # a step that loss scaling skips counts too: its images are gone
         step_op = global_step.assign_add(1)
-    return TrainGraph(towers, total_loss, learning_rate, gradients, tf.group(step_op, *moving_ops, name="train_op"),
-                      global_step, (exemplar_norm, instance_norm))
+    return TrainGraph(towers, decay, total_loss, learning_rate, gradients,
+                      tf.group(step_op, *moving_ops, name="train_op"), global_step, (exemplar_norm, instance_norm))
 
 
 def build_validation(config: ModelConfig, batch_size: int, seed: int) -> Towers:
@@ -106,9 +109,10 @@ def _towers(config: ModelConfig, batch_size: int, side: int, normalisers: tuple[
             ) -> Towers:
     exemplars = tf.placeholder(tf.float32, [batch_size, side, side, 3], "exemplars")
     instances = tf.placeholder(tf.float32, [batch_size, side, side, 3], "instances")
+    getter = _kaiming_normal(seed) if config.init_method == "kaiming_normal" else None
     features: list[Features] = []
     for images, normaliser, is_exemplar in ((exemplars, normalisers[0], True), (instances, normalisers[1], False)):
-        with tf.variable_scope(tf.get_variable_scope(), reuse=True if features else None):
+        with tf.variable_scope(tf.get_variable_scope(), reuse=True if features else None, custom_getter=getter):
             found: Features = ()
             if config.branch != "semantic":
                 found += sa_siam.appearance(images, normaliser, seed, is_exemplar)
@@ -119,6 +123,22 @@ def _towers(config: ModelConfig, batch_size: int, side: int, normalisers: tuple[
         biases = tf.get_variable("biases", [1], initializer=tf.zeros_initializer())
     response = config.response_scale * sa_siam.correlate(*features) + biases
     return Towers(exemplars, instances, features[0], features[1], response, balanced_loss(response))
+
+
+def _kaiming_normal(seed: int) -> Callable:
+    """A getter of variables that gives weights of convolutions other initial values than Xavier's (He et al., 2015).
+
+    Normal values beyond two deviations are drawn again, which would leave less than the variance of 2 / fan out that
+    is wanted; 1.3 makes up for it, as in the original.
+    """
+    def get(getter: Callable, name: str, **keywords: Any) -> tf.Variable:
+        if name.endswith("/weights") and "/att_fc" not in name:
+            height, width, _, channels = keywords["shape"]
+            keywords["initializer"] = tf.truncated_normal_initializer(
+                stddev=math.sqrt(1.3 * 2.0 / (height * width * channels)), seed=op_seed(name, seed))
+        return getter(name, **keywords)
+
+    return get
 
 
 def _moving_updates(exemplar: Normaliser, instance: Normaliser, decay: float) -> list[tf.Operation]:

@@ -54,7 +54,7 @@ _LISTS = {
     "lr_boundaries": "of --lr_policy=piecewise_constant: rising nominal epochs, 10,20",
     "lr_values": "of --lr_policy=piecewise_constant: learning rates, 0.01,0.001,0.0001",
 }
-CORRECTED = {"pair_order": "symmetric"}
+RECIPES = {"reference": {"pair_order": "forward"}, "corrected": {"pair_order": "symmetric"}}
 _NOT_IDENTITY = ("prefetch_threads", "prefetch_capacity", "batch_size", "seed", "epoch")
 
 
@@ -71,8 +71,8 @@ def define_flags() -> FlagSet:
     flags.string("caffenet", None, "semantic branch: caffenet.npy with the weights of its frozen trunk (default: in "
                  "the data folder), or random, which leaves it untrained")
     flags.string("embedding_checkpoint_file", None, "appearance branch: .mat file of a SiamFC network to begin with")
-    flags.string("config", None, "folder with model_config.json and train_config.json to take values from, such as a "
-                 "run directory; flags that are given win")
+    flags.string("config", None, "folder with model_config.json, train_config.json and perhaps track_config.json to "
+                 "take values from, such as a run directory; flags that are given win")
     for name, text in _INTEGERS.items():
         flags.integer(name, None, f"{text} ({getattr(defaults, name)} when unset)", 1)
     for name, text in _NUMBERS.items():
@@ -87,21 +87,27 @@ def define_flags() -> FlagSet:
     return flags
 
 
-def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig]:
-    """Put defaults, recipe, --config and flags together, each winning over the ones before.
+def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig]:
+    """Put defaults, --config and flags together, each winning over the ones before.
+
+    --recipe is a flag like others: where it is given, its switches win over those that a file holds.
 
     Raises:
         FlagError: a value that does not fit.
     """
-    model, values = ModelConfig(branch=flags.branch), {}
-    if flags.recipe == "corrected":
-        values.update(CORRECTED)
+    model, values, track = ModelConfig(branch=flags.branch), dict(RECIPES[flags.recipe]), TrackConfig()
     if flags.config:
         folder = zoo_flags.find_path("config", flags.config, ROOT)
         loaded = configuration.load(ModelConfig, folder)
-        branch = flags.branch if flags["branch"].present else loaded.branch
-        model = dataclasses.replace(loaded, branch=branch)
-        values.update(dataclasses.asdict(configuration.load(TrainConfig, folder)))
+        # a configuration of both is the tracker's; its branches are trained one at a time
+        if not flags["branch"].present and loaded.branch in configuration.BRANCHES:
+            model = loaded
+        else:
+            model = dataclasses.replace(loaded, branch=flags.branch)
+        values.update(configuration.read(TrainConfig, folder))
+        track = configuration.load_if_there(TrackConfig, folder)
+    if flags["recipe"].present:
+        values.update(RECIPES[flags.recipe])
     for name in ("batch_size", "seed"):
         if flags[name].present or name not in values:
             values[name] = flags[name].value
@@ -117,9 +123,7 @@ def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig]:
         train = configuration.from_mapping(TrainConfig, values)
     except ZooError as error:
         raise FlagError(f"--{error}") from None
-    if model.branch not in configuration.BRANCHES:
-        raise FlagError(f"--config: branch {model.branch}, expected one of {', '.join(configuration.BRANCHES)}")
-    return model, train
+    return model, train, track
 
 
 def _numbers(name: str, text: str) -> tuple:
@@ -130,10 +134,19 @@ def _numbers(name: str, text: str) -> tuple:
 
 
 def num_updates(flags: FlagValues, train: TrainConfig) -> int:
-    """Return the updates to make: the smallest of the limits that were given, or the default."""
+    """Return the updates to make: the smallest of the limits that were given, or the default.
+
+    Raises:
+        FlagError: the configuration trains nothing, and no limit was given.
+    """
     limits = [limit for limit in (flags.train_steps, flags.steps) if limit]
+    if flags.performance and not flags.epochs and not limits:
+        return PERFORMANCE_UPDATES
     if flags.epochs or not limits:
-        limits.append(PERFORMANCE_UPDATES if flags.performance and not flags.epochs else train.num_steps)
+        if not train.epoch:
+            raise FlagError(f"--config={flags.config}: its epoch is 0, which trains nothing; give --epochs or "
+                            "--train_steps")
+        limits.append(train.num_steps)
     return min(limits)
 
 
@@ -151,22 +164,22 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     flags = flag_set.parse(arguments)
     if flags.compute_dtype != "float32":
         raise FlagError(f"--compute_dtype={flags.compute_dtype}: SA-Siam trains in float32")
-    model, train = configure(flags)
+    model, train, track = configure(flags)
+    updates = num_updates(flags, train)
     data_path = zoo_flags.require_data_path(flags.data_path)
     devices.require_single_device(os.environ)
     folder = zoo_flags.find_data_folder(data_path, ROOT, imdb.FOLDER_NAMES, imdb.has_data)
-    weights_path, weights, weights_notices = _imported_weights(flags, model.branch, folder, imported)
-    data = imdb.load(folder)
     device = devices.choose(flags.device, os.environ)
+    init_checkpoint = bundles.prefix_of(flags.init_checkpoint) if flags.init_checkpoint else None
+    weights_path, weights, weights_notices = _imported_weights(flags, model.branch, folder, init_checkpoint)
+    data = imdb.load(folder)
 
     from common import graph_run, report, train_run  # TensorFlow is imported here, after the flags and the device
     from sa_siam_tf1 import training
 
-    updates = num_updates(flags, train)
-    init_checkpoint = bundles.prefix_of(flags.init_checkpoint) if flags.init_checkpoint else None
     config = training.Config(
         case=report.Case(NETWORK, train.batch_size, 1, flags.performance), model=model, train=train,
-        track=TrackConfig(), num_updates=updates, performance=flags.performance,
+        track=track, num_updates=updates, performance=flags.performance,
         save_seconds=60.0 * flags.save_minutes, init_checkpoint=init_checkpoint, imported=weights)
     identity = _identity(model, train, data.fingerprint)
     identity.update(imported=imported.fingerprint(weights_path), init_checkpoint=bundles.fingerprint(init_checkpoint))
@@ -189,9 +202,11 @@ def _identity(model: ModelConfig, train: TrainConfig, fingerprint: list) -> dict
     return identity
 
 
-def _imported_weights(flags: FlagValues, branch: str, folder: str, imported: Any
+def _imported_weights(flags: FlagValues, branch: str, folder: str, init_checkpoint: str | None
                       ) -> tuple[str | None, dict, list[str]]:
     """Return path, weights by variable and notices of what a branch begins with besides its own initial weights."""
+    from sa_siam_tf1.embeddings import imported
+
     if branch == "appearance":
         warning = "Warning: --caffenet has no effect: the appearance branch has no such trunk"
         notices = [warning] if flags.caffenet else []
@@ -201,6 +216,9 @@ def _imported_weights(flags: FlagValues, branch: str, folder: str, imported: Any
         return path, imported.load_mat(path), [*notices, f"Weights: {path}"]
     if flags.embedding_checkpoint_file:
         raise FlagError("--embedding_checkpoint_file is for the appearance branch; the semantic one takes --caffenet")
+    if init_checkpoint and imported.holds_trunk(bundles.shapes_in(init_checkpoint)):
+        warning = "Warning: --caffenet has no effect: the trunk comes from --init_checkpoint"
+        return None, {}, [warning] if flags.caffenet else []
     if flags.caffenet == "random":
         return None, {}, ["WARNING: --caffenet=random: the semantic trunk is frozen at random weights. It is "
                           "UNTRAINED, and so is all that is learned on top of it."]
@@ -209,7 +227,8 @@ def _imported_weights(flags: FlagValues, branch: str, folder: str, imported: Any
         filter(os.path.isfile, found), None)
     if path is None:
         raise ZooError(f"the semantic branch needs the weights of CaffeNet, and {found[0]} is not there: give "
-                       "--caffenet=FILE, or --caffenet=random for a trunk that is not trained")
+                       "--caffenet=FILE, an --init_checkpoint of this branch, or --caffenet=random for a trunk that is "
+                       "not trained")
     return path, imported.load_caffenet(path), [f"Weights: {path}"]
 
 

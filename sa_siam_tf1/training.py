@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from typing import Any
 
 import numpy as np
 
-from common import checkpoints, diagnosis, files, image_events, npu_tf1, report, timing
+from common import bundles, checkpoints, diagnosis, files, image_events, npu_tf1, report, timing
 from common.graph_run import GraphRun
 from common.program import StopRequest, ZooError
 from common.tf1 import assign, tf
@@ -77,7 +78,8 @@ class _Loop:
         self._diagnosis = diagnosis.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
         self._validation = None if config.performance or not data.validation else siamese_model.build_validation(
             config.model, config.train.batch_size, config.train.seed)
-        self._fetches = dict(loss=self._train.total_loss, batch_loss=towers.batch_loss, train_op=self._train.train_op)
+        self._fetches = dict(loss=self._train.total_loss, batch_loss=towers.batch_loss, response=towers.response,
+                             train_op=self._train.train_op)
         self._batches = TrainingBatches(data.train, config.train, siamese_model.TRAIN_SIDE)
         self._images = image_events.ImageEvents(self._run.path)
         self._initialise = tf.global_variables_initializer()
@@ -113,7 +115,12 @@ class _Loop:
         """Set the variables, and open the report at the step they belong to; return that step."""
         session.run(self._initialise)
         step, notices = self._checkpoints.go_on(self._run.resumed)
-        if step is None:
+        notices += log_lines.start_lines(self._config.model.init_method,
+                                         [variable.op.name for variable in tf.trainable_variables()])
+        if step is not None:
+            prefix = os.path.join(self._checkpoints.folder, f"{bundles.PREFIX}-{step}")
+            notices.append(f"Restore from last checkpoint: {prefix}")
+        else:
             variables = {variable.op.name: variable for variable in tf.global_variables()}
             assign(session, {variables[name]: value for name, value in self._config.imported.items()})
             if self._config.init_checkpoint:
@@ -139,8 +146,12 @@ class _Loop:
         if not np.isfinite(values["loss"]):
             raise ZooError(f"the loss is {values['loss']} at step {updates + 1}: training has diverged; take a smaller "
                            "--initial_lr, or look for the op with --over_dump")
+        errors = {}
+        if updates % log_lines.SUMMARY_INTERVAL == 0 and not self._config.performance:
+            errors = _center_errors(values["response"])
+            self._show("train", updates + 1, batch, values["response"])
         self._report.step(updates + 1, loss=float(values["loss"]), batch_loss=float(values["batch_loss"]),
-                          learning_rate=learning_rate, step_seconds=seconds)
+                          learning_rate=learning_rate, step_seconds=seconds, **errors)
         row = self._report.rows[-1]
         if log_lines.is_logged(row):
             print(log_lines.step_line(row, self._config.train.batch_size, self._config.num_updates), flush=True)
@@ -168,24 +179,24 @@ class _Loop:
         assert graph is not None
         for batch, count in validation_batches(self._data.validation, self._config.train):
             stop.check()
-            response = session.run(graph.response, self._feeds(graph, batch))[:count]
+            response, decay = session.run([graph.response, self._train.weight_decay], self._feeds(graph, batch))
+            response = response[:count]
             if not responses:
-                self._show(updates, batch, response)
+                self._show("validation", updates, batch, response)
             responses.append(response)
             losses += list(pair_losses(response))
-        together = np.concatenate(responses)
-        return dict(valid_loss=float(np.mean(losses)), center_score_error=track_metrics.center_score_error(together),
-                    center_dist_error=track_metrics.center_dist_error(together),
+        loss = float(np.mean(losses))
+        return dict(valid_loss=loss, valid_total_loss=loss + float(decay), **_center_errors(np.concatenate(responses)),
                     evaluation_seconds=time.perf_counter() - started)
 
-    def _show(self, updates: int, batch: Batch, response: np.ndarray) -> None:
-        """Write the first validation pairs for TensorBoard, with the response that is wanted and the one found."""
+    def _show(self, family: str, updates: int, batch: Batch, response: np.ndarray) -> None:
+        """Write a batch's first pairs for TensorBoard, with the response that is wanted and the one found."""
         for number in range(min(NUM_SHOWN, len(response))):
             for tag, image in (("exemplar", batch.exemplars[number]), ("instance", batch.instances[number])):
-                self._images.add_image(updates, f"validation/{tag}/{number}", np.uint8(np.clip(image, 0, 255)))
-            self._images.add_image(updates, f"validation/Response/{number}", response[number])
-        self._images.add_image(updates, "validation/GT", siamese_model.ground_truth(response.shape[1]))
-        self._images.add_histogram(updates, "validation/Response", response)
+                self._images.add_image(updates, f"{family}/{tag}/{number}", np.uint8(np.clip(image, 0, 255)))
+            self._images.add_image(updates, f"{family}/Response/{number}", response[number])
+        self._images.add_image(updates, f"{family}/GT", siamese_model.ground_truth(response.shape[1]))
+        self._images.add_histogram(updates, f"{family}/Response", response)
 
     @staticmethod
     def _feeds(graph: siamese_model.Towers, batch: Batch) -> dict:
@@ -219,6 +230,11 @@ class _Loop:
             result["TrainAccuracy"] = f"{mean:.4f}"
         self._report.finish(self._config.case, updates, mean, self._run.arguments["identity"]["device"], result)
         self._report.close()
+
+
+def _center_errors(responses: np.ndarray) -> dict[str, float]:
+    return {error.__name__: error(responses) for error in (
+        track_metrics.center_score_error, track_metrics.center_dist_error)}
 
 
 def pair_losses(responses: np.ndarray) -> np.ndarray:

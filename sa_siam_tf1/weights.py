@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import types
 
 from common import bundles, trained
@@ -13,7 +12,7 @@ from common.program import FlagError, ZooError
 from common.tf1 import tf
 from common.trained import Trained
 from sa_siam_tf1 import configuration
-from sa_siam_tf1.configuration import BRANCHES, FILES, ModelConfig, TrackConfig
+from sa_siam_tf1.configuration import BRANCHES, ModelConfig, TrackConfig
 from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper
 
 
@@ -56,16 +55,14 @@ def find(flags: FlagValues, root: str, found: Trained) -> TrackerWeights:
         prefixes["semantic"] = other
     branch = "both" if len(prefixes) == 2 else next(iter(prefixes))
     folder = find_path("config", flags.config, root) if flags.config else found.run_path
-    configs = []
-    for kind in (ModelConfig, TrackConfig):
-        there = folder and (flags.config or os.path.isfile(os.path.join(folder, FILES[kind])))
-        configs.append(configuration.load(kind, folder) if there else kind())
-    model = dataclasses.replace(configs[0], branch=branch)
+    load = configuration.load if flags.config else configuration.load_if_there
+    model = dataclasses.replace(load(ModelConfig, folder) if folder else ModelConfig(), branch=branch)
+    track = load(TrackConfig, folder) if folder else TrackConfig()
     if flags.c_appearance is not None:
         if branch != "both":
             raise FlagError("--c_appearance weighs two branches; give --semantic_checkpoint too")
         model = dataclasses.replace(model, c_appearance=flags.c_appearance)
-    return TrackerWeights(found, prefixes, model, configs[1])
+    return TrackerWeights(found, prefixes, model, track)
 
 
 def restore(session: tf.Session, weights: TrackerWeights, compute_dtype: str) -> InferenceWrapper:

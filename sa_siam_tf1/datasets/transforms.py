@@ -22,7 +22,7 @@ def resize_bilinear(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _between(image: np.ndarray, axis: int, first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """first + (second - first) * share along an axis, in place: this is most of the work of reading a pair."""
+    """Go from one neighbour towards the other by a share, along an axis; in place, it is most of reading a pair."""
     found, step = image.take(first, axis), image.take(second, axis)
     step -= found
     step *= share[(None,) * axis + (slice(None),) + (None,) * (2 - axis)]

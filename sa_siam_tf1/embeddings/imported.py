@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
@@ -42,6 +42,20 @@ def load_caffenet(path: str) -> dict[str, np.ndarray]:
             array = _checked(path, f"{layer} {key}", found.get(key), wanted)
             values.update(_parted(f"{_SEMANTIC}/{layer}", key, array))
     return values
+
+
+def holds_trunk(shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Whether a checkpoint brings the whole semantic trunk along, so that caffenet.npy is not needed.
+
+    Args:
+        shapes: of its variables, by name.
+    """
+    for layer, shape in KERNELS.items():
+        for key, whole in (("weights", shape), ("biases", shape[-1:])):
+            parts = _parted(f"{_SEMANTIC}/{layer}", key, np.empty(whole, np.float32))  # for names and shapes alone
+            if any(tuple(shapes.get(name, ())) != part.shape for name, part in parts.items()):
+                return False
+    return True
 
 
 def load_mat(path: str) -> dict[str, np.ndarray]:

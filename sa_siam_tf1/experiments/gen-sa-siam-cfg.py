@@ -3,7 +3,7 @@
     python3 sa_siam_tf1/experiments/gen-sa-siam-cfg.py --output_path=FOLDER
 
 Writes model_config.json, train_config.json and track_config.json to FOLDER/SA-Siam/; change them, and give that
-folder as --config to train, track or evaluate.
+folder as --config to track or evaluate; or to train a branch, with --branch and --epochs, since its own epoch is 0.
 """
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _generate(arguments: list[str]) -> int:
     parent = os.path.expanduser(flags.output_path) if flags.output_path else os.path.join(ROOT, "test", "output")
     target = os.path.join(os.path.abspath(parent), "SA-Siam")
     os.makedirs(target, exist_ok=True)
-    configuration.save(target, ModelConfig(branch="both"), TrainConfig(), TrackConfig())
+    configuration.save(target, ModelConfig(branch="both"), TrainConfig(epoch=0), TrackConfig())
     print(f"Written: {', '.join(sorted(configuration.FILES.values()))} in {target}")
     return 0
 

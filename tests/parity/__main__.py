@@ -9,6 +9,8 @@ import importlib
 import json
 import os
 import sys
+import zipfile
+import zlib
 
 MODELS = ("circleloss", "gitloss", "sa_siam", "siamese_omniglot", "siamese_triplet")
 
@@ -18,11 +20,12 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or arguments[0] not in MODELS:
         print(f"usage: python3 -m tests.parity {'|'.join(MODELS)} FIXTURE", file=sys.stderr)
         return 2
+    from common.program import ZooError
     from tests.parity.comparison import FixtureError
 
     try:
         comparison = importlib.import_module(f"tests.parity.{arguments[0]}").compare(arguments[1])
-    except (FixtureError, OSError, ValueError) as error:
+    except (FixtureError, ZooError, OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         print(f"[Error] {arguments[1]}: {error}", file=sys.stderr)
         return 1
     print(json.dumps(comparison.summary(arguments[0], arguments[1])))

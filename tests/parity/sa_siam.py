@@ -6,42 +6,29 @@ Weights and images follow tests/golden/sa_siam/rule.py.
 """
 from __future__ import annotations
 
-import csv
-import hashlib
-import importlib.util
 import os
 
 import numpy as np
 
-from common.tf1 import assign, enable, tf
+from common.tf1 import enable, tf
 from sa_siam_tf1 import siamese_model
-from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
+from sa_siam_tf1.configuration import ModelConfig, TrainConfig
 from sa_siam_tf1.datasets import curation, transforms
 from sa_siam_tf1.datasets.sampler import Sampler
 from sa_siam_tf1.datasets.vid import sample_pair
-from sa_siam_tf1.inference.frames import read_frame
-from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, search_factors
-from sa_siam_tf1.inference.tracker import Target, Tracker
+from sa_siam_tf1.inference.tracker import Target
 from sa_siam_tf1.metrics import track_metrics
 from tests.parity.comparison import Comparison, FixtureError, Taker, load
+from tests.parity.sa_siam_rule import EMBEDDING, RULE, assembled, set_by_rule, take_array
+from tests.parity.sa_siam_tracking import compare_frames, compare_inference
 
-GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "sa_siam")
-EMBEDDING, BATCH_LOSS, TOTAL_LOSS, STEP, STEP_SAMPLE = 1e-4, 2e-6, 1e-6, 1e-5, 1e-4
+BATCH_LOSS, TOTAL_LOSS, STEP, STEP_SAMPLE, CROP = 2e-6, 1e-6, 1e-5, 1e-4, 0.0
 # A ReLU or a maximum that falls to the other side moves single gradients of the deep appearance branch. TensorFlow 2.21
-# sums the 105,800 values of a channel of conv1 with an error of 2e-5 in their variance, which gives 6e-4 here.
-GRADIENT_NORM = {"appearance": 1e-3, "semantic": 1e-4}
+# sums the 105,800 values of a channel of conv1 with an error of 2e-5 in their variance, which gives 5.9e-4 here; 1.15.5
+# (1.2e-5) and 2.6.5 (3.9e-6) keep to what the facts ask.
+SUMS_FINELY = tf.__version__.startswith(("1.15.", "2.6."))
+GRADIENT_NORM = {"appearance": 5e-4 if SUMS_FINELY else 1e-3, "semantic": 1e-4}
 GRADIENT_SAMPLE = {"appearance": 3e-2, "semantic": 1e-4}
-BOXES, SEARCH_LEVELS, CROP = 1e-3, 2e-3, 0.0
-
-
-def _rule():
-    spec = importlib.util.spec_from_file_location("sa_siam_rule", os.path.join(GOLDEN, "rule.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-RULE = _rule()
 
 
 def compare(path: str) -> Comparison:
@@ -49,16 +36,13 @@ def compare(path: str) -> Comparison:
     enable()
     comparison = Comparison()
     if os.path.isdir(path):
-        _compare_frames(path, comparison)
+        compare_frames(path, comparison)
         return comparison
     take = Taker(load(path))
     if "train239/total_loss" in take:
         _compare_training(take, comparison)
     elif "both/track/boxes" in take or "appearance/track/boxes" in take or "semantic/track/boxes" in take:
-        frames = os.path.join(os.path.dirname(os.path.abspath(path)), "frames", "seq6")
-        for branch in ("both", "appearance", "semantic"):
-            if f"{branch}/track/boxes" in take:
-                _compare_inference(take, comparison, branch, frames)
+        compare_inference(take, comparison, os.path.dirname(os.path.abspath(path)))
     elif "crop/out" in take:
         _compare_data(take, comparison)
     elif "responses" in take:
@@ -67,41 +51,6 @@ def compare(path: str) -> Comparison:
         raise FixtureError("has none of train239/total_loss, <branch>/track/boxes, crop/out, responses")
     take.require_empty()
     return comparison
-
-
-def set_by_rule(session: tf.Session, detection_bias: float | None = None) -> None:
-    """Give all variables their values by the rule."""
-    assign(session, {variable: RULE.var_value(variable.op.name, variable.shape.as_list(), detection_bias)
-                     for variable in tf.global_variables() if variable.op.name != "train/global_step"})
-
-
-def assembled(features) -> np.ndarray:
-    """Put a tower's maps into the one array of the original: padded with zeros to the largest, side by side."""
-    largest = max(found.shape[1] for found in features)
-    padded = []
-    for found in features:
-        before = (largest - found.shape[1]) // 2
-        after = largest - found.shape[1] - before
-        padded.append(np.pad(found, [(0, 0), (before, after), (before, after), (0, 0)], mode="constant"))
-    return np.concatenate(padded, axis=3)
-
-
-def _take_array(take: Taker, comparison: Comparison, group: str, key: str, found: np.ndarray, tolerance: float,
-                absolute: bool = False) -> None:
-    """Shape, five statistics and 200 samples of an array, and the array itself where it is recorded."""
-    shape, stats, sample = (take(f"{key}/{part}") for part in ("shape", "stats", "sample"))
-    if list(shape) != list(found.shape):
-        raise FixtureError(f"{key}: shape {list(shape)}, the model gives {list(found.shape)}")
-    scale = 1.0 if absolute else float(max(abs(stats[2]), abs(stats[3])))
-    values = found.astype(np.float64)
-    statistics = [values.mean(), values.std(), values.min(), values.max(), np.linalg.norm(values)]
-    for number, (one, other) in enumerate(zip(statistics, stats)):
-        error = abs(one - other) / (scale if number < 4 else max(1.0, other) * (1 if absolute else 1))
-        comparison.add(group, f"{key}/stats[{number}]", error, tolerance)
-    picked = values.reshape(-1)[RULE.sample_idx(values.size)]
-    comparison.add(group, f"{key}/sample", float(np.abs(picked - sample).max()) / scale, tolerance)
-    if f"{key}/full" in take:
-        comparison.add(group, f"{key}/full", float(np.abs(values - take(f"{key}/full")).max()) / scale, tolerance)
 
 
 # Training
@@ -150,8 +99,8 @@ def _compare_towers(take: Taker, comparison: Comparison, part: str, session: tf.
     found = session.run(dict(exemplar=towers.exemplar_features, instance=towers.instance_features,
                              response=towers.response, loss=towers.batch_loss), feeds)
     for name in ("exemplar", "instance"):
-        _take_array(take, comparison, "embedding", f"{part}/{name}_embeds", assembled(found[name]), EMBEDDING)
-    _take_array(take, comparison, "response", f"{part}/response", found["response"], EMBEDDING)
+        take_array(take, comparison, "embedding", f"{part}/{name}_embeds", assembled(found[name]), EMBEDDING)
+    take_array(take, comparison, "response", f"{part}/response", found["response"], EMBEDDING)
     comparison.relative("batch_loss", f"{part}/batch_loss", found["loss"], take(f"{part}/batch_loss"), BATCH_LOSS)
 
 
@@ -207,143 +156,6 @@ def _compare_variables(take: Taker, comparison: Comparison, before: dict, after:
     for name, wanted in take.below("moving_xfirst_norm/").items():
         comparison.relative("step", f"moving_xfirst_norm/{name}", norm(after[name].astype(np.float64)), wanted, STEP)
     comparison.not_compared += [f"moving_zfirst_norm/{name}" for name in take.below("moving_zfirst_norm/")]
-
-
-# Tracking
-
-
-def _compare_inference(take: Taker, comparison: Comparison, branch: str, folder: str) -> None:
-    frames = [read_frame(os.path.join(folder, f"{number:04d}.jpg")) for number in range(1, 7)]
-    track = TrackConfig()
-    with tf.Graph().as_default(), tf.Session() as session:
-        wrapper = InferenceWrapper(ModelConfig(branch=branch), track)
-        session.run(tf.global_variables_initializer())
-        set_by_rule(session)
-        found = {variable.op.name: variable.shape.as_list() for variable in tf.global_variables()}
-        recorded = dict(zip((str(name) for name in take(f"{branch}/var_names")), take(f"{branch}/var_shapes")))
-        recorded = {name: str(shape) for name, shape in recorded.items() if not name.startswith("target_template/")}
-        if {name: str(shape) for name, shape in found.items()} != recorded:
-            raise FixtureError(f"{branch}/var_names: other variables than the model's")
-        if f"{branch}/biases" in take:
-            for name, value in take(f"{branch}/biases"):
-                comparison.absolute("variables", str(name), RULE.var_value(str(name), [1])[0], float(value), 1e-8)
-        _compare_frame0(take, comparison, branch, frames[0])
-        template = _compare_search(take, comparison, branch, session, wrapper, frames)
-        _compare_edge(take, comparison, branch, session, wrapper, frames, template)
-        boxes, ground_truth = take(f"{branch}/track/boxes"), take(f"{branch}/track/gt")
-        _compare_track(take, comparison, f"{branch}/track", session, wrapper, frames, ground_truth[0], boxes)
-    with tf.Graph().as_default(), tf.Session() as session:
-        wrapper = InferenceWrapper(ModelConfig(branch=branch), TrackConfig(scale_penalty=1.0))
-        session.run(tf.global_variables_initializer())
-        set_by_rule(session)
-        key = f"{branch}/track_nopenalty"
-        _compare_track(take, comparison, key, session, wrapper, frames, ground_truth[0], take(f"{key}/boxes"))
-
-
-def _compare_frame0(take: Taker, comparison: Comparison, branch: str, frame: np.ndarray) -> None:
-    sha = hashlib.sha256(np.ascontiguousarray(frame).tobytes()).hexdigest()
-    comparison.add("decoding", f"{branch}/frame0_sha_uint8", float(sha != str(take(f"{branch}/frame0_sha_uint8"))), 0.0)
-    _take_array(take, comparison, "decoded", f"{branch}/frame0_decoded", frame.astype(np.float32), 1e-6)
-
-
-def _target(feed: np.ndarray) -> Target:
-    return Target(*(float(value) for value in feed))
-
-
-def _compare_search(take: Taker, comparison: Comparison, branch: str, session: tf.Session, wrapper: InferenceWrapper,
-                    frames: list) -> list:
-    target = _target(take(f"{branch}/feed_y_x_h_w"))
-    centre = (target.y, target.x)
-    for key in ("scale_xs_init", "scale_xs"):
-        _compare_scales(comparison, f"{branch}/{key}", target, take(f"{branch}/{key}"))
-    graph = wrapper.search_graph
-    template = wrapper.template(session, frames[0], centre, target.context)
-    _take_array(take, comparison, "embedding", f"{branch}/template",
-                np.repeat(assembled(template), 3, axis=0), EMBEDDING)
-    feeds = wrapper.search_feeds(frames[0], centre, target.context, template)
-    _take_array(take, comparison, "search_images", f"{branch}/search_images_frame0",
-                session.run(graph.windows.images, feeds), SEARCH_LEVELS, absolute=True)
-    feeds = wrapper.search_feeds(frames[1], centre, target.context, template)
-    found = session.run(dict(images=graph.windows.images, features=graph.features, response=graph.response,
-                             upsampled=graph.upsampled), feeds)
-    _take_array(take, comparison, "search_images", f"{branch}/search_images_frame1", found["images"], SEARCH_LEVELS,
-                absolute=True)
-    _take_array(take, comparison, "embedding", f"{branch}/embeds", assembled(found["features"]), EMBEDDING)
-    _take_array(take, comparison, "response", f"{branch}/response", found["response"], EMBEDDING)
-    upsampled = found["upsampled"]
-    _take_array(take, comparison, "response", f"{branch}/response_up", upsampled, EMBEDDING)
-    comparison.relative("response", f"{branch}/response_up/center", upsampled[1],
-                        take(f"{branch}/response_up/center_scale_full"), EMBEDDING)
-    comparison.relative("response", f"{branch}/response_max", upsampled.max(axis=(1, 2)),
-                        take(f"{branch}/response_max_per_scale"), EMBEDDING)
-    places = [np.unravel_index(one.argmax(), one.shape) for one in upsampled]
-    comparison.absolute("argmax", f"{branch}/argmax", places, take(f"{branch}/response_argmax_per_scale"), 1e-9)
-    return template
-
-
-def _compare_edge(take: Taker, comparison: Comparison, branch: str, session: tf.Session, wrapper: InferenceWrapper,
-                  frames: list, template: list) -> None:
-    key = f"{branch}/edge"
-    target = _target(take(f"{key}/feed_y_x_h_w"))
-    _compare_scales(comparison, f"{key}/scale_xs", target, take(f"{key}/scale_xs"))
-    graph = wrapper.search_graph
-    feeds = wrapper.search_feeds(frames[0], (target.y, target.x), target.context, template)
-    images, response = session.run([graph.windows.images, graph.response], feeds)
-    _take_array(take, comparison, "search_images", f"{key}/search_images", images, SEARCH_LEVELS, absolute=True)
-    comparison.absolute("search_images", f"{key}/corner_pixel", images[:, 0, 0], take(f"{key}/corner_pixel"),
-                        SEARCH_LEVELS)
-    comparison.absolute("search_images", f"{key}/avg_chan", feeds[graph.windows.mean_colour],
-                        take(f"{key}/avg_chan"), SEARCH_LEVELS)
-    _take_array(take, comparison, "response", f"{key}/response", response, EMBEDDING)
-
-
-def _compare_scales(comparison: Comparison, key: str, target: Target, wanted: np.ndarray) -> None:
-    comparison.relative("scales", key, 127.0 / target.context / search_factors(TrackConfig()), wanted, 1e-6)
-
-
-def _compare_track(take: Taker, comparison: Comparison, key: str, session: tf.Session, wrapper: InferenceWrapper,
-                   frames: list, box: np.ndarray, boxes: np.ndarray) -> None:
-    tracker = Tracker(session, wrapper, frames[0], box)
-    found_boxes, maxima, scales, best = [list(map(float, box))], [], [], []
-    feeds = []
-    for frame in frames[1:]:
-        target = tracker.target
-        feeds.append([target.y, target.x, target.height, target.width])
-        scales.append(127.0 / target.context / search_factors(wrapper.track))
-        found = tracker.track(frame)
-        found_boxes.append(found.target.box)
-        maxima.append(found.response_max)
-        best.append(found.best_scale)
-    comparison.add("boxes", f"{key}/boxes", float(np.abs(np.array(found_boxes) - boxes).max()), BOXES)
-    comparison.relative("response", f"{key}/response_max", maxima, take(f"{key}/response_max"), EMBEDDING)
-    comparison.relative("scales", f"{key}/scale_xs", scales, take(f"{key}/scale_xs"), 1e-6)
-    comparison.absolute("argmax", f"{key}/best_scale", best, take(f"{key}/best_scale"), 1e-9)
-    if f"{key}/feeds" in take:
-        comparison.add("boxes", f"{key}/feeds", float(np.abs(np.array(feeds) - take(f"{key}/feeds")).max()), BOXES)
-
-
-def _compare_frames(folder: str, comparison: Comparison) -> None:
-    """Track a folder of frames with both branches by the rule, and compare the boxes."""
-    paths = sorted(name for name in os.listdir(folder) if name.endswith(".jpg"))
-    wanted, truth = (_read_boxes(os.path.join(folder, name)) for name in ("reference_boxes.csv", "groundtruth.csv"))
-    if len(paths) != len(wanted):
-        raise FixtureError(f"reference_boxes.csv: {len(wanted)} boxes for {len(paths)} frames")
-    frames = [read_frame(os.path.join(folder, name)) for name in paths]
-    with tf.Graph().as_default(), tf.Session() as session:
-        wrapper = InferenceWrapper(ModelConfig(branch="both"), TrackConfig())
-        session.run(tf.global_variables_initializer())
-        set_by_rule(session)
-        tracker = Tracker(session, wrapper, frames[0], truth[0])
-        boxes = [list(truth[0])] + [tracker.track(frame).target.box for frame in frames[1:]]
-    comparison.add("boxes", "reference_boxes.csv", float(np.abs(np.array(boxes) - wanted).max()), BOXES)
-
-
-def _read_boxes(path: str) -> np.ndarray:
-    with open(path, encoding="utf-8") as file:
-        rows = [[float(value) for value in row] for row in csv.reader(file) if row and not row[0].startswith("#")]
-    if not rows or any(len(row) != 4 for row in rows):
-        raise FixtureError(f"{os.path.basename(path)}: expected rows of x,y,w,h")
-    return np.array(rows)
 
 
 # Data and metrics

@@ -11,8 +11,8 @@ import pytest
 from tests.parity import sa_siam
 from tests.parity.__main__ import main
 from tests.parity.comparison import FixtureError, load
+from tests.parity.sa_siam_rule import GOLDEN
 
-GOLDEN = sa_siam.GOLDEN
 COUNTS = {"parity_train_appearance.npz": dict(gradient_norm_appearance=22, gradient_norm_semantic=1,
                                               batch_statistics=24, weight_decay=8, batch_loss=2, total_loss=1),
           "parity_train_semantic.npz": dict(gradient_norm_semantic=13, weight_decay=10, batch_loss=2, total_loss=1),
@@ -24,8 +24,10 @@ COUNTS = {"parity_train_appearance.npz": dict(gradient_norm_appearance=22, gradi
 
 
 @pytest.mark.parametrize("name", sorted(COUNTS))
-def test_fixtures(name):
-    comparison = sa_siam.compare(os.path.join(GOLDEN, name))
+def test_fixtures(tmp_path, name):
+    """Each from a folder of its own, so that tracking has to find the golden frames."""
+    shutil.copy(os.path.join(GOLDEN, name), str(tmp_path))
+    comparison = sa_siam.compare(str(tmp_path / name))
     summary = comparison.summary("sa_siam", name)
     assert comparison.holds, summary
     for group, count in COUNTS[name].items():
@@ -42,6 +44,28 @@ def test_a_folder_of_frames(tmp_path, capsys):
     path.write_text("\n".join(lines[:-1]))
     assert main(["sa_siam", str(tmp_path / "seq")]) == 1
     assert "5 boxes for 6 frames" in capsys.readouterr().err
+
+
+def test_a_damaged_frame_is_one_line(tmp_path, capsys):
+    """In a folder of frames, and beside a fixture, where frames are sought first."""
+    shutil.copy(os.path.join(GOLDEN, "parity_infer.npz"), str(tmp_path))
+    shutil.copytree(os.path.join(GOLDEN, "frames"), str(tmp_path / "frames"))
+    damaged = tmp_path / "frames" / "seq6" / "0003.jpg"
+    os.truncate(str(damaged), 300)
+    for fixture in (tmp_path / "parity_infer.npz", damaged.parent):
+        assert main(["sa_siam", str(fixture)]) == 1
+        error = capsys.readouterr().err
+        assert f"{damaged}: is no image that can be read" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", [0, 30, 100_000])
+def test_a_damaged_fixture_is_one_line(tmp_path, capsys, size):
+    path = tmp_path / "parity_metrics.npz"
+    shutil.copy(os.path.join(GOLDEN, path.name), str(path))
+    os.truncate(str(path), min(size, path.stat().st_size // 2))
+    assert main(["sa_siam", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"[Error] {path}: ") and error.count("\n") == 1
 
 
 def changed(tmp_path, name, **changes):

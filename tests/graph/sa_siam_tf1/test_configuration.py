@@ -2,13 +2,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import os
+import runpy
 
 import pytest
 
 from common.program import FlagError, ZooError
 from sa_siam_tf1 import configuration, train_siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("config", [ModelConfig(branch="semantic"), TrackConfig(num_scales=5),
@@ -21,6 +25,8 @@ def test_what_is_saved_is_loaded(tmp_path, config):
 
 @pytest.mark.parametrize("kind, text, message", [
     (ModelConfig, '{"brunch": "semantic"}', "unknown key 'brunch' of ModelConfig; known are branch"),
+    (ModelConfig, '{"init_method": null}', "init_method=None: expected str"),
+    (ModelConfig, '{"init_method": "normal"}', "expected xavier_uniform or kaiming_normal"),
     (ModelConfig, '{"branch": "visual"}', "branch='visual': expected appearance, semantic or both"),
     (TrainConfig, '{"batch_size": "8"}', "batch_size='8': expected int"),
     (TrainConfig, '{"batch_size": 8.5}', "batch_size=8.5: expected int"),
@@ -76,7 +82,7 @@ def test_recipes_and_flags():
     assert configure()[1] == TrainConfig()
     assert configure("--recipe=corrected")[1] == TrainConfig(pair_order="symmetric")
     assert configure("--recipe=corrected", "--pair_order=forward")[1].pair_order == "forward"
-    model, train, _ = configure("--branch=semantic", "--epoch=3", "--max_frame_dist=7", "--prefetch_threads=2",
+    model, train, *_ = configure("--branch=semantic", "--epoch=3", "--max_frame_dist=7", "--prefetch_threads=2",
                                 "--prefetch_capacity=9", "--initial_lr=0.5", "--num_epochs_per_decay=2",
                                 "--lr_decay_factor=0.3", "--optimizer=MOMENTUM", "--momentum=0.8", "--use_nesterov",
                                 "--gray_probability=0.25", "--loss_scale=128", "--batch_size=3", "--seed=5",
@@ -91,10 +97,26 @@ def test_recipes_and_flags():
 def test_a_configuration_from_files_and_flags_that_win(tmp_path):
     saved = TrainConfig(batch_size=4, seed=3, optimizer="MOMENTUM", epoch=2)
     configuration.save(str(tmp_path), ModelConfig(branch="semantic", weight_decay=0.1), saved)
-    model, train, _ = configure(f"--config={tmp_path}", "--batch_size=6")
+    model, train, track, _ = configure(f"--config={tmp_path}", "--batch_size=6")
     assert model == ModelConfig(branch="semantic", weight_decay=0.1)
     assert train == dataclasses.replace(saved, batch_size=6)
+    assert track == TrackConfig()  # there is no file
+    configuration.save(str(tmp_path), TrackConfig(num_scales=5, scale_step=1.02))
+    assert configure(f"--config={tmp_path}")[2] == TrackConfig(num_scales=5, scale_step=1.02)
     assert configure(f"--config={tmp_path}", "--branch=appearance")[0].branch == "appearance"
+
+
+@pytest.mark.parametrize("saved, arguments, wanted", [
+    ("", (), "forward"), ("", ("--recipe=corrected",), "symmetric"),
+    ('"pair_order": "symmetric"', (), "symmetric"),  # a corrected run's configuration is corrected again
+    ('"pair_order": "symmetric"', ("--recipe=reference",), "forward"),
+    ('"pair_order": "forward"', ("--recipe=corrected",), "symmetric"),
+    ('"pair_order": "symmetric"', ("--recipe=corrected", "--pair_order=forward"), "forward"),
+])
+def test_a_recipe_is_kept_beside_a_file_and_wins_where_it_is_given(tmp_path, saved, arguments, wanted):
+    configuration.save(str(tmp_path), ModelConfig())
+    (tmp_path / "train_config.json").write_text(f"{{{saved}}}")
+    assert configure(f"--config={tmp_path}", *arguments)[1] == TrainConfig(pair_order=wanted)
 
 
 @pytest.mark.parametrize("arguments, updates", [
@@ -103,8 +125,33 @@ def test_a_configuration_from_files_and_flags_that_win(tmp_path):
     (("--epochs=2", "--num_examples_per_epoch=20", "--batch_size=4"), 10),
 ])
 def test_number_of_updates(arguments, updates):
-    _, train, flags = configure(*arguments)
+    _, train, _, flags = configure(*arguments)
     assert train_siamese_model.num_updates(flags, train) == updates
+
+
+def test_the_generated_configuration_comes_back(tmp_path, capsys):
+    """It is the tracker's of both branches; a branch is trained with it where a length is given."""
+    path = os.path.join(ROOT, "sa_siam_tf1", "experiments", "gen-sa-siam-cfg.py")
+    assert runpy.run_path(path)["main"]([f"--output_path={tmp_path}"]) == 0
+    folder = tmp_path / "SA-Siam"
+    assert f"in {folder}" in capsys.readouterr().out
+    assert json.loads((folder / "train_config.json").read_text())["epoch"] == 0
+    assert configuration.load(ModelConfig, str(folder)) == ModelConfig(branch="both")
+    (folder / "track_config.json").write_text('{"num_scales": 5}')
+    model, train, track, flags = configure(f"--config={folder}", "--epochs=2")
+    assert (model, train, track) == (ModelConfig(), TrainConfig(epoch=2), TrackConfig(num_scales=5))
+    assert train_siamese_model.num_updates(flags, train) == 2 * 6650
+    assert configure(f"--config={folder}", "--branch=semantic", "--steps=3")[0] == ModelConfig(branch="semantic")
+    for arguments, updates in ((["--steps=3"], 3), (["--performance"], 100)):
+        _, train, _, flags = configure(f"--config={folder}", *arguments)
+        assert train_siamese_model.num_updates(flags, train) == updates
+    _, train, _, flags = configure(f"--config={folder}")
+    with pytest.raises(FlagError, match=f"--config={folder}: its epoch is 0, .*; give --epochs or --train_steps"):
+        train_siamese_model.num_updates(flags, train)
+    assert train_siamese_model.main([f"--config={folder}"]) == 2  # before data are looked for
+    assert "its epoch is 0" in capsys.readouterr().err
+    with pytest.raises(FlagError, match="--epoch=0: expected 1 or more"):
+        configure(f"--config={folder}", "--lr_policy=cosine")
 
 
 @pytest.mark.parametrize("argument", ["--momentum=1", "--gray_probability=2", "--initial_lr=0", "--loss_scale=0",

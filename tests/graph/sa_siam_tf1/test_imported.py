@@ -9,9 +9,10 @@ import pytest
 import scipy.io
 
 from common.program import ZooError
+from sa_siam_tf1 import train_siamese_model
 from sa_siam_tf1.datasets import plain_pickle
 from sa_siam_tf1.embeddings import imported
-from tests.graph.sa_siam_tf1.conftest import caffenet_layers
+from tests.graph.sa_siam_tf1.conftest import caffenet_layers, train
 from tests.kill_and_resume import checkpoint_values
 
 
@@ -152,6 +153,39 @@ def test_the_semantic_branch_keeps_the_weights_it_was_given(caffenet, semantic_r
         assert np.array_equal(values[name], wanted), name
     assert values["train/global_step"] == 2
     assert not np.array_equal(values["sa_siam/semantic_net/c1x1_conv5/biases"], np.zeros(128))
+
+
+def imported_weights(*arguments):
+    flags = train_siamese_model.define_flags().parse(["--branch=semantic", *arguments])
+    return train_siamese_model._imported_weights(flags, "semantic", "/no/data", flags.init_checkpoint)
+
+
+def test_a_checkpoint_with_the_trunk_needs_no_caffenet(tmp_path, tiny_videos, semantic_run, appearance_run, capfd):
+    first = str(semantic_run / "0" / "ckpt" / "model.ckpt-2")
+    assert imported_weights(f"--init_checkpoint={first}") == (None, {}, [])
+    notice = "Warning: --caffenet has no effect: the trunk comes from --init_checkpoint"
+    assert imported_weights(f"--init_checkpoint={first}", "--caffenet=random") == (None, {}, [notice])
+    with pytest.raises(ZooError, match="needs the weights of CaffeNet"):
+        imported_weights(f"--init_checkpoint={appearance_run / '0' / 'ckpt' / 'model.ckpt-2'}")
+
+    assert train(tiny_videos, tmp_path, "--branch=semantic", f"--init_checkpoint={first}", "--steps=1",
+                 "--batch_size=1", "--performance") == 0
+    out = capfd.readouterr().out
+    assert "UNTRAINED" not in out and "Not loaded" not in out
+    before, after = checkpoint_values(str(semantic_run / "0")), checkpoint_values(str(tmp_path / "0"))
+    trunk = [name for name in after if "semantic_net/conv" in name]
+    assert len(trunk) == 16 and all(np.array_equal(before[name], after[name]) for name in trunk)
+    heads = "sa_siam/semantic_net/c1x1_conv5/weights"
+    assert 0 < np.abs(after[heads] - before[heads]).max() < 0.01  # one update away, not drawn anew
+    assert after["train/global_step"] == 1
+
+
+def test_a_part_of_the_trunk_is_not_the_trunk(caffenet):
+    shapes = {name: list(value.shape) for name, value in imported.load_caffenet(str(caffenet)).items()}
+    assert imported.holds_trunk(shapes)
+    assert not imported.holds_trunk(dict(shapes, **{"sa_siam/semantic_net/conv4/b2/biases": [96]}))
+    del shapes["sa_siam/semantic_net/conv1/weights"]
+    assert not imported.holds_trunk(shapes)
 
 
 def mat_parameters(random):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 
 import numpy as np
@@ -37,6 +38,40 @@ def test_variables_are_those_of_the_original(branch):
     found = {variable.op.name: (variable.shape.as_list(), variable in trainable)
              for variable in tf.global_variables()}
     assert found == {name: (shape, is_trainable) for name, shape, is_trainable, *_ in recorded}
+
+
+def test_initial_weights():
+    """Largest value and deviation by both methods, worked out by hand from the fans of a group's kernel."""
+    prefix = "sa_siam/appearance_net/"
+    fans = {"conv1": (11 * 11 * 3, 11 * 11 * 96), "conv2/b2": (5 * 5 * 48, 5 * 5 * 128), "conv3": (2304, 3456)}
+    found = {}
+    for method in ("xavier_uniform", "kaiming_normal"):
+        with tf.Graph().as_default():
+            siamese_model.build_training(ModelConfig(init_method=method), TrainConfig(batch_size=1))
+            found[method] = evaluate({variable.op.name: variable for variable in tf.global_variables()})
+    for name, (fan_in, fan_out) in fans.items():
+        uniform, normal = (found[method][f"{prefix}{name}/weights"] for method in ("xavier_uniform", "kaiming_normal"))
+        limit = math.sqrt(6.0 / (fan_in + fan_out))
+        assert 0.99 * limit < np.abs(uniform).max() <= limit
+        assert normal.std() == pytest.approx(math.sqrt(2.0 / fan_out), rel=0.02)
+        limit = 2.0 * math.sqrt(2.6 / fan_out)
+        assert 0.99 * limit < np.abs(normal).max() <= limit * (1 + 1e-6)
+    others = [name for name in found["xavier_uniform"] if not name.endswith("/weights")]
+    assert all(np.array_equal(found["xavier_uniform"][name], found["kaiming_normal"][name]) for name in others)
+
+
+def test_kaiming_normal_is_for_convolutions_and_goes_by_the_seed():
+    found = []
+    for seed in (0, 0, 1):
+        getter = siamese_model._kaiming_normal(seed)
+        with tf.Graph().as_default(), tf.variable_scope("sa_siam/semantic_net", custom_getter=getter):
+            head = tf.get_variable("c1x1_conv5/weights", [1, 1, 256, 128])
+            attention = tf.get_variable("att_fc1_conv5/weights", [9, 9], initializer=tf.ones_initializer())
+            biases = tf.get_variable("c1x1_conv5/biases", [128], initializer=tf.ones_initializer())
+            found.append(evaluate([head, attention, biases]))
+    assert found[0][0].std() == pytest.approx(math.sqrt(2.0 / 128), rel=0.02)
+    assert (found[0][1] == 1).all() and (found[0][2] == 1).all()
+    assert np.array_equal(found[0][0], found[1][0]) and not np.array_equal(found[0][0], found[2][0])
 
 
 def test_correlation_is_the_sum_of_shifted_products():

@@ -1,10 +1,13 @@
-"""SA-Siam on a fake NPU: options arrive, the session is closed, no shape changes on the way."""
+"""SA-Siam on a fake NPU: options arrive, sessions are closed, no shape changes on the way."""
 from __future__ import annotations
 
+import json
 import os
+import shutil
 
 from common.tf1 import tf
-from sa_siam_tf1 import train_siamese_model
+from sa_siam_tf1 import evaluate, train_siamese_model
+from sa_siam_tf1.inference import track
 from tests import fakes
 
 ADAPTER = "npu_bridge" if tf.__version__.startswith("1.") else "npu_device"
@@ -28,3 +31,26 @@ def test_a_run(tmp_path, tiny_videos, monkeypatch, capfd):
     out = capfd.readouterr().out
     assert f"Device: npu | TensorFlow {tf.__version__} | adapter {ADAPTER} | precision allow_mix_precision" in out
     assert os.listdir(str(run / "data_dump")) == []  # on an NPU the adapter dumps, not we
+
+
+def test_tracking_and_evaluation(tmp_path, tiny_videos, appearance_run, semantic_run, capfd):
+    """Frames of one size are one compilation of the template and one of the search."""
+    weights = [f"--checkpoint={appearance_run / '0'}", f"--semantic_checkpoint={semantic_run / '0'}"]
+    sequence, drawn = tmp_path / "Short", tiny_videos / "OTB" / "Drawn1"
+    (sequence / "img").mkdir(parents=True)
+    for number in (1, 2):
+        shutil.copy(str(drawn / "img" / f"{number:04d}.jpg"), str(sequence / "img"))
+    truth = (drawn / "groundtruth_rect.txt").read_text().splitlines(keepends=True)
+    (sequence / "groundtruth_rect.txt").write_text("".join(truth[:2]))
+    with fakes.installed("hicann", ADAPTER) as process:
+        assert track.main([f"--sequence={sequence}", "--annotate=none", *weights]) == 0
+        assert f"Device: npu | TensorFlow {tf.__version__} | adapter {ADAPTER} | precision allow_mix_precision" in (
+            capfd.readouterr().out)
+        assert evaluate.main([f"--data_path={sequence}", "--baselines=false", "--json", *weights]) == 0
+        assert json.loads(capfd.readouterr().out)["branch"] == "both"
+        assert len(process.sessions) == 2
+        for session in process.sessions:
+            assert session.is_closed
+            assert session.parameters == {"use_off_line": True, "precision_mode": "allow_mix_precision"}
+            fed = [signature for signature in session.signatures if "frame" in str(signature)]
+            assert len(fed) == 2

@@ -1,6 +1,7 @@
 """Training's files, then track, evaluate and export on a run's weights, alone and of both branches."""
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import run_dir
+from common import graph_export, run_dir, trained
 from common.tf1 import tf
-from sa_siam_tf1 import evaluate, export, predict
+from sa_siam_tf1 import configuration, evaluate, export, predict, weights
+from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
+from sa_siam_tf1.datasets import dataloader, imdb
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.inference import frames, track
 from tests.graph.sa_siam_tf1.conftest import train
@@ -32,9 +35,14 @@ def test_what_a_run_leaves_behind(appearance_run):
         str(run)).items() if name.endswith("/weights"))
     assert steps[1]["loss"] - steps[1]["batch_loss"] == pytest.approx(decay, rel=1e-2)
     assert 0 < evaluation["valid_loss"] < 20 and evaluation["best"] is True
+    assert evaluation["valid_total_loss"] - evaluation["valid_loss"] == pytest.approx(decay, rel=1e-4)
+    assert 0 <= steps[0]["center_dist_error"] <= 1 and steps[0]["center_score_error"] in (0, 0.5, 1)
+    assert "center_score_error" not in steps[1]  # of every hundredth step
     log = (run / "train_0.log").read_text()
     assert re.search(r"\d: step 0, total loss = \d+\.\d\d batch loss = \d+\.\d\d \( \d+\.\d examples/sec; "
                      r"\d+\.\d{3} sec/batch; \d+h:\d\dm:\d\ds remains\)\n", log)
+    assert "\nembedding init method -- None\n-- sa_siam/appearance_net/conv1/weights\n" in log
+    assert len(re.findall(r"^-- \S+$", log, re.MULTILINE)) == 23  # what is trained
     name = "Siamese_ID1289_for_TensorFlow_bs2_1p_acc"
     result = dict(line.split(" = ") for line in (run / f"{name}.log").read_text().splitlines())
     assert list(result) == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime",
@@ -47,7 +55,45 @@ def test_what_a_run_leaves_behind(appearance_run):
     reader = tf.train.load_checkpoint(str(folder / "model.ckpt-1"))
     assert int(reader.get_tensor("train/global_step")) == 2
     assert json.loads((run / "train_config.json").read_text())["batch_size"] == 2
-    assert len(list((run / "events" / "images").iterdir())) == 1
+
+
+def test_images_of_training_and_validation(appearance_run, tiny_videos):
+    (path,) = (appearance_run / "0" / "events" / "images").iterdir()
+    found = {(event.step, value.tag): value for event in tf.train.summary_iterator(str(path))
+             for value in event.summary.value}
+    for step, family, pairs, side, cells in ((1, "train", 2, 239, 15), (2, "validation", 1, 255, 17)):
+        tags = {tag[len(family) + 1:] for at, tag in found if at == step}
+        assert tags == {"GT", "Response"} | {f"{tag}/{number}" for tag in ("exemplar", "instance", "Response")
+                                             for number in range(pairs)}
+        assert found[step, f"{family}/exemplar/0"].image.width == side
+        assert found[step, f"{family}/Response/0"].image.width == found[step, f"{family}/GT"].image.width == cells
+        assert found[step, f"{family}/Response"].histo.num == pairs * cells * cells
+    config = TrainConfig(batch_size=2)  # what is shown is what was trained on
+    batches = dataloader.TrainingBatches(imdb.load(str(tiny_videos / "ILSVRC2015")).train, config, 239)
+    batch = batches.batch(0)
+    batches.close()
+    shown = Image.open(io.BytesIO(found[1, "train/instance/1"].image.encoded_image_string))
+    assert np.array_equal(np.asarray(shown), np.uint8(np.clip(batch.instances[1], 0, 255)))
+
+
+def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearance_run, tmp_path):
+    track_config = TrackConfig(scale_step=1.02)
+    configuration.save(str(tmp_path), ModelConfig(response_scale=0.002), track_config)
+    (tmp_path / "arguments.json").write_text("{}")
+    (tmp_path / "track_model_checkpoints").symlink_to(appearance_run / "0" / "track_model_checkpoints")
+    flags = track.define_flags().parse(
+        [f"--checkpoint={tmp_path}/track_model_checkpoints/SA-Siam-Appearance/model.ckpt-1"])
+    found = trained.find(flags, "/no/model", "predict", {})
+    assert found.folder == str(tmp_path / "predict")
+    of_tracker = weights.find(flags, "/no/model", found)
+    assert (of_tracker.model, of_tracker.track) == (ModelConfig(response_scale=0.002), track_config)
+
+    given = tmp_path / "given"  # as gen-sa-siam-cfg.py writes it, with one value changed
+    given.mkdir()
+    configuration.save(str(given), ModelConfig(branch="both"), TrainConfig(epoch=0), TrackConfig(num_scales=5))
+    flags = track.define_flags().parse([f"--checkpoint={found.prefix}", f"--config={given}"])
+    of_tracker = weights.find(flags, "/no/model", found)
+    assert (of_tracker.model, of_tracker.track) == (ModelConfig(), TrackConfig(num_scales=5))
 
 
 @pytest.fixture(scope="module")
@@ -171,23 +217,49 @@ def test_evaluation_beside_baselines(appearance_run, tiny_videos, capfd):
     assert set(again) == set(kept) and sum(again[path] != kept[path] for path in kept) == 1
 
 
-def test_export_runs_without_the_repository(semantic_run, capfd):
+def run_frozen(part, outputs, feeds):
+    """Run one of the two exported graphs."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        with open(part["frozen_graph"], "rb") as file:
+            tf.import_graph_def(tf.GraphDef.FromString(file.read()), name="")
+        return session.run([f"{name}:0" for name in outputs], {f"{name}:0": value for name, value in feeds.items()})
+
+
+def test_exports_run_without_the_repository(appearance_run, semantic_run, monkeypatch, capfd):
+    """Of the semantic branch; then of both, whose response is the weighted sum with a bias of each."""
+    seen = {}
+    compare_frozen = graph_export._run_frozen
+    monkeypatch.setattr(graph_export, "CHECKED_SAMPLES", 2)
+    monkeypatch.setattr(graph_export, "_run_frozen", lambda path, samples, outputs: (
+        seen.update(samples), compare_frozen(path, samples, outputs))[1])
     assert export.main([f"--output_path={semantic_run}", "--json"]) == 0
-    result = printed(capfd)
-    assert result["template"]["outputs"] == ["template_0", "template_1"]
-    assert sorted(result["search"]["inputs"]) == ["images", "template_0", "template_1"]
+    alone = printed(capfd)
+    assert 254 < seen["images"].max() < 255 and 0.99 < seen["template_0"].max() < 1
+    assert alone["template"]["outputs"] == ["template_0", "template_1"]
+    assert sorted(alone["search"]["inputs"]) == ["images", "template_0", "template_1"]
     images = np.random.RandomState(0).uniform(0, 255, (1, 255, 255, 3)).astype(np.float32)
-
-    def run(part, outputs, feeds):
-        with tf.Graph().as_default(), tf.Session() as session:
-            with open(result[part]["frozen_graph"], "rb") as file:
-                tf.import_graph_def(tf.GraphDef.FromString(file.read()), name="")
-            return session.run([f"{name}:0" for name in outputs], {f"{name}:0": value for name, value in feeds.items()})
-
-    template = run("template", result["template"]["outputs"], dict(images=images))
-    feeds = dict(zip(result["template"]["outputs"], template), images=images)
-    response, upsampled = run("search", ["response", "upsampled"], feeds)
+    template = run_frozen(alone["template"], alone["template"]["outputs"], dict(images=images))
+    feeds = dict(zip(alone["template"]["outputs"], template), images=images)
+    response, upsampled = run_frozen(alone["search"], ["response", "upsampled"], feeds)
     assert response.shape == (1, 17, 17) and upsampled.shape == (1, 272, 272)
+
+    assert export.main([f"--checkpoint={appearance_run / '0'}", f"--semantic_checkpoint={semantic_run / '0'}",
+                        "--c_appearance=0.25", "--json"]) == 0
+    both = printed(capfd)
+    assert both["template"]["outputs"] == ["template_0", "template_1", "template_2"]
+    maps = run_frozen(both["template"], both["template"]["outputs"], dict(images=images))
+    assert [found.shape for found in maps] == [(1, 6, 6, 256), (1, 8, 8, 128), (1, 6, 6, 128)]
+    np.testing.assert_allclose(maps[1], template[0], rtol=1e-4, atol=1e-4)
+    bias, other_bias = (float(checkpoint_values(str(run / "0"))["detection/biases"][0])
+                        for run in (appearance_run, semantic_run))
+    assert bias != other_bias
+    feeds = {name: np.zeros_like(found) for name, found in zip(both["template"]["outputs"], maps)}
+    feeds["images"] = images
+    (constant,) = run_frozen(both["search"], ["response"], feeds)
+    np.testing.assert_allclose(constant, 0.25 * bias + 0.75 * other_bias, rtol=1e-5)
+    feeds.update(template_1=template[0], template_2=template[1])
+    (found,) = run_frozen(both["search"], ["response"], feeds)
+    np.testing.assert_allclose(found, 0.25 * bias + 0.75 * response, rtol=1e-4, atol=1e-4 * np.abs(response).max())
 
 
 @pytest.mark.parametrize("program, arguments, status, message", [
@@ -236,7 +308,11 @@ def test_the_semantic_branch_asks_for_its_weights(tmp_path, tiny_videos, capfd):
     assert train(tiny_videos, tmp_path / "out", "--branch=semantic") == 1
     error = capfd.readouterr().err
     assert "needs the weights of CaffeNet" in error and "--caffenet=random" in error and error.count("\n") == 1
-    assert train(tiny_videos, tmp_path / "out", "--branch=semantic", "--caffenet=random", "--performance", "--steps=1",
-                 "--batch_size=1", "--recipe=corrected") == 0
+    wanted = TrainConfig(pair_order="symmetric", batch_size=1), TrackConfig(scale_step=1.02)
+    (tmp_path / "config").mkdir()
+    configuration.save(str(tmp_path / "config"), ModelConfig(branch="semantic"), TrainConfig(), wanted[1])
+    assert train(tiny_videos, tmp_path / "out", f"--config={tmp_path / 'config'}", "--caffenet=random", "--performance",
+                 "--steps=1", "--batch_size=1", "--recipe=corrected") == 0
     out = capfd.readouterr().out
     assert "It is UNTRAINED" in out and "pair_order=symmetric" in out
+    assert tuple(configuration.load(type(one), str(tmp_path / "out" / "0")) for one in wanted) == wanted

@@ -23,7 +23,9 @@ def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, tiny_videos, c
     assert train(tiny_videos, tmp_path / "parts", "--steps=1", *flags) == 0
     assert train(tiny_videos, tmp_path / "parts", "--steps=2", "--prefetch_threads=1",
                  f"--resume={tmp_path / 'parts' / '0'}", *flags) == 0
-    assert "Going on after 1 updates." in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "Going on after 1 updates." in out
+    assert f"\nRestore from last checkpoint: {tmp_path / 'parts' / '0' / 'ckpt' / 'model.ckpt-1'}\n" in out
     whole, parts = (checkpoint_values(str(tmp_path / name / "0")) for name in ("whole", "parts"))
     assert "sa_siam/appearance_net/conv1/weights/Momentum" in whole
     assert set(whole) == set(parts) and all(whole[name].tobytes() == parts[name].tobytes() for name in whole)
