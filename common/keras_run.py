@@ -8,7 +8,7 @@ from typing import Any, Iterator, Mapping, Sequence
 import tensorflow as tf
 
 from common import device as devices
-from common import npu_tf2, train_run
+from common import npu_options, npu_tf2, train_run
 from common.flag_set import FlagValues
 from common.program import ZooError
 
@@ -41,14 +41,23 @@ def scale_losses(optimizer: Any, opened: train_run.Started, requested: str | Non
     Args:
         optimizer: the optimizer.
         opened: the run.
-        requested: --loss_scale, "none" or "dynamic"; None is dynamic where float16 is mixed in on a GPU, else none.
+        requested: "none"; "dynamic"; "mixed" is dynamic where float16 is mixed in, else none; None is the same, but
+            none on an NPU.
     """
-    mixed = tf.keras.mixed_precision.global_policy().compute_dtype == "float16"
-    if requested == "none" or (requested is None and not mixed):
+    if requested is None:
+        requested = "none" if opened.device.kind == "npu" else "mixed"
+    if requested == "none" or (requested == "mixed" and not _mixes_float16(opened)):
         return optimizer
     if opened.device.kind == "npu":
         return npu_tf2.loss_scale_optimizer(optimizer)
     return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+
+
+def _mixes_float16(opened: train_run.Started) -> bool:
+    """Whether Keras does, on a GPU, or the adapter, which leaves the policy as it is."""
+    if opened.device.kind == "npu":
+        return opened.options.precision_mode in npu_options.FLOAT16_MODES
+    return tf.keras.mixed_precision.global_policy().compute_dtype == "float16"
 
 
 @contextlib.contextmanager

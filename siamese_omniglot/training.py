@@ -96,7 +96,7 @@ class Loop(keras_loop.Loop):
         self._config, self._diagnosis = config, diagnosis
         with workers.scope():
             self._network = siamese.build(config.backbone, config.switches.head, config.seed)
-            self._optimizer = keras_run.scale_losses(update.make_optimizer(config.optimizer), opened, None)
+            self._optimizer = keras_run.scale_losses(update.make_optimizer(config.optimizer), opened, "mixed")
         if config.weights:
             for line in weights.load(self._network.named_variables(), config.weights):
                 print(line)

@@ -17,7 +17,7 @@ status = importlib.import_module({entry!r}).main(sys.argv[1:])
 from adapter_record import process
 if status:
     sys.exit(status)
-print(json.dumps(dict(status=status, collectives=process.collectives, openings=[
+print(json.dumps(dict(status=status, calls=process.calls, openings=[
     [opening.device_id, opening.num_as_default, opening.options["precision_mode"]] for opening in process.openings])))
 """
 
@@ -46,7 +46,7 @@ def run_on_fake_npu(entry: str, folder: Any, arguments: Sequence[str], **environ
         environment: the rank's.
 
     Returns:
-        The process; the last line that it prints is JSON: status, collectives and openings that the fake has seen.
+        The process; the last line that it prints is JSON: status, calls and openings that the fake has seen.
     """
     folder.mkdir()
     base = fakes.environment(str(folder), "hicann", "npu_device")

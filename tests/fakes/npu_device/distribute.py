@@ -32,7 +32,7 @@ def all_reduce(values: Sequence[Any], reduction: str = "mean", fusion: int = 1, 
 
     if tensorflow.executing_eagerly():
         raise SilentlyAccepted("all_reduce outside of a tf.function is not run on the NPU")
-    process.collectives.append(("all_reduce", reduction, len(values)))
+    process.calls.append(("all_reduce", reduction, len(values)))
     return values
 
 
@@ -42,8 +42,8 @@ def broadcast(values: Sequence[Any], root_rank: int = 0, fusion: int = 2, fusion
     _require_default("broadcast")
     if any(not hasattr(value, "assign") for value in values):
         raise SilentlyAccepted("broadcast of what is no variable")
-    if any(name == "broadcast" for name, *_ in process.collectives):
+    if any(name == "broadcast" for name, *_ in process.calls):
         raise SilentlyAccepted("broadcast is called again")
-    if any(name == "all_reduce" for name, *_ in process.collectives):
+    if any(name == "all_reduce" for name, *_ in process.calls):
         raise SilentlyAccepted("broadcast after the first step")
-    process.collectives.append(("broadcast", root_rank, len(values)))
+    process.calls.append(("broadcast", root_rank, len(values)))

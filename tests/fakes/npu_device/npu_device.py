@@ -22,6 +22,7 @@ class NpuDeviceHandle:
         if self._opening.num_as_default:  # STRICTER: the real one wraps TensorFlow's functions once more
             raise SilentlyAccepted("as_default() is called again")
         self._opening.num_as_default += 1
+        process.calls.append(("as_default",))
         return self
 
 
@@ -54,6 +55,7 @@ def open(device_id: int | None = None) -> NpuDeviceHandle:
     if problem:  # STRICTER
         raise SilentlyAccepted(problem.text)
     process.openings.append(Opening(device_id, options, dict(os.environ)))
+    process.calls.append(("open", device_id))
     process.handle = NpuDeviceHandle(process.openings[0])
     return process.handle
 

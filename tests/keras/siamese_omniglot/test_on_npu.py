@@ -17,10 +17,12 @@ def run(folder, data, output, *flags, **environment):
 
 
 def test_alone(tmp_path, tiny_folder):
+    """Mixed precision needs a scaled loss: on an NPU the adapter's optimizer scales it."""
     result = run(tmp_path / "fake", tiny_folder, tmp_path / "out", "--use_amp=True", ASCEND_DEVICE_ID="3")
     assert result.returncode == 0, result.stderr.decode()
     *log, seen = result.stdout.decode().splitlines()
-    assert json.loads(seen) == dict(status=0, collectives=[], openings=[[3, 1, "allow_mix_precision"]])
+    assert json.loads(seen) == dict(status=0, calls=[["open", 3], ["as_default"], ["loss_scale_optimizer"]],
+                                    openings=[[3, 1, "allow_mix_precision"]])
     assert "| adapter npu_device | precision allow_mix_precision" in log[0]
     assert (tmp_path / "out" / "3" / "metrics.jsonl").exists()
 
@@ -34,7 +36,7 @@ def test_one_rank_of_two(tmp_path, tiny_folder, rank):
     assert result.returncode == 0, result.stderr.decode()
     seen = json.loads(result.stdout.decode().splitlines()[-1])
     assert (seen["status"], seen["openings"]) == (0, [[rank, 1, "allow_fp32_to_fp16"]])
-    (name, root, num), *sums = seen["collectives"]
+    (name, root, num), *sums = seen["calls"][2:]
     assert (name, root) == ("broadcast", 0) and num > 2 * 12  # weights, their momentum, counters
     assert sums == [["all_reduce", "sum", 12], ["all_reduce", "sum", 1]]
     names = os.listdir(str(tmp_path / "out" / str(rank)))
