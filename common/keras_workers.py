@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Callable, ContextManager, Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
-from common import npu_tf2
+from common import keras_versions, npu_tf2
 from common.bundles import reason_of
 from common.launch import Rank
 from common.program import ZooError, take_signals_back
@@ -27,6 +28,17 @@ class Workers:
         """Make model and optimizer, and set the optimizer's rate, within this."""
         return contextlib.nullcontext()
 
+    def positions(self, num: int) -> np.ndarray:
+        """Which samples of a batch of num are this worker's, int [about num / workers]: all size-th from its number on.
+
+        Call it before the model is made.
+        """
+        return np.arange(self.rank.number, num, self.rank.size)
+
+    def distribute(self, optimizer: Any) -> Any:
+        """Prepare an optimizer for `gradients` and `apply`, before anything is wrapped around it."""
+        return optimizer
+
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile a function of this worker's tensors; all workers must call it."""
         return tf.function(function, autograph=False)
@@ -34,6 +46,13 @@ class Workers:
     def total(self, value: tf.Tensor) -> tf.Tensor:
         """Within a compiled function: the sum over the workers."""
         return value
+
+    def gradients(self, optimizer: Any, tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any]
+                  ) -> Sequence[tf.Tensor]:
+        """Within a compiled function: the gradients of this worker's loss, as `apply` takes them."""
+        with tape:
+            scaled = keras_versions.scale_loss(optimizer, loss)
+        return keras_versions.unscale(optimizer, tape.gradient(scaled, variables))
 
     def apply(self, optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[Any]) -> None:
         """Within a compiled function: update variables with the sum of the workers' gradients."""
@@ -90,19 +109,37 @@ class MirroredWorkers(Workers):
 
 
 class HcclWorkers(Workers):
-    """Workers on NPUs, one for each; the adapter is open and knows the ranks from its environment."""
+    """Workers on NPUs, one for each; the adapter is open and knows the ranks from its environment.
+
+    Optimizers of Keras 2 add up the gradients while they compute them, as the adapter makes them do; those of Keras 3
+    take the sums.
+    """
+
+    def positions(self, num: int) -> np.ndarray:
+        dataset, size = npu_tf2.shard(tf.data.Dataset.range(num), num)
+        return next(iter(dataset.batch(size))).numpy()
+
+    def distribute(self, optimizer: Any) -> Any:
+        return npu_tf2.distributed_optimizer(optimizer) if _computes_gradients(optimizer) else optimizer
 
     def total(self, value: tf.Tensor) -> tf.Tensor:
         return npu_tf2.all_reduce([value], "sum")[0]
 
-    def apply(self, optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[Any]) -> None:
-        optimizer.apply_gradients(zip(npu_tf2.all_reduce(list(gradients), "sum"), variables))
+    def gradients(self, optimizer: Any, tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any]
+                  ) -> Sequence[tf.Tensor]:
+        if _computes_gradients(optimizer):
+            return [gradient for gradient, _ in optimizer._compute_gradients(loss, variables, tape=tape)]
+        return npu_tf2.all_reduce(list(super().gradients(optimizer, tape, loss, variables)), "sum")
 
     def broadcast(self, variables: Sequence[Any]) -> None:
         npu_tf2.broadcast(list(variables))
 
     def agree(self, number: float) -> float:
         return float(tf.function(self.total)(tf.constant(number, tf.float32)))
+
+
+def _computes_gradients(optimizer: Any) -> bool:
+    return hasattr(optimizer, "_compute_gradients")  # until Keras 2.10
 
 
 def _same_everywhere(next_creator: Callable[..., Any], **options: Any) -> Any:

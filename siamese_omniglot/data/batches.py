@@ -29,12 +29,9 @@ class Batches:
         """Make this worker's part of the batch of the step after `step` updates."""
         recipe = self._recipe
         drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute)
-        first, last = (worker * len(drawn.labels) // recipe.num_workers
-                       for worker in (recipe.worker, recipe.worker + 1))
-        part, num = slice(first, last), last - first
+        part, num = recipe.positions, len(recipe.positions)
         images = self._store.take(np.concatenate([drawn.first[part], drawn.second[part]]))
-        positions = np.concatenate([np.arange(part.start, part.stop), np.arange(part.start, part.stop)
-                                    + len(drawn.labels)])
+        positions = np.concatenate([part, part + len(drawn.labels)])
         if recipe.augment != "none":
             for place, position in enumerate(positions):
                 random = np.random.RandomState([recipe.seed, TRAIN, step, position])
@@ -49,8 +46,7 @@ class BatchRecipe(NamedTuple):
     seed: int
     augment: str  # one of augmentation.KINDS
     permute: str  # see PairSampler.draw
-    worker: int  # number of this worker
-    num_workers: int
+    positions: np.ndarray  # of this worker's pairs among those of a step, int
 
 
 class Ahead:
