@@ -19,7 +19,13 @@ from common.program import ZooError, take_signals_back
 
 
 class Workers:
-    """One worker alone."""
+    """One worker alone.
+
+    Attributes:
+        run_the_same: whether all workers must run every compiled function that one runs; of evaluations too.
+    """
+
+    run_the_same = False
 
     def __init__(self, rank: Rank):
         self.rank = rank
@@ -82,13 +88,7 @@ class MirroredWorkers(Workers):
             yield
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        compiled = tf.function(lambda *arguments: self._strategy.run(function, args=arguments), autograph=False)
-
-        def run(*arguments: Any) -> Any:
-            with _explained(self.rank):
-                return compiled(*arguments)
-
-        return run
+        return _explaining(self.rank, super().compile(lambda *arguments: self._strategy.run(function, args=arguments)))
 
     def total(self, value: tf.Tensor) -> tf.Tensor:
         placed = tf.identity(value)  # an argument of the function has no device yet
@@ -112,12 +112,21 @@ class HcclWorkers(Workers):
     """Workers on NPUs, one for each; the adapter is open and knows the ranks from its environment.
 
     Optimizers of Keras 2 add up the gradients while they compute them, as the adapter makes them do; those of Keras 3
-    take the sums.
+    take the sums. NPUs of which one runs a graph of its own wait for each other for ever.
     """
+
+    run_the_same = True
+
+    def __init__(self, rank: Rank):
+        super().__init__(rank)
+        self._sum = self.compile(self.total)
 
     def positions(self, num: int) -> np.ndarray:
         dataset, size = npu_tf2.shard(tf.data.Dataset.range(num), num)
         return next(iter(dataset.batch(size))).numpy()
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return _explaining(self.rank, super().compile(function))
 
     def distribute(self, optimizer: Any) -> Any:
         return npu_tf2.distributed_optimizer(optimizer) if _computes_gradients(optimizer) else optimizer
@@ -132,10 +141,11 @@ class HcclWorkers(Workers):
         return npu_tf2.all_reduce(list(super().gradients(optimizer, tape, loss, variables)), "sum")
 
     def broadcast(self, variables: Sequence[Any]) -> None:
-        npu_tf2.broadcast(list(variables))
+        with _explained(self.rank):
+            npu_tf2.broadcast(list(variables))
 
     def agree(self, number: float) -> float:
-        return float(tf.function(self.total)(tf.constant(number, tf.float32)))
+        return float(self._sum(tf.constant(number, tf.float32)))
 
 
 def _computes_gradients(optimizer: Any) -> bool:
@@ -154,6 +164,14 @@ def make(rank: Rank, device_kind: str) -> Workers:
     if rank.size == 1:
         return Workers(rank)
     return HcclWorkers(rank) if device_kind == "npu" else MirroredWorkers(rank)
+
+
+def _explaining(rank: Rank, compiled: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
+        with _explained(rank):
+            return compiled(*arguments)
+
+    return run
 
 
 @contextlib.contextmanager

@@ -56,6 +56,8 @@ class Process:
         calls: what npu_device was asked for, in order; in a graph when it is traced. Name and what matters:
             ("open", device), ("as_default",), ("shard", samples, samples of this rank), ("optimizer_wrapper",
             reduction), ("loss_scale_optimizer",), ("broadcast", root, tensors), ("all_reduce", reduction, tensors).
+        graphs: what was sent to the NPU as a tf.function, each different shape of arguments once. Ranks whose graphs
+            differ wait for each other for ever.
         loss_scales: what the NPULossScaleOptimizers of graph models were made with: first scale, steps until it grows,
             overflows until it shrinks, and the ratios.
     """
@@ -68,6 +70,7 @@ class Process:
         self.options: Any = None
         self.handle: Any = None
         self.calls: list[tuple] = []
+        self.graphs: list[str] = []
         self.loss_scales: list[tuple] = []
         self._older_variables: set[int] = set()
 

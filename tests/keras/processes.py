@@ -19,7 +19,7 @@ status = importlib.import_module({entry!r}).main(sys.argv[1:])
 from adapter_record import process
 if status:
     sys.exit(status)
-print(json.dumps(dict(status=status, calls=process.calls, openings=[
+print(json.dumps(dict(status=status, calls=process.calls, graphs=process.graphs, openings=[
     [opening.device_id, opening.num_as_default, opening.options["precision_mode"]] for opening in process.openings])))
 """
 
@@ -55,7 +55,7 @@ def run_on_fake_npu(entry: str, folder: Any, arguments: Sequence[str], **environ
         environment: set on top.
 
     Returns:
-        The process; the last line that it prints is JSON: status, calls and openings that the fake has seen.
+        The process; the last line that it prints is JSON: status, calls, graphs and openings that the fake has seen.
     """
     process = _start_on_fake_npu(entry, folder, arguments, environment)
     out, error = process.communicate(timeout=300)
@@ -71,7 +71,7 @@ def run_on_two_fake_npus(entry: str, folder: Any, *arguments: Sequence[str]) -> 
         arguments: the entry's, of all ranks, or of each rank.
 
     Returns:
-        For each rank what the fake has seen: status, calls and openings.
+        For each rank what the fake has seen: status, calls, graphs and openings.
     """
     folder.mkdir()
     (folder / "table.json").write_text(json.dumps(RANK_TABLE))
