@@ -7,6 +7,7 @@ add up over the workers. Keras 3's own fit cannot run under this strategy, a loo
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any, Callable, ContextManager, Iterator, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from common import keras_versions, npu_tf2
 from common.bundles import reason_of
 from common.launch import Rank
 from common.program import ZooError, take_signals_back
+
+_OF_OTHERS = re.compile(r"collective|all_?reduce|recvbuf|hccl|hcom|\bpeer\b|connection|socket", re.IGNORECASE)
 
 
 class Workers:
@@ -67,20 +70,58 @@ class Workers:
     def broadcast(self, variables: Sequence[Any]) -> None:
         """Give all workers the values that rank 0 has."""
 
+    def require_same(self, checksum: int) -> None:
+        """Refuse workers that were not started to do the same; all must call it, first of all.
+
+        Args:
+            checksum: of what this one is to do, 32 bits.
+
+        Raises:
+            ZooError: others have another one.
+        """
+
     def agree(self, number: float) -> float:
         """Return the sum of the workers' numbers; all workers must call it, so it is also where they wait."""
         return number
 
 
-class MirroredWorkers(Workers):
-    """Workers that find each other through TF_CONFIG. Make it before anything else of TensorFlow's."""
+class _SeveralWorkers(Workers):
+    """What the workers of both kinds do alike."""
 
     def __init__(self, rank: Rank):
         super().__init__(rank)
+        self._sum = self.compile(self.total)
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        compiled = super().compile(function)
+
+        def run(*arguments: Any) -> Any:
+            with _explained(self.rank):
+                return compiled(*arguments)
+
+        return run
+
+    def require_same(self, checksum: int) -> None:
+        halves = np.zeros((self.rank.size, 2), np.float32)  # which hold 16 bits exactly
+        halves[self.rank.number] = divmod(checksum, 1 << 16)
+        found = self._sum(tf.constant(halves)).numpy()
+        others = [str(number) for number, row in enumerate(found) if (row != found[0]).any()]
+        if others:
+            raise ZooError(f"rank {self.rank.number}: rank {' and '.join(others)} would not train the same as rank 0: "
+                           "give all ranks the same data, --batch_size, --seed, length and other flags, and TensorFlow")
+
+    def agree(self, number: float) -> float:
+        return float(self._sum(tf.constant(number, tf.float32)))
+
+
+class MirroredWorkers(_SeveralWorkers):
+    """Workers that find each other through TF_CONFIG. Make it before anything else of TensorFlow's."""
+
+    def __init__(self, rank: Rank):
         with _explained(rank):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         take_signals_back()  # from TensorFlow's coordination service, which takes SIGTERM for a preemption of the host
-        self._sum = self.compile(self.total)
+        super().__init__(rank)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
@@ -88,7 +129,7 @@ class MirroredWorkers(Workers):
             yield
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return _explaining(self.rank, super().compile(lambda *arguments: self._strategy.run(function, args=arguments)))
+        return super().compile(lambda *arguments: self._strategy.run(function, args=arguments))
 
     def total(self, value: tf.Tensor) -> tf.Tensor:
         placed = tf.identity(value)  # an argument of the function has no device yet
@@ -104,11 +145,8 @@ class MirroredWorkers(Workers):
             for number, part in zip(chosen, parts):
                 variables[number].assign(tf.reshape(part, values[number].shape))
 
-    def agree(self, number: float) -> float:
-        return float(self._sum(tf.constant(number, tf.float32)))
 
-
-class HcclWorkers(Workers):
+class HcclWorkers(_SeveralWorkers):
     """Workers on NPUs, one for each; the adapter is open and knows the ranks from its environment.
 
     Optimizers of Keras 2 add up the gradients while they compute them, as the adapter makes them do; those of Keras 3
@@ -117,16 +155,9 @@ class HcclWorkers(Workers):
 
     run_the_same = True
 
-    def __init__(self, rank: Rank):
-        super().__init__(rank)
-        self._sum = self.compile(self.total)
-
     def positions(self, num: int) -> np.ndarray:
         dataset, size = npu_tf2.shard(tf.data.Dataset.range(num), num)
         return next(iter(dataset.batch(size))).numpy()
-
-    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return _explaining(self.rank, super().compile(function))
 
     def distribute(self, optimizer: Any) -> Any:
         return npu_tf2.distributed_optimizer(optimizer) if _computes_gradients(optimizer) else optimizer
@@ -143,9 +174,6 @@ class HcclWorkers(Workers):
     def broadcast(self, variables: Sequence[Any]) -> None:
         with _explained(self.rank):
             npu_tf2.broadcast(list(variables))
-
-    def agree(self, number: float) -> float:
-        return float(self._sum(tf.constant(number, tf.float32)))
 
 
 def _computes_gradients(optimizer: Any) -> bool:
@@ -166,20 +194,21 @@ def make(rank: Rank, device_kind: str) -> Workers:
     return HcclWorkers(rank) if device_kind == "npu" else MirroredWorkers(rank)
 
 
-def _explaining(rank: Rank, compiled: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*arguments: Any) -> Any:
-        with _explained(rank):
-            return compiled(*arguments)
-
-    return run
-
-
 @contextlib.contextmanager
 def _explained(rank: Rank) -> Iterator[None]:
-    """Say in a line that another worker is gone: what TensorFlow reports then is its own broken connection."""
+    """Say in a line that another worker is gone: what TensorFlow reports then is its own broken connection. An internal
+    error that names none is this worker's own.
+    """
     try:
         yield
+    except tf.errors.UnknownError as error:
+        if "Could not start gRPC server" not in str(error):
+            raise
+        raise ZooError(f"rank {rank.number}: its port in TF_CONFIG is taken by another program; give another one, or, "
+                       "where --nproc_per_node starts the ranks, start them again") from None
     except (tf.errors.UnavailableError, tf.errors.CancelledError, tf.errors.AbortedError, tf.errors.InternalError,
             tf.errors.DeadlineExceededError) as error:
+        if isinstance(error, tf.errors.InternalError) and not _OF_OTHERS.search(reason_of(error)):
+            raise
         raise ZooError(f"rank {rank.number}: another worker is gone ({reason_of(error)}); the same command goes on "
                        "from the last checkpoint") from None

@@ -24,22 +24,22 @@ def check(path: str, size: int, number: int) -> None:
     try:
         with open(path, encoding="utf-8") as file:
             table = json.load(file)
-        ranks = _ranks(table)
+        num, ranks = _ranks(table)
     except OSError as error:
         raise ZooError(f"RANK_TABLE_FILE={path}: {error.strerror}; give HCCL's rank table") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ZooError(f"RANK_TABLE_FILE={path}: is no rank table ({type(error).__name__}: {error}); expected JSON with "
-                       "server_list, or with group_list") from None
-    if len(ranks) != size:
-        raise ZooError(f"RANK_TABLE_FILE={path}: has {len(ranks)} devices, expected {size}, one for each rank")
-    if None not in ranks and sorted(ranks) != sorted(map(str, range(size))):
+        raise ZooError(f"RANK_TABLE_FILE={path}: is no rank table ({type(error).__name__}: {error}); expected JSON "
+                       "with server_list, or with group_list") from None
+    if num != size:
+        raise ZooError(f"RANK_TABLE_FILE={path}: has {num} devices, expected {size}, one for each rank")
+    if ranks and sorted(ranks) != sorted(map(str, range(size))):
         raise ZooError(f"RANK_TABLE_FILE={path}: has the ranks {', '.join(ranks)}; expected \"0\" to \"{size - 1}\", "
                        f"this one is {number}")
 
 
-def _ranks(table: Any) -> list[str | None]:
-    """The ranks of the devices, None where the table has none."""
+def _ranks(table: Any) -> tuple[int, list[str]]:
+    """How many devices there are, and their ranks where the table has them."""
     if "server_list" in table:
-        return [str(device["rank_id"]) for server in table["server_list"] for device in server["device"]]
-    return [None for group in table["group_list"] for instance in group["instance_list"]
-            for _ in instance["devices"]]
+        ranks = [str(device["rank_id"]) for server in table["server_list"] for device in server["device"]]
+        return len(ranks), ranks
+    return sum(len(instance["devices"]) for group in table["group_list"] for instance in group["instance_list"]), []

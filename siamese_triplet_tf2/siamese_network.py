@@ -110,6 +110,7 @@ def _run(config: training.Config, data: pairs.Pairs, run: Any, rank: launch.Rank
     from siamese_triplet_tf2 import recording, training
 
     workers = keras_workers.make(rank, run.device.kind)
+    workers.require_same(run.checksum)
     record = recording.Record(config, len(data.left), run, stop) if rank.is_chief else \
         recording.Helper(config, len(data.left))
     with keras_diagnosis.diagnosed(run.diagnosis, config.num_updates) as diagnosis:

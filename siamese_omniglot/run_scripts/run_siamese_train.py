@@ -139,6 +139,7 @@ def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: 
     from siamese_omniglot import recording, training
 
     workers = keras_workers.make(rank, run.device.kind)
+    workers.require_same(run.checksum)
     record = recording.Record(config, store, samplers.validation, run, stop) if rank.is_chief else \
         recording.Helper(config, store, samplers.validation)
     with keras_diagnosis.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
