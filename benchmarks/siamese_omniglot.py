@@ -46,7 +46,7 @@ def measure() -> dict:
     characters = [f"Alphabet/{number}" for number in range(20)]
     data = omniglot.Drawings(omniglot.DrawingStore(drawings), np.arange(400) // 20, characters, [], [], [])
     batches = Batches(data.store, pairs.PairSampler(data, np.arange(400), 0, False),
-                      BatchRecipe(BATCH_SIZE, 0, "imagenet", "batch", 0, 1))
+                      BatchRecipe(BATCH_SIZE, 0, "imagenet", "batch", np.arange(PAIRS)))
     ahead, waits, steps = Ahead(batches, 2, 10 ** 9), [], iter(range(10 ** 9))
     network = siamese.build(backbone, "tf", 0)
     optimizer = update.make_optimizer("sgd")

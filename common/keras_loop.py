@@ -93,6 +93,13 @@ class Loop(abc.ABC):
             record.finish(updates)
             stop.complete()
 
+    def _evaluate(self, record: Record, updates: int) -> bool:
+        """Evaluate unless that is done; return whether training is to end here."""
+        if self._workers.agree(float(record.needs_evaluation(updates))) > 0 and (
+                self._workers.rank.is_chief or self._workers.run_the_same):
+            record.evaluate(updates)
+        return self._workers.agree(float(record.is_over())) > 0
+
     def _train(self, record: Record, updates: int, stop: StopRequest) -> int:
         is_alone = self._workers.rank.size == 1
         epoch = -1
@@ -101,9 +108,8 @@ class Loop(abc.ABC):
                 record.save(updates)
                 stop.check()
             is_due = self._length.is_evaluation_due(updates)
-            if is_due and self._workers.agree(float(record.evaluate(updates))) > 0:
-                return updates
-            if updates == self._length.num_updates:
+            is_over = is_due and self._evaluate(record, updates)
+            if is_over or updates == self._length.num_updates:
                 return updates
             if updates // self._length.steps_per_epoch != epoch:
                 epoch = updates // self._length.steps_per_epoch

@@ -10,7 +10,7 @@ from common.train_run import OpenRun
 
 
 class Record:
-    """The record of a worker that is not rank 0: nothing is recorded, evaluated or saved."""
+    """The record of a worker that is not rank 0: nothing is recorded or saved."""
 
     def start(self, model: Any) -> int:
         """Restore what a run that goes on has saved; return the updates made. Other ranks learn them from rank 0."""
@@ -20,9 +20,16 @@ class Record:
     def step(self, updates: int, *measured: Any) -> None:
         """Record a step."""
 
-    def evaluate(self, updates: int) -> bool:
-        """Evaluate unless that is done; return whether training is to end here."""
+    def needs_evaluation(self, updates: int) -> bool:
+        """Whether the evaluation after so many updates is still to be made. Other ranks learn it from rank 0."""
         del updates
+        return False
+
+    def evaluate(self, updates: int) -> None:
+        """Evaluate; on NPUs all ranks do, elsewhere rank 0 alone."""
+
+    def is_over(self) -> bool:
+        """Whether the evaluations say that training is to end early. Other ranks learn it from rank 0."""
         return False
 
     def save(self, updates: int) -> None:
@@ -73,6 +80,10 @@ class RunRecord(Record):
             print(notice)
         self._report = report.Report(self._run, step or 0, self._stop.started)
         return step or 0
+
+    def needs_evaluation(self, updates: int) -> bool:
+        """Whether the evaluation after so many updates is still to be made."""
+        return not self._report.evaluated(updates)
 
     def save(self, updates: int) -> None:
         """Save a checkpoint; the best one is kept."""

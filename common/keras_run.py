@@ -3,19 +3,36 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
+import os
+import zlib
 from typing import Any, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
 from common import device as devices
-from common import npu_tf2, train_run
+from common import npu_options, npu_tf2, train_run
 from common.flag_set import FlagValues
 from common.program import ZooError
 
 
+@dataclasses.dataclass(frozen=True)
+class KerasRun(train_run.OpenRun):
+    """An open run in the process of rank 0, with the CRC-32 of what all ranks must share."""
+
+    checksum: int
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasHelper(train_run.Started):
+    """The process of another rank, with the same."""
+
+    checksum: int
+
+
 @contextlib.contextmanager
 def open_keras_run(entry: train_run.Entry, flags: FlagValues, device: devices.Device, num_updates: int,
-                   identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[train_run.OpenRun]:
+                   identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[KerasRun]:
     """Open the run directory, set threads and precision, and start the adapter; then variables may be made.
 
     Args:
@@ -32,7 +49,7 @@ def open_keras_run(entry: train_run.Entry, flags: FlagValues, device: devices.De
         npu_tf2.start(planned.device, planned.options)
         if planned.device.kind == "gpu" and planned.precision == "allow_mix_precision":
             tf.keras.mixed_precision.set_global_policy("mixed_float16")
-        yield train_run.OpenRun(planned.device, planned.options, run)
+        yield KerasRun(planned.device, planned.options, run, _checksum(planned, identity))
 
 
 def scale_losses(optimizer: Any, opened: train_run.Started, requested: str | None) -> Any:
@@ -41,28 +58,45 @@ def scale_losses(optimizer: Any, opened: train_run.Started, requested: str | Non
     Args:
         optimizer: the optimizer.
         opened: the run.
-        requested: --loss_scale, "none" or "dynamic"; None is dynamic where float16 is mixed in on a GPU, else none.
+        requested: "none"; "dynamic"; "mixed" is dynamic where float16 is mixed in, else none; None is the same, but
+            none on an NPU.
     """
-    mixed = tf.keras.mixed_precision.global_policy().compute_dtype == "float16"
-    if requested == "none" or (requested is None and not mixed):
+    if requested is None:
+        requested = "none" if opened.device.kind == "npu" else "mixed"
+    if requested == "none" or (requested == "mixed" and not _mixes_float16(opened)):
         return optimizer
     if opened.device.kind == "npu":
         return npu_tf2.loss_scale_optimizer(optimizer)
     return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
 
 
+def _mixes_float16(opened: train_run.Started) -> bool:
+    """Whether Keras does, on a GPU, or the adapter, which leaves the policy as it is."""
+    if opened.device.kind == "npu":
+        return opened.options.precision_mode in npu_options.FLOAT16_MODES
+    return tf.keras.mixed_precision.global_policy().compute_dtype == "float16"
+
+
 @contextlib.contextmanager
 def open_keras_helper(entry: train_run.Entry, flags: FlagValues, device: devices.Device, num_updates: int,
-                      identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[train_run.Started]:
+                      identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[KerasHelper]:
     """What `open_keras_run` is for rank 0, for the others: a log of their own, threads and the adapter; no run."""
-    del identity
     planned = train_run.plan(entry, flags, settle(device, flags.device), num_updates)
     with train_run.open_helper(planned, tf.__version__, notices):
         set_threads(devices.num_cpus())
         npu_tf2.start(planned.device, planned.options)
         if planned.device.kind == "gpu" and planned.precision == "allow_mix_precision":
             tf.keras.mixed_precision.set_global_policy("mixed_float16")
-        yield train_run.Started(planned.device, planned.options)
+        yield KerasHelper(planned.device, planned.options, _checksum(planned, identity))
+
+
+def _checksum(planned: train_run.Plan, identity: Mapping[str, Any]) -> int:
+    flags = planned.flags
+    shared = dict(identity, script=os.path.basename(planned.entry.script), recipe=flags.recipe, seed=flags.seed,
+                  batch_size=flags.batch_size, precision=planned.precision, compute_dtype=flags.compute_dtype,
+                  device=planned.device.kind, tensorflow=tf.__version__, num_updates=planned.num_updates,
+                  performance=flags.performance)
+    return zlib.crc32(json.dumps(shared, sort_keys=True).encode("utf-8"))
 
 
 def settle(device: devices.Device, requested: str) -> devices.Device:

@@ -7,18 +7,28 @@ add up over the workers. Keras 3's own fit cannot run under this strategy, a loo
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any, Callable, ContextManager, Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
-from common import npu_tf2
+from common import keras_versions, npu_tf2
 from common.bundles import reason_of
 from common.launch import Rank
 from common.program import ZooError, take_signals_back
 
+_OF_OTHERS = re.compile(r"collective|all_?reduce|recvbuf|hccl|hcom|\bpeer\b|connection|socket", re.IGNORECASE)
+
 
 class Workers:
-    """One worker alone."""
+    """One worker alone.
+
+    Attributes:
+        run_the_same: whether all workers must run every compiled function that one runs; of evaluations too.
+    """
+
+    run_the_same = False
 
     def __init__(self, rank: Rank):
         self.rank = rank
@@ -26,6 +36,17 @@ class Workers:
     def scope(self) -> ContextManager:
         """Make model and optimizer, and set the optimizer's rate, within this."""
         return contextlib.nullcontext()
+
+    def positions(self, num: int) -> np.ndarray:
+        """Which samples of a batch of num are this worker's, int [about num / workers]: all size-th from its number on.
+
+        Call it before the model is made.
+        """
+        return np.arange(self.rank.number, num, self.rank.size)
+
+    def distribute(self, optimizer: Any) -> Any:
+        """Prepare an optimizer for `gradients` and `apply`, before anything is wrapped around it."""
+        return optimizer
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile a function of this worker's tensors; all workers must call it."""
@@ -35,6 +56,13 @@ class Workers:
         """Within a compiled function: the sum over the workers."""
         return value
 
+    def gradients(self, optimizer: Any, tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any]
+                  ) -> Sequence[tf.Tensor]:
+        """Within a compiled function: the gradients of this worker's loss, as `apply` takes them."""
+        with tape:
+            scaled = keras_versions.scale_loss(optimizer, loss)
+        return keras_versions.unscale(optimizer, tape.gradient(scaled, variables))
+
     def apply(self, optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[Any]) -> None:
         """Within a compiled function: update variables with the sum of the workers' gradients."""
         optimizer.apply_gradients(zip(gradients, variables))
@@ -42,20 +70,58 @@ class Workers:
     def broadcast(self, variables: Sequence[Any]) -> None:
         """Give all workers the values that rank 0 has."""
 
+    def require_same(self, checksum: int) -> None:
+        """Refuse workers that were not started to do the same; all must call it, first of all.
+
+        Args:
+            checksum: of what this one is to do, 32 bits.
+
+        Raises:
+            ZooError: others have another one.
+        """
+
     def agree(self, number: float) -> float:
         """Return the sum of the workers' numbers; all workers must call it, so it is also where they wait."""
         return number
 
 
-class MirroredWorkers(Workers):
-    """Workers that find each other through TF_CONFIG. Make it before anything else of TensorFlow's."""
+class _SeveralWorkers(Workers):
+    """What the workers of both kinds do alike."""
 
     def __init__(self, rank: Rank):
         super().__init__(rank)
+        self._sum = self.compile(self.total)
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        compiled = super().compile(function)
+
+        def run(*arguments: Any) -> Any:
+            with _explained(self.rank):
+                return compiled(*arguments)
+
+        return run
+
+    def require_same(self, checksum: int) -> None:
+        halves = np.zeros((self.rank.size, 2), np.float32)  # which hold 16 bits exactly
+        halves[self.rank.number] = divmod(checksum, 1 << 16)
+        found = self._sum(tf.constant(halves)).numpy()
+        others = [str(number) for number, row in enumerate(found) if (row != found[0]).any()]
+        if others:
+            raise ZooError(f"rank {self.rank.number}: rank {' and '.join(others)} would not train the same as rank 0: "
+                           "give all ranks the same data, --batch_size, --seed, length and other flags, and TensorFlow")
+
+    def agree(self, number: float) -> float:
+        return float(self._sum(tf.constant(number, tf.float32)))
+
+
+class MirroredWorkers(_SeveralWorkers):
+    """Workers that find each other through TF_CONFIG. Make it before anything else of TensorFlow's."""
+
+    def __init__(self, rank: Rank):
         with _explained(rank):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         take_signals_back()  # from TensorFlow's coordination service, which takes SIGTERM for a preemption of the host
-        self._sum = self.compile(self.total)
+        super().__init__(rank)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
@@ -63,13 +129,7 @@ class MirroredWorkers(Workers):
             yield
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        compiled = tf.function(lambda *arguments: self._strategy.run(function, args=arguments), autograph=False)
-
-        def run(*arguments: Any) -> Any:
-            with _explained(self.rank):
-                return compiled(*arguments)
-
-        return run
+        return super().compile(lambda *arguments: self._strategy.run(function, args=arguments))
 
     def total(self, value: tf.Tensor) -> tf.Tensor:
         placed = tf.identity(value)  # an argument of the function has no device yet
@@ -85,24 +145,39 @@ class MirroredWorkers(Workers):
             for number, part in zip(chosen, parts):
                 variables[number].assign(tf.reshape(part, values[number].shape))
 
-    def agree(self, number: float) -> float:
-        return float(self._sum(tf.constant(number, tf.float32)))
 
+class HcclWorkers(_SeveralWorkers):
+    """Workers on NPUs, one for each; the adapter is open and knows the ranks from its environment.
 
-class HcclWorkers(Workers):
-    """Workers on NPUs, one for each; the adapter is open and knows the ranks from its environment."""
+    Optimizers of Keras 2 add up the gradients while they compute them, as the adapter makes them do; those of Keras 3
+    take the sums. NPUs of which one runs a graph of its own wait for each other for ever.
+    """
+
+    run_the_same = True
+
+    def positions(self, num: int) -> np.ndarray:
+        dataset, size = npu_tf2.shard(tf.data.Dataset.range(num), num)
+        return next(iter(dataset.batch(size))).numpy()
+
+    def distribute(self, optimizer: Any) -> Any:
+        return npu_tf2.distributed_optimizer(optimizer) if _computes_gradients(optimizer) else optimizer
 
     def total(self, value: tf.Tensor) -> tf.Tensor:
         return npu_tf2.all_reduce([value], "sum")[0]
 
-    def apply(self, optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[Any]) -> None:
-        optimizer.apply_gradients(zip(npu_tf2.all_reduce(list(gradients), "sum"), variables))
+    def gradients(self, optimizer: Any, tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any]
+                  ) -> Sequence[tf.Tensor]:
+        if _computes_gradients(optimizer):
+            return [gradient for gradient, _ in optimizer._compute_gradients(loss, variables, tape=tape)]
+        return npu_tf2.all_reduce(list(super().gradients(optimizer, tape, loss, variables)), "sum")
 
     def broadcast(self, variables: Sequence[Any]) -> None:
-        npu_tf2.broadcast(list(variables))
+        with _explained(self.rank):
+            npu_tf2.broadcast(list(variables))
 
-    def agree(self, number: float) -> float:
-        return float(tf.function(self.total)(tf.constant(number, tf.float32)))
+
+def _computes_gradients(optimizer: Any) -> bool:
+    return hasattr(optimizer, "_compute_gradients")  # until Keras 2.10
 
 
 def _same_everywhere(next_creator: Callable[..., Any], **options: Any) -> Any:
@@ -121,10 +196,19 @@ def make(rank: Rank, device_kind: str) -> Workers:
 
 @contextlib.contextmanager
 def _explained(rank: Rank) -> Iterator[None]:
-    """Say in a line that another worker is gone: what TensorFlow reports then is its own broken connection."""
+    """Say in a line that another worker is gone: what TensorFlow reports then is its own broken connection. An internal
+    error that names none is this worker's own.
+    """
     try:
         yield
+    except tf.errors.UnknownError as error:
+        if "Could not start gRPC server" not in str(error):
+            raise
+        raise ZooError(f"rank {rank.number}: its port in TF_CONFIG is taken by another program; give another one, or, "
+                       "where --nproc_per_node starts the ranks, start them again") from None
     except (tf.errors.UnavailableError, tf.errors.CancelledError, tf.errors.AbortedError, tf.errors.InternalError,
             tf.errors.DeadlineExceededError) as error:
+        if isinstance(error, tf.errors.InternalError) and not _OF_OTHERS.search(reason_of(error)):
+            raise
         raise ZooError(f"rank {rank.number}: another worker is gone ({reason_of(error)}); the same command goes on "
                        "from the last checkpoint") from None

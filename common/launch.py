@@ -17,6 +17,7 @@ import sys
 import time
 from typing import Any, Mapping, MutableMapping, Sequence
 
+from common import rank_table
 from common.program import StopRequest, ZooError
 
 NPU_PROCESSES = (1, 2, 4, 8)
@@ -91,15 +92,26 @@ def current_rank(environment: Mapping[str, str], device_kind: str) -> Rank:
 
 
 def _npu_rank(environment: Mapping[str, str], size: int) -> Rank:
-    if _number(environment, "CM_WORKER_SIZE", 1) > 1:
-        raise ZooError("CM_WORKER_SIZE is set: give the processes by RANK_SIZE, RANK_ID and RANK_TABLE_FILE instead")
+    if "CM_WORKER_SIZE" in environment:
+        if "RANK_SIZE" in environment:
+            raise ZooError("CM_WORKER_SIZE and RANK_SIZE are both set, which the adapter refuses: unset CM_WORKER_SIZE")
+        if _number(environment, "CM_WORKER_SIZE", 1) > 1:
+            raise ZooError("CM_WORKER_SIZE is set: give the processes by RANK_SIZE, RANK_ID and RANK_TABLE_FILE "
+                           "instead")
     if size <= 1:
         return Rank()
-    if not environment.get("RANK_TABLE_FILE") or not environment.get("RANK_ID"):
-        raise ZooError(f"RANK_SIZE={size}: RANK_ID and RANK_TABLE_FILE are needed too")
+    if "CM_CHIEF_IP" in environment:
+        raise ZooError(f"RANK_SIZE={size} and CM_CHIEF_IP is set: processes find each other through RANK_TABLE_FILE; "
+                       "unset CM_CHIEF_IP")
+    table = environment.get("RANK_TABLE_FILE")
+    if not table:
+        raise ZooError(f"RANK_TABLE_FILE is not set: {size} NPUs need HCCL's rank table")
+    if not environment.get("RANK_ID"):
+        raise ZooError(f"RANK_ID is not set: RANK_SIZE={size} needs one from 0 to {size - 1}")
     number = _number(environment, "RANK_ID", 0)
     if not 0 <= number < size:
         raise ZooError(f"RANK_ID={number}: expected 0 to {size - 1}, RANK_SIZE is {size}")
+    rank_table.check(table, size, number)
     return Rank(number, size)
 
 
@@ -151,8 +163,9 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
                        f"{', '.join(map(str, NPU_PROCESSES[:-1]))} or {NPU_PROCESSES[-1]} processes")
     if not 0 <= job.node < job.nodes:
         raise ZooError(f"--node_rank={job.node}: expected 0 to {job.nodes - 1}, --nnode is {job.nodes}")
-    if device_kind == "npu" and job.size > 1 and not environment.get("RANK_TABLE_FILE"):
-        raise ZooError("RANK_TABLE_FILE is not set: several NPUs need HCCL's rank table")
+    if device_kind == "npu" and job.size > 1:
+        first = job.node * job.processes
+        _npu_rank(dict(environment, RANK_SIZE=str(job.size), RANK_ID=str(first)), job.size)
     with stop.deferred():
         workers = [] if device_kind == "npu" else _meet(job, stop)
         processes = []
@@ -181,7 +194,8 @@ def leave(status: int) -> None:
 def _start_rank(command: Sequence[str], job: Job, local: int, workers: list[str], environment: Mapping[str, str]
                 ) -> subprocess.Popen:
     rank = job.node * job.processes + local
-    own = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size), ASCEND_DEVICE_ID=str(local))
+    first = 0 if workers else _number(environment, "ASCEND_DEVICE_ID", 0)
+    own = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size), ASCEND_DEVICE_ID=str(first + local))
     if workers:
         visible = environment.get("CUDA_VISIBLE_DEVICES", "")
         devices = visible.split(",") if visible else [str(number) for number in range(job.processes)]

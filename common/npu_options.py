@@ -9,7 +9,8 @@ from common.flag_set import FlagValues
 from common.flags import parse_dump_steps
 from common.program import FlagError
 
-MIXED_MODES = ("allow_mix_precision", "allow_mix_precision_fp16", "allow_mix_precision_bf16")
+FLOAT16_MODES = ("allow_mix_precision", "allow_mix_precision_fp16")  # that mix float16 in
+MIXED_MODES = (*FLOAT16_MODES, "allow_mix_precision_bf16")
 _MIXLIST_LISTS = {"black-list", "white-list"}
 _MIXLIST_ACTIONS = {"to-add", "to-remove"}
 

@@ -86,6 +86,35 @@ def configure(npu_device: Any, options: NpuOptions) -> None:
         config.auto_tune_mode = "RL,GA"
 
 
+def shard(dataset: Any, num: int) -> tuple[Any, int]:
+    """Keep this rank's elements of a dataset that is not batched yet; after `start` and before the model is made.
+
+    Args:
+        dataset: tf.data.Dataset.
+        num: elements of a batch of all ranks.
+
+    Returns:
+        The dataset, and how many of a batch are this rank's.
+
+    Raises:
+        ValueError: the ranks cannot share a batch evenly.
+    """
+    import npu_device
+
+    return npu_device.distribute.shard_and_rebatch_dataset(dataset, num)
+
+
+def distributed_optimizer(optimizer: Any) -> Any:
+    """Let an optimizer add up the gradients of all ranks where it computes them, which `minimize` has it do.
+
+    It adds up nothing where a tape computes them. `loss_scale_optimizer` goes around it. Optimizers since Keras 2.11
+    lack what the adapter puts its own in the place of.
+    """
+    import npu_device
+
+    return npu_device.distribute.npu_distributed_keras_optimizer_wrapper(optimizer, reduce_reduction="sum")
+
+
 def all_reduce(values: list[Any], reduction: str) -> list[Any]:
     """Reduce tensors over all NPUs, inside a tf.function.
 

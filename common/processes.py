@@ -49,9 +49,12 @@ def start(flags: FlagValues, rank: launch.Rank, command: Sequence[str], device_k
         Their exit status; None when this process is to train.
 
     Raises:
-        FlagError: diagnosis of several processes is asked for.
+        FlagError: diagnosis of several processes is asked for, or NPUs cannot share a batch evenly.
     """
     job = launch.Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
+    num = max(rank.size, job.size)
+    if device_kind == "npu" and flags.batch_size % num:
+        raise FlagError(f"--batch_size={flags.batch_size}: {num} NPUs share it evenly; take a multiple of {num}")
     if rank.size == 1 and job.size > 1:
         return launch.start([sys.executable, *command], job, device_kind, os.environ, stop)
     if rank.size > 1 and device_kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):

@@ -10,12 +10,32 @@ from common.program import StopRequest
 from common.train_run import OpenRun
 from siamese_omniglot import evaluation, log_lines, loss_curve
 from siamese_omniglot.data.omniglot import DrawingStore
-from siamese_omniglot.data.pairs import VALIDATION, PairSampler
+from siamese_omniglot.data.pairs import VALIDATION, Pairs, PairSampler
 from siamese_omniglot.training import Config, Model
 from siamese_omniglot.update import Outcome
 
 WEIGHTS_PERIOD = 10  # epochs between weight files
 LOGS = "logs"
+
+
+class Helper(keras_record.Record):
+    """The record of another rank: on NPUs it computes what rank 0 evaluates."""
+
+    def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler):
+        self._store, self._pairs = store, _validation_pairs(config, sampler)
+        self._scorer: evaluation.Scorer
+
+    def start(self, model: Model) -> int:
+        self._scorer = evaluation.Scorer(model.network)
+        return 0
+
+    def evaluate(self, updates: int) -> None:
+        evaluation.pair_logits(self._scorer, self._store, self._pairs, lambda: None)
+
+
+def _validation_pairs(config: Config, sampler: PairSampler) -> Pairs:
+    num = max(1, sampler.num_drawings // config.batch_size) * config.batch_size
+    return sampler.draw(num, VALIDATION, 0, "sample")
 
 
 class Record(keras_record.RunRecord):
@@ -27,8 +47,7 @@ class Record(keras_record.RunRecord):
         self._is_alone = config.case.ranks == 1
         self._num_epochs = config.schedule.num_epochs
         self._store = store
-        num = max(1, sampler.num_drawings // config.batch_size) * config.batch_size
-        self._pairs = sampler.draw(num, VALIDATION, 0, "sample")
+        self._pairs = _validation_pairs(config, sampler)
         self._logs = self._run.folder(LOGS)
         began = time.mktime(time.strptime(self._run.arguments["started"], "%Y%m%d-%H%M%S"))
         self._step_log = log_lines.StepLog(config.steps_per_epoch, config.batch_size, began)
@@ -59,12 +78,14 @@ class Record(keras_record.RunRecord):
                           update_seconds=outcome.update_seconds, step_seconds=data_seconds + compute_seconds)
         self._write(self._step_log.step(self._report.rows[-1]))
 
-    def evaluate(self, updates: int) -> bool:
-        """Evaluate on the validation pairs unless that is done; return whether training is to end early."""
-        if not self._report.evaluated(updates):
-            self.save(updates)
-            print("Finish Train\nStart Validation", flush=True)
-            self._evaluate(updates)
+    def evaluate(self, updates: int) -> None:
+        """Evaluate on the validation pairs."""
+        self.save(updates)
+        print("Finish Train\nStart Validation", flush=True)
+        self._evaluate(updates)
+
+    def is_over(self) -> bool:
+        """Whether the validation loss has not fallen for as many epochs as --early_stop says."""
         rows = self._report.of_kind("eval")
         since_best = len(rows) - max(number for number, row in enumerate(rows, 1) if row["best"])
         is_over = 0 < self._config.early_stop <= since_best

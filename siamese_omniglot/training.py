@@ -92,11 +92,13 @@ class Loop(keras_loop.Loop):
             opened: the run.
             diagnosis: runs the steps.
         """
+        positions = workers.positions(2 * config.batch_size)
         super().__init__(workers, keras_loop.Length(config.num_updates, config.steps_per_epoch, not config.performance))
         self._config, self._diagnosis = config, diagnosis
         with workers.scope():
             self._network = siamese.build(config.backbone, config.switches.head, config.seed)
-            self._optimizer = keras_run.scale_losses(update.make_optimizer(config.optimizer), opened, None)
+            self._optimizer = keras_run.scale_losses(workers.distribute(update.make_optimizer(config.optimizer)),
+                                                     opened, "mixed")
         if config.weights:
             for line in weights.load(self._network.named_variables(), config.weights):
                 print(line)
@@ -104,8 +106,7 @@ class Loop(keras_loop.Loop):
                                    opened.device.kind != "npu")
         self._updater = update.Updater(self._network, self._optimizer, settings, workers)
         permute = "batch" if config.switches.head == "tf" else "sample"
-        recipe = BatchRecipe(config.batch_size, config.seed, config.switches.augment, permute, workers.rank.number,
-                             workers.rank.size)
+        recipe = BatchRecipe(config.batch_size, config.seed, config.switches.augment, permute, positions)
         self._batches = Ahead(Batches(store, sampler, recipe), config.num_workers, config.num_updates)
 
     def model(self) -> Model:

@@ -80,9 +80,9 @@ class Updater:
         with tf.GradientTape() as tape:
             logits = self._network.logits(first, second)
             loss = tf.reduce_sum(losses.pair_losses(logits, labels, self._settings.head)) / self._settings.num_pairs
-            minimised = keras_versions.scale_loss(self._optimizer, loss + self._decay(variables))
+            minimised = loss + self._decay(variables)
         forward = self._time([loss])
-        gradients = keras_versions.unscale(self._optimizer, tape.gradient(minimised, variables))
+        gradients = self._workers.gradients(self._optimizer, tape, minimised, variables)
         backward = self._time(gradients)
         self._workers.apply(self._optimizer, gradients, variables)
         sums = self._workers.total(tf.stack([loss, tf.reduce_sum(losses.are_right(logits, labels)), is_stopping]))

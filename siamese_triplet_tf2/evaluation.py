@@ -12,6 +12,11 @@ from siamese_triplet_tf2.pairs import Triplets
 from siamese_triplet_tf2.retrieval import retrieval_metrics
 
 
+def compiled(tail: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Compile the part of the network that trains, as `embed` takes it."""
+    return tf.function(lambda kept: tf.cast(tail(kept, training=False), tf.float32))
+
+
 def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, numbers: np.ndarray,
           check: Callable[[], None] = lambda: None) -> np.ndarray:
     """Embed images.

@@ -4,8 +4,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import tensorflow as tf
-
 from common import files, keras_checkpoints, keras_record, keras_versions, report
 from common.program import StopRequest
 from common.train_run import OpenRun
@@ -14,6 +12,24 @@ from siamese_triplet_tf2.pairs import Sampler
 from siamese_triplet_tf2.training import Config, Model
 
 LOG_STEPS = 50
+
+
+class Helper(keras_record.Record):
+    """The record of another rank: on NPUs it computes what rank 0 evaluates."""
+
+    def __init__(self, config: Config, num_pairs: int):
+        self._config, self._num_pairs = config, num_pairs
+        self._sampler = Sampler(num_pairs, config.seed, config.split, config.switches.negatives)
+        self._model: Model
+
+    def start(self, model: Model) -> int:
+        self._model, self._tail = model, evaluation.compiled(model.embedding.tail)
+        return 0
+
+    def evaluate(self, updates: int) -> None:
+        triplets = self._sampler.validation(-(-updates // self._config.steps_per_epoch) - 1)
+        numbers = evaluation.images_needed(triplets, self._sampler.validation_pairs(), self._num_pairs)
+        evaluation.embed(self._tail, self._model.features, numbers)
 
 
 class Record(keras_record.RunRecord):
@@ -28,8 +44,8 @@ class Record(keras_record.RunRecord):
 
     def start(self, model: Model) -> int:
         self._model = model
-        whole, tail = model.embedding.whole, model.embedding.tail
-        self._tail = tf.function(lambda kept: tf.cast(tail(kept, training=False), tf.float32))
+        whole = model.embedding.whole
+        self._tail = evaluation.compiled(model.embedding.tail)
         slots = keras_versions.optimizer_variables(model.optimizer)
         return self._open(keras_checkpoints.named(embedding.names_of(whole), whole.weights),
                           {f"Adam/{number:03d}": slot for number, slot in enumerate(slots)}, model.updates)
@@ -43,14 +59,9 @@ class Record(keras_record.RunRecord):
             print(log_lines.time_history(updates - LOG_STEPS, updates, self._config.batch_size, sum(recent)),
                   flush=True)
 
-    def evaluate(self, updates: int) -> bool:
-        """Evaluate on the validation triplets and pairs unless that is done."""
-        if not self._report.evaluated(updates):
-            self.save(updates)
-            self._evaluate(updates)
-        return False
-
-    def _evaluate(self, updates: int) -> None:
+    def evaluate(self, updates: int) -> None:
+        """Evaluate on the validation triplets and pairs."""
+        self.save(updates)
         epoch = -(-updates // self._config.steps_per_epoch)
         first = (epoch - 1) * self._config.steps_per_epoch
         rows = [row for row in self._report.of_kind("step") if first < row["step"] <= updates]

@@ -106,11 +106,13 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
 
 
 def _run(config: training.Config, data: pairs.Pairs, run: Any, rank: launch.Rank, stop: program.StopRequest) -> None:
-    from common import keras_diagnosis, keras_record, keras_workers
+    from common import keras_diagnosis, keras_workers
     from siamese_triplet_tf2 import recording, training
 
     workers = keras_workers.make(rank, run.device.kind)
-    record = recording.Record(config, len(data.left), run, stop) if rank.is_chief else keras_record.Record()
+    workers.require_same(run.checksum)
+    record = recording.Record(config, len(data.left), run, stop) if rank.is_chief else \
+        recording.Helper(config, len(data.left))
     with keras_diagnosis.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
         training.Loop(config, data, workers, run, diagnosis).run(record, stop)
 

@@ -106,12 +106,15 @@ class Loop(keras_loop.Loop):
             opened: the run.
             diagnosis: runs the steps.
         """
+        num = workers.rank.size
+        self._positions = workers.positions(num * -(-config.batch_size // num))
         super().__init__(workers, keras_loop.Length(config.num_updates, config.steps_per_epoch, not config.performance))
         self._config, self._data, self._diagnosis = config, data, diagnosis
         self._sampler = Sampler(len(data.left), config.seed, config.split, config.switches.negatives)
         with workers.scope():
             model = embedding.build(config.backbone, config.seed)
-            optimizer = keras_run.scale_losses(tf.keras.optimizers.Adam(LEARNING_RATE), opened, config.loss_scale)
+            optimizer = keras_run.scale_losses(workers.distribute(tf.keras.optimizers.Adam(LEARNING_RATE)), opened,
+                                               config.loss_scale)
         if config.weights:
             weights.load(model.whole, config.weights)
         self._updater = Updater(model, optimizer, config.batch_statistics, config.semi_hard, workers)
@@ -176,8 +179,7 @@ class Loop(keras_loop.Loop):
         """This worker's part of a batch. All parts have one size: where they cannot, the batch's first triplet fills
         up and does not count.
         """
-        rank = self._workers.rank
-        numbers = np.arange(rank.number, rank.size * -(-len(batch) // rank.size), rank.size)
+        numbers = self._positions[:-(-len(batch) // self._workers.rank.size)]
         own = batch[np.where(numbers < len(batch), numbers, 0)]
         kept = self._model.features[np.concatenate([own.anchor, own.positive, own.negative])]
         return Part(kept, own.own_pair(len(self._data.left)), (numbers < len(batch)).astype(np.float32))

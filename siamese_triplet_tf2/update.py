@@ -72,8 +72,7 @@ class Updater:
             losses = counts * triplet_loss.triplet_loss(measured)
             # the sum, as the original differentiates it; the mean is what is reported
             total = tf.reduce_sum(losses)
-            minimised = keras_versions.scale_loss(self._optimizer, total)
-        gradients = keras_versions.unscale(self._optimizer, tape.gradient(minimised, variables))
+        gradients = self._workers.gradients(self._optimizer, tape, total, variables)
         self._workers.apply(self._optimizer, gradients, variables)
         sums = self._workers.total(tf.stack([total, is_stopping]))
         if not dumps:

@@ -43,7 +43,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch):
-    for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", "RANK_TABLE_FILE", "JOB_ID", "ZOO_FAKE_ADAPTER"):
+    for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", "RANK_TABLE_FILE", "CM_WORKER_SIZE", "CM_CHIEF_IP",
+                 "JOB_ID", "ZOO_FAKE_ADAPTER"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -27,16 +27,15 @@ class Batches:
 
     def make(self, step: int) -> PairImages:
         """Make this worker's part of the batch of the step after `step` updates."""
-        recipe, num = self._recipe, 2 * self._recipe.batch_size
-        first, last = (worker * num // recipe.num_workers for worker in (recipe.worker, recipe.worker + 1))
-        positions = np.arange(first, last)
-        drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute, positions)
+        recipe = self._recipe
+        part, num = recipe.positions, 2 * recipe.batch_size
+        drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute, part)
         images = self._store.take(np.concatenate([drawn.first, drawn.second]))
         if recipe.augment != "none":
-            for place, position in enumerate(np.concatenate([positions, positions + num])):
+            for place, position in enumerate(np.concatenate([part, part + num])):
                 random = np.random.RandomState([recipe.seed, TRAIN, step, position])
                 images[place] = augmentation.augment(images[place], recipe.augment, random)
-        return PairImages(images[:last - first], images[last - first:], drawn.labels)
+        return PairImages(images[:len(part)], images[len(part):], drawn.labels)
 
 
 class BatchRecipe(NamedTuple):
@@ -46,8 +45,7 @@ class BatchRecipe(NamedTuple):
     seed: int
     augment: str  # one of augmentation.KINDS
     permute: str  # see PairSampler.draw
-    worker: int  # number of this worker
-    num_workers: int
+    positions: np.ndarray  # of this worker's pairs among those of a step, int
 
 
 class Ahead:

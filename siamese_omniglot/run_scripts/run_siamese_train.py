@@ -135,11 +135,13 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
 
 def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: Any, rank: launch.Rank,
          stop: program.StopRequest) -> None:
-    from common import keras_diagnosis, keras_record, keras_workers
+    from common import keras_diagnosis, keras_workers
     from siamese_omniglot import recording, training
 
     workers = keras_workers.make(rank, run.device.kind)
-    record = recording.Record(config, store, samplers.validation, run, stop) if rank.is_chief else keras_record.Record()
+    workers.require_same(run.checksum)
+    record = recording.Record(config, store, samplers.validation, run, stop) if rank.is_chief else \
+        recording.Helper(config, store, samplers.validation)
     with keras_diagnosis.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
         training.Loop(config, store, samplers.train, workers, run, diagnosis).run(record, stop)
 

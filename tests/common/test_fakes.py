@@ -148,18 +148,50 @@ def test_as_default_is_called_once(eager):
         handle.as_default()
 
 
+CHIEF = {"CM_CHIEF_IP": "10.0.0.1", "CM_CHIEF_PORT": "6000", "CM_CHIEF_DEVICE": "0"}
+
+
 @pytest.mark.parametrize("environment, kind, text", [
-    ({"RANK_SIZE": ""}, ValueError, "invalid literal"),
-    ({"RANK_SIZE": "2"}, RuntimeError, "RANK_TABLE_FILE"),
-    ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "table.json"}, RuntimeError, "RANK_ID"),
+    ({"RANK_SIZE": ""}, "ValueError", "invalid literal"),
+    ({"RANK_SIZE": "2"}, "RuntimeError", "RANK_TABLE_FILE"),
+    ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "FOLDER/table.json"}, "RuntimeError", "RANK_ID"),
+    ({"RANK_SIZE": "1", "RANK_TABLE_FILE": "missing", "CM_CHIEF_IP": "10.0.0.1"}, None, ""),
+    ({"RANK_SIZE": "2", "RANK_ID": "1", "RANK_TABLE_FILE": "FOLDER/table.json"}, None, ""),
+    ({"RANK_SIZE": "2", "RANK_ID": "2", "RANK_TABLE_FILE": "FOLDER/table.json"}, "SilentlyAccepted", "has the ranks"),
+    ({"RANK_SIZE": "4", "RANK_ID": "1", "RANK_TABLE_FILE": "FOLDER/table.json"}, "SilentlyAccepted", "of 4"),
+    ({"RANK_SIZE": "2", "RANK_ID": "1", "RANK_TABLE_FILE": "FOLDER/missing"}, "SilentlyAccepted", "JSON object"),
 ])
-def test_several_ranks_need_a_rank_table(eager, monkeypatch, environment, kind, text):
-    for name in ("RANK_SIZE", "RANK_TABLE_FILE", "RANK_ID"):
+def test_the_ranks_environment(eager, monkeypatch, tmp_path, environment, kind, text):
+    expect_opening(eager, monkeypatch, tmp_path, environment, kind, text)
+
+
+@pytest.mark.parametrize("environment, kind, text", [
+    ({"RANK_SIZE": "1", "CM_WORKER_SIZE": "1"}, "ValueError", "at the same time"),
+    ({"CM_WORKER_SIZE": "1"}, None, ""),
+    ({"CM_WORKER_SIZE": "2"}, "RuntimeError", "CM_CHIEF_IP or RANK_TABLE_FILE"),
+    (dict(CHIEF, RANK_SIZE="2", RANK_ID="0", RANK_TABLE_FILE="FOLDER/table.json"), "RuntimeError", "one of them"),
+    ({"CM_WORKER_SIZE": "2", "CM_CHIEF_IP": "10.0.0.1"}, "RuntimeError", "CM_CHIEF_PORT"),
+    ({"CM_WORKER_SIZE": "2", "CM_CHIEF_IP": "10.0.0.1", "CM_CHIEF_PORT": "6000"}, "RuntimeError", "CM_CHIEF_DEVICE"),
+    (dict(CHIEF, CM_WORKER_SIZE="2"), None, ""),
+])
+@pytest.mark.parametrize("eager", fakes.VERSIONS[1:], indirect=True)
+def test_the_ranks_environment_with_a_chief(eager, monkeypatch, tmp_path, environment, kind, text):
+    expect_opening(eager, monkeypatch, tmp_path, environment, kind, text)
+
+
+def expect_opening(eager, monkeypatch, folder, environment, kind, text):
+    (folder / "table.json").write_text('{"server_list": [{"device": [{"rank_id": "0"}, {"rank_id": "1"}]}]}')
+    for name in ("RANK_SIZE", "RANK_TABLE_FILE", "RANK_ID", "CM_WORKER_SIZE", *CHIEF):
         monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
+    for name, value in in_folder(environment, folder).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(kind, match=text):
+    if kind is None:
         eager.npu.open(0)
+        return
+    kinds = dict(ValueError=ValueError, RuntimeError=RuntimeError, SilentlyAccepted=error("SilentlyAccepted"))
+    with pytest.raises(kinds[kind], match=text):
+        eager.npu.open(0)
+    assert eager.process.openings == []
 
 
 @pytest.mark.parametrize("eager", ["hicann"], indirect=True)

@@ -30,14 +30,64 @@ def test_alone():
 
 def test_ranks():
     assert launch.current_rank({"TF_CONFIG": config("a:1", "b:1", index=1)}, "cpu") == launch.Rank(1, 2)
-    environment = {"RANK_SIZE": "8", "RANK_ID": "5", "RANK_TABLE_FILE": "table.json"}
+
+
+def write_table(folder, ranks):
+    """A table of version 1.0 with two servers; returns the environment that names it."""
+    servers = [dict(server_id=f"10.0.0.{server}", device=[
+        dict(device_id=str(rank), device_ip=f"192.168.100.{rank}", rank_id=str(rank)) for rank in ranks[server::2]])
+        for server in range(2)]
+    (folder / "table.json").write_text(json.dumps(dict(version="1.0", server_count="2", server_list=servers,
+                                                       status="completed")))
+    return dict(RANK_TABLE_FILE=str(folder / "table.json"))
+
+
+def test_ranks_of_a_table(tmp_path):
+    environment = dict(write_table(tmp_path, range(8)), RANK_SIZE="8", RANK_ID="5")
     assert launch.current_rank(environment, "npu") == launch.Rank(5, 8)
+
+
+def test_ranks_of_the_table_of_a_scheduler(tmp_path):
+    """ModelArts' scheduler writes no ranks; RANK_ID says which this one is."""
+    instances = [dict(pod_name="a", server_id="10.0.0.1", devices=[dict(device_id=str(number), device_ip="192.168.1.1")
+                                                                   for number in range(4)])]
+    (tmp_path / "jobstart_hccl.json").write_text(json.dumps(dict(status="completed", group_count="1", group_list=[
+        dict(group_name="worker", device_count="4", instance_count="1", instance_list=instances)])))
+    environment = dict(RANK_TABLE_FILE=str(tmp_path / "jobstart_hccl.json"), RANK_SIZE="4", RANK_ID="3")
+    assert launch.current_rank(environment, "npu") == launch.Rank(3, 4)
+    with pytest.raises(ZooError, match="has 4 devices, expected 2"):
+        launch.current_rank(dict(environment, RANK_SIZE="2", RANK_ID="1"), "npu")
+
+
+@pytest.mark.parametrize("text, message", [
+    (None, "table.json: No such file or directory; give HCCL's rank table"),
+    ("{", "is no rank table .JSONDecodeError"),
+    ("[]", "is no rank table"),
+    ('{"server_list": [{"devices": []}]}', "is no rank table .KeyError: 'device'.; expected JSON with server_list, or"),
+    ('{"server_list": [{"device": [{"rank_id": "0"}]}]}', "has 1 devices, expected 2, one for each rank"),
+    ('{"server_list": [{"device": [{"rank_id": "1"}, {"rank_id": "2"}]}]}', 'has the ranks 1, 2; expected "0" to "1"'),
+])
+def test_rank_tables_that_do_not_fit(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "table.json").write_text(text)
+    environment = dict(RANK_SIZE="2", RANK_ID="1", RANK_TABLE_FILE=str(tmp_path / "table.json"))
+    with pytest.raises(ZooError, match=message) as raised:
+        launch.current_rank(environment, "npu")
+    assert "\n" not in str(raised.value)
+
+
+def test_the_size_of_an_npu_alone():
+    assert launch.current_rank({"CM_WORKER_SIZE": "1"}, "npu") == launch.Rank(0, 1)
+    assert launch.current_rank({"RANK_SIZE": "1", "CM_CHIEF_IP": "10.0.0.1"}, "npu") == launch.Rank(0, 1)
 
 
 @pytest.mark.parametrize("environment, kind, message", [
     ({"RANK_SIZE": "2"}, "cpu", "RANK_SIZE=2 and no TF_CONFIG"),
     ({"RANK_SIZE": "two"}, "cpu", "RANK_SIZE=two: expected a number"),
-    ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "x"}, "npu", "RANK_ID and RANK_TABLE_FILE are needed"),
+    ({"RANK_SIZE": "2", "RANK_ID": "0"}, "npu", "RANK_TABLE_FILE is not set: 2 NPUs need HCCL's rank table"),
+    ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "x"}, "npu", "RANK_ID is not set: RANK_SIZE=2 needs one from 0 to 1"),
+    ({"RANK_SIZE": "1", "CM_WORKER_SIZE": "1"}, "npu", "both set, which the adapter refuses: unset CM_WORKER_SIZE"),
+    ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "x", "RANK_ID": "0", "CM_CHIEF_IP": "10.0.0.1"}, "npu", "unset CM_CHIEF_IP"),
     ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "x", "RANK_ID": "2"}, "npu", "RANK_ID=2: expected 0 to 1"),
     ({"CM_WORKER_SIZE": "2"}, "npu", "CM_WORKER_SIZE is set"),
     ({"TF_CONFIG": "{"}, "cpu", "TF_CONFIG=.*cannot be used"),
@@ -71,11 +121,24 @@ def test_gpus_are_dealt_out(tmp_path):
 
 
 def test_npus_of_the_second_machine(tmp_path):
-    environment = dict(os.environ, RANK_TABLE_FILE="table.json")
+    environment = dict(os.environ, **write_table(tmp_path, range(4)))
     assert start(WRITE, launch.Job(2, 2, 1), tmp_path, kind="npu", environment=environment) == 0
     found = {rank: json.loads((tmp_path / str(rank)).read_text()) for rank in (2, 3)}
     assert [(row["RANK_SIZE"], row["ASCEND_DEVICE_ID"], row["TF_CONFIG"]) for row in found.values()] == [
         ("4", "0", None), ("4", "1", None)]
+
+
+def test_npus_from_the_given_one_on(tmp_path):
+    environment = dict(os.environ, ASCEND_DEVICE_ID="4", **write_table(tmp_path, range(2)))
+    assert start(WRITE, launch.Job(2), tmp_path, kind="npu", environment=environment) == 0
+    assert [json.loads((tmp_path / str(rank)).read_text())["ASCEND_DEVICE_ID"] for rank in range(2)] == ["4", "5"]
+
+
+def test_the_table_of_another_job_starts_nothing(tmp_path):
+    environment = dict(os.environ, **write_table(tmp_path, range(4)))
+    with pytest.raises(ZooError, match="has 4 devices, expected 2"):
+        start(WRITE, launch.Job(2), tmp_path, kind="npu", environment=environment)
+    assert os.listdir(str(tmp_path)) == ["table.json"]
 
 
 @pytest.mark.parametrize("job, kind, message", [

@@ -46,6 +46,8 @@ def installed(version: str, adapter: str) -> Iterator[Any]:
     finally:
         if "adapter_session" in sys.modules:
             sys.modules["adapter_session"].uninstall()
+        if "npu_device.npu_device" in sys.modules:
+            sys.modules["npu_device.npu_device"].uninstall()
         _forget()
         sys.path.remove(FOLDER)
         del os.environ["ZOO_FAKE_ADAPTER"]

@@ -53,9 +53,11 @@ class Process:
         num_graphs: graphs that were compiled.
         options: npu_device.global_options(), once asked for.
         handle: what open() returned.
-        collectives: what npu_device.distribute was asked for: name, reduction or root, number of tensors; in a graph
-            when it is traced.
-        loss_scale_optimizers: how many NpuLossScaleOptimizers were made.
+        calls: what npu_device was asked for, in order; in a graph when it is traced. Name and what matters:
+            ("open", device), ("as_default",), ("shard", samples, samples of this rank), ("optimizer_wrapper",
+            reduction), ("loss_scale_optimizer",), ("broadcast", root, tensors), ("all_reduce", reduction, tensors).
+        graphs: what was sent to the NPU as a tf.function, each different shape of arguments once. Ranks whose graphs
+            differ wait for each other for ever.
         loss_scales: what the NPULossScaleOptimizers of graph models were made with: first scale, steps until it grows,
             overflows until it shrinks, and the ratios.
     """
@@ -67,8 +69,8 @@ class Process:
         self.num_graphs = 0
         self.options: Any = None
         self.handle: Any = None
-        self.collectives: list[tuple] = []
-        self.loss_scale_optimizers = 0
+        self.calls: list[tuple] = []
+        self.graphs: list[str] = []
         self.loss_scales: list[tuple] = []
         self._older_variables: set[int] = set()
 

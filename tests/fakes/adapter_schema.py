@@ -46,6 +46,7 @@ class Version:
         has_compat: npu_device.compat and its enable_v1 exist, and open() guards against a second opening.
         has_type_errors: a value of a wrong type raises TypeError, before that ValueError.
         logs_compilation: prints a line for each graph that it compiles.
+        knows_chief: ranks can also be set up by CM_WORKER_SIZE, CM_CHIEF_IP and their like.
         aborts_early: bad dump folders and missing profiling options abort the process.
     """
 
@@ -56,6 +57,7 @@ class Version:
     has_compat: bool = True
     has_type_errors: bool = True
     logs_compilation: bool = True
+    knows_chief: bool = True
     aborts_early: bool = False
 
 
@@ -63,7 +65,7 @@ VERSIONS = {
     version.name: version
     for version in (
         Version("r1.6", "Ascend/tensorflow@r1.6.0", "A:r1.6.0", mixed_modes=("allow_mix_precision",), has_compat=False,
-                has_type_errors=False, logs_compilation=False, aborts_early=True),
+                has_type_errors=False, logs_compilation=False, knows_chief=False, aborts_early=True),
         Version("tfa_v0.0.20", "Ascend/tensorflow@tfa_v0.0.20_7.0.0.alpha003", "A:tfa_v0.0.20_7.0.0.alpha003"),
         Version("hicann", "hicann/tensorflow@master", "H:master"),
         Version("tf2.13", "hicann/tensorflow@dev/tf2.13-CANN9.0.0", "H:dev/tf2.13-CANN9.0.0"),
@@ -150,17 +152,38 @@ def problems(options: Mapping[str, Any], of: Version) -> Iterator[Problem]:
 
 
 def check_ranks(environment: Mapping[str, str]) -> None:
-    """Refuse several ranks without a rank table, as npu_device.open() does.
+    """Refuse what npu_device.open() refuses of the ranks' environment.
 
     Raises:
-        RuntimeError: no table, or a table and no rank.
-        ValueError: RANK_SIZE is no number, for example empty.
+        RuntimeError: neither a rank table nor a chief, or both; a table and no rank; a chief without port or device.
+        ValueError: RANK_SIZE is no number, for example empty; two sizes are given.
+        SilentlyAccepted: the table is not that of these ranks, which shows only when HCCL starts.
     """
-    if int(environment.get("RANK_SIZE", "1")) <= 1:
+    knows_chief = version().knows_chief
+    if knows_chief and "RANK_SIZE" in environment and "CM_WORKER_SIZE" in environment:
+        raise ValueError("RANK_SIZE and CM_WORKER_SIZE cannot be configured at the same time")
+    size = int(environment.get("RANK_SIZE", environment.get("CM_WORKER_SIZE", "1") if knows_chief else "1"))
+    if size <= 1:
         return  # the table is not looked at
-    for name in ("RANK_TABLE_FILE", "RANK_ID"):
+    has_chief = knows_chief and "CM_CHIEF_IP" in environment
+    if has_chief == ("RANK_TABLE_FILE" in environment):
+        raise RuntimeError("You must specify CM_CHIEF_IP or RANK_TABLE_FILE in distribution mode, one of them"
+                           if knows_chief else "You must specify RANK_TABLE_FILE in distribution mode")
+    for name in ("CM_CHIEF_PORT", "CM_CHIEF_DEVICE") if has_chief else ("RANK_ID",):
         if name not in environment:
             raise RuntimeError(f"You must specify {name} in distribution mode")
+    if not has_chief:
+        _check_rank_table(environment["RANK_TABLE_FILE"], size, environment["RANK_ID"])
+
+
+def _check_rank_table(path: str, size: int, rank: str) -> None:
+    table = _json_object(path)
+    if table is None:
+        raise SilentlyAccepted(f"RANK_TABLE_FILE={path}: no file with a JSON object")
+    devices = [device for server in table.get("server_list", []) for device in server["device"]]
+    found = sorted(device["rank_id"] for device in devices)
+    if "group_list" not in table and (len(found) != size or rank not in found):
+        raise SilentlyAccepted(f"RANK_TABLE_FILE={path}: has the ranks {found} of {size}")
 
 
 def _dump_problems(options: Mapping[str, Any], of: Version) -> Iterator[Problem]:

@@ -5,11 +5,13 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from tests import fakes
 from tests.conftest import ROOT
 
+RANK_TABLE = dict(version="1.0", server_count="1", status="completed", server_list=[dict(server_id="10.0.0.1", device=[
+    dict(device_id=str(rank), device_ip=f"192.168.100.10{rank}", rank_id=str(rank)) for rank in range(2)])])
 _ON_FAKE_NPU = """
 import importlib, json, sys
 sys.path.insert(0, {root!r})
@@ -17,7 +19,7 @@ status = importlib.import_module({entry!r}).main(sys.argv[1:])
 from adapter_record import process
 if status:
     sys.exit(status)
-print(json.dumps(dict(status=status, collectives=process.collectives, openings=[
+print(json.dumps(dict(status=status, calls=process.calls, graphs=process.graphs, openings=[
     [opening.device_id, opening.num_as_default, opening.options["precision_mode"]] for opening in process.openings])))
 """
 
@@ -29,6 +31,13 @@ def start(words: Sequence[str]) -> subprocess.Popen:
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+def is_keras_2() -> bool:
+    """Whether optimizers have the methods in whose place the adapter puts its own; they went with Keras 2.11."""
+    import tensorflow as tf
+
+    return hasattr(tf.keras.optimizers.SGD(), "get_gradients")
+
+
 def losses(output: Any) -> list[float]:
     """Return the losses of the steps of the run in an output folder."""
     with open(os.path.join(str(output), "0", "metrics.jsonl"), encoding="utf-8") as file:
@@ -37,19 +46,53 @@ def losses(output: Any) -> list[float]:
 
 def run_on_fake_npu(entry: str, folder: Any, arguments: Sequence[str], **environment: str
                     ) -> subprocess.CompletedProcess:
-    """Run a train entry, one of several ranks or alone, in a process whose adapter is a fake.
+    """Run a train entry in a process whose adapter is a fake.
 
     Args:
         entry: its module.
         folder: to make, for the fake.
         arguments: the entry's.
-        environment: the rank's.
+        environment: set on top.
 
     Returns:
-        The process; the last line that it prints is JSON: status, collectives and openings that the fake has seen.
+        The process; the last line that it prints is JSON: status, calls, graphs and openings that the fake has seen.
     """
+    process = _start_on_fake_npu(entry, folder, arguments, environment)
+    out, error = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+
+def run_on_two_fake_npus(entry: str, folder: Any, *arguments: Sequence[str]) -> list[dict]:
+    """Run a train entry as two ranks whose fakes give each other what they add up and broadcast.
+
+    Args:
+        entry: its module.
+        folder: to make, for the fakes.
+        arguments: the entry's, of all ranks, or of each rank.
+
+    Returns:
+        For each rank what the fake has seen: status, calls, graphs and openings.
+    """
+    folder.mkdir()
+    (folder / "table.json").write_text(json.dumps(RANK_TABLE))
+    processes = []
+    for rank in range(2):
+        environment = dict(RANK_SIZE="2", RANK_ID=str(rank), ASCEND_DEVICE_ID=str(rank),
+                           RANK_TABLE_FILE=str(folder / "table.json"))
+        processes.append(_start_on_fake_npu(entry, folder / f"rank-{rank}", arguments[rank % len(arguments)],
+                                            environment))
+    seen = []
+    for process in processes:
+        out, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error.decode()
+        seen.append(json.loads(out.decode().splitlines()[-1]))
+    return seen
+
+
+def _start_on_fake_npu(entry: str, folder: Any, arguments: Sequence[str], environment: Mapping[str, str]
+                       ) -> subprocess.Popen:
     folder.mkdir()
     base = fakes.environment(str(folder), "hicann", "npu_device")
     base.update(environment)
-    return subprocess.run([sys.executable, "-c", _ON_FAKE_NPU.format(root=ROOT, entry=entry), *arguments], env=base,
-                          check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", _ON_FAKE_NPU.format(root=ROOT, entry=entry), *arguments], env=base,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any
 
 import adapter_schema
 from adapter_record import Opening, process
@@ -22,6 +24,8 @@ class NpuDeviceHandle:
         if self._opening.num_as_default:  # STRICTER: the real one wraps TensorFlow's functions once more
             raise SilentlyAccepted("as_default() is called again")
         self._opening.num_as_default += 1
+        process.calls.append(("as_default",))
+        _watch_functions()
         return self
 
 
@@ -54,8 +58,40 @@ def open(device_id: int | None = None) -> NpuDeviceHandle:
     if problem:  # STRICTER
         raise SilentlyAccepted(problem.text)
     process.openings.append(Opening(device_id, options, dict(os.environ)))
+    process.calls.append(("open", device_id))
     process.handle = NpuDeviceHandle(process.openings[0])
     return process.handle
+
+
+_restore: list[tuple[type, Any]] = []
+
+
+def _watch_functions() -> None:
+    """Record what calls of a tf.function send; the real as_default() puts a method of its own in that place too."""
+    tensorflow = sys.modules.get("tensorflow")
+    if not hasattr(tensorflow, "function"):
+        return  # the eager adapter is tested without TensorFlow 2 as well
+    kind = type(tensorflow.function(lambda: None))
+    call = kind.__call__
+
+    def send(self: Any, *arguments: Any, **options: Any) -> Any:
+        if tensorflow.executing_eagerly():  # within another function it is a part of that one
+            tensors = [part for part in tensorflow.nest.flatten((arguments, options)) if hasattr(part, "dtype")]
+            graph = f"{self.python_function.__qualname__} of " + ", ".join(
+                f"{part.dtype.name}{list(part.shape)}" for part in tensors)
+            if graph not in process.graphs:
+                process.graphs.append(graph)
+        return call(self, *arguments, **options)
+
+    kind.__call__ = send
+    _restore.append((kind, call))
+
+
+def uninstall() -> None:
+    """Give TensorFlow its own method back."""
+    for kind, call in _restore:
+        kind.__call__ = call
+    _restore.clear()
 
 
 def _opened_before(device_id: int) -> NpuDeviceHandle:

@@ -233,18 +233,20 @@ def test_imagenet_uses_every_change_of_autoaugment():
 def test_workers_share_one_batch(data):
     sampler = pairs.PairSampler(data, np.arange(120), 0, False)
 
-    def make(worker, num):
-        return Batches(data.store, sampler, BatchRecipe(4, 0, "imagenet", "batch", worker, num)).make(3)
+    def make(positions):
+        return Batches(data.store, sampler, BatchRecipe(4, 0, "imagenet", "batch", np.array(positions))).make(3)
 
-    whole, parts = make(0, 1), [make(worker, 3) for worker in range(3)]
-    for name in whole._fields:
-        assert np.array_equal(getattr(whole, name), np.concatenate([getattr(part, name) for part in parts]))
+    whole = make(range(8))
+    for positions in ([0, 3, 6], [1, 4, 7], [2, 5]):
+        part = make(positions)
+        for name in whole._fields:
+            assert np.array_equal(getattr(whole, name)[positions], getattr(part, name))
 
 
 @pytest.mark.parametrize("num_threads", [0, 2])
 def test_batches_made_ahead_are_the_same(data, num_threads):
     sampler = pairs.PairSampler(data, np.arange(120), 0, False)
-    batches = Batches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", 0, 1))
+    batches = Batches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", np.arange(4)))
     ahead = Ahead(batches, num_threads, num_updates=5)
     for step in range(1, 5):
         assert np.array_equal(ahead.get(step).first, batches.make(step).first)

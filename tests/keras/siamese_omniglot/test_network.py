@@ -166,7 +166,7 @@ def test_mixed_precision_updates_float32_weights():
         try:
             network = siamese.build("conv4", "tf", seed=0)
             opened = train_run.Started(Device("gpu", "0"), NpuOptions("allow_mix_precision"))
-            optimizer = keras_run.scale_losses(update.make_optimizer("sgd"), opened, None)
+            optimizer = keras_run.scale_losses(update.make_optimizer("sgd"), opened, "mixed")
             optimizer.learning_rate = 0.1
             before = {name: np.asarray(value).copy() for name, value in network.named_variables().items()}
             settings = update.Settings("tf", 0.0, num_pairs=2, takes_times=False)

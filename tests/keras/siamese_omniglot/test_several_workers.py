@@ -1,6 +1,7 @@
 """Training with several processes: the losses of one with the whole batch, a worker that dies, going on."""
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from common import launch
 from tests.conftest import ROOT
 from tests.keras.processes import losses, start
 from tests.keras.siamese_omniglot.conftest import train
@@ -43,6 +45,22 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_fo
         assert f"Rank {rank} of {num}" in (tmp_path / str(rank) / f"train_{rank}.log").read_text()
     values = (tmp_path / "0" / f"Siamese_bs7_{num}p_acc.log").read_text()
     assert f"RankSize = {num}\nBatchSize = 7\n" in values
+
+
+@pytest.mark.slow
+def test_ranks_that_would_not_train_the_same_are_refused(tmp_path, tiny_folder):
+    workers = [f"127.0.0.1:{port}" for port in launch._free_ports(2)]
+    processes = []
+    for rank in range(2):
+        config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))
+        environment = dict(os.environ, TF_CONFIG=json.dumps(config), ASCEND_DEVICE_ID=str(rank))
+        words = command(tiny_folder, tmp_path, "--train_steps=5", f"--seed={rank + 3}")
+        processes.append(subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    for rank, process in enumerate(processes):
+        _, error = process.communicate(timeout=200)
+        assert process.returncode == 1 and error.decode().startswith(
+            f"[Error] rank {rank}: rank 1 would not train the same as rank 0: give all ranks the same data, ")
+        assert error.count(b"\n") == 1
 
 
 @pytest.mark.slow

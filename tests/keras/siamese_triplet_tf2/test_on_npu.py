@@ -4,11 +4,12 @@ from __future__ import annotations
 import json
 import os
 
+import numpy as np
 import pytest
 
 from siamese_triplet_tf2 import siamese_network
 from tests import fakes
-from tests.keras.processes import run_on_fake_npu
+from tests.keras.processes import is_keras_2, losses, run_on_two_fake_npus
 
 FLAGS = ("--backbone=tiny", "--batch_size=8", "--train_steps=3")
 
@@ -42,33 +43,38 @@ def test_the_entry_s_own_precision(tmp_path, look_alike_folder):
     with fakes.installed("hicann", "npu_device") as process:
         assert train(look_alike_folder, tmp_path) == 0
         assert process.openings[0].options["precision_mode"] == "allow_fp32_to_fp16"
-        assert process.loss_scale_optimizers == 0
+        assert ("loss_scale_optimizer",) not in process.calls
 
 
 def test_the_loss_is_scaled_by_the_adapter_s_optimizer(tmp_path, look_alike_folder):
     """Ascend 910 clips instead of making infinities, so Keras' own would never see an overflow."""
     with fakes.installed("hicann", "npu_device") as process:
         assert train(look_alike_folder, tmp_path, "--loss_scale=dynamic") == 0
-        assert process.loss_scale_optimizers == 1
+        assert process.calls.count(("loss_scale_optimizer",)) == 1
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_one_rank_of_two(tmp_path, look_alike_folder, rank):
-    """Broadcast once when all variables exist, then in a step's graph a sum of the gradients and one of numbers."""
-    (tmp_path / "table.json").write_text("{}")
-    result = run_on_fake_npu(
-        "siamese_triplet_tf2.siamese_network", tmp_path / "fake",
-        [f"--data_path={look_alike_folder}", f"--output_path={tmp_path / 'out'}", *FLAGS, "--performance"],
-        RANK_SIZE="2", RANK_ID=str(rank), ASCEND_DEVICE_ID=str(rank), RANK_TABLE_FILE=str(tmp_path / "table.json"))
-    assert result.returncode == 0, result.stderr.decode()
-    seen = json.loads(result.stdout.decode().splitlines()[-1])
-    assert seen["openings"] == [[rank, 1, "allow_fp32_to_fp16"]]
-    (name, root, num), *sums = seen["collectives"]
+def test_two_ranks(tmp_path, look_alike_folder):
+    """The adapter's calls in the order that it needs, the same graphs on both, evaluations included, and the losses of
+    one process with the whole batch.
+    """
+    common = [f"--data_path={look_alike_folder}", *FLAGS, "--recipe=corrected", "--cache_features=off"]
+    seen = run_on_two_fake_npus("siamese_triplet_tf2.siamese_network", tmp_path / "fake",
+                                [f"--output_path={tmp_path / 'out'}", *common])
     trained = 2 + 2 + 3 * 2 + 2 * 2  # convolution, its normalisation, three dense layers, two normalisations
-    assert (name, root) == ("broadcast", 0) and num > 3 * trained  # weights, their two moments, counters
-    assert sums == [["all_reduce", "sum", trained], ["all_reduce", "sum", 1]]
-    names = os.listdir(str(tmp_path / "out" / str(rank)))
-    assert "metrics.jsonl" in names if rank == 0 else names == ["train_1.log"]
+    same = ["all_reduce", "sum", 1]  # of the ranks' checksums
+    for rank, one in enumerate(seen):
+        assert one["openings"] == [[rank, 1, "allow_fp32_to_fp16"]]
+        *before, (name, root, num), gradients, numbers, agreed = one["calls"]
+        wrapper = [["optimizer_wrapper", "sum"]] if is_keras_2() else []
+        assert before == [["open", rank], ["as_default"], same, ["shard", 8, 4], *wrapper]
+        assert (name, root) == ("broadcast", 0) and num > 3 * trained  # weights, their two moments, counters
+        assert gradients == ["all_reduce", "sum", trained] and numbers == agreed == ["all_reduce", "sum", 1]
+    assert seen[0]["graphs"] == seen[1]["graphs"]
+    assert len(seen[0]["graphs"]) == 6  # features of a step and of an evaluation, step, two sums, embeddings
+    assert (tmp_path / "out" / "0" / "ckpt" / "model.ckpt-3.index").exists()
+    assert os.listdir(str(tmp_path / "out" / "1")) == ["train_1.log"]
+    assert siamese_network.main([f"--output_path={tmp_path / 'alone'}", "--device=cpu", *common]) == 0
+    np.testing.assert_allclose(losses(tmp_path / "out"), losses(tmp_path / "alone"), rtol=1e-5)
 
 
 def test_the_cpu_beside_an_installed_adapter(tmp_path, look_alike_folder, capfd):

@@ -18,7 +18,7 @@ def NpuLossScaleOptimizer(inner_optimizer: Any, dynamic: bool = True, initial_sc
         raise SilentlyAccepted("NpuLossScaleOptimizer before open()")
     import tensorflow as tf
 
-    process.loss_scale_optimizers += 1
+    process.calls.append(("loss_scale_optimizer",))
     given = dict(initial_scale=initial_scale, dynamic_growth_steps=dynamic_growth_steps)
     given = {name: value for name, value in given.items() if value is not None}
     if not dynamic:
