@@ -14,14 +14,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from typing import Any, Mapping, MutableMapping, Sequence
+from typing import IO, Any, Mapping, MutableMapping, Sequence
 
 from common.program import StopRequest, ZooError
 
 NPU_PROCESSES = (1, 2, 4, 8)
 _POLL_SECONDS = 0.1
-_PATIENCE_SECONDS = 20.0  # for ranks to end when one has failed
+_PATIENCE_SECONDS = 20.0  # for rank 0 to end when one has failed
+_HELPER_PATIENCE_SECONDS = 5.0  # for the others, who have nothing to save
+_SAID = (1, 2)  # exit statuses of those who say why
 _STOP_SECONDS = 120.0  # for ranks to save and end when they are asked to
 _MEET_SECONDS = 300.0  # for the launchers of other machines to come
 
@@ -127,11 +130,27 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Started:
+    """A rank that was started.
+
+    Attributes:
+        number: of the rank.
+        process: its process.
+        words: what it writes to stderr; None for rank 0, who writes to the launcher's.
+    """
+
+    number: int
+    process: subprocess.Popen
+    words: IO[bytes] | None
+
+
 def start(command: Sequence[str], job: Job, device_kind: str, environment: MutableMapping[str, str], stop: StopRequest
           ) -> int:
     """Start one process for each device of this machine and wait for all.
 
-    When one fails, the others are stopped within a bounded time.
+    When one fails, the others are stopped within a bounded time. Rank 0 speaks for all: of another rank the words on
+    stderr are shown when it is the first to fail.
 
     Args:
         command: the words of the command.
@@ -155,13 +174,13 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
         raise ZooError("RANK_TABLE_FILE is not set: several NPUs need HCCL's rank table")
     with stop.deferred():
         workers = [] if device_kind == "npu" else _meet(job, stop)
-        processes = []
+        ranks: list[_Started] = []
         try:
             for local in range(job.processes):
-                processes.append(_start_rank(command, job, local, workers, environment))
-            return _wait(processes, job, stop)
+                ranks.append(_start_rank(command, job, local, workers, environment))
+            return _wait(ranks, stop)
         finally:
-            _end(processes, job.node * job.processes)
+            _end(ranks)
 
 
 def leave(status: int) -> None:
@@ -179,7 +198,7 @@ def leave(status: int) -> None:
 
 
 def _start_rank(command: Sequence[str], job: Job, local: int, workers: list[str], environment: Mapping[str, str]
-                ) -> subprocess.Popen:
+                ) -> _Started:
     rank = job.node * job.processes + local
     own = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size), ASCEND_DEVICE_ID=str(local))
     if workers:
@@ -188,10 +207,11 @@ def _start_rank(command: Sequence[str], job: Job, local: int, workers: list[str]
         own.update(TF_CONFIG=json.dumps(dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))),
                    CUDA_VISIBLE_DEVICES=devices[local % len(devices)])
         own["ASCEND_DEVICE_ID"] = str(rank)
-    process = subprocess.Popen(command, env=own, stdout=None if rank == 0 else subprocess.DEVNULL)
+    words = None if rank == 0 else tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+    process = subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL if words else None, stderr=words)
     if workers and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, _processors(local, job.processes))
-    return process
+    return _Started(rank, process, words)
 
 
 def _processors(local: int, num: int) -> list[int]:
@@ -200,46 +220,79 @@ def _processors(local: int, num: int) -> list[int]:
     return usable[local::num] if len(usable) >= num else usable
 
 
-def _wait(processes: list[subprocess.Popen], job: Job, stop: StopRequest) -> int:
+def _wait(ranks: Sequence[_Started], stop: StopRequest) -> int:
     deadline = None
-    while any(process.poll() is None for process in processes):
-        if stop.requested and deadline is None:
-            deadline = time.monotonic() + _STOP_SECONDS
-            for process in processes:
-                process.send_signal(signal.SIGTERM)
-        failed = [number for number, process in enumerate(processes) if process.poll()]
-        if failed and not stop.requested:
-            status = processes[failed[0]].returncode
-            print(f"[Error] rank {job.node * job.processes + failed[0]} {_ended(status)}: the other ranks are stopped; "
-                  "the same command goes on from the last checkpoint", file=sys.stderr, flush=True)
-            _end(processes, job.node * job.processes)
+    while True:
+        is_running = any(rank.process.poll() is None for rank in ranks)
+        failed = [rank for rank in ranks if rank.process.poll()]
+        if stop.requested:
+            if deadline is None:
+                deadline = time.monotonic() + _STOP_SECONDS
+                _terminate(ranks)
+            if not is_running or time.monotonic() > deadline:
+                stop.check()
+        elif failed:
+            first = min(failed, key=lambda rank: rank.process.returncode > 0)  # a killed one is why others fail
+            _explain(first, ranks[0])
+            status = first.process.returncode
             return status if status > 0 else 128 - status
-        if deadline is not None and time.monotonic() > deadline:
-            break
+        elif not is_running:
+            return 0
         time.sleep(_POLL_SECONDS)
-    stop.check()
-    failures = [process.returncode for process in processes if process.returncode]
-    return 0 if not failures else failures[0] if failures[0] > 0 else 128 - failures[0]
+
+
+def _explain(failed: _Started, first: _Started) -> None:
+    """Say why a rank failed, if nobody has said it yet."""
+    status = failed.process.returncode
+    words = _last_words(failed) if status in _SAID else []
+    if status not in _SAID or (failed.words and not words):
+        advice = "; the same command goes on from the last checkpoint" if status < 0 or status >= 128 else ""
+        words = [f"[Error] rank {failed.number} {_ended(status)}: the other ranks are stopped{advice}"]
+    elif words and first.number == 0:
+        try:  # what is wrong for one is often wrong for all, and then rank 0 says it too
+            if first.process.wait(_HELPER_PATIENCE_SECONDS) in _SAID:
+                return
+        except subprocess.TimeoutExpired:
+            pass
+    for line in words:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _last_words(rank: _Started) -> list[str]:
+    """Return a rank's last error line; the end of all that it wrote when there is none."""
+    if rank.words is None:
+        return []
+    rank.words.seek(0)
+    lines = rank.words.read().decode("utf-8", "replace").splitlines()
+    return [line for line in lines if line.startswith("[Error]")][-1:] or lines[-30:]
 
 
 def _ended(status: int) -> str:
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
 
 
-def _end(processes: list[subprocess.Popen], first_rank: int) -> None:
-    """Ask processes to end, and end those that do not: one that waits for a rank that is gone hears no signal."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    for rank, process in enumerate(processes, first_rank):
+def _terminate(ranks: Sequence[_Started]) -> None:
+    for rank in ranks:
+        if rank.process.poll() is None:
+            rank.process.terminate()
+
+
+def _end(ranks: Sequence[_Started]) -> None:
+    """Ask ranks to end, and end those that do not: one that waits for a rank that is gone hears no signal."""
+    began = time.monotonic()
+    _terminate(ranks)
+    for rank in ranks:
+        patience = _HELPER_PATIENCE_SECONDS if rank.number else _PATIENCE_SECONDS
         try:
-            process.wait(max(0.0, deadline - time.monotonic()))
+            rank.process.wait(max(0.0, began + patience - time.monotonic()))
         except subprocess.TimeoutExpired:
-            print(f"[Error] rank {rank} does not end by itself, it waits for one that is gone: it is killed",
-                  file=sys.stderr, flush=True)
-            process.kill()
-            process.wait()
+            if rank.number == 0:
+                print("[Error] rank 0 does not end by itself, it waits for one that is gone: it is killed",
+                      file=sys.stderr, flush=True)
+            rank.process.kill()
+            rank.process.wait()
+        if rank.words:
+            rank.words.close()
 
 
 def _meet(job: Job, stop: StopRequest) -> list[str]:

@@ -24,39 +24,56 @@ def check(flags: FlagValues) -> None:
     """Refuse flags that cannot be meant.
 
     Raises:
-        FlagError: several processes without --distributed, or more of them than samples in a step.
+        FlagError: several processes without --distributed.
     """
-    num = flags.nproc_per_node * flags.nnode
-    if num > 1 and not flags.distributed:
+    if flags.nproc_per_node * flags.nnode > 1 and not flags.distributed:
         raise FlagError(f"--nproc_per_node={flags.nproc_per_node} --nnode={flags.nnode} is for --distributed=True")
-    if num > flags.batch_size:
-        raise FlagError(f"--batch_size={flags.batch_size}: is that of all {num} processes together; each needs a "
-                        "sample")
 
 
-def start(flags: FlagValues, rank: launch.Rank, command: Sequence[str], device_kind: str, stop: StopRequest
-          ) -> int | None:
-    """Start the processes that the flags ask for, unless this is one of them, and wait for them.
+def place(flags: FlagValues, device_kind: str) -> launch.Rank:
+    """Return the rank of this process, or of the first one that it is to start.
 
     Args:
         flags: parsed flags.
-        rank: from `launch.current_rank`.
+        device_kind: "npu", "gpu" or "cpu".
+
+    Raises:
+        FlagError: more processes than samples in a step, or diagnosis of several.
+        ZooError: the environment says several processes and not how they find each other.
+    """
+    rank, job = launch.current_rank(os.environ, device_kind), _job(flags)
+    if rank.size == 1 and job.size > 1:
+        rank = launch.Rank(job.node * job.processes, job.size)
+    if rank.size > flags.batch_size:
+        raise FlagError(f"--batch_size={flags.batch_size}: is that of all {rank.size} processes together; each needs a "
+                        "sample")
+    if rank.size > 1 and device_kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):
+        raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: leave --distributed away")
+    return rank
+
+
+def start(flags: FlagValues, command: Sequence[str], device_kind: str, stop: StopRequest) -> int | None:
+    """Start the processes that the flags ask for, unless this is one of them, and wait for them.
+
+    Check first all that can be checked: what a rank finds, each of them finds.
+
+    Args:
+        flags: parsed flags.
         command: path and arguments of the train entry.
         device_kind: "npu", "gpu" or "cpu".
         stop: signals are handed on to all ranks.
 
     Returns:
         Their exit status; None when this process is to train.
-
-    Raises:
-        FlagError: diagnosis of several processes is asked for.
     """
-    job = launch.Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
-    if rank.size == 1 and job.size > 1:
+    job = _job(flags)
+    if job.size > 1 and launch.current_rank(os.environ, device_kind).size == 1:
         return launch.start([sys.executable, *command], job, device_kind, os.environ, stop)
-    if rank.size > 1 and device_kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):
-        raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: leave --distributed away")
     return None
+
+
+def _job(flags: FlagValues) -> launch.Job:
+    return launch.Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
 
 
 def notices(flags: FlagValues, rank: launch.Rank, shared: str) -> list[str]:

@@ -89,16 +89,47 @@ def test_jobs_that_cannot_be(job, kind, message):
         start("", job, kind=kind, environment=environment)
 
 
-@pytest.mark.parametrize("ending, status", [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137)])
-def test_one_that_fails_ends_all(capfd, ending, status):
-    """The other one hears no SIGTERM, as one that waits in a collective."""
+GO_ON = "; the same command goes on from the last checkpoint"
+
+
+@pytest.mark.parametrize("ending, status, line", [
+    ("sys.exit(3)", 3, "[Error] rank 1 ended with exit status 3: the other ranks are stopped"),
+    ("os.kill(os.getpid(), 9)", 137, f"[Error] rank 1 was ended by SIGKILL: the other ranks are stopped{GO_ON}"),
+    ("sys.exit(134)", 134, f"[Error] rank 1 ended with exit status 134: the other ranks are stopped{GO_ON}"),
+])
+def test_one_that_fails_ends_all(capfd, ending, status, line):
+    """Only who was killed is advised to go on."""
     script = (f"import os, signal, sys, time\nif os.environ['RANK_ID'] == '1':\n    time.sleep(0.3); {ending}\n"
               "signal.signal(signal.SIGTERM, signal.SIG_DFL)\ntime.sleep(60)")
     began = time.monotonic()
     assert start(script, launch.Job(2)) == status
     assert time.monotonic() - began < 30
-    error = capfd.readouterr().err
-    assert "[Error] rank 1 " in error and "the other ranks are stopped" in error
+    assert capfd.readouterr().err.splitlines() == [line]
+
+
+@pytest.mark.parametrize("who, expected", [("0", ["[Error] mistake of 0"]), ("1", ["[Error] mistake of 1"]),
+                                           ("012", ["[Error] mistake of 0"])])
+def test_a_mistake_is_one_line(capfd, monkeypatch, who, expected):
+    """Found by rank 0, by another, by all; those that are stopped say nothing, not even when they must be killed."""
+    monkeypatch.setattr(launch, "_HELPER_PATIENCE_SECONDS", 1.0)
+    script = ("import os, signal, sys, time\nrank = os.environ['RANK_ID']\n"
+              f"if rank in {who!r}:\n"
+              "    time.sleep(0.3 if rank == '0' else 0.1)\n"
+              "    print('a warning of rank', rank, file=sys.stderr) if rank != '0' else None\n"
+              "    print('[Error] mistake of', rank, file=sys.stderr); sys.exit(2)\n"
+              "if rank == '2':\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+              "time.sleep(60)")
+    began = time.monotonic()
+    assert start(script, launch.Job(3)) == 2
+    assert time.monotonic() - began < 15
+    assert capfd.readouterr().err.splitlines() == expected
+
+
+def test_a_traceback_of_another_rank_is_shown(capfd, monkeypatch):
+    monkeypatch.setattr(launch, "_HELPER_PATIENCE_SECONDS", 0.5)
+    assert start("import os, time\nif os.environ['RANK_ID'] == '1': 1 / 0\ntime.sleep(60)", launch.Job(2)) == 1
+    error = capfd.readouterr().err.splitlines()
+    assert error[0].startswith("Traceback") and error[-1] == "ZeroDivisionError: division by zero"
 
 
 def test_one_that_hears_nothing_is_killed(monkeypatch, capfd):

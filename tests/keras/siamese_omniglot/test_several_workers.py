@@ -11,6 +11,8 @@ import time
 import numpy as np
 import pytest
 
+from common import launch
+from common.tiny_data import omniglot as tiny_omniglot
 from tests.conftest import ROOT
 from tests.keras.processes import losses, start
 from tests.keras.siamese_omniglot.conftest import train
@@ -86,11 +88,38 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 143, error.decode()
-    assert error.decode().splitlines() == ["Stopped by SIGTERM."] * 3  # two ranks and their launcher
+    assert error.decode().splitlines() == ["Stopped by SIGTERM."] * 2  # rank 0 and the launcher
     assert "Final result" not in log.read_text()  # they stop, and do not train to the end
     from common.bundles import steps_in
 
     assert steps_in(str(tmp_path / "0" / "ckpt"))[-1] >= 4
+
+
+@pytest.mark.parametrize("flags, status, message", [
+    (["--batch_size=1"], 2, "--batch_size=1: is that of all 2 processes together"),
+    (["--batch_size=500"], 2, "--batch_size=500: only 108 drawings train"),
+    (["--weights=missing.h5"], 1, "--weights=missing.h5: no such file"),
+    (["--init_checkpoint=missing/model.ckpt-5"], 1, "no such checkpoint"),
+    (["--resume=missing"], 1, "--resume=missing: no run directory"),
+    (["--over_dump"], 2, "--over_dump, --data_dump_flag and --profiling diagnose one process"),
+    (["--use_mixlist", "--mixlist_file=missing.json"], 2, "--mixlist_file=missing.json: no such file"),
+])
+def test_mistakes_are_found_before_processes_start(tmp_path, tiny_folder, capfd, monkeypatch, flags, status, message):
+    monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("processes are started"))
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert train(tiny_folder, tmp_path / "out", "--distributed=True", "--nproc_per_node=2", *flags) == status
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_bad_drawing_is_found_before_processes_start(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("processes are started"))
+    tiny_omniglot.make(str(tmp_path / "data"), 1, 3, 4)
+    bad = sorted((tmp_path / "data").rglob("*.png"))[0]
+    bad.write_bytes(b"no image")
+    assert train(tmp_path / "data", tmp_path / "out", "--distributed=True", "--nproc_per_node=2") == 1
+    error = capfd.readouterr().err
+    assert str(bad) in error and error.count("\n") == 1
 
 
 @pytest.mark.slow
