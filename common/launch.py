@@ -206,7 +206,6 @@ def _start_rank(command: Sequence[str], job: Job, local: int, workers: list[str]
         devices = visible.split(",") if visible else [str(number) for number in range(job.processes)]
         own.update(TF_CONFIG=json.dumps(dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))),
                    CUDA_VISIBLE_DEVICES=devices[local % len(devices)])
-        own["ASCEND_DEVICE_ID"] = str(rank)
     words = None if rank == 0 else tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
     process = subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL if words else None, stderr=words)
     if workers and hasattr(os, "sched_setaffinity"):

@@ -82,7 +82,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     rank = processes.place(flags, device.kind)
     _check_processes(flags, rank)
     data = pairs.load(folder)
-    entry = train_run.Entry(__file__, NETWORK, flags.npu_precision_mode, arguments)
+    entry = train_run.Entry(__file__, NETWORK, flags.npu_precision_mode, arguments, rank=rank)
     train_run.plan(entry, flags, device, _length(flags, len(data.left))[0])
     weights.find(flags.weights, folder, flags.backbone)
     bundles.fingerprint(_init_checkpoint(flags))

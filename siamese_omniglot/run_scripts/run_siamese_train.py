@@ -106,7 +106,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
     if len(split.train) < flags.batch_size:
         raise FlagError(f"--batch_size={flags.batch_size}: only {len(split.train)} drawings train; take a smaller one")
-    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISIONS[flags.use_amp], arguments, ROOT)
+    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISIONS[flags.use_amp], arguments, ROOT, rank)
     train_run.plan(entry, flags, device, _num_updates(flags, split))
     weights.find(flags.weights, ROOT)
     bundles.fingerprint(_init_checkpoint(flags))
