@@ -107,17 +107,20 @@ def _npu_rank(environment: Mapping[str, str], size: int) -> Rank:
 
 
 def _cluster(environment: Mapping[str, str]) -> tuple[list[str], int]:
-    """Workers of TF_CONFIG and which of them this is."""
+    """Workers of TF_CONFIG and which of them this is; a task "chief" comes before the workers, as TensorFlow has it."""
     text = environment.get("TF_CONFIG")
     if not text:
         return [], 0
     try:
         config = json.loads(text)
-        workers = list(config["cluster"]["worker"])
+        cluster = config["cluster"]
         kind, number = config["task"]["type"], int(config["task"]["index"])
-        if set(config["cluster"]) != {"worker"} or kind != "worker" or not 0 <= number < len(workers):
-            raise ValueError("every task must be a worker of the cluster")
-    except (ValueError, KeyError, TypeError) as error:
+        if set(cluster) - {"chief", "worker"} or len(cluster.get("chief", [])) > 1 or not 0 <= number < len(
+                cluster[kind]):
+            raise ValueError("every task must be a worker of the cluster, or its one chief")
+        workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
+        number += len(cluster.get("chief", [])) if kind == "worker" else 0
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ZooError(f"TF_CONFIG={text}: cannot be used ({error}); expected "
                        '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}') from None
     return workers, number
@@ -189,7 +192,11 @@ def leave(status: int) -> None:
     One of several ends without taking TensorFlow's servers down: in TensorFlow 2.6 that aborts now and then, when
     others are gone already.
     """
-    if len(_cluster(os.environ)[0]) > 1:
+    try:
+        is_alone = len(_cluster(os.environ)[0]) < 2
+    except ZooError:  # the status says it
+        is_alone = True
+    if not is_alone:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -9,6 +9,8 @@ from common import launch
 from common.flag_set import FlagSet, FlagValues
 from common.program import FlagError, StopRequest
 
+_SOURCE = "the environment (TF_CONFIG, or RANK_SIZE of NPUs) names"
+
 
 def define(flags: FlagSet) -> None:
     """The flags."""
@@ -89,5 +91,12 @@ def notices(flags: FlagValues, rank: launch.Rank, shared: str) -> list[str]:
         lines += [f"Warning: --{name} has no effect on one machine" for name in
                   ("node_rank", "master_addr", "master_port") if flags[name].present]
     if rank.size > 1:
+        job = _job(flags)
+        if flags["distributed"].present and not flags.distributed:
+            lines.append(f"Warning: --distributed=False has no effect: {_SOURCE} {rank.size} processes")
+        given = any(flags[name].present for name in ("nproc_per_node", "nnode"))
+        if given and job.size != rank.size:
+            lines.append(f"Warning: --nproc_per_node={job.processes} --nnode={job.nodes} have no effect: {_SOURCE} "
+                         f"{rank.size} processes")
         lines.append(f"Rank {rank.number} of {rank.size}, which share the {shared} of every step")
     return lines

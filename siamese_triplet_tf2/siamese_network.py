@@ -90,9 +90,10 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     if status is not None:
         return status
 
-    from common import keras_run  # TensorFlow is imported here, after the flags and the device
+    from common import keras_gpus, keras_run  # TensorFlow is imported here, after the flags and the device
     from siamese_triplet_tf2 import bad_images
 
+    keras_gpus.require_one(rank, device.kind)
     data = bad_images.apply(data, flags.bad_images)
     config = _configure(flags, folder, len(data.left), rank)
     switches = dataclasses.asdict(config.switches)

@@ -114,9 +114,10 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     if status is not None:
         return status
 
-    from common import keras_run  # TensorFlow is imported here, after the flags and the device
+    from common import keras_gpus, keras_run  # TensorFlow is imported here, after the flags and the device
 
     device = keras_run.settle(device, flags.device)
+    keras_gpus.require_one(rank, device.kind)
     if device.kind == "gpu" and flags.use_amp and not flags.precision_mode:
         flags.precision_mode = "allow_mix_precision"
     config = _configure(flags, switches, split, rank)

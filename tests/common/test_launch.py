@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from common import launch
+from common import launch, processes
+from common.flag_set import FlagSet
 from common.program import StopRequest, ZooError
 
 NAMES = ("RANK_ID", "RANK_SIZE", "TF_CONFIG", "ASCEND_DEVICE_ID", "CUDA_VISIBLE_DEVICES")
@@ -30,6 +31,10 @@ def test_alone():
 
 def test_ranks():
     assert launch.current_rank({"TF_CONFIG": config("a:1", "b:1", index=1)}, "cpu") == launch.Rank(1, 2)
+    with_chief = dict(cluster=dict(chief=["a:1"], worker=["b:1", "c:1"]), task=dict(type="worker", index=1))
+    assert launch.current_rank({"TF_CONFIG": json.dumps(with_chief)}, "cpu") == launch.Rank(2, 3)
+    with_chief["task"] = dict(type="chief", index=0)
+    assert launch.current_rank({"TF_CONFIG": json.dumps(with_chief)}, "gpu") == launch.Rank(0, 3)
     environment = {"RANK_SIZE": "8", "RANK_ID": "5", "RANK_TABLE_FILE": "table.json"}
     assert launch.current_rank(environment, "npu") == launch.Rank(5, 8)
 
@@ -43,6 +48,12 @@ def test_ranks():
     ({"TF_CONFIG": "{"}, "cpu", "TF_CONFIG=.*cannot be used"),
     ({"TF_CONFIG": config("a:1", "b:1", index=2)}, "cpu", "cannot be used"),
     ({"TF_CONFIG": config("a:1", "b:1", ps=["c:1"])}, "cpu", "every task must be a worker"),
+    ({"TF_CONFIG": config("a:1", chief=["b:1", "c:1"])}, "cpu", "or its one chief"),
+    ({"TF_CONFIG": config("a:1", index=-1)}, "cpu", "cannot be used"),
+    ({"TF_CONFIG": "[1]"}, "cpu", "cannot be used"),
+    ({"TF_CONFIG": '{"cluster": [1], "task": {"type": "worker", "index": 0}}'}, "cpu", "cannot be used"),
+    ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}'}, "cpu",
+     "cannot be used"),
 ])
 def test_environments_that_do_not_fit(environment, kind, message):
     with pytest.raises(ZooError, match=message):
@@ -62,6 +73,27 @@ def test_every_process_has_its_place(tmp_path):
     assert len(set(clusters[0]["cluster"]["worker"])) == 3 and all(
         row["cluster"] == clusters[0]["cluster"] for row in clusters)
     assert [row["ASCEND_DEVICE_ID"] for row in found] == ["0", "1", "2"] and found[0]["RANK_SIZE"] == "3"
+
+
+def test_leaving_with_a_tf_config_that_cannot_be_used(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{")
+    with pytest.raises(SystemExit) as ending:
+        launch.leave(2)
+    assert ending.value.code == 2
+
+
+@pytest.mark.parametrize("given, warnings", [
+    ([], []),
+    (["--distributed=True", "--nproc_per_node=3"], []),
+    (["--distributed=False"], ["--distributed=False has no effect"]),
+    (["--distributed=True", "--nproc_per_node=2"], ["--nproc_per_node=2 --nnode=1 have no effect"]),
+])
+def test_flags_that_the_environment_overrides(given, warnings):
+    flags = FlagSet("test")
+    processes.define(flags)
+    *lines, last = processes.notices(flags.parse(given), launch.Rank(1, 3), "6 pairs")
+    assert len(lines) == len(warnings) and all(text in line for text, line in zip(warnings, lines))
+    assert last == "Rank 1 of 3, which share the 6 pairs of every step"
 
 
 def test_gpus_are_dealt_out(tmp_path):

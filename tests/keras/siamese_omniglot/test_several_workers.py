@@ -1,6 +1,7 @@
 """Training with several processes: the losses of one with the whole batch, a worker that dies, going on."""
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -23,6 +24,12 @@ FLAGS = ["--device=cpu", "--backbone=conv4", "--batch_size=7", "--lr=1e-4", "--n
 
 def command(data, output, *flags):
     return [sys.executable, ENTRY, f"--data_path={data}", f"--output_path={output}", *FLAGS, *flags]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +113,6 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
 ])
 def test_mistakes_are_found_before_processes_start(tmp_path, tiny_folder, capfd, monkeypatch, flags, status, message):
     monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("processes are started"))
-    monkeypatch.delenv("TF_CONFIG", raising=False)
     assert train(tiny_folder, tmp_path / "out", "--distributed=True", "--nproc_per_node=2", *flags) == status
     error = capfd.readouterr().err
     assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
@@ -122,12 +128,40 @@ def test_a_bad_drawing_is_found_before_processes_start(tmp_path, capfd, monkeypa
     assert str(bad) in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("text, flags, message", [
+    ("{", ["--help"], None),
+    ("{", [], "TF_CONFIG={: cannot be used"),
+    ('{"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 0}}', ["--batch_size=2"],
+     "--batch_size=2: is that of all 3 processes together"),
+])
+def test_a_tf_config_is_checked(tmp_path, tiny_folder, text, flags, message):
+    """The script itself: what it does last looks at TF_CONFIG too."""
+    process = start(command(tiny_folder, tmp_path / "out", *flags), TF_CONFIG=text)
+    error = process.communicate(timeout=60)[1].decode()
+    assert "Traceback" not in error and not (tmp_path / "out").exists()
+    assert process.returncode != 0 and message in error and error.count("\n") == 1 if message else \
+        (process.returncode, error) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_tf_config_of_ones_own(tmp_path, tiny_folder, alone):
+    """A chief and a worker, as several schedulers set them."""
+    cluster = dict(chief=[f"127.0.0.1:{free_port()}"], worker=[f"127.0.0.1:{free_port()}"])
+    ranks = [start(command(tiny_folder, tmp_path, "--train_steps=2", "--distributed=False"),
+                   TF_CONFIG=json.dumps(dict(cluster=cluster, task=dict(type=kind, index=0))))
+             for kind in ("worker", "chief")]
+    for rank in ranks:
+        out, error = rank.communicate(timeout=400)
+        assert rank.returncode == 0, error.decode()
+        assert b"Warning: --distributed=False has no effect" in out
+    np.testing.assert_allclose(losses(tmp_path), alone[:2], rtol=1e-5)
+    assert sorted(os.listdir(str(tmp_path))) == ["0", "1"] and os.listdir(str(tmp_path / "1")) == ["train_1.log"]
+
+
 @pytest.mark.slow
 def test_two_machines_meet(tmp_path, tiny_folder, alone):
     """Two launchers with one process each, as on two machines; the second has an output folder of its own."""
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     shared = ["--train_steps=5", "--nnode=2", "--distributed=True", "--master_addr=127.0.0.1", f"--master_port={port}"]
     processes = [start(command(tiny_folder, tmp_path / f"machine-{node}", f"--node_rank={node}", *shared))
                  for node in (1, 0)]

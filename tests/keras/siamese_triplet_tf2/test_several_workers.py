@@ -54,6 +54,13 @@ def test_mistakes_are_found_before_processes_start(tmp_path, look_alike_folder, 
     assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
+def test_ranks_of_the_environment_are_checked_too(tmp_path, look_alike_folder, capfd, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
+    assert siamese_network.main([f"--data_path={look_alike_folder}", f"--output_path={tmp_path / 'out'}", *FLAGS,
+                                 "--semi_hard"]) == 2
+    assert "--semi_hard looks at the whole batch" in capfd.readouterr().err and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("flags, message", [
     (["--semi_hard"], "--semi_hard looks at the whole batch"),
     (["--batch_statistics"], "--batch_statistics looks at the whole batch"),
