@@ -2,7 +2,7 @@
 
 A process is one of several when TF_CONFIG names more than one worker (CPUs, GPUs), or RANK_SIZE is more than 1 (NPUs,
 with RANK_ID and RANK_TABLE_FILE). The launcher sets these and starts the same command once for each device of this
-machine; launchers of several machines tell each other their addresses through the first one's.
+machine; launchers of several machines meet (see `meeting`) and stop when one of them fails.
 """
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from typing import IO, Any, Mapping, MutableMapping, Sequence
+from typing import IO, Mapping, MutableMapping, Sequence
 
-from common.program import StopRequest, ZooError
+from common.meeting import POLL_SECONDS, Failure, Job, Meeting, meet
+from common.program import Stopped, StopRequest, ZooError
 
 NPU_PROCESSES = (1, 2, 4, 8)
-_POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 20.0  # for rank 0 to end when one has failed
 _HELPER_PATIENCE_SECONDS = 5.0  # for the others, who have nothing to save
+_GO_ON = "; the same command goes on from the last checkpoint"
 _SAID = (1, 2)  # exit statuses of those who say why
 _STOP_SECONDS = 120.0  # for ranks to save and end when they are asked to
-_MEET_SECONDS = 300.0  # for the launchers of other machines to come
+_STOPS = (128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,30 +45,6 @@ class Rank:
     def is_chief(self) -> bool:
         """Whether this is rank 0."""
         return self.number == 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """Processes to start.
-
-    Attributes:
-        processes: on this machine, one for each device.
-        nodes: machines.
-        node: number of this machine, from 0.
-        address: of machine 0.
-        port: of machine 0, where the launchers meet; not used on one machine.
-    """
-
-    processes: int
-    nodes: int = 1
-    node: int = 0
-    address: str = "127.0.0.1"
-    port: int = 29500
-
-    @property
-    def size(self) -> int:
-        """Processes on all machines."""
-        return self.processes * self.nodes
 
 
 def current_rank(environment: Mapping[str, str], device_kind: str) -> Rank:
@@ -176,13 +152,19 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
     if device_kind == "npu" and job.size > 1 and not environment.get("RANK_TABLE_FILE"):
         raise ZooError("RANK_TABLE_FILE is not set: several NPUs need HCCL's rank table")
     with stop.deferred():
-        workers = [] if device_kind == "npu" else _meet(job, stop)
+        meeting = Meeting([], {}) if device_kind == "npu" else meet(job, stop)
         ranks: list[_Started] = []
+        node, status = job.node, 1
         try:
             for local in range(job.processes):
-                ranks.append(_start_rank(command, job, local, workers, environment))
-            return _wait(ranks, stop)
+                ranks.append(_start_rank(command, job, local, meeting.workers, environment))
+            node, status = _wait(ranks, job, meeting, stop)
+            return status
+        except Stopped as stopped:
+            status = stopped.status
+            raise
         finally:
+            meeting.end(node, status)
             _end(ranks)
 
 
@@ -226,25 +208,44 @@ def _processors(local: int, num: int) -> list[int]:
     return usable[local::num] if len(usable) >= num else usable
 
 
-def _wait(ranks: Sequence[_Started], stop: StopRequest) -> int:
+def _wait(ranks: Sequence[_Started], job: Job, meeting: Meeting, stop: StopRequest) -> tuple[int, int]:
+    """Wait for the ranks, or a failure here or on another machine; return the machine that failed and its status."""
     deadline = None
+    elsewhere: Failure | None = None
     while True:
         is_running = any(rank.process.poll() is None for rank in ranks)
         failed = [rank for rank in ranks if rank.process.poll()]
-        if stop.requested:
+        elsewhere = elsewhere or meeting.failure()
+        if stop.requested or (elsewhere and elsewhere.status in _STOPS):
             if deadline is None:
                 deadline = time.monotonic() + _STOP_SECONDS
                 _terminate(ranks)
-            if not is_running or time.monotonic() > deadline:
+            is_over = not is_running or time.monotonic() > deadline
+            if is_over:
                 stop.check()
         elif failed:
             first = min(failed, key=lambda rank: rank.process.returncode > 0)  # a killed one is why others fail
             _explain(first, ranks[0])
             status = first.process.returncode
-            return status if status > 0 else 128 - status
-        elif not is_running:
-            return 0
-        time.sleep(_POLL_SECONDS)
+            return job.node, status if status > 0 else 128 - status
+        elif elsewhere is None and not is_running:
+            return job.node, 0
+        else:
+            is_over = True
+        if elsewhere and is_over:
+            return _of_another_machine(elsewhere)
+        time.sleep(POLL_SECONDS)
+
+
+def _of_another_machine(failure: Failure) -> tuple[int, int]:
+    if failure.status in _STOPS:
+        what = "was stopped: so are the ranks here"
+    elif failure.status is None:
+        what = f"is gone: the ranks here are stopped{_GO_ON}"
+    else:
+        what = f"failed with exit status {failure.status} and says why: the ranks here are stopped"
+    print(f"[Error] machine {failure.node} {what}", file=sys.stderr, flush=True)
+    return failure.node, failure.status or 1
 
 
 def _explain(failed: _Started, first: _Started) -> None:
@@ -252,7 +253,7 @@ def _explain(failed: _Started, first: _Started) -> None:
     status = failed.process.returncode
     words = _last_words(failed) if status in _SAID else []
     if status not in _SAID or (failed.words and not words):
-        advice = "; the same command goes on from the last checkpoint" if status < 0 or status >= 128 else ""
+        advice = _GO_ON if status < 0 or status >= 128 else ""
         words = [f"[Error] rank {failed.number} {_ended(status)}: the other ranks are stopped{advice}"]
     elif words and first.number == 0:
         try:  # what is wrong for one is often wrong for all, and then rank 0 says it too
@@ -299,95 +300,3 @@ def _end(ranks: Sequence[_Started]) -> None:
             rank.process.wait()
         if rank.words:
             rank.words.close()
-
-
-def _meet(job: Job, stop: StopRequest) -> list[str]:
-    """Return the addresses "host:port" of all ranks, in their order."""
-    ports = _free_ports(job.processes)
-    if job.nodes == 1:
-        return [f"127.0.0.1:{port}" for port in ports]
-    deadline = time.monotonic() + _MEET_SECONDS
-    return _meet_as_first(job, ports, deadline, stop) if job.node == 0 else _meet_as_other(job, ports, deadline, stop)
-
-
-def _meet_as_first(job: Job, ports: list[int], deadline: float, stop: StopRequest) -> list[str]:
-    found = {0: [f"{job.address}:{port}" for port in ports]}
-    connections: list[socket.socket] = []
-    try:
-        with socket.create_server(("", job.port)) if hasattr(socket, "create_server") else _server(job.port) as server:
-            server.settimeout(_POLL_SECONDS)
-            while len(found) < job.nodes:
-                stop.check()
-                if time.monotonic() > deadline:
-                    raise ZooError(f"--nnode={job.nodes}: after {_MEET_SECONDS:.0f} s only machines {sorted(found)} "
-                                   f"are there; start the others with --master_addr={job.address} "
-                                   f"--master_port={job.port}")
-                try:
-                    connection, (host, *_) = server.accept()
-                except socket.timeout:
-                    continue
-                connections.append(connection)
-                message = _receive(connection)
-                if (message.get("nodes"), message.get("processes")) != (job.nodes, job.processes) or \
-                        message.get("node") in found:
-                    raise ZooError(f"{host}: came as --node_rank={message.get('node')} with --nnode="
-                                   f"{message.get('nodes')} --nproc_per_node={message.get('processes')}; expected "
-                                   f"another machine with {job.nodes} and {job.processes}")
-                found[message["node"]] = [f"{host}:{port}" for port in message["ports"]]
-        workers = [worker for node in range(job.nodes) for worker in found[node]]
-        for connection in connections:
-            connection.sendall(json.dumps(workers).encode("ascii") + b"\n")
-        return workers
-    except OSError as error:
-        raise ZooError(f"--master_port={job.port}: cannot be used ({error.strerror}); give another one") from None
-    finally:
-        for connection in connections:
-            connection.close()
-
-
-def _server(port: int) -> socket.socket:
-    """For Python 3.7."""
-    server = socket.socket()
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.bind(("", port))
-    server.listen()
-    return server
-
-
-def _meet_as_other(job: Job, ports: list[int], deadline: float, stop: StopRequest) -> list[str]:
-    own = dict(node=job.node, nodes=job.nodes, processes=job.processes, ports=ports)
-    while True:
-        stop.check()
-        try:
-            with socket.create_connection((job.address, job.port), timeout=_MEET_SECONDS) as connection:
-                connection.sendall(json.dumps(own).encode("ascii") + b"\n")
-                workers = _receive(connection)
-            if not workers:
-                raise ZooError(f"{job.address}:{job.port}: the first machine did not answer, see its error")
-            return workers
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise ZooError(f"--master_addr={job.address} --master_port={job.port}: no answer ({error})") from None
-            time.sleep(_POLL_SECONDS)
-
-
-def _receive(connection: socket.socket) -> Any:
-    """Read one line of JSON; {} when the other side has nothing to say that makes sense."""
-    connection.settimeout(_MEET_SECONDS)
-    with connection.makefile("rb") as stream:
-        line = stream.readline(1 << 20)
-    try:
-        return json.loads(line)
-    except ValueError:
-        return {}
-
-
-def _free_ports(num: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(num)]
-    try:
-        for one in sockets:
-            one.bind(("", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

@@ -70,6 +70,9 @@ def start(flags: FlagValues, command: Sequence[str], device_kind: str, stop: Sto
     """
     job = _job(flags)
     if job.size > 1 and launch.current_rank(os.environ, device_kind).size == 1:
+        if job.nodes > 1 and device_kind != "npu" and not flags["master_addr"].present:
+            print(f"Warning: --nnode={job.nodes} without --master_addr: only launchers on this machine can meet",
+                  file=sys.stderr, flush=True)
         return launch.start([sys.executable, *command], job, device_kind, os.environ, stop)
     return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import time
 
 import pytest
@@ -96,6 +95,17 @@ def test_flags_that_the_environment_overrides(given, warnings):
     assert last == "Rank 1 of 3, which share the 6 pairs of every step"
 
 
+@pytest.mark.parametrize("given, kind, warns", [
+    (["--nnode=2"], "cpu", True), (["--nnode=2", "--master_addr=10.0.0.1"], "cpu", False),
+    (["--nproc_per_node=2"], "gpu", False), (["--nnode=2"], "npu", False)])
+def test_machines_that_cannot_meet(monkeypatch, capfd, given, kind, warns):
+    monkeypatch.setattr(launch, "start", lambda *_: 0)
+    flags = FlagSet("test")
+    processes.define(flags)
+    assert processes.start(flags.parse(["--distributed=True", *given]), ["train.py"], kind, StopRequest()) == 0
+    assert ("without --master_addr" in capfd.readouterr().err) == warns
+
+
 def test_gpus_are_dealt_out(tmp_path):
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="5,7")
     assert start(WRITE, launch.Job(2), tmp_path, kind="gpu", environment=environment) == 0
@@ -172,38 +182,3 @@ def test_one_that_hears_nothing_is_killed(monkeypatch, capfd):
     assert start(script, launch.Job(2)) == 1
     assert time.monotonic() - began < 20
     assert "[Error] rank 0 does not end by itself" in capfd.readouterr().err
-
-
-def test_launchers_of_two_machines_meet():
-    port, = launch._free_ports(1)
-    found = {}
-
-    def meet(node):
-        found[node] = launch._meet(launch.Job(2, 2, node, "127.0.0.1", port), StopRequest())
-
-    threads = [threading.Thread(target=meet, args=(node,)) for node in (1, 0)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert found[0] == found[1] and len(set(found[0])) == 4
-    assert all(address.startswith("127.0.0.1:") for address in found[0])
-
-
-def test_a_machine_that_does_not_fit_is_named():
-    port, = launch._free_ports(1)
-    errors = []
-
-    def meet(job):
-        try:
-            launch._meet(job, StopRequest())
-        except ZooError as error:
-            errors.append(str(error))
-
-    threads = [threading.Thread(target=meet, args=(launch.Job(processes, 2, node, "127.0.0.1", port),))
-               for node, processes in ((1, 3), (0, 2))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert len(errors) == 2 and any("--nproc_per_node=3; expected another machine" in error for error in errors)
