@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from typing import IO, Mapping, MutableMapping, Sequence
 
@@ -21,6 +22,7 @@ from common.meeting import POLL_SECONDS, Failure, Job, Meeting, meet
 from common.program import Stopped, StopRequest, ZooError
 
 NPU_PROCESSES = (1, 2, 4, 8)
+_PIPE = "ZOO_LAUNCHER_PIPE"  # variable: the reading end of a pipe that ends when the launcher does
 _PATIENCE_SECONDS = 20.0  # for rank 0 to end when one has failed
 _HELPER_PATIENCE_SECONDS = 5.0  # for the others, who have nothing to save
 _GO_ON = "; the same command goes on from the last checkpoint"
@@ -151,13 +153,17 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
         raise ZooError(f"--node_rank={job.node}: expected 0 to {job.nodes - 1}, --nnode is {job.nodes}")
     if device_kind == "npu" and job.size > 1 and not environment.get("RANK_TABLE_FILE"):
         raise ZooError("RANK_TABLE_FILE is not set: several NPUs need HCCL's rank table")
+    if device_kind != "npu":
+        _gpus(job, environment)
     with stop.deferred():
         meeting = Meeting([], {}) if device_kind == "npu" else meet(job, stop)
         ranks: list[_Started] = []
         node, status = job.node, 1
+        pipe, held = os.pipe()
         try:
             for local in range(job.processes):
-                ranks.append(_start_rank(command, job, local, meeting.workers, environment))
+                own = _environment(job, local, meeting.workers, environment)
+                ranks.append(_start_rank(command, job, local, dict(own, **{_PIPE: str(pipe)})))
             node, status = _wait(ranks, job, meeting, stop)
             return status
         except Stopped as stopped:
@@ -166,6 +172,22 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
         finally:
             meeting.end(node, status)
             _end(ranks)
+            os.close(pipe)
+            os.close(held)
+
+
+def watch_launcher(environment: MutableMapping[str, str]) -> None:
+    """In a rank: stop as on SIGTERM when the launcher is gone, which cannot tell when it is killed."""
+    pipe = environment.pop(_PIPE, None)
+    if pipe:
+        threading.Thread(target=_end_with_launcher, args=(int(pipe),), daemon=True).start()
+
+
+def _end_with_launcher(pipe: int) -> None:
+    os.read(pipe, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_STOP_SECONDS)
+    os._exit(128 + signal.SIGTERM)  # it waits for a rank that is gone
 
 
 def leave(status: int) -> None:
@@ -186,18 +208,40 @@ def leave(status: int) -> None:
     sys.exit(status)
 
 
-def _start_rank(command: Sequence[str], job: Job, local: int, workers: list[str], environment: Mapping[str, str]
-                ) -> _Started:
+def _environment(job: Job, local: int, workers: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables of a rank."""
     rank = job.node * job.processes + local
     own = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size), ASCEND_DEVICE_ID=str(local))
     if workers:
-        visible = environment.get("CUDA_VISIBLE_DEVICES", "")
-        devices = visible.split(",") if visible else [str(number) for number in range(job.processes)]
         own.update(TF_CONFIG=json.dumps(dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))),
-                   CUDA_VISIBLE_DEVICES=devices[local % len(devices)])
-    words = None if rank == 0 else tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-    process = subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL if words else None, stderr=words)
-    if workers and hasattr(os, "sched_setaffinity"):
+                   CUDA_VISIBLE_DEVICES=_gpus(job, environment)[local])
+    return own
+
+
+def _gpus(job: Job, environment: Mapping[str, str]) -> list[str]:
+    """CUDA_VISIBLE_DEVICES of each rank here.
+
+    Raises:
+        ZooError: it lists fewer GPUs than there are ranks.
+    """
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return [str(number) for number in range(job.processes)]
+    names = [name.strip() for name in listed.split(",")]
+    if names[0] in ("", "-1"):  # GPUs are hidden
+        return [listed] * job.processes
+    if len(names) < job.processes:
+        raise ZooError(f"CUDA_VISIBLE_DEVICES={listed}: lists {len(names)} GPUs for --nproc_per_node={job.processes}; "
+                       "list one for each process, or give --device=cpu")
+    return names
+
+
+def _start_rank(command: Sequence[str], job: Job, local: int, environment: Mapping[str, str]) -> _Started:
+    rank = job.node * job.processes + local
+    words = None if rank == 0 else tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL if words else None, stderr=words,
+                               pass_fds=(int(environment[_PIPE]),))
+    if "TF_CONFIG" in environment and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, _processors(local, job.processes))
     return _Started(rank, process, words)
 

@@ -74,6 +74,7 @@ def start(flags: FlagValues, command: Sequence[str], device_kind: str, stop: Sto
             print(f"Warning: --nnode={job.nodes} without --master_addr: only launchers on this machine can meet",
                   file=sys.stderr, flush=True)
         return launch.start([sys.executable, *command], job, device_kind, os.environ, stop)
+    launch.watch_launcher(os.environ)
     return None
 
 

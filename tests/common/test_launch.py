@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 
@@ -11,6 +12,7 @@ import pytest
 from common import launch, processes
 from common.flag_set import FlagSet
 from common.program import StopRequest, ZooError
+from tests.conftest import ROOT
 
 NAMES = ("RANK_ID", "RANK_SIZE", "TF_CONFIG", "ASCEND_DEVICE_ID", "CUDA_VISIBLE_DEVICES")
 WRITE = (f"import json, os, sys; json.dump({{name: os.environ.get(name) for name in {NAMES}}}, "
@@ -118,6 +120,59 @@ def test_npus_of_the_second_machine(tmp_path):
     found = {rank: json.loads((tmp_path / str(rank)).read_text()) for rank in (2, 3)}
     assert [(row["RANK_SIZE"], row["ASCEND_DEVICE_ID"], row["TF_CONFIG"]) for row in found.values()] == [
         ("4", "0", None), ("4", "1", None)]
+
+
+@pytest.mark.parametrize("visible, expected", [(None, ["0", "1"]), ("", ["", ""]), ("-1", ["-1", "-1"])])
+def test_gpus_that_are_hidden_stay_hidden(tmp_path, visible, expected):
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    environment.update({} if visible is None else dict(CUDA_VISIBLE_DEVICES=visible))
+    assert start(WRITE, launch.Job(2), tmp_path, kind="gpu", environment=environment) == 0
+    assert [json.loads((tmp_path / str(rank)).read_text())["CUDA_VISIBLE_DEVICES"] for rank in range(2)] == expected
+
+
+def test_fewer_gpus_than_ranks():
+    with pytest.raises(ZooError, match="CUDA_VISIBLE_DEVICES=5,7: lists 2 GPUs for --nproc_per_node=3"):
+        start("", launch.Job(3), kind="gpu", environment=dict(os.environ, CUDA_VISIBLE_DEVICES="5,7"))
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_ranks_end_with_a_launcher_that_is_killed(tmp_path, hears):
+    """As on SIGTERM; one that cannot hear, as in a collective, is ended after a while."""
+    rank = (f"import os, signal, sys, time\nsys.path.insert(0, {ROOT!r})\nfrom common import launch, program\n"
+            "launch._STOP_SECONDS = 0.5\n"
+            "path = os.path.join(sys.argv[1], os.environ['RANK_ID'])\n"
+            "def body(stop):\n"
+            "    launch.watch_launcher(os.environ)\n"
+            f"    {'pass' if hears else 'signal.signal(signal.SIGTERM, signal.SIG_IGN)'}\n"
+            "    open(path + '.tmp', 'w').write(str(os.getpid())); os.rename(path + '.tmp', path)\n"
+            "    time.sleep(60)\n"
+            "program.run(body)\nopen(path + '.ended', 'w')")
+    launcher = ("import os, sys\nfrom common import launch, program\nwords = [sys.executable, '-c', *sys.argv[1:]]\n"
+                "program.run(lambda stop: launch.start(words, launch.Job(2), 'cpu', os.environ, stop))")
+    process = subprocess.Popen([sys.executable, "-c", launcher, rank, str(tmp_path)], stderr=subprocess.DEVNULL,
+                               env=dict(os.environ, PYTHONPATH=ROOT))
+    files = [tmp_path / "0", tmp_path / "1"]
+    until(lambda: all(file.exists() for file in files))
+    process.kill()
+    process.wait()
+    until(lambda: not any(is_alive(int(file.read_text())) for file in files))
+    assert all((tmp_path / f"{number}.ended").exists() == hears for number in range(2))
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_alive(number):
+    """Whether a process runs; one that has ended may still wait for its parent to look."""
+    try:
+        with open(f"/proc/{number}/stat", encoding="ascii") as file:
+            return file.read().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize("job, kind, message", [
