@@ -2,7 +2,7 @@
 
 A process is one of several when TF_CONFIG names more than one worker (CPUs, GPUs), or RANK_SIZE is more than 1 (NPUs,
 with RANK_ID and RANK_TABLE_FILE). The launcher sets these and starts the same command once for each device of this
-machine; launchers of several machines tell each other their addresses through the first one's.
+machine; launchers of several machines meet (see `meeting`) and stop when one of them fails.
 """
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from typing import Any, Mapping, MutableMapping, Sequence
+from typing import IO, Mapping, MutableMapping, Sequence
 
 from common import rank_table
-from common.program import StopRequest, ZooError
+from common.meeting import POLL_SECONDS, Failure, Job, Meeting, meet
+from common.program import Stopped, StopRequest, ZooError
 
 NPU_PROCESSES = (1, 2, 4, 8)
-_POLL_SECONDS = 0.1
-_PATIENCE_SECONDS = 20.0  # for ranks to end when one has failed
+_PIPE = "ZOO_LAUNCHER_PIPE"  # variable: the reading end of a pipe that ends when the launcher does
+_PATIENCE_SECONDS = 20.0  # for rank 0 to end when one has failed
+_HELPER_PATIENCE_SECONDS = 5.0  # for the others, who have nothing to save
+_GO_ON = "; the same command goes on from the last checkpoint"
+_SAID = (1, 2)  # exit statuses of those who say why
 _STOP_SECONDS = 120.0  # for ranks to save and end when they are asked to
-_MEET_SECONDS = 300.0  # for the launchers of other machines to come
+_STOPS = (128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,30 +48,6 @@ class Rank:
     def is_chief(self) -> bool:
         """Whether this is rank 0."""
         return self.number == 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """Processes to start.
-
-    Attributes:
-        processes: on this machine, one for each device.
-        nodes: machines.
-        node: number of this machine, from 0.
-        address: of machine 0.
-        port: of machine 0, where the launchers meet; not used on one machine.
-    """
-
-    processes: int
-    nodes: int = 1
-    node: int = 0
-    address: str = "127.0.0.1"
-    port: int = 29500
-
-    @property
-    def size(self) -> int:
-        """Processes on all machines."""
-        return self.processes * self.nodes
 
 
 def current_rank(environment: Mapping[str, str], device_kind: str) -> Rank:
@@ -116,17 +97,20 @@ def _npu_rank(environment: Mapping[str, str], size: int) -> Rank:
 
 
 def _cluster(environment: Mapping[str, str]) -> tuple[list[str], int]:
-    """Workers of TF_CONFIG and which of them this is."""
+    """Workers of TF_CONFIG and which of them this is; a task "chief" comes before the workers, as TensorFlow has it."""
     text = environment.get("TF_CONFIG")
     if not text:
         return [], 0
     try:
         config = json.loads(text)
-        workers = list(config["cluster"]["worker"])
+        cluster = config["cluster"]
         kind, number = config["task"]["type"], int(config["task"]["index"])
-        if set(config["cluster"]) != {"worker"} or kind != "worker" or not 0 <= number < len(workers):
-            raise ValueError("every task must be a worker of the cluster")
-    except (ValueError, KeyError, TypeError) as error:
+        if set(cluster) - {"chief", "worker"} or len(cluster.get("chief", [])) > 1 or not 0 <= number < len(
+                cluster[kind]):
+            raise ValueError("every task must be a worker of the cluster, or its one chief")
+        workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
+        number += len(cluster.get("chief", [])) if kind == "worker" else 0
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ZooError(f"TF_CONFIG={text}: cannot be used ({error}); expected "
                        '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}') from None
     return workers, number
@@ -139,11 +123,27 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Started:
+    """A rank that was started.
+
+    Attributes:
+        number: of the rank.
+        process: its process.
+        words: what it writes to stderr; None for rank 0, who writes to the launcher's.
+    """
+
+    number: int
+    process: subprocess.Popen
+    words: IO[bytes] | None
+
+
 def start(command: Sequence[str], job: Job, device_kind: str, environment: MutableMapping[str, str], stop: StopRequest
           ) -> int:
     """Start one process for each device of this machine and wait for all.
 
-    When one fails, the others are stopped within a bounded time.
+    When one fails, the others are stopped within a bounded time. Rank 0 speaks for all: of another rank the words on
+    stderr are shown when it is the first to fail.
 
     Args:
         command: the words of the command.
@@ -166,15 +166,41 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
     if device_kind == "npu" and job.size > 1:
         first = job.node * job.processes
         _npu_rank(dict(environment, RANK_SIZE=str(job.size), RANK_ID=str(first)), job.size)
+    if device_kind != "npu":
+        _gpus(job, environment)
     with stop.deferred():
-        workers = [] if device_kind == "npu" else _meet(job, stop)
-        processes = []
+        meeting = Meeting([], {}) if device_kind == "npu" else meet(job, stop)
+        ranks: list[_Started] = []
+        node, status = job.node, 1
+        pipe, held = os.pipe()
         try:
             for local in range(job.processes):
-                processes.append(_start_rank(command, job, local, workers, environment))
-            return _wait(processes, job, stop)
+                own = _environment(job, local, meeting.workers, environment)
+                ranks.append(_start_rank(command, job, local, dict(own, **{_PIPE: str(pipe)})))
+            node, status = _wait(ranks, job, meeting, stop)
+            return status
+        except Stopped as stopped:
+            status = stopped.status
+            raise
         finally:
-            _end(processes, job.node * job.processes)
+            meeting.end(node, status)
+            _end(ranks)
+            os.close(pipe)
+            os.close(held)
+
+
+def watch_launcher(environment: MutableMapping[str, str]) -> None:
+    """In a rank: stop as on SIGTERM when the launcher is gone, which cannot tell when it is killed."""
+    pipe = environment.pop(_PIPE, None)
+    if pipe:
+        threading.Thread(target=_end_with_launcher, args=(int(pipe),), daemon=True).start()
+
+
+def _end_with_launcher(pipe: int) -> None:
+    os.read(pipe, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_STOP_SECONDS)
+    os._exit(128 + signal.SIGTERM)  # it waits for a rank that is gone
 
 
 def leave(status: int) -> None:
@@ -183,7 +209,11 @@ def leave(status: int) -> None:
     One of several ends without taking TensorFlow's servers down: in TensorFlow 2.6 that aborts now and then, when
     others are gone already.
     """
-    if len(_cluster(os.environ)[0]) > 1:
+    try:
+        is_alone = len(_cluster(os.environ)[0]) < 2
+    except ZooError:  # the status says it
+        is_alone = True
+    if not is_alone:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -191,21 +221,43 @@ def leave(status: int) -> None:
     sys.exit(status)
 
 
-def _start_rank(command: Sequence[str], job: Job, local: int, workers: list[str], environment: Mapping[str, str]
-                ) -> subprocess.Popen:
+def _environment(job: Job, local: int, workers: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables of a rank."""
     rank = job.node * job.processes + local
     first = 0 if workers else _number(environment, "ASCEND_DEVICE_ID", 0)
     own = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size), ASCEND_DEVICE_ID=str(first + local))
     if workers:
-        visible = environment.get("CUDA_VISIBLE_DEVICES", "")
-        devices = visible.split(",") if visible else [str(number) for number in range(job.processes)]
         own.update(TF_CONFIG=json.dumps(dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))),
-                   CUDA_VISIBLE_DEVICES=devices[local % len(devices)])
-        own["ASCEND_DEVICE_ID"] = str(rank)
-    process = subprocess.Popen(command, env=own, stdout=None if rank == 0 else subprocess.DEVNULL)
-    if workers and hasattr(os, "sched_setaffinity"):
+                   CUDA_VISIBLE_DEVICES=_gpus(job, environment)[local])
+    return own
+
+
+def _gpus(job: Job, environment: Mapping[str, str]) -> list[str]:
+    """CUDA_VISIBLE_DEVICES of each rank here.
+
+    Raises:
+        ZooError: it lists fewer GPUs than there are ranks.
+    """
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return [str(number) for number in range(job.processes)]
+    names = [name.strip() for name in listed.split(",")]
+    if names[0] in ("", "-1"):  # GPUs are hidden
+        return [listed] * job.processes
+    if len(names) < job.processes:
+        raise ZooError(f"CUDA_VISIBLE_DEVICES={listed}: lists {len(names)} GPUs for --nproc_per_node={job.processes}; "
+                       "list one for each process, or give --device=cpu")
+    return names
+
+
+def _start_rank(command: Sequence[str], job: Job, local: int, environment: Mapping[str, str]) -> _Started:
+    rank = job.node * job.processes + local
+    words = None if rank == 0 else tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL if words else None, stderr=words,
+                               pass_fds=(int(environment[_PIPE]),))
+    if "TF_CONFIG" in environment and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, _processors(local, job.processes))
-    return process
+    return _Started(rank, process, words)
 
 
 def _processors(local: int, num: int) -> list[int]:
@@ -214,135 +266,95 @@ def _processors(local: int, num: int) -> list[int]:
     return usable[local::num] if len(usable) >= num else usable
 
 
-def _wait(processes: list[subprocess.Popen], job: Job, stop: StopRequest) -> int:
+def _wait(ranks: Sequence[_Started], job: Job, meeting: Meeting, stop: StopRequest) -> tuple[int, int]:
+    """Wait for the ranks, or a failure here or on another machine; return the machine that failed and its status."""
     deadline = None
-    while any(process.poll() is None for process in processes):
-        if stop.requested and deadline is None:
-            deadline = time.monotonic() + _STOP_SECONDS
-            for process in processes:
-                process.send_signal(signal.SIGTERM)
-        failed = [number for number, process in enumerate(processes) if process.poll()]
-        if failed and not stop.requested:
-            status = processes[failed[0]].returncode
-            print(f"[Error] rank {job.node * job.processes + failed[0]} {_ended(status)}: the other ranks are stopped; "
-                  "the same command goes on from the last checkpoint", file=sys.stderr, flush=True)
-            _end(processes, job.node * job.processes)
-            return status if status > 0 else 128 - status
-        if deadline is not None and time.monotonic() > deadline:
-            break
-        time.sleep(_POLL_SECONDS)
-    stop.check()
-    failures = [process.returncode for process in processes if process.returncode]
-    return 0 if not failures else failures[0] if failures[0] > 0 else 128 - failures[0]
+    elsewhere: Failure | None = None
+    while True:
+        is_running = any(rank.process.poll() is None for rank in ranks)
+        failed = [rank for rank in ranks if rank.process.poll()]
+        elsewhere = elsewhere or meeting.failure()
+        if stop.requested or (elsewhere and elsewhere.status in _STOPS):
+            if deadline is None:
+                deadline = time.monotonic() + _STOP_SECONDS
+                _terminate(ranks)
+            is_over = not is_running or time.monotonic() > deadline
+            if is_over:
+                stop.check()
+        elif failed:
+            first = min(failed, key=lambda rank: rank.process.returncode > 0)  # a killed one is why others fail
+            _explain(first, ranks[0])
+            status = first.process.returncode
+            return job.node, status if status > 0 else 128 - status
+        elif elsewhere is None and not is_running:
+            return job.node, 0
+        else:
+            is_over = True
+        if elsewhere and is_over:
+            return _of_another_machine(elsewhere)
+        time.sleep(POLL_SECONDS)
+
+
+def _of_another_machine(failure: Failure) -> tuple[int, int]:
+    if failure.status in _STOPS:
+        what = "was stopped: so are the ranks here"
+    elif failure.status is None:
+        what = f"is gone: the ranks here are stopped{_GO_ON}"
+    else:
+        what = f"failed with exit status {failure.status} and says why: the ranks here are stopped"
+    print(f"[Error] machine {failure.node} {what}", file=sys.stderr, flush=True)
+    return failure.node, failure.status or 1
+
+
+def _explain(failed: _Started, first: _Started) -> None:
+    """Say why a rank failed, if nobody has said it yet."""
+    status = failed.process.returncode
+    words = _last_words(failed) if status in _SAID else []
+    if status not in _SAID or (failed.words and not words):
+        advice = _GO_ON if status < 0 or status >= 128 else ""
+        words = [f"[Error] rank {failed.number} {_ended(status)}: the other ranks are stopped{advice}"]
+    elif words and first.number == 0:
+        try:  # what is wrong for one is often wrong for all, and then rank 0 says it too
+            if first.process.wait(_HELPER_PATIENCE_SECONDS) in _SAID:
+                return
+        except subprocess.TimeoutExpired:
+            pass
+    for line in words:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _last_words(rank: _Started) -> list[str]:
+    """Return a rank's last error line; the end of all that it wrote when there is none."""
+    if rank.words is None:
+        return []
+    rank.words.seek(0)
+    lines = rank.words.read().decode("utf-8", "replace").splitlines()
+    return [line for line in lines if line.startswith("[Error]")][-1:] or lines[-30:]
 
 
 def _ended(status: int) -> str:
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
 
 
-def _end(processes: list[subprocess.Popen], first_rank: int) -> None:
-    """Ask processes to end, and end those that do not: one that waits for a rank that is gone hears no signal."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    for rank, process in enumerate(processes, first_rank):
+def _terminate(ranks: Sequence[_Started]) -> None:
+    for rank in ranks:
+        if rank.process.poll() is None:
+            rank.process.terminate()
+
+
+def _end(ranks: Sequence[_Started]) -> None:
+    """Ask ranks to end, and end those that do not: one that waits for a rank that is gone hears no signal."""
+    began = time.monotonic()
+    _terminate(ranks)
+    for rank in ranks:
+        patience = _HELPER_PATIENCE_SECONDS if rank.number else _PATIENCE_SECONDS
         try:
-            process.wait(max(0.0, deadline - time.monotonic()))
+            rank.process.wait(max(0.0, began + patience - time.monotonic()))
         except subprocess.TimeoutExpired:
-            print(f"[Error] rank {rank} does not end by itself, it waits for one that is gone: it is killed",
-                  file=sys.stderr, flush=True)
-            process.kill()
-            process.wait()
-
-
-def _meet(job: Job, stop: StopRequest) -> list[str]:
-    """Return the addresses "host:port" of all ranks, in their order."""
-    ports = _free_ports(job.processes)
-    if job.nodes == 1:
-        return [f"127.0.0.1:{port}" for port in ports]
-    deadline = time.monotonic() + _MEET_SECONDS
-    return _meet_as_first(job, ports, deadline, stop) if job.node == 0 else _meet_as_other(job, ports, deadline, stop)
-
-
-def _meet_as_first(job: Job, ports: list[int], deadline: float, stop: StopRequest) -> list[str]:
-    found = {0: [f"{job.address}:{port}" for port in ports]}
-    connections: list[socket.socket] = []
-    try:
-        with socket.create_server(("", job.port)) if hasattr(socket, "create_server") else _server(job.port) as server:
-            server.settimeout(_POLL_SECONDS)
-            while len(found) < job.nodes:
-                stop.check()
-                if time.monotonic() > deadline:
-                    raise ZooError(f"--nnode={job.nodes}: after {_MEET_SECONDS:.0f} s only machines {sorted(found)} "
-                                   f"are there; start the others with --master_addr={job.address} "
-                                   f"--master_port={job.port}")
-                try:
-                    connection, (host, *_) = server.accept()
-                except socket.timeout:
-                    continue
-                connections.append(connection)
-                message = _receive(connection)
-                if (message.get("nodes"), message.get("processes")) != (job.nodes, job.processes) or \
-                        message.get("node") in found:
-                    raise ZooError(f"{host}: came as --node_rank={message.get('node')} with --nnode="
-                                   f"{message.get('nodes')} --nproc_per_node={message.get('processes')}; expected "
-                                   f"another machine with {job.nodes} and {job.processes}")
-                found[message["node"]] = [f"{host}:{port}" for port in message["ports"]]
-        workers = [worker for node in range(job.nodes) for worker in found[node]]
-        for connection in connections:
-            connection.sendall(json.dumps(workers).encode("ascii") + b"\n")
-        return workers
-    except OSError as error:
-        raise ZooError(f"--master_port={job.port}: cannot be used ({error.strerror}); give another one") from None
-    finally:
-        for connection in connections:
-            connection.close()
-
-
-def _server(port: int) -> socket.socket:
-    """For Python 3.7."""
-    server = socket.socket()
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.bind(("", port))
-    server.listen()
-    return server
-
-
-def _meet_as_other(job: Job, ports: list[int], deadline: float, stop: StopRequest) -> list[str]:
-    own = dict(node=job.node, nodes=job.nodes, processes=job.processes, ports=ports)
-    while True:
-        stop.check()
-        try:
-            with socket.create_connection((job.address, job.port), timeout=_MEET_SECONDS) as connection:
-                connection.sendall(json.dumps(own).encode("ascii") + b"\n")
-                workers = _receive(connection)
-            if not workers:
-                raise ZooError(f"{job.address}:{job.port}: the first machine did not answer, see its error")
-            return workers
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise ZooError(f"--master_addr={job.address} --master_port={job.port}: no answer ({error})") from None
-            time.sleep(_POLL_SECONDS)
-
-
-def _receive(connection: socket.socket) -> Any:
-    """Read one line of JSON; {} when the other side has nothing to say that makes sense."""
-    connection.settimeout(_MEET_SECONDS)
-    with connection.makefile("rb") as stream:
-        line = stream.readline(1 << 20)
-    try:
-        return json.loads(line)
-    except ValueError:
-        return {}
-
-
-def _free_ports(num: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(num)]
-    try:
-        for one in sockets:
-            one.bind(("", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+            if rank.number == 0:
+                print("[Error] rank 0 does not end by itself, it waits for one that is gone: it is killed",
+                      file=sys.stderr, flush=True)
+            rank.process.kill()
+            rank.process.wait()
+        if rank.words:
+            rank.words.close()

@@ -11,6 +11,7 @@ from common.program import FlagError
 
 FLOAT16_MODES = ("allow_mix_precision", "allow_mix_precision_fp16")  # that mix float16 in
 MIXED_MODES = (*FLOAT16_MODES, "allow_mix_precision_bf16")
+FOLDERS = DATA_DUMP, OVERFLOW_DUMP, PROFILING, TUNING = "data_dump", "overflow_dump", "profiling", "tuning"
 _MIXLIST_LISTS = {"black-list", "white-list"}
 _MIXLIST_ACTIONS = {"to-add", "to-remove"}
 
@@ -93,11 +94,11 @@ def resolve(flags: FlagValues, model_root: str, run_path: str, default_precision
         precision_mode=precision_mode or default_precision,
         mixlist_file=mixlist,
         fusion_switch_file=fusion,
-        data_dump_path=folder(flags.data_dump_flag, flags.data_dump_path, "data_dump"),
+        data_dump_path=folder(flags.data_dump_flag, flags.data_dump_path, DATA_DUMP),
         data_dump_step=flags.data_dump_step,
-        over_dump_path=folder(flags.over_dump, flags.over_dump_path, "overflow_dump"),
-        profiling_path=folder(flags.profiling, flags.profiling_dump_path, "profiling"),
-        tuning_path=folder(flags.auto_tune, None, "tuning"),
+        over_dump_path=folder(flags.over_dump, flags.over_dump_path, OVERFLOW_DUMP),
+        profiling_path=folder(flags.profiling, flags.profiling_dump_path, PROFILING),
+        tuning_path=folder(flags.auto_tune, None, TUNING),
     )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import os
 import platform
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 from common import device as devices
 from common import npu_options, run_dir
 from common.flag_set import FlagValues
+from common.launch import Rank
 from common.program import ZooError
 
 
@@ -26,6 +28,7 @@ class Entry:
         npu_precision: the model's precision mode on an NPU when the flag is unset.
         arguments: the command line, without the program's name.
         folder: the model's root when the entry's file lies deeper.
+        rank: which of several processes this is, or which the first is that it is to start.
     """
 
     script: str
@@ -33,6 +36,7 @@ class Entry:
     npu_precision: str
     arguments: Sequence[str]
     folder: str | None = None
+    rank: Rank = Rank()
 
     @property
     def root(self) -> str:
@@ -48,7 +52,7 @@ class Plan:
         entry: the train entry.
         flags: its parsed flags.
         device: the settled device.
-        path: the run directory.
+        path: the run directory; of a rank other than 0 the folder of its log, beside it.
         options: what the flags ask of the NPU adapter.
         precision: the precision in effect.
         num_updates: updates that the run is to make.
@@ -62,6 +66,11 @@ class Plan:
     precision: str
     num_updates: int
 
+    @property
+    def id(self) -> str:
+        """Name of the folder and its log: the device, and in a job of several processes the rank."""
+        return str(self.entry.rank.number) if self.entry.rank.size > 1 else self.device.id
+
 
 def plan(entry: Entry, flags: FlagValues, device: devices.Device, num_updates: int) -> Plan:
     """Check the flags that a run directory and an adapter depend on.
@@ -69,10 +78,21 @@ def plan(entry: Entry, flags: FlagValues, device: devices.Device, num_updates: i
     Raises:
         ZooError: --resume names no run, or an adapter's flag cannot mean what it should.
     """
-    path = run_dir.run_of_resume(flags.resume) or run_dir.locate(flags.output_path, entry.root, device.id)
+    path = _locate(entry, flags, device)
     options = npu_options.resolve(flags, entry.root, path, entry.npu_precision, num_updates)
     precision = devices.precision_in_effect(device, flags.precision_mode, options.precision_mode)
     return Plan(entry, flags, device, path, options, precision, num_updates)
+
+
+def _locate(entry: Entry, flags: FlagValues, device: devices.Device) -> str:
+    chief_id = "0" if entry.rank.size > 1 else device.id
+    if entry.rank.is_chief:
+        return run_dir.run_of_resume(flags.resume) or run_dir.locate(flags.output_path, entry.root, chief_id)
+    if flags.resume in ("auto", "never"):
+        chief = run_dir.locate(flags.output_path, entry.root, chief_id)
+    else:  # rank 0's, which another machine need not have
+        chief = os.path.abspath(os.path.expanduser(flags.resume))
+    return os.path.join(os.path.dirname(chief), str(entry.rank.number))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +141,7 @@ def open_run(planned: Plan, tensorflow: str, identity: Mapping[str, Any], notice
                          git_revision=run_dir.git_revision(entry.root)),
         command=(sys.executable, os.path.abspath(entry.script), *entry.arguments),
     )
-    run = run_dir.open_run(request, device.id)
+    run = run_dir.open_run(request, planned.id)
     try:
         with run.log():
             print(devices.describe(device, tensorflow, planned.precision))
@@ -138,23 +158,34 @@ def open_run(planned: Plan, tensorflow: str, identity: Mapping[str, Any], notice
 
 @contextlib.contextmanager
 def open_helper(planned: Plan, tensorflow: str, notices: Sequence[str]) -> Iterator[None]:
-    """Print the first lines of a rank other than 0; all output goes to `<id>/train_<id>.log` beside rank 0's run.
+    """Print the first lines of a rank other than 0; all output goes to `<rank>/train_<rank>.log` beside rank 0's run.
 
     Raises:
-        ZooError: that folder holds something else.
+        ZooError: that folder is a run or holds something else, or another process writes there.
     """
-    identity = planned.device.id
-    path = planned.path
-    if run_dir.run_of_resume(planned.flags.resume):  # rank 0's
-        path = os.path.join(os.path.dirname(path), identity)
-    name = f"train_{identity}.log"
-    if os.path.isdir(path) and not run_dir.is_run(path) and set(os.listdir(path)) - {name}:
-        raise ZooError(f"{path}: is no folder of ours and is left alone; give another --output_path")
-    os.makedirs(path, exist_ok=True)
-    with run_dir.logged(os.path.join(path, name)):
+    name = f"train_{planned.id}.log"
+    with _locked_log(planned.path, name), run_dir.logged(os.path.join(planned.path, name)):
         print(devices.describe(planned.device, tensorflow, planned.precision))
         for notice in notices:
             print(notice)
         if planned.device.kind == "npu":
             planned.options.make_folders()
+        yield
+
+
+@contextlib.contextmanager
+def _locked_log(folder: str, name: str) -> Iterator[None]:
+    """Make a log and keep other processes from it."""
+    foreign = sorted(set(os.listdir(folder)) - {name, *npu_options.FOLDERS}) if os.path.isdir(folder) else []
+    if foreign:
+        what = "is a run" if run_dir.is_run(folder) else f"holds {foreign[0]!r}"
+        raise ZooError(f"{folder}: {what}, and the log of rank {os.path.basename(folder)} belongs there; move it away "
+                       "or give another --output_path")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "ab") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ZooError(f"{os.path.join(folder, name)}: a rank of another job writes there; wait for it, or give "
+                           "another --output_path") from None
         yield

@@ -68,25 +68,32 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(arguments: list[str], stop: program.StopRequest) -> int:
-    from siamese_triplet_tf2 import pairs
+    from common import train_run
+    from siamese_triplet_tf2 import pairs, weights
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
     if flags.compute_dtype != "float32":
         raise FlagError(f"--compute_dtype={flags.compute_dtype}: this model computes in float32")
-    _check_processes(flags)
+    processes.check(flags)
     data_path = zoo_flags.require_data_path(flags.data_path)
     folder = zoo_flags.find_data_folder(data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)
     device = devices.choose(flags.device, os.environ)
-    rank = launch.current_rank(os.environ, device.kind)
+    rank = processes.place(flags, device.kind)
+    _check_processes(flags, rank)
     data = pairs.load(folder)
-    status = processes.start(flags, rank, [os.path.abspath(__file__), *arguments], device.kind, stop)
+    entry = train_run.Entry(__file__, NETWORK, flags.npu_precision_mode, arguments, rank=rank)
+    train_run.plan(entry, flags, device, _length(flags, len(data.left))[0])
+    weights.find(flags.weights, folder, flags.backbone)
+    bundles.fingerprint(_init_checkpoint(flags))
+    status = processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind, stop)
     if status is not None:
         return status
 
-    from common import keras_run, train_run  # TensorFlow is imported here, after the flags and the device
-    from siamese_triplet_tf2 import bad_images, weights
+    from common import keras_gpus, keras_run  # TensorFlow is imported here, after the flags and the device
+    from siamese_triplet_tf2 import bad_images
 
+    keras_gpus.require_one(rank, device.kind)
     data = bad_images.apply(data, flags.bad_images)
     config = _configure(flags, folder, len(data.left), rank)
     switches = dataclasses.asdict(config.switches)
@@ -98,7 +105,6 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
                f"Data: {folder}, {len(data.left)} pairs",
                f"Backbone: {flags.backbone}, weights {config.weights or 'random'}",
                f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
-    entry = train_run.Entry(__file__, NETWORK, flags.npu_precision_mode, arguments)
     opened = keras_run.open_keras_run if rank.is_chief else keras_run.open_keras_helper
     with opened(entry, flags, device, config.num_updates, identity, notices) as run:
         _run(config, data, run, rank, stop)
@@ -117,9 +123,8 @@ def _run(config: training.Config, data: pairs.Pairs, run: Any, rank: launch.Rank
         training.Loop(config, data, workers, run, diagnosis).run(record, stop)
 
 
-def _check_processes(flags: FlagValues) -> None:
-    processes.check(flags)
-    if not flags.distributed:
+def _check_processes(flags: FlagValues, rank: launch.Rank) -> None:
+    if rank.size == 1:
         return
     for name in ("batch_statistics", "semi_hard"):
         if flags[name].value:
@@ -130,25 +135,37 @@ def _check_processes(flags: FlagValues) -> None:
                         "--distributed away")
 
 
-def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: launch.Rank) -> training.Config:
-    from common import report
-    from siamese_triplet_tf2 import pairs, training, weights
+def _init_checkpoint(flags: FlagValues) -> str | None:
+    return flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint)
 
-    given = {field.name: flags[field.name].value for field in dataclasses.fields(training.Switches)}
-    switches = dataclasses.replace(training.RECIPES[flags.recipe],
-                                   **{name: value for name, value in given.items() if value is not None})
+
+def _length(flags: FlagValues, num_pairs: int) -> tuple[int, int]:
+    """Updates to make, and updates in an epoch."""
+    from siamese_triplet_tf2 import pairs
+
     num_train = int(round(pairs.TRAIN_SHARE * num_pairs))
     steps = num_train // flags.batch_size if flags.static_shape else -(-num_train // flags.batch_size)
     if steps == 0:
         raise FlagError(f"--batch_size={flags.batch_size}: only {num_train} pairs train, too few for a full batch; "
                         "take a smaller one, or --static_shape=false")
     limits = [limit for limit in (flags.train_steps, flags.epochs and flags.epochs * steps) if limit]
+    return min(limits) if limits else PERFORMANCE_UPDATES if flags.performance else EPOCHS * steps, steps
+
+
+def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: launch.Rank) -> training.Config:
+    from common import report
+    from siamese_triplet_tf2 import training, weights
+
+    given = {field.name: flags[field.name].value for field in dataclasses.fields(training.Switches)}
+    switches = dataclasses.replace(training.RECIPES[flags.recipe],
+                                   **{name: value for name, value in given.items() if value is not None})
+    num_updates, steps = _length(flags, num_pairs)
     return training.Config(
         case=report.Case(NETWORK, flags.batch_size, rank.size, flags.performance),
         switches=switches,
         batch_size=flags.batch_size,
         seed=flags.seed,
-        num_updates=min(limits) if limits else PERFORMANCE_UPDATES if flags.performance else EPOCHS * steps,
+        num_updates=num_updates,
         steps_per_epoch=steps,
         split=flags.split,
         backbone=flags.backbone,
@@ -161,7 +178,7 @@ def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: launch.Rank
         static_shape=flags.static_shape,
         performance=flags.performance,
         save_seconds=60.0 * flags.save_minutes,
-        init_checkpoint=flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint),
+        init_checkpoint=_init_checkpoint(flags),
     )
 
 

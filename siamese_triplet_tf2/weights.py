@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 
 from common.program import ZooError
-from siamese_triplet_tf2.embedding import names_of
 
 FILE_NAME = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 FOLDER = "model"
@@ -54,6 +53,8 @@ def load(model: Any, path: str) -> None:
     Raises:
         ZooError: the file is damaged, or lacks a variable, or has one of another shape.
     """
+    from siamese_triplet_tf2.embedding import names_of  # `find` needs no TensorFlow
+
     try:
         with h5py.File(path, "r") as file:
             root = file.get("model_weights", file)  # of a whole model, or of weights alone

@@ -89,7 +89,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(arguments: list[str], stop: program.StopRequest) -> int:
-    from siamese_omniglot import recipes
+    from common import train_run
+    from siamese_omniglot import recipes, weights
     from siamese_omniglot.data import omniglot, pairs
 
     flag_set = define_flags()
@@ -97,10 +98,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     _check(flags)
     path = omniglot.find(zoo_flags.require_data_path(flags.data_path), ROOT)
     device = devices.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
-    rank = launch.current_rank(os.environ, device.kind)
-    status = processes.start(flags, rank, [os.path.abspath(__file__), *arguments], device.kind, stop)
-    if status is not None:
-        return status
+    rank = processes.place(flags, device.kind)
     data = omniglot.load(path)
     switches = recipes.resolve(flags.recipe, {field.name: flags[field.name].value
                                               for field in dataclasses.fields(recipes.Switches)})
@@ -108,11 +106,18 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
     if len(split.train) < flags.batch_size:
         raise FlagError(f"--batch_size={flags.batch_size}: only {len(split.train)} drawings train; take a smaller one")
+    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISIONS[flags.use_amp], arguments, ROOT, rank)
+    train_run.plan(entry, flags, device, _num_updates(flags, split))
+    weights.find(flags.weights, ROOT)
+    bundles.fingerprint(_init_checkpoint(flags))
+    status = processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind, stop)
+    if status is not None:
+        return status
 
-    from common import keras_run, train_run  # TensorFlow is imported here, after the flags and the device
-    from siamese_omniglot import weights
+    from common import keras_gpus, keras_run  # TensorFlow is imported here, after the flags and the device
 
     device = keras_run.settle(device, flags.device)
+    keras_gpus.require_one(rank, device.kind)
     if device.kind == "gpu" and flags.use_amp and not flags.precision_mode:
         flags.precision_mode = "allow_mix_precision"
     config = _configure(flags, switches, split, rank)
@@ -126,7 +131,6 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
                f"Data: {path}, {len(data.labels)} drawings of {len(data.characters)} characters, {len(split.train)} "
                f"train, {len(split.validation)} validate; {data.store.num_bytes / 1e6:.1f} MB in memory",
                f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in in_effect.items())}"]
-    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISIONS[flags.use_amp], arguments, ROOT)
     opened = keras_run.open_keras_run if rank.is_chief else keras_run.open_keras_helper
     with opened(entry, flags, device, config.num_updates, identity, notices) as run:
         _run(config, data.store, samplers, run, rank, stop)
@@ -166,14 +170,25 @@ def _notices(flags: FlagValues, device: devices.Device) -> list[str]:
     return notices
 
 
+def _init_checkpoint(flags: FlagValues) -> str | None:
+    return flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint)
+
+
+def _num_epochs(flags: FlagValues) -> int:
+    return 1 if flags.step > 0 else flags.epochs or EPOCHS
+
+
+def _num_updates(flags: FlagValues, split: Split) -> int:
+    limits = [flags.train_steps, flags.step if flags.step > 0 else None,
+              _num_epochs(flags) * (len(split.train) // flags.batch_size),
+              PERFORMANCE_UPDATES if flags.performance and not flags.train_steps else None]
+    return min(limit for limit in limits if limit)
+
+
 def _configure(flags: FlagValues, switches: Switches, split: Split, rank: launch.Rank) -> training.Config:
     from common import report
     from siamese_omniglot import learning_rate, log_lines, training, update, weights
 
-    steps = len(split.train) // flags.batch_size
-    num_epochs = 1 if flags.step > 0 else flags.epochs or EPOCHS
-    limits = [flags.train_steps, flags.step if flags.step > 0 else None, num_epochs * steps,
-              PERFORMANCE_UPDATES if flags.performance and not flags.train_steps else None]
     decay = flags.weight_decay
     if decay is None:
         decay = update.TORCH_WEIGHT_DECAY if switches.head == "torch" else 0.0
@@ -184,16 +199,16 @@ def _configure(flags: FlagValues, switches: Switches, split: Split, rank: launch
         backbone=flags.backbone,
         batch_size=flags.batch_size,
         seed=flags.seed,
-        num_updates=min(limit for limit in limits if limit),
-        steps_per_epoch=steps,
-        schedule=learning_rate.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size, num_epochs,
-                                        flags.warm_up),
+        num_updates=_num_updates(flags, split),
+        steps_per_epoch=len(split.train) // flags.batch_size,
+        schedule=learning_rate.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size,
+                                        _num_epochs(flags), flags.warm_up),
         optimizer=flags.optimizer,
         weight_decay=decay,
         early_stop=flags.early_stop,
         num_workers=flags.num_workers,
         weights=weights.find(flags.weights, ROOT),
-        init_checkpoint=flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint),
+        init_checkpoint=_init_checkpoint(flags),
         performance=flags.performance,
         save_seconds=60.0 * flags.save_minutes,
     )

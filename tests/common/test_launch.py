@@ -3,14 +3,16 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
-from common import launch
+from common import launch, processes
+from common.flag_set import FlagSet
 from common.program import StopRequest, ZooError
+from tests.conftest import ROOT
 
 NAMES = ("RANK_ID", "RANK_SIZE", "TF_CONFIG", "ASCEND_DEVICE_ID", "CUDA_VISIBLE_DEVICES")
 WRITE = (f"import json, os, sys; json.dump({{name: os.environ.get(name) for name in {NAMES}}}, "
@@ -30,6 +32,10 @@ def test_alone():
 
 def test_ranks():
     assert launch.current_rank({"TF_CONFIG": config("a:1", "b:1", index=1)}, "cpu") == launch.Rank(1, 2)
+    with_chief = dict(cluster=dict(chief=["a:1"], worker=["b:1", "c:1"]), task=dict(type="worker", index=1))
+    assert launch.current_rank({"TF_CONFIG": json.dumps(with_chief)}, "cpu") == launch.Rank(2, 3)
+    with_chief["task"] = dict(type="chief", index=0)
+    assert launch.current_rank({"TF_CONFIG": json.dumps(with_chief)}, "gpu") == launch.Rank(0, 3)
 
 
 def write_table(folder, ranks):
@@ -93,6 +99,12 @@ def test_the_size_of_an_npu_alone():
     ({"TF_CONFIG": "{"}, "cpu", "TF_CONFIG=.*cannot be used"),
     ({"TF_CONFIG": config("a:1", "b:1", index=2)}, "cpu", "cannot be used"),
     ({"TF_CONFIG": config("a:1", "b:1", ps=["c:1"])}, "cpu", "every task must be a worker"),
+    ({"TF_CONFIG": config("a:1", chief=["b:1", "c:1"])}, "cpu", "or its one chief"),
+    ({"TF_CONFIG": config("a:1", index=-1)}, "cpu", "cannot be used"),
+    ({"TF_CONFIG": "[1]"}, "cpu", "cannot be used"),
+    ({"TF_CONFIG": '{"cluster": [1], "task": {"type": "worker", "index": 0}}'}, "cpu", "cannot be used"),
+    ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}'}, "cpu",
+     "cannot be used"),
 ])
 def test_environments_that_do_not_fit(environment, kind, message):
     with pytest.raises(ZooError, match=message):
@@ -112,6 +124,38 @@ def test_every_process_has_its_place(tmp_path):
     assert len(set(clusters[0]["cluster"]["worker"])) == 3 and all(
         row["cluster"] == clusters[0]["cluster"] for row in clusters)
     assert [row["ASCEND_DEVICE_ID"] for row in found] == ["0", "1", "2"] and found[0]["RANK_SIZE"] == "3"
+
+
+def test_leaving_with_a_tf_config_that_cannot_be_used(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{")
+    with pytest.raises(SystemExit) as ending:
+        launch.leave(2)
+    assert ending.value.code == 2
+
+
+@pytest.mark.parametrize("given, warnings", [
+    ([], []),
+    (["--distributed=True", "--nproc_per_node=3"], []),
+    (["--distributed=False"], ["--distributed=False has no effect"]),
+    (["--distributed=True", "--nproc_per_node=2"], ["--nproc_per_node=2 --nnode=1 have no effect"]),
+])
+def test_flags_that_the_environment_overrides(given, warnings):
+    flags = FlagSet("test")
+    processes.define(flags)
+    *lines, last = processes.notices(flags.parse(given), launch.Rank(1, 3), "6 pairs")
+    assert len(lines) == len(warnings) and all(text in line for text, line in zip(warnings, lines))
+    assert last == "Rank 1 of 3, which share the 6 pairs of every step"
+
+
+@pytest.mark.parametrize("given, kind, warns", [
+    (["--nnode=2"], "cpu", True), (["--nnode=2", "--master_addr=10.0.0.1"], "cpu", False),
+    (["--nproc_per_node=2"], "gpu", False), (["--nnode=2"], "npu", False)])
+def test_machines_that_cannot_meet(monkeypatch, capfd, given, kind, warns):
+    monkeypatch.setattr(launch, "start", lambda *_: 0)
+    flags = FlagSet("test")
+    processes.define(flags)
+    assert processes.start(flags.parse(["--distributed=True", *given]), ["train.py"], kind, StopRequest()) == 0
+    assert ("without --master_addr" in capfd.readouterr().err) == warns
 
 
 def test_gpus_are_dealt_out(tmp_path):
@@ -141,6 +185,59 @@ def test_the_table_of_another_job_starts_nothing(tmp_path):
     assert os.listdir(str(tmp_path)) == ["table.json"]
 
 
+@pytest.mark.parametrize("visible, expected", [(None, ["0", "1"]), ("", ["", ""]), ("-1", ["-1", "-1"])])
+def test_gpus_that_are_hidden_stay_hidden(tmp_path, visible, expected):
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    environment.update({} if visible is None else dict(CUDA_VISIBLE_DEVICES=visible))
+    assert start(WRITE, launch.Job(2), tmp_path, kind="gpu", environment=environment) == 0
+    assert [json.loads((tmp_path / str(rank)).read_text())["CUDA_VISIBLE_DEVICES"] for rank in range(2)] == expected
+
+
+def test_fewer_gpus_than_ranks():
+    with pytest.raises(ZooError, match="CUDA_VISIBLE_DEVICES=5,7: lists 2 GPUs for --nproc_per_node=3"):
+        start("", launch.Job(3), kind="gpu", environment=dict(os.environ, CUDA_VISIBLE_DEVICES="5,7"))
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_ranks_end_with_a_launcher_that_is_killed(tmp_path, hears):
+    """As on SIGTERM; one that cannot hear, as in a collective, is ended after a while."""
+    rank = (f"import os, signal, sys, time\nsys.path.insert(0, {ROOT!r})\nfrom common import launch, program\n"
+            "launch._STOP_SECONDS = 0.5\n"
+            "path = os.path.join(sys.argv[1], os.environ['RANK_ID'])\n"
+            "def body(stop):\n"
+            "    launch.watch_launcher(os.environ)\n"
+            f"    {'pass' if hears else 'signal.signal(signal.SIGTERM, signal.SIG_IGN)'}\n"
+            "    open(path + '.tmp', 'w').write(str(os.getpid())); os.rename(path + '.tmp', path)\n"
+            "    time.sleep(60)\n"
+            "program.run(body)\nopen(path + '.ended', 'w')")
+    launcher = ("import os, sys\nfrom common import launch, program\nwords = [sys.executable, '-c', *sys.argv[1:]]\n"
+                "program.run(lambda stop: launch.start(words, launch.Job(2), 'cpu', os.environ, stop))")
+    process = subprocess.Popen([sys.executable, "-c", launcher, rank, str(tmp_path)], stderr=subprocess.DEVNULL,
+                               env=dict(os.environ, PYTHONPATH=ROOT))
+    files = [tmp_path / "0", tmp_path / "1"]
+    until(lambda: all(file.exists() for file in files))
+    process.kill()
+    process.wait()
+    until(lambda: not any(is_alive(int(file.read_text())) for file in files))
+    assert all((tmp_path / f"{number}.ended").exists() == hears for number in range(2))
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_alive(number):
+    """Whether a process runs; one that has ended may still wait for its parent to look."""
+    try:
+        with open(f"/proc/{number}/stat", encoding="ascii") as file:
+            return file.read().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 @pytest.mark.parametrize("job, kind, message", [
     (launch.Job(3), "npu", "an Ascend server takes 1, 2, 4 or 8 processes"),
     (launch.Job(2), "npu", "RANK_TABLE_FILE is not set"),
@@ -152,16 +249,47 @@ def test_jobs_that_cannot_be(job, kind, message):
         start("", job, kind=kind, environment=environment)
 
 
-@pytest.mark.parametrize("ending, status", [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137)])
-def test_one_that_fails_ends_all(capfd, ending, status):
-    """The other one hears no SIGTERM, as one that waits in a collective."""
+GO_ON = "; the same command goes on from the last checkpoint"
+
+
+@pytest.mark.parametrize("ending, status, line", [
+    ("sys.exit(3)", 3, "[Error] rank 1 ended with exit status 3: the other ranks are stopped"),
+    ("os.kill(os.getpid(), 9)", 137, f"[Error] rank 1 was ended by SIGKILL: the other ranks are stopped{GO_ON}"),
+    ("sys.exit(134)", 134, f"[Error] rank 1 ended with exit status 134: the other ranks are stopped{GO_ON}"),
+])
+def test_one_that_fails_ends_all(capfd, ending, status, line):
+    """Only who was killed is advised to go on."""
     script = (f"import os, signal, sys, time\nif os.environ['RANK_ID'] == '1':\n    time.sleep(0.3); {ending}\n"
               "signal.signal(signal.SIGTERM, signal.SIG_DFL)\ntime.sleep(60)")
     began = time.monotonic()
     assert start(script, launch.Job(2)) == status
     assert time.monotonic() - began < 30
-    error = capfd.readouterr().err
-    assert "[Error] rank 1 " in error and "the other ranks are stopped" in error
+    assert capfd.readouterr().err.splitlines() == [line]
+
+
+@pytest.mark.parametrize("who, expected", [("0", ["[Error] mistake of 0"]), ("1", ["[Error] mistake of 1"]),
+                                           ("012", ["[Error] mistake of 0"])])
+def test_a_mistake_is_one_line(capfd, monkeypatch, who, expected):
+    """Found by rank 0, by another, by all; those that are stopped say nothing, not even when they must be killed."""
+    monkeypatch.setattr(launch, "_HELPER_PATIENCE_SECONDS", 1.0)
+    script = ("import os, signal, sys, time\nrank = os.environ['RANK_ID']\n"
+              f"if rank in {who!r}:\n"
+              "    time.sleep(0.3 if rank == '0' else 0.1)\n"
+              "    print('a warning of rank', rank, file=sys.stderr) if rank != '0' else None\n"
+              "    print('[Error] mistake of', rank, file=sys.stderr); sys.exit(2)\n"
+              "if rank == '2':\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+              "time.sleep(60)")
+    began = time.monotonic()
+    assert start(script, launch.Job(3)) == 2
+    assert time.monotonic() - began < 15
+    assert capfd.readouterr().err.splitlines() == expected
+
+
+def test_a_traceback_of_another_rank_is_shown(capfd, monkeypatch):
+    monkeypatch.setattr(launch, "_HELPER_PATIENCE_SECONDS", 0.5)
+    assert start("import os, time\nif os.environ['RANK_ID'] == '1': 1 / 0\ntime.sleep(60)", launch.Job(2)) == 1
+    error = capfd.readouterr().err.splitlines()
+    assert error[0].startswith("Traceback") and error[-1] == "ZeroDivisionError: division by zero"
 
 
 def test_one_that_hears_nothing_is_killed(monkeypatch, capfd):
@@ -172,38 +300,3 @@ def test_one_that_hears_nothing_is_killed(monkeypatch, capfd):
     assert start(script, launch.Job(2)) == 1
     assert time.monotonic() - began < 20
     assert "[Error] rank 0 does not end by itself" in capfd.readouterr().err
-
-
-def test_launchers_of_two_machines_meet():
-    port, = launch._free_ports(1)
-    found = {}
-
-    def meet(node):
-        found[node] = launch._meet(launch.Job(2, 2, node, "127.0.0.1", port), StopRequest())
-
-    threads = [threading.Thread(target=meet, args=(node,)) for node in (1, 0)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert found[0] == found[1] and len(set(found[0])) == 4
-    assert all(address.startswith("127.0.0.1:") for address in found[0])
-
-
-def test_a_machine_that_does_not_fit_is_named():
-    port, = launch._free_ports(1)
-    errors = []
-
-    def meet(job):
-        try:
-            launch._meet(job, StopRequest())
-        except ZooError as error:
-            errors.append(str(error))
-
-    threads = [threading.Thread(target=meet, args=(launch.Job(processes, 2, node, "127.0.0.1", port),))
-               for node, processes in ((1, 3), (0, 2))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert len(errors) == 2 and any("--nproc_per_node=3; expected another machine" in error for error in errors)

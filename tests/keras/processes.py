@@ -24,10 +24,11 @@ print(json.dumps(dict(status=status, calls=process.calls, graphs=process.graphs,
 """
 
 
-def start(words: Sequence[str]) -> subprocess.Popen:
-    """Start a command without what tells a process its rank."""
+def start(words: Sequence[str], **variables: str) -> subprocess.Popen:
+    """Start a command without what tells a process its rank, but with some variables."""
     environment = {key: value for key, value in os.environ.items()
                    if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE", "RANK_ID", "TF_CONFIG")}
+    environment.update(variables)
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from common import launch
+from common.tiny_data import omniglot as tiny_omniglot
 from tests.conftest import ROOT
 from tests.keras.processes import losses, start
 from tests.keras.siamese_omniglot.conftest import train
@@ -23,6 +24,12 @@ FLAGS = ["--device=cpu", "--backbone=conv4", "--batch_size=7", "--lr=1e-4", "--n
 
 def command(data, output, *flags):
     return [sys.executable, ENTRY, f"--data_path={data}", f"--output_path={output}", *FLAGS, *flags]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -104,19 +111,73 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 143, error.decode()
-    assert error.decode().splitlines() == ["Stopped by SIGTERM."] * 3  # two ranks and their launcher
+    assert error.decode().splitlines() == ["Stopped by SIGTERM."] * 2  # rank 0 and the launcher
     assert "Final result" not in log.read_text()  # they stop, and do not train to the end
     from common.bundles import steps_in
 
     assert steps_in(str(tmp_path / "0" / "ckpt"))[-1] >= 4
 
 
+@pytest.mark.parametrize("flags, status, message", [
+    (["--batch_size=1"], 2, "--batch_size=1: is that of all 2 processes together"),
+    (["--batch_size=500"], 2, "--batch_size=500: only 108 drawings train"),
+    (["--weights=missing.h5"], 1, "--weights=missing.h5: no such file"),
+    (["--init_checkpoint=missing/model.ckpt-5"], 1, "no such checkpoint"),
+    (["--resume=missing"], 1, "--resume=missing: no run directory"),
+    (["--over_dump"], 2, "--over_dump, --data_dump_flag and --profiling diagnose one process"),
+    (["--use_mixlist", "--mixlist_file=missing.json"], 2, "--mixlist_file=missing.json: no such file"),
+])
+def test_mistakes_are_found_before_processes_start(tmp_path, tiny_folder, capfd, monkeypatch, flags, status, message):
+    monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("processes are started"))
+    assert train(tiny_folder, tmp_path / "out", "--distributed=True", "--nproc_per_node=2", *flags) == status
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_bad_drawing_is_found_before_processes_start(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("processes are started"))
+    tiny_omniglot.make(str(tmp_path / "data"), 1, 3, 4)
+    bad = sorted((tmp_path / "data").rglob("*.png"))[0]
+    bad.write_bytes(b"no image")
+    assert train(tmp_path / "data", tmp_path / "out", "--distributed=True", "--nproc_per_node=2") == 1
+    error = capfd.readouterr().err
+    assert str(bad) in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("text, flags, message", [
+    ("{", ["--help"], None),
+    ("{", [], "TF_CONFIG={: cannot be used"),
+    ('{"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 0}}', ["--batch_size=2"],
+     "--batch_size=2: is that of all 3 processes together"),
+])
+def test_a_tf_config_is_checked(tmp_path, tiny_folder, text, flags, message):
+    """The script itself: what it does last looks at TF_CONFIG too."""
+    process = start(command(tiny_folder, tmp_path / "out", *flags), TF_CONFIG=text)
+    error = process.communicate(timeout=60)[1].decode()
+    assert "Traceback" not in error and not (tmp_path / "out").exists()
+    assert process.returncode != 0 and message in error and error.count("\n") == 1 if message else \
+        (process.returncode, error) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_tf_config_of_ones_own(tmp_path, tiny_folder, alone):
+    """A chief and a worker, as several schedulers set them."""
+    cluster = dict(chief=[f"127.0.0.1:{free_port()}"], worker=[f"127.0.0.1:{free_port()}"])
+    ranks = [start(command(tiny_folder, tmp_path, "--train_steps=2", "--distributed=False"),
+                   TF_CONFIG=json.dumps(dict(cluster=cluster, task=dict(type=kind, index=0))))
+             for kind in ("worker", "chief")]
+    for rank in ranks:
+        out, error = rank.communicate(timeout=400)
+        assert rank.returncode == 0, error.decode()
+        assert b"Warning: --distributed=False has no effect" in out
+    np.testing.assert_allclose(losses(tmp_path), alone[:2], rtol=1e-5)
+    assert sorted(os.listdir(str(tmp_path))) == ["0", "1"] and os.listdir(str(tmp_path / "1")) == ["train_1.log"]
+
+
 @pytest.mark.slow
 def test_two_machines_meet(tmp_path, tiny_folder, alone):
     """Two launchers with one process each, as on two machines; the second has an output folder of its own."""
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     shared = ["--train_steps=5", "--nnode=2", "--distributed=True", "--master_addr=127.0.0.1", f"--master_port={port}"]
     processes = [start(command(tiny_folder, tmp_path / f"machine-{node}", f"--node_rank={node}", *shared))
                  for node in (1, 0)]

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from common import launch
 from siamese_triplet_tf2 import siamese_network
 from tests.conftest import ROOT
 from tests.keras.processes import losses, start
@@ -36,6 +37,28 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, look_al
         assert os.listdir(str(tmp_path / "several" / str(rank))) == [f"train_{rank}.log"]
     result = f"siamese_network_ID2539_for_TensorFlow2.X_bs7_{num}p_acc.log"
     assert f"RankSize = {num}\nBatchSize = 7\n" in (tmp_path / "several" / "0" / result).read_text()
+
+
+@pytest.mark.parametrize("flags, status, message", [
+    (["--weights=missing.h5"], 1, "missing.h5: no such file"),
+    (["--init_checkpoint=missing/model.ckpt-5"], 1, "no such checkpoint"),
+    (["--batch_size=500", "--static_shape"], 2, "--batch_size=500: only "),
+    (["--profiling"], 2, "--over_dump, --data_dump_flag and --profiling diagnose one process"),
+])
+def test_mistakes_are_found_before_processes_start(tmp_path, look_alike_folder, capfd, monkeypatch, flags, status,
+                                                   message):
+    monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("processes are started"))
+    assert siamese_network.main([f"--data_path={look_alike_folder}", f"--output_path={tmp_path / 'out'}", *FLAGS,
+                                 "--distributed=True", "--nproc_per_node=2", *flags]) == status
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_ranks_of_the_environment_are_checked_too(tmp_path, look_alike_folder, capfd, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
+    assert siamese_network.main([f"--data_path={look_alike_folder}", f"--output_path={tmp_path / 'out'}", *FLAGS,
+                                 "--semi_hard"]) == 2
+    assert "--semi_hard looks at the whole batch" in capfd.readouterr().err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("flags, message", [
