@@ -19,6 +19,8 @@ GROUND_TRUTH_NAMES = ("groundtruth_rect.txt", "groundtruth_rect.1.txt", "groundt
 MIN_SIDE = 8
 _FORMATS = ("PNG", "JPEG", "BMP")
 _READ_AHEAD = 8
+_DIGITS = re.compile("([0-9]+)")
+_COUNTED = re.compile("(.*?)([0-9]+)")  # prefix and number
 _BOX_SEPARATORS = re.compile(r"[,\s;]+")
 
 
@@ -77,18 +79,33 @@ def open_sequence(path: str) -> Sequence:
     if not os.path.isdir(path):
         raise ZooError(f"{path}: no such folder or file")
     inner = os.path.join(path, "img")
-    paths = _with_gaps(images.list_images(inner if os.path.isdir(inner) else path))
+    paths = _with_gaps(sorted(images.list_images(inner if os.path.isdir(inner) else path), key=_natural_order))
     truth = next((os.path.join(path, file) for file in GROUND_TRUTH_NAMES if os.path.isfile(os.path.join(path, file))),
                  None)
     return Sequence(name, paths, None, read_boxes(truth) if truth else None)
 
 
+def _natural_order(path: str) -> tuple:
+    """Sort key that counts: frame 2 before frame 10, however many digits they are written with."""
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    parts = _DIGITS.split(stem)  # every second one is a number
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], stem, suffix
+
+
 def _with_gaps(paths: list) -> list:
-    """Put None where a number is missing, if the names are numbers of one width."""
-    stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
-    if not all(stem.isdigit() and len(stem) == len(stems[0]) for stem in stems):
+    """Put None where a number is missing, if the names count: one prefix and a number behind it.
+
+    Raises:
+        ZooError: two frames of one number.
+    """
+    counted = [_COUNTED.fullmatch(os.path.splitext(os.path.basename(path))[0]) for path in paths]
+    if not all(counted) or len({match.group(1) for match in counted}) > 1:
         return paths
-    by_number = {int(stem): path for stem, path in zip(stems, paths)}
+    by_number: dict = {}
+    for path, match in zip(paths, counted):
+        other = by_number.setdefault(int(match.group(2)), path)
+        if other != path:
+            raise ZooError(f"{path}: has the same number as {os.path.basename(other)}; expected one frame a number")
     first, last = min(by_number), max(by_number)
     if last - first >= 10 * len(paths) + 100:  # no counting, such as time stamps
         return paths
