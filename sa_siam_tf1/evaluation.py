@@ -12,15 +12,10 @@ import numpy as np
 
 from common import files, report
 from common.program import StopRequest, ZooError
-from sa_siam_tf1.inference import baselines, frames, sequences
+from sa_siam_tf1.inference import baselines, frames, ground_truth, sequences
 from sa_siam_tf1.metrics import one_pass
 
-_TRUTH_NAME = re.compile(r"groundtruth(_rect)?(\.(\d+))?\.txt")
 TRACKERS_FOLDER = "trackers"
-
-
-# sequences of OTB whose boxes begin at a later frame, counted from 1
-_FIRST_FRAMES = {"david": 300}
 
 
 class Target(NamedTuple):
@@ -48,24 +43,11 @@ def find_targets(folder: str) -> list[Target]:
 
 
 def _targets_of(folder: str) -> list[Target]:
-    numbered = {}
-    for name in sorted(os.listdir(folder)):
-        match = _TRUTH_NAME.fullmatch(name)
-        if match:
-            numbered.setdefault(int(match.group(3) or 1), name)
     targets = []
-    for number, name in sorted(numbered.items()):
-        sequence, truth = frames.open_sequence(folder), frames.read_boxes(os.path.join(folder, name))
-        start, count, notice = _FIRST_FRAMES.get(sequence.name.lower(), 1) - 1, len(sequence.paths), ""
-        if start + len(truth) > count:
-            start = 0
-        if len(truth) > count:
-            raise ZooError(f"{os.path.join(folder, name)}: {len(truth)} boxes for {count} frames")
-        if len(truth) < count:  # several sequences of OTB have more frames than boxes
-            notice = (f"Notice: {sequence.name} has {len(truth)} boxes for {count} frames; frames {start + 1} to "
-                      f"{start + len(truth)} are tracked")
-            sequence = sequence._replace(paths=sequence.paths[start:start + len(truth)])
-        targets.append(Target(sequence.name if number == 1 else f"{sequence.name}.{number}", sequence, truth, notice))
+    for number, path in ground_truth.files_in(folder).items():
+        sequence, start, truth, notice = sequences.align(frames.open_sequence(folder), ground_truth.read_boxes(path))
+        name = sequence.name if number == 1 else f"{sequence.name}.{number}"
+        targets.append(Target(name, sequence.part(start, start + len(truth)), truth, notice))
     return targets
 
 

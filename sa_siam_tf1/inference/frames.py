@@ -13,15 +13,14 @@ from PIL import Image
 from common import images
 from common.program import ZooError
 from sa_siam_tf1 import opencv
+from sa_siam_tf1.inference import ground_truth
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")
-GROUND_TRUTH_NAMES = ("groundtruth_rect.txt", "groundtruth_rect.1.txt", "groundtruth.txt")
 MIN_SIDE = 8
 _FORMATS = ("PNG", "JPEG", "BMP")
 _READ_AHEAD = 8
 _DIGITS = re.compile("([0-9]+)")
 _COUNTED = re.compile("(.*?)([0-9]+)")  # prefix and number
-_BOX_SEPARATORS = re.compile(r"[,\s;]+")
 
 
 class Sequence(NamedTuple):
@@ -29,8 +28,14 @@ class Sequence(NamedTuple):
 
     name: str
     paths: list  # of the frames in order, None for a number that is missing; empty for a video
+    first_number: int  # of the first frame: from its name, if the names count, else 1
+    is_counted: bool  # whether the names count
     video: str | None
-    ground_truth: np.ndarray | None  # float64 [frames, 4]: x, y, width, height, 1-based as OTB has them
+    truth_paths: dict  # files of true boxes by the target's number
+
+    def part(self, start: int, stop: int | None = None) -> Sequence:
+        """The frames from an index up to another."""
+        return self._replace(paths=self.paths[start:stop], first_number=self.first_number + start)
 
 
 class Frame(NamedTuple):
@@ -71,18 +76,17 @@ def open_sequence(path: str) -> Sequence:
     Raises:
         ZooError: nothing there that can be tracked.
     """
-    name = os.path.basename(os.path.abspath(path).rstrip(os.sep))
+    path = os.path.abspath(path)
+    name = os.path.basename(path)
     if os.path.isfile(path):
         if not path.lower().endswith(VIDEO_SUFFIXES):
             raise ZooError(f"{path}: expected a folder of frames, or a video ({', '.join(VIDEO_SUFFIXES)})")
-        return Sequence(os.path.splitext(name)[0], [], path, None)
+        return Sequence(os.path.splitext(name)[0], [], 1, False, path, {})
     if not os.path.isdir(path):
         raise ZooError(f"{path}: no such folder or file")
     inner = os.path.join(path, "img")
-    paths = _with_gaps(sorted(images.list_images(inner if os.path.isdir(inner) else path), key=_natural_order))
-    truth = next((os.path.join(path, file) for file in GROUND_TRUTH_NAMES if os.path.isfile(os.path.join(path, file))),
-                 None)
-    return Sequence(name, paths, None, read_boxes(truth) if truth else None)
+    files = sorted(images.list_images(inner if os.path.isdir(inner) else path), key=_natural_order)
+    return Sequence(name, *number_gaps(files), None, ground_truth.files_in(path))
 
 
 def _natural_order(path: str) -> tuple:
@@ -92,52 +96,28 @@ def _natural_order(path: str) -> tuple:
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], stem, suffix
 
 
-def _with_gaps(paths: list) -> list:
+def number_gaps(paths: list) -> tuple[list, int, bool]:
     """Put None where a number is missing, if the names count: one prefix and a number behind it.
+
+    Returns:
+        Paths, the number of the first, 1 if the names do not count, and whether they do.
 
     Raises:
         ZooError: two frames of one number.
     """
     counted = [_COUNTED.fullmatch(os.path.splitext(os.path.basename(path))[0]) for path in paths]
-    if not all(counted) or len({match.group(1) for match in counted}) > 1:
-        return paths
     by_number: dict = {}
     for path, match in zip(paths, counted):
-        other = by_number.setdefault(int(match.group(2)), path)
-        if other != path:
-            raise ZooError(f"{path}: has the same number as {os.path.basename(other)}; expected one frame a number")
+        if match is None or match.group(1) != counted[0].group(1):
+            return paths, 1, False
+        by_number.setdefault(int(match.group(2)), []).append(path)
     first, last = min(by_number), max(by_number)
     if last - first >= 10 * len(paths) + 100:  # no counting, such as time stamps
-        return paths
-    return [by_number.get(number) for number in range(first, last + 1)]
-
-
-def read_boxes(path: str) -> np.ndarray:
-    """Read boxes, one x, y, width, height a line, separated by commas, blanks or tabs.
-
-    Returns:
-        float64 [frames, 4]. A line of NaN, or a box without extent, says that the target is not to be seen.
-
-    Raises:
-        ZooError: another format, or no line.
-    """
-    boxes = []
-    try:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip() and not line.startswith("#"):
-                    values = [float(value) for value in _BOX_SEPARATORS.split(line.strip(" \t\r\n,;"))]
-                    if len(values) == 8:  # a polygon of VOT: its upright bounding box
-                        x, y = values[0::2], values[1::2]
-                        values = [min(x), min(y), max(x) - min(x), max(y) - min(y)]
-                    if len(values) != 4:
-                        raise ZooError(f"{path}: line {number} has {len(values)} numbers, expected x, y, width, height")
-                    boxes.append(values)
-    except ValueError as error:
-        raise ZooError(f"{path}: line {number} is no box ({error})") from None
-    if not boxes:
-        raise ZooError(f"{path}: holds no box")
-    return np.array(boxes, np.float64)
+        return paths, 1, False
+    for number, same in by_number.items():
+        if len(same) > 1:
+            raise ZooError(f"{same[0]} and {os.path.basename(same[1])}: are both frame {number}; expected one of them")
+    return [by_number.get(number, [None])[0] for number in range(first, last + 1)], first, True
 
 
 def frames_of(sequence: Sequence, read: Callable[[str], np.ndarray] = read_frame) -> Iterator[Frame]:

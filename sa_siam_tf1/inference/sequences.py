@@ -7,12 +7,24 @@ from typing import Any, Callable, NamedTuple, Sequence
 import numpy as np
 
 from common.program import ZooError
-from sa_siam_tf1.inference import frames
+from sa_siam_tf1.inference import frames, ground_truth
 
 # Makes a tracker of the first frame and the box in it (0-based); the tracker takes a frame and returns the box in it
 # and whatever it found besides.
 MakeTracker = Callable[[np.ndarray, Sequence[float]], Callable[[np.ndarray], tuple]]
 OnFrame = Callable[[int, np.ndarray, Sequence[float], Any], None]
+
+# frames of OTB's sequences that their first box belongs to, where it is not the first one
+_FIRST_BOXES = {"david": 300}
+
+
+class Aligned(NamedTuple):
+    """Which frame each true box belongs to."""
+
+    sequence: frames.Sequence
+    start: int  # index of the first frame that is there and has a box
+    boxes: np.ndarray  # float64 [frames, 4], 1-based, from that frame on; no more than there are frames
+    notice: str  # a line about boxes and frames that do not agree, or nothing
 
 
 class Tracked(NamedTuple):
@@ -21,6 +33,57 @@ class Tracked(NamedTuple):
     boxes: np.ndarray  # float64 [frames, 4]: x, y, width, height, 1-based; the first is the given one
     frame_seconds: list  # of each frame that was tracked, decoding and drawing not counted
     problems: list  # lines about frames that are missing or damaged
+
+
+def align(sequence: frames.Sequence, boxes: np.ndarray) -> Aligned:
+    """Find the frame of each true box.
+
+    As many boxes as frames belong to them in order. Otherwise the frames' numbers tell: the first box is that of frame
+    1 (of 0 where there is one), or of the frame that OTB has it for. Fewer boxes for frames that are not numbered, or
+    for a video, begin at the first one.
+
+    Args:
+        sequence: the frames.
+        boxes: float64 [boxes, 4]: x, y, width, height, 1-based.
+
+    Raises:
+        ZooError: more boxes than frames that are not numbered, or no frame with a box.
+    """
+    if sequence.video:
+        return Aligned(sequence, 0, boxes, "")
+    there = [path for path in sequence.paths if path]
+    if len(boxes) == len(there) < len(sequence.paths):  # numbers are left out on purpose
+        sequence = sequence._replace(paths=there, first_number=1, is_counted=False)
+    count, num_boxes = len(sequence.paths), len(boxes)
+    offset = _index_of_first_box(sequence, num_boxes)
+    start = max(offset, 0)
+    boxes = boxes[start - offset:count - offset]
+    usable = [index for index, visible in enumerate(ground_truth.has_target(boxes))
+              if visible and sequence.paths[start + index]]
+    if not usable:
+        raise ZooError(f"{sequence.name}: has {num_boxes} boxes for {count} frames, and none with an extent for one of "
+                       f"the frames from {sequence.first_number} on; expected a box for the first frame")
+    start, boxes = start + usable[0], boxes[usable[0]:]
+    notice = ""
+    if not len(boxes) == num_boxes == count:
+        first = sequence.first_number + start
+        notice = (f"Notice: {sequence.name} has {num_boxes} boxes for {count} frames; those of frames {first} to "
+                  f"{first + len(boxes) - 1} are taken")
+    return Aligned(sequence, start, boxes, notice)
+
+
+def _index_of_first_box(sequence: frames.Sequence, num_boxes: int) -> int:
+    """Index of the frame that the first box belongs to; negative if that frame is missing."""
+    count, first = len(sequence.paths), sequence.first_number
+    if num_boxes == count or not sequence.is_counted and num_boxes < count:
+        return 0
+    if not sequence.is_counted:
+        raise ZooError(f"{sequence.name}: has {num_boxes} boxes for {count} frames, whose names do not count; expected "
+                       "a box for each frame, or names such as 0001.jpg")
+    number = _FIRST_BOXES.get(sequence.name.lower())
+    if number is None or number + num_boxes > first + count:
+        number = min(first, 1)
+    return number - first
 
 
 def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_tracker: MakeTracker,
@@ -43,7 +106,8 @@ def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_t
         if frame.pixels is None:
             if tracker is None:
                 raise ZooError(f"{sequence.name}: the first frame cannot be had: {frame.problem}")
-            problems.append(f"Warning: frame {number + 1}: {frame.problem}; the target stays where it was")
+            problems.append(f"Warning: frame {sequence.first_number + number}: {frame.problem}; the target stays where "
+                            "it was")
             boxes.append(boxes[-1])
             continue
         extra = None

@@ -22,6 +22,7 @@ from common import files, program, trained
 from common import flags as zoo_flags
 from common.flag_set import FlagSet, FlagValues
 from common.program import FlagError, StopRequest
+from sa_siam_tf1.inference import frames, ground_truth, sequences
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _track(arguments: list[str], stop: StopRequest) -> int:
     from sa_siam_tf1 import train_siamese_model
-    from sa_siam_tf1.inference import drawing, frames, sequences
+    from sa_siam_tf1.inference import drawing
 
     flags = define_flags().parse(arguments)
     if not flags.sequence:
@@ -58,7 +59,7 @@ def _track(arguments: list[str], stop: StopRequest) -> int:
     if flags.response_maps and flags.annotate == "none":
         raise FlagError("--response_maps is drawn on annotated frames; --annotate=none makes none")
     sequence = frames.open_sequence(zoo_flags.find_path("sequence", flags.sequence, ROOT))
-    box, truth = _first_box(flags, sequence)
+    sequence, box, truth, notice = aim(flags, sequence)
     found = trained.find(flags, ROOT, "predict", dict(os.environ))
     device = devices.choose(flags.device, os.environ)
 
@@ -79,12 +80,16 @@ def _track(arguments: list[str], stop: StopRequest) -> int:
                                                    extra if flags.response_maps else None))
 
         tracked = sequences.track_sequence(sequence, box, tracker_maker(session, wrapper), draw, stop.check)
+    if sequence.video and truth is not None and len(truth) != len(tracked.boxes):
+        notice = f"Notice: {sequence.name} has {len(truth)} boxes for {len(tracked.boxes)} frames"
     os.makedirs(folder, exist_ok=True)
     boxes_path = os.path.join(folder, "boxes.txt")
     files.write_text(boxes_path, sequences.boxes_text(tracked.boxes))
-    result = dict(sequence=sequence.name, frames=len(tracked.boxes), branch=of_tracker.model.branch,
-                  checkpoints=of_tracker.prefixes, boxes=boxes_path, annotated=drawer.close() if drawer else None,
-                  problems=tracked.problems, **sequences.speed(tracked.frame_seconds))
+    result = dict(sequence=sequence.name, first_frame=sequence.first_number, frames=len(tracked.boxes),
+                  branch=of_tracker.model.branch, checkpoints=of_tracker.prefixes, boxes=boxes_path,
+                  annotated=drawer.close() if drawer else None,
+                  problems=[line for line in (notice, *tracked.problems) if line],
+                  **sequences.speed(tracked.frame_seconds))
     files.write_json(os.path.join(folder, "track.json"), result)
     _say(flags, result)
     return 0
@@ -103,25 +108,30 @@ def _say(flags: FlagValues, result: dict) -> None:
     print(f"Written: {result['boxes']}" + (f" and {result['annotated']}" if result["annotated"] else ""))
 
 
-def _first_box(flags: FlagValues, sequence) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the first box, 1-based, and all true ones or None."""
-    from sa_siam_tf1.inference import frames
-
-    truth = sequence.ground_truth
+def aim(flags: FlagValues, sequence: frames.Sequence) -> tuple:
+    """Return the frames from the first box on, that box, all true ones or None, and a line about them or nothing."""
+    path = sequence.truth_paths.get(1)
     if flags.ground_truth:
-        truth = frames.read_boxes(zoo_flags.find_path("ground_truth", flags.ground_truth, ROOT))
-    if flags.box:
-        try:
-            box = np.array([float(value) for value in flags.box.split(",")])
-        except ValueError:
-            box = np.zeros(0)
-        if box.shape != (4,):
-            raise FlagError(f"--box={flags.box}: expected x,y,width,height")
-        return box, truth
-    if truth is None:
-        raise FlagError(f"--box=x,y,width,height is needed: {sequence.name} has no "
-                        f"{' or '.join(frames.GROUND_TRUTH_NAMES)}")
-    return truth[0], truth
+        path = zoo_flags.find_path("ground_truth", flags.ground_truth, ROOT)
+    if not path and not flags.box:
+        raise FlagError(f"--box=x,y,width,height is needed: {sequence.name} has no groundtruth_rect.txt")
+    given = _box(flags.box) if flags.box else None
+    if not path:
+        return sequence, given, None, ""
+    sequence, start, truth, notice = sequences.align(sequence, ground_truth.read_boxes(path))
+    if given is None:
+        return sequence.part(start), truth[0], truth, notice
+    return sequence, given, np.concatenate([np.full((start, 4), np.nan), truth]), notice
+
+
+def _box(value: str) -> np.ndarray:
+    try:
+        box = np.array([float(number) for number in value.split(",")])
+    except ValueError:
+        box = np.zeros(0)
+    if box.shape != (4,):
+        raise FlagError(f"--box={value}: expected x,y,width,height")
+    return box
 
 
 if __name__ == "__main__":

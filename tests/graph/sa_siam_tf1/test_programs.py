@@ -14,7 +14,7 @@ from common import run_dir
 from common.tf1 import tf
 from sa_siam_tf1 import evaluate, export, predict
 from sa_siam_tf1.embeddings import sa_siam
-from sa_siam_tf1.inference import frames, track
+from sa_siam_tf1.inference import frames, ground_truth, track
 from tests.graph.sa_siam_tf1.conftest import train
 from tests.kill_and_resume import checkpoint_values
 
@@ -71,8 +71,8 @@ def test_tracking_an_odd_sequence(appearance_run, sequence, capfd):
     out = capfd.readouterr().out
     assert "Device: cpu" in out and "Warning: frame 2: is missing" in out and "frames/s" in out
     folder = appearance_run / "0" / "predict" / "Odd"
-    boxes = frames.read_boxes(str(folder / "boxes.txt"))
-    truth = frames.read_boxes(str(sequence / "groundtruth_rect.txt"))
+    boxes = ground_truth.read_boxes(str(folder / "boxes.txt"))
+    truth = ground_truth.read_boxes(str(sequence / "groundtruth_rect.txt"))
     assert boxes.shape == (5, 4) and np.array_equal(boxes[0], truth[0]) and np.array_equal(boxes[1], truth[0])
     assert np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all()
     result = json.loads((folder / "track.json").read_text())
@@ -90,11 +90,11 @@ def test_tracking_both_branches(appearance_run, semantic_run, tiny_videos, capfd
     result = printed(capfd)
     assert result["branch"] == "both" and sorted(result["checkpoints"]) == ["appearance", "semantic"]
     assert Image.open(result["annotated"]).n_frames == 6
-    both = frames.read_boxes(result["boxes"])
+    both = ground_truth.read_boxes(result["boxes"])
     assert predict.main([*arguments, "--c_appearance=1", "--annotate=none"]) == 0
-    appearance_alone = frames.read_boxes(printed(capfd)["boxes"])
+    appearance_alone = ground_truth.read_boxes(printed(capfd)["boxes"])
     assert predict.main([arguments[0], arguments[1], "--annotate=none", "--json"]) == 0
-    assert np.allclose(frames.read_boxes(printed(capfd)["boxes"]), appearance_alone, atol=1e-3)
+    assert np.allclose(ground_truth.read_boxes(printed(capfd)["boxes"]), appearance_alone, atol=1e-3)
     assert not np.array_equal(both, appearance_alone)
 
 
@@ -103,14 +103,14 @@ def test_tracking_in_bfloat16(appearance_run, semantic_run, tiny_videos, capfd):
     arguments = [f"--sequence={tiny_videos / 'OTB' / 'Drawn2'}", f"--checkpoint={appearance_run / '0'}",
                  f"--semantic_checkpoint={semantic_run / '0'}", "--annotate=none", "--json"]
     assert predict.main(arguments) == 0
-    exact = frames.read_boxes(printed(capfd)["boxes"])
+    exact = ground_truth.read_boxes(printed(capfd)["boxes"])
     if not _convolves_in_bfloat16():
         assert predict.main([*arguments, "--compute_dtype=bfloat16"]) == 1
         error = capfd.readouterr().err
         assert "cannot convolve in it here" in error and error.count("\n") == 1
         return
     assert predict.main([*arguments, "--compute_dtype=bfloat16"]) == 0
-    np.testing.assert_allclose(frames.read_boxes(printed(capfd)["boxes"]), exact, atol=4.0)
+    np.testing.assert_allclose(ground_truth.read_boxes(printed(capfd)["boxes"]), exact, atol=4.0)
 
 
 def _convolves_in_bfloat16():
@@ -215,14 +215,17 @@ def test_mistakes_are_one_line(appearance_run, tiny_videos, capfd, program, argu
 def test_bad_sequences_are_named(tmp_path, appearance_run, tiny_videos, capfd):
     shutil.copytree(str(tiny_videos / "OTB" / "Drawn1"), str(tmp_path / "S"))
     truth = tmp_path / "S" / "groundtruth_rect.txt"
-    for text, message in (("1,2,3\n", "line 1 has 3 numbers"), ("1,2,3,x\n", "line 1 is no box"), ("", "holds no box"),
-                          ("1,2,30,30\n" * 7, "7 boxes for 6 frames")):
-        truth.write_text(text)
+    for text, message in ((b"1,2,3\n", "line 1 has 3 numbers"), (b"1,2,3,x\n", "line 1 is no box"),
+                          (b"", "holds no box"), (b"\xff\xd8\xff", "is no text; expected a box")):
+        truth.write_bytes(text)
         assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}"]) == 1
         assert message in capfd.readouterr().err
     truth.write_text("20,20,20,20\n")
     assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}", "--baselines=false"]) == 0
-    assert "Notice: S has 1 boxes for 6 frames; frames 1 to 1 are tracked" in capfd.readouterr().out
+    assert "Notice: S has 1 boxes for 6 frames; those of frames 1 to 1 are taken" in capfd.readouterr().out
+    truth.write_text("20,20,20,20\n" * 8)  # frames 7 and 8 are missing
+    assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}", "--baselines=false"]) == 0
+    assert "Notice: S has 8 boxes for 6 frames; those of frames 1 to 6 are taken" in capfd.readouterr().out
     os.truncate(str(tmp_path / "S" / "img" / "0001.jpg"), 100)
     assert track.main([f"--sequence={tmp_path / 'S'}", "--box=20,20,20,20", f"--output_path={appearance_run}"]) == 1
     assert "S: the first frame cannot be had" in capfd.readouterr().err
