@@ -46,14 +46,14 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
 
 
 def _with_response(pixels: np.ndarray, found: Any, before: Any) -> np.ndarray:
-    """Lay the response, 17 cells of 8 pixels of a search image of 255, over where it was computed."""
+    """Lay the response over the square of the frame that it covers, in the middle of the search window."""
     cv2 = opencv.load()
 
     height, width = pixels.shape[:2]
     response = found.response - found.response.min()
     response = (255 * response / max(float(response.max()), 1e-12)).astype(np.uint8)
     heat = cv2.applyColorMap(response, cv2.COLORMAP_JET)[..., ::-1]
-    side = found.window_side * 17 * 8 / 255
+    side = found.response_side
     scale = side / response.shape[0]
     place = np.array([[scale, 0, before.x - side / 2], [0, scale, before.y - side / 2]])
     laid = cv2.warpAffine(np.ascontiguousarray(heat), place, (width, height))

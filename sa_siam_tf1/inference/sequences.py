@@ -1,6 +1,7 @@
 """A whole sequence through a tracker, whichever: boxes, times, and what went wrong on the way. No TensorFlow."""
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any, Callable, NamedTuple, Sequence
 
@@ -9,9 +10,17 @@ import numpy as np
 from common.program import ZooError
 from sa_siam_tf1.inference import frames, ground_truth
 
-# Makes a tracker of the first frame and the box in it (0-based); the tracker takes a frame and returns the box in it
-# and whatever it found besides.
-MakeTracker = Callable[[np.ndarray, Sequence[float]], Callable[[np.ndarray], tuple]]
+
+class Step(NamedTuple):
+    """What a tracker made of a frame."""
+
+    box: Sequence[float]  # 0-based
+    found: Any = None  # whatever it found besides
+    warning: str = ""  # of this frame; frames with the same words are counted
+
+
+# Makes a tracker of the first frame and the box in it (0-based); the tracker takes a frame.
+MakeTracker = Callable[[np.ndarray, Sequence[float]], Callable[[np.ndarray], Step]]
 OnFrame = Callable[[int, np.ndarray, Sequence[float], Any], None]
 
 # frames of OTB's sequences that their first box belongs to, where it is not the first one
@@ -32,7 +41,7 @@ class Tracked(NamedTuple):
 
     boxes: np.ndarray  # float64 [frames, 4]: x, y, width, height, 1-based; the first is the given one
     frame_seconds: list  # of each frame that was tracked, decoding and drawing not counted
-    problems: list  # lines about frames that are missing or damaged
+    problems: list  # lines about frames that are missing or damaged, or in which the target may be lost
 
 
 def align(sequence: frames.Sequence, boxes: np.ndarray) -> Aligned:
@@ -94,36 +103,49 @@ def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_t
         sequence: the frames.
         first_box: x, y, width, height in the first frame, 1-based.
         make_tracker: see above.
-        on_frame: is given number, pixels, box (1-based) and what the tracker found besides, for each frame there is.
+        on_frame: is given number (from 0), pixels, box (1-based) and what the tracker found besides, for each frame
+            there is.
         check: called before every frame; may raise to end early.
 
     Raises:
-        ZooError: there is no first frame, or the box is not in it.
+        ZooError: there is no first frame, the box is not in it, or the tracker gives up.
     """
     tracker, boxes, seconds, problems = None, [np.array(first_box, np.float64)], [], []
-    for number, frame in enumerate(frames.frames_of(sequence)):
-        check()
-        if frame.pixels is None:
+    warned: dict[str, list] = {}
+    with contextlib.closing(frames.frames_of(sequence)) as found_frames:
+        for number, frame in enumerate(found_frames, sequence.first_number):
+            check()
+            if frame.pixels is None:
+                if tracker is None:
+                    raise ZooError(f"{sequence.name}: the first frame cannot be had: {frame.problem}")
+                problems.append(f"Warning: frame {number}: {frame.problem}; the target stays where it was")
+                boxes.append(boxes[-1])
+                continue
+            step = Step(())
             if tracker is None:
-                raise ZooError(f"{sequence.name}: the first frame cannot be had: {frame.problem}")
-            problems.append(f"Warning: frame {sequence.first_number + number}: {frame.problem}; the target stays where "
-                            "it was")
-            boxes.append(boxes[-1])
-            continue
-        extra = None
-        if tracker is None:
-            require_box(sequence.name, first_box, frame.pixels)
-            tracker = make_tracker(frame.pixels, to_zero_based(first_box))
-        else:
-            started = time.perf_counter()
-            box, extra = tracker(frame.pixels)
-            seconds.append(time.perf_counter() - started)
-            boxes.append(np.array([box[0] + 1.0, box[1] + 1.0, box[2], box[3]]))
-        if on_frame:
-            on_frame(number, frame.pixels, boxes[-1], extra)
+                require_box(sequence.name, first_box, frame.pixels)
+                tracker = make_tracker(frame.pixels, to_zero_based(first_box))
+            else:
+                started = time.perf_counter()
+                step = _step(tracker, frame.pixels, f"{sequence.name}: frame {number}")
+                seconds.append(time.perf_counter() - started)
+                boxes.append(np.array([step.box[0] + 1.0, step.box[1] + 1.0, *step.box[2:]]))
+                if step.warning:
+                    warned.setdefault(step.warning, []).append(number)
+            if on_frame:
+                on_frame(number - sequence.first_number, frame.pixels, boxes[-1], step.found)
     if tracker is None:
         raise ZooError(f"{sequence.name}: holds no frame")
+    problems += [f"Warning: {len(numbers)} of {len(boxes)} frames, the first of them {numbers[0]}: {warning}"
+                 for warning, numbers in warned.items()]
     return Tracked(np.array(boxes), seconds, problems)
+
+
+def _step(tracker: Callable[[np.ndarray], Step], pixels: np.ndarray, where: str) -> Step:
+    try:
+        return tracker(pixels)
+    except ZooError as error:
+        raise ZooError(f"{where}: {error}") from None
 
 
 def to_zero_based(box: Sequence[float]) -> list[float]:

@@ -15,6 +15,7 @@ from sa_siam_tf1 import evaluation, opencv
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig
 from sa_siam_tf1.evaluate import identity_of
 from sa_siam_tf1.evaluation import Contender
+from sa_siam_tf1.inference.sequences import Step
 from tests.conftest import ROOT
 
 
@@ -26,7 +27,7 @@ class Still:
 
     def __call__(self, frame, box):
         self.made += 1
-        return lambda pixels: (list(box), None)
+        return lambda pixels: Step(list(box))
 
 
 @pytest.fixture
@@ -93,8 +94,9 @@ AGAIN_AND_AGAIN = """
 import contextlib, os, sys
 from common.program import StopRequest
 from sa_siam_tf1 import evaluation
+from sa_siam_tf1.inference.sequences import Step
 otb, kept = sys.argv[1:]
-make = lambda frame, box: lambda pixels: ([box[0] + int(pixels[0, 0, 0]), *box[1:]], None)
+make = lambda frame, box: lambda pixels: Step([box[0] + int(pixels[0, 0, 0]), *box[1:]])
 still = evaluation.Contender("Still", make, [])
 targets, said = evaluation.find_targets(otb), []
 print("ready", flush=True)
