@@ -1,11 +1,14 @@
 """Frames of a sequence: an OTB folder, a folder of images or a video, read ahead of the tracker. No TensorFlow."""
 from __future__ import annotations
 
+import collections
 import concurrent.futures
+import contextlib
+import itertools
 import os
 import re
 import warnings
-from typing import Callable, Iterator, NamedTuple
+from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -120,46 +123,60 @@ def number_gaps(paths: list) -> tuple[list, int, bool]:
     return [by_number.get(number, [None])[0] for number in range(first, last + 1)], first, True
 
 
-def frames_of(sequence: Sequence, read: Callable[[str], np.ndarray] = read_frame) -> Iterator[Frame]:
+def frames_of(sequence: Sequence, warn: Callable[[str], None]) -> Iterator[Frame]:
     """Give the frames in order, decoded ahead; one that is missing or damaged comes without pixels.
 
+    Args:
+        sequence: the frames.
+        warn: takes a line about a video that ends early.
+
     Raises:
-        ZooError: the video cannot be opened.
+        ZooError: the video cannot be read.
     """
     if sequence.video:
-        yield from _frames_of_video(sequence.video)
-        return
-
-    def load(path: str | None) -> Frame:
-        if path is None:
-            return Frame(None, "is missing")
-        try:
-            return Frame(read(path), "")
-        except ZooError as error:
-            return Frame(None, str(error))
-
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(load, path) for path in sequence.paths[:_READ_AHEAD]]
-        for number in range(len(sequence.paths)):
-            frame = waiting.pop(0).result()
-            if number + _READ_AHEAD < len(sequence.paths):
-                waiting.append(pool.submit(load, sequence.paths[number + _READ_AHEAD]))
-            yield frame
+        return _frames_of_video(sequence.video, warn)
+    return _ahead(_load, sequence.paths)
 
 
-def _frames_of_video(path: str) -> Iterator[Frame]:
+def _load(path: str | None) -> Frame:
+    if path is None:
+        return Frame(None, "is missing")
+    try:
+        return Frame(read_frame(path), "")
+    except ZooError as error:
+        return Frame(None, str(error))
+
+
+def _frames_of_video(path: str, warn: Callable[[str], None]) -> Iterator[Frame]:
     cv2 = opencv.load()
 
     capture = cv2.VideoCapture(path)
     try:
-        count = 0
-        while True:
-            there, pixels = capture.read()
-            if not there:
-                break
-            count += 1
-            yield Frame(np.ascontiguousarray(pixels[..., ::-1]), "")
+        promised, count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0
+        with contextlib.closing(_ahead(lambda number: capture.read(), itertools.count())) as decoded:
+            for there, pixels in decoded:
+                if not there:
+                    break
+                count += 1
+                yield Frame(np.ascontiguousarray(pixels[..., ::-1]), "")
     finally:
         capture.release()
     if not count:
         raise ZooError(f"{path}: is no video that can be read")
+    if count < promised:  # 0 or less where the format does not say
+        warn(f"Warning: {path}: says that it has {promised} frames, {count} can be read; is it cut off?")
+
+
+def _ahead(load: Callable[[Any], Any], arguments: Iterable) -> Iterator:
+    """Like map, in a thread that is at most _READ_AHEAD results ahead; it ends with the iterator."""
+    left = iter(arguments)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = collections.deque(pool.submit(load, one) for one in itertools.islice(left, _READ_AHEAD))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(load, one) for one in itertools.islice(left, 1))
+                yield result
+        finally:
+            for one in waiting:
+                one.cancel()

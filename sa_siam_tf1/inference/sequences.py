@@ -112,7 +112,7 @@ def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_t
     """
     tracker, boxes, seconds, problems = None, [np.array(first_box, np.float64)], [], []
     warned: dict[str, list] = {}
-    with contextlib.closing(frames.frames_of(sequence)) as found_frames:
+    with contextlib.closing(frames.frames_of(sequence, problems.append)) as found_frames:
         for number, frame in enumerate(found_frames, sequence.first_number):
             check()
             if frame.pixels is None:

@@ -56,6 +56,17 @@ def test_a_kept_file_of_another_form_is_made_again(otb, content):
     assert len(json.loads(path.read_text())["boxes"]) == 3
 
 
+@pytest.mark.parametrize("missing, first, last", [(1, 2, 3), (3, 1, 2)])
+def test_a_missing_first_or_last_frame_leaves_the_others_to_be_scored(otb, missing, first, last):
+    truth = (otb / "Drawn1" / "groundtruth_rect.txt").read_text().splitlines()
+    (otb / "Drawn1" / "img" / f"{missing:04d}.jpg").unlink()
+    (target,) = evaluation.find_targets(str(otb))
+    assert target.notice == f"Notice: Drawn1 has 3 boxes for 2 frames; those of frames {first} to {last} are taken"
+    assert [",".join(f"{value:g}" for value in box) for box in target.truth] == truth[first - 1:last]
+    scores = evaluate(otb, Still(), [], [])["overall"]
+    assert scores["frames"] == 2
+
+
 def test_boxes_are_kept_for_what_made_them(otb):
     still, lines = Still(), []
     for identity, made in (([1], 1), ([1], 1), ([2], 2), ([1], 2)):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from common.program import ZooError
 from sa_siam_tf1.inference import frames, ground_truth, sequences, track
+from tests.graph.sa_siam_tf1.conftest import write_video
 
 
 def write_frames(folder, names, size=(16, 12)):
@@ -132,3 +134,41 @@ def test_what_is_tracked_and_what_is_drawn(tmp_path):
     aimed, box, truth, notice = track.aim(track.define_flags().parse(["--box=9,1,5,5"]), sequence)
     assert (aimed.first_number, len(aimed.paths), box[0]) == (2, 3, 9)
     np.testing.assert_array_equal(truth[:, 0], [np.nan, 3, 4])
+
+
+def test_frames_of_a_video_come_in_order_and_all(tmp_path):
+    lines = []
+    video = frames.open_sequence(str(write_video(tmp_path / "v.avi", 30)))
+    found = [frame.pixels.mean() for frame in frames.frames_of(video, lines.append)]
+    np.testing.assert_allclose(found, 20 + 6 * np.arange(30), atol=2)
+    assert not lines
+
+
+def test_a_video_that_was_cut_off_is_noticed(tmp_path):
+    path, lines = write_video(tmp_path / "v.avi", 30), []
+    os.truncate(str(path), os.path.getsize(str(path)) // 2)
+    found = list(frames.frames_of(frames.open_sequence(str(path)), lines.append))
+    assert 8 < len(found) < 24
+    assert lines == [f"Warning: {path}: says that it has 30 frames, {len(found)} can be read; is it cut off?"]
+
+
+@pytest.mark.parametrize("is_video", [True, False])
+def test_reading_ahead_ends_with_who_takes_the_frames(tmp_path, is_video, monkeypatch):
+    before, read = set(threading.enumerate()), []
+    if is_video:
+        path = write_video(tmp_path / "v.avi", 30)
+    else:
+        path = write_frames(tmp_path / "S", [f"{number}.png" for number in range(30)])
+        monkeypatch.setattr(frames, "read_frame", lambda path: read.append(path) or np.zeros((8, 8, 3), np.uint8))
+    given = frames.frames_of(frames.open_sequence(str(path)), pytest.fail)
+    for _ in range(3):
+        assert next(given).pixels is not None
+    assert set(threading.enumerate()) - before
+    given.close()
+    assert not set(threading.enumerate()) - before and len(read) <= 3 + 8
+
+
+def test_a_video_with_other_boxes_than_frames_begins_with_both(tmp_path):
+    video = frames.open_sequence(str(write_video(tmp_path / "v.avi", 2)))
+    found = sequences.align(video, boxes_of(9))
+    assert (found.start, len(found.boxes), found.notice) == (0, 9, "")
