@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import os
 import re
-import warnings
 from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 import numpy as np
@@ -20,7 +19,6 @@ from sa_siam_tf1.inference import ground_truth
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")
 MIN_SIDE = 8
-_FORMATS = ("PNG", "JPEG", "BMP")
 _READ_AHEAD = 8
 _DIGITS = re.compile("([0-9]+)")
 _COUNTED = re.compile("(.*?)([0-9]+)")  # prefix and number
@@ -35,6 +33,11 @@ class Sequence(NamedTuple):
     is_counted: bool  # whether the names count
     video: str | None
     truth_paths: dict  # files of true boxes by the target's number
+
+    @property
+    def source(self) -> str:
+        """Path of the video, or of the folder of the frames."""
+        return os.path.realpath(self.video or os.path.dirname(next(path for path in self.paths if path)))
 
     def part(self, start: int, stop: int | None = None) -> Sequence:
         """The frames from an index up to another."""
@@ -58,15 +61,14 @@ def read_frame(path: str) -> np.ndarray:
         ZooError: damaged, truncated, of another format, absurdly large or tiny.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as opened:
-                if opened.mode.startswith("I"):
-                    deep = np.asarray(opened, np.float64) / 257.0
-                    pixels = np.repeat(deep.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-                else:
-                    pixels = np.array(opened.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        with Image.open(path, formats=images.FORMATS) as opened:
+            images.require_size(opened)
+            if opened.mode.startswith("I"):
+                deep = np.asarray(opened, np.float64) / 257.0
+                pixels = np.repeat(deep.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+            else:
+                pixels = np.array(opened.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ZooError(f"{path}: is no image that can be read ({error})") from None
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise ZooError(f"{path}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {MIN_SIDE} or more")
@@ -81,6 +83,8 @@ def open_sequence(path: str) -> Sequence:
     """
     path = os.path.abspath(path)
     name = os.path.basename(path)
+    if name == "img":  # of OTB's layout
+        name = os.path.basename(os.path.dirname(path)) or name
     if os.path.isfile(path):
         if not path.lower().endswith(VIDEO_SUFFIXES):
             raise ZooError(f"{path}: expected a folder of frames, or a video ({', '.join(VIDEO_SUFFIXES)})")

@@ -8,6 +8,8 @@ from 1, as OTB does. Writes boxes.txt, track.json and the annotated frames to <r
 """
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import sys
 
@@ -24,6 +26,7 @@ from common.flag_set import FlagSet, FlagValues
 from common.program import FlagError, StopRequest
 from sa_siam_tf1.inference import frames, ground_truth, sequences
 
+_RESULT = "track.json"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -67,7 +70,7 @@ def _track(arguments: list[str], stop: StopRequest) -> int:
     from sa_siam_tf1 import weights
     from sa_siam_tf1.inference.tracker import tracker_maker
 
-    folder = os.path.join(found.folder, sequence.name)
+    folder = result_folder(found.folder, sequence)
     with graph_use.session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
         of_tracker = weights.find(flags, ROOT, found)
         wrapper = weights.restore(session, of_tracker, flags.compute_dtype)
@@ -85,14 +88,29 @@ def _track(arguments: list[str], stop: StopRequest) -> int:
     os.makedirs(folder, exist_ok=True)
     boxes_path = os.path.join(folder, "boxes.txt")
     files.write_text(boxes_path, sequences.boxes_text(tracked.boxes))
-    result = dict(sequence=sequence.name, first_frame=sequence.first_number, frames=len(tracked.boxes),
-                  branch=of_tracker.model.branch, checkpoints=of_tracker.prefixes, boxes=boxes_path,
-                  annotated=drawer.close() if drawer else None,
+    result = dict(sequence=sequence.name, source=sequence.source, first_frame=sequence.first_number,
+                  frames=len(tracked.boxes), branch=of_tracker.model.branch, checkpoints=of_tracker.prefixes,
+                  boxes=boxes_path, annotated=drawer.close() if drawer else None,
                   problems=[line for line in (notice, *tracked.problems) if line],
                   **sequences.speed(tracked.frame_seconds))
-    files.write_json(os.path.join(folder, "track.json"), result)
+    files.write_json(os.path.join(folder, _RESULT), result)
     _say(flags, result)
     return 0
+
+
+def result_folder(parent: str, sequence: frames.Sequence) -> str:
+    """The folder called after a sequence; with .2 and so on behind it where another sequence's results are."""
+    for number in itertools.count(1):
+        folder = os.path.join(parent, sequence.name if number == 1 else f"{sequence.name}.{number}")
+        try:
+            with open(os.path.join(folder, _RESULT), encoding="utf-8") as file:
+                if json.load(file)["source"] == sequence.source:
+                    break
+        except FileNotFoundError:
+            break
+        except (ValueError, KeyError, TypeError):  # written by something else
+            continue
+    return folder
 
 
 def _say(flags: FlagValues, result: dict) -> None:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sa_siam_tf1.configuration import TrackConfig
 from sa_siam_tf1.inference import drawing
+from sa_siam_tf1.inference.tracker import Target, locate
 
 
 def corners(height, width):
@@ -47,3 +49,19 @@ def test_frames_of_an_earlier_run_go(tmp_path):
     drawer.add(0, corners(12, 16))
     assert sorted(os.listdir(drawer.close())) == ["0001.jpg", "mine.jpg"]
     assert Image.open(str(tmp_path / "frames" / "0001.jpg")).size == (16, 12)
+
+
+@pytest.mark.parametrize("cells, search_side", [(17, 255), (9, 191)])
+def test_the_response_lies_over_the_pixels_it_was_computed_for(cells, search_side):
+    """A cell is 8 pixels of the search image, in which a context of 127 has its own size."""
+    side = 16 * cells
+    responses = np.zeros((3, side, side), np.float32)
+    responses[1, 0, 0] = 2.0  # the upper left corner is hottest
+    before = Target(150.0, 170.0, 63.5, 63.5)
+    found = locate(responses, before, before, TrackConfig(x_image_size=search_side))
+    frame = np.zeros((300, 340, 3), np.uint8)
+    drawn = drawing.overlay(frame, (np.nan,) * 4, None, (found, before))
+    rows, columns = (np.flatnonzero(drawn.any(axis=(1, 2))), np.flatnonzero(drawn.any(axis=(0, 2))))
+    for places, centre in ((rows, 150), (columns, 170)):
+        assert abs(places[0] - (centre - 4 * cells)) <= 1 and abs(places[-1] - (centre + 4 * cells)) <= 1
+    assert not frame.any()

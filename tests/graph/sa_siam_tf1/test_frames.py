@@ -1,6 +1,7 @@
 """Frames of folders and videos: their order, gaps, boxes."""
 from __future__ import annotations
 
+import json
 import os
 import threading
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common import images
 from common.program import ZooError
 from sa_siam_tf1.inference import frames, ground_truth, sequences, track
 from tests.graph.sa_siam_tf1.conftest import write_video
@@ -172,3 +174,30 @@ def test_a_video_with_other_boxes_than_frames_begins_with_both(tmp_path):
     video = frames.open_sequence(str(write_video(tmp_path / "v.avi", 2)))
     found = sequences.align(video, boxes_of(9))
     assert (found.start, len(found.boxes), found.notice) == (0, 9, "")
+
+
+def test_results_of_two_sequences_lie_apart(tmp_path):
+    """A sequence is called after its folder, not after img/; another one of the same name gets a folder of its own."""
+    made = [write_frames(tmp_path / name / "img", ["0001.png"]) for name in ("A", "B", "other/A")]
+    first, inner, second, third = (frames.open_sequence(str(path)) for path in (
+        made[0].parent, made[0], made[1], made[2].parent))
+    assert [one.name for one in (first, inner, second, third)] == ["A", "A", "B", "A"]
+    results = tmp_path / "predict"
+    for sequence, wanted in ((first, "A"), (inner, "A"), (second, "B"), (third, "A.2"), (third, "A.2"), (first, "A")):
+        folder = track.result_folder(str(results), sequence)
+        assert folder == str(results / wanted)
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "track.json"), "w") as file:
+            json.dump(dict(source=sequence.source), file)
+    (results / "A" / "track.json").write_text("{}")
+    assert track.result_folder(str(results), first) == str(results / "A.3")
+
+
+def test_an_absurdly_large_frame_is_refused_by_its_size(tmp_path, monkeypatch):
+    path = str(write_frames(tmp_path / "S", ["0001.png"]) / "0001.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 16 * 12)
+    assert frames.read_frame(path).shape == (12, 16, 3) and images.read_gray(path, 4).shape == (4, 4)
+    monkeypatch.setattr(images, "MAX_PIXELS", 16 * 12 - 1)
+    for read in (frames.read_frame, images.open_gray):
+        with pytest.raises(ZooError, match="0001.png: .*it has 16 x 12 pixels, at most 191 are decoded"):
+            read(path)
