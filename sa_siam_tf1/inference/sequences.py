@@ -48,8 +48,8 @@ def align(sequence: frames.Sequence, boxes: np.ndarray) -> Aligned:
     """Find the frame of each true box.
 
     As many boxes as frames belong to them in order. Otherwise the frames' numbers tell: the first box is that of frame
-    1 (of 0 where there is one), or of the frame that OTB has it for. Fewer boxes for frames that are not numbered, or
-    for a video, begin at the first one.
+    1 (of 0 where there is one), or of the frame that OTB has it for. Where they do not tell, as fewer boxes for frames
+    that are not numbered or whose numbers begin behind them, and for a video, boxes begin at the first frame.
 
     Args:
         sequence: the frames.
@@ -70,8 +70,8 @@ def align(sequence: frames.Sequence, boxes: np.ndarray) -> Aligned:
     usable = [index for index, visible in enumerate(ground_truth.has_target(boxes))
               if visible and sequence.paths[start + index]]
     if not usable:
-        raise ZooError(f"{sequence.name}: has {num_boxes} boxes for {count} frames, and none with an extent for one of "
-                       f"the frames from {sequence.first_number} on; expected a box for the first frame")
+        raise ZooError(f"{sequence.name}: has {num_boxes} boxes for {count} frames, and for none of these one with an "
+                       "extent; expected x,y,width,height with width and height of 1 or more")
     start, boxes = start + usable[0], boxes[usable[0]:]
     notice = ""
     if not len(boxes) == num_boxes == count:
@@ -92,7 +92,7 @@ def _index_of_first_box(sequence: frames.Sequence, num_boxes: int) -> int:
     number = _FIRST_BOXES.get(sequence.name.lower())
     if number is None or number + num_boxes > first + count:
         number = min(first, 1)
-    return number - first
+    return number - first if number + num_boxes > first else 0
 
 
 def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_tracker: MakeTracker,
