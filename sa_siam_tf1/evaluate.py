@@ -54,7 +54,6 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     device = devices.choose(flags.device, os.environ)
 
     from common import graph_use, tf1
-    from common.tf1 import tf
     from sa_siam_tf1 import weights
     from sa_siam_tf1.evaluation import Contender
     from sa_siam_tf1.inference.tracker import tracker_maker
@@ -68,8 +67,7 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     with graph_use.session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
         of_tracker = weights.find(flags, ROOT, found)
         wrapper = weights.restore(session, of_tracker, flags.compute_dtype)
-        place = f"{tf1.settle(device, flags.device).kind}, TensorFlow {tf.__version__}"
-        identity = identity_of(of_tracker, flags.compute_dtype, place)
+        identity = identity_of(of_tracker, flags.compute_dtype, tf1.place(device, flags.device))
         contenders = [Contender(OURS, tracker_maker(session, wrapper), identity)]
         if flags.baselines:
             contenders += evaluation.baseline_contenders()
@@ -94,7 +92,7 @@ def identity_of(of_tracker: Any, compute_dtype: str, place: str) -> list:
     Args:
         of_tracker: from `weights.find`.
         compute_dtype: what the convolutions compute in.
-        place: device and TensorFlow.
+        place: device and TensorFlow, from `tf1.place`.
     """
     return [of_tracker.model, of_tracker.track, compute_dtype, place,
             [bundles.fingerprint(prefix) for prefix in of_tracker.prefixes.values()]]

@@ -38,7 +38,7 @@ class Contender(NamedTuple):
 
 def baseline_contenders() -> list[Contender]:
     """What ours is compared with."""
-    return [Contender(name, maker, [opencv.load().__version__]) for name, maker in baselines.makers().items()]
+    return [Contender(name, maker, [opencv.load().getVersionString()]) for name, maker in baselines.makers().items()]
 
 
 def find_targets(folder: str) -> list[Target]:

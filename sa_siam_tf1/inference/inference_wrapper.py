@@ -113,14 +113,14 @@ def window_boxes(frame_size: Sequence[int], centre: Sequence[float], sides: Sequ
 def build_template(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> TemplateGraph:
     """Build the graph of the template and make the variables."""
     with tf.name_scope("template"):
-        windows = sampled_windows(1, track.x_image_size)
+        windows = _windows(1, track.x_image_size)
         return TemplateGraph(windows, _exemplar_features(model, windows.images, dtype))
 
 
 def build_search(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> SearchGraph:
     """Build the graph of the search on the template graph's variables."""
     with tf.name_scope("search"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
-        windows = sampled_windows(track.num_scales, track.x_image_size)
+        windows = _windows(track.num_scales, track.x_image_size)
         features = _instance_features(model, windows.images, dtype)
     template = tuple(tf.placeholder(tf.float32, [1, *shape]) for shape in template_shapes(features, track))
     with tf.name_scope("search"):
@@ -187,7 +187,7 @@ def _upsampled(response: tf.Tensor, track: TrackConfig) -> tf.Tensor:
     return tf.image.resize_bicubic(response[..., None], [side, side], align_corners=True)[..., 0]
 
 
-def sampled_windows(num: int, side: int) -> Windows:
+def _windows(num: int, side: int) -> Windows:
     """Sample windows bilinearly; what lies outside of the frame has its mean colour."""
     frame = tf.placeholder(tf.uint8, [None, None, 3], "frame")
     mean_colour = tf.placeholder(tf.float32, [3], "mean_colour")

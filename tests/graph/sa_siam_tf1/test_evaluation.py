@@ -9,6 +9,8 @@ import types
 
 import pytest
 
+from common import tf1
+from common.device import Device
 from common.program import StopRequest
 from common.tiny_data import tracking
 from sa_siam_tf1 import evaluation, opencv
@@ -94,8 +96,10 @@ def test_what_boxes_depend_on(tmp_path, monkeypatch):
     (tmp_path / "a.index").write_bytes(b"two")
     assert identity_of(of_tracker, "float32", "cpu, TensorFlow 2.21.0") != first
 
+    assert tf1.place(Device("cpu", "0"), "cpu") == f"cpu, TensorFlow {tf1.tf.__version__}"
+
     before = evaluation.baseline_contenders()
-    monkeypatch.setattr(opencv.load(), "__version__", "0.0")
+    monkeypatch.setattr(opencv.load(), "getVersionString", lambda: "0.0")
     after = evaluation.baseline_contenders()
     assert [one.name for one in before] == [one.name for one in after] and before[0].name == "still box"
     assert not [one for one, other in zip(before, after) if one.identity == other.identity]

@@ -83,7 +83,7 @@ def test_a_target_may_leave_the_frame():
     np.testing.assert_allclose(boxes, [[(-142 - 127) / 100, (252 - 127) / 120, (-142 + 127) / 100, (252 + 127) / 120]])
     pixels = np.random.RandomState(0).randint(0, 256, (101, 121, 3)).astype(np.uint8)
     with tf.Graph().as_default(), tf.Session() as session:
-        windows = inference_wrapper.sampled_windows(1, 255)
+        windows = inference_wrapper._windows(1, 255)
         feeds = {windows.frame: pixels, windows.mean_colour: [1.0, 2.0, 3.0]}
         outside = session.run(windows.images, {**feeds, windows.boxes: boxes})
         inside = session.run(windows.images, {**feeds, windows.boxes: [[0.0, 0.0, 1.0, 1.0]]})
