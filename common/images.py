@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from typing import Sequence
 
 import numpy as np
@@ -12,7 +11,8 @@ from PIL import Image
 from common.program import ZooError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-_FORMATS = ("PNG", "JPEG", "BMP")
+FORMATS = ("PNG", "JPEG", "BMP")
+MAX_PIXELS = 2 ** 30 // 12  # more than this Pillow warns of
 _BILINEAR = 2  # the number of PIL's filter: its names moved between versions
 
 
@@ -58,12 +58,22 @@ def open_gray(path: str, content: bytes | None = None) -> Image.Image:
         ZooError: the file is damaged, of another format, or absurdly large.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path if content is None else io.BytesIO(content), formats=_FORMATS) as opened:
-                return _from_16_bits(opened) if opened.mode.startswith("I") else opened.convert("L")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as opened:
+            require_size(opened)
+            return _from_16_bits(opened) if opened.mode.startswith("I") else opened.convert("L")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ZooError(f"{path}: is no image that can be read ({error})") from None
+
+
+def require_size(image: Image.Image) -> None:
+    """Refuse an image that would fill the memory, before it is decoded; by its size, as filters of warnings belong to
+    the process and not to the thread that reads.
+
+    Raises:
+        ValueError: it is absurdly large.
+    """
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are decoded")
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:

@@ -33,7 +33,7 @@ with warnings.catch_warnings(), _without_keras():
 from common.device import Device  # noqa: E402
 from common.program import ZooError  # noqa: E402
 
-__all__ = ["assign", "enable", "settle", "tf"]
+__all__ = ["assign", "enable", "place", "settle", "tf"]
 
 
 def enable() -> None:
@@ -59,6 +59,11 @@ def settle(device: Device, requested: str) -> Device:
         raise ZooError(f"--device=gpu: TensorFlow {tf.__version__} sees no GPU; check the driver and that TensorFlow "
                        "is a GPU build, or use --device=cpu")
     return dataclasses.replace(device, kind="cpu")
+
+
+def place(device: Device, requested: str) -> str:
+    """Name what computes, the device's kind and TensorFlow's version; arguments and errors as `settle`."""
+    return f"{settle(device, requested).kind}, TensorFlow {tf.__version__}"
 
 
 def assign(session: tf.Session, values: Mapping[tf.Variable, Any]) -> None:

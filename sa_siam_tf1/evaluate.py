@@ -14,10 +14,10 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from typing import Any, Callable
+from typing import Any
 
+from common import bundles, files, program, trained
 from common import device as devices
-from common import files, program, trained
 from common import flags as zoo_flags
 from common.flag_set import FlagSet
 from common.program import StopRequest
@@ -46,7 +46,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     from sa_siam_tf1 import evaluation, train_siamese_model
-    from sa_siam_tf1.inference import baselines
 
     flags = define_flags().parse(arguments)
     data_path = zoo_flags.require_data_path(flags.data_path)
@@ -54,8 +53,9 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     found = trained.find(flags, ROOT, "evaluate", dict(os.environ))
     device = devices.choose(flags.device, os.environ)
 
-    from common import bundles, graph_use
+    from common import graph_use, tf1
     from sa_siam_tf1 import weights
+    from sa_siam_tf1.evaluation import Contender
     from sa_siam_tf1.inference.tracker import tracker_maker
 
     def say(line: str) -> None:
@@ -67,13 +67,12 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     with graph_use.session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
         of_tracker = weights.find(flags, ROOT, found)
         wrapper = weights.restore(session, of_tracker, flags.compute_dtype)
-        identity = [of_tracker.model, of_tracker.track, flags.compute_dtype,
-                    [bundles.fingerprint(prefix) for prefix in of_tracker.prefixes.values()]]
-        makers: dict[str, tuple[Callable, list]] = {OURS: (tracker_maker(session, wrapper), identity)}
+        identity = identity_of(of_tracker, flags.compute_dtype, tf1.place(device, flags.device))
+        contenders = [Contender(OURS, tracker_maker(session, wrapper), identity)]
         if flags.baselines:
-            makers.update((name, (maker, [name])) for name, maker in baselines.makers().items())
-        for name, (maker, maker_identity) in makers.items():
-            results[name] = evaluation.evaluate_tracker(name, maker, maker_identity, targets, found.folder, stop, say)
+            contenders += evaluation.baseline_contenders()
+        for contender in contenders:
+            results[contender.name] = evaluation.evaluate_tracker(contender, targets, found.folder, stop, say)
     result = dict(branch=of_tracker.model.branch, checkpoints=of_tracker.prefixes,
                   sequences=[target.name for target in targets], trackers=results)
     path = found.write_json("evaluation.json", result)
@@ -85,6 +84,18 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
         print(line)
     print(f"Written: {path}")
     return 0
+
+
+def identity_of(of_tracker: Any, compute_dtype: str, place: str) -> list:
+    """What our boxes depend on besides the sequence.
+
+    Args:
+        of_tracker: from `weights.find`.
+        compute_dtype: what the convolutions compute in.
+        place: device and TensorFlow, from `tf1.place`.
+    """
+    return [of_tracker.model, of_tracker.track, compute_dtype, place,
+            [bundles.fingerprint(prefix) for prefix in of_tracker.prefixes.values()]]
 
 
 if __name__ == "__main__":

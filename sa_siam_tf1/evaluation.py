@@ -12,15 +12,11 @@ import numpy as np
 
 from common import files, report
 from common.program import StopRequest, ZooError
-from sa_siam_tf1.inference import baselines, frames, sequences
+from sa_siam_tf1 import opencv
+from sa_siam_tf1.inference import baselines, frames, ground_truth, sequences
 from sa_siam_tf1.metrics import one_pass
 
-_TRUTH_NAME = re.compile(r"groundtruth(_rect)?(\.(\d+))?\.txt")
 TRACKERS_FOLDER = "trackers"
-
-
-# sequences of OTB whose boxes begin at a later frame, counted from 1
-_FIRST_FRAMES = {"david": 300}
 
 
 class Target(NamedTuple):
@@ -30,6 +26,19 @@ class Target(NamedTuple):
     sequence: frames.Sequence
     truth: np.ndarray  # float64 [frames, 4], 1-based
     notice: str  # a line to print, or nothing
+
+
+class Contender(NamedTuple):
+    """A tracker that is evaluated."""
+
+    name: str
+    make_tracker: sequences.MakeTracker
+    identity: list  # what its boxes depend on besides the sequence
+
+
+def baseline_contenders() -> list[Contender]:
+    """What ours is compared with."""
+    return [Contender(name, maker, [opencv.load().getVersionString()]) for name, maker in baselines.makers().items()]
 
 
 def find_targets(folder: str) -> list[Target]:
@@ -48,37 +57,22 @@ def find_targets(folder: str) -> list[Target]:
 
 
 def _targets_of(folder: str) -> list[Target]:
-    numbered = {}
-    for name in sorted(os.listdir(folder)):
-        match = _TRUTH_NAME.fullmatch(name)
-        if match:
-            numbered.setdefault(int(match.group(3) or 1), name)
     targets = []
-    for number, name in sorted(numbered.items()):
-        sequence, truth = frames.open_sequence(folder), frames.read_boxes(os.path.join(folder, name))
-        start, count, notice = _FIRST_FRAMES.get(sequence.name.lower(), 1) - 1, len(sequence.paths), ""
-        if start + len(truth) > count:
-            start = 0
-        if len(truth) > count:
-            raise ZooError(f"{os.path.join(folder, name)}: {len(truth)} boxes for {count} frames")
-        if len(truth) < count:  # several sequences of OTB have more frames than boxes
-            notice = (f"Notice: {sequence.name} has {len(truth)} boxes for {count} frames; frames {start + 1} to "
-                      f"{start + len(truth)} are tracked")
-            sequence = sequence._replace(paths=sequence.paths[start:start + len(truth)])
-        targets.append(Target(sequence.name if number == 1 else f"{sequence.name}.{number}", sequence, truth, notice))
+    for number, path in ground_truth.files_in(folder).items():
+        sequence, start, truth, notice = sequences.align(frames.open_sequence(folder), ground_truth.read_boxes(path))
+        name = sequence.name if number == 1 else f"{sequence.name}.{number}"
+        targets.append(Target(name, sequence.part(start, start + len(truth)), truth, notice))
     return targets
 
 
-def evaluate_tracker(name: str, make_tracker: sequences.MakeTracker, identity: list, targets: list, folder: str,
-                     stop: StopRequest, say: Callable[[str], None]) -> dict:
+def evaluate_tracker(contender: Contender, targets: list, folder: str, stop: StopRequest, say: Callable[[str], None]
+                     ) -> dict:
     """Track all targets and score them; what is tracked already by the same tracker is not tracked again.
 
     Args:
-        name: of the tracker.
-        make_tracker: see `sequences.track_sequence`.
-        identity: what the boxes depend on besides the sequence.
+        contender: the tracker.
         targets: from `find_targets`.
-        folder: where the boxes are kept; several evaluations may share it.
+        folder: where the boxes are kept; several evaluations may share it, also at the same time.
         stop: asked before every frame.
         say: takes a line for each sequence.
 
@@ -87,39 +81,55 @@ def evaluate_tracker(name: str, make_tracker: sequences.MakeTracker, identity: l
     """
     by_target, frame_seconds = {}, []
     for target in targets:
-        kept = _track_once(name, make_tracker, identity, target, folder, stop)
+        kept = _track_once(contender, target, folder, stop, say)
         scored = one_pass.scores(np.array(kept["boxes"]), target.truth)
         frame_seconds += kept["frame_seconds"]
         by_target[target.name] = dict(scored._asdict(), **sequences.speed(kept["frame_seconds"]),
                                       problems=kept["problems"])
         for problem in kept["problems"]:
             say(f"{target.name}: {problem}")
-        say(f"{name}, {target.name}: AUC {scored.auc:.4f}, precision at 20 px {scored.precision_20:.4f}")
+        say(f"{contender.name}, {target.name}: AUC {scored.auc:.4f}, precision at 20 px {scored.precision_20:.4f}")
     together = one_pass.overall([one_pass.Scores(**{field: scores[field] for field in one_pass.Scores._fields})
                                  for scores in by_target.values()])
     return dict(overall=dict(together._asdict(), **sequences.speed(frame_seconds)), targets=by_target)
 
 
-def _track_once(name: str, make_tracker: sequences.MakeTracker, identity: list, target: Target, folder: str,
-                stop: StopRequest) -> dict:
-    key = zlib.crc32(repr([identity, _fingerprint(target)]).encode())
-    path = os.path.join(folder, TRACKERS_FOLDER, re.sub(r"\W+", "_", name), f"{target.name}.{key:08x}.json")
+def _track_once(contender: Contender, target: Target, folder: str, stop: StopRequest, say: Callable[[str], None]
+                ) -> dict:
+    key = zlib.crc32(repr([contender.identity, _fingerprint(target)]).encode())
+    path = os.path.join(folder, TRACKERS_FOLDER, re.sub(r"\W+", "_", contender.name), f"{target.name}.{key:08x}.json")
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (FileNotFoundError, ValueError):
+        with open(path, "rb") as file:
+            kept = _kept(file.read(), len(target.sequence.paths))
+        if kept:
+            return kept
+        say(f"Notice: {path}: is no record of {len(target.sequence.paths)} tracked frames; they are tracked again")
+    except FileNotFoundError:
         pass
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    tracked = sequences.track_sequence(target.sequence, target.truth[0], make_tracker, check=stop.check)
-    kept = dict(boxes=tracked.boxes.tolist(), frame_seconds=tracked.frame_seconds, problems=tracked.problems)
-    files.write_json(path, kept)
-    return kept
+    tracked = sequences.track_sequence(target.sequence, target.truth[0], contender.make_tracker, check=stop.check)
+    made = dict(boxes=tracked.boxes.tolist(), frame_seconds=tracked.frame_seconds, problems=tracked.problems)
+    files.write_json(path, made)
+    return made
+
+
+def _kept(content: bytes, num_frames: int) -> dict | None:
+    """Read what was tracked, None if that is not what a file holds."""
+    try:
+        found = json.loads(content.decode("utf-8"))
+        boxes, seconds = (np.array(found[name], np.float64) for name in ("boxes", "frame_seconds"))
+        problems = found["problems"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    fits = (boxes.shape == (num_frames, 4) and np.isfinite(boxes).all() and seconds.ndim == 1
+            and isinstance(problems, list))
+    return dict(boxes=boxes.tolist(), frame_seconds=seconds.tolist(), problems=problems) if fits else None
 
 
 def _fingerprint(target: Target) -> list:
-    """Names and sizes of the frames, and the first box."""
-    return [[path and [os.path.basename(path), os.path.getsize(path)] for path in target.sequence.paths],
-            target.truth[0].tolist()]
+    """Where the frames are, their sizes and times, and the first box."""
+    return [[path and [os.path.realpath(path), os.path.getsize(path), os.stat(path).st_mtime_ns]
+             for path in target.sequence.paths], target.truth[0].tolist()]
 
 
 def table(results: dict) -> list[str]:

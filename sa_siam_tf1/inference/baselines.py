@@ -6,6 +6,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from sa_siam_tf1 import opencv
+from sa_siam_tf1.inference.sequences import Step
 
 # of OpenCV, those that need no files of weights
 _OPENCV = ("MIL", "KCF", "CSRT")
@@ -35,7 +36,7 @@ def _creator(cv2: Any, name: str) -> Callable | None:
 
 def _make_still(frame: np.ndarray, box: Sequence[float]) -> Callable:
     del frame
-    return lambda pixels: (list(box), None)
+    return lambda pixels: Step(list(box))
 
 
 def _opencv_maker(create: Callable) -> Callable:
@@ -47,11 +48,11 @@ def _opencv_maker(create: Callable) -> Callable:
         tracker.init(np.ascontiguousarray(frame[..., ::-1]), tuple(int(round(value)) for value in box))
         last = [list(box)]
 
-        def step(pixels: np.ndarray) -> tuple:
+        def step(pixels: np.ndarray) -> Step:
             there, found = tracker.update(np.ascontiguousarray(pixels[..., ::-1]))
             if there:
                 last[0] = [float(value) for value in found]
-            return last[0], None
+            return Step(last[0])
 
         return step
 

@@ -1,7 +1,9 @@
 """Boxes and response maps over frames, as a video, a GIF or single frames. No TensorFlow."""
 from __future__ import annotations
 
+import collections
 import os
+import re
 from typing import Any, Sequence
 
 import numpy as np
@@ -14,6 +16,8 @@ FORMATS = ("mp4", "gif", "frames", "none")
 _BOX_COLOUR, _TRUTH_COLOUR = (255, 64, 64), (64, 255, 64)
 _FRAMES_A_SECOND = 25
 _GIF_LONGER_SIDE = 320
+_BICUBIC = 3  # the number of PIL's filter: its names moved between versions
+_FRAME_NAME = re.compile(r"[0-9]{4,}\.jpg")
 
 
 def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | None, found: Any) -> np.ndarray:
@@ -42,14 +46,14 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
 
 
 def _with_response(pixels: np.ndarray, found: Any, before: Any) -> np.ndarray:
-    """Lay the response, 17 cells of 8 pixels of a search image of 255, over where it was computed."""
+    """Lay the response over the square of the frame that it covers, in the middle of the search window."""
     cv2 = opencv.load()
 
     height, width = pixels.shape[:2]
     response = found.response - found.response.min()
     response = (255 * response / max(float(response.max()), 1e-12)).astype(np.uint8)
     heat = cv2.applyColorMap(response, cv2.COLORMAP_JET)[..., ::-1]
-    side = found.window_side * 17 * 8 / 255
+    side = found.response_side
     scale = side / response.shape[0]
     place = np.array([[scale, 0, before.x - side / 2], [0, scale, before.y - side / 2]])
     laid = cv2.warpAffine(np.ascontiguousarray(heat), place, (width, height))
@@ -58,40 +62,50 @@ def _with_response(pixels: np.ndarray, found: Any, before: Any) -> np.ndarray:
 
 
 class Drawer:
-    """Collects drawn frames and writes them."""
+    """Writes drawn frames; a video and a GIF have the first frame's size, to which later ones are brought."""
 
     def __init__(self, kind: str, folder: str):
-        """Prepare to write annotated.mp4, annotated.gif or frames/NNNN.jpg in a folder."""
+        """Prepare to write annotated.mp4, annotated.gif or frames/NNNN.jpg in a folder, instead of an earlier run's."""
         self._kind = kind
         self._writer: Any = None
-        self._images: list = []
+        self._images: collections.deque = collections.deque()
         self._size = (0, 0)
         self.path = os.path.join(folder, "frames" if kind == "frames" else f"annotated.{kind}")
         os.makedirs(self.path if kind == "frames" else folder, exist_ok=True)
+        if kind == "frames":
+            for name in filter(_FRAME_NAME.fullmatch, os.listdir(self.path)):
+                os.remove(os.path.join(self.path, name))
 
     def add(self, number: int, pixels: np.ndarray) -> None:
         """Take a frame: its number from 0, uint8 [height, width, 3]."""
-        cv2 = opencv.load()
-
+        height, width = pixels.shape[:2]
         if self._kind == "frames":
             Image.fromarray(pixels).save(os.path.join(self.path, f"{number + 1:04d}.jpg"), quality=90)
         elif self._kind == "gif":
-            image = Image.fromarray(pixels)
-            image.thumbnail((_GIF_LONGER_SIDE, _GIF_LONGER_SIDE))
-            self._images.append(image)
+            if not self._images:
+                share = min(1.0, _GIF_LONGER_SIDE / max(height, width))
+                self._size = max(1, round(share * width)), max(1, round(share * height))
+            # of 256 colours, as Pillow keeps all frames of a GIF until it is written
+            self._images.append(Image.fromarray(pixels).resize(self._size, _BICUBIC).quantize())
         else:
-            if self._writer is None:
-                self._size = pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2
-                self._writer = cv2.VideoWriter(self.path, cv2.VideoWriter_fourcc(*"mp4v"), _FRAMES_A_SECOND, self._size)
-                if not self._writer.isOpened():
-                    raise ZooError(f"{self.path}: this OpenCV writes no MP4; take --annotate=gif or --annotate=frames")
-            self._writer.write(np.ascontiguousarray(cv2.resize(pixels, self._size)[..., ::-1]))
+            self._add_to_video(pixels)
+
+    def _add_to_video(self, pixels: np.ndarray) -> None:
+        cv2 = opencv.load()
+
+        if self._writer is None:
+            self._size = pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2
+            self._writer = cv2.VideoWriter(self.path, cv2.VideoWriter_fourcc(*"mp4v"), _FRAMES_A_SECOND, self._size)
+            if not self._writer.isOpened():
+                raise ZooError(f"{self.path}: this OpenCV writes no MP4; take --annotate=gif or --annotate=frames")
+        self._writer.write(np.ascontiguousarray(cv2.resize(pixels, self._size)[..., ::-1]))
 
     def close(self) -> str:
         """Finish; return what was written."""
         if self._writer is not None:
             self._writer.release()
         if self._images:
-            self._images[0].save(self.path, save_all=True, append_images=self._images[1:],
-                                 duration=1000 // _FRAMES_A_SECOND, loop=0)
+            first = self._images.popleft()
+            rest = (self._images.popleft() for _ in range(len(self._images)))
+            first.save(self.path, save_all=True, append_images=rest, duration=1000 // _FRAMES_A_SECOND, loop=0)
         return self.path

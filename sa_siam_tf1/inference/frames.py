@@ -1,11 +1,13 @@
 """Frames of a sequence: an OTB folder, a folder of images or a video, read ahead of the tracker. No TensorFlow."""
 from __future__ import annotations
 
+import collections
 import concurrent.futures
+import contextlib
+import itertools
 import os
 import re
-import warnings
-from typing import Callable, Iterator, NamedTuple
+from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,13 +15,13 @@ from PIL import Image
 from common import images
 from common.program import ZooError
 from sa_siam_tf1 import opencv
+from sa_siam_tf1.inference import ground_truth
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")
-GROUND_TRUTH_NAMES = ("groundtruth_rect.txt", "groundtruth_rect.1.txt", "groundtruth.txt")
 MIN_SIDE = 8
-_FORMATS = ("PNG", "JPEG", "BMP")
 _READ_AHEAD = 8
-_BOX_SEPARATORS = re.compile(r"[,\s;]+")
+_DIGITS = re.compile("([0-9]+)")
+_COUNTED = re.compile("(.*?)([0-9]+)")  # prefix and number
 
 
 class Sequence(NamedTuple):
@@ -27,8 +29,19 @@ class Sequence(NamedTuple):
 
     name: str
     paths: list  # of the frames in order, None for a number that is missing; empty for a video
+    first_number: int  # of the first frame: from its name, if the names count, else 1
+    is_counted: bool  # whether the names count
     video: str | None
-    ground_truth: np.ndarray | None  # float64 [frames, 4]: x, y, width, height, 1-based as OTB has them
+    truth_paths: dict  # files of true boxes by the target's number
+
+    @property
+    def source(self) -> str:
+        """Path of the video, or of the folder of the frames."""
+        return os.path.realpath(self.video or os.path.dirname(next(path for path in self.paths if path)))
+
+    def part(self, start: int, stop: int | None = None) -> Sequence:
+        """The frames from an index up to another."""
+        return self._replace(paths=self.paths[start:stop], first_number=self.first_number + start)
 
 
 class Frame(NamedTuple):
@@ -48,15 +61,14 @@ def read_frame(path: str) -> np.ndarray:
         ZooError: damaged, truncated, of another format, absurdly large or tiny.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as opened:
-                if opened.mode.startswith("I"):
-                    deep = np.asarray(opened, np.float64) / 257.0
-                    pixels = np.repeat(deep.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-                else:
-                    pixels = np.array(opened.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        with Image.open(path, formats=images.FORMATS) as opened:
+            images.require_size(opened)
+            if opened.mode.startswith("I"):
+                deep = np.asarray(opened, np.float64) / 257.0
+                pixels = np.repeat(deep.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+            else:
+                pixels = np.array(opened.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ZooError(f"{path}: is no image that can be read ({error})") from None
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise ZooError(f"{path}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {MIN_SIDE} or more")
@@ -69,100 +81,106 @@ def open_sequence(path: str) -> Sequence:
     Raises:
         ZooError: nothing there that can be tracked.
     """
-    name = os.path.basename(os.path.abspath(path).rstrip(os.sep))
+    path = os.path.abspath(path)
+    name = os.path.basename(path)
+    if name == "img":  # of OTB's layout
+        name = os.path.basename(os.path.dirname(path)) or name
     if os.path.isfile(path):
         if not path.lower().endswith(VIDEO_SUFFIXES):
             raise ZooError(f"{path}: expected a folder of frames, or a video ({', '.join(VIDEO_SUFFIXES)})")
-        return Sequence(os.path.splitext(name)[0], [], path, None)
+        return Sequence(os.path.splitext(name)[0], [], 1, False, path, {})
     if not os.path.isdir(path):
         raise ZooError(f"{path}: no such folder or file")
     inner = os.path.join(path, "img")
-    paths = _with_gaps(images.list_images(inner if os.path.isdir(inner) else path))
-    truth = next((os.path.join(path, file) for file in GROUND_TRUTH_NAMES if os.path.isfile(os.path.join(path, file))),
-                 None)
-    return Sequence(name, paths, None, read_boxes(truth) if truth else None)
+    files = sorted(images.list_images(inner if os.path.isdir(inner) else path), key=_natural_order)
+    return Sequence(name, *number_gaps(files), None, ground_truth.files_in(path))
 
 
-def _with_gaps(paths: list) -> list:
-    """Put None where a number is missing, if the names are numbers of one width."""
-    stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
-    if not all(stem.isdigit() and len(stem) == len(stems[0]) for stem in stems):
-        return paths
-    by_number = {int(stem): path for stem, path in zip(stems, paths)}
-    first, last = min(by_number), max(by_number)
-    if last - first >= 10 * len(paths) + 100:  # no counting, such as time stamps
-        return paths
-    return [by_number.get(number) for number in range(first, last + 1)]
+def _natural_order(path: str) -> tuple:
+    """Sort key that counts: frame 2 before frame 10, however many digits they are written with."""
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    parts = _DIGITS.split(stem)  # every second one is a number
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], stem, suffix
 
 
-def read_boxes(path: str) -> np.ndarray:
-    """Read boxes, one x, y, width, height a line, separated by commas, blanks or tabs.
+def number_gaps(paths: list) -> tuple[list, int, bool]:
+    """Put None where a number is missing, if the names count: one prefix and a number behind it.
 
     Returns:
-        float64 [frames, 4]. A line of NaN, or a box without extent, says that the target is not to be seen.
+        Paths, the number of the first, 1 if the names do not count, and whether they do.
 
     Raises:
-        ZooError: another format, or no line.
+        ZooError: two frames of one number.
     """
-    boxes = []
-    try:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip() and not line.startswith("#"):
-                    values = [float(value) for value in _BOX_SEPARATORS.split(line.strip(" \t\r\n,;"))]
-                    if len(values) == 8:  # a polygon of VOT: its upright bounding box
-                        x, y = values[0::2], values[1::2]
-                        values = [min(x), min(y), max(x) - min(x), max(y) - min(y)]
-                    if len(values) != 4:
-                        raise ZooError(f"{path}: line {number} has {len(values)} numbers, expected x, y, width, height")
-                    boxes.append(values)
-    except ValueError as error:
-        raise ZooError(f"{path}: line {number} is no box ({error})") from None
-    if not boxes:
-        raise ZooError(f"{path}: holds no box")
-    return np.array(boxes, np.float64)
+    counted = [_COUNTED.fullmatch(os.path.splitext(os.path.basename(path))[0]) for path in paths]
+    by_number: dict = {}
+    for path, match in zip(paths, counted):
+        if match is None or match.group(1) != counted[0].group(1):
+            return paths, 1, False
+        by_number.setdefault(int(match.group(2)), []).append(path)
+    first, last = min(by_number), max(by_number)
+    if last - first >= 10 * len(paths) + 100:  # no counting, such as time stamps
+        return paths, 1, False
+    for number, same in by_number.items():
+        if len(same) > 1:
+            raise ZooError(f"{same[0]} and {os.path.basename(same[1])}: are both frame {number}; expected one of them")
+    return [by_number.get(number, [None])[0] for number in range(first, last + 1)], first, True
 
 
-def frames_of(sequence: Sequence, read: Callable[[str], np.ndarray] = read_frame) -> Iterator[Frame]:
+def frames_of(sequence: Sequence, warn: Callable[[str], None]) -> Iterator[Frame]:
     """Give the frames in order, decoded ahead; one that is missing or damaged comes without pixels.
 
+    Args:
+        sequence: the frames.
+        warn: takes a line about a video that ends early.
+
     Raises:
-        ZooError: the video cannot be opened.
+        ZooError: the video cannot be read.
     """
     if sequence.video:
-        yield from _frames_of_video(sequence.video)
-        return
-
-    def load(path: str | None) -> Frame:
-        if path is None:
-            return Frame(None, "is missing")
-        try:
-            return Frame(read(path), "")
-        except ZooError as error:
-            return Frame(None, str(error))
-
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(load, path) for path in sequence.paths[:_READ_AHEAD]]
-        for number in range(len(sequence.paths)):
-            frame = waiting.pop(0).result()
-            if number + _READ_AHEAD < len(sequence.paths):
-                waiting.append(pool.submit(load, sequence.paths[number + _READ_AHEAD]))
-            yield frame
+        return _frames_of_video(sequence.video, warn)
+    return _ahead(_load, sequence.paths)
 
 
-def _frames_of_video(path: str) -> Iterator[Frame]:
+def _load(path: str | None) -> Frame:
+    if path is None:
+        return Frame(None, "is missing")
+    try:
+        return Frame(read_frame(path), "")
+    except ZooError as error:
+        return Frame(None, str(error))
+
+
+def _frames_of_video(path: str, warn: Callable[[str], None]) -> Iterator[Frame]:
     cv2 = opencv.load()
 
     capture = cv2.VideoCapture(path)
     try:
-        count = 0
-        while True:
-            there, pixels = capture.read()
-            if not there:
-                break
-            count += 1
-            yield Frame(np.ascontiguousarray(pixels[..., ::-1]), "")
+        promised, count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0
+        with contextlib.closing(_ahead(lambda number: capture.read(), itertools.count())) as decoded:
+            for there, pixels in decoded:
+                if not there:
+                    break
+                count += 1
+                yield Frame(np.ascontiguousarray(pixels[..., ::-1]), "")
     finally:
         capture.release()
     if not count:
         raise ZooError(f"{path}: is no video that can be read")
+    if count < promised:  # 0 or less where the format does not say
+        warn(f"Warning: {path}: says that it has {promised} frames, {count} can be read; is it cut off?")
+
+
+def _ahead(load: Callable[[Any], Any], arguments: Iterable) -> Iterator:
+    """Like map, in a thread that is at most _READ_AHEAD results ahead; it ends with the iterator."""
+    left = iter(arguments)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = collections.deque(pool.submit(load, one) for one in itertools.islice(left, _READ_AHEAD))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(load, one) for one in itertools.islice(left, 1))
+                yield result
+        finally:
+            for one in waiting:
+                one.cancel()

@@ -8,6 +8,8 @@ from 1, as OTB does. Writes boxes.txt, track.json and the annotated frames to <r
 """
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import sys
 
@@ -22,7 +24,9 @@ from common import files, program, trained
 from common import flags as zoo_flags
 from common.flag_set import FlagSet, FlagValues
 from common.program import FlagError, StopRequest
+from sa_siam_tf1.inference import frames, ground_truth, sequences
 
+_RESULT = "track.json"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -50,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _track(arguments: list[str], stop: StopRequest) -> int:
     from sa_siam_tf1 import train_siamese_model
-    from sa_siam_tf1.inference import drawing, frames, sequences
+    from sa_siam_tf1.inference import drawing
 
     flags = define_flags().parse(arguments)
     if not flags.sequence:
@@ -58,7 +62,7 @@ def _track(arguments: list[str], stop: StopRequest) -> int:
     if flags.response_maps and flags.annotate == "none":
         raise FlagError("--response_maps is drawn on annotated frames; --annotate=none makes none")
     sequence = frames.open_sequence(zoo_flags.find_path("sequence", flags.sequence, ROOT))
-    box, truth = _first_box(flags, sequence)
+    sequence, box, truth, notice = aim(flags, sequence)
     found = trained.find(flags, ROOT, "predict", dict(os.environ))
     device = devices.choose(flags.device, os.environ)
 
@@ -66,7 +70,7 @@ def _track(arguments: list[str], stop: StopRequest) -> int:
     from sa_siam_tf1 import weights
     from sa_siam_tf1.inference.tracker import tracker_maker
 
-    folder = os.path.join(found.folder, sequence.name)
+    folder = result_folder(found.folder, sequence)
     with graph_use.session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
         of_tracker = weights.find(flags, ROOT, found)
         wrapper = weights.restore(session, of_tracker, flags.compute_dtype)
@@ -79,15 +83,34 @@ def _track(arguments: list[str], stop: StopRequest) -> int:
                                                    extra if flags.response_maps else None))
 
         tracked = sequences.track_sequence(sequence, box, tracker_maker(session, wrapper), draw, stop.check)
+    if sequence.video and truth is not None and len(truth) != len(tracked.boxes):
+        notice = f"Notice: {sequence.name} has {len(truth)} boxes for {len(tracked.boxes)} frames"
     os.makedirs(folder, exist_ok=True)
     boxes_path = os.path.join(folder, "boxes.txt")
     files.write_text(boxes_path, sequences.boxes_text(tracked.boxes))
-    result = dict(sequence=sequence.name, frames=len(tracked.boxes), branch=of_tracker.model.branch,
-                  checkpoints=of_tracker.prefixes, boxes=boxes_path, annotated=drawer.close() if drawer else None,
-                  problems=tracked.problems, **sequences.speed(tracked.frame_seconds))
-    files.write_json(os.path.join(folder, "track.json"), result)
+    result = dict(sequence=sequence.name, source=sequence.source, first_frame=sequence.first_number,
+                  frames=len(tracked.boxes), branch=of_tracker.model.branch, checkpoints=of_tracker.prefixes,
+                  boxes=boxes_path, annotated=drawer.close() if drawer else None,
+                  problems=[line for line in (notice, *tracked.problems) if line],
+                  **sequences.speed(tracked.frame_seconds))
+    files.write_json(os.path.join(folder, _RESULT), result)
     _say(flags, result)
     return 0
+
+
+def result_folder(parent: str, sequence: frames.Sequence) -> str:
+    """The folder called after a sequence; with .2 and so on behind it where another sequence's results are."""
+    for number in itertools.count(1):
+        folder = os.path.join(parent, sequence.name if number == 1 else f"{sequence.name}.{number}")
+        try:
+            with open(os.path.join(folder, _RESULT), encoding="utf-8") as file:
+                if json.load(file)["source"] == sequence.source:
+                    break
+        except FileNotFoundError:
+            break
+        except (ValueError, KeyError, TypeError):  # written by something else
+            continue
+    return folder
 
 
 def _say(flags: FlagValues, result: dict) -> None:
@@ -103,25 +126,30 @@ def _say(flags: FlagValues, result: dict) -> None:
     print(f"Written: {result['boxes']}" + (f" and {result['annotated']}" if result["annotated"] else ""))
 
 
-def _first_box(flags: FlagValues, sequence) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the first box, 1-based, and all true ones or None."""
-    from sa_siam_tf1.inference import frames
-
-    truth = sequence.ground_truth
+def aim(flags: FlagValues, sequence: frames.Sequence) -> tuple:
+    """Return the frames from the first box on, that box, all true ones or None, and a line about them or nothing."""
+    path = sequence.truth_paths.get(1)
     if flags.ground_truth:
-        truth = frames.read_boxes(zoo_flags.find_path("ground_truth", flags.ground_truth, ROOT))
-    if flags.box:
-        try:
-            box = np.array([float(value) for value in flags.box.split(",")])
-        except ValueError:
-            box = np.zeros(0)
-        if box.shape != (4,):
-            raise FlagError(f"--box={flags.box}: expected x,y,width,height")
-        return box, truth
-    if truth is None:
-        raise FlagError(f"--box=x,y,width,height is needed: {sequence.name} has no "
-                        f"{' or '.join(frames.GROUND_TRUTH_NAMES)}")
-    return truth[0], truth
+        path = zoo_flags.find_path("ground_truth", flags.ground_truth, ROOT)
+    if not path and not flags.box:
+        raise FlagError(f"--box=x,y,width,height is needed: {sequence.name} has no groundtruth_rect.txt")
+    given = _box(flags.box) if flags.box else None
+    if not path:
+        return sequence, given, None, ""
+    sequence, start, truth, notice = sequences.align(sequence, ground_truth.read_boxes(path))
+    if given is None:
+        return sequence.part(start), truth[0], truth, notice
+    return sequence, given, np.concatenate([np.full((start, 4), np.nan), truth]), notice
+
+
+def _box(value: str) -> np.ndarray:
+    try:
+        box = np.array([float(number) for number in value.split(",")])
+    except ValueError:
+        box = np.zeros(0)
+    if box.shape != (4,):
+        raise FlagError(f"--box={value}: expected x,y,width,height")
+    return box
 
 
 if __name__ == "__main__":

@@ -10,9 +10,13 @@ from typing import Callable, Sequence
 
 import numpy as np
 
+from common.program import ZooError
 from common.tf1 import tf
 from sa_siam_tf1.configuration import EXEMPLAR_SIDE, STRIDE, TrackConfig
 from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, search_factors
+from sa_siam_tf1.inference.sequences import Step
+
+_NEGATIVE = "the highest response is negative; the target may be lost"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +55,14 @@ class Found:
         best_scale: index of the scale.
         response_max: highest response at each scale, float32 [scales].
         response: of the best scale, float32 [side, side], before normalisation.
-        window_side: side of the best scale's search window, pixels of the frame.
+        response_side: side of the square that the response covers, pixels of the frame.
     """
 
     target: Target
     best_scale: int
     response_max: np.ndarray
     response: np.ndarray
-    window_side: float
+    response_side: float
 
 
 class Tracker:
@@ -91,10 +95,10 @@ def tracker_maker(session: tf.Session, wrapper: InferenceWrapper) -> Callable:
     def make(frame: np.ndarray, box: Sequence[float]) -> Callable:
         tracker = Tracker(session, wrapper, frame, box)
 
-        def step(pixels: np.ndarray) -> tuple:
+        def step(pixels: np.ndarray) -> Step:
             before = tracker.target
             found = tracker.track(pixels)
-            return found.target.box, (found, before)
+            return Step(found.target.box, (found, before), _NEGATIVE if found.response.max() < 0 else "")
 
         return step
 
@@ -109,7 +113,13 @@ def locate(responses: np.ndarray, target: Target, first: Target, track: TrackCon
         target: where it was.
         first: where it was in the first frame.
         track: the configuration.
+
+    Raises:
+        ZooError: a response is not finite.
     """
+    if not np.isfinite(responses).all():
+        raise ZooError("the response is NaN or infinite; the checkpoint's weights are, or they are of another "
+                       "configuration; take another --checkpoint")
     factors = search_factors(track)
     penalties = np.full(len(factors), track.scale_penalty)
     penalties[len(factors) // 2] = 1.0
@@ -129,8 +139,7 @@ def locate(responses: np.ndarray, target: Target, first: Target, track: TrackCon
     growth = (1.0 - track.scale_damp) + track.scale_damp * factors[best]
     scale = float(np.clip(target.height / first.height * growth, track.scale_min, track.scale_max))
     moved = Target(target.y + float(move[0]), target.x + float(move[1]), first.height * scale, first.width * scale)
-    return Found(moved, best, response_max, responses[best],
-                 target.context * float(factors[best]) * track.x_image_size / EXEMPLAR_SIDE)
+    return Found(moved, best, response_max, responses[best], side / track.upsample_factor * float(pixels_a_cell))
 
 
 @functools.lru_cache(maxsize=4)

@@ -5,12 +5,22 @@ import numpy as np
 import pytest
 
 from common.tiny_data import tracking
-from sa_siam_tf1 import train_siamese_model
+from sa_siam_tf1 import opencv, train_siamese_model
 from sa_siam_tf1.embeddings import imported
 
 
 def train(data, output, *flags):
     return train_siamese_model.main([f"--data_path={data}", f"--output_path={output}", "--device=cpu", *flags])
+
+
+def write_video(path, num_frames, size=(64, 48)):
+    """A video of noise of 0 to 40, each frame 6 brighter than the one before."""
+    cv2, random = opencv.load(), np.random.RandomState(0)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, size)
+    for number in range(num_frames):
+        writer.write((random.randint(0, 41, (size[1], size[0], 3)) + 6 * number).astype(np.uint8))
+    writer.release()
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,7 @@ def test_real_frames_through_the_raw_layout(tmp_path, shared_data):
     """Real pixels and boxes: the crop has the target in its middle 127 pixels, at the size that the context says."""
     folder = shared_data(os.path.join("tracking", "vot2013_car.zip"))
     sequence = next(base for base, names, _ in os.walk(folder) if "img" in names)
-    from sa_siam_tf1.inference.frames import read_boxes
+    from sa_siam_tf1.inference.ground_truth import read_boxes
 
     x, y, width, height = read_boxes(os.path.join(sequence, "groundtruth_rect.txt"))[0]
     frame = read_frame(os.path.join(sequence, "img", "0001.jpg"))

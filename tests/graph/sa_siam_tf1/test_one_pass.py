@@ -46,10 +46,21 @@ def test_sequences_count_the_same():
 
 
 def test_against_got10k():
-    """The toolkit of the GOT-10k benchmark, where it is installed."""
+    """The toolkit of the GOT-10k benchmark, where it is installed: its overlaps, distances and curves of OTB."""
     metrics = pytest.importorskip("got10k.utils.metrics", reason="the package got10k is not installed")
+    otb = pytest.importorskip("got10k.experiments.otb", reason="the package got10k cannot be imported whole")
     random = np.random.RandomState(0)
-    boxes, others = (np.concatenate([random.uniform(0, 50, (40, 2)), random.uniform(1, 60, (40, 2))], axis=1)
-                     for _ in range(2))
-    np.testing.assert_allclose(one_pass.overlaps(boxes, others), metrics.rect_iou(boxes, others), atol=1e-9)
-    np.testing.assert_allclose(one_pass.center_distances(boxes, others), metrics.center_error(boxes, others))
+    truth = np.concatenate([random.uniform(0, 50, (200, 2)), random.uniform(1, 60, (200, 2))], axis=1)
+    boxes = truth + random.uniform(-1, 1, (200, 4)) * np.linspace(0, 30, 200)[:, None]
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], 1)
+    np.testing.assert_allclose(one_pass.overlaps(boxes, truth), metrics.rect_iou(boxes, truth), atol=1e-9)
+    np.testing.assert_allclose(one_pass.center_distances(boxes, truth), metrics.center_error(boxes, truth))
+
+    experiment = otb.ExperimentOTB.__new__(otb.ExperimentOTB)  # what it is made with asks for the data set
+    experiment.nbins_iou, experiment.nbins_ce = 21, 51
+    success, precision = experiment._calc_curves(*experiment._calc_metrics(boxes, truth))
+    found = one_pass.scores(boxes, truth)
+    np.testing.assert_allclose(found.success, success, atol=1e-12)
+    np.testing.assert_allclose(found.precision, precision, atol=1e-12)
+    assert (found.auc, found.precision_20) == pytest.approx((success.mean(), precision[20]))
+    assert 0.1 < found.auc < 0.9 and 0.1 < found.precision_20 <= 1.0

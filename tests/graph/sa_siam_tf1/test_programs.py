@@ -17,8 +17,8 @@ from sa_siam_tf1 import configuration, evaluate, export, predict, weights
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets import dataloader, imdb
 from sa_siam_tf1.embeddings import sa_siam
-from sa_siam_tf1.inference import frames, track
-from tests.graph.sa_siam_tf1.conftest import train
+from sa_siam_tf1.inference import frames, ground_truth, track
+from tests.graph.sa_siam_tf1.conftest import train, write_video
 from tests.kill_and_resume import checkpoint_values
 
 
@@ -117,8 +117,8 @@ def test_tracking_an_odd_sequence(appearance_run, sequence, capfd):
     out = capfd.readouterr().out
     assert "Device: cpu" in out and "Warning: frame 2: is missing" in out and "frames/s" in out
     folder = appearance_run / "0" / "predict" / "Odd"
-    boxes = frames.read_boxes(str(folder / "boxes.txt"))
-    truth = frames.read_boxes(str(sequence / "groundtruth_rect.txt"))
+    boxes = ground_truth.read_boxes(str(folder / "boxes.txt"))
+    truth = ground_truth.read_boxes(str(sequence / "groundtruth_rect.txt"))
     assert boxes.shape == (5, 4) and np.array_equal(boxes[0], truth[0]) and np.array_equal(boxes[1], truth[0])
     assert np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all()
     result = json.loads((folder / "track.json").read_text())
@@ -126,7 +126,7 @@ def test_tracking_an_odd_sequence(appearance_run, sequence, capfd):
     assert os.path.getsize(str(folder / "annotated.mp4")) > 500
 
     video = frames.open_sequence(str(folder / "annotated.mp4"))
-    assert len([frame for frame in frames.frames_of(video) if frame.pixels is not None]) == 4
+    assert len([frame for frame in frames.frames_of(video, pytest.fail) if frame.pixels is not None]) == 4
 
 
 def test_tracking_both_branches(appearance_run, semantic_run, tiny_videos, capfd, tmp_path):
@@ -136,11 +136,11 @@ def test_tracking_both_branches(appearance_run, semantic_run, tiny_videos, capfd
     result = printed(capfd)
     assert result["branch"] == "both" and sorted(result["checkpoints"]) == ["appearance", "semantic"]
     assert Image.open(result["annotated"]).n_frames == 6
-    both = frames.read_boxes(result["boxes"])
+    both = ground_truth.read_boxes(result["boxes"])
     assert predict.main([*arguments, "--c_appearance=1", "--annotate=none"]) == 0
-    appearance_alone = frames.read_boxes(printed(capfd)["boxes"])
+    appearance_alone = ground_truth.read_boxes(printed(capfd)["boxes"])
     assert predict.main([arguments[0], arguments[1], "--annotate=none", "--json"]) == 0
-    assert np.allclose(frames.read_boxes(printed(capfd)["boxes"]), appearance_alone, atol=1e-3)
+    assert np.allclose(ground_truth.read_boxes(printed(capfd)["boxes"]), appearance_alone, atol=1e-3)
     assert not np.array_equal(both, appearance_alone)
 
 
@@ -149,14 +149,14 @@ def test_tracking_in_bfloat16(appearance_run, semantic_run, tiny_videos, capfd):
     arguments = [f"--sequence={tiny_videos / 'OTB' / 'Drawn2'}", f"--checkpoint={appearance_run / '0'}",
                  f"--semantic_checkpoint={semantic_run / '0'}", "--annotate=none", "--json"]
     assert predict.main(arguments) == 0
-    exact = frames.read_boxes(printed(capfd)["boxes"])
+    exact = ground_truth.read_boxes(printed(capfd)["boxes"])
     if not _convolves_in_bfloat16():
         assert predict.main([*arguments, "--compute_dtype=bfloat16"]) == 1
         error = capfd.readouterr().err
         assert "cannot convolve in it here" in error and error.count("\n") == 1
         return
     assert predict.main([*arguments, "--compute_dtype=bfloat16"]) == 0
-    np.testing.assert_allclose(frames.read_boxes(printed(capfd)["boxes"]), exact, atol=4.0)
+    np.testing.assert_allclose(ground_truth.read_boxes(printed(capfd)["boxes"]), exact, atol=4.0)
 
 
 def _convolves_in_bfloat16():
@@ -196,6 +196,19 @@ def test_a_box_by_flag_a_single_frame_and_a_folder_of_frames(appearance_run, tin
     result = printed(capfd)
     assert (result["frames"], result["fps"]) == (1, None)
     assert os.listdir(result["annotated"]) == ["0001.jpg"]
+
+
+def test_tracking_a_video_that_was_cut_off(appearance_run, tmp_path, capfd):
+    path = write_video(tmp_path / "v.avi", 8)
+    os.truncate(str(path), os.path.getsize(str(path)) * 3 // 4)
+    (tmp_path / "boxes.txt").write_text("20,15,20,15\n" * 8)
+    assert track.main([f"--sequence={path}", f"--ground_truth={tmp_path / 'boxes.txt'}", "--annotate=none", "--json",
+                       f"--output_path={appearance_run}"]) == 0
+    result = printed(capfd)
+    count = result["frames"]
+    assert 1 < count < 8 and len(ground_truth.read_boxes(result["boxes"])) == count and result["fps"] > 0
+    assert f"Notice: v has 8 boxes for {count} frames" in result["problems"]
+    assert f"Warning: {path}: says that it has 8 frames, {count} can be read; is it cut off?" in result["problems"]
 
 
 def test_evaluation_beside_baselines(appearance_run, tiny_videos, capfd):
@@ -287,14 +300,14 @@ def test_mistakes_are_one_line(appearance_run, tiny_videos, capfd, program, argu
 def test_bad_sequences_are_named(tmp_path, appearance_run, tiny_videos, capfd):
     shutil.copytree(str(tiny_videos / "OTB" / "Drawn1"), str(tmp_path / "S"))
     truth = tmp_path / "S" / "groundtruth_rect.txt"
-    for text, message in (("1,2,3\n", "line 1 has 3 numbers"), ("1,2,3,x\n", "line 1 is no box"), ("", "holds no box"),
-                          ("1,2,30,30\n" * 7, "7 boxes for 6 frames")):
-        truth.write_text(text)
+    for text, message in ((b"1,2,3\n", "line 1 has 3 numbers"), (b"1,2,3,x\n", "line 1 is no box"),
+                          (b"", "holds no box"), (b"\xff\xd8\xff", "is no text; expected a box")):
+        truth.write_bytes(text)
         assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}"]) == 1
         assert message in capfd.readouterr().err
     truth.write_text("20,20,20,20\n")
     assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}", "--baselines=false"]) == 0
-    assert "Notice: S has 1 boxes for 6 frames; frames 1 to 1 are tracked" in capfd.readouterr().out
+    assert "Notice: S has 1 boxes for 6 frames; those of frames 1 to 1 are taken" in capfd.readouterr().out
     os.truncate(str(tmp_path / "S" / "img" / "0001.jpg"), 100)
     assert track.main([f"--sequence={tmp_path / 'S'}", "--box=20,20,20,20", f"--output_path={appearance_run}"]) == 1
     assert "S: the first frame cannot be had" in capfd.readouterr().err
