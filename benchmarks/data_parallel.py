@@ -15,7 +15,7 @@ import tempfile
 
 ENTRY = "siamese_omniglot/run_scripts/run_siamese_train.py"
 BATCH_SIZE = 32
-STEPS = 40
+STEPS = 25
 ROUNDS = 3
 PROCESSES = (1, 2)
 COLUMNS = (

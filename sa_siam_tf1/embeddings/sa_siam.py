@@ -192,7 +192,11 @@ def weight_variables() -> list[tf.Variable]:
 
 def _convolve(inputs: tf.Tensor, layer: Layer, seed: int, after: Callable[[tf.Tensor], tf.Tensor],
               trainable: bool = True, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Convolve; a layer of two groups has a kernel b1 for the first half of the channels and b2 for the second."""
+    """Convolve; a layer of two groups has a kernel b1 for the first half of the channels and b2 for the second.
+
+    Two convolutions: one grouped op of TensorFlow 2.21 takes as long on CPUs (66 against 65 ms for conv2 of a frame),
+    has no gradient there, and 1.15 lacks it.
+    """
     with tf.variable_scope(layer.name):
         if layer.groups == 1:
             return after(_filter(inputs, layer.kernel, layer.stride, layer.channels, seed, trainable, dtype))
