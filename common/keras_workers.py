@@ -58,7 +58,7 @@ class Workers:
 
     def gradients(self, optimizer: Any, tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any]
                   ) -> Sequence[tf.Tensor]:
-        """Within a compiled function: the gradients of this worker's loss, as `apply` takes them."""
+        """Within a compiled function: the gradients of this worker's loss, as `apply` takes them; on NPUs sums."""
         with tape:
             scaled = keras_versions.scale_loss(optimizer, loss)
         return keras_versions.unscale(optimizer, tape.gradient(scaled, variables))
