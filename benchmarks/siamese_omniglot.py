@@ -33,7 +33,7 @@ def measure() -> dict:
     from benchmarks import bare_siamese_omniglot as bare
     from benchmarks import measuring
     from common import device, keras_run, keras_workers
-    from common.launch import Rank
+    from common.ranks import Rank
     from siamese_omniglot import update
     from siamese_omniglot.data import omniglot, pairs
     from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from common.launch import Rank
+from common.ranks import Rank
 from common.program import ZooError
 
 

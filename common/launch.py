@@ -1,8 +1,7 @@
-"""Several processes that train one model: their ranks, and the launcher that starts them. No TensorFlow.
+"""The launcher of several processes that train one model. No TensorFlow.
 
-A process is one of several when TF_CONFIG names more than one worker (CPUs, GPUs), or RANK_SIZE is more than 1 (NPUs,
-with RANK_ID and RANK_TABLE_FILE). The launcher sets these and starts the same command once for each device of this
-machine; launchers of several machines meet (see `meeting`) and stop when one of them fails.
+It starts the same command once for each device of this machine, with a rank in its environment (see `ranks`); launchers
+of several machines meet (see `meeting`) and stop when one of them fails.
 """
 from __future__ import annotations
 
@@ -18,9 +17,9 @@ import threading
 import time
 from typing import IO, Mapping, MutableMapping, Sequence
 
-from common import rank_table
 from common.meeting import POLL_SECONDS, Failure, Job, Meeting, meet
 from common.program import Stopped, StopRequest, ZooError
+from common.ranks import npu_rank, number_of, workers_of
 
 NPU_PROCESSES = (1, 2, 4, 8)
 _PIPE = "ZOO_LAUNCHER_PIPE"  # variable: the reading end of a pipe that ends when the launcher does
@@ -30,97 +29,6 @@ _GO_ON = "; the same command goes on from the last checkpoint"
 _SAID = (1, 2)  # exit statuses of those who say why
 _STOP_SECONDS = 120.0  # for ranks to save and end when they are asked to
 _STOPS = (128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
-
-
-@dataclasses.dataclass(frozen=True)
-class Rank:
-    """Which of several processes this one is.
-
-    Attributes:
-        number: from 0; rank 0 alone writes results.
-        size: processes in all.
-    """
-
-    number: int = 0
-    size: int = 1
-
-    @property
-    def is_chief(self) -> bool:
-        """Whether this is rank 0."""
-        return self.number == 0
-
-
-def current_rank(environment: Mapping[str, str], device_kind: str) -> Rank:
-    """Read this process's rank from its environment.
-
-    Args:
-        environment: os.environ.
-        device_kind: "npu", "gpu" or "cpu".
-
-    Raises:
-        ZooError: the environment says several processes and does not say how they find each other.
-    """
-    workers, number = _cluster(environment)
-    size = _number(environment, "RANK_SIZE", 1)
-    if device_kind == "npu":
-        return _npu_rank(environment, size)
-    if len(workers) > 1:
-        return Rank(number, len(workers))
-    if size > 1:
-        raise ZooError(f"RANK_SIZE={size} and no TF_CONFIG: on CPUs and GPUs processes find each other through "
-                       "TF_CONFIG; unset RANK_SIZE and let --nproc_per_node start them")
-    return Rank()
-
-
-def _npu_rank(environment: Mapping[str, str], size: int) -> Rank:
-    if "CM_WORKER_SIZE" in environment:
-        if "RANK_SIZE" in environment:
-            raise ZooError("CM_WORKER_SIZE and RANK_SIZE are both set, which the adapter refuses: unset CM_WORKER_SIZE")
-        if _number(environment, "CM_WORKER_SIZE", 1) > 1:
-            raise ZooError("CM_WORKER_SIZE is set: give the processes by RANK_SIZE, RANK_ID and RANK_TABLE_FILE "
-                           "instead")
-    if size <= 1:
-        return Rank()
-    if "CM_CHIEF_IP" in environment:
-        raise ZooError(f"RANK_SIZE={size} and CM_CHIEF_IP is set: processes find each other through RANK_TABLE_FILE; "
-                       "unset CM_CHIEF_IP")
-    table = environment.get("RANK_TABLE_FILE")
-    if not table:
-        raise ZooError(f"RANK_TABLE_FILE is not set: {size} NPUs need HCCL's rank table")
-    if not environment.get("RANK_ID"):
-        raise ZooError(f"RANK_ID is not set: RANK_SIZE={size} needs one from 0 to {size - 1}")
-    number = _number(environment, "RANK_ID", 0)
-    if not 0 <= number < size:
-        raise ZooError(f"RANK_ID={number}: expected 0 to {size - 1}, RANK_SIZE is {size}")
-    rank_table.check(table, size, number)
-    return Rank(number, size)
-
-
-def _cluster(environment: Mapping[str, str]) -> tuple[list[str], int]:
-    """Workers of TF_CONFIG and which of them this is; a task "chief" comes before the workers, as TensorFlow has it."""
-    text = environment.get("TF_CONFIG")
-    if not text:
-        return [], 0
-    try:
-        config = json.loads(text)
-        cluster = config["cluster"]
-        kind, number = config["task"]["type"], int(config["task"]["index"])
-        if set(cluster) - {"chief", "worker"} or len(cluster.get("chief", [])) > 1 or not 0 <= number < len(
-                cluster[kind]):
-            raise ValueError("every task must be a worker of the cluster, or its one chief")
-        workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
-        number += len(cluster.get("chief", [])) if kind == "worker" else 0
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ZooError(f"TF_CONFIG={text}: cannot be used ({error}); expected "
-                       '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}') from None
-    return workers, number
-
-
-def _number(environment: Mapping[str, str], name: str, default: int) -> int:
-    value = environment.get(name) or str(default)
-    if not value.isdigit():
-        raise ZooError(f"{name}={value}: expected a number")
-    return int(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +73,7 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
         raise ZooError(f"--node_rank={job.node}: expected 0 to {job.nodes - 1}, --nnode is {job.nodes}")
     if device_kind == "npu" and job.size > 1:
         first = job.node * job.processes
-        _npu_rank(dict(environment, RANK_SIZE=str(job.size), RANK_ID=str(first)), job.size)
+        npu_rank(dict(environment, RANK_SIZE=str(job.size), RANK_ID=str(first)), job.size)
     if device_kind != "npu":
         _gpus(job, environment)
     with stop.deferred():
@@ -210,7 +118,7 @@ def leave(status: int) -> None:
     others are gone already.
     """
     try:
-        is_alone = len(_cluster(os.environ)[0]) < 2
+        is_alone = len(workers_of(os.environ)[0]) < 2
     except ZooError:  # the status says it
         is_alone = True
     if not is_alone:
@@ -224,7 +132,7 @@ def leave(status: int) -> None:
 def _environment(job: Job, local: int, workers: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
     """Variables of a rank."""
     rank = job.node * job.processes + local
-    first = 0 if workers else _number(environment, "ASCEND_DEVICE_ID", 0)
+    first = 0 if workers else number_of(environment, "ASCEND_DEVICE_ID", 0)
     own = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size), ASCEND_DEVICE_ID=str(first + local))
     if workers:
         own.update(TF_CONFIG=json.dumps(dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))),

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Sequence
 
-from common import launch
+from common import launch, ranks
 from common.flag_set import FlagSet, FlagValues
 from common.program import FlagError, StopRequest
 
@@ -32,7 +32,7 @@ def check(flags: FlagValues) -> None:
         raise FlagError(f"--nproc_per_node={flags.nproc_per_node} --nnode={flags.nnode} is for --distributed=True")
 
 
-def place(flags: FlagValues, device_kind: str) -> launch.Rank:
+def place(flags: FlagValues, device_kind: str) -> ranks.Rank:
     """Return the rank of this process, or of the first one that it is to start.
 
     Args:
@@ -43,9 +43,9 @@ def place(flags: FlagValues, device_kind: str) -> launch.Rank:
         FlagError: more processes than samples in a step, NPUs that cannot share them evenly, or diagnosis of several.
         ZooError: the environment says several processes and not how they find each other.
     """
-    rank, job = launch.current_rank(os.environ, device_kind), _job(flags)
+    rank, job = ranks.current(os.environ, device_kind), _job(flags)
     if rank.size == 1 and job.size > 1:
-        rank = launch.Rank(job.node * job.processes, job.size)
+        rank = ranks.Rank(job.node * job.processes, job.size)
     if rank.size > flags.batch_size:
         raise FlagError(f"--batch_size={flags.batch_size}: is that of all {rank.size} processes together; each needs a "
                         "sample")
@@ -72,7 +72,7 @@ def start(flags: FlagValues, command: Sequence[str], device_kind: str, stop: Sto
         Their exit status; None when this process is to train.
     """
     job = _job(flags)
-    if job.size > 1 and launch.current_rank(os.environ, device_kind).size == 1:
+    if job.size > 1 and ranks.current(os.environ, device_kind).size == 1:
         if job.nodes > 1 and device_kind != "npu" and not flags["master_addr"].present:
             print(f"Warning: --nnode={job.nodes} without --master_addr: only launchers on this machine can meet",
                   file=sys.stderr, flush=True)
@@ -85,7 +85,7 @@ def _job(flags: FlagValues) -> launch.Job:
     return launch.Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
 
 
-def notices(flags: FlagValues, rank: launch.Rank, shared: str) -> list[str]:
+def notices(flags: FlagValues, rank: ranks.Rank, shared: str) -> list[str]:
     """What a process says about its place among several.
 
     Args:

@@ -14,7 +14,7 @@ import numpy as np
 from common import device as devices
 from common import npu_options, run_dir
 from common.flag_set import FlagValues
-from common.launch import Rank
+from common.ranks import Rank
 from common.program import ZooError
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import bundles, launch, processes, program
+from common import bundles, launch, processes, program, ranks
 from common import device as devices
 from common import flags as zoo_flags
 from common.flag_set import FlagSet, FlagValues
@@ -111,7 +111,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     return 0
 
 
-def _run(config: training.Config, data: pairs.Pairs, run: Any, rank: launch.Rank, stop: program.StopRequest) -> None:
+def _run(config: training.Config, data: pairs.Pairs, run: Any, rank: ranks.Rank, stop: program.StopRequest) -> None:
     from common import keras_diagnosis, keras_workers
     from siamese_triplet_tf2 import recording, training
 
@@ -123,7 +123,7 @@ def _run(config: training.Config, data: pairs.Pairs, run: Any, rank: launch.Rank
         training.Loop(config, data, workers, run, diagnosis).run(record, stop)
 
 
-def _check_processes(flags: FlagValues, rank: launch.Rank) -> None:
+def _check_processes(flags: FlagValues, rank: ranks.Rank) -> None:
     if rank.size == 1:
         return
     for name in ("batch_statistics", "semi_hard"):
@@ -152,7 +152,7 @@ def _length(flags: FlagValues, num_pairs: int) -> tuple[int, int]:
     return min(limits) if limits else PERFORMANCE_UPDATES if flags.performance else EPOCHS * steps, steps
 
 
-def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: launch.Rank) -> training.Config:
+def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: ranks.Rank) -> training.Config:
     from common import report
     from siamese_triplet_tf2 import training, weights
 

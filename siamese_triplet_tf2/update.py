@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import keras_versions, keras_workers
-from common.launch import Rank
+from common.ranks import Rank
 from siamese_triplet_tf2 import embedding, triplet_loss
 
 

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
 
-from common import bundles, launch, processes, program
+from common import bundles, launch, processes, program, ranks
 from common import device as devices
 from common import flags as zoo_flags
 from common.flag_set import FlagSet, FlagValues
@@ -137,7 +137,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     return 0
 
 
-def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: Any, rank: launch.Rank,
+def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: Any, rank: ranks.Rank,
          stop: program.StopRequest) -> None:
     from common import keras_diagnosis, keras_workers
     from siamese_omniglot import recording, training
@@ -185,7 +185,7 @@ def _num_updates(flags: FlagValues, split: Split) -> int:
     return min(limit for limit in limits if limit)
 
 
-def _configure(flags: FlagValues, switches: Switches, split: Split, rank: launch.Rank) -> training.Config:
+def _configure(flags: FlagValues, switches: Switches, split: Split, rank: ranks.Rank) -> training.Config:
     from common import report
     from siamese_omniglot import learning_rate, log_lines, training, update, weights
 

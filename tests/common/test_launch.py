@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from common import launch, processes
+from common import launch, processes, ranks
 from common.flag_set import FlagSet
 from common.program import StopRequest, ZooError
 from tests.conftest import ROOT
@@ -24,18 +24,18 @@ def config(*workers, index=0, **cluster):
 
 
 def test_alone():
-    assert launch.current_rank({}, "cpu") == launch.Rank(0, 1)
-    assert launch.current_rank({"RANK_SIZE": "1", "RANK_ID": "0", "RANK_TABLE_FILE": "x"}, "npu") == launch.Rank(0, 1)
-    assert launch.current_rank({"TF_CONFIG": config("a:1")}, "gpu") == launch.Rank(0, 1)
-    assert launch.Rank().is_chief and not launch.Rank(1, 2).is_chief
+    assert ranks.current({}, "cpu") == ranks.Rank(0, 1)
+    assert ranks.current({"RANK_SIZE": "1", "RANK_ID": "0", "RANK_TABLE_FILE": "x"}, "npu") == ranks.Rank(0, 1)
+    assert ranks.current({"TF_CONFIG": config("a:1")}, "gpu") == ranks.Rank(0, 1)
+    assert ranks.Rank().is_chief and not ranks.Rank(1, 2).is_chief
 
 
 def test_ranks():
-    assert launch.current_rank({"TF_CONFIG": config("a:1", "b:1", index=1)}, "cpu") == launch.Rank(1, 2)
+    assert ranks.current({"TF_CONFIG": config("a:1", "b:1", index=1)}, "cpu") == ranks.Rank(1, 2)
     with_chief = dict(cluster=dict(chief=["a:1"], worker=["b:1", "c:1"]), task=dict(type="worker", index=1))
-    assert launch.current_rank({"TF_CONFIG": json.dumps(with_chief)}, "cpu") == launch.Rank(2, 3)
+    assert ranks.current({"TF_CONFIG": json.dumps(with_chief)}, "cpu") == ranks.Rank(2, 3)
     with_chief["task"] = dict(type="chief", index=0)
-    assert launch.current_rank({"TF_CONFIG": json.dumps(with_chief)}, "gpu") == launch.Rank(0, 3)
+    assert ranks.current({"TF_CONFIG": json.dumps(with_chief)}, "gpu") == ranks.Rank(0, 3)
 
 
 def write_table(folder, ranks):
@@ -50,7 +50,7 @@ def write_table(folder, ranks):
 
 def test_ranks_of_a_table(tmp_path):
     environment = dict(write_table(tmp_path, range(8)), RANK_SIZE="8", RANK_ID="5")
-    assert launch.current_rank(environment, "npu") == launch.Rank(5, 8)
+    assert ranks.current(environment, "npu") == ranks.Rank(5, 8)
 
 
 def test_ranks_of_the_table_of_a_scheduler(tmp_path):
@@ -60,9 +60,9 @@ def test_ranks_of_the_table_of_a_scheduler(tmp_path):
     (tmp_path / "jobstart_hccl.json").write_text(json.dumps(dict(status="completed", group_count="1", group_list=[
         dict(group_name="worker", device_count="4", instance_count="1", instance_list=instances)])))
     environment = dict(RANK_TABLE_FILE=str(tmp_path / "jobstart_hccl.json"), RANK_SIZE="4", RANK_ID="3")
-    assert launch.current_rank(environment, "npu") == launch.Rank(3, 4)
+    assert ranks.current(environment, "npu") == ranks.Rank(3, 4)
     with pytest.raises(ZooError, match="has 4 devices, expected 2"):
-        launch.current_rank(dict(environment, RANK_SIZE="2", RANK_ID="1"), "npu")
+        ranks.current(dict(environment, RANK_SIZE="2", RANK_ID="1"), "npu")
 
 
 @pytest.mark.parametrize("text, message", [
@@ -78,13 +78,13 @@ def test_rank_tables_that_do_not_fit(tmp_path, text, message):
         (tmp_path / "table.json").write_text(text)
     environment = dict(RANK_SIZE="2", RANK_ID="1", RANK_TABLE_FILE=str(tmp_path / "table.json"))
     with pytest.raises(ZooError, match=message) as raised:
-        launch.current_rank(environment, "npu")
+        ranks.current(environment, "npu")
     assert "\n" not in str(raised.value)
 
 
 def test_the_size_of_an_npu_alone():
-    assert launch.current_rank({"CM_WORKER_SIZE": "1"}, "npu") == launch.Rank(0, 1)
-    assert launch.current_rank({"RANK_SIZE": "1", "CM_CHIEF_IP": "10.0.0.1"}, "npu") == launch.Rank(0, 1)
+    assert ranks.current({"CM_WORKER_SIZE": "1"}, "npu") == ranks.Rank(0, 1)
+    assert ranks.current({"RANK_SIZE": "1", "CM_CHIEF_IP": "10.0.0.1"}, "npu") == ranks.Rank(0, 1)
 
 
 @pytest.mark.parametrize("environment, kind, message", [
@@ -108,7 +108,7 @@ def test_the_size_of_an_npu_alone():
 ])
 def test_environments_that_do_not_fit(environment, kind, message):
     with pytest.raises(ZooError, match=message):
-        launch.current_rank(environment, kind)
+        ranks.current(environment, kind)
 
 
 def start(script, job, *arguments, kind="cpu", environment=None):
@@ -142,7 +142,7 @@ def test_leaving_with_a_tf_config_that_cannot_be_used(monkeypatch):
 def test_flags_that_the_environment_overrides(given, warnings):
     flags = FlagSet("test")
     processes.define(flags)
-    *lines, last = processes.notices(flags.parse(given), launch.Rank(1, 3), "6 pairs")
+    *lines, last = processes.notices(flags.parse(given), ranks.Rank(1, 3), "6 pairs")
     assert len(lines) == len(warnings) and all(text in line for text, line in zip(warnings, lines))
     assert last == "Rank 1 of 3, which share the 6 pairs of every step"
 

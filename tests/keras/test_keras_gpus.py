@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from common import keras_gpus
-from common.launch import Rank
+from common.ranks import Rank
 from common.program import ZooError
 
 

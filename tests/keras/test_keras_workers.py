@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from common import keras_workers
-from common.launch import Rank
+from common.ranks import Rank
 from common.program import ZooError
 
 GONE = "rank 1: another worker is gone .*the same command goes on from the last checkpoint"

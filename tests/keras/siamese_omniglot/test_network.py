@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from common import keras_run, keras_workers, train_run
 from common.device import Device
-from common.launch import Rank
+from common.ranks import Rank
 from common.npu_options import NpuOptions
 from common.program import ZooError
 from siamese_omniglot import update, weights
