@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from common.ranks import Rank
 from common.program import ZooError
+from common.ranks import Rank
 
 
 def require_one(rank: Rank, device_kind: str) -> None:

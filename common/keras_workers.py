@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from common import keras_versions, npu_tf2
 from common.bundles import reason_of
-from common.ranks import Rank
 from common.program import ZooError, take_signals_back
+from common.ranks import Rank
 
 _OF_OTHERS = re.compile(r"collective|all_?reduce|recvbuf|hccl|hcom|\bpeer\b|connection|socket", re.IGNORECASE)
 

@@ -14,8 +14,8 @@ import numpy as np
 from common import device as devices
 from common import npu_options, run_dir
 from common.flag_set import FlagValues
-from common.ranks import Rank
 from common.program import ZooError
+from common.ranks import Rank
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from common import npu_options, run_dir, train_run
 from common.device import Device
 from common.flag_set import FlagSet
 from common.flags import define_output, define_training
-from common.ranks import Rank
 from common.program import ZooError
+from common.ranks import Rank
 
 
 def plan(rank, *arguments, device=None):

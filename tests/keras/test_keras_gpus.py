@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from common import keras_gpus
-from common.ranks import Rank
 from common.program import ZooError
+from common.ranks import Rank
 
 
 def test_one_gpu_for_each_process(monkeypatch):

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from common import keras_workers
-from common.ranks import Rank
 from common.program import ZooError
+from common.ranks import Rank
 
 GONE = "rank 1: another worker is gone .*the same command goes on from the last checkpoint"
 

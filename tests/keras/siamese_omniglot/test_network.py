@@ -9,9 +9,9 @@ from scipy.ndimage import gaussian_filter
 
 from common import keras_run, keras_workers, train_run
 from common.device import Device
-from common.ranks import Rank
 from common.npu_options import NpuOptions
 from common.program import ZooError
+from common.ranks import Rank
 from siamese_omniglot import update, weights
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import losses, siamese
