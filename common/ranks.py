@@ -84,7 +84,7 @@ def npu_rank(environment: Mapping[str, str], size: int) -> Rank:
 
 
 def workers_of(environment: Mapping[str, str]) -> tuple[list[str], int]:
-    """Addresses of TF_CONFIG's workers, and which of them this is; a chief comes before the workers, as TensorFlow has it."""
+    """Addresses of TF_CONFIG's workers, and which of them this is; TensorFlow counts a chief before the workers."""
     text = environment.get("TF_CONFIG")
     if not text:
         return [], 0
