@@ -8,12 +8,12 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit
 status=0
 summary=()
 
-# $1: name of the leg. $2, $3: Python versions. $4: requirements.
+# $1: name of the leg. $2, $3: Python versions. Then requirements.
 run_leg() {
     local name=$1 made=0 started=$SECONDS
-    echo "== leg $name: Python $2, $4"
+    echo "== leg $name: Python $2, ${*:4}"
     # PYTHON names the default leg's interpreter and fits no other
-    env -u PYTHON bash common/shell/make_venv.sh ".venvs/$name" "$2" "$3" "$4" || made=$?
+    env -u PYTHON bash common/shell/make_venv.sh ".venvs/$name" "$2" "$3" "${@:4}" || made=$?
     if [ "$made" -eq 3 ]; then
         summary+=("leg $name: SKIPPED, no Python $2 on this machine")
     elif [ "$made" -ne 0 ]; then
@@ -31,7 +31,7 @@ for leg in "${@:-tf115 tf26 current}"; do
     for name in $leg; do
         case "$name" in
             tf115) run_leg tf115 3.7 3.7 requirements-tf115.txt ;;
-            tf26) run_leg tf26 3.9 3.9 requirements-tf26.txt ;;
+            tf26) run_leg tf26 3.9 3.9 requirements-tf26.txt requirements-test-tf26.txt ;;
             current) run_leg current 3.11 3.11 requirements.txt ;;
             *)
                 echo "[Error] no leg $name: tf115, tf26, current" >&2
