@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from common import launch
+from common import meeting
 from common.tiny_data import omniglot as tiny_omniglot
 from tests.conftest import ROOT
 from tests.keras.processes import losses, start
@@ -56,7 +56,7 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_fo
 
 @pytest.mark.slow
 def test_ranks_that_would_not_train_the_same_are_refused(tmp_path, tiny_folder):
-    workers = [f"127.0.0.1:{port}" for port in launch._free_ports(2)]
+    workers = [f"127.0.0.1:{port}" for port in meeting.free_ports(2)]
     processes = []
     for rank in range(2):
         config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))
