@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from common import meeting
+from common import launch, meeting
 from common.tiny_data import omniglot as tiny_omniglot
 from tests.conftest import ROOT
 from tests.keras.processes import losses, start
@@ -24,12 +23,6 @@ FLAGS = ["--device=cpu", "--backbone=conv4", "--batch_size=7", "--lr=1e-4", "--n
 
 def command(data, output, *flags):
     return [sys.executable, ENTRY, f"--data_path={data}", f"--output_path={output}", *FLAGS, *flags]
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +155,8 @@ def test_a_tf_config_is_checked(tmp_path, tiny_folder, text, flags, message):
 @pytest.mark.slow
 def test_a_tf_config_of_ones_own(tmp_path, tiny_folder, alone):
     """A chief and a worker, as several schedulers set them."""
-    cluster = dict(chief=[f"127.0.0.1:{free_port()}"], worker=[f"127.0.0.1:{free_port()}"])
+    first, second = (f"127.0.0.1:{port}" for port in meeting.free_ports(2))
+    cluster = dict(chief=[first], worker=[second])
     ranks = [start(command(tiny_folder, tmp_path, "--train_steps=2", "--distributed=False"),
                    TF_CONFIG=json.dumps(dict(cluster=cluster, task=dict(type=kind, index=0))))
              for kind in ("worker", "chief")]
@@ -177,7 +171,7 @@ def test_a_tf_config_of_ones_own(tmp_path, tiny_folder, alone):
 @pytest.mark.slow
 def test_two_machines_meet(tmp_path, tiny_folder, alone):
     """Two launchers with one process each, as on two machines; the second has an output folder of its own."""
-    port = free_port()
+    port = meeting.free_ports(1)[0]
     shared = ["--train_steps=5", "--nnode=2", "--distributed=True", "--master_addr=127.0.0.1", f"--master_port={port}"]
     processes = [start(command(tiny_folder, tmp_path / f"machine-{node}", f"--node_rank={node}", *shared))
                  for node in (1, 0)]
