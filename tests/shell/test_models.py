@@ -140,6 +140,7 @@ def test_help_needs_no_tensorflow(tmp_path, path):
     assert "flags (--flag=value or --flag value):" in result.stdout.decode()
 
 
+@on_the_default_leg
 def test_two_runs_on_one_device_id(tmp_path, tiny_mnist_folder):
     """The second is refused while the first runs, also when it would set it aside; the first is not disturbed."""
     command = [f"--data_path={tiny_mnist_folder}", f"--output_path={tmp_path / 'out'}", "--device=cpu",

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from circleloss_tf1 import train_acc
+from tests.conftest import on_the_default_leg
 from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
 
 pytestmark = pytest.mark.usefixtures("one_block")
@@ -38,6 +39,7 @@ def test_more_steps_continue_a_finished_run_in_the_middle_of_an_epoch(tmp_path, 
     assert not different
 
 
+@on_the_default_leg
 def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_faces_folder, capfd):
     data = os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align")
     assert run(data, tmp_path, "--train_steps=1") == 0

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import train_acc
+from tests.conftest import on_the_default_leg
 
 pytestmark = pytest.mark.usefixtures("one_block")
 
@@ -142,6 +143,7 @@ def test_checkpoints(full_run):
         np.testing.assert_array_equal(value, everything[name])
 
 
+@on_the_default_leg
 def test_performance_run(tmp_path, tiny_faces_folder):
     assert train(tiny_faces_folder, tmp_path, *SMALL, "--batch_size=2", "--train_steps=1", "--performance") == 0
     lines = (tmp_path / "0" / "CircleLoss_ID1221_for_TensorFlow_bs2_1p_perf.log").read_text()
@@ -162,6 +164,7 @@ def test_corrected_recipe_with_its_options(tmp_path, tiny_faces_folder, capfd):
     assert rows(tmp_path / "0", "step")[0]["regularisation_loss"] > 0
 
 
+@on_the_default_leg
 def test_the_reference_ignores_what_the_original_ignores(tmp_path, tiny_faces_folder, capfd):
     flags = ["--train_steps=1", "--performance"]
     assert train(tiny_faces_folder, tmp_path, *flags) == 0
@@ -176,6 +179,7 @@ def test_the_reference_ignores_what_the_original_ignores(tmp_path, tiny_faces_fo
     assert rows(tmp_path / "0", "step")[0]["loss"] == plain
 
 
+@on_the_default_leg
 def test_schedule_file_ends_the_training(tmp_path, tiny_faces_folder, capfd):
     (tmp_path / "rates.txt").write_text("0: 0.01\n1: 0.001\n2: -\n")
     assert train(tiny_faces_folder, tmp_path / "out", *SMALL, "--epoch_size=1", "--epochs=5", "--performance",
@@ -194,6 +198,7 @@ def copy_with_bad_images(source, target, count):
     return str(target)
 
 
+@on_the_default_leg
 def test_bad_images(tmp_path, tiny_faces_folder, capfd):
     data = copy_with_bad_images(tiny_faces_folder, tmp_path / "data", 4)
     flags = [*SMALL, "--epoch_size=15", "--performance", "--train_steps=15"]  # all of the 120 images
@@ -208,6 +213,7 @@ def test_bad_images(tmp_path, tiny_faces_folder, capfd):
     assert losses[0] == losses[1]
 
 
+@on_the_default_leg
 def test_no_lfw_is_said(tmp_path, tiny_faces_folder, capfd):
     folder = os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align")
     assert train(folder, tmp_path, *SMALL, "--train_steps=1") == 0
@@ -216,6 +222,7 @@ def test_no_lfw_is_said(tmp_path, tiny_faces_folder, capfd):
     assert (tmp_path / "0" / "train_accuracy.txt").read_text() == "n/a\n"
 
 
+@on_the_default_leg
 def test_data_dir_and_lfw_dir_win(tmp_path, tiny_faces_folder, capfd):
     faces, lfw = (os.path.join(tiny_faces_folder, name) for name in ("MS-Celeb-1M_clean_align",
                                                                     "lfw-deepfunneled_align"))
@@ -275,6 +282,7 @@ def test_weights_of_the_original_s_layout_can_be_taken_with_another_class_count(
     np.testing.assert_array_equal(before["conv2d_3/kernel"], after["conv2d_3/kernel"])
 
 
+@on_the_default_leg
 def test_a_diverged_run_says_so_and_fails(tmp_path, tiny_faces_folder, capfd):
     assert train(tiny_faces_folder, tmp_path, *SMALL, "--train_steps=9", "--learning_rate=1e38", "--optimizer=GD",
                  "--performance") == 1

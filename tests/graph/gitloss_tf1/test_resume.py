@@ -9,6 +9,7 @@ import time
 import pytest
 
 from gitloss_tf1 import gitloss
+from tests.conftest import on_the_default_leg
 from tests.kill_and_resume import SUBJECTS, KillTest, run_environment
 
 
@@ -55,6 +56,7 @@ def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, tiny_mnist_fol
     assert set(whole) == set(parts) and all(whole[name].tobytes() == parts[name].tobytes() for name in whole)
 
 
+@on_the_default_leg
 def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_mnist_folder, capfd):
     assert run(tiny_mnist_folder, tmp_path, "--train_steps=2") == 0
     os.remove(str(tmp_path / "0" / "metrics.jsonl"))  # as if it had been killed

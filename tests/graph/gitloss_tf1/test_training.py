@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gitloss_tf1 import gitloss
-from tests.conftest import GOLDEN
+from tests.conftest import GOLDEN, on_the_default_leg
 
 CASE = "Gitloss_ID1277_for_TensorFlow_bs8_1p_acc"
 STEP_LINE = re.compile(r"Step: (\d+), Train_Loss: \d+\.\d{4} , Train_Acc: \d\.\d{4} , Valid_Loss: \d+\.\d{4} , "
@@ -138,6 +138,7 @@ def test_our_checkpoint_has_the_original_s_names_and_shapes(full_run):
     assert found["is_training"].dtype == np.bool_ and found["global_step"].dtype == np.int32
 
 
+@on_the_default_leg
 def test_performance_run(tmp_path, tiny_mnist_folder, capfd):
     assert train(tiny_mnist_folder, tmp_path, "--performance", "--train_steps=4") == 0
     lines = capfd.readouterr().out.splitlines()
@@ -154,6 +155,7 @@ def test_performance_run(tmp_path, tiny_mnist_folder, capfd):
     assert not os.path.exists(str(tmp_path / "0" / "ckpt_npu"))
 
 
+@on_the_default_leg
 def test_a_diverged_run_says_so_and_fails(tmp_path, tiny_mnist_folder, capfd):
     for _ in range(2):  # the second time it goes on from where it was
         assert train(tiny_mnist_folder, tmp_path, "--train_steps=9", "--lambda_c=1e38") == 1
@@ -173,6 +175,7 @@ def test_corrected_recipe_and_a_switch_of_its_own(tmp_path, tiny_mnist_folder, c
         assert row["inter_cls_dist"] == row["inter_cls_dist_current"]
 
 
+@on_the_default_leg
 def test_legacy_train_time_on_request(tmp_path, tiny_mnist_folder):
     assert train(tiny_mnist_folder, tmp_path, "--train_time=evaluation", "--train_steps=3") == 0
     (evaluation,) = rows(tmp_path / "0", "eval")
@@ -218,6 +221,7 @@ def test_several_ranks_are_refused(tmp_path, tiny_mnist_folder, capfd, monkeypat
     assert "single-device model" in capfd.readouterr().err
 
 
+@on_the_default_leg
 def test_flags_without_effect_say_so(tmp_path, tiny_mnist_folder, capfd):
     assert train(tiny_mnist_folder, tmp_path, "--train_steps=1", "--ckpt_path=/x", "--static_shape") == 0
     out = capfd.readouterr().out

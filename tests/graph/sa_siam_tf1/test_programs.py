@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -144,6 +145,7 @@ def test_tracking_both_branches(appearance_run, semantic_run, tiny_videos, capfd
     assert not np.array_equal(both, appearance_alone)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 8), reason="TensorFlow 1.15 takes minutes for it on a CPU")
 def test_tracking_in_bfloat16(appearance_run, semantic_run, tiny_videos, capfd):
     """Near the boxes of float32; or one line where TensorFlow has no such convolution."""
     arguments = [f"--sequence={tiny_videos / 'OTB' / 'Drawn2'}", f"--checkpoint={appearance_run / '0'}",

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from tests.conftest import on_the_default_leg
 from tests.graph.sa_siam_tf1.conftest import train
 from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
 
@@ -31,6 +32,7 @@ def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, tiny_videos, c
     assert set(whole) == set(parts) and all(whole[name].tobytes() == parts[name].tobytes() for name in whole)
 
 
+@on_the_default_leg
 def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_videos, capfd):
     assert train(tiny_videos, tmp_path, "--batch_size=1", "--steps=1") == 0
     os.remove(str(tmp_path / "0" / "metrics.jsonl"))  # as if it had been killed

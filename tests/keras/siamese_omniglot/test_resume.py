@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 
 from siamese_omniglot.run_scripts import run_siamese_train
+from tests.conftest import on_the_default_leg
 from tests.keras.siamese_omniglot.conftest import train
 from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
 
@@ -29,6 +30,7 @@ def test_a_longer_run_goes_on_with_its_logs(tmp_path, tiny_folder, capfd):
     assert logs == [8 + 3, 8 + 4]  # evaluations at 3, 6 and the end; of the parts at 4 too
 
 
+@on_the_default_leg
 def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_folder, capfd):
     assert train(tiny_folder, tmp_path, "--train_steps=1") == 0
     (tmp_path / "0" / "metrics.jsonl").unlink()  # as if it had been killed

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from siamese_omniglot.run_scripts import run_siamese_train
+from tests.conftest import on_the_default_leg
 from tests.keras.siamese_omniglot.conftest import train
 
 TRAIN_KEYS = ["total_loss", "accuracy", "train.lr", "train.data_time", "train.compute_time", "train.fp_time",
@@ -155,6 +156,7 @@ def test_an_evaluation_is_of_half_and_half_pairs(run):
         assert row["val_accuracy_error"] == pytest.approx(np.sqrt(row["val_accuracy"] * (1 - row["val_accuracy"]) / 24))
 
 
+@on_the_default_leg
 def test_early_stop_and_recipe(tmp_path, tiny_folder, capfd, monkeypatch):
     """The validation losses are made to rise from the second evaluation on."""
     from siamese_omniglot import evaluation
@@ -215,6 +217,7 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, tiny_folder, capfd, f
     assert not (tmp_path / "out").exists()
 
 
+@on_the_default_leg
 def test_an_overflow_is_named(tmp_path, tiny_folder, capfd, monkeypatch):
     import tensorflow as tf
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -53,6 +54,7 @@ def test_the_loss_is_scaled_by_the_adapter_s_optimizer(tmp_path, look_alike_fold
         assert process.calls.count(("loss_scale_optimizer",)) == 1
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 11), reason="with Keras 3 tested on siamese_omniglot")
 def test_two_ranks(tmp_path, look_alike_folder):
     """The adapter's calls in the order that it needs, the same graphs on both, evaluations included, and the losses of
     one process with the whole batch.

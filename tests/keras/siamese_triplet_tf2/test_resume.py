@@ -8,6 +8,7 @@ import pytest
 from common import run_dir
 from common.program import Stopped
 from siamese_triplet_tf2 import features, siamese_network
+from tests.conftest import on_the_default_leg
 from tests.keras.siamese_triplet_tf2.conftest import FLAGS
 from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
 
@@ -41,6 +42,7 @@ def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, look_alike_fol
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
 
 
+@on_the_default_leg
 def test_what_auto_chose_is_kept(tmp_path, look_alike_folder, monkeypatch):
     """A resumed run does not choose again, when the memory that is free has changed meanwhile."""
     fill = features.KeptFeatures.fill
@@ -58,6 +60,7 @@ def test_what_auto_chose_is_kept(tmp_path, look_alike_folder, monkeypatch):
     assert (tmp_path / "0" / "features" / "features.json").exists()
 
 
+@on_the_default_leg
 def test_other_arguments_are_refused_while_unfinished(tmp_path, look_alike_folder, capfd):
     assert run(look_alike_folder, tmp_path, "--train_steps=2") == 0
     (tmp_path / "0" / "metrics.jsonl").unlink()  # as if it had been killed

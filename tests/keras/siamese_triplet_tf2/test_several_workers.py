@@ -16,7 +16,8 @@ from tests.keras.siamese_triplet_tf2.conftest import FLAGS
 ENTRY = os.path.join(ROOT, "siamese_triplet_tf2", "siamese_network.py")
 
 
-@pytest.mark.parametrize("num, flags", [(2, []), pytest.param(3, ["--cache_features=off"], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num, flags", [(2, []), (3, ["--cache_features=off"])])
 def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, look_alike_folder, num, flags):
     """24 pairs train, 7 a step: neither 7 nor the last step's 3 can be shared out evenly between two.
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from common import run_dir
 from siamese_triplet_tf2 import siamese_network, training
+from tests.conftest import on_the_default_leg
 from tests.keras.siamese_triplet_tf2.conftest import FLAGS
 from tests.kill_and_resume import checkpoint_values
 
@@ -43,6 +44,7 @@ def test_log(full_run):
         "Final Train Accuracy"]
 
 
+@on_the_default_leg
 def test_the_line_of_fifty_steps(tmp_path, look_alike_folder, capfd):
     assert train(look_alike_folder, tmp_path, "--train_steps=52", "--performance") == 0
     lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("TimeHistory")]
@@ -116,6 +118,7 @@ def test_cached_training_is_the_uncached_one(tmp_path, look_alike_folder):
     assert (tmp_path / "disk" / "0" / "features" / "features.float32").stat().st_size == 60 * 13 * 13 * 16 * 4
 
 
+@on_the_default_leg
 def test_static_shapes_leave_the_rest_of_an_epoch_out(tmp_path, look_alike_folder):
     assert train(look_alike_folder, tmp_path / "static", "--static_shape", "--batch_size=7", "--epochs=1") == 0
     assert train(look_alike_folder, tmp_path / "any", "--batch_size=7", "--epochs=1") == 0
@@ -123,6 +126,7 @@ def test_static_shapes_leave_the_rest_of_an_epoch_out(tmp_path, look_alike_folde
     assert sizes == [[7, 7, 7], [7, 7, 7, 3]]
 
 
+@on_the_default_leg
 @pytest.mark.parametrize("flags", [["--batch_statistics"], ["--semi_hard"], ["--loss_scale=dynamic"],
                                    ["--split=redrawn"], ["--negatives=others"], ["--input_scale=255"]])
 def test_switches_change_what_they_should(tmp_path, look_alike_folder, full_run, flags):
@@ -180,6 +184,7 @@ def test_diagnosis_flags(tmp_path, look_alike_folder):
     assert list((tmp_path / "0" / "profiling").rglob("*.xplane.pb"))
 
 
+@on_the_default_leg
 def test_overflow_and_divergence_are_one_line(tmp_path, look_alike_folder, monkeypatch, capfd):
     monkeypatch.setattr(training, "LEARNING_RATE", 1e30)
     assert train(look_alike_folder, tmp_path / "plain", "--train_steps=4") == 1
