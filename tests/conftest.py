@@ -18,7 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GOLDEN = os.path.join(ROOT, "tests", "golden")
 gc.set_threshold(100_000, 20, 20)  # a graph is thousands of objects that live on: looking at them often costs a tenth
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# for tests of what does not depend on TensorFlow's version and takes minutes
+# for tests of what does not depend on TensorFlow's version and takes long
 on_the_default_leg = pytest.mark.skipif(sys.version_info < (3, 11), reason="does not depend on TensorFlow's version: "
                                         "run on the default leg")
 
