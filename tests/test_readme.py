@@ -73,7 +73,8 @@ def test_commands_parse(command):
 
 
 def is_run(command):
-    return not re.sub(r"^([A-Z_]+=\S+ )+", "", command).startswith(PARSED_ALONE) and "--device=npu" not in command and "obs://" not in command
+    program = re.sub(r"^([A-Z_]+=\S+ )+", "", command)
+    return not program.startswith(PARSED_ALONE) and "--device=npu" not in command and "obs://" not in command
 
 
 @pytest.fixture(scope="module")
