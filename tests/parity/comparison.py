@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,15 @@ def _difference(key: str, found: Any, wanted: np.ndarray) -> float:
 
 
 def load(path: str) -> dict[str, np.ndarray]:
-    """Load a fixture without executing pickles."""
+    """Load a fixture without executing pickles.
+
+    Raises:
+        OSError: there is no such file.
+        FixtureError: it is no .npz file.
+    """
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):  # numpy's own reader prints a traceback besides
+            raise FixtureError("is no .npz file, or one that was cut off")
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
