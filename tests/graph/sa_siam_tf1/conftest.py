@@ -31,6 +31,13 @@ def tiny_videos(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def raw(tmp_path):
+    """Three videos of four frames in the raw layout."""
+    tracking.make(str(tmp_path), num_videos=3, num_frames=4, num_sequences=0)
+    return tmp_path / "ILSVRC2015"
+
+
 def caffenet_layers(seed=0):
     """Layers as caffenet.npy has them, with random weights."""
     random = np.random.RandomState(seed)

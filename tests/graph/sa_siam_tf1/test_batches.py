@@ -1,0 +1,103 @@
+"""From crops to batches: pairs, passes, augmentation."""
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from common.program import ZooError
+from sa_siam_tf1.configuration import TrainConfig
+from sa_siam_tf1.datasets import imdb, transforms
+from sa_siam_tf1.datasets.dataloader import TrainingBatches, validation_batches
+from sa_siam_tf1.datasets.sampler import Sampler
+from sa_siam_tf1.datasets.vid import sample_pair
+
+
+def test_pairs():
+    random = np.random.RandomState(0)
+    assert [sample_pair(count, 100, random) for count in (1, 2)] == [(0, 0), (0, 1)]
+    pairs = [sample_pair(50, 5, random) for _ in range(300)]
+    assert {late - early for early, late in pairs} == {1, 2, 3, 4, 5}
+    assert min(early for early, _ in pairs) == 0 and max(late for _, late in pairs) == 49
+
+
+def test_passes_can_be_entered_anywhere():
+    whole = Sampler(7, 3, shuffle=True)
+    places = [whole.place(index) for index in range(30)]
+    assert sorted(track for _, _, track in places[7:14]) == list(range(7))
+    assert Sampler(7, 3, shuffle=True).place(25) == places[25]
+    assert whole.place(2) == places[2]
+    assert [Sampler(3, 0, shuffle=False).place(index)[2] for index in range(5)] == [0, 1, 2, 0, 1]
+
+
+def loader(raw, **changes):
+    config = TrainConfig(batch_size=3, prefetch_capacity=6, **changes)
+    return TrainingBatches(imdb.load(str(raw)).train, config, 239)
+
+
+def test_batches_depend_on_seed_and_step_alone(raw):
+    batches = loader(raw, prefetch_threads=3)
+    first, second, third = (batches.batch(step) for step in range(3))
+    assert first.exemplars.shape == first.instances.shape == (3, 239, 239, 3)
+    assert first.exemplars.dtype == np.float32 and first.exemplars.min() >= 0 and first.exemplars.max() <= 255
+    batches.close()
+    later = loader(raw, prefetch_threads=1)
+    found = later.batch(2)
+    assert np.array_equal(found.exemplars, third.exemplars) and np.array_equal(found.instances, third.instances)
+    later.close()
+    other = loader(raw, seed=1)
+    assert not np.array_equal(other.batch(0).exemplars, first.exemplars)
+    other.close()
+    assert not np.array_equal(first.exemplars, second.exemplars)
+
+
+def test_a_corrupt_frame_is_named_when_its_batch_is_due(raw):
+    for base, _, names in os.walk(str(raw / "Data")):
+        for name in names:
+            os.truncate(os.path.join(base, name), 700)
+    batches = loader(raw)
+    with pytest.raises(ZooError, match=r"\.JPEG: is no image that can be read"):
+        batches.batch(0)
+    batches.close()
+
+
+def test_gray_pairs_are_gray(raw):
+    batches = loader(raw, gray_probability=1.0)
+    found = batches.batch(0)
+    assert np.ptp(found.exemplars, axis=3).max() < 1e-3 and np.ptp(found.instances, axis=3).max() < 1e-3
+    batches.close()
+
+
+def test_symmetric_pairs_come_in_either_order(raw, monkeypatch):
+    orders = {}
+    for order in ("forward", "symmetric"):
+        read = []
+        monkeypatch.setattr(imdb.Crop, "read", lambda crop, read=read: read.append(crop) or np.zeros((255, 255, 3)))
+        batches = loader(raw, pair_order=order, prefetch_threads=1)
+        for step in range(10):
+            batches.batch(step)
+        batches.close()
+        orders[order] = {one.path < other.path for one, other in zip(read[::2], read[1::2])}
+    assert orders == dict(forward={True}, symmetric={True, False})
+
+
+def test_validation_pairs_are_always_the_same(raw):
+    tracks = imdb.load(str(raw)).train
+    config = TrainConfig(batch_size=3)
+    ((first, count),), ((second, _),) = (list(validation_batches(tracks, config)) for _ in range(2))
+    assert count == 2 and first.exemplars.shape == (3, 255, 255, 3)
+    assert np.array_equal(first.exemplars, second.exemplars) and np.array_equal(first.instances, second.instances)
+    assert np.array_equal(first.exemplars[1], first.exemplars[2])  # filled up
+
+
+def test_augmentation_stays_in_range():
+    image = np.random.RandomState(0).randint(1, 256, (255, 255, 3)).astype(np.uint8)
+    random = np.random.RandomState(1)
+    sides = {transforms.stretch(image, random).shape[0] for _ in range(80)}
+    assert min(sides) >= 242 and max(sides) <= 268 and len(sides) > 20
+    found = transforms.augment(image, 239, random)
+    assert found.shape == (239, 239, 3) and found.dtype == np.float32
+    offsets = {int(transforms.random_crop(np.arange(247)[:, None] * np.ones((1, 247)), 239, random)[0, 0])
+               for _ in range(500)}
+    assert offsets == set(range(8))
