@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from common.tf1 import tf
+from common.graph.compat import tf
 
 STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # blocks, channels
 IMAGE_SIDE = 112

@@ -1,7 +1,7 @@
 """The convolutions of Git loss as plain TensorFlow ops: the practical limit of a training step."""
 from __future__ import annotations
 
-from common.tf1 import tf
+from common.graph.compat import tf
 
 STAGE_CHANNELS = (32, 64, 128)
 IMAGE_SIDE = 28

@@ -1,7 +1,7 @@
 """The convolutions of SA-Siam as plain TensorFlow ops: the practical limit of a frame and of a training step."""
 from __future__ import annotations
 
-from common.tf1 import tf
+from common.graph.compat import tf
 
 LAYERS = (("conv1", 11, 2, 96, 1), ("conv2", 5, 1, 256, 2), ("conv3", 3, 1, 384, 1), ("conv4", 3, 1, 384, 2),
           ("conv5", 3, 1, 256, 2))  # name, side of the kernel, stride, channels, groups

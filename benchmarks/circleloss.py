@@ -66,14 +66,15 @@ def measure_training() -> dict:
     from circleloss_tf1 import facenet, model
     from circleloss_tf1.face_images import ImageFeed
     from circleloss_tf1.recipe import REFERENCE, Extras, NetworkSettings
-    from common import device, npu_tf1
-    from common.npu_options import NpuOptions
-    from common.tf1 import enable, tf
+    from common.devices import selection
+    from common.devices.npu_options import NpuOptions
+    from common.graph import npu
+    from common.graph.compat import enable, tf
 
     enable()
     network = NetworkSettings("models.resnet34", REFERENCE, Extras())
     random = np.random.RandomState(0)
-    config = npu_tf1.session_config(device.Device("cpu", "0"), NpuOptions(""), device.num_cpus())
+    config = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default(), tf.Session(config=config) as session:
         paths = []
         for number in range(BATCH_SIZE):
@@ -119,7 +120,7 @@ def measure_loss_sparse() -> dict:
 def measure_loss_one_hot() -> dict:
     """The same as the equations are often written: both logits everywhere, chosen by a one-hot matrix."""
     from circleloss_tf1 import circle_loss
-    from common.tf1 import tf
+    from common.graph.compat import tf
 
     def one_hot_loss(similarities: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         own = tf.one_hot(labels, LOSS_CLASSES)
@@ -137,12 +138,13 @@ def _measure_loss(loss) -> tuple[float, float]:
     import numpy as np
 
     from benchmarks import measuring
-    from common import device, npu_tf1
-    from common.npu_options import NpuOptions
-    from common.tf1 import enable, tf
+    from common.devices import selection
+    from common.devices.npu_options import NpuOptions
+    from common.graph import npu
+    from common.graph.compat import enable, tf
 
     enable()
-    config = npu_tf1.session_config(device.Device("cpu", "0"), NpuOptions(""), device.num_cpus())
+    config = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
     with tf.Graph().as_default(), tf.Session(config=config) as session:
         rows = tf.get_variable("rows", [LOSS_BATCH, LOSS_CLASSES], initializer=tf.random_uniform_initializer(-0.3, 0.3))
         labels = tf.constant(np.random.RandomState(0).randint(0, LOSS_CLASSES, LOSS_BATCH), tf.int32)
@@ -161,7 +163,7 @@ def measure_protocol() -> dict:
     """The LFW protocol on 6,000 pairs of 512 dimensions, squared Euclidean distance."""
     import numpy as np
 
-    from common import verification
+    from common.evaluation import verification
 
     embeddings = np.random.RandomState(0).randn(2 * PAIRS, DIMENSIONS)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)

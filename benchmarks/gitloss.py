@@ -28,9 +28,10 @@ def measure() -> dict:
     import numpy as np
 
     from benchmarks import bare_gitloss, measuring
-    from common import device, npu_tf1
-    from common.npu_options import NpuOptions
-    from common.tf1 import enable, tf
+    from common.devices import selection
+    from common.devices.npu_options import NpuOptions
+    from common.graph import npu
+    from common.graph.compat import enable, tf
     from gitloss_tf1 import evaluation, mnist, model
     from gitloss_tf1.class_statistics import class_statistics
 
@@ -41,7 +42,7 @@ def measure() -> dict:
               for num in (NUM_TRAIN, NUM_VALIDATION, NUM_TEST)]
     data = mnist.Mnist(*splits, np.full((28, 28, 1), 0.5, np.float32), [], [])
     batches = mnist.Batches(NUM_TRAIN, BATCH_SIZE, seed=0)
-    config = npu_tf1.session_config(device.Device("cpu", "0"), NpuOptions(""), device.num_cpus())
+    config = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
     with tf.Graph().as_default(), tf.Session(config=config) as session:
         train = model.build_training(BATCH_SIZE, 1.0, 1.0, model.REFERENCE, seed=0)
         graph = model.build_forward(evaluation.BATCH_SIZE, 0, reuse=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 
 BATCH_SIZE = 8
 ROUNDS = 7
@@ -31,7 +32,7 @@ COLUMNS = (
 
 def _training_step(branch: str, tracks: list, settings) -> tuple:
     """Return a function that makes a training step, reading its batch, and one that ends it."""
-    from common.tf1 import tf
+    from common.graph.compat import tf
     from sa_siam_tf1 import siamese_model
     from sa_siam_tf1.configuration import ModelConfig, TrainConfig
     from sa_siam_tf1.datasets.dataloader import TrainingBatches
@@ -60,15 +61,15 @@ def _training_step(branch: str, tracks: list, settings) -> tuple:
 
 def measure() -> dict:
     """Measure in this process."""
-    import tempfile
 
     import numpy as np
 
     from benchmarks import bare_sa_siam as bare
     from benchmarks import measuring
-    from common import device, npu_tf1
-    from common.npu_options import NpuOptions
-    from common.tf1 import enable, tf
+    from common.devices import selection
+    from common.devices.npu_options import NpuOptions
+    from common.graph import npu
+    from common.graph.compat import enable, tf
     from common.tiny_data import tracking
     from sa_siam_tf1 import siamese_model
     from sa_siam_tf1.configuration import ModelConfig, TrackConfig
@@ -78,7 +79,7 @@ def measure() -> dict:
     from sa_siam_tf1.scripts import preprocess_VID_data
 
     enable()
-    settings = npu_tf1.session_config(device.Device("cpu", "0"), NpuOptions(""), device.num_cpus())
+    settings = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
     frame = np.random.RandomState(0).randint(0, 256, (*FRAME_SIZE, 3)).astype(np.uint8)
     opened = []
     with tempfile.TemporaryDirectory() as folder:

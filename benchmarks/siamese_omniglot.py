@@ -32,15 +32,16 @@ def measure() -> dict:
 
     from benchmarks import bare_siamese_omniglot as bare
     from benchmarks import measuring
-    from common import device, keras_run, keras_workers
-    from common.ranks import Rank
+    from common.devices import selection
+    from common.devices.ranks import Rank
+    from common.keras import session, workers
     from siamese_omniglot import update
     from siamese_omniglot.data import omniglot, pairs
     from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
     from siamese_omniglot.nets import siamese
 
     backbone = os.environ.get("BACKBONE", "conv4")
-    keras_run.set_threads(device.num_cpus())
+    session.set_threads(selection.num_cpus())
     random = np.random.RandomState(0)
     drawings = [(random.rand(105, 105) > 0.1).astype(np.uint8) * np.uint8(255) for _ in range(400)]
     characters = [f"Alphabet/{number}" for number in range(20)]
@@ -52,7 +53,7 @@ def measure() -> dict:
     optimizer = update.make_optimizer("sgd")
     optimizer.learning_rate = 1e-4
     updater = update.Updater(network, optimizer, update.Settings("tf", 0.0, PAIRS, True),
-                             keras_workers.make(Rank(), "cpu"))
+                             workers.make(Rank(), "cpu"))
     bare_step = bare.training_step(backbone, IMAGES)
     matrix = tf.random.stateless_uniform((MATRIX_SIDE, MATRIX_SIDE), [0, 0])
     product = tf.function(lambda: tf.reduce_sum(tf.matmul(matrix, matrix)))

@@ -32,13 +32,14 @@ def measure() -> dict:
     import tensorflow as tf
 
     from benchmarks import bare_siamese_triplet, measuring
-    from common import device, keras_run
+    from common.devices import selection
+    from common.keras import session
     from siamese_triplet_tf2 import decoding, embedding
     from siamese_triplet_tf2.pairs import Sampler
     from siamese_triplet_tf2.training import LEARNING_RATE
     from siamese_triplet_tf2.update import Part, Updater
 
-    keras_run.set_threads(device.num_cpus())
+    session.set_threads(selection.num_cpus())
     model = embedding.build("resnet50", seed=0)
     updater = Updater(model, tf.keras.optimizers.Adam(LEARNING_RATE))
     frozen = tf.function(lambda images: model.frozen(decoding.preprocess(images, "unit"), training=False))

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from common.tf1 import tf
+from common.graph.compat import tf
 
 GAMMA = 256.0
 MARGIN = 0.25

@@ -15,10 +15,10 @@ from circleloss_tf1.recipe import (
     resolve_extras,
     resolve_switches,
 )
-from common import flags as zoo_flags
-from common import verification
-from common.flag_set import FlagSet, FlagValues
-from common.program import FlagError
+from common.cli import shared_flags
+from common.cli.parser import FlagSet, FlagValues
+from common.errors import FlagError
+from common.evaluation import verification
 
 NPU_PRECISION = "allow_mix_precision"
 BATCH_SIZE = 30
@@ -48,11 +48,11 @@ _EXTRAS_TEXT = {
 def define_flags(description: str) -> FlagSet:
     """Return the flags of training."""
     flags = FlagSet(description)
-    zoo_flags.define_data(flags, "folder that holds MS-Celeb-1M_clean_align and lfw-deepfunneled_align, also under "
+    shared_flags.define_data(flags, "folder that holds MS-Celeb-1M_clean_align and lfw-deepfunneled_align, also under "
                           "dataset/, or a folder per person itself")
-    zoo_flags.define_output(flags, aliases=["exp_save_dir"])
-    zoo_flags.define_device(flags)
-    zoo_flags.define_training(flags, BATCH_SIZE, SEED, NPU_PRECISION)
+    shared_flags.define_output(flags, aliases=["exp_save_dir"])
+    shared_flags.define_device(flags)
+    shared_flags.define_training(flags, BATCH_SIZE, SEED, NPU_PRECISION)
     _define_data(flags)
     _define_network(flags)
     _define_optimisation(flags)
@@ -106,7 +106,7 @@ def _define_network(flags: FlagSet) -> None:
 
 
 def _define_optimisation(flags: FlagSet) -> None:
-    zoo_flags.define_loss_scale(flags)
+    shared_flags.define_loss_scale(flags)
     flags.choice("optimizer", "ADAM", OPTIMIZERS, "optimiser; all take the decayed learning rate")
     flags.number("learning_rate", 0.1, "initial learning rate; 0 or less takes it from the schedule file", LOWEST)
     flags.string("learning_rate_schedule_file", "data/learning_rate_schedule.txt", "lines `epoch: rate`")
@@ -124,7 +124,7 @@ def define_lfw(flags: FlagSet) -> None:
     """The flags of the verification on LFW; evaluate has them too."""
     flags.string("lfw_dir", None, "folder per person of LFW; wins over data_path")
     flags.string("lfw_pairs", None, "pairs.txt (unset: looked for beside the LFW folder, in it, and in data/)")
-    flags.integer("lfw_batch_size", 30, "images in a batch", 1, zoo_flags.MAX_BATCH_SIZE)
+    flags.integer("lfw_batch_size", 30, "images in a batch", 1, shared_flags.MAX_BATCH_SIZE)
     flags.integer("lfw_nrof_folds", 10, "folds of the protocol", 2)
     flags.choice("lfw_distance_metric", "0", [str(metric) for metric in verification.METRICS],
                  "0 squared Euclidean, 1 angle")

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from circleloss_tf1 import faces as face_data
 from circleloss_tf1 import lfw
 from circleloss_tf1.faces import Faces, Split
-from common import flags as zoo_flags
-from common.flag_set import FlagValues
-from common.program import FlagError, ZooError
+from common.cli import shared_flags
+from common.cli.parser import FlagValues
+from common.errors import FlagError, ZooError
 
 
 class Folders(NamedTuple):
@@ -31,10 +31,10 @@ def find(flags: FlagValues, root: str) -> Folders:
         ZooError: no faces, or an --lfw_dir that is none.
     """
     if flags.data_dir:
-        faces = zoo_flags.find_data_folder(flags.data_dir, root, (), face_data.has_faces, "data_dir")
+        faces = shared_flags.find_data_folder(flags.data_dir, root, (), face_data.has_faces, "data_dir")
     else:
-        data_path = zoo_flags.require_data_path(flags.data_path)
-        faces = zoo_flags.find_data_folder(data_path, root, face_data.FOLDER_NAMES, face_data.has_faces)
+        data_path = shared_flags.require_data_path(flags.data_path)
+        faces = shared_flags.find_data_folder(data_path, root, face_data.FOLDER_NAMES, face_data.has_faces)
     return Folders(faces, find_lfw(flags, root))
 
 
@@ -45,10 +45,10 @@ def find_lfw(flags: FlagValues, root: str) -> str | None:
         ZooError: --lfw_dir or --data_path names nothing, or no folder per person.
     """
     if flags.lfw_dir:
-        return zoo_flags.find_data_folder(flags.lfw_dir, root, (), face_data.has_faces, "lfw_dir")
+        return shared_flags.find_data_folder(flags.lfw_dir, root, (), face_data.has_faces, "lfw_dir")
     if not flags.data_path:
         return None
-    parent = zoo_flags.find_path("data_path", flags.data_path, root)
+    parent = shared_flags.find_path("data_path", flags.data_path, root)
     candidates = [os.path.join(parent, *name.split("/")) for name in lfw.FOLDER_NAMES]
     return next((folder for folder in candidates if os.path.isdir(folder) and face_data.has_faces(folder)), None)
 
@@ -57,7 +57,7 @@ def load_faces(flags: FlagValues, folders: Folders) -> tuple[Faces, Split]:
     """List the faces, filter and split them as the flags say."""
     faces = face_data.scan(folders.faces)
     if flags.filter_filename:
-        path = zoo_flags.find_path("filter_filename", flags.filter_filename, folders.faces)
+        path = shared_flags.find_path("filter_filename", flags.filter_filename, folders.faces)
         faces = face_data.filter_by_distance(faces, path, flags.filter_percentile,
                                              flags.filter_min_nrof_images_per_class)
     split = face_data.split(faces, flags.validation_set_split_ratio, flags.min_nrof_val_images_per_class, flags.seed)
@@ -88,7 +88,7 @@ def load_pairs(flags: FlagValues, folders: Folders, root: str) -> tuple[lfw.Pair
 def read_pairs(flags: FlagValues, folder: str, root: str) -> lfw.Pairs:
     """Read the pairs that the flags name, or that lie where they are expected."""
     if flags.lfw_pairs:
-        path = zoo_flags.find_path("lfw_pairs", flags.lfw_pairs, root)
+        path = shared_flags.find_path("lfw_pairs", flags.lfw_pairs, root)
     else:
         places = [os.path.join(place, lfw.PAIRS_FILE) for place in (os.path.dirname(folder), folder,
                                                                     os.path.join(root, "data"))]

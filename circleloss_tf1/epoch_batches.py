@@ -6,8 +6,8 @@ import numpy as np
 from circleloss_tf1.face_images import Augmentation, DamagedImages, ImageFeed, require_readable
 from circleloss_tf1.faces import Faces, Sampler
 from circleloss_tf1.model import TrainSettings
-from common.program import ZooError
-from common.tf1 import tf
+from common.errors import ZooError
+from common.graph.compat import tf
 
 MAX_ATTEMPTS = 100
 

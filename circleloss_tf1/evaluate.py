@@ -14,11 +14,12 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from circleloss_tf1 import command_line
-from common import device as devices
-from common import files, program, trained
-from common import flags as zoo_flags
-from common.flag_set import FlagSet
-from common.program import ZooError
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.devices import selection
+from common.errors import ZooError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -33,26 +34,26 @@ def _evaluate(arguments: list[str]) -> int:
     from circleloss_tf1 import data_folders, usage_flags
 
     flag_set = FlagSet(__doc__ or "")
-    zoo_flags.define_data(flag_set, "folder that holds lfw-deepfunneled_align")
+    shared_flags.define_data(flag_set, "folder that holds lfw-deepfunneled_align")
     command_line.define_lfw(flag_set)
     usage_flags.define_flags(flag_set)
     flags = flag_set.parse(arguments)
     if not flags.lfw_dir:
-        zoo_flags.require_data_path(flags.data_path)
+        shared_flags.require_data_path(flags.data_path)
     weights_at = trained.find(flags, ROOT, "evaluate", dict(os.environ))
     usage_flags.take_from_run(flags, weights_at.arguments())
     folder = data_folders.find_lfw(flags, ROOT)
     if folder is None:
         raise ZooError(f"--data_path={flags.data_path}: holds no lfw-deepfunneled_align; give --lfw_dir=FOLDER")
     pairs = data_folders.read_pairs(flags, folder, ROOT)
-    device = devices.choose(flags.device, os.environ)
+    device = selection.choose(flags.device, os.environ)
 
     from circleloss_tf1 import evaluation, lfw, weights
-    from common import graph_use
+    from common.graph.session import inference_session
 
     settings = evaluation.LfwSettings.from_flags(flags)
     network = weights.settings_of(weights_at, flags)
-    with graph_use.session(device, flags.device, command_line.NPU_PRECISION, flags.json) as session:
+    with inference_session(device, flags.device, command_line.NPU_PRECISION, flags.json) as session:
         embedder = weights.embedder(session, weights_at, network, settings.batch_size, settings.use_flipped_images,
                                     flags.ema_evaluation)
         once = network.switches.batch_norm == "moving"
@@ -63,7 +64,7 @@ def _evaluate(arguments: list[str]) -> int:
                   **lfw.summary(found))
     path = _write(weights_at, pairs, found, result)
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
         return 0
     _print(result, pairs.notices, path)
     return 0
@@ -72,11 +73,11 @@ def _evaluate(arguments: list[str]) -> int:
 def _write(weights_at: trained.Trained, pairs, found, result: dict) -> str:
     """Write the files; return the path of evaluation.json."""
     from circleloss_tf1 import lfw, lfw_plots
-    from common import report
+    from common.plots import figures
 
     os.makedirs(weights_at.folder, exist_ok=True)
-    files.write_text(os.path.join(weights_at.folder, lfw.DISTANCES_FILE), lfw.to_csv(pairs, found.distances))
-    pyplot = report.plotting(weights_at.folder, lambda warning: print(warning, file=sys.stderr))
+    atomic_files.write_text(os.path.join(weights_at.folder, lfw.DISTANCES_FILE), lfw.to_csv(pairs, found.distances))
+    pyplot = figures.plotting(weights_at.folder, lambda warning: print(warning, file=sys.stderr))
     lfw_plots.draw_roc(pyplot, os.path.join(weights_at.folder, "roc.png"), found)
     lfw_plots.draw_distances(pyplot, os.path.join(weights_at.folder, "distances.png"), found, pairs)
     worst = lfw_plots.worst_pairs(found, pairs, result["lfw_threshold"])

@@ -9,9 +9,9 @@ import numpy as np
 from circleloss_tf1.face_images import ImageFeed, filled
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph
-from common import verification
-from common.flag_set import FlagValues
-from common.tf1 import tf
+from common.cli.parser import FlagValues
+from common.evaluation import verification
+from common.graph.compat import tf
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,11 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import device as devices
-from common import files, program, trained
-from common.flag_set import FlagSet
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program
+from common.cli.parser import FlagSet
+from common.devices import selection
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -35,23 +37,24 @@ def _export(arguments: list[str]) -> int:
     flags = flag_set.parse(arguments)
     weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
     usage_flags.take_from_run(flags, weights_at.arguments())
-    device = devices.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
+    device = selection.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
 
     from circleloss_tf1 import model, weights
-    from common import graph_export, graph_use
-    from common.tf1 import tf
+    from common.graph import export
+    from common.graph.compat import tf
+    from common.graph.session import inference_session
 
     network = weights.settings_of(weights_at, flags)
     side = network.extras.image_size
-    with graph_use.session(device, "cpu", "", flags.json) as session:
+    with inference_session(device, "cpu", "", flags.json) as session:
         images = tf.placeholder(tf.float32, [None, side, side, 3], "images")
         embeddings = model.embed(images, network, weights.averaged if flags.ema_evaluation else None)
         outputs = dict(embeddings=tf.identity(embeddings, "embeddings"))
         weights.restore_into(session, weights_at, network)
-        result = graph_export.export(session, dict(images=images), outputs, weights_at.folder, "circle_loss")
+        result = export.export(session, dict(images=images), outputs, weights_at.folder, "circle_loss")
     result.update(checkpoint=weights_at.prefix, model_def=network.model_def, batch_norm=network.switches.batch_norm)
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
     else:
         print(f"Written and checked against the live graph (largest difference {result['max_difference']:.1e}), batch "
               f"normalisation with {result['batch_norm']} statistics:")

@@ -14,9 +14,9 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from circleloss_tf1.recipe import Extras, NetworkSettings
-from common.bundles import reason_of
-from common.program import ZooError
-from common.tf1 import tf
+from common.checkpoints.bundle import reason_of
+from common.errors import ZooError
+from common.graph.compat import tf
 
 DCT_METHODS = {"fast": "INTEGER_FAST", "accurate": "INTEGER_ACCURATE"}
 THREADS = 4

@@ -4,9 +4,9 @@ from __future__ import annotations
 import math
 from typing import Callable, NamedTuple, Sequence
 
-from common import npu_tf1
-from common.program import ZooError
-from common.tf1 import tf
+from common.errors import ZooError
+from common.graph import npu
+from common.graph.compat import tf
 
 L2_EPSILON = 1e-10
 NORM_EPSILON = 1e-4
@@ -92,7 +92,7 @@ def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.T
     variables = tf.trainable_variables()
     optimizer = OPTIMIZERS[settings.optimizer](learning_rate)
     if settings.scales_losses:
-        optimizer = npu_tf1.scale_losses(optimizer)
+        optimizer = npu.scale_losses(optimizer)
     gradients = optimizer.compute_gradients(total_loss, variables)
     averages = tf.train.ExponentialMovingAverage(settings.moving_average_decay, num_updates=global_step)
     with tf.control_dependencies([total_loss]):  # nothing moves when the loss cannot be computed

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import program
-from common.program import FlagError, ZooError
+from common.cli import program
+from common.errors import FlagError, ZooError
 
 FOLDER_NAMES = ("MS-Celeb-1M_clean_align", "dataset/MS-Celeb-1M_clean_align")
 SUFFIXES = (b".jpg", b".jpeg", b".png")

@@ -13,8 +13,8 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
-from common import verification
-from common.program import ZooError
+from common.errors import ZooError
+from common.evaluation import verification
 
 FOLDER_NAMES = ("lfw-deepfunneled_align", "dataset/lfw-deepfunneled_align")
 PAIRS_FILE = "pairs.txt"

@@ -17,11 +17,12 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from circleloss_tf1.lfw_to_bin import FOLDER, INDEX, ROOT
-from common import device as devices
-from common import files, program, run_dir
-from common import flags as zoo_flags
-from common.flag_set import FlagSet
-from common.program import ZooError
+from common import atomic_files
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.devices import selection
+from common.errors import ZooError
+from common.run import run_dir
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,12 +35,12 @@ def _verify(arguments: list[str]) -> int:
     flag_set = FlagSet(__doc__ or "")
     flag_set.string("bin_path", None, "folder of the output files")
     flag_set.string("index", None, f"{INDEX} of lfw_to_bin.py (unset: that of the default run directory)")
-    zoo_flags.define_output(flag_set)
+    shared_flags.define_output(flag_set)
     flag_set.boolean("json", False, "print the result as one JSON object")
     flags = flag_set.parse(arguments)
     if not flags.bin_path:
         raise ZooError("--bin_path is missing: the folder of the offline model's output files")
-    default = os.path.join(run_dir.locate(flags.output_path, ROOT, devices.device_id(dict(os.environ))), "export",
+    default = os.path.join(run_dir.locate(flags.output_path, ROOT, selection.device_id(dict(os.environ))), "export",
                            FOLDER, INDEX)
     index_path = os.path.abspath(os.path.expanduser(flags.index or default))
     index = _read_index(index_path)
@@ -47,16 +48,16 @@ def _verify(arguments: list[str]) -> int:
     import numpy as np
 
     from circleloss_tf1 import lfw, log_lines
-    from common import verification
+    from common.evaluation import verification
 
     embeddings = _read_outputs(os.path.expanduser(flags.bin_path), index)
     found = verification.verify(embeddings, np.array(index["is_same"], bool), index["num_folds"], index["metric"],
                                 index["subtract_mean"])
     result = dict(index=index_path, pairs=len(index["is_same"]), **lfw.summary(found))
     path = os.path.join(os.path.dirname(index_path), "accuracy.json")
-    files.write_json(path, result)
+    atomic_files.write_json(path, result)
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
         return 0
     for line in (*log_lines.lfw_lines(result), f"Written: {path}"):
         print(line)

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from circleloss_tf1.lfw import Pairs
-from common import contact_sheet, report
-from common.verification import Verification
+from common.evaluation.verification import Verification
+from common.plots import figures, image_grid
 
 NUM_WORST = 10
 
@@ -30,7 +30,7 @@ def draw_roc(pyplot: Any, path: str, found: Verification) -> None:
     axis.set_xlabel("false accept rate")
     axis.set_ylabel("true accept rate")
     axis.set_title(f"accuracy {found.accuracies.mean():.4f}, EER {found.equal_error_rate:.4f}")
-    report.save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
 def draw_distances(pyplot: Any, path: str, found: Verification, pairs: Pairs) -> None:
@@ -44,7 +44,7 @@ def draw_distances(pyplot: Any, path: str, found: Verification, pairs: Pairs) ->
     axis.axvline(float(found.accuracy_thresholds.mean()), linewidth=1, color="black", label="threshold")
     axis.set_xlabel("distance")
     axis.legend()
-    report.save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
 def draw_pairs(path: str, pairs: Pairs, found: Verification, chosen: Sequence[int]) -> None:
@@ -55,6 +55,6 @@ def draw_pairs(path: str, pairs: Pairs, found: Verification, chosen: Sequence[in
         cells = []
         for name, text in zip(pairs.paths[2 * pair:2 * pair + 2], texts):
             with Image.open(name) as image:
-                cells.append(contact_sheet.Cell(np.asarray(image.convert("RGB")), text))
+                cells.append(image_grid.Cell(np.asarray(image.convert("RGB")), text))
         rows.append(cells)
-    contact_sheet.draw(path, "pairs furthest wrong", rows)
+    image_grid.draw(path, "pairs furthest wrong", rows)

@@ -16,11 +16,12 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from circleloss_tf1 import command_line
-from common import device as devices
-from common import files, program, trained
-from common import flags as zoo_flags
-from common.flag_set import FlagSet, FlagValues
-from common.program import FlagError, ZooError
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet, FlagValues
+from common.devices import selection
+from common.errors import FlagError, ZooError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 FOLDER, INDEX = "lfw_bin", "index.json"
@@ -36,12 +37,12 @@ def _write(arguments: list[str], stop: program.StopRequest) -> int:
     from circleloss_tf1 import data_folders, usage_flags
 
     flag_set = FlagSet(__doc__ or "")
-    zoo_flags.define_data(flag_set, "folder that holds lfw-deepfunneled_align")
+    shared_flags.define_data(flag_set, "folder that holds lfw-deepfunneled_align")
     command_line.define_lfw(flag_set)
     usage_flags.define_flags(flag_set, with_device=False)
     flags = flag_set.parse(arguments)
     if not flags.lfw_dir:
-        zoo_flags.require_data_path(flags.data_path)
+        shared_flags.require_data_path(flags.data_path)
     weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
     usage_flags.take_from_run(flags, weights_at.arguments())
     if flags.lfw_use_flipped_images:
@@ -56,9 +57,9 @@ def _write(arguments: list[str], stop: program.StopRequest) -> int:
     index = dict(batch_size=flags.lfw_batch_size, num_batches=num_batches, images=pairs.paths,
                  is_same=[bool(same) for same in pairs.is_same], num_folds=flags.lfw_nrof_folds,
                  metric=int(flags.lfw_distance_metric), subtract_mean=flags.lfw_subtract_mean)
-    files.write_json(os.path.join(out, INDEX), index)
+    atomic_files.write_json(os.path.join(out, INDEX), index)
     if flags.json:
-        print(files.to_json(dict(folder=out, batches=num_batches, images=len(pairs.paths))))
+        print(atomic_files.to_json(dict(folder=out, batches=num_batches, images=len(pairs.paths))))
     else:
         print(f"Written: {num_batches} batches of {flags.lfw_batch_size} images, {out}")
     return 0
@@ -68,9 +69,9 @@ def _write_batches(flags: FlagValues, weights_at: trained.Trained, paths: list[s
                    stop: program.StopRequest) -> int:
     """Write the files of all batches; return their number."""
     from circleloss_tf1 import face_images, weights
-    from common import graph_use
+    from common.graph.session import inference_session
 
-    device = devices.choose("cpu", os.environ)
+    device = selection.choose("cpu", os.environ)
     network = weights.settings_of(weights_at, flags)
     encoded = [path.encode("utf-8", "surrogateescape") for path in paths]
     filled = face_images.filled(encoded, flags.lfw_batch_size)
@@ -79,13 +80,13 @@ def _write_batches(flags: FlagValues, weights_at: trained.Trained, paths: list[s
     for name in os.listdir(folder):  # of an earlier call with more batches
         if re.fullmatch(r"\d{6}\.bin", name) and int(name[:6]) >= num_batches:
             os.remove(os.path.join(folder, name))
-    with graph_use.session(device, "cpu", "", flags.json) as session:
+    with inference_session(device, "cpu", "", flags.json) as session:
         feed = face_images.ImageFeed(flags.lfw_batch_size, network)
         feed.start(session, filled)
         for number in range(num_batches):
             stop.check()
             images = feed.next_readable(session)
-            files.write_bytes(os.path.join(folder, f"{number:06d}.bin"), images.astype("<f4").tobytes())
+            atomic_files.write_bytes(os.path.join(folder, f"{number:06d}.bin"), images.astype("<f4").tobytes())
     return num_batches
 
 

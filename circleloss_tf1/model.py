@@ -8,8 +8,8 @@ from circleloss_tf1 import circle_loss, facenet
 from circleloss_tf1.facenet import Step, StepSettings
 from circleloss_tf1.models import resnet
 from circleloss_tf1.recipe import Extras, NetworkSettings
+from common.graph.compat import tf
 from common.seeds import op_seed
-from common.tf1 import tf
 
 HISTOGRAM_BINS = 1000
 

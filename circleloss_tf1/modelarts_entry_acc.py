@@ -6,7 +6,7 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.abspath(__file__))
     sys.path[0] = os.path.dirname(folder)
     try:
-        from common import modelarts
+        from common.cli import modelarts
     except ImportError:
         sys.exit("[Error] common/ is missing: upload the repository root as code directory")
     from circleloss_tf1.train_acc import define_flags

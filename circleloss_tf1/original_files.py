@@ -5,11 +5,12 @@ import os
 import time
 from typing import Any, Mapping
 
-from common import checkpoint_folder, files
-from common.bundles import reason_of
-from common.program import ZooError
-from common.run_dir import RunDir
-from common.tf1 import tf
+from common import atomic_files
+from common.checkpoints import store
+from common.checkpoints.bundle import reason_of
+from common.errors import ZooError
+from common.graph.compat import tf
+from common.run.run_dir import RunDir
 
 FOLDER = "models"
 
@@ -27,11 +28,11 @@ class WeightsOnly:
         print("Saving variables", flush=True)
         started = time.perf_counter()
         name = f"{self._stem}.ckpt-{epoch}"
-        checkpoint_folder.write_whole(self._folder, name, self._write)
+        store.write_whole(self._folder, name, self._write)
         for other in os.listdir(self._folder):
             if other.startswith(f"{self._stem}.ckpt-") and not other.startswith(f"{name}."):
                 os.remove(os.path.join(self._folder, other))
-        files.write_text(os.path.join(self._folder, "checkpoint"),
+        atomic_files.write_text(os.path.join(self._folder, "checkpoint"),
                          f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
         print(f"Variables saved in {time.perf_counter() - started:.2f} seconds")
         graph_path = os.path.join(self._folder, f"{self._stem}.meta")
@@ -39,7 +40,7 @@ class WeightsOnly:
             print("Saving metagraph")
             started = time.perf_counter()
             graph = tf.train.export_meta_graph(saver_def=self._saver.saver_def)
-            files.write_bytes(graph_path, graph.SerializeToString())
+            atomic_files.write_bytes(graph_path, graph.SerializeToString())
             print(f"Metagraph saved in {time.perf_counter() - started:.2f} seconds", flush=True)
 
     def _write(self, prefix: str) -> None:
@@ -52,8 +53,9 @@ class WeightsOnly:
 
 def write_texts(run: RunDir, arguments: Mapping[str, Any], command: str) -> None:
     """Write arguments.txt, a line `name: value` for each flag, and revision_info.txt."""
-    files.write_text(run.file("arguments.txt"), "".join(f"{name}: {value}\n" for name, value in arguments.items()))
+    lines = [f"{name}: {value}\n" for name, value in arguments.items()]
+    atomic_files.write_text(run.file("arguments.txt"), "".join(lines))
     rule = "--------------------"
-    files.write_text(run.file("revision_info.txt"),
+    atomic_files.write_text(run.file("revision_info.txt"),
                      f"arguments: {command}\n{rule}\ntensorflow version: {run.arguments['versions']['tensorflow']}\n"
                      f"{rule}\ngit hash: {run.arguments['git_revision']}\n{rule}\n")

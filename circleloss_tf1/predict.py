@@ -16,11 +16,13 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from circleloss_tf1 import lfw
-from common import device as devices
-from common import files, program, trained, verification
-from common import flags as zoo_flags
-from common.flag_set import FlagSet, FlagValues
-from common.program import FlagError, ZooError
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet, FlagValues
+from common.devices import selection
+from common.errors import FlagError, ZooError
+from common.evaluation import verification
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -89,18 +91,18 @@ def _predict(arguments: list[str]) -> int:
         raise FlagError(f"--far={flags.far}: expected 0 to 1")
     weights_at = trained.find(flags, ROOT, "predict", dict(os.environ))
     usage_flags.take_from_run(flags, weights_at.arguments())
-    images = [zoo_flags.find_path(name, flags[name].value, ROOT) for name in ("first", "second")]
+    images = [shared_flags.find_path(name, flags[name].value, ROOT) for name in ("first", "second")]
     measured = _Measured.read(weights_at, flags)
-    device = devices.choose(flags.device, os.environ)
+    device = selection.choose(flags.device, os.environ)
 
     from circleloss_tf1 import weights
-    from common import graph_use
+    from common.graph.session import inference_session
 
     network = weights.settings_of(weights_at, flags)
     needs_context = network.switches.batch_norm == "batch"
     context = [path for path in measured.images if os.path.exists(path)][:measured.batch_size - 2]
     batch = [*images, *context] if needs_context else images
-    with graph_use.session(device, flags.device, command_line.NPU_PRECISION, flags.json) as session:
+    with inference_session(device, flags.device, command_line.NPU_PRECISION, flags.json) as session:
         embedder = weights.embedder(session, weights_at, network, len(batch), False, flags.ema_evaluation)
         embeddings = embedder.embed([os.fsencode(path) for path in batch])[:2]
     distance = float(verification.pair_distances(embeddings, measured.metric)[0])
@@ -111,7 +113,7 @@ def _predict(arguments: list[str]) -> int:
         print("Warning: this network normalises with the statistics of the batch, here of two images; run evaluate.py "
               "first, so that the pair is looked at among LFW's images", file=sys.stderr)
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
         return 0
     print(f"{'the same person' if result['same'] else 'two people'}: distance {distance:.4f}, threshold "
           f"{measured.threshold:.4f}")

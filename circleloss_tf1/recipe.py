@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Mapping
 
-from common.program import FlagError
+from common.errors import FlagError
 
 IMAGE_SIZE = 112
 MODEL_DEFS = ("models.resnet34", "models.resnet10")

@@ -16,11 +16,11 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from circleloss_tf1 import command_line
-from common import bundles, program
-from common import device as devices
-from common import flags as zoo_flags
-from common.flag_set import FlagSet, FlagValues
-from common.program import FlagError
+from common.checkpoints import bundle
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet, FlagValues
+from common.devices import selection
+from common.errors import FlagError
 
 if TYPE_CHECKING:
     from circleloss_tf1 import training
@@ -60,46 +60,48 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     if flags.compute_dtype != "float32":
         raise FlagError(f"--compute_dtype={flags.compute_dtype}: Circle loss computes in float32")
     switches, extras, warnings = command_line.resolve(flags)
-    devices.require_single_device(os.environ)
+    selection.require_single_device(os.environ)
     folders = data_folders.find(flags, ROOT)
     faces, split = data_folders.load_faces(flags, folders)
     pairs, pairs_notices = data_folders.load_pairs(flags, folders, ROOT)
-    device = devices.choose(flags.device, os.environ)
+    device = selection.choose(flags.device, os.environ)
 
     from circleloss_tf1 import original_files, training
-    from common import graph_run, train_run  # TensorFlow is imported here, after the flags and the device
+    from common.graph import session
+    from common.run import setup
 
     config = _configure(flags, device, len(faces.people), command_line.network_settings(flags, switches, extras))
     config.new_sampler(faces.labels[split.train])
     identity = dict(dataclasses.asdict(switches), **dataclasses.asdict(extras), **command_line.identity(flags),
                     num_classes=len(faces.people), data=faces.fingerprint, lfw=data_folders.fingerprint(pairs),
-                    init_checkpoint=bundles.fingerprint(config.init_checkpoint))
+                    init_checkpoint=bundle.fingerprint(config.init_checkpoint))
     notices = [*flag_set.warnings(), *warnings, *faces.notices, f"Data: {folders.faces}, {len(faces.people)} people, "
                f"{len(split.train)} training and {len(split.validation)} validation images", *pairs_notices,
                f"Network: {flags.model_def} | Recipe: {flags.recipe}, "
                f"{', '.join(f'{name}={value}' for name, value in dataclasses.asdict(switches).items())}"]
-    entry = train_run.Entry(__file__, NETWORK, command_line.NPU_PRECISION, arguments)
-    with graph_run.open_graph_run(entry, flags, device, config.num_updates, identity, notices) as opened:
+    entry = setup.Entry(__file__, NETWORK, command_line.NPU_PRECISION, arguments)
+    with session.open_graph_run(entry, flags, device, config.num_updates, identity, notices) as opened:
         original_files.write_texts(opened.run, opened.run.arguments["flags"], " ".join(arguments))
         training.train_and_evaluate(config, training.Data(faces, split, pairs), opened, stop)
     return 0
 
 
-def _configure(flags: FlagValues, device: devices.Device, num_classes: int, network: Any) -> training.Config:
+def _configure(flags: FlagValues, device: selection.Device, num_classes: int, network: Any) -> training.Config:
     from circleloss_tf1 import evaluation, facenet, model, training
-    from common import npu_tf1, report
+    from common.graph import npu
+    from common.run import metrics
 
     schedule = None
     if flags.learning_rate <= 0.0:
-        schedule = facenet.Schedule(zoo_flags.find_path("learning_rate_schedule_file",
+        schedule = facenet.Schedule(shared_flags.find_path("learning_rate_schedule_file",
                                                         flags.learning_rate_schedule_file, ROOT))
     loss = model.LossSettings(**{field.name: flags[field.name].value
                                  for field in dataclasses.fields(model.LossSettings)})
     step = facenet.StepSettings(flags.optimizer, flags.learning_rate_decay_epochs * flags.epoch_size,
                                 flags.learning_rate_decay_factor, flags.moving_average_decay,
-                                npu_tf1.scales_losses(device, flags.dynamic_loss_scale))
+                                npu.scales_losses(device, flags.dynamic_loss_scale))
     return training.Config(
-        case=report.Case(NETWORK, flags.batch_size, 1, flags.performance),
+        case=metrics.Case(NETWORK, flags.batch_size, 1, flags.performance),
         graph=model.TrainSettings(flags.batch_size, num_classes, network, loss, step, flags.seed),
         lfw=evaluation.LfwSettings.from_flags(flags),
         learning_rate=flags.learning_rate, schedule=schedule, num_updates=num_updates(flags),
@@ -107,7 +109,7 @@ def _configure(flags: FlagValues, device: devices.Device, num_classes: int, netw
         sampling=command_line.sampling(flags), skip_bad_images=flags.bad_images == "skip",
         use_averages=flags.ema_evaluation, threads=flags.nrof_preprocess_threads, performance=flags.performance,
         histogram_max=flags.prelogits_hist_max, save_seconds=60.0 * flags.save_minutes,
-        init_checkpoint=flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint))
+        init_checkpoint=flags.init_checkpoint and bundle.prefix_of(flags.init_checkpoint))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,13 @@ from circleloss_tf1.evaluation import Embedder, LfwSettings
 from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.faces import Faces, Sampler, Split
 from circleloss_tf1.lfw import Pairs
-from common import checkpoints, diagnosis, files, report, timing
-from common.graph_run import GraphRun
-from common.program import StopRequest, ZooError
-from common.tf1 import tf
+from common import atomic_files
+from common.cli.program import StopRequest
+from common.errors import ZooError
+from common.graph import checkpoints, debug
+from common.graph.compat import tf
+from common.graph.session import GraphRun
+from common.run import metrics, timing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Config:
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
     """
 
-    case: report.Case
+    case: metrics.Case
     graph: model.TrainSettings
     lfw: LfwSettings
     learning_rate: float | None
@@ -102,7 +105,7 @@ class _Loop:
         train = self._train
         dumped = dict(images=train.images, labels=train.labels, prelogits=train.prelogits, logits=train.head.logits,
                       **{f"gradient/{variable.op.name}": gradient for gradient, variable in train.step.gradients})
-        self._diagnosis = diagnosis.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
+        self._diagnosis = debug.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
         self._fetches = dict(train.losses._asdict(), accuracy=train.accuracy, learning_rate=train.step.learning_rate,
                              global_step=train.step.global_step, prelogits=train.prelogits, train_op=train.train_op)
         self._histogram = np.zeros(model.HISTOGRAM_BINS, np.int32)  # of |prelogits| in this epoch
@@ -113,7 +116,7 @@ class _Loop:
         self._session: tf.Session
         self._checkpoints: checkpoints.Checkpoints
         self._original: original_files.WeightsOnly
-        self._report: report.Report
+        self._report: metrics.Report
         self._saved_at = time.monotonic()
 
     def _build_evaluation(self) -> None:
@@ -167,7 +170,7 @@ class _Loop:
         for notice in notices:
             print(notice)
         self._histogram = session.run(self._train.histogram)
-        self._report = report.Report(self._run, step or 0, started)
+        self._report = metrics.Report(self._run, step or 0, started)
         return step or 0
 
     def _weights(self) -> list:
@@ -265,8 +268,8 @@ class _Loop:
     def _write_files(self) -> None:
         steps, evaluations = self._report.of_kind("step"), self._report.of_kind("eval")
         for name, text in log_lines.text_files(steps, evaluations, self._config.case.name).items():
-            files.write_text(self._run.file(name), text)
-        files.write_bytes(self._run.file("stat.h5"), log_lines.statistics_file(
+            atomic_files.write_text(self._run.file(name), text)
+        atomic_files.write_bytes(self._run.file("stat.h5"), log_lines.statistics_file(
             steps, evaluations, self._config.num_updates, self._config.num_epochs, self._config.validate_every))
 
     def _save(self, updates: int) -> None:
@@ -281,7 +284,7 @@ class _Loop:
         accuracy = max((row["lfw_accuracy"] for row in evaluations if "lfw_accuracy" in row), default=None)
         result = dict(ActualLoss=f"{steps[-1]['loss']}")
         if not self._config.performance:
-            result["TrainAccuracy"] = report.number(accuracy, 5)
+            result["TrainAccuracy"] = metrics.number(accuracy, 5)
         self._write_files()
         self._draw_curves(bool(evaluations))
         self._report.finish(self._config.case, updates, accuracy, self._run.arguments["identity"]["device"], result)

@@ -4,9 +4,9 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from circleloss_tf1 import recipe
-from common import flags as zoo_flags
-from common import trained
-from common.flag_set import FlagSet, FlagValues
+from common.checkpoints import trained
+from common.cli import shared_flags
+from common.cli.parser import FlagSet, FlagValues
 
 _OF_RUN = ("lfw_batch_size", "lfw_nrof_folds", "lfw_distance_metric", "lfw_subtract_mean", "lfw_use_flipped_images",
            "ema_evaluation")
@@ -16,7 +16,7 @@ def define_flags(flags: FlagSet, with_device: bool = True) -> None:
     """Define them, with those that every program of the zoo has for trained weights."""
     trained.define_flags(flags)
     if with_device:
-        zoo_flags.define_device(flags)
+        shared_flags.define_device(flags)
     flags.choice("model_def", None, recipe.MODEL_DEFS, "the network (unset: the run's)")
     for name in ("batch_norm", "jpeg_decoding") if with_device else ("batch_norm",):
         choices, text = recipe.CHOICES[name]

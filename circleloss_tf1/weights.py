@@ -9,11 +9,11 @@ from circleloss_tf1.evaluation import Embedder
 from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.model import build_forward
 from circleloss_tf1.recipe import NetworkSettings
-from common import checkpoints
-from common.flag_set import FlagValues
-from common.program import FlagError
-from common.tf1 import tf
-from common.trained import Trained
+from common.checkpoints.trained import Trained
+from common.cli.parser import FlagValues
+from common.errors import FlagError
+from common.graph import checkpoints
+from common.graph.compat import tf
 
 
 def settings_of(trained: Trained, flags: FlagValues) -> NetworkSettings:

@@ -11,9 +11,9 @@ import re
 import shutil
 import sys
 
-from common import device as devices
-from common import program
-from common.program import ZooError
+from common.cli import program
+from common.devices import selection
+from common.errors import ZooError
 
 LEVEL_FILE = "modelzoo_level.txt"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -34,17 +34,17 @@ def _examine(arguments: list[str]) -> int:
     if missing:
         raise ZooError(f"{sys.executable} lacks {', '.join(missing)}: run 'make setup', or pip install "
                        f"{' '.join(missing)}")
-    from common import flags as zoo_flags
-    from common.flag_set import FlagSet
+    from common.cli import shared_flags
+    from common.cli.parser import FlagSet
 
     flag_set = FlagSet(__doc__ or "")
-    zoo_flags.define_device(flag_set)
+    shared_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)
     shown = [f"{name}={os.environ[name]}" for name in ENVIRONMENT if name in os.environ]
     print(f"Python       {platform.python_version()} ({sys.executable}) on {platform.platform()}")
     problems = []
     try:
-        device = devices.choose(flags.device, os.environ)
+        device = selection.choose(flags.device, os.environ)
     except ZooError as error:
         device = None
         problems.append(str(error))
@@ -52,8 +52,8 @@ def _examine(arguments: list[str]) -> int:
     print(f"TensorFlow   {version or reason}")
     if version is None:
         problems.append(f"TensorFlow {reason}: run 'make setup', or install TensorFlow for {sys.executable}")
-    print(f"Adapter      {', '.join(devices.installed_adapters()) or 'none installed'}; device files: "
-          f"{', '.join(devices.device_files()) or 'none'}")
+    print(f"Adapter      {', '.join(selection.installed_adapters()) or 'none installed'}; device files: "
+          f"{', '.join(selection.device_files()) or 'none'}")
     if device and version:
         try:
             print(f"Device       {_settled(device, flags.device)}")
@@ -81,11 +81,11 @@ def _tensorflow() -> tuple[str | None, str]:
     return tf.__version__, ""
 
 
-def _settled(device: devices.Device, requested: str) -> str:
-    from common import npu_tf1, tf1
+def _settled(device: selection.Device, requested: str) -> str:
+    from common.graph import compat, npu
 
-    device = tf1.settle(device, requested)
-    npu_tf1.start(device)
+    device = compat.settle(device, requested)
+    npu.start(device)
     return f"{device.kind} {device.id}"
 
 

@@ -12,10 +12,11 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import device as devices
-from common import files, program, trained
-from common import flags as zoo_flags
-from common.flag_set import FlagSet
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.devices import selection
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -30,22 +31,23 @@ def _evaluate(arguments: list[str]) -> int:
     from gitloss_tf1 import gitloss, mnist
 
     flag_set = FlagSet(__doc__ or "")
-    zoo_flags.define_data(flag_set, "folder of MNIST's four IDX files, or its parent")
+    shared_flags.define_data(flag_set, "folder of MNIST's four IDX files, or its parent")
     trained.define_flags(flag_set)
-    zoo_flags.define_device(flag_set)
+    shared_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)
-    data_path = zoo_flags.require_data_path(flags.data_path)
+    data_path = shared_flags.require_data_path(flags.data_path)
     weights_at = trained.find(flags, ROOT, "evaluate", dict(os.environ))
-    data = mnist.load(zoo_flags.find_data_folder(data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data))
-    device = devices.choose(flags.device, os.environ)
+    data = mnist.load(shared_flags.find_data_folder(data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data))
+    device = selection.choose(flags.device, os.environ)
 
-    from common import graph_use, report
+    from common.graph.session import inference_session
+    from common.plots import figures
     from gitloss_tf1 import evaluation, feature_plot, weights
 
     if weights_at.run_path:
         data = data._replace(mean_image=weights.mean_image(weights_at, None))
     settings = evaluation.LossSettings.from_arguments(weights_at.arguments(), gitloss.BATCH_SIZE)
-    with graph_use.session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
+    with inference_session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
         graph, centers = weights.restore(session, weights_at, evaluation.BATCH_SIZE)
         found = evaluation.evaluate(session, graph, data, centers, settings, (), with_splits=True)
     result = dict(
@@ -58,11 +60,11 @@ def _evaluate(arguments: list[str]) -> int:
         seconds=found.seconds,
     )
     path = weights_at.write_json("evaluation.json", result)
-    pyplot = report.plotting(weights_at.folder, lambda warning: print(warning, file=sys.stderr))
+    pyplot = figures.plotting(weights_at.folder, lambda warning: print(warning, file=sys.stderr))
     feature_plot.draw(pyplot, os.path.join(weights_at.folder, "features.png"), found.train_features, data.train.labels,
                       centers, "training images")
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
         return 0
     print(f"Checkpoint: {weights_at.prefix}")
     for name, loss in (("Validation", found.validation), ("Test", found.test)):

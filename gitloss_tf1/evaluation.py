@@ -7,7 +7,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
-from common.tf1 import tf
+from common.graph.compat import tf
 from gitloss_tf1.class_statistics import ClassStatistics, SetLoss, class_statistics, set_loss
 from gitloss_tf1.mnist import Mnist, Split, in_batches, preprocess
 from gitloss_tf1.model import ForwardGraph, Switches

@@ -14,10 +14,11 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import device as devices
-from common import files, program, trained
-from common import flags as zoo_flags
-from common.flag_set import FlagSet
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.devices import selection
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -30,28 +31,29 @@ def main(argv: list[str] | None = None) -> int:
 
 def _export(arguments: list[str]) -> int:
     flag_set = FlagSet(__doc__ or "")
-    zoo_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint that lies in no run")
+    shared_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint outside a run")
     trained.define_flags(flag_set)
     flags = flag_set.parse(arguments)
     weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
-    device = devices.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
+    device = selection.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
 
-    from common import graph_export, graph_use
-    from common.tf1 import tf
+    from common.graph import export
+    from common.graph.compat import tf
+    from common.graph.session import inference_session
     from gitloss_tf1 import weights
     from gitloss_tf1.network import network
 
     mean_image = weights.mean_image(weights_at, flags.data_path)
-    with graph_use.session(device, "cpu", "", flags.json) as session:
+    with inference_session(device, "cpu", "", flags.json) as session:
         images = tf.placeholder(tf.float32, [None, *mean_image.shape], "images")
         found = network(images - mean_image, seed=0)
         outputs = dict(features=found.features, logits=found.logits, probabilities=tf.nn.softmax(found.logits))
         outputs = {name: tf.identity(tensor, name) for name, tensor in outputs.items()}
         weights.restore_into(session, weights_at)
-        result = graph_export.export(session, dict(images=images), outputs, weights_at.folder, "git_loss")
+        result = export.export(session, dict(images=images), outputs, weights_at.folder, "git_loss")
     result["checkpoint"] = weights_at.prefix
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
     else:
         print(f"Written and checked against the live graph (largest difference {result['max_difference']:.1e}):")
         print(f"  {result['frozen_graph']}\n  {result['saved_model']}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from common import report
+from common.plots import figures
 from gitloss_tf1.mnist import NUM_CLASSES
 
 
@@ -32,4 +32,4 @@ def draw(pyplot: Any, path: str, features: np.ndarray, labels: np.ndarray, cente
     axis.set_xlabel("feature 0")
     axis.set_ylabel("feature 1")
     axis.legend(markerscale=8, loc="upper right")
-    report.save_figure(figure, path)
+    figures.save_figure(figure, path)

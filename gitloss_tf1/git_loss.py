@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from common.tf1 import tf
+from common.graph.compat import tf
 
 ALPHA = 0.5  # rate of the centers
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import bundles, program
-from common import device as devices
-from common import flags as zoo_flags
-from common.flag_set import FlagSet, FlagValues
-from common.program import FlagError
+from common.checkpoints import bundle
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet, FlagValues
+from common.devices import selection
+from common.errors import FlagError
 
 if TYPE_CHECKING:
     from gitloss_tf1 import training
@@ -42,10 +42,10 @@ SWITCH_CHOICES = {
 def define_flags() -> FlagSet:
     """Return the flags of training."""
     flags = FlagSet(__doc__ or "")
-    zoo_flags.define_data(flags, "folder of MNIST's four IDX files, or its parent")
-    zoo_flags.define_output(flags, aliases=["exp_save_dir"])
-    zoo_flags.define_device(flags)
-    zoo_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode=NPU_PRECISION)
+    shared_flags.define_data(flags, "folder of MNIST's four IDX files, or its parent")
+    shared_flags.define_output(flags, aliases=["exp_save_dir"])
+    shared_flags.define_device(flags)
+    shared_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode=NPU_PRECISION)
     flags.integer("steps", None, f"as the original counts: steps - 1 updates ({STEPS} when no limit is given)", 2)
     flags.integer("update_centers", 1000, "steps between evaluations (the centers move at every step)", 1,
                   aliases=["eval_interval"])
@@ -86,31 +86,32 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     flags = flag_set.parse(arguments)
     if flags.compute_dtype != "float32":
         raise FlagError(f"--compute_dtype={flags.compute_dtype}: Git loss computes in float32")
-    data_path = zoo_flags.require_data_path(flags.data_path)
-    devices.require_single_device(os.environ)
-    folder = zoo_flags.find_data_folder(data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
+    data_path = shared_flags.require_data_path(flags.data_path)
+    selection.require_single_device(os.environ)
+    folder = shared_flags.find_data_folder(data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
     data = mnist.load(folder)
-    device = devices.choose(flags.device, os.environ)
+    device = selection.choose(flags.device, os.environ)
 
-    from common import graph_run, train_run  # TensorFlow is imported here, after the flags and the device
+    from common.graph import session
+    from common.run import setup
     from gitloss_tf1 import training
 
     config = _configure(flags, len(data.train.labels))
     switches = dataclasses.asdict(config.settings.switches)
     identity = dict(switches, data=data.fingerprint, lambda_c=flags.lambda_c, lambda_g=flags.lambda_g,
                     update_centers=flags.update_centers, train_time=flags.train_time,
-                    init_checkpoint=bundles.fingerprint(config.init_checkpoint))
+                    init_checkpoint=bundle.fingerprint(config.init_checkpoint))
     notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
                f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
                f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
-    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
-    with graph_run.open_graph_run(entry, flags, device, config.num_updates, identity, notices) as opened:
+    entry = setup.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
+    with session.open_graph_run(entry, flags, device, config.num_updates, identity, notices) as opened:
         training.train_and_evaluate(config, data, opened, stop)
     return 0
 
 
 def _configure(flags: FlagValues, num_train: int) -> training.Config:
-    from common import report
+    from common.run import metrics
     from gitloss_tf1 import training
     from gitloss_tf1.evaluation import LossSettings
     from gitloss_tf1.model import resolve_switches
@@ -118,7 +119,7 @@ def _configure(flags: FlagValues, num_train: int) -> training.Config:
     given = {name: flags[name].value for name in (*SWITCH_CHOICES, "dead_variables")}
     switches = resolve_switches(flags.recipe, given)
     return training.Config(
-        case=report.Case(NETWORK, flags.batch_size, 1, flags.performance),
+        case=metrics.Case(NETWORK, flags.batch_size, 1, flags.performance),
         settings=LossSettings(flags.batch_size, flags.lambda_c, flags.lambda_g, switches),
         seed=flags.seed,
         num_updates=num_updates(flags, num_train),
@@ -126,7 +127,7 @@ def _configure(flags: FlagValues, num_train: int) -> training.Config:
         performance=flags.performance,
         train_time=flags.train_time,
         save_seconds=60.0 * flags.save_minutes,
-        init_checkpoint=flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint),
+        init_checkpoint=flags.init_checkpoint and bundle.prefix_of(flags.init_checkpoint),
     )
 
 

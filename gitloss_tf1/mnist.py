@@ -13,8 +13,9 @@ from typing import BinaryIO, Iterator, NamedTuple
 
 import numpy as np
 
-from common import program
-from common.program import FlagError, StopRequest, ZooError
+from common.cli import program
+from common.cli.program import StopRequest
+from common.errors import FlagError, ZooError
 
 FOLDER_NAMES = ("mnist", "MNIST", "MNIST/raw", "MNIST_data")
 VALIDATION_SIZE = 5000

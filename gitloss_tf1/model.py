@@ -4,8 +4,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Mapping, NamedTuple
 
-from common.program import FlagError
-from common.tf1 import tf
+from common.errors import FlagError
+from common.graph.compat import tf
 from gitloss_tf1 import git_loss
 from gitloss_tf1.mnist import NUM_CLASSES
 from gitloss_tf1.network import FEATURE_DIM, IMAGE_SHAPE, Outputs, network

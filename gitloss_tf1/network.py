@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from common import graph_layers as layers
-from common.tf1 import tf
+from common.graph.compat import tf
+from gitloss_tf1 import layers
 from gitloss_tf1.mnist import NUM_CLASSES, SIDE
 
 FEATURE_DIM = 2

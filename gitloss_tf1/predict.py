@@ -15,11 +15,12 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import device as devices
-from common import files, program, trained
-from common import flags as zoo_flags
-from common.flag_set import FlagSet
-from common.program import FlagError
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.devices import selection
+from common.errors import FlagError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 PRINTED = 20
@@ -37,23 +38,23 @@ def _predict(arguments: list[str]) -> int:
     flag_set = FlagSet(__doc__ or "")
     flag_set.string("images", None, "image, folder of images, or IDX file of images")
     flag_set.boolean("invert", False, "the digits are black on white")
-    zoo_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint that lies in no run")
+    shared_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint outside a run")
     trained.define_flags(flag_set)
-    zoo_flags.define_device(flag_set)
+    shared_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)
     if not flags.images:
         raise FlagError("--images is needed: an image, a folder of images, or an IDX file")
     weights_at = trained.find(flags, ROOT, "predict", dict(os.environ))
-    names, images = _read(zoo_flags.find_path("images", flags.images, ROOT))
+    names, images = _read(shared_flags.find_path("images", flags.images, ROOT))
     if flags.invert:
         images = 255 - images
-    device = devices.choose(flags.device, os.environ)
+    device = selection.choose(flags.device, os.environ)
 
-    from common import graph_use
+    from common.graph.session import inference_session
     from gitloss_tf1 import evaluation, weights
 
     mean_image = weights.mean_image(weights_at, flags.data_path)
-    with graph_use.session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
+    with inference_session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
         graph, centers = weights.restore(session, weights_at, min(len(images), evaluation.BATCH_SIZE))
         features, logits = evaluation.forward(session, graph, images, mean_image)
     distances = np.linalg.norm(features[:, None, :] - centers[None, :, :], axis=2)  # [num, classes]
@@ -62,7 +63,7 @@ def _predict(arguments: list[str]) -> int:
                    for name, label, feature, row in zip(names, logits.argmax(axis=1), features, distances)]
     path = weights_at.write_json("predictions.json", dict(checkpoint=weights_at.prefix, predictions=predictions))
     if flags.json:
-        print(files.to_json(dict(checkpoint=weights_at.prefix, predictions=predictions)))
+        print(atomic_files.to_json(dict(checkpoint=weights_at.prefix, predictions=predictions)))
         return 0
     for prediction in predictions[:PRINTED]:
         x, y = prediction["feature"]
@@ -77,7 +78,7 @@ def _predict(arguments: list[str]) -> int:
 
 def _read(path: str) -> tuple[list[str], np.ndarray]:
     """Return names and images, uint8 [num, 28, 28, 1]."""
-    from common import images
+    from common.data import images
     from gitloss_tf1 import mnist
 
     if os.path.isfile(path) and "idx3-ubyte" in os.path.basename(path):

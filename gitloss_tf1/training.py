@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from common import checkpoints, diagnosis, files, report, timing
-from common.graph_run import GraphRun
-from common.program import StopRequest, ZooError
-from common.tf1 import tf
+from common import atomic_files
+from common.cli.program import StopRequest
+from common.errors import ZooError
+from common.graph import checkpoints, debug
+from common.graph.compat import tf
+from common.graph.session import GraphRun
+from common.run import metrics, timing
 from gitloss_tf1 import evaluation, feature_plot, log_lines
 from gitloss_tf1.evaluation import LossSettings
 from gitloss_tf1.mnist import Batches, Mnist, preprocess
@@ -37,7 +40,7 @@ class Config:
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
     """
 
-    case: report.Case
+    case: metrics.Case
     settings: LossSettings
     seed: int
     num_updates: int
@@ -69,14 +72,14 @@ class _Loop:
                                      config.seed)
         dumped = dict(images=self._train.images, labels=self._train.labels, **self._train.outputs._asdict(),
                       **{f"gradient/{variable.op.name}": gradient for gradient, variable in self._train.gradients})
-        self._diagnosis = diagnosis.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
+        self._diagnosis = debug.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
         self._forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)), config.seed, reuse=True)
         self._fetches = dict(self._train.loss._asdict(), accuracy=self._train.accuracy,
                              center_distances=self._train.center_distances, train_op=self._train.train_op)
         self._batches = Batches(len(data.train.labels), settings.batch_size, config.seed)
         self._initialise = tf.global_variables_initializer()
         self._checkpoints: checkpoints.Checkpoints
-        self._report: report.Report
+        self._report: metrics.Report
         self._saved_at = time.monotonic()
 
     def run(self, session: tf.Session, stop: StopRequest) -> None:
@@ -114,8 +117,8 @@ class _Loop:
             print(notice)
         mean_image = io.BytesIO()
         np.save(mean_image, self._data.mean_image, allow_pickle=False)
-        files.write_bytes(self._run.file(MEAN_IMAGE), mean_image.getvalue())
-        self._report = report.Report(self._run, step or 0, started)
+        atomic_files.write_bytes(self._run.file(MEAN_IMAGE), mean_image.getvalue())
+        self._report = metrics.Report(self._run, step or 0, started)
         return step or 0
 
     def _step(self, session: tf.Session, updates: int) -> None:
@@ -173,7 +176,7 @@ class _Loop:
         rows = self._report.of_kind("eval")
         texts = log_lines.text_files(rows, self._run.device_id, self._config.case.name, self._config.performance)
         for name, text in texts.items():
-            files.write_text(self._run.file(name), text)
+            atomic_files.write_text(self._run.file(name), text)
 
     def _draw_curves(self) -> None:
         self._report.draw_curves({
@@ -196,15 +199,15 @@ class _Loop:
         if self._config.train_time == "evaluation":
             times = [row["train_time"] for row in self._report.of_kind("eval")]
             mean = sum(times) / len(times)
-            result.update(ActualFPS=report.number(self._config.settings.batch_size / mean, 3),
-                          TrainingTime=report.number(mean, 6))
+            result.update(ActualFPS=metrics.number(self._config.settings.batch_size / mean, 3),
+                          TrainingTime=metrics.number(mean, 6))
         if self._config.performance:
             accuracy = last["train_accuracy"]
             result["ActualAcc"] = f"{accuracy:.4f}"
             step_seconds = self._report.step_seconds()
             steps_an_epoch = len(self._data.train.labels) / self._config.settings.batch_size
             epoch_seconds = step_seconds and step_seconds * steps_an_epoch
-            print(f"Final Performance sec/epoch : {report.number(epoch_seconds, 4)}")
+            print(f"Final Performance sec/epoch : {metrics.number(epoch_seconds, 4)}")
         else:
             accuracy = last["valid_accuracy"]
             result["TrainAccuracy"] = f"{accuracy:.4f}"

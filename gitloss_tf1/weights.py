@@ -6,11 +6,11 @@ import tokenize
 
 import numpy as np
 
-from common import checkpoints
-from common.flags import find_data_folder
-from common.program import FlagError, ZooError
-from common.tf1 import tf
-from common.trained import Trained
+from common.checkpoints.trained import Trained
+from common.cli.shared_flags import find_data_folder
+from common.errors import FlagError, ZooError
+from common.graph import checkpoints
+from common.graph.compat import tf
 from gitloss_tf1 import mnist
 from gitloss_tf1.model import ForwardGraph, build_centers, build_forward
 from gitloss_tf1.network import IMAGE_SHAPE

@@ -11,8 +11,8 @@ import math
 import os
 from typing import Any, Mapping, TypeVar
 
-from common import files
-from common.program import ZooError
+from common import atomic_files
+from common.errors import ZooError
 
 STRIDE = 8  # of the trunk, pixels a cell
 EXEMPLAR_SIDE = 127  # pixels that the target's context takes in a curated image
@@ -183,7 +183,7 @@ FILES = {ModelConfig: "model_config.json", TrainConfig: "train_config.json", Tra
 def save(folder: str, *configs: Any) -> None:
     """Write each configuration to its file in a folder."""
     for config in configs:
-        files.write_json(os.path.join(folder, FILES[type(config)]), dataclasses.asdict(config))
+        atomic_files.write_json(os.path.join(folder, FILES[type(config)]), dataclasses.asdict(config))
 
 
 def load(kind: type[Config], folder: str) -> Config:

@@ -16,11 +16,12 @@ if __name__ == "__main__":
 
 from typing import Any
 
-from common import bundles, files, program, trained
-from common import device as devices
-from common import flags as zoo_flags
-from common.flag_set import FlagSet
-from common.program import StopRequest
+from common import atomic_files
+from common.checkpoints import bundle, trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.cli.program import StopRequest
+from common.devices import selection
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 OURS = "SA-Siam"
@@ -31,7 +32,7 @@ def define_flags() -> FlagSet:
     from sa_siam_tf1 import track_flags
 
     flags = FlagSet(__doc__ or "")
-    zoo_flags.define_data(flags, "folder of sequences in OTB's layout, or one such sequence")
+    shared_flags.define_data(flags, "folder of sequences in OTB's layout, or one such sequence")
     flags.boolean("baselines", True, "also run a box that never moves, and OpenCV's trackers where it has them")
     track_flags.define(flags)
     track_flags.define_device(flags)
@@ -48,12 +49,13 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     from sa_siam_tf1 import evaluation, train_siamese_model
 
     flags = define_flags().parse(arguments)
-    data_path = zoo_flags.require_data_path(flags.data_path)
-    targets = evaluation.find_targets(zoo_flags.find_path("data_path", data_path, ROOT))
+    data_path = shared_flags.require_data_path(flags.data_path)
+    targets = evaluation.find_targets(shared_flags.find_path("data_path", data_path, ROOT))
     found = trained.find(flags, ROOT, "evaluate", dict(os.environ))
-    device = devices.choose(flags.device, os.environ)
+    device = selection.choose(flags.device, os.environ)
 
-    from common import graph_use, tf1
+    from common.graph import compat
+    from common.graph.session import inference_session
     from sa_siam_tf1 import weights
     from sa_siam_tf1.evaluation import Contender
     from sa_siam_tf1.inference.tracker import tracker_maker
@@ -64,10 +66,10 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     for notice in filter(None, (target.notice for target in targets)):
         say(notice)
     results: dict[str, Any] = {}
-    with graph_use.session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
+    with inference_session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
         of_tracker = weights.find(flags, ROOT, found)
         wrapper = weights.restore(session, of_tracker, flags.compute_dtype)
-        identity = identity_of(of_tracker, flags.compute_dtype, tf1.place(device, flags.device))
+        identity = identity_of(of_tracker, flags.compute_dtype, compat.place(device, flags.device))
         contenders = [Contender(OURS, tracker_maker(session, wrapper), identity)]
         if flags.baselines:
             contenders += evaluation.baseline_contenders()
@@ -78,7 +80,7 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     path = found.write_json("evaluation.json", result)
     evaluation.draw(results, found.folder)
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
         return 0
     for line in evaluation.table(results):
         print(line)
@@ -95,7 +97,7 @@ def identity_of(of_tracker: Any, compute_dtype: str, place: str) -> list:
         place: device and TensorFlow, from `tf1.place`.
     """
     return [of_tracker.model, of_tracker.track, compute_dtype, place,
-            [bundles.fingerprint(prefix) for prefix in of_tracker.prefixes.values()]]
+            [bundle.fingerprint(prefix) for prefix in of_tracker.prefixes.values()]]
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from common import files, report
-from common.program import StopRequest, ZooError
+from common import atomic_files
+from common.cli.program import StopRequest
+from common.errors import ZooError
+from common.plots import figures
+from common.run import metrics
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.inference import baselines, frames, ground_truth, sequences
 from sa_siam_tf1.metrics import one_pass
@@ -109,7 +112,7 @@ def _track_once(contender: Contender, target: Target, folder: str, stop: StopReq
     os.makedirs(os.path.dirname(path), exist_ok=True)
     tracked = sequences.track_sequence(target.sequence, target.truth[0], contender.make_tracker, check=stop.check)
     made = dict(boxes=tracked.boxes.tolist(), frame_seconds=tracked.frame_seconds, problems=tracked.problems)
-    files.write_json(path, made)
+    atomic_files.write_json(path, made)
     return made
 
 
@@ -139,14 +142,14 @@ def table(results: dict) -> list[str]:
         scored = result["overall"]
         rate = None if name == baselines.STILL else scored["fps"]  # it does nothing
         rows.append((name, f"{scored['auc']:.4f}", f"{scored['precision_20']:.4f}", f"{scored['mean_overlap']:.4f}",
-                     report.number(rate, 1)))
+                     metrics.number(rate, 1)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
 def draw(results: dict, folder: str) -> None:
     """Draw success.png and precision.png."""
-    pyplot: Any = report.plotting(folder, lambda warning: print(warning, file=sys.stderr))
+    pyplot: Any = figures.plotting(folder, lambda warning: print(warning, file=sys.stderr))
     if pyplot is None:
         return
     for curve, thresholds, key, label in (
@@ -159,4 +162,4 @@ def draw(results: dict, folder: str) -> None:
         axis.set_xlabel(label)
         axis.set_ylim(0.0, 1.0)
         axis.legend()
-        report.save_figure(figure, os.path.join(folder, f"{curve}.png"))
+        figures.save_figure(figure, os.path.join(folder, f"{curve}.png"))

@@ -16,9 +16,11 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import device as devices
-from common import files, program, trained
-from common.flag_set import FlagSet
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program
+from common.cli.parser import FlagSet
+from common.devices import selection
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -36,23 +38,24 @@ def _export(arguments: list[str]) -> int:
     track_flags.define(flag_set)
     flags = flag_set.parse(arguments)
     found = trained.find(flags, ROOT, "export", dict(os.environ))
-    device = devices.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
+    device = selection.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
 
-    from common import graph_export, graph_use
+    from common.graph import export
+    from common.graph.session import inference_session
     from sa_siam_tf1 import weights
     from sa_siam_tf1.inference import inference_wrapper
 
     result = {}
     for part, build in (("template", inference_wrapper.export_template), ("search", inference_wrapper.export_search)):
-        with graph_use.session(device, "cpu", "", flags.json or part == "search") as session:
+        with inference_session(device, "cpu", "", flags.json or part == "search") as session:
             of_tracker = weights.find(flags, ROOT, found)
             inputs, outputs = build(of_tracker.model, of_tracker.track)
             weights.restore_into(session, of_tracker)
-            result[part] = graph_export.export(session, inputs, outputs, os.path.join(found.folder, part), part,
+            result[part] = export.export(session, inputs, outputs, os.path.join(found.folder, part), part,
                                                dict(images=255.0))
     result["checkpoints"] = of_tracker.prefixes
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
         return 0
     for part in ("template", "search"):
         print(f"Written and checked against the live graph (largest difference {result[part]['max_difference']:.1e}):")

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from common.program import ZooError
+from common.errors import ZooError
 
 
 def load() -> Any:

@@ -6,9 +6,9 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from common import npu_tf1
+from common.graph import npu
+from common.graph.compat import tf
 from common.seeds import op_seed
-from common.tf1 import tf
 from sa_siam_tf1.configuration import STRIDE, ModelConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
@@ -87,7 +87,7 @@ def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool 
     optimizer = tf.train.GradientDescentOptimizer(learning_rate) if train.optimizer == "SGD" else \
         tf.train.MomentumOptimizer(learning_rate, train.momentum, use_nesterov=train.use_nesterov)
     if scales_losses:
-        optimizer = npu_tf1.scale_losses(optimizer)
+        optimizer = npu.scale_losses(optimizer)
     gradients = optimizer.compute_gradients(total_loss * train.loss_scale, tf.trainable_variables())
     gradients = [(gradient / train.loss_scale, variable) for gradient, variable in gradients]
     with tf.control_dependencies([total_loss, towers.batch_loss]):  # read before anything is changed

@@ -1,9 +1,9 @@
 """The flags that say which weights track and how. No TensorFlow."""
 from __future__ import annotations
 
-from common import flags as zoo_flags
-from common import trained
-from common.flag_set import FlagSet
+from common.checkpoints import trained
+from common.cli import shared_flags
+from common.cli.parser import FlagSet
 from sa_siam_tf1.configuration import ModelConfig
 
 
@@ -20,6 +20,6 @@ def define(flags: FlagSet) -> None:
 
 def define_device(flags: FlagSet) -> None:
     """The flags that say where and in what to compute."""
-    zoo_flags.define_device(flags)
+    shared_flags.define_device(flags)
     flags.choice("compute_dtype", "float32", ["float32", "bfloat16"], "what the convolutions compute in; bfloat16 pays "
                  "on CPUs that have it")

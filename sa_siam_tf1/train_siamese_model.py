@@ -16,11 +16,11 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import bundles, program
-from common import device as devices
-from common import flags as zoo_flags
-from common.flag_set import FlagSet, FlagValues
-from common.program import FlagError, ZooError
+from common.checkpoints import bundle
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet, FlagValues
+from common.devices import selection
+from common.errors import FlagError, ZooError
 from sa_siam_tf1 import configuration
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 
@@ -62,10 +62,10 @@ def define_flags() -> FlagSet:
     """Return the flags of training."""
     flags = FlagSet(__doc__ or "")
     defaults = TrainConfig()
-    zoo_flags.define_data(flags, "curated or raw folder of ILSVRC2015 VID, or its parent")
-    zoo_flags.define_output(flags, aliases=["exp_save_dir"])
-    zoo_flags.define_device(flags)
-    zoo_flags.define_training(flags, defaults.batch_size, seed=defaults.seed, precision_mode=NPU_PRECISION)
+    shared_flags.define_data(flags, "curated or raw folder of ILSVRC2015 VID, or its parent")
+    shared_flags.define_output(flags, aliases=["exp_save_dir"])
+    shared_flags.define_device(flags)
+    shared_flags.define_training(flags, defaults.batch_size, seed=defaults.seed, precision_mode=NPU_PRECISION)
     flags.integer("steps", None, "number of updates, as train_steps", 1)
     flags.choice("branch", "appearance", configuration.BRANCHES, "branch to train; they are merged when they track")
     flags.string("caffenet", None, "semantic branch: caffenet.npy with the weights of its frozen trunk (default: in "
@@ -82,7 +82,7 @@ def define_flags() -> FlagSet:
     for name, text in _LISTS.items():
         flags.string(name, None, text)
     flags.boolean("use_nesterov", None, "of --optimizer=MOMENTUM")
-    zoo_flags.define_loss_scale(flags, None)
+    shared_flags.define_loss_scale(flags, None)
     flags.without_effect("static_shape", "SA-Siam trains and validates on full batches always")
     return flags
 
@@ -97,7 +97,7 @@ def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig]
     """
     model, values, track = ModelConfig(branch=flags.branch), dict(RECIPES[flags.recipe]), TrackConfig()
     if flags.config:
-        folder = zoo_flags.find_path("config", flags.config, ROOT)
+        folder = shared_flags.find_path("config", flags.config, ROOT)
         loaded = configuration.load(ModelConfig, folder)
         # a configuration of both is the tracker's; its branches are trained one at a time
         if not flags["branch"].present and loaded.branch in configuration.BRANCHES:
@@ -166,29 +166,30 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
         raise FlagError(f"--compute_dtype={flags.compute_dtype}: SA-Siam trains in float32")
     model, train, track = configure(flags)
     updates = num_updates(flags, train)
-    data_path = zoo_flags.require_data_path(flags.data_path)
-    devices.require_single_device(os.environ)
-    folder = zoo_flags.find_data_folder(data_path, ROOT, imdb.FOLDER_NAMES, imdb.has_data)
-    device = devices.choose(flags.device, os.environ)
-    init_checkpoint = bundles.prefix_of(flags.init_checkpoint) if flags.init_checkpoint else None
+    data_path = shared_flags.require_data_path(flags.data_path)
+    selection.require_single_device(os.environ)
+    folder = shared_flags.find_data_folder(data_path, ROOT, imdb.FOLDER_NAMES, imdb.has_data)
+    device = selection.choose(flags.device, os.environ)
+    init_checkpoint = bundle.prefix_of(flags.init_checkpoint) if flags.init_checkpoint else None
     weights_path, weights, weights_notices = _imported_weights(flags, model.branch, folder, init_checkpoint)
     data = imdb.load(folder)
 
-    from common import graph_run, report, train_run  # TensorFlow is imported here, after the flags and the device
+    from common.graph import session
+    from common.run import metrics, setup
     from sa_siam_tf1 import training
 
     config = training.Config(
-        case=report.Case(NETWORK, train.batch_size, 1, flags.performance), model=model, train=train,
+        case=metrics.Case(NETWORK, train.batch_size, 1, flags.performance), model=model, train=train,
         track=track, num_updates=updates, performance=flags.performance,
         save_seconds=60.0 * flags.save_minutes, init_checkpoint=init_checkpoint, imported=weights)
     identity = _identity(model, train, data.fingerprint)
-    identity.update(imported=imported.fingerprint(weights_path), init_checkpoint=bundles.fingerprint(init_checkpoint))
+    identity.update(imported=imported.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_checkpoint))
     notices = [*flag_set.warnings(), *data.notices, *weights_notices,
                f"Data: {folder}, {len(data.train)} tracks to train on, {len(data.validation)} to validate with",
                f"Recipe: {flags.recipe}, pair_order={train.pair_order}; branch {model.branch}"]
     flags.batch_size, flags.seed = train.batch_size, train.seed  # --config may have set them
-    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
-    with graph_run.open_graph_run(entry, flags, device, updates, identity, notices) as opened:
+    entry = setup.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
+    with session.open_graph_run(entry, flags, device, updates, identity, notices) as opened:
         training.train_and_evaluate(config, data, opened, stop)
     return 0
 
@@ -205,6 +206,7 @@ def _identity(model: ModelConfig, train: TrainConfig, fingerprint: list) -> dict
 def _imported_weights(flags: FlagValues, branch: str, folder: str, init_checkpoint: str | None
                       ) -> tuple[str | None, dict, list[str]]:
     """Return path, weights by variable and notices of what a branch begins with besides its own initial weights."""
+    from common.graph import checkpoints
     from sa_siam_tf1.embeddings import imported
 
     if branch == "appearance":
@@ -212,18 +214,18 @@ def _imported_weights(flags: FlagValues, branch: str, folder: str, init_checkpoi
         notices = [warning] if flags.caffenet else []
         if not flags.embedding_checkpoint_file:
             return None, {}, notices
-        path = zoo_flags.find_path("embedding_checkpoint_file", flags.embedding_checkpoint_file, ROOT)
+        path = shared_flags.find_path("embedding_checkpoint_file", flags.embedding_checkpoint_file, ROOT)
         return path, imported.load_mat(path), [*notices, f"Weights: {path}"]
     if flags.embedding_checkpoint_file:
         raise FlagError("--embedding_checkpoint_file is for the appearance branch; the semantic one takes --caffenet")
-    if init_checkpoint and imported.holds_trunk(bundles.shapes_in(init_checkpoint)):
+    if init_checkpoint and imported.holds_trunk(checkpoints.shapes_in(init_checkpoint)):
         warning = "Warning: --caffenet has no effect: the trunk comes from --init_checkpoint"
         return None, {}, [warning] if flags.caffenet else []
     if flags.caffenet == "random":
         return None, {}, ["WARNING: --caffenet=random: the semantic trunk is frozen at random weights. It is "
                           "UNTRAINED, and so is all that is learned on top of it."]
     found = [os.path.join(folder, *place, CAFFENET_NAME) for place in ((), ("Data", "VID", "train"))]
-    path = zoo_flags.find_path("caffenet", flags.caffenet, ROOT) if flags.caffenet else next(
+    path = shared_flags.find_path("caffenet", flags.caffenet, ROOT) if flags.caffenet else next(
         filter(os.path.isfile, found), None)
     if path is None:
         raise ZooError(f"the semantic branch needs the weights of CaffeNet, and {found[0]} is not there: give "

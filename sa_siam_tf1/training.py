@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from common import bundles, checkpoints, diagnosis, files, image_events, npu_tf1, report, timing
-from common.graph_run import GraphRun
-from common.program import StopRequest, ZooError
-from common.tf1 import assign, tf
+from common import atomic_files
+from common.checkpoints import bundle
+from common.cli.program import StopRequest
+from common.errors import ZooError
+from common.graph import checkpoints, debug, npu
+from common.graph.compat import assign, tf
+from common.graph.session import GraphRun
+from common.run import metrics, tensorboard, timing
 from sa_siam_tf1 import configuration, log_lines, siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets.dataloader import Batch, TrainingBatches, validation_batches
@@ -39,7 +43,7 @@ class Config:
         imported: arrays to begin with, by variable.
     """
 
-    case: report.Case
+    case: metrics.Case
     model: ModelConfig
     train: TrainConfig
     track: TrackConfig
@@ -71,20 +75,20 @@ class _Loop:
         self._data = data
         self._run = opened.run
         self._train = siamese_model.build_training(
-            config.model, config.train, npu_tf1.scales_losses(opened.device, config.train.dynamic_loss_scale))
+            config.model, config.train, npu.scales_losses(opened.device, config.train.dynamic_loss_scale))
         towers = self._train.towers
         dumped = dict(exemplars=towers.exemplars, instances=towers.instances, response=towers.response,
                       **{f"gradient/{variable.op.name}": gradient for gradient, variable in self._train.gradients})
-        self._diagnosis = diagnosis.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
+        self._diagnosis = debug.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
         self._validation = None if config.performance or not data.validation else siamese_model.build_validation(
             config.model, config.train.batch_size, config.train.seed)
         self._fetches = dict(loss=self._train.total_loss, batch_loss=towers.batch_loss, response=towers.response,
                              train_op=self._train.train_op)
         self._batches = TrainingBatches(data.train, config.train, siamese_model.TRAIN_SIDE)
-        self._images = image_events.ImageEvents(self._run.path)
+        self._images = tensorboard.ImageEvents(self._run.path)
         self._initialise = tf.global_variables_initializer()
         self._checkpoints: checkpoints.Checkpoints
-        self._report: report.Report
+        self._report: metrics.Report
         self._saved_at = time.monotonic()
 
     def close(self) -> None:
@@ -118,7 +122,7 @@ class _Loop:
         notices += log_lines.start_lines(self._config.model.init_method,
                                          [variable.op.name for variable in tf.trainable_variables()])
         if step is not None:
-            prefix = os.path.join(self._checkpoints.folder, f"{bundles.PREFIX}-{step}")
+            prefix = os.path.join(self._checkpoints.folder, f"{bundle.PREFIX}-{step}")
             notices.append(f"Restore from last checkpoint: {prefix}")
         else:
             variables = {variable.op.name: variable for variable in tf.global_variables()}
@@ -130,7 +134,7 @@ class _Loop:
         for notice in notices:
             print(notice)
         print(f"Train for {self._config.num_updates} steps")
-        self._report = report.Report(self._run, step or 0, started)
+        self._report = metrics.Report(self._run, step or 0, started)
         return step or 0
 
     def _step(self, session: tf.Session, updates: int) -> None:
@@ -206,7 +210,7 @@ class _Loop:
         rows = self._report.of_kind("step")
         texts = log_lines.text_files(rows, self._config.model.branch, self._config.case.name)
         for name, text in texts.items():
-            files.write_text(self._run.file(name), text)
+            atomic_files.write_text(self._run.file(name), text)
 
     def _save(self, updates: int) -> None:
         self._report.flush()

@@ -4,13 +4,14 @@ from __future__ import annotations
 import dataclasses
 import types
 
-from common import bundles, trained
-from common.bundles import reason_of
-from common.flag_set import FlagValues
-from common.flags import find_path
-from common.program import FlagError, ZooError
-from common.tf1 import tf
-from common.trained import Trained
+from common.checkpoints import bundle, trained
+from common.checkpoints.bundle import reason_of
+from common.checkpoints.trained import Trained
+from common.cli.parser import FlagValues
+from common.cli.shared_flags import find_path
+from common.errors import FlagError, ZooError
+from common.graph import checkpoints
+from common.graph.compat import tf
 from sa_siam_tf1 import configuration
 from sa_siam_tf1.configuration import BRANCHES, ModelConfig, TrackConfig
 from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper
@@ -90,18 +91,18 @@ def restore_into(session: tf.Session, weights: TrackerWeights) -> None:
         ZooError: a checkpoint lacks a variable or is damaged.
     """
     for branch, prefix in weights.prefixes.items():
-        shapes = bundles.shapes_in(prefix)
+        shapes = checkpoints.shapes_in(prefix)
         wanted = {}
         for variable in tf.global_variables():
             name = variable.op.name
             if f"/{branch}_net/" in name or name in ("detection/biases", f"detection/biases_{branch}"):
                 # a branch's own checkpoint calls its bias detection/biases
                 wanted[name if name in shapes else "detection/biases" if "detection/" in name else name] = variable
-        bundles.require_shapes(prefix, {name: variable.shape.as_list() for name, variable in wanted.items()})
+        bundle.require_shapes(prefix, shapes, {name: variable.shape.as_list() for name, variable in wanted.items()})
         try:
             tf.train.Saver(wanted).restore(session, prefix)
         except (tf.errors.OpError, ValueError) as error:
-            raise ZooError(f"{prefix}: is damaged ({reason_of(error)})") from None
+            raise bundle.damaged(prefix, error) from None
 
 
 def _try_convolution(session: tf.Session, dtype: tf.DType) -> None:
@@ -115,7 +116,7 @@ def _try_convolution(session: tf.Session, dtype: tf.DType) -> None:
 
 
 def _branches_in(prefix: str) -> list[str]:
-    names = bundles.shapes_in(prefix)
+    names = checkpoints.shapes_in(prefix)
     branches = [branch for branch in BRANCHES if f"sa_siam/{branch}_net/conv1/weights" in names]
     if not branches:
         raise ZooError(f"{prefix}: holds no variable of sa_siam/appearance_net or sa_siam/semantic_net; is it a "

@@ -17,11 +17,12 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import device as devices
-from common import files, program, trained
-from common import flags as zoo_flags
-from common.flag_set import FlagSet, FlagValues
-from common.program import StopRequest
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet, FlagValues
+from common.cli.program import StopRequest
+from common.devices import selection
 
 if TYPE_CHECKING:
     from siamese_omniglot.data.omniglot import Drawings
@@ -39,12 +40,12 @@ def define_flags() -> FlagSet:
     flags.choice("part", "validation", ["validation", "all"], "drawings to draw pairs and episodes from")
     flags.integer("num_pairs", 4000, "pairs, half of them of one character", 2)
     flags.integer("episodes", 100, "episodes of each kind", 2)
-    flags.integer("seed", 0, "seed of pairs and episodes", 0, zoo_flags.MAX_SEED)
+    flags.integer("seed", 0, "seed of pairs and episodes", 0, shared_flags.MAX_SEED)
     define_network(flags)
     flags.choice("split", None, ["image", "character", "alphabet"], "of a checkpoint that lies in no run (unset: the "
                  "run's, else image)")
     trained.define_flags(flags)
-    zoo_flags.define_device(flags)
+    shared_flags.define_device(flags)
     return flags
 
 
@@ -65,17 +66,17 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     from siamese_omniglot.data import omniglot, one_shot_runs
 
     flags = define_flags().parse(arguments)
-    data_path = zoo_flags.require_data_path(flags.data_path)
+    data_path = shared_flags.require_data_path(flags.data_path)
     weights_at = trained.find(flags, ROOT, "evaluate", dict(os.environ))
     folder = omniglot.find(data_path, ROOT)
-    runs = one_shot_runs.load(zoo_flags.find_path("one_shot", flags.one_shot, ROOT)) if flags.one_shot else []
+    runs = one_shot_runs.load(shared_flags.find_path("one_shot", flags.one_shot, ROOT)) if flags.one_shot else []
     data = omniglot.load(folder)
-    device = devices.choose(flags.device, os.environ)
+    device = selection.choose(flags.device, os.environ)
 
-    from common import keras_use
+    from common.keras import session
     from siamese_omniglot import evaluation, evaluation_plots, trained_network
 
-    keras_use.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
+    session.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
     scorer = evaluation.Scorer(trained_network.restore(weights_at, flags))
     split = "all" if flags.part == "all" else trained_network.setting(weights_at, flags, "split")
     indices = _indices(data, split)
@@ -88,7 +89,7 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     path = weights_at.write_json("evaluation.json", result)
     evaluation_plots.draw(weights_at.folder, logits, labels, result)
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
         return 0
     print(f"Checkpoint: {weights_at.prefix}")
     for line in lines(result):
@@ -117,7 +118,7 @@ def _pairs(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValue
 def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValues, stop: StopRequest
               ) -> list[dict[str, Any]]:
     """Accuracies of the tasks; None where too few characters have enough drawings."""
-    from common import one_shot
+    from common.evaluation import one_shot
     from siamese_omniglot import evaluation
 
     labels = data.labels[indices]
@@ -135,7 +136,7 @@ def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagVa
 
 
 def _official(error_rates: dict[str, float]) -> dict[str, Any]:
-    from common import one_shot
+    from common.evaluation import one_shot
 
     mean = one_shot.estimate(np.array(list(error_rates.values())))
     return dict(error_rate=mean.mean, half_width=mean.half_width, runs=error_rates)

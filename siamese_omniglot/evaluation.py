@@ -6,7 +6,7 @@ from typing import Callable, NamedTuple, Sequence
 import numpy as np
 import tensorflow as tf
 
-from common import one_shot, verification
+from common.evaluation import one_shot, verification
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.one_shot_runs import OneShotRun
 from siamese_omniglot.data.pairs import EPISODES, Pairs

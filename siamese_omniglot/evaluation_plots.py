@@ -7,7 +7,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from common import report
+from common.plots import figures
 from siamese_omniglot.roc import roc
 
 
@@ -20,7 +20,7 @@ def draw(folder: str, logits: np.ndarray, labels: np.ndarray, result: Mapping[st
         labels: float32 [num], 1 for pairs of one character.
         result: as evaluate.py writes it.
     """
-    pyplot = report.plotting(folder, lambda warning: print(warning, file=sys.stderr))
+    pyplot = figures.plotting(folder, lambda warning: print(warning, file=sys.stderr))
     if pyplot is None:
         return
     curve = roc(logits, labels > 0.5)
@@ -30,7 +30,7 @@ def draw(folder: str, logits: np.ndarray, labels: np.ndarray, result: Mapping[st
     axis.set_xlabel("different pairs accepted")
     axis.set_ylabel("same pairs accepted")
     axis.legend(loc="lower right")
-    report.save_figure(figure, os.path.join(folder, "roc.png"))
+    figures.save_figure(figure, os.path.join(folder, "roc.png"))
     if "official_one_shot" not in result:
         return
     official = result["official_one_shot"]
@@ -41,4 +41,4 @@ def draw(folder: str, logits: np.ndarray, labels: np.ndarray, result: Mapping[st
     axis.tick_params(axis="x", rotation=90)
     axis.legend()
     figure.tight_layout()
-    report.save_figure(figure, os.path.join(folder, "one_shot.png"))
+    figures.save_figure(figure, os.path.join(folder, "one_shot.png"))

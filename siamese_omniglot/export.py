@@ -14,9 +14,11 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import device as devices
-from common import files, program, trained
-from common.flag_set import FlagSet
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program
+from common.cli.parser import FlagSet
+from common.devices import selection
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -35,15 +37,15 @@ def _export(arguments: list[str]) -> int:
     trained.define_flags(flag_set)
     flags = flag_set.parse(arguments)
     weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
-    device = devices.choose("cpu", os.environ)  # an exported network holds no device and no adapter
+    device = selection.choose("cpu", os.environ)  # an exported network holds no device and no adapter
 
     import tensorflow as tf
 
-    from common import keras_export, keras_use
+    from common.keras import export, session
     from siamese_omniglot import trained_network
     from siamese_omniglot.data.omniglot import SIDE
 
-    keras_use.start(device, "cpu", "", flags.json)
+    session.start(device, "cpu", "", flags.json)
     network = trained_network.restore(weights_at, flags)
 
     def compare(first: tf.Tensor, second: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -51,10 +53,10 @@ def _export(arguments: list[str]) -> int:
         return dict(similarity=tf.sigmoid(logit), logit=logit)
 
     shapes = dict.fromkeys(("first", "second"), (SIDE, SIDE))
-    result = keras_export.export(compare, shapes, network.chain, weights_at.folder, "siamese")
+    result = export.export(compare, shapes, network.chain, weights_at.folder, "siamese")
     result["checkpoint"] = weights_at.prefix
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
     else:
         print(f"Written and checked against the live network (largest difference {result['max_difference']:.1e} of the "
               f"largest output):\n  {result['saved_model']}\n  {result['tflite']}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 import time
 from typing import Any, Mapping, Sequence
 
-from common import files
+from common import atomic_files
 
 TRAIN_KEYS = {  # key of the JSON-line log: key of a step's row, unit
     "total_loss": ("loss", ""), "accuracy": ("accuracy", ""), "train.lr": ("learning_rate", ""),
@@ -76,7 +76,7 @@ class StepLog:
     @staticmethod
     def _json(moment: float, elapsed: float, content: Mapping[str, Any]) -> str:
         stamps = dict(timestamp=f"{moment:.6f}", elapsedtime=f"{elapsed:.6f}", datetime=_written(moment))
-        return f"{_MARK} {files.to_json(dict(stamps, **content))}\n"
+        return f"{_MARK} {atomic_files.to_json(dict(stamps, **content))}\n"
 
 
 def _written(moment: float) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Sequence
 
 from scipy.signal import savgol_filter
 
-from common import report
+from common.plots import figures
 
 _ORDER = 3
 _MANY_EPOCHS = 25
@@ -36,4 +36,4 @@ def draw(pyplot: Any, path: str, train_losses: Sequence[float], val_losses: Sequ
     axis.set_ylabel("Loss")
     axis.set_title("A Loss Curve")
     axis.legend(loc="upper right")
-    report.save_figure(figure, path)
+    figures.save_figure(figure, path)

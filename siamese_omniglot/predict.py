@@ -17,11 +17,12 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import device as devices
-from common import files, program, trained
-from common import flags as zoo_flags
-from common.flag_set import FlagSet
-from common.program import FlagError
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.devices import selection
+from common.errors import FlagError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 SHOWN = 10  # most similar pairs on the picture and on the terminal
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _predict(arguments: list[str]) -> int:
-    from common import images
+    from common.data import images
     from siamese_omniglot import evaluate
 
     flag_set = FlagSet(__doc__ or "")
@@ -44,22 +45,22 @@ def _predict(arguments: list[str]) -> int:
     flag_set.boolean("invert", False, "the drawings are white on black")
     evaluate.define_network(flag_set)
     trained.define_flags(flag_set)
-    zoo_flags.define_device(flag_set)
+    shared_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)
     if not flags.image or not flags.other:
         raise FlagError("--image and --other are needed: two drawings, or one and a folder")
     weights_at = trained.find(flags, ROOT, "predict", dict(os.environ))
-    image = zoo_flags.find_path("image", flags.image, ROOT)
-    others = images.list_images(zoo_flags.find_path("other", flags.other, ROOT))
+    image = shared_flags.find_path("image", flags.image, ROOT)
+    others = images.list_images(shared_flags.find_path("other", flags.other, ROOT))
     drawings = np.stack([read(path) for path in (image, *others)])
     if flags.invert:
         drawings = 255 - drawings
-    device = devices.choose(flags.device, os.environ)
+    device = selection.choose(flags.device, os.environ)
 
-    from common import keras_use
+    from common.keras import session
     from siamese_omniglot import evaluation, trained_network
 
-    keras_use.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
+    session.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
     scorer = evaluation.Scorer(trained_network.restore(weights_at, flags))
     features = scorer.features(lambda part: drawings[part], len(drawings), lambda: None)
     logits = scorer.logits(features, np.zeros(len(others), int), np.arange(1, len(others) + 1))
@@ -71,7 +72,7 @@ def _predict(arguments: list[str]) -> int:
     path = weights_at.write_json("predictions.json", result)
     _draw(weights_at.folder, drawings, order, similarities)
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
         return 0
     for row in result["similarities"][:SHOWN]:
         print(f"{os.path.basename(image)} and {os.path.basename(row['other'])}: similarity {row['similarity']:.3f}")
@@ -87,7 +88,7 @@ def read(path: str) -> np.ndarray:
     Raises:
         ZooError: it cannot be read.
     """
-    from common import images
+    from common.data import images
     from siamese_omniglot.data.omniglot import SIDE
 
     image = images.open_gray(path)
@@ -101,9 +102,9 @@ def read(path: str) -> np.ndarray:
 
 def _draw(folder: str, drawings: np.ndarray, order: np.ndarray, similarities: np.ndarray) -> None:
     """Draw similarity.png: the drawing beside the most similar ones."""
-    from common import report
+    from common.plots import figures
 
-    pyplot = report.plotting(folder, lambda warning: print(warning, file=sys.stderr))
+    pyplot = figures.plotting(folder, lambda warning: print(warning, file=sys.stderr))
     if pyplot is None:
         return
     shown = order[:SHOWN]
@@ -114,7 +115,7 @@ def _draw(folder: str, drawings: np.ndarray, order: np.ndarray, similarities: np
         axis.set_title(f"Similarity:{similarities[number]:.3f}", fontsize=9)
     for axis in axes:
         axis.axis("off")
-    report.save_figure(figure, os.path.join(folder, "similarity.png"))
+    figures.save_figure(figure, os.path.join(folder, "similarity.png"))
 
 
 if __name__ == "__main__":

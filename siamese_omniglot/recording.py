@@ -5,9 +5,10 @@ import os
 import time
 from typing import Any, Sequence
 
-from common import files, keras_record, keras_versions
-from common.program import StopRequest
-from common.train_run import OpenRun
+from common import atomic_files
+from common.cli.program import StopRequest
+from common.keras import compat, record
+from common.run.setup import OpenRun
 from siamese_omniglot import evaluation, log_lines, loss_curve
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import VALIDATION, Pairs, PairSampler
@@ -18,7 +19,7 @@ WEIGHTS_PERIOD = 10  # epochs between weight files
 LOGS = "logs"
 
 
-class Helper(keras_record.Record):
+class Helper(record.Record):
     """The record of another rank: on NPUs it computes what rank 0 evaluates."""
 
     def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler):
@@ -38,7 +39,7 @@ def _validation_pairs(config: Config, sampler: PairSampler) -> Pairs:
     return sampler.draw(num, VALIDATION, 0, "sample")
 
 
-class Record(keras_record.RunRecord):
+class Record(record.RunRecord):
     """The record of rank 0."""
 
     def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, opened: OpenRun, stop: StopRequest):
@@ -57,7 +58,7 @@ class Record(keras_record.RunRecord):
     def start(self, model: Model) -> int:
         self._model = model
         self._scorer = evaluation.Scorer(model.network)
-        slots = keras_versions.optimizer_variables(model.optimizer)
+        slots = compat.optimizer_variables(model.optimizer)
         step = self._open(model.network.named_variables(),
                           {f"optimizer/{number:03d}": slot for number, slot in enumerate(slots)}, model.updates)
         self._json_log = open(os.path.join(self._logs, log_lines.JSON_LOG), "w",  # noqa: SIM115 - closed in finish
@@ -124,13 +125,13 @@ class Record(keras_record.RunRecord):
             path = os.path.join(self._logs, name)
             temporary = os.path.join(self._logs, f".weights.{os.getpid()}.tmp{log_lines.SUFFIX}")  # Keras wants its end
             self._model.network.chain.save_weights(temporary)
-            files.replace(temporary, path)
+            atomic_files.replace(temporary, path)
 
     def _write_curves(self) -> None:
         rows = self._report.of_kind("eval")
         folder = os.path.join(LOGS, log_lines.loss_folder(self._run.arguments["started"]))
         for name, text in log_lines.loss_texts(rows).items():
-            files.write_text(self._run.file(folder, name), text)
+            atomic_files.write_text(self._run.file(folder, name), text)
         loss_curve.draw(self._report.pyplot(), self._run.file(folder, "epoch_loss.png"),
                         [row["train_loss"] for row in rows], [row["val_loss"] for row in rows])
 

@@ -1,9 +1,9 @@
 """A network with trained weights: what evaluate, predict and export share."""
 from __future__ import annotations
 
-from common import keras_checkpoints
-from common.flag_set import FlagValues
-from common.trained import Trained
+from common.checkpoints.trained import Trained
+from common.cli.parser import FlagValues
+from common.keras import checkpoints
 from siamese_omniglot.nets import siamese
 
 
@@ -18,7 +18,7 @@ def restore(trained: Trained, flags: FlagValues) -> siamese.Siamese:
         ZooError: the weights are of another network, or damaged.
     """
     network = siamese.build(setting(trained, flags, "backbone"), setting(trained, flags, "head"), seed=0)
-    keras_checkpoints.restore_all(trained.prefix, network.named_variables())
+    checkpoints.restore_all(trained.prefix, network.named_variables())
     return network
 
 

@@ -7,17 +7,10 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from common import (
-    keras_diagnosis,
-    keras_loop,
-    keras_record,
-    keras_run,
-    keras_versions,
-    keras_workers,
-    report,
-    train_run,
-)
-from common.program import StopRequest, ZooError
+from common.cli.program import StopRequest
+from common.errors import ZooError
+from common.keras import compat, debug, loop, record, session, workers
+from common.run import metrics, setup
 from siamese_omniglot import update, weights
 from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
 from siamese_omniglot.data.omniglot import DrawingStore
@@ -50,7 +43,7 @@ class Config:
         save_seconds: seconds between checkpoints.
     """
 
-    case: report.Case
+    case: metrics.Case
     switches: Switches
     backbone: str
     batch_size: int
@@ -77,11 +70,11 @@ class Model:
     updates: tf.Variable
 
 
-class Loop(keras_loop.Loop):
+class Loop(loop.Loop):
     """The loop of one worker."""
 
-    def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, workers: keras_workers.Workers,
-                 opened: train_run.Started, diagnosis: keras_diagnosis.StepDiagnosis):
+    def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, workers: workers.Workers,
+                 opened: setup.Started, diagnosis: debug.StepDiagnosis):
         """Build the model and what feeds it.
 
         Args:
@@ -93,11 +86,11 @@ class Loop(keras_loop.Loop):
             diagnosis: runs the steps.
         """
         positions = workers.positions(2 * config.batch_size)
-        super().__init__(workers, keras_loop.Length(config.num_updates, config.steps_per_epoch, not config.performance))
+        super().__init__(workers, loop.Length(config.num_updates, config.steps_per_epoch, not config.performance))
         self._config, self._diagnosis = config, diagnosis
         with workers.scope():
             self._network = siamese.build(config.backbone, config.switches.head, config.seed)
-            self._optimizer = keras_run.scale_losses(workers.distribute(update.make_optimizer(config.optimizer)),
+            self._optimizer = session.scale_losses(workers.distribute(update.make_optimizer(config.optimizer)),
                                                      opened, "mixed")
         if config.weights:
             for line in weights.load(self._network.named_variables(), config.weights):
@@ -113,9 +106,9 @@ class Loop(keras_loop.Loop):
         return Model(self._network, self._optimizer, self.updates)
 
     def variables(self) -> list:
-        return [*self._network.chain.weights, *keras_versions.optimizer_variables(self._optimizer)]
+        return [*self._network.chain.weights, *compat.optimizer_variables(self._optimizer)]
 
-    def run(self, record: keras_record.Record, stop: StopRequest) -> None:
+    def run(self, record: record.Record, stop: StopRequest) -> None:
         """Train to the end of the run, from the place that the record gives."""
         try:
             super().run(record, stop)
@@ -126,7 +119,7 @@ class Loop(keras_loop.Loop):
         with self._workers.scope():
             self._optimizer.learning_rate = self._config.schedule.rate(epoch)
 
-    def step(self, record: keras_record.Record, updates: int, is_stopping: bool) -> int:
+    def step(self, record: record.Record, updates: int, is_stopping: bool) -> int:
         started = time.perf_counter()
         batch = self._batches.get(updates)
         fetched = time.perf_counter()

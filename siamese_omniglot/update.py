@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Sequence
 import numpy as np
 import tensorflow as tf
 
-from common import keras_versions, keras_workers
+from common.keras import compat, workers
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import losses
 from siamese_omniglot.nets.siamese import Siamese
@@ -43,7 +43,7 @@ class Updater:
     """
 
     def __init__(self, network: Siamese, optimizer: Any, settings: Settings,
-                 workers: keras_workers.Workers):
+                 workers: workers.Workers):
         """Compile the update.
 
         Args:
@@ -54,7 +54,7 @@ class Updater:
         """
         self._network, self._optimizer, self._settings, self._workers = network, optimizer, settings, workers
         with workers.scope():
-            keras_versions.build_optimizer(optimizer, network.chain.trainable_variables)
+            compat.build_optimizer(optimizer, network.chain.trainable_variables)
         self._run = workers.compile(self._update)
         self._run_dumping = workers.compile(lambda *batch: self._update(*batch, dumps=True))
 

@@ -7,7 +7,7 @@ from typing import Any, Mapping
 import h5py
 import numpy as np
 
-from common.program import ZooError
+from common.errors import ZooError
 
 VGG16_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _WHERE = (f"get {VGG16_FILE} from https://storage.googleapis.com/tensorflow/keras-applications/vgg16/, or take "

@@ -6,8 +6,10 @@ import os
 import sys
 from typing import Mapping, Sequence
 
-from common import device, program
-from common.program import FlagError, StopRequest, ZooError
+from common.cli import program
+from common.cli.program import StopRequest
+from common.devices import selection
+from common.errors import FlagError, ZooError
 from siamese_triplet_tf2 import pairs
 from siamese_triplet_tf2.pairs import Pairs
 
@@ -63,7 +65,7 @@ def main(arguments: list[str]) -> int:
         if len(arguments) != 1:
             raise FlagError("usage: python3 -m siamese_triplet_tf2.bad_images FOLDER")
         data = pairs.load(os.path.expanduser(arguments[0]))
-        device.choose("cpu", os.environ)
+        selection.choose("cpu", os.environ)
         for line in apply(data, "fail").notices:
             print(line)
         print(f"{len(data.left)} pairs, every image can be read")

@@ -18,11 +18,12 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import device as devices
-from common import files, program, trained
-from common import flags as zoo_flags
-from common.flag_set import FlagSet
-from common.program import ZooError
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.devices import selection
+from common.errors import ZooError
 
 if TYPE_CHECKING:
     from siamese_triplet_tf2.pairs import Pairs, Sampler
@@ -41,24 +42,24 @@ def _evaluate(arguments: list[str]) -> int:
     from siamese_triplet_tf2 import pairs, siamese_network
 
     flag_set = FlagSet(__doc__ or "")
-    zoo_flags.define_data(flag_set, "folder with left/ and right/, or its parent")
+    shared_flags.define_data(flag_set, "folder with left/ and right/, or its parent")
     flag_set.choice("pairs", "validation", ["validation", "all"], "the pairs that the run kept for validation, or all")
     trained.define_flags(flag_set)
-    zoo_flags.define_device(flag_set)
+    shared_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)
-    data_path = zoo_flags.require_data_path(flags.data_path)
+    data_path = shared_flags.require_data_path(flags.data_path)
     weights_at = trained.find(flags, ROOT, "evaluate", dict(os.environ))
-    data = pairs.load(zoo_flags.find_data_folder(data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data))
+    data = pairs.load(shared_flags.find_data_folder(data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data))
     run = weights_at.arguments()
     sampler = pairs.Sampler(len(data.left), run.get("seed", 0), "fixed", run.get("negatives", "listed"))
     if flags.pairs == "validation":
         _require_same_data(run, data)
-    device = devices.choose(flags.device, os.environ)
+    device = selection.choose(flags.device, os.environ)
 
-    from common import keras_use
+    from common.keras import session
     from siamese_triplet_tf2 import evaluation, trained_embedding
 
-    keras_use.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
+    session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
     started = time.perf_counter()
     network = trained_embedding.TrainedEmbedding(weights_at)
     triplets, chosen = _choose(sampler, flags.pairs, len(data.left))
@@ -72,7 +73,7 @@ def _evaluate(arguments: list[str]) -> int:
     result["seconds"] = time.perf_counter() - started
     path = weights_at.write_json("evaluation.json", result)
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
         return 0
     print(f"Checkpoint: {weights_at.prefix}")
     print(f"{result['pairs']} pairs: loss {result['valid_loss']:.4f}, triplet accuracy "
@@ -102,7 +103,7 @@ def _choose(sampler: Sampler, which: str, num_pairs: int) -> tuple[Any, np.ndarr
 def _show(weights_at: trained.Trained, data: Pairs, chosen: np.ndarray, left: np.ndarray, right: np.ndarray
           ) -> dict[str, list[dict[str, Any]]]:
     """Draw the left images that find their right ones best, and worst, with what they find; return them by name."""
-    from common import contact_sheet
+    from common.plots import image_grid
     from siamese_triplet_tf2 import retrieval, trained_embedding
 
     similarity = retrieval.similarities(left, right, "cosine")
@@ -122,8 +123,8 @@ def _show(weights_at: trained.Trained, data: Pairs, chosen: np.ndarray, left: np
                      (data.right[chosen[place]], f"its own {own[place]:.3f}")]
             cells += [(data.right[chosen[other]], f"{number}. {similarity[place, other]:.3f}")
                       for number, other in enumerate(nearest, 1)]
-            rows.append([contact_sheet.Cell(trained_embedding.image_of(path), text) for path, text in cells])
-    contact_sheet.draw(os.path.join(weights_at.folder, "retrievals.png"),
+            rows.append([image_grid.Cell(trained_embedding.image_of(path), text) for path, text in cells])
+    image_grid.draw(os.path.join(weights_at.folder, "retrievals.png"),
                        "left image, its right image, and the nearest right images by cosine", rows)
     return shown
 

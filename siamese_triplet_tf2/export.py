@@ -14,9 +14,11 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import device as devices
-from common import files, program, trained
-from common.flag_set import FlagSet
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program
+from common.cli.parser import FlagSet
+from common.devices import selection
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -32,22 +34,22 @@ def _export(arguments: list[str]) -> int:
     trained.define_flags(flag_set)
     flags = flag_set.parse(arguments)
     weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
-    device = devices.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
+    device = selection.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
 
-    from common import keras_export, keras_use
+    from common.keras import export, session
     from siamese_triplet_tf2 import decoding, trained_embedding
 
-    keras_use.start(device, "cpu", "", flags.json)
+    session.start(device, "cpu", "", flags.json)
     network = trained_embedding.TrainedEmbedding(weights_at)
 
-    def embed(images: keras_export.Tensor) -> dict[str, keras_export.Tensor]:
+    def embed(images: export.Tensor) -> dict[str, export.Tensor]:
         return {"embedding": network.model.whole(decoding.preprocess(images, network.input_scale), training=False)}
 
     shapes = {"images": (decoding.SIDE, decoding.SIDE, 3)}
-    result = keras_export.export(embed, shapes, network.model.whole, weights_at.folder, "embedding")
+    result = export.export(embed, shapes, network.model.whole, weights_at.folder, "embedding")
     result["checkpoint"] = weights_at.prefix
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
     else:
         print(f"Written and checked against the live network (largest difference {result['max_difference']:.1e} of the "
               f"largest output):\n  {result['saved_model']}\n  {result['tflite']}")

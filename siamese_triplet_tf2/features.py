@@ -14,8 +14,8 @@ from typing import Any, Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from common import files
-from common.program import ZooError
+from common import atomic_files
+from common.errors import ZooError
 from siamese_triplet_tf2 import decoding
 
 BATCH_SIZE = 32
@@ -96,7 +96,7 @@ class KeptFeatures(FeatureSource):
 
     @staticmethod
     def _record(folder: str, fingerprint: str, images: int) -> None:
-        files.write_json(os.path.join(folder, _PROGRESS), {"fingerprint": fingerprint, "images": images})
+        atomic_files.write_json(os.path.join(folder, _PROGRESS), {"fingerprint": fingerprint, "images": images})
 
 
 def _does_not_fit(folder: str, size: int, reason: str) -> ZooError:

@@ -11,8 +11,8 @@ from typing import Sequence
 
 import numpy as np
 
-from common import images
-from common.program import ZooError
+from common.data import images
+from common.errors import ZooError
 
 FOLDER_NAMES = ("totally_looks_like",)
 SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -15,11 +15,12 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import device as devices
-from common import files, program, trained
-from common import flags as zoo_flags
-from common.flag_set import FlagSet
-from common.program import FlagError
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.devices import selection
+from common.errors import FlagError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _predict(arguments: list[str]) -> int:
-    from common import images
+    from common.data import images
     from siamese_triplet_tf2 import pairs, siamese_network
 
     flag_set = FlagSet(__doc__ or "")
@@ -39,19 +40,20 @@ def _predict(arguments: list[str]) -> int:
     flag_set.string("images", None, "another image, or a folder of images")
     flag_set.integer("k", 5, "how many of the nearest images to name", 1)
     trained.define_flags(flag_set)
-    zoo_flags.define_device(flag_set)
+    shared_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)
     if not flags.query or not flags.images:
         raise FlagError("--query=IMAGE and --images=IMAGE|FOLDER are needed")
     weights_at = trained.find(flags, ROOT, "predict", dict(os.environ))
-    query = zoo_flags.find_path("query", flags.query, ROOT)
-    paths = images.list_images(zoo_flags.find_path("images", flags.images, ROOT), pairs.SUFFIXES)
-    device = devices.choose(flags.device, os.environ)
+    query = shared_flags.find_path("query", flags.query, ROOT)
+    paths = images.list_images(shared_flags.find_path("images", flags.images, ROOT), pairs.SUFFIXES)
+    device = selection.choose(flags.device, os.environ)
 
-    from common import contact_sheet, keras_use
+    from common.keras import session
+    from common.plots import image_grid
     from siamese_triplet_tf2 import retrieval, trained_embedding
 
-    keras_use.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
+    session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
     network = trained_embedding.TrainedEmbedding(weights_at)
     embeddings = network.embed([query, *paths])
     cosine, l2 = (retrieval.similarities(embeddings[:1], embeddings[1:], metric)[0] for metric in ("cosine", "l2"))
@@ -59,12 +61,12 @@ def _predict(arguments: list[str]) -> int:
     result: dict[str, Any] = dict(checkpoint=weights_at.prefix, query=query, nearest=[
         dict(image=paths[place], cosine=float(cosine[place]), squared_distance=float(-l2[place])) for place in nearest])
     path = weights_at.write_json("predictions.json", result)
-    row = [contact_sheet.Cell(trained_embedding.image_of(query), "query")]
-    row += [contact_sheet.Cell(trained_embedding.image_of(paths[place]), f"{number}. {cosine[place]:.3f}")
+    row = [image_grid.Cell(trained_embedding.image_of(query), "query")]
+    row += [image_grid.Cell(trained_embedding.image_of(paths[place]), f"{number}. {cosine[place]:.3f}")
             for number, place in enumerate(nearest, 1)]
-    contact_sheet.draw(os.path.join(weights_at.folder, "nearest.png"), "nearest by cosine", [row])
+    image_grid.draw(os.path.join(weights_at.folder, "nearest.png"), "nearest by cosine", [row])
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
         return 0
     for found in result["nearest"]:
         print(f"{found['image']}: cosine {found['cosine']:.4f}, squared distance {found['squared_distance']:.4f}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from common import files, keras_checkpoints, keras_record, keras_versions, report
-from common.program import StopRequest
-from common.train_run import OpenRun
+from common import atomic_files
+from common.cli.program import StopRequest
+from common.keras import checkpoints, compat, record
+from common.run import metrics
+from common.run.setup import OpenRun
 from siamese_triplet_tf2 import embedding, evaluation, log_lines
 from siamese_triplet_tf2.pairs import Sampler
 from siamese_triplet_tf2.training import Config, Model
@@ -14,7 +16,7 @@ from siamese_triplet_tf2.training import Config, Model
 LOG_STEPS = 50
 
 
-class Helper(keras_record.Record):
+class Helper(record.Record):
     """The record of another rank: on NPUs it computes what rank 0 evaluates."""
 
     def __init__(self, config: Config, num_pairs: int):
@@ -32,7 +34,7 @@ class Helper(keras_record.Record):
         evaluation.embed(self._tail, self._model.features, numbers)
 
 
-class Record(keras_record.RunRecord):
+class Record(record.RunRecord):
     """The record of rank 0."""
 
     def __init__(self, config: Config, num_pairs: int, opened: OpenRun, stop: StopRequest):
@@ -46,8 +48,8 @@ class Record(keras_record.RunRecord):
         self._model = model
         whole = model.embedding.whole
         self._tail = evaluation.compiled(model.embedding.tail)
-        slots = keras_versions.optimizer_variables(model.optimizer)
-        return self._open(keras_checkpoints.named(embedding.names_of(whole), whole.weights),
+        slots = compat.optimizer_variables(model.optimizer)
+        return self._open(checkpoints.named(embedding.names_of(whole), whole.weights),
                           {f"Adam/{number:03d}": slot for number, slot in enumerate(slots)}, model.updates)
 
     def step(self, updates: int, *measured: Any) -> None:
@@ -86,7 +88,7 @@ class Record(keras_record.RunRecord):
 
     def _write_losses(self) -> None:
         text = log_lines.loss_text(self._report.of_kind("eval"))
-        files.write_text(self._run.file(f"train_{self._config.case.name}_loss.txt"), text)
+        atomic_files.write_text(self._run.file(f"train_{self._config.case.name}_loss.txt"), text)
 
     def finish(self, updates: int) -> None:
         """Write results and curves, print the last lines."""
@@ -98,8 +100,8 @@ class Record(keras_record.RunRecord):
         # milliseconds, and with the suffix of the shapes in a speed run, as the original has it
         suffix = f"_{'static' if self._config.static_shape else 'dynamic'}" if self._config.performance else ""
         result = dict(CaseName=self._config.case.name + suffix,
-                      TrainingTime=report.number(step_seconds and 1e3 * step_seconds, 3),
-                      TrainAccuracy=report.number(accuracy, 4), ActualLoss=f"{loss:.4f}")
+                      TrainingTime=metrics.number(step_seconds and 1e3 * step_seconds, 3),
+                      TrainAccuracy=metrics.number(accuracy, 4), ActualLoss=f"{loss:.4f}")
         self._write_losses()
         self._report.draw_curves({
             "loss": [("step", "loss", "training batch"), ("eval", "valid_loss", "validation")],

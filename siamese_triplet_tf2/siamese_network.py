@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import bundles, launch, processes, program, ranks
-from common import device as devices
-from common import flags as zoo_flags
-from common.flag_set import FlagSet, FlagValues
-from common.program import FlagError
+from common.checkpoints import bundle
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet, FlagValues
+from common.devices import ranks, selection
+from common.distributed import launcher, processes
+from common.errors import FlagError
 
 if TYPE_CHECKING:
     from siamese_triplet_tf2 import pairs, training
@@ -37,12 +38,12 @@ IDENTITY = ("split", "backbone", "batch_statistics", "semi_hard", "loss_scale", 
 def define_flags() -> FlagSet:
     """Return the flags of training."""
     flags = FlagSet(__doc__ or "")
-    zoo_flags.define_data(flags, "folder with left/, right/ and model/, or its parent")
-    zoo_flags.define_output(flags, aliases=["exp_save_dir"])
-    zoo_flags.define_device(flags)
-    zoo_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode=NPU_PRECISION)
-    flags.choice("npu_precision_mode", NPU_PRECISION, zoo_flags.PRECISION_MODES, "NPU: the mode when precision_mode is "
-                 "unset; the scripts take allow_mix_precision, as the original's")
+    shared_flags.define_data(flags, "folder with left/, right/ and model/, or its parent")
+    shared_flags.define_output(flags, aliases=["exp_save_dir"])
+    shared_flags.define_device(flags)
+    shared_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode=NPU_PRECISION)
+    flags.choice("npu_precision_mode", NPU_PRECISION, shared_flags.PRECISION_MODES, "NPU: the mode when precision_mode "
+                 "is unset; the scripts take allow_mix_precision, as the original's")
     flags.string("weights", None, "ResNet50's weights: a path, or none (unset: model/ of the data folder)")
     flags.choice("backbone", "resnet50", ["resnet50", "tiny"], "tiny is for smoke runs and learns little")
     flags.choice("split", "fixed", ["fixed", "redrawn"], "redrawn is the original's: pairs that validate have trained")
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(arguments: list[str], stop: program.StopRequest) -> int:
-    from common import train_run
+    from common.run import setup
     from siamese_triplet_tf2 import pairs, weights
 
     flag_set = define_flags()
@@ -76,50 +77,50 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     if flags.compute_dtype != "float32":
         raise FlagError(f"--compute_dtype={flags.compute_dtype}: this model computes in float32")
     processes.check(flags)
-    data_path = zoo_flags.require_data_path(flags.data_path)
-    folder = zoo_flags.find_data_folder(data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)
-    device = devices.choose(flags.device, os.environ)
+    data_path = shared_flags.require_data_path(flags.data_path)
+    folder = shared_flags.find_data_folder(data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)
+    device = selection.choose(flags.device, os.environ)
     rank = processes.place(flags, device.kind)
     _check_processes(flags, rank)
     data = pairs.load(folder)
-    entry = train_run.Entry(__file__, NETWORK, flags.npu_precision_mode, arguments, rank=rank)
-    train_run.plan(entry, flags, device, _length(flags, len(data.left))[0])
+    entry = setup.Entry(__file__, NETWORK, flags.npu_precision_mode, arguments, rank=rank)
+    setup.plan(entry, flags, device, _length(flags, len(data.left))[0])
     weights.find(flags.weights, folder, flags.backbone)
-    bundles.fingerprint(_init_checkpoint(flags))
+    bundle.fingerprint(_init_checkpoint(flags))
     status = processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind, stop)
     if status is not None:
         return status
 
-    from common import keras_gpus, keras_run  # TensorFlow is imported here, after the flags and the device
+    from common.keras import session
     from siamese_triplet_tf2 import bad_images
 
-    keras_gpus.require_one(rank, device.kind)
+    session.require_one_gpu(rank, device.kind)
     data = bad_images.apply(data, flags.bad_images)
     config = _configure(flags, folder, len(data.left), rank)
     switches = dataclasses.asdict(config.switches)
     identity = dict(switches, data=data.fingerprint(), weights=weights.fingerprint(config.weights),
-                    init_checkpoint=bundles.fingerprint(config.init_checkpoint),
+                    init_checkpoint=bundle.fingerprint(config.init_checkpoint),
                     **{name: flags[name].value for name in IDENTITY})
     notices = [*flag_set.warnings(), *processes.notices(flags, rank, f"{flags.batch_size} triplets"), *data.notices,
                *weights.notices(config.weights, flags.backbone),
                f"Data: {folder}, {len(data.left)} pairs",
                f"Backbone: {flags.backbone}, weights {config.weights or 'random'}",
                f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
-    opened = keras_run.open_keras_run if rank.is_chief else keras_run.open_keras_helper
+    opened = session.open_keras_run if rank.is_chief else session.open_keras_helper
     with opened(entry, flags, device, config.num_updates, identity, notices) as run:
         _run(config, data, run, rank, stop)
     return 0
 
 
 def _run(config: training.Config, data: pairs.Pairs, run: Any, rank: ranks.Rank, stop: program.StopRequest) -> None:
-    from common import keras_diagnosis, keras_workers
+    from common.keras import debug, workers
     from siamese_triplet_tf2 import recording, training
 
-    workers = keras_workers.make(rank, run.device.kind)
+    workers = workers.make(rank, run.device.kind)
     workers.require_same(run.checksum)
     record = recording.Record(config, len(data.left), run, stop) if rank.is_chief else \
         recording.Helper(config, len(data.left))
-    with keras_diagnosis.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
+    with debug.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
         training.Loop(config, data, workers, run, diagnosis).run(record, stop)
 
 
@@ -136,7 +137,7 @@ def _check_processes(flags: FlagValues, rank: ranks.Rank) -> None:
 
 
 def _init_checkpoint(flags: FlagValues) -> str | None:
-    return flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint)
+    return flags.init_checkpoint and bundle.prefix_of(flags.init_checkpoint)
 
 
 def _length(flags: FlagValues, num_pairs: int) -> tuple[int, int]:
@@ -153,7 +154,7 @@ def _length(flags: FlagValues, num_pairs: int) -> tuple[int, int]:
 
 
 def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: ranks.Rank) -> training.Config:
-    from common import report
+    from common.run import metrics
     from siamese_triplet_tf2 import training, weights
 
     given = {field.name: flags[field.name].value for field in dataclasses.fields(training.Switches)}
@@ -161,7 +162,7 @@ def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: ranks.Rank)
                                    **{name: value for name, value in given.items() if value is not None})
     num_updates, steps = _length(flags, num_pairs)
     return training.Config(
-        case=report.Case(NETWORK, flags.batch_size, rank.size, flags.performance),
+        case=metrics.Case(NETWORK, flags.batch_size, rank.size, flags.performance),
         switches=switches,
         batch_size=flags.batch_size,
         seed=flags.seed,
@@ -183,4 +184,4 @@ def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: ranks.Rank)
 
 
 if __name__ == "__main__":
-    launch.leave(main())
+    launcher.leave(main())

@@ -10,9 +10,11 @@ from typing import Any, Sequence
 import numpy as np
 import tensorflow as tf
 
-from common import bundles, files, keras_checkpoints
-from common.program import ZooError
-from common.trained import Trained
+from common import atomic_files
+from common.checkpoints import bundle
+from common.checkpoints.trained import Trained
+from common.errors import ZooError
+from common.keras import checkpoints
 from siamese_triplet_tf2 import bad_images, decoding, embedding, evaluation, features
 
 CACHE = "embeddings.npz"
@@ -33,8 +35,8 @@ class TrainedEmbedding:
         self.prefix = weights_at.prefix
         backbone = run.get("backbone") or _backbone_of(weights_at.prefix)
         self.model = embedding.build(backbone, seed=0)
-        variables = keras_checkpoints.named(embedding.names_of(self.model.whole), self.model.whole.weights)
-        keras_checkpoints.restore_all(weights_at.prefix, variables)
+        variables = checkpoints.named(embedding.names_of(self.model.whole), self.model.whole.weights)
+        checkpoints.restore_all(weights_at.prefix, variables)
         self._folder = weights_at.folder
 
     def embed(self, paths: Sequence[str]) -> np.ndarray:
@@ -61,7 +63,7 @@ class TrainedEmbedding:
         return tf.function(lambda kept: self.model.tail(kept, training=False))
 
     def _fingerprint(self) -> str:
-        return json.dumps([bundles.fingerprint(self.prefix), self.accurate_jpeg, self.input_scale])
+        return json.dumps([bundle.fingerprint(self.prefix), self.accurate_jpeg, self.input_scale])
 
     def _read_cache(self) -> dict[str, np.ndarray]:
         path = os.path.join(self._folder, CACHE)
@@ -77,9 +79,9 @@ class TrainedEmbedding:
 
     def _write_cache(self, kept: dict[str, np.ndarray]) -> None:
         os.makedirs(self._folder, exist_ok=True)
-        content = files.npz(fingerprint=np.array(self._fingerprint()), keys=np.array(list(kept)),
+        content = atomic_files.npz(fingerprint=np.array(self._fingerprint()), keys=np.array(list(kept)),
                             embeddings=np.stack(list(kept.values())))
-        files.write_bytes(os.path.join(self._folder, CACHE), content)
+        atomic_files.write_bytes(os.path.join(self._folder, CACHE), content)
 
 
 def _key(path: str) -> str:
@@ -90,7 +92,7 @@ def _key(path: str) -> str:
 
 
 def _backbone_of(prefix: str) -> str:
-    rows = bundles.shapes_in(prefix).get("dense/kernel", [0])[0]
+    rows = checkpoints.shapes_in(prefix).get("dense/kernel", [0])[0]
     for backbone, shape in embedding.FLAT_SIZES.items():
         if rows == shape:
             return backbone

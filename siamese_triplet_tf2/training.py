@@ -9,9 +9,10 @@ from typing import Callable
 import numpy as np
 import tensorflow as tf
 
-from common import keras_diagnosis, keras_loop, keras_run, keras_versions, keras_workers, report, timing, train_run
-from common.keras_record import Record
-from common.program import ZooError
+from common.errors import ZooError
+from common.keras import compat, debug, loop, session, workers
+from common.keras.record import Record
+from common.run import metrics, setup, timing
 from siamese_triplet_tf2 import embedding, features, weights
 from siamese_triplet_tf2.pairs import Pairs, Sampler, Triplets
 from siamese_triplet_tf2.update import Part, Updater
@@ -62,7 +63,7 @@ class Config:
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
     """
 
-    case: report.Case
+    case: metrics.Case
     switches: Switches
     batch_size: int
     seed: int
@@ -92,11 +93,11 @@ class Model:
     features: features.FeatureSource
 
 
-class Loop(keras_loop.Loop):
+class Loop(loop.Loop):
     """The loop of one worker."""
 
-    def __init__(self, config: Config, data: Pairs, workers: keras_workers.Workers, opened: train_run.Started,
-                 diagnosis: keras_diagnosis.StepDiagnosis):
+    def __init__(self, config: Config, data: Pairs, workers: workers.Workers, opened: setup.Started,
+                 diagnosis: debug.StepDiagnosis):
         """Build the model and what feeds it.
 
         Args:
@@ -108,12 +109,12 @@ class Loop(keras_loop.Loop):
         """
         num = workers.rank.size
         self._positions = workers.positions(num * -(-config.batch_size // num))
-        super().__init__(workers, keras_loop.Length(config.num_updates, config.steps_per_epoch, not config.performance))
+        super().__init__(workers, loop.Length(config.num_updates, config.steps_per_epoch, not config.performance))
         self._config, self._data, self._diagnosis = config, data, diagnosis
         self._sampler = Sampler(len(data.left), config.seed, config.split, config.switches.negatives)
         with workers.scope():
             model = embedding.build(config.backbone, config.seed)
-            optimizer = keras_run.scale_losses(workers.distribute(tf.keras.optimizers.Adam(LEARNING_RATE)), opened,
+            optimizer = session.scale_losses(workers.distribute(tf.keras.optimizers.Adam(LEARNING_RATE)), opened,
                                                config.loss_scale)
         if config.weights:
             weights.load(model.whole, config.weights)
@@ -125,12 +126,12 @@ class Loop(keras_loop.Loop):
         return self._model
 
     def variables(self) -> list:
-        return [*self._model.embedding.whole.weights, *keras_versions.optimizer_variables(self._model.optimizer)]
+        return [*self._model.embedding.whole.weights, *compat.optimizer_variables(self._model.optimizer)]
 
-    def _make_features(self, model: embedding.Embedding, opened: train_run.Started) -> features.FeatureSource:
+    def _make_features(self, model: embedding.Embedding, opened: setup.Started) -> features.FeatureSource:
         config, images = self._config, self._data.images()
         shape = embedding.FEATURE_SHAPES[config.backbone]
-        run = opened.run if isinstance(opened, train_run.OpenRun) else None
+        run = opened.run if isinstance(opened, setup.OpenRun) else None
         choice = run and run.arguments.get("cache_features")
         if not choice:
             is_alone = self._workers.rank.size == 1

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from common import keras_versions, keras_workers
-from common.ranks import Rank
+from common.devices.ranks import Rank
+from common.keras import compat, workers
 from siamese_triplet_tf2 import embedding, triplet_loss
 
 
@@ -27,7 +27,7 @@ class Updater:
     """
 
     def __init__(self, model: embedding.Embedding, optimizer: Any, batch_statistics: bool = False,
-                 semi_hard: bool = False, workers: keras_workers.Workers | None = None):
+                 semi_hard: bool = False, workers: workers.Workers | None = None):
         """Compile the update.
 
         Args:
@@ -39,9 +39,9 @@ class Updater:
         """
         self._model, self._optimizer = model, optimizer
         self._batch_statistics, self._semi_hard = batch_statistics, semi_hard
-        self._workers = workers or keras_workers.Workers(Rank())
+        self._workers = workers or workers.Workers(Rank())
         with self._workers.scope():
-            keras_versions.build_optimizer(optimizer, model.tail.trainable_variables)
+            compat.build_optimizer(optimizer, model.tail.trainable_variables)
         self._run = self._workers.compile(self._update)
         self._run_dumping = self._workers.compile(lambda *part: self._update(*part, dumps=True))
 

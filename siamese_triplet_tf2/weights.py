@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from common.program import ZooError
+from common.errors import ZooError
 
 FILE_NAME = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 FOLDER = "model"

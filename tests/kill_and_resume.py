@@ -154,8 +154,8 @@ def names_in(folder: str) -> list[str]:
 
 def checkpoint_values(run_path: str) -> dict[str, np.ndarray]:
     """Return all variables of a run's newest checkpoint, by name."""
-    from common.bundles import steps_in
-    from common.tf1 import tf
+    from common.checkpoints.bundle import steps_in
+    from common.graph.compat import tf
 
     folder = os.path.join(run_path, "ckpt")
     reader = tf.train.load_checkpoint(os.path.join(folder, f"model.ckpt-{steps_in(folder)[-1]}"))

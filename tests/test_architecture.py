@@ -11,10 +11,19 @@ import pytest
 
 from tests.conftest import ROOT
 
-ADAPTER_FILES = {"npu_bridge": {"common/npu_tf1.py"}, "npu_device": {"common/npu_tf1.py", "common/npu_tf2.py"},
-                 "moxing": {"common/modelarts.py"}}
-# modules of common that may import TensorFlow when they are imported; all others may not
-TENSORFLOW_MODULES = re.compile(r"(graph|keras)_.*|checkpoints|diagnosis|npu_tf1|tf1")
+ADAPTER_FILES = {"npu_bridge": {"common/graph/npu.py"}, "npu_device": {"common/graph/npu.py", "common/keras/npu.py"},
+                 "moxing": {"common/cli/modelarts.py"}}
+# The rooms of common/ by floor. A room imports itself and floors below; rooms of one floor do not know each other.
+FLOORS = {
+    "doctor": 6,
+    "graph": 5, "keras": 5,
+    "checkpoints": 4,
+    "run": 3, "distributed": 3,
+    "devices": 2, "tiny_data": 2,
+    "cli": 1, "data": 1, "plots": 1, "evaluation": 1,
+    "errors": 0, "atomic_files": 0, "seeds": 0,
+}  # fmt: skip
+TENSORFLOW_ROOMS = {"graph", "keras"}
 MODEL_FILES = ("evaluate.py", "predict.py", "export.py", "README.md", "README.zh-CN.md", "requirements.txt", "LICENSE",
                "modelzoo_level.txt", "modelarts_entry_acc.py", "modelarts_entry_perf.py", "test/train_full_1p.sh",
                "__init__.py")
@@ -77,6 +86,33 @@ def test_common_imports_and_names_no_model(path):
     with open(os.path.join(ROOT, path), encoding="utf-8") as file:
         text = file.read()
     assert not [model for model in models() if model in text]
+
+
+def room_of(path):
+    """The room of a module of common/: the folder below common/, or the module itself."""
+    return os.path.splitext(path.split(os.sep)[1])[0]
+
+
+def test_every_room_has_a_floor():
+    rooms = {room_of(path) for path in python_files("common")} - {"__init__"}
+    assert rooms == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", [path for path in python_files("common") if room_of(path) != "__init__"])
+def test_rooms_import_only_from_floors_below(path):
+    own = room_of(path)
+    for name, _ in imports(tree_of(path)):
+        parts = name.split(".")
+        if parts[0] == "common" and parts[1] != own:
+            assert FLOORS[parts[1]] < FLOORS[own], f"{path} (floor {FLOORS[own]}) imports {name}"
+
+
+@pytest.mark.parametrize("path", [path for path in python_files("common") if room_of(path) not in TENSORFLOW_ROOMS])
+def test_tensorflow_is_imported_in_two_rooms_only(path):
+    names = {name.split(".")[0] for name, _ in imports(tree_of(path))}
+    if room_of(path) == "doctor":
+        return  # it tries whether TensorFlow can be imported at all
+    assert "tensorflow" not in names
 
 
 @pytest.mark.parametrize("model", models())
@@ -173,7 +209,7 @@ def train_entry(model):
 
 def test_importing_has_no_effect_and_needs_no_tensorflow(tmp_path):
     names = [module_name(path) for path in python_files("common") + entries()
-             if not TENSORFLOW_MODULES.fullmatch(os.path.basename(path)[:-3]) and "__main__" not in path]
+             if room_of(path) not in TENSORFLOW_ROOMS and "__main__" not in path]
     assert len(names) > 15
     result = subprocess.run([sys.executable, "-W", "error::ImportWarning", "-c", IMPORT_ALL, *names], cwd=str(tmp_path),
                             env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from common import report
+from common.run import metrics
 from tests.conftest import ROOT, on_the_default_leg
 from tests.test_architecture import models, train_entry
 
@@ -66,13 +66,13 @@ def test_every_program_answers_help_and_refuses_nonsense(model):
 
 def test_last_lines_and_key_order_are_fixed(tmp_path, capsys):
     """The words that users' own scripts look for."""
-    from common import run_dir
+    from common.run import run_dir
 
     run = run_dir.open_run(run_dir.Request(str(tmp_path / "0"), {}, 1, False, "auto", {}, ()), "0")
-    numbers = report.Report(run, 0)
+    numbers = metrics.Report(run, 0)
     for step in (1, 2, 3, 4):
         numbers.step(step, loss=1.0, step_seconds=0.5)
-    numbers.finish(report.Case("N", 8, 1, False), 4, 0.25, "cpu", {"ActualLoss": "1", "TrainAccuracy": "0.25"})
+    numbers.finish(metrics.Case("N", 8, 1, False), 4, 0.25, "cpu", {"ActualLoss": "1", "TrainAccuracy": "0.25"})
     numbers.close()
     run.close()
     assert re.fullmatch(r"-{18} Final result -{18}\nFinal Performance images/sec : 16\.00\n"

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from common.graph.compat import tf
 from common.seeds import op_seed
-from common.tf1 import tf
 
 BN_EPSILON = 0.001
 BN_MOMENTUM = 0.995

@@ -4,8 +4,9 @@ from __future__ import annotations
 import sys
 from typing import Callable
 
-from common import program
-from common.program import FlagError, StopRequest
+from common.cli import program
+from common.cli.program import StopRequest
+from common.errors import FlagError
 from common.tiny_data import faces, look_alikes, mnist, omniglot, tracking
 
 MAKERS: dict[str, Callable[[str], None]] = {

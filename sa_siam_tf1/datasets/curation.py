@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from common.program import ZooError
+from common.errors import ZooError
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE, EXEMPLAR_SIDE
 

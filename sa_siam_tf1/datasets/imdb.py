@@ -15,8 +15,9 @@ from typing import Any, Iterable, NamedTuple
 
 import numpy as np
 
-from common import program
-from common.program import FlagError, StopRequest, ZooError
+from common.cli import program
+from common.cli.program import StopRequest
+from common.errors import FlagError, ZooError
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE
 from sa_siam_tf1.datasets import curation, plain_pickle
@@ -142,7 +143,7 @@ def write_index(folder: str, target: str, validation: str = "tenth") -> list[tup
     Raises:
         ZooError: there is nothing to index, or nothing in the part val.
     """
-    from common import files
+    from common import atomic_files
 
     if validation == "val":
         letter = curation.PARTS["val"]
@@ -160,7 +161,7 @@ def write_index(folder: str, target: str, validation: str = "tenth") -> list[tup
     written = []
     for name, tracks in zip(IMDB_FILES, parts):
         path = os.path.join(target, name)
-        files.write_json(path, dict(videos=tracks, n_videos=len(tracks), image_shape=_IMAGE_SHAPE))
+        atomic_files.write_json(path, dict(videos=tracks, n_videos=len(tracks), image_shape=_IMAGE_SHAPE))
         written.append((path, len(tracks), sum(map(len, tracks))))
     return written
 
@@ -262,7 +263,7 @@ def main(arguments: list[str]) -> int:
         del stop
         if len(arguments) != 1:
             raise FlagError("usage: python3 -m sa_siam_tf1.datasets.imdb FOLDER")
-        from common.flags import find_data_folder
+        from common.cli.shared_flags import find_data_folder
 
         folder = find_data_folder(arguments[0], os.getcwd(), FOLDER_NAMES, has_data)
         data = load(folder)

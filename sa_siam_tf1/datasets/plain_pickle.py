@@ -15,7 +15,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from common.program import ZooError
+from common.errors import ZooError
 
 _NPY_MAGIC = b"\x93NUMPY"
 _MAX_HEADER_BYTES = 1000  # that of a lone object has 118

@@ -10,7 +10,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from common.program import ZooError
+from common.errors import ZooError
 from sa_siam_tf1.datasets import plain_pickle
 
 # kernel of each layer as the files have it, the groups of conv2, conv4 and conv5 side by side in the last axis

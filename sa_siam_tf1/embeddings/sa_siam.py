@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Callable, NamedTuple, Tuple
 
+from common.graph.compat import tf
 from common.seeds import op_seed
-from common.tf1 import tf
 
 # What the fused op makes of the 1e-6 that the original asks for.
 BN_EPSILON = 1.001e-5

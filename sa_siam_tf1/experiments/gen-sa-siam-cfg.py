@@ -14,9 +14,8 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
 
-from common import flags as zoo_flags
-from common import program
-from common.flag_set import FlagSet
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
 from sa_siam_tf1 import configuration
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 
@@ -31,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _generate(arguments: list[str]) -> int:
     flag_set = FlagSet(__doc__ or "")
-    zoo_flags.define_output(flag_set)
+    shared_flags.define_output(flag_set)
     flags = flag_set.parse(arguments)
     parent = os.path.expanduser(flags.output_path) if flags.output_path else os.path.join(ROOT, "test", "output")
     target = os.path.join(os.path.abspath(parent), "SA-Siam")

@@ -9,7 +9,7 @@ from typing import Any, Sequence
 import numpy as np
 from PIL import Image
 
-from common.program import ZooError
+from common.errors import ZooError
 from sa_siam_tf1 import opencv
 
 FORMATS = ("mp4", "gif", "frames", "none")

@@ -12,8 +12,8 @@ from typing import Any, Callable, Iterable, Iterator, NamedTuple
 import numpy as np
 from PIL import Image
 
-from common import images
-from common.program import ZooError
+from common.data import images
+from common.errors import ZooError
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.inference import ground_truth
 

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from common.program import ZooError
+from common.errors import ZooError
 
 _NAME = re.compile(r"groundtruth(_rect)?(\.([0-9]+))?\.txt")
 _SEPARATORS = re.compile(r"[,\s;]+")

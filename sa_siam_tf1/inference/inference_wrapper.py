@@ -5,7 +5,7 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
-from common.tf1 import tf
+from common.graph.compat import tf
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import EXEMPLAR_SIDE, ModelConfig, TrackConfig
 from sa_siam_tf1.embeddings import sa_siam

@@ -7,7 +7,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 
-from common.program import ZooError
+from common.errors import ZooError
 from sa_siam_tf1.inference import frames, ground_truth
 
 

@@ -19,11 +19,13 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import device as devices
-from common import files, program, trained
-from common import flags as zoo_flags
-from common.flag_set import FlagSet, FlagValues
-from common.program import FlagError, StopRequest
+from common import atomic_files
+from common.checkpoints import trained
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet, FlagValues
+from common.cli.program import StopRequest
+from common.devices import selection
+from common.errors import FlagError
 from sa_siam_tf1.inference import frames, ground_truth, sequences
 
 _RESULT = "track.json"
@@ -61,17 +63,17 @@ def _track(arguments: list[str], stop: StopRequest) -> int:
         raise FlagError("--sequence is needed: a folder of frames, an OTB sequence, or a video file")
     if flags.response_maps and flags.annotate == "none":
         raise FlagError("--response_maps is drawn on annotated frames; --annotate=none makes none")
-    sequence = frames.open_sequence(zoo_flags.find_path("sequence", flags.sequence, ROOT))
+    sequence = frames.open_sequence(shared_flags.find_path("sequence", flags.sequence, ROOT))
     sequence, box, truth, notice = aim(flags, sequence)
     found = trained.find(flags, ROOT, "predict", dict(os.environ))
-    device = devices.choose(flags.device, os.environ)
+    device = selection.choose(flags.device, os.environ)
 
-    from common import graph_use
+    from common.graph.session import inference_session
     from sa_siam_tf1 import weights
     from sa_siam_tf1.inference.tracker import tracker_maker
 
     folder = result_folder(found.folder, sequence)
-    with graph_use.session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
+    with inference_session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
         of_tracker = weights.find(flags, ROOT, found)
         wrapper = weights.restore(session, of_tracker, flags.compute_dtype)
         drawer = None if flags.annotate == "none" else drawing.Drawer(flags.annotate, folder)
@@ -87,13 +89,13 @@ def _track(arguments: list[str], stop: StopRequest) -> int:
         notice = f"Notice: {sequence.name} has {len(truth)} boxes for {len(tracked.boxes)} frames"
     os.makedirs(folder, exist_ok=True)
     boxes_path = os.path.join(folder, "boxes.txt")
-    files.write_text(boxes_path, sequences.boxes_text(tracked.boxes))
+    atomic_files.write_text(boxes_path, sequences.boxes_text(tracked.boxes))
     result = dict(sequence=sequence.name, source=sequence.source, first_frame=sequence.first_number,
                   frames=len(tracked.boxes), branch=of_tracker.model.branch, checkpoints=of_tracker.prefixes,
                   boxes=boxes_path, annotated=drawer.close() if drawer else None,
                   problems=[line for line in (notice, *tracked.problems) if line],
                   **sequences.speed(tracked.frame_seconds))
-    files.write_json(os.path.join(folder, _RESULT), result)
+    atomic_files.write_json(os.path.join(folder, _RESULT), result)
     _say(flags, result)
     return 0
 
@@ -115,7 +117,7 @@ def result_folder(parent: str, sequence: frames.Sequence) -> str:
 
 def _say(flags: FlagValues, result: dict) -> None:
     if flags.json:
-        print(files.to_json(result))
+        print(atomic_files.to_json(result))
         return
     for problem in result["problems"]:
         print(problem)
@@ -130,7 +132,7 @@ def aim(flags: FlagValues, sequence: frames.Sequence) -> tuple:
     """Return the frames from the first box on, that box, all true ones or None, and a line about them or nothing."""
     path = sequence.truth_paths.get(1)
     if flags.ground_truth:
-        path = zoo_flags.find_path("ground_truth", flags.ground_truth, ROOT)
+        path = shared_flags.find_path("ground_truth", flags.ground_truth, ROOT)
     if not path and not flags.box:
         raise FlagError(f"--box=x,y,width,height is needed: {sequence.name} has no groundtruth_rect.txt")
     given = _box(flags.box) if flags.box else None

@@ -10,8 +10,8 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from common.program import ZooError
-from common.tf1 import tf
+from common.errors import ZooError
+from common.graph.compat import tf
 from sa_siam_tf1.configuration import EXEMPLAR_SIDE, STRIDE, TrackConfig
 from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, search_factors
 from sa_siam_tf1.inference.sequences import Step

@@ -14,10 +14,9 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
 
-from common import flags as zoo_flags
-from common import program
-from common.flag_set import FlagSet
-from common.program import StopRequest
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.cli.program import StopRequest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -33,14 +32,14 @@ def _build(arguments: list[str], stop: StopRequest) -> int:
 
     del stop
     flag_set = FlagSet(__doc__ or "")
-    zoo_flags.define_data(flag_set, "curated folder, or its parent")
+    shared_flags.define_data(flag_set, "curated folder, or its parent")
     flag_set.string("save_path", None, "folder to write the index to (default: the curated folder)",
                     aliases=["output_path"])
     flag_set.choice("validation", "tenth", ["tenth", "val"], "videos that validate: the first tenth, as in the "
                     "original, or those of the part val")
     flags = flag_set.parse(arguments)
-    data_path = zoo_flags.require_data_path(flags.data_path)
-    curated = zoo_flags.find_data_folder(data_path, ROOT, ["ILSVRC2015-VID-Curation"],
+    data_path = shared_flags.require_data_path(flags.data_path)
+    curated = shared_flags.find_data_folder(data_path, ROOT, ["ILSVRC2015-VID-Curation"],
                                          lambda path: os.path.isdir(os.path.join(path, "Data", "VID", "train")))
     target = os.path.abspath(os.path.expanduser(flags.save_path)) if flags.save_path else curated
     for path, tracks, crops in imdb.write_index(curated, target, flags.validation):

@@ -19,10 +19,10 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import flags as zoo_flags
-from common import program
-from common.flag_set import FlagSet
-from common.program import FlagError, StopRequest, ZooError
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.cli.program import StopRequest
+from common.errors import FlagError, ZooError
 from common.tiny_data import tracking
 from sa_siam_tf1 import evaluation
 from sa_siam_tf1.datasets import curation
@@ -36,7 +36,7 @@ _TRAIN_PARTS = sorted(part for part in curation.PARTS if part != "val")
 def define_flags() -> FlagSet:
     """Return the flags."""
     flags = FlagSet(__doc__ or "")
-    zoo_flags.define_data(flags, "folder of sequences in OTB's layout, or one such sequence")
+    shared_flags.define_data(flags, "folder of sequences in OTB's layout, or one such sequence")
     flags.string("save_path", None, "new folder to write Annotations/VID and Data/VID to", aliases=["output_path"])
     flags.integer("frames_per_video", None, "cut a sequence into videos of so many frames (default: one video)", 1)
     flags.string("validation", None, "names of sequences, separated by commas, that become the part val; the others "
@@ -52,14 +52,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def _convert(arguments: list[str], stop: StopRequest) -> int:
     flags = define_flags().parse(arguments)
-    data_path = zoo_flags.require_data_path(flags.data_path)
+    data_path = shared_flags.require_data_path(flags.data_path)
     if not flags.save_path:
         raise FlagError("--save_path is needed: the folder to write to, for example ILSVRC2015")
     target_folder = os.path.abspath(os.path.expanduser(flags.save_path))
     if os.path.isdir(target_folder) and os.listdir(target_folder):
         raise ZooError(f"--save_path={flags.save_path}: is not empty, expected a new folder; remove it if a conversion "
                        "was stopped there, or name another one")
-    targets = evaluation.find_targets(zoo_flags.find_path("data_path", data_path, ROOT))
+    targets = evaluation.find_targets(shared_flags.find_path("data_path", data_path, ROOT))
     sequences = {name: list(found) for name, found in itertools.groupby(targets, lambda target: target.sequence.name)}
     validation = flags.validation.split(",") if flags.validation else []
     for name in validation:

@@ -16,10 +16,10 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
 
-from common import flags as zoo_flags
-from common import program
-from common.flag_set import FlagSet
-from common.program import FlagError, StopRequest
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet
+from common.cli.program import StopRequest
+from common.errors import FlagError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _BEGUN = re.compile(r"\..+\.\d{2,}\.crop\.x\.jpg\.([1-9]\d{0,8})\.tmp")  # a crop, as files.write_bytes begins it
@@ -28,7 +28,7 @@ _BEGUN = re.compile(r"\..+\.\d{2,}\.crop\.x\.jpg\.([1-9]\d{0,8})\.tmp")  # a cro
 def define_flags() -> FlagSet:
     """Return the flags."""
     flags = FlagSet(__doc__ or "")
-    zoo_flags.define_data(flags, "raw folder of ILSVRC2015 VID, with Annotations/VID and Data/VID, or its parent")
+    shared_flags.define_data(flags, "raw folder of ILSVRC2015 VID, with Annotations/VID and Data/VID, or its parent")
     flags.string("save_path", None, "folder to write the crops to", aliases=["output_path"])
     flags.integer("threads", 5, "threads that crop", 1, 256)
     return flags
@@ -44,10 +44,10 @@ def _preprocess(arguments: list[str], stop: StopRequest) -> int:
     from sa_siam_tf1.datasets import curation
 
     flags = define_flags().parse(arguments)
-    data_path = zoo_flags.require_data_path(flags.data_path)
+    data_path = shared_flags.require_data_path(flags.data_path)
     if not flags.save_path:
         raise FlagError("--save_path is needed: the folder to write the crops to")
-    root = zoo_flags.find_data_folder(data_path, ROOT, ["ILSVRC2015"],
+    root = shared_flags.find_data_folder(data_path, ROOT, ["ILSVRC2015"],
                                       lambda folder: os.path.isdir(os.path.join(folder, "Annotations", "VID")))
     target = os.path.abspath(os.path.expanduser(flags.save_path))
     videos = curation.raw_videos(root)
@@ -101,7 +101,7 @@ def curate_frame(video, annotation: str, target: str) -> tuple[int, int]:
     Raises:
         ZooError: a bad annotation or frame.
     """
-    from common import files
+    from common import atomic_files
     from sa_siam_tf1.datasets import curation
     from sa_siam_tf1.inference.frames import read_frame
 
@@ -113,7 +113,7 @@ def curate_frame(video, annotation: str, target: str) -> tuple[int, int]:
         frame = read_frame(frame_path)
         for box in missing:
             os.makedirs(os.path.dirname(paths[box]), exist_ok=True)
-            files.write_bytes(paths[box], curation.to_jpeg(curation.crop_box(frame, box, frame_path)))
+            atomic_files.write_bytes(paths[box], curation.to_jpeg(curation.crop_box(frame, box, frame_path)))
     return len(missing), len(boxes) - len(missing)
 
 

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common import flags as zoo_flags
-from common import images, program
-from common.program import FlagError, StopRequest, ZooError
+from common.cli import program, shared_flags
+from common.cli.program import StopRequest
+from common.data import images
+from common.errors import FlagError, ZooError
 
 SIDE = 105  # height and width of every drawing
 MIN_IMAGES = 3  # a character with fewer has no two pairs of its own to give
@@ -84,8 +85,8 @@ def find(data_path: str, model_root: str) -> str:
     Raises:
         ZooError: there is none, or more than one.
     """
-    path = zoo_flags.find_path("data_path", data_path, model_root)
-    return zoo_flags.find_data_folder(data_path, model_root, folder_names(path), has_data)
+    path = shared_flags.find_path("data_path", data_path, model_root)
+    return shared_flags.find_data_folder(data_path, model_root, folder_names(path), has_data)
 
 
 def has_data(folder: str) -> bool:

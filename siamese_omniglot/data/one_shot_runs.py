@@ -13,8 +13,8 @@ from typing import IO, Callable, NamedTuple
 
 import numpy as np
 
-from common import images
-from common.program import ZooError
+from common.data import images
+from common.errors import ZooError
 from siamese_omniglot.data.omniglot import SIDE
 
 _MAX_BYTES = 1 << 20  # of a file; a drawing has about 300

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.program import ZooError
+from common.errors import ZooError
 from siamese_omniglot.data.omniglot import MIN_IMAGES, Drawings
 
 SPLIT_SEED = 1  # the original's

@@ -16,11 +16,12 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
 
-from common import bundles, launch, processes, program, ranks
-from common import device as devices
-from common import flags as zoo_flags
-from common.flag_set import FlagSet, FlagValues
-from common.program import FlagError
+from common.checkpoints import bundle
+from common.cli import program, shared_flags
+from common.cli.parser import FlagSet, FlagValues
+from common.devices import ranks, selection
+from common.distributed import launcher, processes
+from common.errors import FlagError
 
 if TYPE_CHECKING:
     from siamese_omniglot import training
@@ -43,10 +44,10 @@ def define_flags() -> FlagSet:
     """Return the flags of training."""
     flags = FlagSet(__doc__ or "")
     flags.string("data_path", None, "folder of the alphabets, or its parent", aliases=["data_url", "train_data_path"])
-    zoo_flags.define_output(flags, aliases=["exp_save_dir"])
+    shared_flags.define_output(flags, aliases=["exp_save_dir"])
     flags.choice("device", "auto", ["auto", "npu", "gpu", "cpu", "sdaa"], "auto takes an NPU when there is one, else a "
                  "GPU, else the CPU; cpu hides NPUs and GPUs; sdaa is taken as auto")
-    zoo_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode="from use_amp")
+    shared_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode="from use_amp")
     flags.alias("batch_size", ["bs"])
     flags.alias("init_checkpoint", ["checkpoint_path"])
     flags.string("model_name", None, "Siamese")
@@ -89,15 +90,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(arguments: list[str], stop: program.StopRequest) -> int:
-    from common import train_run
+    from common.run import setup
     from siamese_omniglot import recipes, weights
     from siamese_omniglot.data import omniglot, pairs
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
     _check(flags)
-    path = omniglot.find(zoo_flags.require_data_path(flags.data_path), ROOT)
-    device = devices.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
+    path = omniglot.find(shared_flags.require_data_path(flags.data_path), ROOT)
+    device = selection.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
     rank = processes.place(flags, device.kind)
     data = omniglot.load(path)
     switches = recipes.resolve(flags.recipe, {field.name: flags[field.name].value
@@ -106,18 +107,18 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
     if len(split.train) < flags.batch_size:
         raise FlagError(f"--batch_size={flags.batch_size}: only {len(split.train)} drawings train; take a smaller one")
-    entry = train_run.Entry(__file__, NETWORK, NPU_PRECISIONS[flags.use_amp], arguments, ROOT, rank)
-    train_run.plan(entry, flags, device, _num_updates(flags, split))
+    entry = setup.Entry(__file__, NETWORK, NPU_PRECISIONS[flags.use_amp], arguments, ROOT, rank)
+    setup.plan(entry, flags, device, _num_updates(flags, split))
     weights.find(flags.weights, ROOT)
-    bundles.fingerprint(_init_checkpoint(flags))
+    bundle.fingerprint(_init_checkpoint(flags))
     status = processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind, stop)
     if status is not None:
         return status
 
-    from common import keras_gpus, keras_run  # TensorFlow is imported here, after the flags and the device
+    from common.keras import session
 
-    device = keras_run.settle(device, flags.device)
-    keras_gpus.require_one(rank, device.kind)
+    device = session.settle(device, flags.device)
+    session.require_one_gpu(rank, device.kind)
     if device.kind == "gpu" and flags.use_amp and not flags.precision_mode:
         flags.precision_mode = "allow_mix_precision"
     config = _configure(flags, switches, split, rank)
@@ -125,13 +126,13 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     identity = dict(in_effect, data=data.fingerprint, backbone=flags.backbone, optimizer=flags.optimizer, lr=flags.lr,
                     lr_decay=flags.lr_decay, warm_up=flags.warm_up, weight_decay=config.weight_decay,
                     early_stop=config.early_stop, weights=weights.fingerprint(config.weights),
-                    init_checkpoint=bundles.fingerprint(config.init_checkpoint))
+                    init_checkpoint=bundle.fingerprint(config.init_checkpoint))
     notices = [*flag_set.warnings(), *_notices(flags, device),
                *processes.notices(flags, rank, f"{2 * flags.batch_size} pairs"), *data.notices,
                f"Data: {path}, {len(data.labels)} drawings of {len(data.characters)} characters, {len(split.train)} "
                f"train, {len(split.validation)} validate; {data.store.num_bytes / 1e6:.1f} MB in memory",
                f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in in_effect.items())}"]
-    opened = keras_run.open_keras_run if rank.is_chief else keras_run.open_keras_helper
+    opened = session.open_keras_run if rank.is_chief else session.open_keras_helper
     with opened(entry, flags, device, config.num_updates, identity, notices) as run:
         _run(config, data.store, samplers, run, rank, stop)
     return 0
@@ -139,14 +140,14 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
 
 def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: Any, rank: ranks.Rank,
          stop: program.StopRequest) -> None:
-    from common import keras_diagnosis, keras_workers
+    from common.keras import debug, workers
     from siamese_omniglot import recording, training
 
-    workers = keras_workers.make(rank, run.device.kind)
+    workers = workers.make(rank, run.device.kind)
     workers.require_same(run.checksum)
     record = recording.Record(config, store, samplers.validation, run, stop) if rank.is_chief else \
         recording.Helper(config, store, samplers.validation)
-    with keras_diagnosis.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
+    with debug.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
         training.Loop(config, store, samplers.train, workers, run, diagnosis).run(record, stop)
 
 
@@ -159,7 +160,7 @@ def _check(flags: FlagValues) -> None:
     processes.check(flags)
 
 
-def _notices(flags: FlagValues, device: devices.Device) -> list[str]:
+def _notices(flags: FlagValues, device: selection.Device) -> list[str]:
     notices = []
     if flags.device == "sdaa":
         notices.append("Warning: --device=sdaa is taken as auto")
@@ -171,7 +172,7 @@ def _notices(flags: FlagValues, device: devices.Device) -> list[str]:
 
 
 def _init_checkpoint(flags: FlagValues) -> str | None:
-    return flags.init_checkpoint and bundles.prefix_of(flags.init_checkpoint)
+    return flags.init_checkpoint and bundle.prefix_of(flags.init_checkpoint)
 
 
 def _num_epochs(flags: FlagValues) -> int:
@@ -186,14 +187,14 @@ def _num_updates(flags: FlagValues, split: Split) -> int:
 
 
 def _configure(flags: FlagValues, switches: Switches, split: Split, rank: ranks.Rank) -> training.Config:
-    from common import report
+    from common.run import metrics
     from siamese_omniglot import learning_rate, log_lines, training, update, weights
 
     decay = flags.weight_decay
     if decay is None:
         decay = update.TORCH_WEIGHT_DECAY if switches.head == "torch" else 0.0
     return training.Config(
-        case=report.Case(NETWORK, flags.batch_size, rank.size, flags.performance,
+        case=metrics.Case(NETWORK, flags.batch_size, rank.size, flags.performance,
                          flags.batch_size * log_lines.IMAGES_A_SAMPLE),
         switches=switches,
         backbone=flags.backbone,
@@ -215,4 +216,4 @@ def _configure(flags: FlagValues, switches: Switches, split: Split, rank: ranks.
 
 
 if __name__ == "__main__":
-    launch.leave(main())
+    launcher.leave(main())

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from common import device as devices
 from common import doctor
+from common.devices import selection
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_missing_tensorflow(model_root, monkeypatch, capsys):
 
 
 def test_device_without_adapter(model_root, monkeypatch, capsys):
-    monkeypatch.setattr(devices, "device_files", lambda: ["/dev/davinci0"])
+    monkeypatch.setattr(selection, "device_files", lambda: ["/dev/davinci0"])
     assert doctor.main([]) == 1
     assert "Problem      /dev/davinci0 is there" in capsys.readouterr().out
 

@@ -8,9 +8,10 @@ import shutil
 import numpy as np
 import pytest
 
-from common import bundles, checkpoints
-from common.program import ZooError
-from common.tf1 import enable, tf
+from common.checkpoints import bundle
+from common.errors import ZooError
+from common.graph import checkpoints
+from common.graph.compat import enable, tf
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,7 @@ def files(model):
 def test_the_two_newest_and_the_named_are_kept(model):
     for step in (1, 2, 3, 4, 5):
         model.save(step, keep=[2])
-    assert bundles.steps_in(model.saved.folder) == [2, 4, 5]
+    assert bundle.steps_in(model.saved.folder) == [2, 4, 5]
     assert len(files(model)) == 7  # three bundles of two files, and TensorFlow's `checkpoint`
     assert tf.train.latest_checkpoint(model.saved.folder).endswith("model.ckpt-5")
 
@@ -93,11 +94,11 @@ def test_a_damaged_newest_one_is_named_and_the_one_before_is_used(model, how):
     assert step == 1 and model.session.run(model.weight)[0] == 1
     assert len(notices) == 1 and re.search(r"model.ckpt-2 is damaged \((DataLoss|NotFound|OutOfRange|Value)Error: \S",
                                            notices[0]), notices
-    assert bundles.steps_in(model.saved.folder) == [1]  # it no longer counts among the newest
+    assert bundle.steps_in(model.saved.folder) == [1]  # it no longer counts among the newest
     assert [name for name in files(model) if name.startswith("damaged.model.ckpt-2")]
     for step in (2, 3):
         model.save(step)
-    assert bundles.steps_in(model.saved.folder) == [2, 3]
+    assert bundle.steps_in(model.saved.folder) == [2, 3]
 
 
 def test_one_that_says_another_step_is_damaged(model):
@@ -126,7 +127,7 @@ def test_a_damaged_one_is_replaced_when_its_step_comes_again(model):
 def test_a_bundle_without_index_does_not_count_and_goes(model):
     model.save(1)
     os.remove(model.save(2) + ".index")
-    assert bundles.steps_in(model.saved.folder) == [1]
+    assert bundle.steps_in(model.saved.folder) == [1]
     model.save(3)
     model.save(4)
     assert not [name for name in files(model) if "-2." in name]
@@ -182,7 +183,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(model, monkeypatch):
     with pytest.raises(ZooError, match="no checkpoint can be written .*No space left on device.*make space") as caught:
         model.save(2)
     assert "\n" not in str(caught.value)
-    assert bundles.steps_in(model.saved.folder) == [1]
+    assert bundle.steps_in(model.saved.folder) == [1]
 
 
 def _raise(error):
@@ -193,10 +194,10 @@ def test_fingerprint_tells_content_not_name(model, tmp_path):
     first, second = model.save(1), model.save(2)
     for suffix in (".index", ".data-00000-of-00001"):
         shutil.copy(first + suffix, str(tmp_path / ("model.ckpt-2" + suffix)))
-    assert bundles.fingerprint(str(tmp_path / "model.ckpt-2")) != bundles.fingerprint(second)
-    assert bundles.fingerprint(None) is None
+    assert bundle.fingerprint(str(tmp_path / "model.ckpt-2")) != bundle.fingerprint(second)
+    assert bundle.fingerprint(None) is None
     with pytest.raises(ZooError, match="no such checkpoint"):
-        bundles.fingerprint(str(tmp_path / "none"))
+        bundle.fingerprint(str(tmp_path / "none"))
 
 
 def test_a_name_of_its_own_comes_with_graph_and_state(model, tmp_path):

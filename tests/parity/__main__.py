@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or arguments[0] not in MODELS:
         print(f"usage: python3 -m tests.parity {'|'.join(MODELS)} FIXTURE", file=sys.stderr)
         return 2
-    from common.program import ZooError
+    from common.errors import ZooError
     from tests.parity.comparison import FixtureError
 
     try:

@@ -14,8 +14,8 @@ import numpy as np
 from circleloss_tf1 import circle_loss, facenet, model
 from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.recipe import REFERENCE, Extras, NetworkSettings
-from common import verification
-from common.tf1 import assign, enable, tf
+from common.evaluation import verification
+from common.graph.compat import assign, enable, tf
 from tests.parity.comparison import Comparison, FixtureError, Taker, load
 
 LOSS, LOSS_GRADIENT = 1e-5, 1e-5

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.tf1 import enable, tf
+from common.graph.compat import enable, tf
 from gitloss_tf1 import git_loss
 from gitloss_tf1.class_statistics import class_statistics
 from gitloss_tf1.model import REFERENCE, TrainGraph, build_training

@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from common.tf1 import enable, tf
+from common.graph.compat import enable, tf
 from sa_siam_tf1 import siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrainConfig
 from sa_siam_tf1.datasets import curation, transforms

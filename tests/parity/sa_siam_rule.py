@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from common.tf1 import assign, tf
+from common.graph.compat import assign, tf
 from tests.parity.comparison import Comparison, FixtureError, Taker
 
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "sa_siam")

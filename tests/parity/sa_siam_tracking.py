@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.tf1 import tf
+from common.graph.compat import tf
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig
 from sa_siam_tf1.inference.frames import read_frame
 from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, search_factors

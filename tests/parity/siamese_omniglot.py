@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from common import keras_workers, ranks
+from common.devices import ranks
+from common.keras import workers
 from siamese_omniglot import update
 from siamese_omniglot.data import pairs
 from siamese_omniglot.data.batches import PairImages
@@ -102,7 +103,7 @@ def _compare_updates(take: Taker, comparison: Comparison, network: siamese.Siame
     optimizer.learning_rate = RATE
     decay = update.TORCH_WEIGHT_DECAY if head == "torch" else 0.0
     updater = update.Updater(network, optimizer, update.Settings(head, decay, len(batch.labels), True),
-                             keras_workers.make(ranks.Rank(), "cpu"))
+                             workers.make(ranks.Rank(), "cpu"))
     found = [updater(batch)[0].loss for _ in range(2)]
     comparison.absolute("step", "loss_step2", found[1], take("loss_step2"), STEP)
     norms = [np.linalg.norm(np.asarray(variable)) for variable in network.named_variables().values()]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import circle_loss
-from common.tf1 import enable, tf
+from common.graph.compat import enable, tf
 
 enable()
 

@@ -10,7 +10,7 @@ from PIL import Image
 from circleloss_tf1 import face_images
 from circleloss_tf1.face_images import Augmentation, DamagedImages, ImageFeed
 from circleloss_tf1.recipe import CORRECTED, REFERENCE, Extras, NetworkSettings
-from common.tf1 import enable, tf
+from common.graph.compat import enable, tf
 
 enable()
 EXTRAS = Extras(image_size=32)

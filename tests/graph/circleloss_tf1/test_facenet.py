@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import facenet
-from common.program import ZooError
-from common.tf1 import enable, tf
+from common.errors import ZooError
+from common.graph.compat import enable, tf
 
 enable()
 

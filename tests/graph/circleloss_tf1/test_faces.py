@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import faces
-from common.program import FlagError, ZooError
+from common.errors import FlagError, ZooError
 
 
 def make(folder, **people):

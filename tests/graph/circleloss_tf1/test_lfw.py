@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import lfw
-from common import verification
-from common.program import ZooError
+from common.errors import ZooError
+from common.evaluation import verification
 
 
 def make(folder, pairs, **people):

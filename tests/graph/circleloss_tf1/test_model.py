@@ -11,8 +11,8 @@ import pytest
 from circleloss_tf1 import facenet, model
 from circleloss_tf1.models import resnet
 from circleloss_tf1.recipe import CORRECTED, REFERENCE, Extras, NetworkSettings, resolve_extras, resolve_switches
-from common.program import FlagError
-from common.tf1 import enable, tf
+from common.errors import FlagError
+from common.graph.compat import enable, tf
 from tests.conftest import GOLDEN
 
 pytestmark = pytest.mark.usefixtures("one_block")

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from circleloss_tf1 import train_acc
-from common.tf1 import tf
+from common.graph.compat import tf
 from tests import fakes
 
 pytestmark = pytest.mark.usefixtures("one_block")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import evaluate, export, lfw_from_bin, lfw_to_bin, predict, train_acc
-from common import run_dir
-from common.tf1 import tf
+from common.graph.compat import tf
+from common.run import run_dir
 
 pytestmark = pytest.mark.usefixtures("one_block")
 

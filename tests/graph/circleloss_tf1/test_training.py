@@ -31,7 +31,7 @@ def rows(run, kind=None):
 
 
 def checkpoint_values(prefix):
-    from common.tf1 import tf
+    from common.graph.compat import tf
 
     reader = tf.train.load_checkpoint(str(prefix))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
@@ -127,7 +127,7 @@ def test_files_of_the_run_directory(full_run):
 
 def test_checkpoints(full_run):
     """The original's file holds the trainable variables alone; ours holds everything."""
-    from common.bundles import steps_in
+    from common.checkpoints.bundle import steps_in
 
     best = [row["step"] for row in rows(full_run, "eval") if row["best"]][-1]
     assert set(steps_in(str(full_run / "ckpt"))) == {4, 5, best}

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.tf1 import enable, tf
+from common.graph.compat import enable, tf
 from gitloss_tf1 import git_loss
 
 

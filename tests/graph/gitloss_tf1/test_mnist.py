@@ -10,7 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from common.program import ZooError
+from common.errors import ZooError
 from common.tiny_data.mnist import write_idx
 from gitloss_tf1 import mnist
 

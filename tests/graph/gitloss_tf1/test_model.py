@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 
-from common import checkpoints
-from common.tf1 import enable, tf
+from common.graph import checkpoints
+from common.graph.compat import enable, tf
 from gitloss_tf1 import model
 from tests.conftest import GOLDEN
 
@@ -150,7 +150,7 @@ def test_switches():
 
 
 def test_ties_in_a_pooling_window_send_the_gradient_to_the_first():
-    from common.graph_layers import max_pool
+    from gitloss_tf1.layers import max_pool
 
     values = [[1, 1, 0, 0], [1, 1, 0, 2], [3, 0, 5, 5], [0, 3, 4, 5]]
     images = tf.constant(np.array(values, np.float32)[None, ..., None])

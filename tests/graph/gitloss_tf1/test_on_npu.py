@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from common.tf1 import tf
+from common.graph.compat import tf
 from gitloss_tf1 import gitloss
 from tests import fakes
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import run_dir
+from common.run import run_dir
 from common.tiny_data import mnist as tiny_mnist
 from gitloss_tf1 import evaluate, export, gitloss, mnist, predict
 
@@ -103,7 +103,7 @@ def test_predicted_distances_are_those_to_the_trained_centers(output, tiny_mnist
     idx = os.path.join(tiny_mnist_folder, "t10k-images-idx3-ubyte.gz")
     assert predict.main([f"--images={idx}", f"--checkpoint={output / '0' / 'ckpt' / 'model.ckpt-4'}", "--json"]) == 0
     prediction = printed(capfd)["predictions"][0]
-    from common.tf1 import tf
+    from common.graph.compat import tf
 
     centers = tf.train.load_checkpoint(str(output / "0" / "ckpt" / "model.ckpt-4")).get_tensor("loss/centers")
     wanted = np.linalg.norm(np.array(prediction["feature"]) - centers, axis=1)
@@ -126,7 +126,7 @@ def test_export_runs_without_the_repository(output, tiny_mnist_folder, capfd):
     result = printed(capfd)
     assert result["max_difference"] <= 1e-5
     assert (result["inputs"], result["outputs"]) == (["images"], ["features", "logits", "probabilities"])
-    from common.tf1 import tf
+    from common.graph.compat import tf
 
     data = mnist.load(tiny_mnist_folder)
     scaled = data.test.images[:6].astype(np.float32) / 255.0
@@ -206,7 +206,7 @@ def test_an_export_removes_only_what_an_export_made(tmp_path, output, capfd):
 def test_gray_of_16_bits_is_scaled(tmp_path):
     digit = np.arange(784).reshape(28, 28) * 83
     Image.fromarray(digit.astype(np.uint16)).save(str(tmp_path / "deep.png"))
-    from common.images import read_gray
+    from common.data.images import read_gray
 
     wanted = np.round(digit / 257.0)
     assert np.abs(read_gray(str(tmp_path / "deep.png"), 28) - wanted).max() <= 1

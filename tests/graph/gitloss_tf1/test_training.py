@@ -111,7 +111,7 @@ def test_files_of_the_run_directory(full_run):
 
 
 def checkpoint_values(prefix):
-    from common.tf1 import tf
+    from common.graph.compat import tf
 
     reader = tf.train.load_checkpoint(str(prefix))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
@@ -123,7 +123,7 @@ def test_checkpoints_are_kept_at_the_original_moment_and_at_the_end(full_run):
     assert original["global_step"] == 6 and len(original) == 57
     assert os.path.exists(str(full_run / "ckpt_npu" / "model.ckpt.meta"))
     assert checkpoint_values(full_run / "ckpt" / "model.ckpt-7")["global_step"] == 7
-    from common.bundles import steps_in
+    from common.checkpoints.bundle import steps_in
 
     best = [row["step"] for row in rows(full_run, "eval") if row["best"]][-1]
     assert set(steps_in(str(full_run / "ckpt"))) == {5, 7, best}

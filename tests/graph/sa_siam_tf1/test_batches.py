@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from common.program import ZooError
+from common.errors import ZooError
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.datasets import imdb, transforms
 from sa_siam_tf1.datasets.dataloader import TrainingBatches, validation_batches

@@ -9,7 +9,7 @@ import runpy
 
 import pytest
 
-from common.program import FlagError, ZooError
+from common.errors import FlagError, ZooError
 from sa_siam_tf1 import configuration, train_siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from tests.conftest import ROOT

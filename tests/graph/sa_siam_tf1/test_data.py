@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.program import ZooError
+from common.errors import ZooError
 from common.tiny_data import tracking
 from sa_siam_tf1.datasets import curation, imdb
 from sa_siam_tf1.inference.frames import read_frame

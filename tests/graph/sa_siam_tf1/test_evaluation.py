@@ -9,9 +9,9 @@ import types
 
 import pytest
 
-from common import tf1
-from common.device import Device
-from common.program import StopRequest
+from common.cli.program import StopRequest
+from common.devices.selection import Device
+from common.graph import compat
 from common.tiny_data import tracking
 from sa_siam_tf1 import evaluation, opencv
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig
@@ -96,7 +96,7 @@ def test_what_boxes_depend_on(tmp_path, monkeypatch):
     (tmp_path / "a.index").write_bytes(b"two")
     assert identity_of(of_tracker, "float32", "cpu, TensorFlow 2.21.0") != first
 
-    assert tf1.place(Device("cpu", "0"), "cpu") == f"cpu, TensorFlow {tf1.tf.__version__}"
+    assert compat.place(Device("cpu", "0"), "cpu") == f"cpu, TensorFlow {compat.tf.__version__}"
 
     before = evaluation.baseline_contenders()
     monkeypatch.setattr(opencv.load(), "getVersionString", lambda: "0.0")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import images
-from common.program import ZooError
+from common.data import images
+from common.errors import ZooError
 from sa_siam_tf1.inference import frames, ground_truth, sequences, track
 from tests.graph.sa_siam_tf1.conftest import write_video
 

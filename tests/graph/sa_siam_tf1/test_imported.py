@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from common.program import ZooError
+from common.errors import ZooError
 from sa_siam_tf1 import train_siamese_model
 from sa_siam_tf1.datasets import plain_pickle
 from sa_siam_tf1.embeddings import imported

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from common.tf1 import assign, enable, tf
+from common.graph.compat import assign, enable, tf
 from sa_siam_tf1 import siamese_model, training
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 
-from common.tf1 import tf
+from common.graph.compat import tf
 from sa_siam_tf1 import evaluate, train_siamese_model
 from sa_siam_tf1.inference import track
 from tests import fakes

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import graph_export, run_dir, trained
-from common.tf1 import tf
+from common.checkpoints import trained
+from common.graph import export as graph_export
+from common.graph.compat import tf
+from common.run import run_dir
 from sa_siam_tf1 import configuration, evaluate, export, predict, weights
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets import dataloader, imdb

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.program import ZooError
-from common.tf1 import tf
+from common.errors import ZooError
+from common.graph.compat import tf
 from sa_siam_tf1.configuration import TrackConfig
 from sa_siam_tf1.inference import frames, inference_wrapper, sequences
 from sa_siam_tf1.inference.tracker import Target, locate, tracker_maker

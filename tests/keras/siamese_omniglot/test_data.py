@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.program import ZooError
+from common.errors import ZooError
 from common.tiny_data import omniglot as tiny_omniglot
 from siamese_omniglot.data import augmentation, omniglot, pairs
 from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe

@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from common import keras_run, keras_workers, train_run
-from common.device import Device
-from common.npu_options import NpuOptions
-from common.program import ZooError
-from common.ranks import Rank
+from common.devices.npu_options import NpuOptions
+from common.devices.ranks import Rank
+from common.devices.selection import Device
+from common.errors import ZooError
+from common.keras import session, workers
+from common.run import setup
 from siamese_omniglot import update, weights
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import losses, siamese
@@ -145,7 +146,7 @@ def test_weight_decay_is_added_to_gradients():
         optimizer.learning_rate = 0.01
         before = {name: np.asarray(value).copy() for name, value in network.named_variables().items()}
         settings = update.Settings("torch", decay, num_pairs=2, takes_times=False)
-        update.Updater(network, optimizer, settings, keras_workers.make(Rank(), "cpu"))(batch)
+        update.Updater(network, optimizer, settings, workers.make(Rank(), "cpu"))(batch)
         changes.append({name: np.asarray(value) - before[name] for name, value in network.named_variables().items()})
     for name, value in before.items():
         np.testing.assert_allclose(changes[1][name] - changes[0][name], -0.01 * 1.9 * 0.5 * value, rtol=1e-3, atol=1e-6)
@@ -165,12 +166,12 @@ def test_mixed_precision_updates_float32_weights():
         tf.keras.mixed_precision.set_global_policy(policy)
         try:
             network = siamese.build("conv4", "tf", seed=0)
-            opened = train_run.Started(Device("gpu", "0"), NpuOptions("allow_mix_precision"))
-            optimizer = keras_run.scale_losses(update.make_optimizer("sgd"), opened, "mixed")
+            opened = setup.Started(Device("gpu", "0"), NpuOptions("allow_mix_precision"))
+            optimizer = session.scale_losses(update.make_optimizer("sgd"), opened, "mixed")
             optimizer.learning_rate = 0.1
             before = {name: np.asarray(value).copy() for name, value in network.named_variables().items()}
             settings = update.Settings("tf", 0.0, num_pairs=2, takes_times=False)
-            update.Updater(network, optimizer, settings, keras_workers.make(Rank(), "cpu"))(batch)
+            update.Updater(network, optimizer, settings, workers.make(Rank(), "cpu"))(batch)
             changes.append({name: np.asarray(value) - before[name]
                             for name, value in network.named_variables().items()})
         finally:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.program import ZooError
+from common.errors import ZooError
 from siamese_omniglot import evaluate, export, predict
 from siamese_omniglot.data import one_shot_runs
 
@@ -59,7 +59,7 @@ def test_evaluate(trained, tiny_folder, tiny_runs, capfd):
 
 def test_evaluate_says_the_run_s_numbers(trained, tiny_folder, capfd):
     """On as many pairs of the validation part as training drew, with its seed, the numbers are those of training."""
-    from common import run_dir
+    from common.run import run_dir
 
     best = [row for row in run_dir.read_metrics(str(trained / "0")) if row.get("best")][-1]
     assert evaluate.main([f"--data_path={tiny_folder}", f"--output_path={trained}", "--device=cpu", "--episodes=2",
@@ -81,11 +81,11 @@ def test_an_identical_query_is_never_further_than_another(trained, tiny_runs):
     """|f - f| = 0 gives every pair of equal drawings one and the same logit."""
     import tensorflow as tf
 
-    from common import keras_checkpoints
+    from common.keras import checkpoints
     from siamese_omniglot.nets import siamese
 
     network = siamese.build("conv4", "tf", seed=0)
-    keras_checkpoints.restore_all(str(trained / "0" / "ckpt" / "model.ckpt-54"), network.named_variables())
+    checkpoints.restore_all(str(trained / "0" / "ckpt" / "model.ckpt-54"), network.named_variables())
     run = one_shot_runs.load(str(tiny_runs))[1]
     assert run.name == "run02" and np.array_equal(run.queries, run.classes[run.answers])
     logits = network.logits(tf.constant(run.queries), tf.constant(run.classes[run.answers])).numpy()

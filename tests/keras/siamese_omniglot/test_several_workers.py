@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from common import launch, meeting
+from common.distributed import launcher, rendezvous
 from common.tiny_data import omniglot as tiny_omniglot
 from tests.conftest import ROOT
 from tests.keras.processes import losses, start
@@ -49,7 +49,7 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_fo
 
 @pytest.mark.slow
 def test_ranks_that_would_not_train_the_same_are_refused(tmp_path, tiny_folder):
-    workers = [f"127.0.0.1:{port}" for port in meeting.free_ports(2)]
+    workers = [f"127.0.0.1:{port}" for port in rendezvous.free_ports(2)]
     processes = []
     for rank in range(2):
         config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))
@@ -106,7 +106,7 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
     assert process.returncode == 143, error.decode()
     assert error.decode().splitlines() == ["Stopped by SIGTERM."] * 2  # rank 0 and the launcher
     assert "Final result" not in log.read_text()  # they stop, and do not train to the end
-    from common.bundles import steps_in
+    from common.checkpoints.bundle import steps_in
 
     assert steps_in(str(tmp_path / "0" / "ckpt"))[-1] >= 4
 
@@ -121,14 +121,14 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
     (["--use_mixlist", "--mixlist_file=missing.json"], 2, "--mixlist_file=missing.json: no such file"),
 ])
 def test_mistakes_are_found_before_processes_start(tmp_path, tiny_folder, capfd, monkeypatch, flags, status, message):
-    monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("processes are started"))
+    monkeypatch.setattr(launcher, "start", lambda *_: pytest.fail("processes are started"))
     assert train(tiny_folder, tmp_path / "out", "--distributed=True", "--nproc_per_node=2", *flags) == status
     error = capfd.readouterr().err
     assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 def test_a_bad_drawing_is_found_before_processes_start(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("processes are started"))
+    monkeypatch.setattr(launcher, "start", lambda *_: pytest.fail("processes are started"))
     tiny_omniglot.make(str(tmp_path / "data"), 1, 3, 4)
     bad = sorted((tmp_path / "data").rglob("*.png"))[0]
     bad.write_bytes(b"no image")
@@ -155,7 +155,7 @@ def test_a_tf_config_is_checked(tmp_path, tiny_folder, text, flags, message):
 @pytest.mark.slow
 def test_a_tf_config_of_ones_own(tmp_path, tiny_folder, alone):
     """A chief and a worker, as several schedulers set them."""
-    first, second = (f"127.0.0.1:{port}" for port in meeting.free_ports(2))
+    first, second = (f"127.0.0.1:{port}" for port in rendezvous.free_ports(2))
     cluster = dict(chief=[first], worker=[second])
     ranks = [start(command(tiny_folder, tmp_path, "--train_steps=2", "--distributed=False"),
                    TF_CONFIG=json.dumps(dict(cluster=cluster, task=dict(type=kind, index=0))))
@@ -171,7 +171,7 @@ def test_a_tf_config_of_ones_own(tmp_path, tiny_folder, alone):
 @pytest.mark.slow
 def test_two_machines_meet(tmp_path, tiny_folder, alone):
     """Two launchers with one process each, as on two machines; the second has an output folder of its own."""
-    port = meeting.free_ports(1)[0]
+    port = rendezvous.free_ports(1)[0]
     shared = ["--train_steps=5", "--nnode=2", "--distributed=True", "--master_addr=127.0.0.1", f"--master_port={port}"]
     processes = [start(command(tiny_folder, tmp_path / f"machine-{node}", f"--node_rank={node}", *shared))
                  for node in (1, 0)]

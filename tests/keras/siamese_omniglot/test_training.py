@@ -139,7 +139,7 @@ def test_weight_files_and_curves(run):
 
 
 def test_the_last_weights_are_the_last_checkpoint_s(run):
-    from common.keras_checkpoints import read
+    from common.keras.checkpoints import read
     from siamese_omniglot.nets import siamese
 
     network = siamese.build("conv4", "tf", seed=9)

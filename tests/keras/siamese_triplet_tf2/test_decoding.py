@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from common.program import ZooError
+from common.errors import ZooError
 from siamese_triplet_tf2 import bad_images, decoding, pairs
 
 

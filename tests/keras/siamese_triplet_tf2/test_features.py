@@ -7,7 +7,8 @@ import os
 import numpy as np
 import pytest
 
-from common.program import Stopped, ZooError
+from common.cli.program import Stopped
+from common.errors import ZooError
 from siamese_triplet_tf2 import features, pairs
 
 SHAPE = (2, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.program import ZooError
+from common.errors import ZooError
 from siamese_triplet_tf2 import pairs
 from siamese_triplet_tf2.pairs import Sampler
 

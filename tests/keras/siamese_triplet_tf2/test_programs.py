@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import run_dir
+from common.run import run_dir
 from common.tiny_data import look_alikes
 from siamese_triplet_tf2 import evaluate, export, predict, trained_embedding
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from common import run_dir
-from common.program import Stopped
+from common.cli.program import Stopped
+from common.run import run_dir
 from siamese_triplet_tf2 import features, siamese_network
 from tests.conftest import on_the_default_leg
 from tests.keras.siamese_triplet_tf2.conftest import FLAGS

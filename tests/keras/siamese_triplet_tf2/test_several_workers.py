@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from common import launch
+from common.distributed import launcher
 from siamese_triplet_tf2 import siamese_network
 from tests.conftest import ROOT
 from tests.keras.processes import losses, start
@@ -48,7 +48,7 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, look_al
 ])
 def test_mistakes_are_found_before_processes_start(tmp_path, look_alike_folder, capfd, monkeypatch, flags, status,
                                                    message):
-    monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("processes are started"))
+    monkeypatch.setattr(launcher, "start", lambda *_: pytest.fail("processes are started"))
     assert siamese_network.main([f"--data_path={look_alike_folder}", f"--output_path={tmp_path / 'out'}", *FLAGS,
                                  "--distributed=True", "--nproc_per_node=2", *flags]) == status
     error = capfd.readouterr().err

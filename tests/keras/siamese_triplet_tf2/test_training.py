@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common import run_dir
+from common.run import run_dir
 from siamese_triplet_tf2 import siamese_network, training
 from tests.conftest import on_the_default_leg
 from tests.keras.siamese_triplet_tf2.conftest import FLAGS

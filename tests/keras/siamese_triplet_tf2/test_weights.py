@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from common.program import ZooError
+from common.errors import ZooError
 from siamese_triplet_tf2 import embedding, weights
 
 

@@ -1,0 +1,162 @@
+"""How every program of the zoo starts, stops and fails.
+
+Exit status: 0 the program did what was asked, 2 a wrong flag, 1 wrong data or environment, 130 SIGINT, 143 SIGTERM,
+129 SIGHUP.
+A user's mistake is one line on stderr; only a defect of ours shows a traceback.
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Callable, Iterator, TextIO
+
+from common.errors import ZooError
+
+
+class HelpRequested(Exception):
+    """`-h` or `--help` was given; the argument is the help text."""
+
+
+class Stopped(BaseException):
+    """SIGINT, SIGTERM or SIGHUP arrived. Not an Exception, so that nothing swallows it on the way out."""
+
+    def __init__(self, signum: int):
+        super().__init__(f"Stopped by {signal.Signals(signum).name}.")
+        self.status = 128 + signum
+
+
+class StopRequest:
+    """Turns SIGINT, SIGTERM and SIGHUP into `Stopped`, at once or at the next safe point.
+
+    A training loop runs under `deferred()` and calls `check()` where its state can be saved. A signal acts once; those
+    that follow it, as a terminal and a script may send, change nothing.
+
+    Attributes:
+        started: when the program began, in seconds of time.time().
+    """
+
+    def __init__(self) -> None:
+        self.started = time.time()
+        self._signum: int | None = None
+        self._deferred = False
+        self._complete = False
+
+    def handle(self, signum, frame) -> None:
+        del frame
+        if self._complete or self._signum is not None:
+            return
+        self._signum = signum
+        if not self._deferred:
+            raise Stopped(signum)
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal waits to be acted on."""
+        return self._signum is not None
+
+    def check(self) -> None:
+        """Raise `Stopped` if a signal has arrived."""
+        if self._signum is not None and not self._complete:
+            raise Stopped(self._signum)
+
+    def complete(self) -> None:
+        """Say that all is done that was asked; a signal that comes now, or waits, makes no failure of it."""
+        self._complete = True
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Hold signals back until `check()`; one that nobody checked for is acted on when the block ends well."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        self.check()
+
+
+@contextlib.contextmanager
+def _signals_to(stop: StopRequest) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signal handlers belong to the main thread: a program embedded elsewhere keeps its own
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # ignored under nohup, which is then meant
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop.handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def take_signals_back() -> None:
+    """Make Python's signal handlers the process's again, after a library has put its own in their place."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            handler = signal.getsignal(number)
+            if handler is not None:  # Python's, or none
+                signal.signal(number, handler)
+
+
+def run(body: Callable[[StopRequest], int]) -> int:
+    """Run a program's body and turn its end into an exit status.
+
+    Args:
+        body: takes the StopRequest and returns the exit status.
+
+    Returns:
+        The body's status; that of the ZooError or signal that ended it, after one line on stderr.
+    """
+    stop = StopRequest()
+    _open_closed_streams()
+    try:
+        with _signals_to(stop):
+            status = body(stop)
+            sys.stdout.flush()
+            return status
+    except HelpRequested as request:
+        _say(str(request), sys.stdout)
+        return 0
+    except ZooError as error:
+        _say(f"[Error] {error}", sys.stderr)
+        return error.status
+    except Stopped as stopped:
+        _say(str(stopped), sys.stderr)
+        return stopped.status
+    except BrokenPipeError:  # the reader of what is printed went away, as `head` does
+        _discard(sys.stdout)
+        return 128 + signal.SIGPIPE
+    except MemoryError:
+        _say("[Error] out of memory: take a smaller --batch_size, or a machine with more", sys.stderr)
+        return ZooError.status
+    except OSError as error:
+        if error.strerror is None:  # raised by hand somewhere, not by the system: a defect
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        _say(f"[Error] {error.strerror}{where}", sys.stderr)
+        return ZooError.status
+
+
+def _open_closed_streams() -> None:
+    """Give a program that was started with `>&-` something to print to."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - for the rest of the process
+
+
+def _say(text: str, stream: TextIO) -> None:
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is still to be flushed go nowhere, or the interpreter complains at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

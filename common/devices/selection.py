@@ -1,0 +1,158 @@
+"""Which device, which rank: decided from the environment and --device, before TensorFlow is imported.
+
+An NPU counts as wanted when one of its adapters is installed or a device file exists; then another device is used only
+on request, because a run that quietly leaves the NPU costs its user days.
+"""
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import functools
+import glob
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+from typing import MutableMapping
+
+from common.errors import ZooError
+
+ADAPTERS = ("npu_bridge", "npu_device")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_HOW_TO_LEAVE = "--device=cpu or --device=gpu runs without the NPU"
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """Where a run computes.
+
+    Attributes:
+        kind: "npu", "gpu" or "cpu".
+        id: ASCEND_DEVICE_ID, a plain name that also names the run directory.
+        adapter: "npu_bridge" or "npu_device" on an NPU, else None.
+    """
+
+    kind: str
+    id: str
+    adapter: str | None = None
+
+
+def device_id(environment: MutableMapping[str, str]) -> str:
+    """Return ASCEND_DEVICE_ID, "0" when unset or empty.
+
+    Raises:
+        ZooError: it is no plain name. It becomes a folder's name, so a path is refused.
+    """
+    value = environment.get("ASCEND_DEVICE_ID") or "0"
+    if not _PLAIN_NAME.fullmatch(value):
+        raise ZooError(f"ASCEND_DEVICE_ID={value!r}: expected a device number such as 0 (letters, digits, _ . -)")
+    return value
+
+
+def require_single_device(environment: MutableMapping[str, str]) -> None:
+    """Refuse a set-up for several devices, for a model that runs on one.
+
+    Raises:
+        ZooError: RANK_SIZE is not 1.
+    """
+    size = environment.get("RANK_SIZE") or "1"
+    if size != "1":
+        raise ZooError(f"RANK_SIZE={size}: single-device model, unset RANK_SIZE or set it to 1")
+
+
+def installed_adapters() -> list[str]:
+    """Names of the installed NPU adapters that fit the installed TensorFlow, found without importing anything.
+
+    TensorFlow 1.15, which keeps its code in a package tensorflow_core, takes either; TensorFlow 2 only npu_device.
+    """
+    is_tensorflow_1 = importlib.util.find_spec("tensorflow_core") is not None
+    fitting = ADAPTERS if is_tensorflow_1 else ("npu_device",)
+    return [name for name in fitting if importlib.util.find_spec(name) is not None]
+
+
+def device_files() -> list[str]:
+    """Device files of the NPU driver."""
+    return sorted(glob.glob("/dev/davinci[0-9]*"))
+
+
+def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
+    """Choose the device as far as that is possible without TensorFlow.
+
+    Call it before TensorFlow is imported: TensorFlow reads then what is set here, CUDA_VISIBLE_DEVICES (hides GPUs for
+    --device=cpu), TF_CPP_MIN_LOG_LEVEL (quiet off the NPU; on it the adapter's INFO lines prove that it is used),
+    KERAS_HOME and MPLCONFIGDIR (Keras, which TensorFlow brings along, and matplotlib, which Keras does, write files to
+    the user's home where they can).
+    A kind of "gpu" here means "a GPU if TensorFlow sees one"; `common.tf1.settle` says which it is.
+
+    Args:
+        requested: the value of --device.
+        environment: os.environ.
+
+    Raises:
+        ZooError: an NPU is wanted and cannot be used as things are.
+    """
+    for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE"):
+        if environment.get(name) == "":  # the adapters read numbers and fail on an empty one
+            del environment[name]
+    environment.setdefault("KERAS_HOME", os.devnull)
+    environment.setdefault("MPLCONFIGDIR", _passing_folder())
+    identity = device_id(environment)
+    adapters, files = installed_adapters(), device_files()
+    if adapters and requested in ("auto", "npu"):
+        if not identity.isdigit():
+            raise ZooError(f"ASCEND_DEVICE_ID={identity!r}: an NPU needs a number such as 0")
+        return Device("npu", identity, adapters[0])
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if requested == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = "-1"
+        return Device("cpu", identity)
+    if requested == "gpu":
+        return Device("gpu", identity)
+    if files:
+        raise ZooError(f"{files[0]} is there, but neither {' nor '.join(ADAPTERS)} is installed for this Python: "
+                       f"install the adapter and source CANN's set_env.sh; {_HOW_TO_LEAVE}")
+    if requested == "npu":
+        raise ZooError(f"--device=npu: neither {' nor '.join(ADAPTERS)} is installed for this Python; {_HOW_TO_LEAVE}")
+    return Device("gpu", identity)
+
+
+@functools.lru_cache(maxsize=None)
+def _passing_folder() -> str:
+    """A folder that goes when the process ends."""
+    folder = tempfile.mkdtemp(prefix="zoo-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def adapter_failure(adapter: str, error: BaseException) -> ZooError:
+    """Explain an adapter that is installed and does not start."""
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    return ZooError(f"{adapter} is installed but does not start ({type(error).__name__}: {reason}): source CANN's "
+                    f"set_env.sh and check that TensorFlow is the version it was built for; {_HOW_TO_LEAVE}")
+
+
+def precision_in_effect(device: Device, precision_mode: str | None, npu_default: str) -> str:
+    """Name the precision that a device computes in.
+
+    Args:
+        device: the settled device.
+        precision_mode: value of the flag, None when unset.
+        npu_default: the model's mode on an NPU.
+    """
+    if device.kind == "npu":
+        return precision_mode or npu_default
+    if device.kind == "gpu" and precision_mode == "allow_mix_precision":
+        return "allow_mix_precision"
+    return "float32"
+
+
+def describe(device: Device, tensorflow: str, precision: str) -> str:
+    """Return the first line that a program prints."""
+    return (f"Device: {device.kind} | TensorFlow {tensorflow} | adapter {device.adapter or 'none'} | "
+            f"precision {precision}")
+
+
+def num_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,111 @@
+"""The flags of training with several processes, and starting them. No TensorFlow."""
+from __future__ import annotations
+
+import os
+import sys
+from typing import Sequence
+
+from common.cli.parser import FlagSet, FlagValues
+from common.cli.program import StopRequest
+from common.devices import ranks
+from common.distributed import launcher
+from common.errors import FlagError
+
+_SOURCE = "the environment (TF_CONFIG, or RANK_SIZE of NPUs) names"
+
+
+def define(flags: FlagSet) -> None:
+    """The flags."""
+    flags.boolean("distributed", False, "train with nproc_per_node processes")
+    flags.integer("nproc_per_node", 1, "processes on this machine, one for each device", 1, 1024)
+    flags.integer("nnode", 1, "machines", 1, 4096)
+    flags.integer("node_rank", 0, "number of this machine")
+    flags.string("master_addr", "127.0.0.1", "address of machine 0")
+    flags.integer("master_port", 29500, "port of machine 0 where the machines meet", 1, 65535)
+
+
+def check(flags: FlagValues) -> None:
+    """Refuse flags that cannot be meant.
+
+    Raises:
+        FlagError: several processes without --distributed.
+    """
+    if flags.nproc_per_node * flags.nnode > 1 and not flags.distributed:
+        raise FlagError(f"--nproc_per_node={flags.nproc_per_node} --nnode={flags.nnode} is for --distributed=True")
+
+
+def place(flags: FlagValues, device_kind: str) -> ranks.Rank:
+    """Return the rank of this process, or of the first one that it is to start.
+
+    Args:
+        flags: parsed flags.
+        device_kind: "npu", "gpu" or "cpu".
+
+    Raises:
+        FlagError: more processes than samples in a step, NPUs that cannot share them evenly, or diagnosis of several.
+        ZooError: the environment says several processes and not how they find each other.
+    """
+    rank, job = ranks.current(os.environ, device_kind), _job(flags)
+    if rank.size == 1 and job.size > 1:
+        rank = ranks.Rank(job.node * job.processes, job.size)
+    if rank.size > flags.batch_size:
+        raise FlagError(f"--batch_size={flags.batch_size}: is that of all {rank.size} processes together; each needs a "
+                        "sample")
+    if device_kind == "npu" and flags.batch_size % rank.size:
+        raise FlagError(f"--batch_size={flags.batch_size}: {rank.size} NPUs share it evenly; take a multiple of "
+                        f"{rank.size}")
+    if rank.size > 1 and device_kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):
+        raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: leave --distributed away")
+    return rank
+
+
+def start(flags: FlagValues, command: Sequence[str], device_kind: str, stop: StopRequest) -> int | None:
+    """Start the processes that the flags ask for, unless this is one of them, and wait for them.
+
+    Check first all that can be checked: what a rank finds, each of them finds.
+
+    Args:
+        flags: parsed flags.
+        command: path and arguments of the train entry.
+        device_kind: "npu", "gpu" or "cpu".
+        stop: signals are handed on to all ranks.
+
+    Returns:
+        Their exit status; None when this process is to train.
+    """
+    job = _job(flags)
+    if job.size > 1 and ranks.current(os.environ, device_kind).size == 1:
+        if job.nodes > 1 and device_kind != "npu" and not flags["master_addr"].present:
+            print(f"Warning: --nnode={job.nodes} without --master_addr: only launchers on this machine can meet",
+                  file=sys.stderr, flush=True)
+        return launcher.start([sys.executable, *command], job, device_kind, os.environ, stop)
+    launcher.watch_launcher(os.environ)
+    return None
+
+
+def _job(flags: FlagValues) -> launcher.Job:
+    return launcher.Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
+
+
+def notices(flags: FlagValues, rank: ranks.Rank, shared: str) -> list[str]:
+    """What a process says about its place among several.
+
+    Args:
+        flags: parsed flags.
+        rank: of this process.
+        shared: what the processes share in every step, for example "64 pairs".
+    """
+    lines = []
+    if flags.nnode == 1:
+        lines += [f"Warning: --{name} has no effect on one machine" for name in
+                  ("node_rank", "master_addr", "master_port") if flags[name].present]
+    if rank.size > 1:
+        job = _job(flags)
+        if flags["distributed"].present and not flags.distributed:
+            lines.append(f"Warning: --distributed=False has no effect: {_SOURCE} {rank.size} processes")
+        given = any(flags[name].present for name in ("nproc_per_node", "nnode"))
+        if given and job.size != rank.size:
+            lines.append(f"Warning: --nproc_per_node={job.processes} --nnode={job.nodes} have no effect: {_SOURCE} "
+                         f"{rank.size} processes")
+        lines.append(f"Rank {rank.number} of {rank.size}, which share the {shared} of every step")
+    return lines

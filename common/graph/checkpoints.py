@@ -1,0 +1,88 @@
+"""Checkpoints of graph models: all global variables, by name, through tf.train.Saver."""
+from __future__ import annotations
+
+import os
+from typing import Collection
+
+from common import atomic_files
+from common.checkpoints import bundle
+from common.checkpoints.bundle import reason_of
+from common.checkpoints.store import CheckpointFolder, DamagedBundle, write_whole
+from common.errors import ZooError
+from common.graph.compat import tf
+
+
+class Checkpoints(CheckpointFolder):
+    """The checkpoints of one run, of all global variables of the current graph."""
+
+    def __init__(self, folder: str, session: tf.Session, global_step: tf.Variable):
+        self._saver = tf.train.Saver(tf.global_variables(), max_to_keep=None)
+        self._session = session
+        self._global_step = global_step
+        super().__init__(folder, self._write_bundle, self._read_bundle)
+
+    def save_as(self, folder: str, name: str) -> None:
+        """Save a bundle under a name of its own, with the graph and TensorFlow's `checkpoint` file beside it."""
+        write_whole(folder, name, lambda prefix: self._write_bundle(prefix, with_graph=True))
+        graph = self._session.graph.as_graph_def(add_shapes=True)
+        atomic_files.write_text(os.path.join(folder, "graph.pbtxt"), str(graph))
+        atomic_files.write_text(os.path.join(folder, "checkpoint"),
+                         f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
+
+    def _write_bundle(self, prefix: str, with_graph: bool = False) -> None:
+        try:
+            self._saver.save(self._session, prefix, write_meta_graph=with_graph, write_state=False)
+        except (tf.errors.OpError, ValueError) as error:  # the saver turns some errors of the disk into ValueError
+            raise ZooError(f"{prefix}: no checkpoint can be written ({reason_of(error)}); the ones before it stand, "
+                           "make space and start the run again") from None
+
+    def _read_bundle(self, prefix: str) -> int:
+        try:
+            self._saver.restore(self._session, prefix)
+            return int(self._session.run(self._global_step))
+        except (tf.errors.OpError, ValueError) as error:
+            raise DamagedBundle(reason_of(error)) from None
+
+
+def shapes_in(prefix: str) -> dict[str, list[int]]:
+    """Return the shape of every variable of a bundle, by name.
+
+    Raises:
+        ZooError: there is no such bundle, or it is damaged.
+    """
+    bundle.require(prefix)
+    try:
+        return dict(tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
+    except (tf.errors.OpError, ValueError) as error:
+        raise bundle.damaged(prefix, error) from None
+
+
+def restore_all(session: tf.Session, prefix: str, variables: Collection[tf.Variable]) -> None:
+    """Restore variables from a bundle, for programs that use a model without training it.
+
+    Raises:
+        ZooError: the bundle is damaged or lacks one of the variables.
+    """
+    bundle.require_shapes(prefix, shapes_in(prefix), _shapes_of(variables))
+    try:
+        tf.train.Saver(list(variables)).restore(session, prefix)
+    except (tf.errors.OpError, ValueError) as error:
+        raise bundle.damaged(prefix, error) from None
+
+
+def initialise_from(session: tf.Session, prefix: str, variables: Collection[tf.Variable]) -> list[str]:
+    """Take weights from a bundle, by name and shape, and leave the rest as it is.
+
+    Returns:
+        One line for each variable that was not loaded, with the reason.
+
+    Raises:
+        ZooError: there is no such checkpoint, it is damaged, or nothing in it fits.
+    """
+    names, left_out = bundle.fitting(prefix, shapes_in(prefix), _shapes_of(variables))
+    restore_all(session, prefix, [variable for variable in variables if variable.op.name in set(names)])
+    return left_out
+
+
+def _shapes_of(variables: Collection[tf.Variable]) -> dict[str, list[int]]:
+    return {variable.op.name: variable.shape.as_list() for variable in variables}

@@ -1,0 +1,118 @@
+"""Sessions on an NPU for graph models: the only file that knows npu_bridge and npu_device.compat.
+
+TensorFlow 1.15 uses npu_bridge, TensorFlow 2 the compat part of npu_device. Both take their options from a custom
+graph optimizer named NpuOptimizer in the session's ConfigProto, and both put one into every session once imported;
+so they are imported only when a run is to use the NPU.
+"""
+from __future__ import annotations
+
+from common.devices.npu_options import NpuOptions, profiling_options
+from common.devices.selection import Device, adapter_failure
+from common.errors import ZooError
+from common.graph.compat import tf
+
+INTER_OP_THREADS = 2  # ops at a time; has no influence on the numbers
+
+
+def start(device: Device) -> None:
+    """Load the adapter, on an NPU; do nothing elsewhere. Call it before any op or session is made.
+
+    Raises:
+        ZooError: the adapter is installed and does not start.
+    """
+    if device.kind != "npu":
+        return
+    assert device.adapter is not None
+    try:
+        if device.adapter == "npu_bridge":
+            import npu_bridge.npu_init  # noqa: F401
+        else:
+            _start_compat()
+    except ZooError:
+        raise
+    except Exception as error:  # it loads shared libraries: ImportError, OSError, NotFoundError, AttributeError
+        raise adapter_failure(device.adapter, error) from error
+
+
+def scales_losses(device: Device, wanted: bool) -> bool:
+    """Whether `scale_losses` has something to do: where it is wanted, on an NPU, and the adapter is npu_bridge.
+    npu_device.compat has no loss scaling: what the adapter's needs of TensorFlow is gone since 2.0.
+    """
+    return wanted and device.adapter == "npu_bridge"
+
+
+def scale_losses(optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
+    """Wrap an optimizer so that it scales the loss dynamically, with the numbers of the originals.
+
+    The scale begins at 2^32, doubles after 1,000 good steps and halves after two with an overflow; these are skipped.
+    Call it outside of control dependencies, where the adapter cannot make its variables.
+    """
+    from npu_bridge.npu_init import ExponentialUpdateLossScaleManager, NPULossScaleOptimizer
+
+    manager = ExponentialUpdateLossScaleManager(init_loss_scale=2 ** 32, incr_every_n_steps=1000,
+                                                decr_every_n_nan_or_inf=2, decr_ratio=0.5)
+    return NPULossScaleOptimizer(optimizer, manager)
+
+
+def _start_compat() -> None:
+    import npu_device
+
+    if not hasattr(getattr(npu_device, "compat", None), "enable_v1"):
+        raise ZooError("this npu_device has no compat.enable_v1, which graph models need on TensorFlow 2: install an "
+                       "adapter of r1.8 (CANN 5.1) or newer, or use --device=cpu")
+    import npu_device.compat.v1.npu_init  # noqa: F401
+
+    npu_device.compat.enable_v1()
+    tf.enable_resource_variables()  # enable_v1 calls disable_v2_behavior, which switches them off
+
+
+def session_config(device: Device, options: NpuOptions, threads: int, mixed: bool = False) -> tf.ConfigProto:
+    """Return a session's ConfigProto: exactly one NpuOptimizer on an NPU, none elsewhere.
+
+    Args:
+        device: the settled device.
+        options: what the flags ask of the adapter; used on an NPU.
+        threads: threads within an op; another number sums in another order and gives other bits.
+        mixed: on a GPU, let TensorFlow mix float16 in.
+    """
+    config = tf.ConfigProto(allow_soft_placement=True, intra_op_parallelism_threads=threads,
+                            inter_op_parallelism_threads=INTER_OP_THREADS)
+    rewrite = config.graph_options.rewrite_options
+    off, on = rewrite.OFF, rewrite.ON
+    if device.kind == "gpu":
+        config.gpu_options.allow_growth = True
+        if mixed:
+            rewrite.auto_mixed_precision = on
+    if device.kind != "npu":
+        return config
+
+    rewrite.remapping = off
+    rewrite.memory_optimization = off
+    optimizer = rewrite.custom_optimizers.add()
+    optimizer.name = "NpuOptimizer"
+    # The adapter reads each key from one field of AttrValue and takes a value in another field for absent.
+    for key, value in _parameters(options).items():
+        if isinstance(value, bool):
+            optimizer.parameter_map[key].b = value
+        else:
+            optimizer.parameter_map[key].s = tf.compat.as_bytes(value)
+    return config
+
+
+def _parameters(options: NpuOptions) -> dict[str, bool | str]:
+    parameters: dict[str, bool | str] = {"use_off_line": True, "precision_mode": options.precision_mode}
+    if options.mixlist_file:
+        parameters["modify_mixlist"] = options.mixlist_file
+    if options.fusion_switch_file:
+        parameters["fusion_switch_file"] = options.fusion_switch_file
+    if options.data_dump_path:
+        parameters.update(enable_dump=True, dump_path=options.data_dump_path, dump_step=options.data_dump_step,
+                          dump_mode="all")
+    if options.over_dump_path:
+        parameters.update(enable_dump_debug=True, dump_path=options.over_dump_path, dump_debug_mode="all")
+    if options.profiling_path:
+        parameters.update(profiling_mode=True, profiling_options=profiling_options(options.profiling_path))
+    if options.tuning_path:
+        # aoe_mode "2" tunes operators and is known since r1.5; it took the place of auto_tune_mode.
+        parameters.update(aoe_mode="2", work_path=options.tuning_path)
+    return parameters

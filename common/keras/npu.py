@@ -1,0 +1,134 @@
+"""An NPU for eager models: the only file besides npu_tf1 that knows npu_device.
+
+The adapter reads its options once, inside `open()`; one that is set later is taken without a word and does nothing.
+`open()` also replaces TensorFlow's eager context: a variable or tensor made before it belongs to the old one. So an
+entry calls `start` once, before it makes anything of TensorFlow's.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from common.devices.npu_options import NpuOptions, profiling_options
+from common.devices.selection import Device, adapter_failure
+from common.errors import FlagError, ZooError
+
+
+def start(device: Device, options: NpuOptions) -> None:
+    """Load the adapter, set its options, open the NPU and make it the default, once; do nothing elsewhere.
+
+    Args:
+        device: the settled device.
+        options: what the flags ask of the adapter. Its folders exist (`NpuOptions.make_folders`).
+
+    Raises:
+        FlagError: this version of the adapter does not know the precision mode.
+        ZooError: the adapter is installed and does not start.
+    """
+    if device.kind != "npu":
+        return
+    assert device.adapter is not None
+    try:
+        import npu_device
+
+        configure(npu_device, options)
+        npu_device.open(int(device.id)).as_default()  # by number: on its own it cannot read an empty ASCEND_DEVICE_ID
+    except ZooError:
+        raise
+    except Exception as error:  # it loads shared libraries: ImportError, OSError, NotFoundError, AttributeError
+        raise adapter_failure(device.adapter, error) from error
+
+
+def loss_scale_optimizer(optimizer: Any) -> Any:
+    """Wrap an optimizer so that it scales the loss dynamically, as float16 on an NPU needs it.
+
+    Ascend 910 does not make infinities but clips, so Keras' own wrapper would never see an overflow.
+    """
+    import npu_device
+
+    return npu_device.train.optimizer.NpuLossScaleOptimizer(optimizer, dynamic=True)
+
+
+def configure(npu_device: Any, options: NpuOptions) -> None:
+    """Set `npu_device.global_options()`, before `open()`.
+
+    Args:
+        npu_device: the adapter's module.
+        options: what the flags ask of it.
+
+    Raises:
+        FlagError: this version of the adapter does not know the precision mode.
+    """
+    config = npu_device.global_options()
+    known = config.precision_mode.optional  # reading gives the option with its choices, not its value
+    if options.precision_mode not in known:
+        raise FlagError(f"--precision_mode={options.precision_mode}: this npu_device knows {', '.join(known)}")
+    config.precision_mode = options.precision_mode
+    if options.mixlist_file:
+        config.modify_mixlist = options.mixlist_file
+    if options.fusion_switch_file:
+        config.fusion_switch_file = options.fusion_switch_file
+    if options.data_dump_path:
+        config.dump_config.enable_dump = True
+        config.dump_config.dump_path = options.data_dump_path
+        config.dump_config.dump_step = options.data_dump_step
+        config.dump_config.dump_mode = "all"
+    if options.over_dump_path:
+        config.dump_config.enable_dump_debug = True
+        config.dump_config.dump_path = options.over_dump_path
+        config.dump_config.dump_debug_mode = "all"
+    if options.profiling_path:
+        config.profiling_config.enable_profiling = True
+        config.profiling_config.profiling_options = profiling_options(options.profiling_path)
+    if options.tuning_path and hasattr(config, "aoe_config"):  # since r1.9
+        config.aoe_config.aoe_mode = "2"  # tunes operators
+        config.aoe_config.work_path = options.tuning_path
+    elif options.tuning_path:
+        config.auto_tune_mode = "RL,GA"
+
+
+def shard(dataset: Any, num: int) -> tuple[Any, int]:
+    """Keep this rank's elements of a dataset that is not batched yet; after `start` and before the model is made.
+
+    Args:
+        dataset: tf.data.Dataset.
+        num: elements of a batch of all ranks.
+
+    Returns:
+        The dataset, and how many of a batch are this rank's.
+
+    Raises:
+        ValueError: the ranks cannot share a batch evenly.
+    """
+    import npu_device
+
+    return npu_device.distribute.shard_and_rebatch_dataset(dataset, num)
+
+
+def distributed_optimizer(optimizer: Any) -> Any:
+    """Let an optimizer add up the gradients of all ranks where it computes them, which `minimize` has it do.
+
+    It adds up nothing where a tape computes them. `loss_scale_optimizer` goes around it. Optimizers since Keras 2.11
+    lack what the adapter puts its own in the place of.
+    """
+    import npu_device
+
+    return npu_device.distribute.npu_distributed_keras_optimizer_wrapper(optimizer, reduce_reduction="sum")
+
+
+def all_reduce(values: list[Any], reduction: str) -> list[Any]:
+    """Reduce tensors over all NPUs, inside a tf.function.
+
+    Args:
+        values: tensors.
+        reduction: "sum" or "mean".
+    """
+    import npu_device
+
+    return list(npu_device.distribute.all_reduce(values, reduction=reduction))
+
+
+def broadcast(variables: list[Any]) -> None:
+    """Give the variables of all NPUs the values of rank 0, once, when they exist and before the first step."""
+    import npu_device
+
+    npu_device.distribute.broadcast(variables, root_rank=0)

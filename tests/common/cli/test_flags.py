@@ -1,0 +1,187 @@
+"""Command lines are read as docs/design.md says."""
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from common.cli import shared_flags
+from common.cli.parser import FlagSet
+from common.cli.program import HelpRequested
+from common.errors import FlagError, ZooError
+
+
+@pytest.fixture
+def flag_set():
+    flags = FlagSet("A program.")
+    shared_flags.define_data(flags, "data")
+    shared_flags.define_output(flags, aliases=["exp_save_dir"])
+    shared_flags.define_device(flags)
+    flags.number("weight", 1.0, "a number")
+    shared_flags.define_training(flags, batch_size=32, seed=7, precision_mode="allow_mix_precision")
+    return flags
+
+
+def test_both_forms_and_aliases(flag_set):
+    values = flag_set.parse(["--data_url", "/a b", "--exp_save_dir=/out", "--train_epochs", "3"])
+    assert (values.data_path, values.output_path, values.epochs) == ("/a b", "/out", 3)
+
+
+@pytest.mark.parametrize("word, wanted", [("True", True), ("yes", True), ("T", True), ("y", True), ("1", True),
+                                          ("False", False), ("no", False), ("f", False), ("N", False), ("0", False)])
+def test_booleans_in_both_forms(flag_set, word, wanted):
+    assert flag_set.parse(["--profiling", word]).profiling is wanted
+    assert flag_set.parse([f"--profiling={word}"]).profiling is wanted
+
+
+def test_bare_boolean_is_true_and_eats_nothing(flag_set):
+    values = flag_set.parse(["--profiling", "--seed=3"])
+    assert values.profiling is True and values.seed == 3
+
+
+def test_two_booleans_as_published(flag_set):
+    values = flag_set.parse(["--profiling", "False", "--use_mixlist", "True"])
+    assert (values.profiling, values.use_mixlist) == (False, True)
+
+
+def test_word_that_is_no_boolean(flag_set):
+    with pytest.raises(FlagError, match="--profiling=maybe: expected true or false"):
+        flag_set.parse(["--profiling=maybe"])
+
+
+def test_empty_value_is_unset_and_the_last_one_counts(flag_set):
+    values = flag_set.parse(["--seed=5", "--seed=", "--batch_size=1", "--batch_size=4", "--profiling="])
+    assert (values.seed, values.batch_size, values.profiling) == (7, 4, False)
+    assert not values["seed"].present
+
+
+def test_bare_data_path_is_missing_data(flag_set):
+    for arguments in (["--data_path"], ["--data_path="], ["--data_path", "--seed=1"]):
+        with pytest.raises(ZooError, match='^para "data_path" must be config$') as caught:
+            shared_flags.require_data_path(flag_set.parse(arguments).data_path)
+        assert caught.value.status == 1
+
+
+def test_unknown_flag_names_the_nearest(flag_set):
+    with pytest.raises(FlagError, match="unknown flag --batchsize; did you mean --batch_size") as caught:
+        flag_set.parse(["--batchsize=3"])
+    assert caught.value.status == 2
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["left_over"], "unexpected argument 'left_over'"),
+    (["--batch_size=3", "--"], "unexpected argument '--'"),
+    (["-x"], "unexpected argument '-x'"),
+    (["--batch_size"], "--batch_size needs a value"),
+    (["--batch_size=three"], "batch_size"),
+    (["--batch_size=0"], "batch_size"),
+    (["--batch_size=99999999999"], "batch_size"),
+    (["--seed=-1"], "seed"),
+    (["--seed=4294967296"], "seed"),
+    (["--weight=nan"], "weight"),
+    (["--weight=inf"], "weight"),
+    (["--weight=-1"], "weight"),
+    (["--recipe=other"], "recipe"),
+])
+def test_wrong_command_lines(flag_set, arguments, message):
+    with pytest.raises(FlagError, match=message):
+        flag_set.parse(arguments)
+
+
+def test_value_with_a_leading_dash(flag_set):
+    assert flag_set.parse(["--data_path=-x"]).data_path == "-x"
+    assert flag_set.parse(["--data_path", "-x"]).data_path == "-x"
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["--batch_size=x", "--nonsense", "-h"]])
+def test_help_comes_first(flag_set, arguments):
+    with pytest.raises(HelpRequested, match="--batch_size: samples in a step .default 32."):
+        flag_set.parse(arguments)
+
+
+def test_flag_without_effect_says_so_when_given(flag_set):
+    flag_set.without_effect("ckpt_path", "checkpoints are in the run directory")
+    flag_set.parse(["--ckpt_path=x"])
+    assert flag_set.warnings() == ["Warning: --ckpt_path has no effect: checkpoints are in the run directory"]
+
+
+def test_flag_without_effect_is_silent_when_not_given(flag_set):
+    flag_set.without_effect("static_shape", "always full batches")
+    flag_set.parse([])
+    assert flag_set.warnings() == []
+
+
+def test_each_program_has_its_own_values(flag_set):
+    other = FlagSet("Another program.")
+    other.integer("batch_size", 1, "")
+    flag_set.parse(["--batch_size=9"])
+    assert other.parse([]).batch_size == 1
+
+
+def test_platform_flags_are_split_off(flag_set):
+    known, unknown = flag_set.split_known(
+        ["--data_url", "obs://b", "--num_gpus", "8", "--ma_x=1", "--train_url=/o", "stray", "--profiling", "True"])
+    assert known == ["--data_path=obs://b", "--output_path=/o", "--profiling=true"]
+    assert unknown == ["--num_gpus", "8", "--ma_x=1", "stray"]
+
+
+def test_paths_are_sought_here_and_then_beside_the_model(tmp_path, monkeypatch):
+    here, model = tmp_path / "here", tmp_path / "model"
+    (here / "a").mkdir(parents=True)
+    (model / "b").mkdir(parents=True)
+    (model / "a").mkdir()
+    monkeypatch.chdir(str(here))
+    assert shared_flags.find_path("data_path", "a", str(model)) == str(here / "a")
+    assert shared_flags.find_path("data_path", "b", str(model)) == str(model / "b")
+    with pytest.raises(ZooError, match=r"--data_path=c: not found, looked for .*here.c and .*model.c"):
+        shared_flags.find_path("data_path", "c", str(model))
+
+
+def _has_data(folder):
+    return os.path.exists(os.path.join(folder, "data"))
+
+
+def test_data_folder_or_a_known_name_in_it(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "data").touch()
+    for path in (tmp_path, tmp_path / "mnist"):
+        found = shared_flags.find_data_folder(str(path), str(tmp_path), ["mnist", "MNIST/raw"], _has_data)
+        assert found == str(tmp_path / "mnist")
+
+
+def test_two_candidates_for_the_data_are_an_error(tmp_path):
+    for name in ("mnist", "MNIST"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data").touch()
+    with pytest.raises(ZooError, match="mnist and in .*MNIST; name one of them"):
+        shared_flags.find_data_folder(str(tmp_path), str(tmp_path), ["mnist", "MNIST"], _has_data)
+
+
+def test_no_data_and_a_file_for_a_folder(tmp_path):
+    with pytest.raises(ZooError, match="no data in .* sub-folder mnist"):
+        shared_flags.find_data_folder(str(tmp_path), str(tmp_path), ["mnist"], _has_data)
+    (tmp_path / "file").touch()
+    with pytest.raises(ZooError, match="is a file, expected a folder"):
+        shared_flags.find_data_folder(str(tmp_path / "file"), str(tmp_path), ["mnist"], _has_data)
+
+
+@pytest.mark.parametrize("name, command", [("m nist.zip", "unzip '{0}/m nist.zip' -d {0}"),
+                                           ("dataset.tar", "tar -xf {0}/dataset.tar -C {0}"),
+                                           ("d.tar.gz", "tar -xf {0}/d.tar.gz -C {0}")])
+def test_an_archive_is_refused_with_the_command_that_unpacks_it(tmp_path, name, command):
+    (tmp_path / name).touch()
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(ZooError) as caught:
+            shared_flags.find_data_folder(str(path), str(tmp_path), ["mnist"], _has_data)
+        assert str(caught.value).endswith("unpack the archive first: " + command.format(tmp_path))
+
+
+@pytest.mark.parametrize("text, wanted", [("10", [(10, 10)]), ("0|5|10-20", [(0, 0), (5, 5), (10, 20)])])
+def test_dump_steps(text, wanted):
+    assert shared_flags.parse_dump_steps(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "a", "5-", "5-5", "9-3", "1,2", "|".join(["1"] * 101)])
+def test_wrong_dump_steps(text):
+    with pytest.raises(FlagError):
+        shared_flags.parse_dump_steps(text)

@@ -1,0 +1,121 @@
+"""Flags for the adapter are checked before anything starts."""
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from common.cli import shared_flags
+from common.cli.parser import FlagSet
+from common.devices import npu_options
+from common.errors import FlagError
+
+
+def resolve(tmp_path, *arguments):
+    flags = FlagSet("")
+    shared_flags.define_training(flags, 1, 0, "allow_fp32_to_fp16")
+    return npu_options.resolve(flags.parse(list(arguments)), str(tmp_path), str(tmp_path / "run"), "allow_fp32_to_fp16",
+                               num_updates=20)
+
+
+@pytest.fixture
+def configs(tmp_path):
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    (folder / "ops_info.json").write_text(json.dumps({"black-list": {"to-add": ["ReduceSumD"], "to-remove": []}}))
+    (folder / "fusion_switch.cfg").write_text(json.dumps({"Switch": {"GraphFusion": {"ALL": "off"}}}))
+    return folder
+
+
+def test_defaults(tmp_path):
+    options = resolve(tmp_path)
+    assert options == npu_options.NpuOptions("allow_fp32_to_fp16")
+    options.make_folders()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_are_in_the_run_directory_and_made_on_request_alone(tmp_path):
+    options = resolve(tmp_path, "--over_dump", "--profiling", "--auto_tune")
+    run = tmp_path / "run"
+    assert (options.over_dump_path, options.profiling_path, options.tuning_path) == (
+        str(run / "overflow_dump"), str(run / "profiling"), str(run / "tuning"))
+    assert not run.exists()
+    options.make_folders()
+    assert sorted(path.name for path in run.iterdir()) == ["overflow_dump", "profiling", "tuning"]
+
+
+def test_given_folders(tmp_path):
+    options = resolve(tmp_path, "--data_dump_flag=True", f"--data_dump_path={tmp_path / 'd'}", "--data_dump_step=0|5")
+    assert (options.data_dump_path, options.data_dump_step) == (str(tmp_path / "d"), "0|5")
+
+
+def test_both_dumps_are_refused(tmp_path):
+    with pytest.raises(FlagError, match="exclude each other"):
+        resolve(tmp_path, "--over_dump", "--data_dump_flag")
+
+
+def test_mixlist_implies_a_mixed_mode(tmp_path, configs):
+    options = resolve(tmp_path, "--use_mixlist")
+    assert (options.precision_mode, options.mixlist_file) == ("allow_mix_precision", str(configs / "ops_info.json"))
+
+
+def test_mixlist_with_another_mode_is_refused(tmp_path, configs):
+    with pytest.raises(FlagError, match="not of --precision_mode=force_fp16"):
+        resolve(tmp_path, "--use_mixlist", "--precision_mode=force_fp16")
+
+
+def test_current_directory_comes_before_configs(tmp_path, configs, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "fusion_switch.cfg").write_text('{"Switch": {}}')
+    assert resolve(tmp_path, "--fusion_off_flag").fusion_switch_file == str(configs / "fusion_switch.cfg")
+    monkeypatch.chdir(str(tmp_path / "here"))
+    assert resolve(tmp_path, "--fusion_off_flag").fusion_switch_file == str(tmp_path / "here" / "fusion_switch.cfg")
+
+
+@pytest.mark.parametrize("flag, file_flag", [("--use_mixlist", "mixlist_file"), ("--fusion_off_flag",
+                                                                                 "fusion_off_file")])
+def test_missing_files_are_refused(tmp_path, flag, file_flag):
+    with pytest.raises(FlagError, match=f"--{file_flag}=.*no such file"):
+        resolve(tmp_path, flag)
+
+
+@pytest.mark.parametrize("content", ["// comment\n{}", "[]", '{"gray-list": {}}', '{"black-list": {"add": []}}',
+                                     '{"black-list": []}'])
+def test_mixlists_that_the_adapter_would_not_take(tmp_path, content):
+    (tmp_path / "list.json").write_text(content)
+    with pytest.raises(FlagError, match="--mixlist_file"):
+        resolve(tmp_path, "--use_mixlist", f"--mixlist_file={tmp_path / 'list.json'}")
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"Switch": 1}'])
+def test_fusion_files_that_the_adapter_would_not_take(tmp_path, content):
+    (tmp_path / "f.cfg").write_text(content)
+    with pytest.raises(FlagError, match="--fusion_off_file"):
+        resolve(tmp_path, "--fusion_off_flag", f"--fusion_off_file={tmp_path / 'f.cfg'}")
+
+
+def test_steps_that_the_run_does_not_reach_are_refused(tmp_path):
+    assert resolve(tmp_path, "--data_dump_flag", "--data_dump_step=30|20").data_dump_step == "30|20"
+    with pytest.raises(FlagError, match="the run has 20 updates and reaches none of these steps"):
+        resolve(tmp_path, "--data_dump_flag", "--data_dump_step=21|30")
+
+
+def test_wrong_dump_step_is_refused_before_the_run(tmp_path):
+    with pytest.raises(FlagError, match="--data_dump_step=x"):
+        resolve(tmp_path, "--data_dump_step=x")
+
+
+@pytest.mark.parametrize("kind, wanted", [
+    ("npu", []), ("cpu", ["use_mixlist", "auto_tune", "precision_mode"]), ("gpu", ["use_mixlist", "auto_tune"]),
+])
+def test_what_does_nothing_on_another_device_says_so(kind, wanted):
+    flags = FlagSet("")
+    shared_flags.define_training(flags, 1, 0, "allow_fp32_to_fp16")
+    values = flags.parse(["--use_mixlist", "--auto_tune", "--precision_mode=allow_mix_precision"])
+    assert npu_options.without_effect(values, kind) == [f"Warning: --{name} has no effect on a {kind}"
+                                                        for name in wanted]
+
+
+def test_profiling_options_are_json_with_the_keys_of_every_version():
+    assert json.loads(npu_options.profiling_options("/p")) == {"output": "/p", "training_trace": "on",
+                                                               "task_trace": "on"}

@@ -1,0 +1,61 @@
+"""Layers against loops in numpy."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common.graph.compat import enable, tf
+from common.seeds import op_seed
+from gitloss_tf1 import layers
+
+
+@pytest.fixture(autouse=True)
+def _graph():
+    enable()
+    with tf.Graph().as_default():
+        yield
+
+
+def run(tensor, **assigned):
+    """Evaluate with some variables set, by the last parts of their names."""
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for variable in tf.global_variables():
+            key = variable.op.name.split("/")[-1]
+            if key in assigned:
+                session.run(variable.assign(assigned[key]))
+        return session.run(tensor)
+
+
+def test_conv2d():
+    random = np.random.RandomState(0)
+    image, kernel = random.randn(1, 4, 5, 2).astype("f"), random.randn(3, 3, 2, 3).astype("f")
+    bias = np.array([1.0, -1.0, 0.5], "f")
+    found = run(layers.conv2d(tf.constant(image), 3, 3, "c", 0, tf.nn.relu), weights=kernel, biases=bias)
+    padded = np.pad(image[0], ((1, 1), (1, 1), (0, 0)), "constant")
+    for row, column, channel in np.ndindex(4, 5, 3):
+        value = (padded[row:row + 3, column:column + 3] * kernel[..., channel]).sum() + bias[channel]
+        assert found[0, row, column, channel] == pytest.approx(max(value, 0.0), abs=1e-5)
+    assert [variable.op.name for variable in tf.global_variables()] == ["c/weights", "c/biases"]
+
+
+def test_dense_and_flatten_in_nhwc_order():
+    values = np.arange(12, dtype="f").reshape(1, 2, 3, 2)
+    flat = layers.flatten(tf.constant(values))
+    found = run(layers.dense(flat, 12, "d", 0), weights=np.eye(12, dtype="f"), biases=np.zeros(12, "f"))
+    assert found.tolist() == [list(range(12))]
+
+
+def test_max_pool_drops_what_fills_no_window():
+    values = np.arange(25, dtype="f").reshape(1, 5, 5, 1)
+    assert run(layers.max_pool(tf.constant(values), 2))[0, ..., 0].tolist() == [[6, 8], [16, 18]]
+
+
+def test_prelu():
+    found = run(layers.prelu(tf.constant([[-2.0, -2.0], [3.0, 0.0]]), "p"), alphas=np.array([0.5, -1.0], "f"))
+    assert found.tolist() == [[-1.0, 2.0], [3.0, 0.0]]
+
+
+def test_seeds_depend_on_name_and_seed():
+    assert op_seed("a/weights", 0) != op_seed("b/weights", 0) != op_seed("b/weights", 1)
+    assert 0 <= op_seed("a/weights", 2 ** 40) < 2 ** 31

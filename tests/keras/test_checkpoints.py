@@ -1,0 +1,111 @@
+"""Keras checkpoints hold variables by name, whole or not at all, with the optimizer's, on every Keras."""
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from common.checkpoints import bundle
+from common.errors import ZooError
+from common.keras import checkpoints, compat
+
+
+@pytest.fixture
+def weight():
+    return tf.Variable(np.zeros((3, 2), np.float32))
+
+
+@pytest.fixture
+def saved(weight, tmp_path):
+    step = tf.Variable(0, dtype=tf.int64)
+    made = checkpoints.KerasCheckpoints(str(tmp_path / "ckpt"), {"layer/kernel": weight}, step)
+
+    def save(number):
+        step.assign(number)
+        weight.assign(np.full((3, 2), number, np.float32))
+        return made.save(number)
+
+    made.save_step = save
+    return made
+
+
+def test_restores_the_newest(saved, weight):
+    for step in (1, 2, 3):
+        saved.save_step(step)
+    weight.assign(np.zeros((3, 2), np.float32))
+    assert saved.restore_newest() == (3, [])
+    assert weight.numpy().tolist() == [[3, 3]] * 3
+    assert bundle.steps_in(saved.folder) == [2, 3]
+
+
+def test_readable_by_tensorflow_s_own_loader(saved):
+    reader = tf.train.load_checkpoint(saved.save_step(4))
+    assert reader.get_variable_to_shape_map() == {"global_step": [], "layer/kernel": [3, 2]}
+    assert reader.get_tensor("layer/kernel").tolist() == [[4, 4]] * 3
+
+
+@pytest.mark.parametrize("suffix, size", [(".data-00000-of-00001", 5), (".index", 20), (".index", 0)])
+def test_a_damaged_one_is_named_and_the_one_before_is_used(saved, weight, suffix, size):
+    saved.save_step(1)
+    os.truncate(saved.save_step(2) + suffix, size)
+    step, notices = saved.restore_newest()
+    assert step == 1 and weight.numpy()[0, 0] == 1
+    assert len(notices) == 1 and "model.ckpt-2 is damaged" in notices[0]
+
+
+def test_another_shape_counts_as_damaged(saved, tmp_path):
+    saved.save_step(1)
+    other = checkpoints.KerasCheckpoints(saved.folder, {"layer/kernel": tf.Variable([1.0])},
+                                               tf.Variable(0, dtype=tf.int64))
+    with pytest.raises(ZooError, match=r"layer/kernel has shape \(3, 2\)"):
+        other.restore_newest()
+
+
+def test_weights_by_name_and_shape(saved):
+    prefix = saved.save_step(4)
+    wanted = {"layer/kernel": tf.Variable(np.zeros((3, 2), np.float32)), "new/kernel": tf.Variable([0.0]),
+              "global_step": tf.Variable([0, 0], dtype=tf.int64)}
+    left = checkpoints.initialise_from(prefix, wanted)
+    assert wanted["layer/kernel"].numpy()[0, 0] == 4
+    assert len(left) == 2 and "new/kernel (not in the checkpoint)" in left[0]
+    assert "global_step (it has [], wanted [2])" in left[1]
+    with pytest.raises(ZooError, match="no variable of this model"):
+        checkpoints.initialise_from(prefix, {"new/kernel": tf.Variable([0.0])})
+    with pytest.raises(ZooError, match=r"has new/kernel \(missing\), expected \[1\]"):
+        checkpoints.restore_all(prefix, {"new/kernel": tf.Variable([0.0])})
+    with pytest.raises(ZooError, match="no such checkpoint"):
+        checkpoints.restore_all(prefix + "0", {})
+
+
+def test_a_disk_that_cannot_be_written_is_one_line(saved):
+    saved.save_step(1)
+    os.rename(saved.folder, saved.folder + ".moved")
+    with open(saved.folder, "w", encoding="utf-8"):
+        pass
+    with pytest.raises(ZooError, match="no checkpoint can be written .*make space") as caught:
+        saved._write_bundle(os.path.join(saved.folder, "model.ckpt-2"))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_optimizer_s_variables_exist_before_its_first_step_and_bring_it_back(weight):
+    def moved(optimizer, times):
+        for _ in range(times):
+            optimizer.apply_gradients([(tf.ones((3, 2)), weight)])
+
+    optimizers = [tf.keras.optimizers.Adam(0.1) for _ in range(2)]
+    for optimizer in optimizers:
+        compat.build_optimizer(optimizer, [weight])
+    first, second = map(compat.optimizer_variables, optimizers)
+    assert len(first) == len(second) >= 3
+    assert all(not np.any(np.asarray(variable) != np.asarray(fresh)) for variable, fresh in zip(first, second))
+    moved(optimizers[0], 3)
+    for source, target in zip(first, second):
+        target.assign(source)
+    before = weight.numpy()
+    moved(optimizers[0], 1)
+    expected = weight.numpy()
+    weight.assign(before)
+    moved(optimizers[1], 1)
+    assert np.array_equal(weight.numpy(), expected)

@@ -1,0 +1,50 @@
+"""What a worker says of others: that they are gone, or are to do something else; and of errors that are its own."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from common.devices.ranks import Rank
+from common.errors import ZooError
+from common.keras.workers import HcclWorkers, _explained
+
+GONE = "rank 1: another worker is gone .*the same command goes on from the last checkpoint"
+
+
+@pytest.mark.parametrize("kind, message, said", [
+    (tf.errors.UnavailableError, "Collective ops is aborted by: failed to connect to all addresses", GONE),
+    (tf.errors.AbortedError, "whatever", GONE),
+    (tf.errors.InternalError, "Connection reset by peer", GONE),
+    (tf.errors.InternalError, "HCCL_E_REMOTE: the HcomAllReduce of another rank failed", GONE),
+    (tf.errors.InternalError, "Dst tensor is not initialized on /job:worker/replica:0/task:0/device:GPU:0", None),
+    (tf.errors.UnknownError, "Could not start gRPC server", "rank 1: its port in TF_CONFIG is taken"),
+    (tf.errors.UnknownError, "Failed to get convolution algorithm", None),
+])
+def test_errors_of_others_are_said_in_a_line(kind, message, said):
+    error = kind(None, None, message)
+    with pytest.raises(ZooError if said else kind, match=said or message) as raised, \
+            _explained(Rank(1, 2)):
+        raise error
+    assert "\n" not in str(raised.value) and (said or raised.value is error)
+
+
+def test_npus_explain_what_breaks_in_a_compiled_function():
+    workers = HcclWorkers(Rank(1, 2))
+
+    def breaks(value):
+        raise tf.errors.InternalError(None, None, f"hccl: no answer for {value.shape}")
+
+    with pytest.raises(ZooError, match=GONE):
+        workers.compile(breaks)(tf.constant(1.0))
+
+
+def test_ranks_that_are_to_do_something_else_are_named():
+    """What rank 3 of 4 sees: 1 has other low bits, 2 other high ones."""
+    workers = HcclWorkers(Rank(3, 4))
+    others = np.array([[0xCAFE, 0xBABE], [0xCAFE, 0xBABF], [0xCAFF, 0xBABE], [0, 0]], np.float32)
+    workers._sum = lambda own: own + others
+    with pytest.raises(ZooError, match="rank 3: rank 1 and 2 would not train the same as rank 0: give all"):
+        workers.require_same(0xCAFEBABE)
+    workers._sum = lambda own: own + np.array([[0xCAFE, 0xBABE]] * 3 + [[0, 0]], np.float32)
+    workers.require_same(0xCAFEBABE)
