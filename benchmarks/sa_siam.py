@@ -61,7 +61,6 @@ def _training_step(branch: str, tracks: list, settings) -> tuple:
 
 def measure() -> dict:
     """Measure in this process."""
-
     import numpy as np
 
     from benchmarks import bare_sa_siam as bare
