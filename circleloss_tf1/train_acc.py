@@ -20,7 +20,6 @@ from common.checkpoints import bundle
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
-from common.errors import FlagError
 
 if TYPE_CHECKING:
     from circleloss_tf1 import training
@@ -57,8 +56,6 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
-    if flags.compute_dtype != "float32":
-        raise FlagError(f"--compute_dtype={flags.compute_dtype}: Circle loss computes in float32")
     switches, extras, warnings = command_line.resolve(flags)
     selection.require_single_device(os.environ)
     folders = data_folders.find(flags, ROOT)

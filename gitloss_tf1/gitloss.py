@@ -19,7 +19,6 @@ from common.checkpoints import bundle
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
-from common.errors import FlagError
 
 if TYPE_CHECKING:
     from gitloss_tf1 import training
@@ -84,8 +83,6 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
-    if flags.compute_dtype != "float32":
-        raise FlagError(f"--compute_dtype={flags.compute_dtype}: Git loss computes in float32")
     data_path = shared_flags.require_data_path(flags.data_path)
     selection.require_single_device(os.environ)
     folder = shared_flags.find_data_folder(data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)

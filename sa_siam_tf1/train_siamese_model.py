@@ -162,8 +162,6 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
-    if flags.compute_dtype != "float32":
-        raise FlagError(f"--compute_dtype={flags.compute_dtype}: SA-Siam trains in float32")
     model, train, track = configure(flags)
     updates = num_updates(flags, train)
     data_path = shared_flags.require_data_path(flags.data_path)

@@ -74,8 +74,6 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
-    if flags.compute_dtype != "float32":
-        raise FlagError(f"--compute_dtype={flags.compute_dtype}: this model computes in float32")
     processes.check(flags)
     data_path = shared_flags.require_data_path(flags.data_path)
     folder = shared_flags.find_data_folder(data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)

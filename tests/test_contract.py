@@ -18,7 +18,7 @@ from tests.test_architecture import models, train_entry
 SHARED_FLAGS = (
     ("data_path", ("data_url",), None), ("output_path", ("train_url", "exp_save_dir"), None),
     ("epochs", ("epoch", "train_epochs"), None), ("train_steps", (), None), ("batch_size", (), ...), ("seed", (), ...),
-    ("recipe", (), "reference"), ("device", (), "auto"), ("resume", (), "auto"), ("compute_dtype", (), "float32"),
+    ("recipe", (), "reference"), ("device", (), "auto"), ("resume", (), "auto"),
     ("init_checkpoint", ("pretrained_model",), None), ("precision_mode", (), None), ("over_dump", (), False),
     ("data_dump_flag", (), False), ("data_dump_step", (), "10"), ("profiling", (), False), ("over_dump_path", (), None),
     ("data_dump_path", (), None), ("profiling_dump_path", (), None), ("use_mixlist", (), False),
@@ -27,7 +27,7 @@ SHARED_FLAGS = (
     ("save_minutes", (), 5),
 )
 SAMPLES = {"epochs": "2", "train_steps": "2", "batch_size": "2", "seed": "2", "recipe": "corrected", "device": "cpu",
-           "resume": "never", "compute_dtype": "bfloat16", "precision_mode": "force_fp16", "save_minutes": "2"}
+           "resume": "never", "precision_mode": "force_fp16", "save_minutes": "2"}
 
 
 def entry_module(model):

@@ -48,7 +48,6 @@ def define_training(flags: FlagSet, batch_size: int, seed: int, precision_mode: 
                  "reference computes what the original computes; corrected switches the corrections on")
     flags.string("resume", "auto", "auto goes on with an unfinished run of the same arguments; never sets it aside; "
                  "the path of a run directory goes on with that run")
-    flags.choice("compute_dtype", "float32", ["float32", "bfloat16"], "dtype of the computation")
     flags.string("init_checkpoint", None, "checkpoint to take weights from, by name and shape",
                  aliases=["pretrained_model"])
     flags.integer("save_minutes", 5, "minutes between checkpoints", 1)

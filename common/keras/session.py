@@ -95,8 +95,8 @@ def open_keras_helper(entry: setup.Entry, flags: FlagValues, device: selection.D
 def _checksum(planned: setup.Plan, identity: Mapping[str, Any]) -> int:
     flags = planned.flags
     shared = dict(identity, script=os.path.basename(planned.entry.script), recipe=flags.recipe, seed=flags.seed,
-                  batch_size=flags.batch_size, precision=planned.precision, compute_dtype=flags.compute_dtype,
-                  device=planned.device.kind, tensorflow=tf.__version__, num_updates=planned.num_updates,
+                  batch_size=flags.batch_size, precision=planned.precision, device=planned.device.kind,
+                  tensorflow=tf.__version__, num_updates=planned.num_updates,
                   performance=flags.performance)
     return zlib.crc32(json.dumps(shared, sort_keys=True).encode("utf-8"))
 

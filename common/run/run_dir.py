@@ -197,7 +197,9 @@ def _goes_on(request: Request, earlier: dict[str, Any]) -> bool:
 
 
 def _differences(request: Request, earlier: dict[str, Any]) -> list[str]:
-    before, now = earlier["identity"], request.identity
+    before, now = dict(earlier["identity"]), request.identity
+    if before.get("compute_dtype") == "float32":  # written by versions that had it as a flag, with this one value
+        del before["compute_dtype"]
     changed = [name for name in sorted(set(before) | set(now)) if before.get(name) != now.get(name)]
     differences = [f"{name}: it has {before.get(name)}, now {now.get(name)}" for name in changed]
     if earlier["performance"] != request.performance:

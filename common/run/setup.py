@@ -130,8 +130,8 @@ def open_run(planned: Plan, tensorflow: str, identity: Mapping[str, Any], notice
     request = run_dir.Request(
         path=planned.path,
         identity=dict(identity, model=os.path.basename(entry.root), recipe=flags.recipe, seed=flags.seed,
-                      batch_size=flags.batch_size, precision=planned.precision, compute_dtype=flags.compute_dtype,
-                      device=device.kind, tensorflow=tensorflow),
+                      batch_size=flags.batch_size, precision=planned.precision, device=device.kind,
+                      tensorflow=tensorflow),
         num_updates=planned.num_updates,
         performance=flags.performance,
         resume=flags.resume,

@@ -152,9 +152,6 @@ def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: 
 
 
 def _check(flags: FlagValues) -> None:
-    if flags.compute_dtype != "float32":
-        raise FlagError(f"--compute_dtype={flags.compute_dtype}: this model computes in float32, or mixed with "
-                        "--use_amp")
     if flags.model_name and flags.model_name.lower() not in MODEL_NAMES:
         raise FlagError(f"--model_name={flags.model_name}: this program trains {NETWORK}")
     processes.check(flags)

@@ -108,7 +108,6 @@ def first_frames(sequence, target, count):
 @pytest.mark.parametrize("arguments, environment, status, message", [
     (["--data_path={data}", "--brnch=x"], {}, 2, "unknown flag --brnch; did you mean --branch?"),
     (["--data_path={data}", "--branch=both"], {}, 2, "--branch"),
-    (["--data_path={data}", "--compute_dtype=bfloat16"], {}, 2, "SA-Siam trains in float32"),
     (["--data_path={data}"], {"RANK_SIZE": "8"}, 1, "single-device model"),
 ])
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path, arguments, environment, status, message):

@@ -60,6 +60,11 @@ def test_other_arguments_are_refused_with_difference_and_command(tmp_path):
     assert caught.value.status == 1
 
 
+def test_a_run_of_a_version_with_compute_dtype_is_resumed(tmp_path):
+    opened(tmp_path / "0", compute_dtype="float32")
+    assert opened(tmp_path / "0").resumed
+
+
 def test_fewer_updates_are_other_arguments(tmp_path):
     opened(tmp_path / "0", updates=10)
     with pytest.raises(ZooError, match="updates: it has 10, now 5"):

@@ -196,7 +196,6 @@ def test_the_first_limit_that_was_given_ends_the_run(given, num_train, wanted):
 
 @pytest.mark.parametrize("flags, status, message", [
     (["--nonsense=1"], 2, "unknown flag --nonsense"),
-    (["--compute_dtype=bfloat16"], 2, "computes in float32"),
     (["--dead_variables=false"], 2, "needs --dead_variables=true"),
     (["--over_dump", "--data_dump_flag"], 2, "exclude each other"),
     (["--init_checkpoint=/no/such"], 1, "/no/such: no such checkpoint"),

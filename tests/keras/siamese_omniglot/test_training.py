@@ -204,7 +204,6 @@ def test_init_checkpoint(tmp_path, tiny_folder, trained, capfd):
     (["--nproc_per_node=2"], 2, "is for --distributed=True"),
     (["--nproc_per_node=8", "--distributed=True"], 2, "is that of all 8 processes together"),
     (["--batch_size=200"], 2, "only 108 drawings train"),
-    (["--compute_dtype=bfloat16"], 2, "computes in float32"),
     (["--weights=/no/such.h5"], 1, "--weights=/no/such.h5: no such file"),
     (["--data_path=/no/such"], 1, "not found"),
     (["--data_path="], 1, 'para "data_path" must be config'),

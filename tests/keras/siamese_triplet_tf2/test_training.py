@@ -204,7 +204,6 @@ def test_taking_weights_from_a_checkpoint(tmp_path, look_alike_folder, full_run,
 
 @pytest.mark.parametrize("flags, status, message", [
     (["--batch_size=100", "--static_shape"], 2, "--batch_size=100: only 24 pairs train"),
-    (["--compute_dtype=bfloat16"], 2, "computes in float32"),
     (["--weights=/no/such.h5"], 1, "/no/such.h5: no such file"),
     (["--backbone=resnet50"], 1, "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5: no such file; get "),
     (["--backbone=vgg"], 2, "backbone"),
