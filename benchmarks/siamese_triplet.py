@@ -34,13 +34,14 @@ def measure() -> dict:
     from benchmarks import bare_siamese_triplet, measuring
     from common.devices import selection
     from common.keras import session
-    from siamese_triplet_tf2 import decoding, embedding
+    from siamese_triplet_tf2 import decoding
+    from siamese_triplet_tf2.model import build_embedding
     from siamese_triplet_tf2.pairs import Sampler
     from siamese_triplet_tf2.training import LEARNING_RATE
     from siamese_triplet_tf2.update import Part, Updater
 
     session.set_threads(selection.num_cpus())
-    model = embedding.build("resnet50", seed=0)
+    model = build_embedding("resnet50", seed=0)
     updater = Updater(model, tf.keras.optimizers.Adam(LEARNING_RATE))
     frozen = tf.function(lambda images: model.frozen(decoding.preprocess(images, "unit"), training=False))
     images = tf.constant(np.random.RandomState(0).rand(3 * BATCH_SIZE, 200, 200, 3), tf.float32)

@@ -48,13 +48,13 @@ def _evaluate(arguments: list[str]) -> int:
     pairs = data_folders.read_pairs(flags, folder, ROOT)
     device = selection.choose(flags.device, os.environ)
 
-    from circleloss_tf1 import evaluation, lfw, weights
+    from circleloss_tf1 import evaluation, lfw, restore
     from common.graph.session import inference_session
 
     settings = evaluation.LfwSettings.from_flags(flags)
-    network = weights.settings_of(weights_at, flags)
+    network = restore.network_settings(weights_at, flags)
     with inference_session(device, flags.device, command_line.NPU_PRECISION, flags.json) as session:
-        embedder = weights.embedder(session, weights_at, network, settings.batch_size, settings.use_flipped_images,
+        embedder = restore.embedder(session, weights_at, network, settings.batch_size, settings.use_flipped_images,
                                     flags.ema_evaluation)
         once = network.switches.batch_norm == "moving"
         embeddings = evaluation.embed_pairs(embedder, pairs, once, lambda number: None)
@@ -72,16 +72,16 @@ def _evaluate(arguments: list[str]) -> int:
 
 def _write(weights_at: trained.Trained, pairs, found, result: dict) -> str:
     """Write the files; return the path of evaluation.json."""
-    from circleloss_tf1 import lfw, lfw_plots
+    from circleloss_tf1 import lfw, plots
     from common.plots import figures
 
     os.makedirs(weights_at.folder, exist_ok=True)
     atomic_files.write_text(os.path.join(weights_at.folder, lfw.DISTANCES_FILE), lfw.to_csv(pairs, found.distances))
     pyplot = figures.plotting(weights_at.folder, lambda warning: print(warning, file=sys.stderr))
-    lfw_plots.draw_roc(pyplot, os.path.join(weights_at.folder, "roc.png"), found)
-    lfw_plots.draw_distances(pyplot, os.path.join(weights_at.folder, "distances.png"), found, pairs)
-    worst = lfw_plots.worst_pairs(found, pairs, result["lfw_threshold"])
-    lfw_plots.draw_pairs(os.path.join(weights_at.folder, "worst_pairs.png"), pairs, found, worst)
+    plots.draw_roc(pyplot, os.path.join(weights_at.folder, "roc.png"), found)
+    plots.draw_distances(pyplot, os.path.join(weights_at.folder, "distances.png"), found, pairs)
+    worst = plots.worst_pairs(found, pairs, result["lfw_threshold"])
+    plots.draw_pairs(os.path.join(weights_at.folder, "worst_pairs.png"), pairs, found, worst)
     result["worst_pairs"] = [dict(images=pairs.paths[2 * pair:2 * pair + 2], same=bool(pairs.is_same[pair]),
                                   distance=float(found.distances[pair])) for pair in worst]
     return weights_at.write_json("evaluation.json", result)

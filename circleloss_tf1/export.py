@@ -39,18 +39,18 @@ def _export(arguments: list[str]) -> int:
     usage_flags.take_from_run(flags, weights_at.arguments())
     device = selection.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
 
-    from circleloss_tf1 import model, weights
+    from circleloss_tf1 import model, restore
     from common.graph import export
     from common.graph.compat import tf
     from common.graph.session import inference_session
 
-    network = weights.settings_of(weights_at, flags)
+    network = restore.network_settings(weights_at, flags)
     side = network.extras.image_size
     with inference_session(device, "cpu", "", flags.json) as session:
         images = tf.placeholder(tf.float32, [None, side, side, 3], "images")
-        embeddings = model.embed(images, network, weights.averaged if flags.ema_evaluation else None)
+        embeddings = model.embed(images, network, restore.averaged if flags.ema_evaluation else None)
         outputs = dict(embeddings=tf.identity(embeddings, "embeddings"))
-        weights.restore_into(session, weights_at, network)
+        restore.variables(session, weights_at, network)
         result = export.export(session, dict(images=images), outputs, weights_at.folder, "circle_loss")
     result.update(checkpoint=weights_at.prefix, model_def=network.model_def, batch_norm=network.switches.batch_norm)
     if flags.json:

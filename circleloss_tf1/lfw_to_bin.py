@@ -68,11 +68,11 @@ def _write(arguments: list[str], stop: program.StopRequest) -> int:
 def _write_batches(flags: FlagValues, weights_at: trained.Trained, paths: list[str], folder: str,
                    stop: program.StopRequest) -> int:
     """Write the files of all batches; return their number."""
-    from circleloss_tf1 import face_images, weights
+    from circleloss_tf1 import face_images, restore
     from common.graph.session import inference_session
 
     device = selection.choose("cpu", os.environ)
-    network = weights.settings_of(weights_at, flags)
+    network = restore.network_settings(weights_at, flags)
     encoded = [path.encode("utf-8", "surrogateescape") for path in paths]
     filled = face_images.filled(encoded, flags.lfw_batch_size)
     num_batches = len(filled) // flags.lfw_batch_size

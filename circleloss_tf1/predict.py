@@ -95,15 +95,15 @@ def _predict(arguments: list[str]) -> int:
     measured = _Measured.read(weights_at, flags)
     device = selection.choose(flags.device, os.environ)
 
-    from circleloss_tf1 import weights
+    from circleloss_tf1 import restore
     from common.graph.session import inference_session
 
-    network = weights.settings_of(weights_at, flags)
+    network = restore.network_settings(weights_at, flags)
     needs_context = network.switches.batch_norm == "batch"
     context = [path for path in measured.images if os.path.exists(path)][:measured.batch_size - 2]
     batch = [*images, *context] if needs_context else images
     with inference_session(device, flags.device, command_line.NPU_PRECISION, flags.json) as session:
-        embedder = weights.embedder(session, weights_at, network, len(batch), False, flags.ema_evaluation)
+        embedder = restore.embedder(session, weights_at, network, len(batch), False, flags.ema_evaluation)
         embeddings = embedder.embed([os.fsencode(path) for path in batch])[:2]
     distance = float(verification.pair_distances(embeddings, measured.metric)[0])
     result = dict(checkpoint=weights_at.prefix, first=images[0], second=images[1], distance=distance,

@@ -42,13 +42,13 @@ def _evaluate(arguments: list[str]) -> int:
 
     from common.graph.session import inference_session
     from common.plots import figures
-    from gitloss_tf1 import evaluation, feature_plot, weights
+    from gitloss_tf1 import evaluation, plots, restore
 
     if weights_at.run_path:
-        data = data._replace(mean_image=weights.mean_image(weights_at, None))
+        data = data._replace(mean_image=restore.mean_image(weights_at, None))
     settings = evaluation.LossSettings.from_arguments(weights_at.arguments(), gitloss.BATCH_SIZE)
     with inference_session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
-        graph, centers = weights.restore(session, weights_at, evaluation.BATCH_SIZE)
+        graph, centers = restore.forward_graph(session, weights_at, evaluation.BATCH_SIZE)
         found = evaluation.evaluate(session, graph, data, centers, settings, (), with_splits=True)
     result = dict(
         checkpoint=weights_at.prefix,
@@ -61,7 +61,7 @@ def _evaluate(arguments: list[str]) -> int:
     )
     path = weights_at.write_json("evaluation.json", result)
     pyplot = figures.plotting(weights_at.folder, lambda warning: print(warning, file=sys.stderr))
-    feature_plot.draw(pyplot, os.path.join(weights_at.folder, "features.png"), found.train_features, data.train.labels,
+    plots.draw(pyplot, os.path.join(weights_at.folder, "features.png"), found.train_features, data.train.labels,
                       centers, "training images")
     if flags.json:
         print(atomic_files.to_json(result))

@@ -40,16 +40,16 @@ def _export(arguments: list[str]) -> int:
     from common.graph import export
     from common.graph.compat import tf
     from common.graph.session import inference_session
-    from gitloss_tf1 import weights
+    from gitloss_tf1 import restore
     from gitloss_tf1.network import network
 
-    mean_image = weights.mean_image(weights_at, flags.data_path)
+    mean_image = restore.mean_image(weights_at, flags.data_path)
     with inference_session(device, "cpu", "", flags.json) as session:
         images = tf.placeholder(tf.float32, [None, *mean_image.shape], "images")
         found = network(images - mean_image, seed=0)
         outputs = dict(features=found.features, logits=found.logits, probabilities=tf.nn.softmax(found.logits))
         outputs = {name: tf.identity(tensor, name) for name, tensor in outputs.items()}
-        weights.restore_into(session, weights_at)
+        restore.variables(session, weights_at)
         result = export.export(session, dict(images=images), outputs, weights_at.folder, "git_loss")
     result["checkpoint"] = weights_at.prefix
     if flags.json:

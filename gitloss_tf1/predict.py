@@ -51,11 +51,11 @@ def _predict(arguments: list[str]) -> int:
     device = selection.choose(flags.device, os.environ)
 
     from common.graph.session import inference_session
-    from gitloss_tf1 import evaluation, weights
+    from gitloss_tf1 import evaluation, restore
 
-    mean_image = weights.mean_image(weights_at, flags.data_path)
+    mean_image = restore.mean_image(weights_at, flags.data_path)
     with inference_session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
-        graph, centers = weights.restore(session, weights_at, min(len(images), evaluation.BATCH_SIZE))
+        graph, centers = restore.forward_graph(session, weights_at, min(len(images), evaluation.BATCH_SIZE))
         features, logits = evaluation.forward(session, graph, images, mean_image)
     distances = np.linalg.norm(features[:, None, :] - centers[None, :, :], axis=2)  # [num, classes]
     predictions = [dict(image=name, label=int(label), feature=[float(x) for x in feature],

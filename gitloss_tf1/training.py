@@ -15,7 +15,7 @@ from common.graph import checkpoints, debug
 from common.graph.compat import tf
 from common.graph.session import GraphRun
 from common.run import metrics, timing
-from gitloss_tf1 import evaluation, feature_plot, log_lines
+from gitloss_tf1 import evaluation, log_lines, plots
 from gitloss_tf1.evaluation import LossSettings
 from gitloss_tf1.mnist import Batches, Mnist, preprocess
 from gitloss_tf1.model import build_forward, build_training
@@ -162,7 +162,7 @@ class _Loop:
             row.update(valid_loss=result.validation.total, valid_accuracy=result.validation.accuracy,
                        test_loss=result.test.total, test_accuracy=result.test.accuracy,
                        best=result.validation.accuracy > best)
-        feature_plot.draw(self._report.pyplot(), self._run.file("plots", f"features-{updates}.png"),
+        plots.draw(self._report.pyplot(), self._run.file("plots", f"features-{updates}.png"),
                           result.train_features, self._data.train.labels, centers,
                           f"after {updates} updates, training images")
         self._report.evaluation(updates, **row)

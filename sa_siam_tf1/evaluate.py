@@ -56,7 +56,7 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
 
     from common.graph import compat
     from common.graph.session import inference_session
-    from sa_siam_tf1 import weights
+    from sa_siam_tf1 import restore
     from sa_siam_tf1.evaluation import Contender
     from sa_siam_tf1.inference.tracker import tracker_maker
 
@@ -67,8 +67,8 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
         say(notice)
     results: dict[str, Any] = {}
     with inference_session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
-        of_tracker = weights.find(flags, ROOT, found)
-        wrapper = weights.restore(session, of_tracker, flags.compute_dtype)
+        of_tracker = restore.tracker_weights(flags, ROOT, found)
+        wrapper = restore.tracker(session, of_tracker, flags.compute_dtype)
         identity = identity_of(of_tracker, flags.compute_dtype, compat.place(device, flags.device))
         contenders = [Contender(OURS, tracker_maker(session, wrapper), identity)]
         if flags.baselines:
@@ -92,7 +92,7 @@ def identity_of(of_tracker: Any, compute_dtype: str, place: str) -> list:
     """What our boxes depend on besides the sequence.
 
     Args:
-        of_tracker: from `weights.find`.
+        of_tracker: from `restore.tracker_weights`.
         compute_dtype: what the convolutions compute in.
         place: device and TensorFlow, from `tf1.place`.
     """

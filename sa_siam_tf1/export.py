@@ -42,15 +42,15 @@ def _export(arguments: list[str]) -> int:
 
     from common.graph import export
     from common.graph.session import inference_session
-    from sa_siam_tf1 import weights
+    from sa_siam_tf1 import restore
     from sa_siam_tf1.inference import inference_wrapper
 
     result = {}
     for part, build in (("template", inference_wrapper.export_template), ("search", inference_wrapper.export_search)):
         with inference_session(device, "cpu", "", flags.json or part == "search") as session:
-            of_tracker = weights.find(flags, ROOT, found)
+            of_tracker = restore.tracker_weights(flags, ROOT, found)
             inputs, outputs = build(of_tracker.model, of_tracker.track)
-            weights.restore_into(session, of_tracker)
+            restore.variables(session, of_tracker)
             result[part] = export.export(session, inputs, outputs, os.path.join(found.folder, part), part,
                                                dict(images=255.0))
     result["checkpoints"] = of_tracker.prefixes

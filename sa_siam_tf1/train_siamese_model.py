@@ -157,8 +157,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(arguments: list[str], stop: program.StopRequest) -> int:
+    from sa_siam_tf1 import pretrained
     from sa_siam_tf1.datasets import imdb
-    from sa_siam_tf1.embeddings import imported
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
@@ -181,7 +181,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
         track=track, num_updates=updates, performance=flags.performance,
         save_seconds=60.0 * flags.save_minutes, init_checkpoint=init_checkpoint, imported=weights)
     identity = _identity(model, train, data.fingerprint)
-    identity.update(imported=imported.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_checkpoint))
+    identity.update(imported=pretrained.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_checkpoint))
     notices = [*flag_set.warnings(), *data.notices, *weights_notices,
                f"Data: {folder}, {len(data.train)} tracks to train on, {len(data.validation)} to validate with",
                f"Recipe: {flags.recipe}, pair_order={train.pair_order}; branch {model.branch}"]
@@ -205,7 +205,7 @@ def _imported_weights(flags: FlagValues, branch: str, folder: str, init_checkpoi
                       ) -> tuple[str | None, dict, list[str]]:
     """Return path, weights by variable and notices of what a branch begins with besides its own initial weights."""
     from common.graph import checkpoints
-    from sa_siam_tf1.embeddings import imported
+    from sa_siam_tf1 import pretrained
 
     if branch == "appearance":
         warning = "Warning: --caffenet has no effect: the appearance branch has no such trunk"
@@ -213,10 +213,10 @@ def _imported_weights(flags: FlagValues, branch: str, folder: str, init_checkpoi
         if not flags.embedding_checkpoint_file:
             return None, {}, notices
         path = shared_flags.find_path("embedding_checkpoint_file", flags.embedding_checkpoint_file, ROOT)
-        return path, imported.load_mat(path), [*notices, f"Weights: {path}"]
+        return path, pretrained.load_mat(path), [*notices, f"Weights: {path}"]
     if flags.embedding_checkpoint_file:
         raise FlagError("--embedding_checkpoint_file is for the appearance branch; the semantic one takes --caffenet")
-    if init_checkpoint and imported.holds_trunk(checkpoints.shapes_in(init_checkpoint)):
+    if init_checkpoint and pretrained.holds_trunk(checkpoints.shapes_in(init_checkpoint)):
         warning = "Warning: --caffenet has no effect: the trunk comes from --init_checkpoint"
         return None, {}, [warning] if flags.caffenet else []
     if flags.caffenet == "random":
@@ -229,7 +229,7 @@ def _imported_weights(flags: FlagValues, branch: str, folder: str, init_checkpoi
         raise ZooError(f"the semantic branch needs the weights of CaffeNet, and {found[0]} is not there: give "
                        "--caffenet=FILE, an --init_checkpoint of this branch, or --caffenet=random for a trunk that is "
                        "not trained")
-    return path, imported.load_caffenet(path), [f"Weights: {path}"]
+    return path, pretrained.load_caffenet(path), [f"Weights: {path}"]
 
 
 if __name__ == "__main__":

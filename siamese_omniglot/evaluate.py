@@ -74,20 +74,20 @@ def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session
-    from siamese_omniglot import evaluation, evaluation_plots, trained_network
+    from siamese_omniglot import evaluation, plots, restore
 
     session.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
-    scorer = evaluation.Scorer(trained_network.restore(weights_at, flags))
-    split = "all" if flags.part == "all" else trained_network.setting(weights_at, flags, "split")
+    scorer = evaluation.Scorer(restore.network(weights_at, flags))
+    split = "all" if flags.part == "all" else restore.setting(weights_at, flags, "split")
     indices = _indices(data, split)
     result: dict[str, Any] = dict(checkpoint=weights_at.prefix, data=folder, split=split, drawings=len(indices))
-    logits, labels, result["pairs"] = _pairs(scorer, data, indices, flags, trained_network.setting(
+    logits, labels, result["pairs"] = _pairs(scorer, data, indices, flags, restore.setting(
         weights_at, flags, "head"), stop)
     result["few_shot"] = _few_shot(scorer, data, indices, flags, stop)
     if runs:
         result["official_one_shot"] = _official(evaluation.run_error_rates(scorer, runs, stop.check))
     path = weights_at.write_json("evaluation.json", result)
-    evaluation_plots.draw(weights_at.folder, logits, labels, result)
+    plots.draw(weights_at.folder, logits, labels, result)
     if flags.json:
         print(atomic_files.to_json(result))
         return 0

@@ -42,11 +42,11 @@ def _export(arguments: list[str]) -> int:
     import tensorflow as tf
 
     from common.keras import export, session
-    from siamese_omniglot import trained_network
+    from siamese_omniglot import restore
     from siamese_omniglot.data.omniglot import SIDE
 
     session.start(device, "cpu", "", flags.json)
-    network = trained_network.restore(weights_at, flags)
+    network = restore.network(weights_at, flags)
 
     def compare(first: tf.Tensor, second: tf.Tensor) -> dict[str, tf.Tensor]:
         logit = network.logits(*(tf.repeat(images[..., None], network.channels, axis=-1) for images in (first, second)))

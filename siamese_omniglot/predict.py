@@ -58,10 +58,10 @@ def _predict(arguments: list[str]) -> int:
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session
-    from siamese_omniglot import evaluation, trained_network
+    from siamese_omniglot import evaluation, restore
 
     session.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
-    scorer = evaluation.Scorer(trained_network.restore(weights_at, flags))
+    scorer = evaluation.Scorer(restore.network(weights_at, flags))
     features = scorer.features(lambda part: drawings[part], len(drawings), lambda: None)
     logits = scorer.logits(features, np.zeros(len(others), int), np.arange(1, len(others) + 1))
     similarities = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))

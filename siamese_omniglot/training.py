@@ -11,13 +11,13 @@ from common.cli.program import StopRequest
 from common.errors import ZooError
 from common.keras import compat, debug, loop, record, session, workers
 from common.run import metrics, setup
-from siamese_omniglot import update, weights
+from siamese_omniglot import pretrained, update
 from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import PairSampler
 from siamese_omniglot.learning_rate import Schedule
 from siamese_omniglot.nets import siamese
-from siamese_omniglot.recipes import Switches
+from siamese_omniglot.recipe import Switches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Loop(loop.Loop):
             self._optimizer = session.scale_losses(workers.distribute(update.make_optimizer(config.optimizer)),
                                                      opened, "mixed")
         if config.weights:
-            for line in weights.load(self._network.named_variables(), config.weights):
+            for line in pretrained.load(self._network.named_variables(), config.weights):
                 print(line)
         settings = update.Settings(config.switches.head, config.weight_decay, 2 * config.batch_size,
                                    opened.device.kind != "npu")

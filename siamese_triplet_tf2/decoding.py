@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
-from siamese_triplet_tf2.embedding import SIDE
+from siamese_triplet_tf2.model import SIDE
 
 MAX_BYTES, MAX_PIXELS = 1 << 26, 50_000_000
 _FORMATS = ("JPEG", "PNG")

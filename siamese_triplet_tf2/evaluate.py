@@ -57,11 +57,11 @@ def _evaluate(arguments: list[str]) -> int:
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session
-    from siamese_triplet_tf2 import evaluation, trained_embedding
+    from siamese_triplet_tf2 import evaluation, restore
 
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
     started = time.perf_counter()
-    network = trained_embedding.TrainedEmbedding(weights_at)
+    network = restore.TrainedEmbedding(weights_at)
     triplets, chosen = _choose(sampler, flags.pairs, len(data.left))
     numbers = evaluation.images_needed(triplets, chosen, len(data.left))
     images = data.images()
@@ -104,7 +104,7 @@ def _show(weights_at: trained.Trained, data: Pairs, chosen: np.ndarray, left: np
           ) -> dict[str, list[dict[str, Any]]]:
     """Draw the left images that find their right ones best, and worst, with what they find; return them by name."""
     from common.plots import image_grid
-    from siamese_triplet_tf2 import retrieval, trained_embedding
+    from siamese_triplet_tf2 import restore, retrieval
 
     similarity = retrieval.similarities(left, right, "cosine")
     found = retrieval.ranks(similarity)
@@ -123,7 +123,7 @@ def _show(weights_at: trained.Trained, data: Pairs, chosen: np.ndarray, left: np
                      (data.right[chosen[place]], f"its own {own[place]:.3f}")]
             cells += [(data.right[chosen[other]], f"{number}. {similarity[place, other]:.3f}")
                       for number, other in enumerate(nearest, 1)]
-            rows.append([image_grid.Cell(trained_embedding.image_of(path), text) for path, text in cells])
+            rows.append([image_grid.Cell(restore.image_of(path), text) for path, text in cells])
     image_grid.draw(os.path.join(weights_at.folder, "retrievals.png"),
                        "left image, its right image, and the nearest right images by cosine", rows)
     return shown

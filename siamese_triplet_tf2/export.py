@@ -37,10 +37,10 @@ def _export(arguments: list[str]) -> int:
     device = selection.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
 
     from common.keras import export, session
-    from siamese_triplet_tf2 import decoding, trained_embedding
+    from siamese_triplet_tf2 import decoding, restore
 
     session.start(device, "cpu", "", flags.json)
-    network = trained_embedding.TrainedEmbedding(weights_at)
+    network = restore.TrainedEmbedding(weights_at)
 
     def embed(images: export.Tensor) -> dict[str, export.Tensor]:
         return {"embedding": network.model.whole(decoding.preprocess(images, network.input_scale), training=False)}

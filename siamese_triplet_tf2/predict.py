@@ -51,18 +51,18 @@ def _predict(arguments: list[str]) -> int:
 
     from common.keras import session
     from common.plots import image_grid
-    from siamese_triplet_tf2 import retrieval, trained_embedding
+    from siamese_triplet_tf2 import restore, retrieval
 
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
-    network = trained_embedding.TrainedEmbedding(weights_at)
+    network = restore.TrainedEmbedding(weights_at)
     embeddings = network.embed([query, *paths])
     cosine, l2 = (retrieval.similarities(embeddings[:1], embeddings[1:], metric)[0] for metric in ("cosine", "l2"))
     nearest = np.argsort(-cosine, kind="stable")[:flags.k]
     result: dict[str, Any] = dict(checkpoint=weights_at.prefix, query=query, nearest=[
         dict(image=paths[place], cosine=float(cosine[place]), squared_distance=float(-l2[place])) for place in nearest])
     path = weights_at.write_json("predictions.json", result)
-    row = [image_grid.Cell(trained_embedding.image_of(query), "query")]
-    row += [image_grid.Cell(trained_embedding.image_of(paths[place]), f"{number}. {cosine[place]:.3f}")
+    row = [image_grid.Cell(restore.image_of(query), "query")]
+    row += [image_grid.Cell(restore.image_of(paths[place]), f"{number}. {cosine[place]:.3f}")
             for number, place in enumerate(nearest, 1)]
     image_grid.draw(os.path.join(weights_at.folder, "nearest.png"), "nearest by cosine", [row])
     if flags.json:

@@ -9,7 +9,8 @@ from common.cli.program import StopRequest
 from common.keras import checkpoints, compat, record
 from common.run import metrics
 from common.run.setup import OpenRun
-from siamese_triplet_tf2 import embedding, evaluation, log_lines
+from siamese_triplet_tf2 import evaluation, log_lines
+from siamese_triplet_tf2.model import variable_names
 from siamese_triplet_tf2.pairs import Sampler
 from siamese_triplet_tf2.training import Config, Model
 
@@ -49,7 +50,7 @@ class Record(record.RunRecord):
         whole = model.embedding.whole
         self._tail = evaluation.compiled(model.embedding.tail)
         slots = compat.optimizer_variables(model.optimizer)
-        return self._open(checkpoints.named(embedding.names_of(whole), whole.weights),
+        return self._open(checkpoints.named(variable_names(whole), whole.weights),
                           {f"Adam/{number:03d}": slot for number, slot in enumerate(slots)}, model.updates)
 
     def step(self, updates: int, *measured: Any) -> None:

@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _train(arguments: list[str], stop: program.StopRequest) -> int:
     from common.run import setup
-    from siamese_triplet_tf2 import pairs, weights
+    from siamese_triplet_tf2 import pairs, pretrained
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
@@ -83,7 +83,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     data = pairs.load(folder)
     entry = setup.Entry(__file__, NETWORK, flags.npu_precision_mode, arguments, rank=rank)
     setup.plan(entry, flags, device, _length(flags, len(data.left))[0])
-    weights.find(flags.weights, folder, flags.backbone)
+    pretrained.find(flags.weights, folder, flags.backbone)
     bundle.fingerprint(_init_checkpoint(flags))
     status = processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind, stop)
     if status is not None:
@@ -96,11 +96,11 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     data = bad_images.apply(data, flags.bad_images)
     config = _configure(flags, folder, len(data.left), rank)
     switches = dataclasses.asdict(config.switches)
-    identity = dict(switches, data=data.fingerprint(), weights=weights.fingerprint(config.weights),
+    identity = dict(switches, data=data.fingerprint(), weights=pretrained.fingerprint(config.weights),
                     init_checkpoint=bundle.fingerprint(config.init_checkpoint),
                     **{name: flags[name].value for name in IDENTITY})
     notices = [*flag_set.warnings(), *processes.notices(flags, rank, f"{flags.batch_size} triplets"), *data.notices,
-               *weights.notices(config.weights, flags.backbone),
+               *pretrained.notices(config.weights, flags.backbone),
                f"Data: {folder}, {len(data.left)} pairs",
                f"Backbone: {flags.backbone}, weights {config.weights or 'random'}",
                f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
@@ -153,7 +153,7 @@ def _length(flags: FlagValues, num_pairs: int) -> tuple[int, int]:
 
 def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: ranks.Rank) -> training.Config:
     from common.run import metrics
-    from siamese_triplet_tf2 import training, weights
+    from siamese_triplet_tf2 import pretrained, training
 
     given = {field.name: flags[field.name].value for field in dataclasses.fields(training.Switches)}
     switches = dataclasses.replace(training.RECIPES[flags.recipe],
@@ -168,7 +168,7 @@ def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: ranks.Rank)
         steps_per_epoch=steps,
         split=flags.split,
         backbone=flags.backbone,
-        weights=weights.find(flags.weights, folder, flags.backbone),
+        weights=pretrained.find(flags.weights, folder, flags.backbone),
         batch_statistics=flags.batch_statistics,
         semi_hard=flags.semi_hard,
         loss_scale=flags.loss_scale,

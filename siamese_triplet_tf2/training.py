@@ -13,7 +13,8 @@ from common.errors import ZooError
 from common.keras import compat, debug, loop, session, workers
 from common.keras.record import Record
 from common.run import metrics, setup, timing
-from siamese_triplet_tf2 import embedding, features, weights
+from siamese_triplet_tf2 import features, pretrained
+from siamese_triplet_tf2.model import FEATURE_SHAPES, Embedding, build_embedding
 from siamese_triplet_tf2.pairs import Pairs, Sampler, Triplets
 from siamese_triplet_tf2.update import Part, Updater
 
@@ -87,7 +88,7 @@ class Config:
 class Model:
     """What is trained, and the features that it is trained on."""
 
-    embedding: embedding.Embedding
+    embedding: Embedding
     optimizer: tf.Module
     updates: tf.Variable
     features: features.FeatureSource
@@ -113,11 +114,11 @@ class Loop(loop.Loop):
         self._config, self._data, self._diagnosis = config, data, diagnosis
         self._sampler = Sampler(len(data.left), config.seed, config.split, config.switches.negatives)
         with workers.scope():
-            model = embedding.build(config.backbone, config.seed)
+            model = build_embedding(config.backbone, config.seed)
             optimizer = session.scale_losses(workers.distribute(tf.keras.optimizers.Adam(LEARNING_RATE)), opened,
                                                config.loss_scale)
         if config.weights:
-            weights.load(model.whole, config.weights)
+            pretrained.load(model.whole, config.weights)
         self._updater = Updater(model, optimizer, config.batch_statistics, config.semi_hard, workers)
         self._model = Model(model, optimizer, self.updates, self._make_features(model, opened))
         self._triplets = Triplets(*np.zeros((3, 0), np.int64))
@@ -128,9 +129,9 @@ class Loop(loop.Loop):
     def variables(self) -> list:
         return [*self._model.embedding.whole.weights, *compat.optimizer_variables(self._model.optimizer)]
 
-    def _make_features(self, model: embedding.Embedding, opened: setup.Started) -> features.FeatureSource:
+    def _make_features(self, model: Embedding, opened: setup.Started) -> features.FeatureSource:
         config, images = self._config, self._data.images()
-        shape = embedding.FEATURE_SHAPES[config.backbone]
+        shape = FEATURE_SHAPES[config.backbone]
         run = opened.run if isinstance(opened, setup.OpenRun) else None
         choice = run and run.arguments.get("cache_features")
         if not choice:

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from common.devices.ranks import Rank
 from common.keras import compat, workers
-from siamese_triplet_tf2 import embedding, triplet_loss
+from siamese_triplet_tf2 import triplet_loss
+from siamese_triplet_tf2.model import Embedding, trainable_names
 
 
 class Part(NamedTuple):
@@ -26,7 +27,7 @@ class Updater:
     worker with the whole batch.
     """
 
-    def __init__(self, model: embedding.Embedding, optimizer: Any, batch_statistics: bool = False,
+    def __init__(self, model: Embedding, optimizer: Any, batch_statistics: bool = False,
                  semi_hard: bool = False, workers: workers.Workers | None = None):
         """Compile the update.
 
@@ -77,7 +78,7 @@ class Updater:
         sums = self._workers.total(tf.stack([total, is_stopping]))
         if not dumps:
             return sums, {}
-        names = embedding.names_of_trained(self._model)
+        names = trainable_names(self._model)
         return sums, dict(features=kept, anchor=anchor, positive=positive, negative=negative, losses=losses,
                           **{f"gradient/{name}": gradient for name, gradient in zip(names, gradients)})
 

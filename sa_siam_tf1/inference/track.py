@@ -69,13 +69,13 @@ def _track(arguments: list[str], stop: StopRequest) -> int:
     device = selection.choose(flags.device, os.environ)
 
     from common.graph.session import inference_session
-    from sa_siam_tf1 import weights
+    from sa_siam_tf1 import restore
     from sa_siam_tf1.inference.tracker import tracker_maker
 
     folder = result_folder(found.folder, sequence)
     with inference_session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
-        of_tracker = weights.find(flags, ROOT, found)
-        wrapper = weights.restore(session, of_tracker, flags.compute_dtype)
+        of_tracker = restore.tracker_weights(flags, ROOT, found)
+        wrapper = restore.tracker(session, of_tracker, flags.compute_dtype)
         drawer = None if flags.annotate == "none" else drawing.Drawer(flags.annotate, folder)
 
         def draw(number: int, pixels: np.ndarray, drawn_box: np.ndarray, extra: tuple | None) -> None:

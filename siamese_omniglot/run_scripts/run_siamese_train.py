@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from siamese_omniglot import training
     from siamese_omniglot.data.omniglot import DrawingStore
     from siamese_omniglot.data.pairs import Samplers, Split
-    from siamese_omniglot.recipes import Switches
+    from siamese_omniglot.recipe import Switches
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NETWORK = "Siamese"
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _train(arguments: list[str], stop: program.StopRequest) -> int:
     from common.run import setup
-    from siamese_omniglot import recipes, weights
+    from siamese_omniglot import pretrained, recipe
     from siamese_omniglot.data import omniglot, pairs
 
     flag_set = define_flags()
@@ -101,15 +101,15 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     device = selection.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
     rank = processes.place(flags, device.kind)
     data = omniglot.load(path)
-    switches = recipes.resolve(flags.recipe, {field.name: flags[field.name].value
-                                              for field in dataclasses.fields(recipes.Switches)})
+    switches = recipe.resolve(flags.recipe, {field.name: flags[field.name].value
+                                              for field in dataclasses.fields(recipe.Switches)})
     split = pairs.split(data, switches.split)
     samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
     if len(split.train) < flags.batch_size:
         raise FlagError(f"--batch_size={flags.batch_size}: only {len(split.train)} drawings train; take a smaller one")
     entry = setup.Entry(__file__, NETWORK, NPU_PRECISIONS[flags.use_amp], arguments, ROOT, rank)
     setup.plan(entry, flags, device, _num_updates(flags, split))
-    weights.find(flags.weights, ROOT)
+    pretrained.find(flags.weights, ROOT)
     bundle.fingerprint(_init_checkpoint(flags))
     status = processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind, stop)
     if status is not None:
@@ -125,7 +125,7 @@ def _train(arguments: list[str], stop: program.StopRequest) -> int:
     in_effect = dataclasses.asdict(switches)
     identity = dict(in_effect, data=data.fingerprint, backbone=flags.backbone, optimizer=flags.optimizer, lr=flags.lr,
                     lr_decay=flags.lr_decay, warm_up=flags.warm_up, weight_decay=config.weight_decay,
-                    early_stop=config.early_stop, weights=weights.fingerprint(config.weights),
+                    early_stop=config.early_stop, weights=pretrained.fingerprint(config.weights),
                     init_checkpoint=bundle.fingerprint(config.init_checkpoint))
     notices = [*flag_set.warnings(), *_notices(flags, device),
                *processes.notices(flags, rank, f"{2 * flags.batch_size} pairs"), *data.notices,
@@ -185,7 +185,7 @@ def _num_updates(flags: FlagValues, split: Split) -> int:
 
 def _configure(flags: FlagValues, switches: Switches, split: Split, rank: ranks.Rank) -> training.Config:
     from common.run import metrics
-    from siamese_omniglot import learning_rate, log_lines, training, update, weights
+    from siamese_omniglot import learning_rate, log_lines, pretrained, training, update
 
     decay = flags.weight_decay
     if decay is None:
@@ -205,7 +205,7 @@ def _configure(flags: FlagValues, switches: Switches, split: Split, rank: ranks.
         weight_decay=decay,
         early_stop=flags.early_stop,
         num_workers=flags.num_workers,
-        weights=weights.find(flags.weights, ROOT),
+        weights=pretrained.find(flags.weights, ROOT),
         init_checkpoint=_init_checkpoint(flags),
         performance=flags.performance,
         save_seconds=60.0 * flags.save_minutes,

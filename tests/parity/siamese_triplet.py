@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from siamese_triplet_tf2 import decoding, embedding, pairs, triplet_loss
+from siamese_triplet_tf2 import decoding, pairs, triplet_loss
+from siamese_triplet_tf2.model import EMBEDDING_DIM, Embedding, build_embedding, variable_names
 from siamese_triplet_tf2.training import LEARNING_RATE
 from tests.parity.comparison import Comparison, FixtureError, Taker, load
 
@@ -53,7 +54,7 @@ def _compare_negatives(take: Taker, comparison: Comparison) -> None:
 
 def _compare_network(take: Taker, comparison: Comparison) -> None:
     rule = _load_rule()
-    model = embedding.build("resnet50", seed=0)
+    model = build_embedding("resnet50", seed=0)
     _set_weights(model, rule)
     _compare_weights(take, comparison, model, "before")
     for tag, scale in (("unit", 1.0), ("full255", 255.0)):
@@ -74,13 +75,13 @@ def _load_rule() -> Any:
     return rule
 
 
-def _set_weights(model: embedding.Embedding, rule: Any, only: str = "") -> None:
-    for number, (name, variable) in enumerate(zip(embedding.names_of(model.whole), model.whole.weights)):
+def _set_weights(model: Embedding, rule: Any, only: str = "") -> None:
+    for number, (name, variable) in enumerate(zip(variable_names(model.whole), model.whole.weights)):
         if only in name:
             variable.assign(rule.value(number, name, tuple(variable.shape)))
 
 
-def _embed(model: embedding.Embedding, images: list, training: bool) -> tf.Tensor:
+def _embed(model: Embedding, images: list, training: bool) -> tf.Tensor:
     batch = decoding.preprocess(tf.constant(np.concatenate(images)), "unit")
     return model.whole(batch, training=training)
 
@@ -94,8 +95,8 @@ def _measure(embeddings: tf.Tensor) -> tuple[triplet_loss.Distances, tf.Tensor]:
     return measured, triplet_loss.triplet_loss(measured)
 
 
-def _compare_weights(take: Taker, comparison: Comparison, model: embedding.Embedding, when: str) -> None:
-    names = embedding.names_of(model.whole)
+def _compare_weights(take: Taker, comparison: Comparison, model: Embedding, when: str) -> None:
+    names = variable_names(model.whole)
     trainable = [name for name, variable in zip(names, model.whole.weights)
                  if any(variable is other for other in model.tail.trainable_variables)]
     comparison.add("names", "weight_names", float(names != list(take("weight_names"))), 0.0)
@@ -106,9 +107,9 @@ def _compare_weights(take: Taker, comparison: Comparison, model: embedding.Embed
                    WEIGHTS)
 
 
-def _compare_forward(take: Taker, comparison: Comparison, model: embedding.Embedding, images: list, tag: str) -> None:
+def _compare_forward(take: Taker, comparison: Comparison, model: Embedding, images: list, tag: str) -> None:
     embeddings = _embed(model, images, training=False)
-    found = np.asarray(embeddings).reshape(3, -1, embedding.EMBEDDING_DIM)
+    found = np.asarray(embeddings).reshape(3, -1, EMBEDDING_DIM)
     difference = np.abs(found - take(f"{tag}_emb")).max()
     comparison.add("embeddings", f"{tag}_emb", difference / (1.0 if tag == "unit" else 255.0), EMBEDDINGS)
     measured, loss = _measure(embeddings)
@@ -120,7 +121,7 @@ def _compare_forward(take: Taker, comparison: Comparison, model: embedding.Embed
         comparison.relative("loss", f"{tag}_loss_{mode}", loss, take(f"{tag}_loss_{mode}"), LOSS, floor=1.0)
 
 
-def _compare_batch_statistics(take: Taker, comparison: Comparison, model: embedding.Embedding, images: list, tag: str
+def _compare_batch_statistics(take: Taker, comparison: Comparison, model: Embedding, images: list, tag: str
                               ) -> None:
     """`training=True`: what trains is normalised with the statistics of each tower's batch."""
     towers = [_embed(model, [tower], training=True) for tower in images]
@@ -130,7 +131,7 @@ def _compare_batch_statistics(take: Taker, comparison: Comparison, model: embedd
                             BATCH_STATISTICS, floor=1.0)
 
 
-def _gradients(model: embedding.Embedding, images: list) -> tuple[list, tf.Tensor]:
+def _gradients(model: Embedding, images: list) -> tuple[list, tf.Tensor]:
     with tf.GradientTape() as tape:
         _, loss = _measure(_embed(model, images, training=False))
         total = tf.reduce_sum(loss)
@@ -143,7 +144,7 @@ def _compare_norms(comparison: Comparison, group: str, key: str, found: np.ndarr
     comparison.add(group, key, float((np.abs(found - recorded)[telling] / recorded[telling]).max()), tolerance)
 
 
-def _compare_swapped(take: Taker, comparison: Comparison, model: embedding.Embedding, rule: Any) -> None:
+def _compare_swapped(take: Taker, comparison: Comparison, model: Embedding, rule: Any) -> None:
     """Positive and negative exchanged, so that the hinge is active."""
     anchor, positive, negative = rule.images(255.0)
     gradients, loss = _gradients(model, [anchor, negative, positive])
@@ -153,7 +154,7 @@ def _compare_swapped(take: Taker, comparison: Comparison, model: embedding.Embed
                    GRADIENTS_SWAPPED)
 
 
-def _compare_step(take: Taker, comparison: Comparison, model: embedding.Embedding, rule: Any) -> None:
+def _compare_step(take: Taker, comparison: Comparison, model: Embedding, rule: Any) -> None:
     """One Adam step on the batch of unit scale."""
     images = rule.images(1.0)
     gradients, loss = _gradients(model, images)

@@ -16,7 +16,7 @@ from common.checkpoints import trained
 from common.graph import export as graph_export
 from common.graph.compat import tf
 from common.run import run_dir
-from sa_siam_tf1 import configuration, evaluate, export, predict, weights
+from sa_siam_tf1 import configuration, evaluate, export, predict, restore
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets import dataloader, imdb
 from sa_siam_tf1.embeddings import sa_siam
@@ -88,14 +88,14 @@ def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearan
         [f"--checkpoint={tmp_path}/track_model_checkpoints/SA-Siam-Appearance/model.ckpt-1"])
     found = trained.find(flags, "/no/model", "predict", {})
     assert found.folder == str(tmp_path / "predict")
-    of_tracker = weights.find(flags, "/no/model", found)
+    of_tracker = restore.tracker_weights(flags, "/no/model", found)
     assert (of_tracker.model, of_tracker.track) == (ModelConfig(response_scale=0.002), track_config)
 
     given = tmp_path / "given"  # as gen-sa-siam-cfg.py writes it, with one value changed
     given.mkdir()
     configuration.save(str(given), ModelConfig(branch="both"), TrainConfig(epoch=0), TrackConfig(num_scales=5))
     flags = track.define_flags().parse([f"--checkpoint={found.prefix}", f"--config={given}"])
-    of_tracker = weights.find(flags, "/no/model", found)
+    of_tracker = restore.tracker_weights(flags, "/no/model", found)
     assert (of_tracker.model, of_tracker.track) == (ModelConfig(), TrackConfig(num_scales=5))
 
 

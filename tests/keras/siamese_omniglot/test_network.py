@@ -13,7 +13,7 @@ from common.devices.selection import Device
 from common.errors import ZooError
 from common.keras import session, workers
 from common.run import setup
-from siamese_omniglot import update, weights
+from siamese_omniglot import pretrained, update
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import losses, siamese
 from siamese_omniglot.roc import area, roc
@@ -210,7 +210,7 @@ def keras_file(path, network, leave_out=(), nested=False):
 def test_weights_from_keras_files(tmp_path, conv4, nested):
     other = siamese.build("conv4", "tf", seed=5)
     path = keras_file(str(tmp_path / "w.h5"), conv4, nested=nested)
-    assert weights.load(other.named_variables(), path) == []
+    assert pretrained.load(other.named_variables(), path) == []
     for name, value in conv4.named_variables().items():
         np.testing.assert_array_equal(np.asarray(other.named_variables()[name]), np.asarray(value))
 
@@ -218,7 +218,7 @@ def test_weights_from_keras_files(tmp_path, conv4, nested):
 def test_weights_without_a_head(tmp_path, conv4):
     other = siamese.build("conv4", "tf", seed=5)
     head = np.asarray(other.named_variables()["dense/kernel"]).copy()
-    lines = weights.load(other.named_variables(), keras_file(str(tmp_path / "w.h5"), conv4, ("dense", "dense_1")))
+    lines = pretrained.load(other.named_variables(), keras_file(str(tmp_path / "w.h5"), conv4, ("dense", "dense_1")))
     assert len(lines) == 1 and "dense/kernel, dense/bias, dense_1/kernel" in lines[0]
     np.testing.assert_array_equal(np.asarray(other.named_variables()["dense/kernel"]), head)
     np.testing.assert_array_equal(np.asarray(other.named_variables()["conv1/kernel"]),
@@ -228,18 +228,18 @@ def test_weights_without_a_head(tmp_path, conv4):
 def test_bad_weight_files(tmp_path, conv4):
     variables = conv4.named_variables()
     with pytest.raises(ZooError, match="conv2/kernel is missing"):
-        weights.load(variables, keras_file(str(tmp_path / "a.h5"), conv4, ("conv2",)))
+        pretrained.load(variables, keras_file(str(tmp_path / "a.h5"), conv4, ("conv2",)))
     wider = siamese.build("vgg16", "tf", 0)
     path = keras_file(str(tmp_path / "b.h5"), conv4)
     with pytest.raises(ZooError, match="block1_conv1/kernel is missing"):
-        weights.load(wider.named_variables(), path)
+        pretrained.load(wider.named_variables(), path)
     (tmp_path / "c.h5").write_bytes(b"no h5")
     with pytest.raises(ZooError, match="is damaged or no weights file of Keras"):
-        weights.load(variables, str(tmp_path / "c.h5"))
+        pretrained.load(variables, str(tmp_path / "c.h5"))
     with h5py.File(str(tmp_path / "d.h5"), "w") as file:
         file.create_group("layers")
     with pytest.raises(ZooError, match="no weights file with layers by name"):
-        weights.load(variables, str(tmp_path / "d.h5"))
+        pretrained.load(variables, str(tmp_path / "d.h5"))
     with pytest.raises(ZooError, match="no such file; get vgg16_weights"):
-        weights.find("/no/such.h5", "/")
-    assert weights.find("none", "/") is None and weights.find(None, "/") is None
+        pretrained.find("/no/such.h5", "/")
+    assert pretrained.find("none", "/") is None and pretrained.find(None, "/") is None

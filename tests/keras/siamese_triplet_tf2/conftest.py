@@ -4,7 +4,8 @@ from __future__ import annotations
 import pytest
 
 from common.tiny_data import look_alikes
-from siamese_triplet_tf2 import embedding, siamese_network
+from siamese_triplet_tf2 import siamese_network
+from siamese_triplet_tf2.model import build_embedding
 
 FLAGS = ("--device=cpu", "--backbone=tiny", "--batch_size=8")
 
@@ -19,7 +20,7 @@ def look_alike_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny():
-    return embedding.build("tiny", seed=5)
+    return build_embedding("tiny", seed=5)
 
 
 @pytest.fixture(scope="session")

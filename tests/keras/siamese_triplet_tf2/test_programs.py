@@ -11,7 +11,7 @@ from PIL import Image
 
 from common.run import run_dir
 from common.tiny_data import look_alikes
-from siamese_triplet_tf2 import evaluate, export, predict, trained_embedding
+from siamese_triplet_tf2 import evaluate, export, predict, restore
 
 
 def printed(capfd):
@@ -37,14 +37,14 @@ def test_evaluate_gives_the_run_s_numbers(full_run, look_alike_folder, capfd, mo
     def never(*args):
         raise AssertionError("embedded again")
 
-    monkeypatch.setattr(trained_embedding.evaluation, "embed", never)  # the embeddings are kept
+    monkeypatch.setattr(restore.evaluation, "embed", never)  # the embeddings are kept
     assert evaluate.main(arguments) == 0
     assert printed(capfd)["valid_loss"] == result["valid_loss"]
 
 
 def test_a_damaged_or_foreign_cache_is_computed_anew(full_run, look_alike_folder, capfd):
     arguments = [f"--data_path={look_alike_folder}", f"--checkpoint={full_run}", "--json"]
-    path = full_run / "evaluate" / trained_embedding.CACHE
+    path = full_run / "evaluate" / restore.CACHE
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"PK\3\4 no archive")
     assert evaluate.main(arguments) == 0
@@ -93,7 +93,7 @@ def test_two_images_and_the_nearest_of_a_folder(tmp_path, full_run, look_alike_f
     assert len(nearest) == 3 and cosines == sorted(cosines, reverse=True)
     assert json.loads((full_run / "predict" / "predictions.json").read_text())["nearest"] == nearest
     assert (full_run / "predict" / "nearest.png").read_bytes().startswith(b"\x89PNG")
-    with np.load(str(full_run / "predict" / trained_embedding.CACHE), allow_pickle=False) as archive:
+    with np.load(str(full_run / "predict" / restore.CACHE), allow_pickle=False) as archive:
         assert len(archive["keys"]) == 31 and archive["embeddings"].shape == (31, 256)  # 30 images and the query
     assert predict.main([f"--query={query}", f"--images={folder}", f"--checkpoint={full_run}"]) == 0
     assert capfd.readouterr().out.count("cosine") == 5
@@ -121,9 +121,9 @@ def test_exports_agree_with_the_live_network(full_run, look_alike_folder, capfd)
     assert result["max_difference"] < 1e-4 and result["outputs"] == ["embedding"]
     query = os.path.join(look_alike_folder, "left", "00003.jpg")
     assert predict.main([f"--query={query}", f"--images={query}", f"--checkpoint={full_run}", "--json"]) == 0
-    with np.load(str(full_run / "predict" / trained_embedding.CACHE), allow_pickle=False) as archive:
+    with np.load(str(full_run / "predict" / restore.CACHE), allow_pickle=False) as archive:
         wanted = archive["embeddings"][[key.endswith("00003.jpg") for key in archive["keys"]]]
-    image = trained_embedding.decoding.load_batch([query], accurate=False)
+    image = restore.decoding.load_batch([query], accurate=False)
     loaded = tf.saved_model.load(result["saved_model"])
     embedding = loaded.signatures["serving_default"](images=image)["embedding"].numpy()
     assert min(np.abs(row - embedding).max() for row in wanted) < 1e-4 * np.abs(embedding).max()

@@ -15,7 +15,8 @@ from common.checkpoints import bundle
 from common.checkpoints.trained import Trained
 from common.errors import ZooError
 from common.keras import checkpoints
-from siamese_triplet_tf2 import bad_images, decoding, embedding, evaluation, features
+from siamese_triplet_tf2 import bad_images, decoding, evaluation, features
+from siamese_triplet_tf2.model import FLAT_SIZES, build_embedding, variable_names
 
 CACHE = "embeddings.npz"
 
@@ -34,8 +35,8 @@ class TrainedEmbedding:
         self.input_scale: str = run.get("input_scale", "unit")
         self.prefix = weights_at.prefix
         backbone = run.get("backbone") or _backbone_of(weights_at.prefix)
-        self.model = embedding.build(backbone, seed=0)
-        variables = checkpoints.named(embedding.names_of(self.model.whole), self.model.whole.weights)
+        self.model = build_embedding(backbone, seed=0)
+        variables = checkpoints.named(variable_names(self.model.whole), self.model.whole.weights)
         checkpoints.restore_all(weights_at.prefix, variables)
         self._folder = weights_at.folder
 
@@ -93,7 +94,7 @@ def _key(path: str) -> str:
 
 def _backbone_of(prefix: str) -> str:
     rows = checkpoints.shapes_in(prefix).get("dense/kernel", [0])[0]
-    for backbone, shape in embedding.FLAT_SIZES.items():
+    for backbone, shape in FLAT_SIZES.items():
         if rows == shape:
             return backbone
     raise ZooError(f"{prefix}: is no checkpoint of this model (its dense/kernel has {rows} rows)")

@@ -17,7 +17,7 @@ from gitloss_tf1.network import IMAGE_SHAPE
 from gitloss_tf1.training import MEAN_IMAGE
 
 
-def restore(session: tf.Session, trained: Trained, batch_size: int | None) -> tuple[ForwardGraph, np.ndarray]:
+def forward_graph(session: tf.Session, trained: Trained, batch_size: int | None) -> tuple[ForwardGraph, np.ndarray]:
     """Build the forward graph in the default graph and restore it.
 
     Args:
@@ -30,11 +30,11 @@ def restore(session: tf.Session, trained: Trained, batch_size: int | None) -> tu
     """
     graph = build_forward(batch_size, seed=0, reuse=False)
     centers = build_centers()
-    restore_into(session, trained)
+    variables(session, trained)
     return graph, session.run(centers)
 
 
-def restore_into(session: tf.Session, trained: Trained) -> None:
+def variables(session: tf.Session, trained: Trained) -> None:
     """Restore all variables of the default graph."""
     checkpoints.restore_all(session, trained.prefix, tf.global_variables())
 

@@ -32,7 +32,7 @@ class Embedding(NamedTuple):
     tail: Any  # features to embeddings
 
 
-def build(backbone: str, seed: int) -> Embedding:
+def build_embedding(backbone: str, seed: int) -> Embedding:
     """Build the network with random weights; the variables, in order, have the original's names.
 
     Args:
@@ -52,20 +52,20 @@ def build(backbone: str, seed: int) -> Embedding:
     tail = tf.keras.Model(features, _in_turn(run_tail(base, features), head), name="tail")
     whole = tf.keras.Model(base.input, _in_turn(run_tail(base, last_frozen.output), head),
                            name="embedding")
-    for name, variable in zip(names_of(whole), whole.weights):
+    for name, variable in zip(variable_names(whole), whole.weights):
         if name.endswith("/kernel"):
             variable.assign(tf.keras.initializers.GlorotUniform(seed=op_seed(name, seed))(variable.shape))
     return Embedding(whole, frozen, tail)
 
 
-def names_of(model: Any) -> list[str]:
+def variable_names(model: Any) -> list[str]:
     """Names `layer/variable` of a model's variables, in its order; the same on every Keras."""
     return [f"{layer.name}/{_short(variable)}" for layer in model.layers for variable in layer.weights]
 
 
-def names_of_trained(model: Embedding) -> list[str]:
+def trainable_names(model: Embedding) -> list[str]:
     """Names of the variables that train, in the order of `model.tail.trainable_variables`."""
-    named = {id(variable): name for name, variable in zip(names_of(model.tail), model.tail.weights)}
+    named = {id(variable): name for name, variable in zip(variable_names(model.tail), model.tail.weights)}
     return [named[id(variable)] for variable in model.tail.trainable_variables]
 
 

@@ -5,12 +5,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from siamese_triplet_tf2 import embedding
+from siamese_triplet_tf2.model import (
+    FEATURE_SHAPES,
+    FLAT_SIZES,
+    LAST_FROZEN,
+    build_embedding,
+    trainable_names,
+    variable_names,
+)
 
 
 @pytest.fixture(scope="module")
 def resnet():
-    return embedding.build("resnet50", seed=0)
+    return build_embedding("resnet50", seed=0)
 
 
 def count(variables):
@@ -25,7 +32,7 @@ def test_the_counts_of_the_original(resnet):
 
 def test_the_backbone_s_frozen_layers_are_those_before_its_154th(resnet):
     base = tf.keras.applications.ResNet50(weights=None, include_top=False, input_shape=(200, 200, 3))
-    index = [layer.name for layer in base.layers].index(embedding.LAST_FROZEN)
+    index = [layer.name for layer in base.layers].index(LAST_FROZEN)
     assert index == 154
     frozen = {layer.name for layer in base.layers[:index]}
     for layer in resnet.whole.layers:
@@ -43,7 +50,7 @@ def test_the_tail_goes_on_where_the_frozen_part_ends(resnet):
 def test_normalisation(tiny, training):
     """training=False: moving statistics, which stay; training=True: the batch's in what trains alone."""
     images = tf.constant(np.random.RandomState(1).rand(4, 200, 200, 3), tf.float32)
-    names = embedding.names_of(tiny.whole)
+    names = variable_names(tiny.whole)
     before = [np.asarray(variable).copy() for variable in tiny.whole.weights]
     frozen = [tiny.frozen(images, training=mode).numpy() for mode in (False, True)]
     assert np.array_equal(*frozen)
@@ -57,21 +64,21 @@ def test_normalisation(tiny, training):
 
 
 def test_the_seed_alone_makes_the_weights(tiny):
-    same, other = embedding.build("tiny", seed=5), embedding.build("tiny", seed=6)
-    for name, one, two, three in zip(embedding.names_of(tiny.whole), tiny.whole.weights, same.whole.weights,
+    same, other = build_embedding("tiny", seed=5), build_embedding("tiny", seed=6)
+    for name, one, two, three in zip(variable_names(tiny.whole), tiny.whole.weights, same.whole.weights,
                                      other.whole.weights):
         assert np.array_equal(one, two)
         assert name.endswith("/kernel") != np.array_equal(one, three), name
 
 
 def test_names_are_the_same_on_every_keras(tiny):
-    names = embedding.names_of(tiny.whole)
+    names = variable_names(tiny.whole)
     assert names[:2] == ["conv1_conv/kernel", "conv1_conv/bias"] and len(set(names)) == len(names)
-    assert embedding.names_of_trained(tiny)[-2:] == ["dense_2/kernel", "dense_2/bias"]
-    assert not any("moving" in name or "conv1" in name for name in embedding.names_of_trained(tiny))
+    assert trainable_names(tiny)[-2:] == ["dense_2/kernel", "dense_2/bias"]
+    assert not any("moving" in name or "conv1" in name for name in trainable_names(tiny))
 
 
 def test_sizes_tell_backbones_apart(tiny):
-    flat = {embedding.FLAT_SIZES[name]: name for name in embedding.FLAT_SIZES}
+    flat = {FLAT_SIZES[name]: name for name in FLAT_SIZES}
     assert flat[tiny.whole.get_layer("dense").kernel.shape[0]] == "tiny" and len(flat) == 2
-    assert tuple(tiny.frozen.output.shape[1:]) == embedding.FEATURE_SHAPES["tiny"]
+    assert tuple(tiny.frozen.output.shape[1:]) == FEATURE_SHAPES["tiny"]

@@ -34,7 +34,7 @@ class TrackerWeights:
     track: TrackConfig
 
 
-def find(flags: FlagValues, root: str, found: Trained) -> TrackerWeights:
+def tracker_weights(flags: FlagValues, root: str, found: Trained) -> TrackerWeights:
     """Look into the checkpoints that the flags name.
 
     Args:
@@ -66,12 +66,12 @@ def find(flags: FlagValues, root: str, found: Trained) -> TrackerWeights:
     return TrackerWeights(found, prefixes, model, track)
 
 
-def restore(session: tf.Session, weights: TrackerWeights, compute_dtype: str) -> InferenceWrapper:
+def tracker(session: tf.Session, weights: TrackerWeights, compute_dtype: str) -> InferenceWrapper:
     """Build the tracker's graphs in the default graph and restore them.
 
     Args:
         session: of the default graph.
-        weights: from `find`.
+        weights: from `tracker_weights`.
         compute_dtype: "float32" or "bfloat16", what the convolutions compute in.
 
     Raises:
@@ -80,11 +80,11 @@ def restore(session: tf.Session, weights: TrackerWeights, compute_dtype: str) ->
     dtype = tf.as_dtype(compute_dtype)
     _try_convolution(session, dtype)
     wrapper = InferenceWrapper(weights.model, weights.track, dtype)
-    restore_into(session, weights)
+    variables(session, weights)
     return wrapper
 
 
-def restore_into(session: tf.Session, weights: TrackerWeights) -> None:
+def variables(session: tf.Session, weights: TrackerWeights) -> None:
     """Restore all variables of the default graph, each from its branch's checkpoint.
 
     Raises:

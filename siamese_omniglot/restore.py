@@ -7,7 +7,7 @@ from common.keras import checkpoints
 from siamese_omniglot.nets import siamese
 
 
-def restore(trained: Trained, flags: FlagValues) -> siamese.Siamese:
+def network(trained: Trained, flags: FlagValues) -> siamese.Siamese:
     """Build the network that was trained and restore it.
 
     Args:

@@ -9,15 +9,14 @@ import pytest
 import scipy.io
 
 from common.errors import ZooError
-from sa_siam_tf1 import train_siamese_model
+from sa_siam_tf1 import pretrained, train_siamese_model
 from sa_siam_tf1.datasets import plain_pickle
-from sa_siam_tf1.embeddings import imported
 from tests.graph.sa_siam_tf1.conftest import caffenet_layers, train
 from tests.kill_and_resume import checkpoint_values
 
 
 def test_caffenet(caffenet):
-    layers, values = caffenet_layers(), imported.load_caffenet(str(caffenet))
+    layers, values = caffenet_layers(), pretrained.load_caffenet(str(caffenet))
     assert len(values) == 16
     conv3 = values["sa_siam/semantic_net/conv3/weights"]
     assert np.array_equal(conv3, layers["conv3"]["weights"])
@@ -35,7 +34,7 @@ def test_caffenet_of_python_2(tmp_path):
     with open(str(path), "wb") as file:
         np.lib.format.write_array_header_1_0(file, dict(descr="|O", fortran_order=False, shape=()))
         pickle.dump(content, file, protocol=2)
-    assert len(imported.load_caffenet(str(path))) == 16
+    assert len(pretrained.load_caffenet(str(path))) == 16
 
 
 class Evil:
@@ -58,7 +57,7 @@ def test_bad_caffenets_are_refused(tmp_path, monkeypatch, change, message):
     change(layers)
     np.save(str(tmp_path / "bad.npy"), layers)
     with pytest.raises(ZooError, match=f"bad.npy: .*{message}"):
-        imported.load_caffenet(str(tmp_path / "bad.npy"))
+        pretrained.load_caffenet(str(tmp_path / "bad.npy"))
     assert not (tmp_path / "pwned").exists()
 
 
@@ -100,7 +99,7 @@ def test_arrays_that_numpy_never_wrote_are_refused(tmp_path, weights, message):
     layers[()] = dict(conv1=dict(weights=weights))
     np.save(str(tmp_path / "bad.npy"), layers)
     with pytest.raises(ZooError, match=f"bad.npy: is no pickle of plain data .*{message}"):
-        imported.load_caffenet(str(tmp_path / "bad.npy"))
+        pretrained.load_caffenet(str(tmp_path / "bad.npy"))
 
 
 def test_arrays_of_every_kind_arrive(tmp_path):
@@ -134,7 +133,7 @@ def test_pickles_that_ask_for_too_much_are_refused(tmp_path, content, message):
 def test_what_is_no_npy_is_refused(tmp_path, content):
     (tmp_path / "no.npy").write_bytes(content)
     with pytest.raises(ZooError, match="no.npy: "):
-        imported.load_caffenet(str(tmp_path / "no.npy"))
+        pretrained.load_caffenet(str(tmp_path / "no.npy"))
 
 
 def test_damaged_and_plain_npy_are_refused(tmp_path, caffenet):
@@ -142,14 +141,14 @@ def test_damaged_and_plain_npy_are_refused(tmp_path, caffenet):
     (tmp_path / "cut.npy").write_bytes(content[:len(content) // 2])
     np.save(str(tmp_path / "plain.npy"), np.zeros(3))
     with pytest.raises(ZooError, match=r"cut\.npy: is no pickle of plain data"):
-        imported.load_caffenet(str(tmp_path / "cut.npy"))
+        pretrained.load_caffenet(str(tmp_path / "cut.npy"))
     with pytest.raises(ZooError, match=r"plain\.npy: holds an array float64 \(3,\)"):
-        imported.load_caffenet(str(tmp_path / "plain.npy"))
+        pretrained.load_caffenet(str(tmp_path / "plain.npy"))
 
 
 def test_the_semantic_branch_keeps_the_weights_it_was_given(caffenet, semantic_run):
     values = checkpoint_values(str(semantic_run / "0"))
-    for name, wanted in imported.load_caffenet(str(caffenet)).items():
+    for name, wanted in pretrained.load_caffenet(str(caffenet)).items():
         assert np.array_equal(values[name], wanted), name
     assert values["train/global_step"] == 2
     assert not np.array_equal(values["sa_siam/semantic_net/c1x1_conv5/biases"], np.zeros(128))
@@ -181,16 +180,16 @@ def test_a_checkpoint_with_the_trunk_needs_no_caffenet(tmp_path, tiny_videos, se
 
 
 def test_a_part_of_the_trunk_is_not_the_trunk(caffenet):
-    shapes = {name: list(value.shape) for name, value in imported.load_caffenet(str(caffenet)).items()}
-    assert imported.holds_trunk(shapes)
-    assert not imported.holds_trunk(dict(shapes, **{"sa_siam/semantic_net/conv4/b2/biases": [96]}))
+    shapes = {name: list(value.shape) for name, value in pretrained.load_caffenet(str(caffenet)).items()}
+    assert pretrained.holds_trunk(shapes)
+    assert not pretrained.holds_trunk(dict(shapes, **{"sa_siam/semantic_net/conv4/b2/biases": [96]}))
     del shapes["sa_siam/semantic_net/conv1/weights"]
-    assert not imported.holds_trunk(shapes)
+    assert not pretrained.holds_trunk(shapes)
 
 
 def mat_parameters(random):
     parameters = {}
-    for number, (layer, shape) in enumerate(imported.KERNELS.items(), 1):
+    for number, (layer, shape) in enumerate(pretrained.KERNELS.items(), 1):
         channels = shape[-1]
         parameters[f"{layer}f"] = (0.02 * random.standard_normal(shape)).astype(np.float32)
         parameters[f"{layer}b"] = random.standard_normal((channels, 1)).astype(np.float32)
@@ -210,7 +209,7 @@ def save_mat(path, parameters):
 def test_mat(tmp_path):
     parameters = mat_parameters(np.random.RandomState(0))
     save_mat(tmp_path / "net.mat", parameters)
-    values = imported.load_mat(str(tmp_path / "net.mat"))
+    values = pretrained.load_mat(str(tmp_path / "net.mat"))
     scope = "sa_siam/appearance_net"
     assert len(values) == 36 - 1  # all variables but the step
     assert np.array_equal(values[f"{scope}/conv1/weights"], parameters["conv1f"])
@@ -225,16 +224,16 @@ def test_mat(tmp_path):
 def test_bad_mats_are_refused(tmp_path):
     (tmp_path / "no.mat").write_bytes(b"MATLAB, no")
     with pytest.raises(ZooError, match=r"no\.mat: begins with b'MATLAB, no'"):
-        imported.load_mat(str(tmp_path / "no.mat"))
+        pretrained.load_mat(str(tmp_path / "no.mat"))
     parameters = mat_parameters(np.random.RandomState(0))
     del parameters["bn2x"]
     save_mat(tmp_path / "few.mat", parameters)
     with pytest.raises(ZooError, match=r"few\.mat: bn2x is missing"):
-        imported.load_mat(str(tmp_path / "few.mat"))
+        pretrained.load_mat(str(tmp_path / "few.mat"))
     content = (tmp_path / "few.mat").read_bytes()
     (tmp_path / "cut.mat").write_bytes(content[:len(content) // 2])
     with pytest.raises(ZooError, match=r"cut\.mat: is no \.mat file that can be read"):
-        imported.load_mat(str(tmp_path / "cut.mat"))
+        pretrained.load_mat(str(tmp_path / "cut.mat"))
     scipy.io.savemat(str(tmp_path / "other.mat"), {"x": np.zeros(3)})
     with pytest.raises(ZooError, match=r"other\.mat: is no \.mat file that can be read"):
-        imported.load_mat(str(tmp_path / "other.mat"))
+        pretrained.load_mat(str(tmp_path / "other.mat"))

@@ -53,16 +53,16 @@ def load(model: Any, path: str) -> None:
     Raises:
         ZooError: the file is damaged, or lacks a variable, or has one of another shape.
     """
-    from siamese_triplet_tf2.embedding import names_of  # `find` needs no TensorFlow
+    from siamese_triplet_tf2.model import variable_names  # `find` needs no TensorFlow
 
     try:
         with h5py.File(path, "r") as file:
             root = file.get("model_weights", file)  # of a whole model, or of weights alone
-            values = {name: _read(root, name) for name in names_of(model) if name.split("/")[0] in root}
+            values = {name: _read(root, name) for name in variable_names(model) if name.split("/")[0] in root}
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise ZooError(f"{path}: is damaged or no weights file of Keras ({str(error).splitlines()[0]}); {_WHERE}"
                        ) from None
-    backbone = [(name, variable) for name, variable in zip(names_of(model), model.weights)
+    backbone = [(name, variable) for name, variable in zip(variable_names(model), model.weights)
                 if not name.startswith(("dense", "batch_normalization"))]
     for name, variable in backbone:
         found = values.get(name)

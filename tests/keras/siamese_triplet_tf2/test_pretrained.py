@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from common.errors import ZooError
-from siamese_triplet_tf2 import embedding, weights
+from siamese_triplet_tf2 import pretrained
+from siamese_triplet_tf2.model import build_embedding, variable_names
 
 
 def write(path, values, whole_model=False, suffix=":0"):
@@ -28,16 +29,16 @@ def write(path, values, whole_model=False, suffix=":0"):
 def values(tiny):
     random = np.random.RandomState(0)
     return {name: random.randn(*variable.shape).astype(np.float32)
-            for name, variable in zip(embedding.names_of(tiny.whole), tiny.whole.weights)
+            for name, variable in zip(variable_names(tiny.whole), tiny.whole.weights)
             if not name.startswith(("dense", "batch_normalization"))}
 
 
 @pytest.mark.parametrize("options", [{}, {"whole_model": True}, {"suffix": ""}])
 def test_loads_the_backbone_and_leaves_the_head(tmp_path, values, options):
-    model = embedding.build("tiny", seed=1)
+    model = build_embedding("tiny", seed=1)
     head = np.asarray(model.whole.get_layer("dense").kernel).copy()
-    weights.load(model.whole, write(str(tmp_path / "w.h5"), values, **options))
-    for name, variable in zip(embedding.names_of(model.whole), model.whole.weights):
+    pretrained.load(model.whole, write(str(tmp_path / "w.h5"), values, **options))
+    for name, variable in zip(variable_names(model.whole), model.whole.weights):
         if name in values:
             assert np.array_equal(variable, values[name])
     assert np.array_equal(model.whole.get_layer("dense").kernel, head)
@@ -52,8 +53,8 @@ def test_loads_the_backbone_and_leaves_the_head(tmp_path, values, options):
 def test_another_layout_is_refused_by_name(tmp_path, tiny, values, change, message):
     change(values)
     before = [np.asarray(variable).copy() for variable in tiny.whole.weights]
-    with pytest.raises(ZooError, match=f"w.h5: .*{message}.*{weights.MD5}.*--weights=PATH"):
-        weights.load(tiny.whole, write(str(tmp_path / "w.h5"), values))
+    with pytest.raises(ZooError, match=f"w.h5: .*{message}.*{pretrained.MD5}.*--weights=PATH"):
+        pretrained.load(tiny.whole, write(str(tmp_path / "w.h5"), values))
     assert all(np.array_equal(old, variable) for old, variable in zip(before, tiny.whole.weights))
 
 
@@ -66,7 +67,7 @@ def test_a_damaged_file_is_one_line(tmp_path, tiny, values, content):
         with open(path, "wb") as file:
             file.write(content)
     with pytest.raises(ZooError, match="is damaged or no weights file of Keras") as caught:
-        weights.load(tiny.whole, path)
+        pretrained.load(tiny.whole, path)
     assert "\n" not in str(caught.value)
 
 
@@ -74,19 +75,20 @@ def test_where_the_file_is_looked_for(tmp_path):
     data = tmp_path / "totally_looks_like"
     for folder in (data / "model", tmp_path / "model"):
         folder.mkdir(parents=True)
-    with pytest.raises(ZooError, match=f"model/{weights.FILE_NAME}: no such file; get .*{weights.MD5}.*--weights=none"):
-        weights.find(None, str(data), "resnet50")
-    (tmp_path / "model" / weights.FILE_NAME).write_bytes(b"x")
-    assert weights.find(None, str(data), "resnet50") == str(tmp_path / "model" / weights.FILE_NAME)
-    (data / "model" / weights.FILE_NAME).write_bytes(b"x")
-    assert weights.find(None, str(data), "resnet50") == str(data / "model" / weights.FILE_NAME)
-    assert weights.find("none", str(data), "resnet50") is None
-    assert weights.find(None, str(data), "tiny") is None
+    with pytest.raises(ZooError, match=f"model/{pretrained.FILE_NAME}: no such file; get .*{pretrained.MD5}.*"
+                                       "--weights=none"):
+        pretrained.find(None, str(data), "resnet50")
+    (tmp_path / "model" / pretrained.FILE_NAME).write_bytes(b"x")
+    assert pretrained.find(None, str(data), "resnet50") == str(tmp_path / "model" / pretrained.FILE_NAME)
+    (data / "model" / pretrained.FILE_NAME).write_bytes(b"x")
+    assert pretrained.find(None, str(data), "resnet50") == str(data / "model" / pretrained.FILE_NAME)
+    assert pretrained.find("none", str(data), "resnet50") is None
+    assert pretrained.find(None, str(data), "tiny") is None
     with pytest.raises(ZooError, match="no/such.h5: no such file"):
-        weights.find("/no/such.h5", str(data), "tiny")
+        pretrained.find("/no/such.h5", str(data), "tiny")
 
 
 def test_random_weights_are_announced():
-    assert "smoke runs" in weights.notices(None, "tiny")[0]
-    assert "random and its frozen part stays so" in weights.notices(None, "resnet50")[0]
-    assert weights.notices("/x.h5", "resnet50") == []
+    assert "smoke runs" in pretrained.notices(None, "tiny")[0]
+    assert "random and its frozen part stays so" in pretrained.notices(None, "resnet50")[0]
+    assert pretrained.notices("/x.h5", "resnet50") == []

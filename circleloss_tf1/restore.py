@@ -16,7 +16,7 @@ from common.graph import checkpoints
 from common.graph.compat import tf
 
 
-def settings_of(trained: Trained, flags: FlagValues) -> NetworkSettings:
+def network_settings(trained: Trained, flags: FlagValues) -> NetworkSettings:
     """Return the network of a run, with the flags that were given in place of the run's.
 
     A checkpoint that lies in no run has the reference recipe's.
@@ -35,18 +35,17 @@ def settings_of(trained: Trained, flags: FlagValues) -> NetworkSettings:
                                switches=dataclasses.replace(found.switches, **given))
 
 
-def restore_into(session: tf.Session, trained: Trained, settings: NetworkSettings) -> None:
+def variables(session: tf.Session, trained: Trained, settings: NetworkSettings) -> None:
     """Restore the variables of the default graph; moving statistics only where they are used.
 
     The original's checkpoints have no moving statistics, and batch statistics need none.
     """
-    variables = tf.global_variables()
-    unused = [] if settings.switches.batch_norm == "moving" else [
-        variable for variable in variables if variable.op.name.split("/")[-1] in ("moving_mean", "moving_variance")]
-    names = {variable.op.name for variable in unused}
-    session.run(tf.variables_initializer(unused))
-    checkpoints.restore_all(session, trained.prefix, [variable for variable in variables
-                                                      if variable.op.name not in names])
+    moving = [variable for variable in tf.global_variables()
+              if variable.op.name.split("/")[-1] in ("moving_mean", "moving_variance")]
+    unused = [] if settings.switches.batch_norm == "moving" else [variable.op.name for variable in moving]
+    session.run(tf.variables_initializer([variable for variable in moving if variable.op.name in unused]))
+    checkpoints.restore_all(session, trained.prefix, [variable for variable in tf.global_variables()
+                                                      if variable.op.name not in unused])
 
 
 def embedder(session: tf.Session, trained: Trained, settings: NetworkSettings, batch_size: int,
@@ -54,7 +53,7 @@ def embedder(session: tf.Session, trained: Trained, settings: NetworkSettings, b
     """Build pipeline and forward graph in the default graph and restore them; arguments as those of the flags."""
     feed = ImageFeed(batch_size, settings)
     graph = build_forward(batch_size, settings, averaged if use_averages else None)
-    restore_into(session, trained, settings)
+    variables(session, trained, settings)
     return Embedder(session, feed, graph, use_flipped_images)
 
 
