@@ -24,13 +24,9 @@ from common.errors import ZooError
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _evaluate(arguments))
-
-
-def _evaluate(arguments: list[str]) -> int:
     from circleloss_tf1 import data_folders, usage_flags
 
     flag_set = FlagSet(__doc__ or "")

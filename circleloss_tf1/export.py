@@ -23,13 +23,9 @@ from common.devices import selection
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Export; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _export(arguments))
-
-
-def _export(arguments: list[str]) -> int:
     from circleloss_tf1 import usage_flags
 
     flag_set = FlagSet(__doc__ or "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import zlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -229,23 +229,18 @@ class Sampler:
         return int(np.random.RandomState([self._seed, 2, epoch, place, attempt]).randint(len(self._labels)))
 
 
-def main(arguments: list[str]) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Check a folder: list it and say what is in it; return the exit status."""
-
-    def body(stop: Any) -> int:
-        del stop
-        if len(arguments) != 1:
-            raise FlagError("usage: python3 -m circleloss_tf1.faces FOLDER")
-        found = scan(arguments[0])
-        for notice in found.notices:
-            print(notice)
-        counts = np.bincount(found.labels)
-        print(f"{len(found)} images of {len(found.people)} people, {counts.min()} to {counts.max()} of each, "
-              f"{int((counts == 1).sum())} people with one")
-        return 0
-
-    return program.run(body)
+    (folder,) = program.positionals(arguments, "python3 -m circleloss_tf1.faces FOLDER")
+    found = scan(folder)
+    for notice in found.notices:
+        print(notice)
+    counts = np.bincount(found.labels)
+    print(f"{len(found)} images of {len(found.people)} people, {counts.min()} to {counts.max()} of each, "
+          f"{int((counts == 1).sum())} people with one")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

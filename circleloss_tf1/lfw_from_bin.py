@@ -25,13 +25,9 @@ from common.errors import ZooError
 from common.run import run_dir
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Compute the accuracy; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _verify(arguments))
-
-
-def _verify(arguments: list[str]) -> int:
     flag_set = FlagSet(__doc__ or "")
     flag_set.string("bin_path", None, "folder of the output files")
     flag_set.string("index", None, f"{INDEX} of lfw_to_bin.py (unset: that of the default run directory)")

@@ -27,13 +27,9 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 FOLDER, INDEX = "lfw_bin", "index.json"
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Write the files; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _write(arguments, stop))
-
-
-def _write(arguments: list[str], stop: program.StopRequest) -> int:
     from circleloss_tf1 import data_folders, usage_flags
 
     flag_set = FlagSet(__doc__ or "")

@@ -27,12 +27,6 @@ from common.evaluation import verification
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Predict; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _predict(arguments))
-
-
 def _define_flags() -> FlagSet:
     from circleloss_tf1 import usage_flags
 
@@ -81,7 +75,9 @@ class _Measured(NamedTuple):
         return cls(threshold, metric, batch_size, images)
 
 
-def _predict(arguments: list[str]) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
+    """Predict; return the exit status."""
     from circleloss_tf1 import command_line, usage_flags
 
     flags = _define_flags().parse(arguments)

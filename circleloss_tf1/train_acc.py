@@ -45,13 +45,9 @@ def num_updates(flags: FlagValues) -> int:
     return min(limits) if limits else PERFORMANCE_UPDATES if flags.performance else NUM_EPOCHS * flags.epoch_size
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _train(arguments, stop))
-
-
-def _train(arguments: list[str], stop: program.StopRequest) -> int:
     from circleloss_tf1 import data_folders
 
     flag_set = define_flags()

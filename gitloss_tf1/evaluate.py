@@ -21,13 +21,9 @@ from common.devices import selection
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _evaluate(arguments))
-
-
-def _evaluate(arguments: list[str]) -> int:
     from gitloss_tf1 import gitloss, mnist
 
     flag_set = FlagSet(__doc__ or "")

@@ -72,13 +72,9 @@ def num_updates(flags: FlagValues, num_train: int) -> int:
     return min(limits) if limits else PERFORMANCE_UPDATES if flags.performance else STEPS - 1
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _train(arguments, stop))
-
-
-def _train(arguments: list[str], stop: program.StopRequest) -> int:
     from gitloss_tf1 import mnist
 
     flag_set = define_flags()

@@ -14,8 +14,7 @@ from typing import BinaryIO, Iterator, NamedTuple
 import numpy as np
 
 from common.cli import program
-from common.cli.program import StopRequest
-from common.errors import FlagError, ZooError
+from common.errors import ZooError
 
 FOLDER_NAMES = ("mnist", "MNIST", "MNIST/raw", "MNIST_data")
 VALIDATION_SIZE = 5000
@@ -224,23 +223,18 @@ def _read_some(path: str, file: BinaryIO, size: int) -> bytes:
         raise ZooError(f"{path}: cannot be read, it is damaged or no gzip file ({error})") from None
 
 
-def main(arguments: list[str]) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Check a folder: load it and say what is in it; return the exit status."""
-
-    def body(stop: StopRequest) -> int:
-        del stop
-        if len(arguments) != 1:
-            raise FlagError("usage: python3 -m gitloss_tf1.mnist FOLDER")
-        data = load(arguments[0])
-        for line in data.notices:
-            print(line)
-        print(f"{len(data.train.labels)} training, {len(data.validation.labels)} validation and "
-              f"{len(data.test.labels)} test images; training images of each digit: "
-              f"{' '.join(str(count) for count in np.bincount(data.train.labels, minlength=NUM_CLASSES))}")
-        return 0
-
-    return program.run(body)
+    (folder,) = program.positionals(arguments, "python3 -m gitloss_tf1.mnist FOLDER")
+    data = load(folder)
+    for line in data.notices:
+        print(line)
+    print(f"{len(data.train.labels)} training, {len(data.validation.labels)} validation and "
+          f"{len(data.test.labels)} test images; training images of each digit: "
+          f"{' '.join(str(count) for count in np.bincount(data.train.labels, minlength=NUM_CLASSES))}")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

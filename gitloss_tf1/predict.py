@@ -26,13 +26,9 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 PRINTED = 20
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _predict(arguments))
-
-
-def _predict(arguments: list[str]) -> int:
     from gitloss_tf1 import gitloss
 
     flag_set = FlagSet(__doc__ or "")

@@ -20,7 +20,6 @@ from common import atomic_files
 from common.checkpoints import bundle, trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
-from common.cli.program import StopRequest
 from common.devices import selection
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -39,13 +38,9 @@ def define_flags() -> FlagSet:
     return flags
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _evaluate(arguments, stop))
-
-
-def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     from sa_siam_tf1 import evaluation, train_siamese_model
 
     flags = define_flags().parse(arguments)

@@ -150,13 +150,9 @@ def num_updates(flags: FlagValues, train: TrainConfig) -> int:
     return min(limits)
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _train(arguments, stop))
-
-
-def _train(arguments: list[str], stop: program.StopRequest) -> int:
     from sa_siam_tf1 import pretrained
     from sa_siam_tf1.datasets import imdb
 

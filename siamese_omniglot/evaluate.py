@@ -56,13 +56,9 @@ def define_network(flags: FlagSet) -> None:
     flags.choice("head", None, ["tf", "torch"], "of a checkpoint that lies in no run (unset: the run's, else tf)")
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _evaluate(arguments, stop))
-
-
-def _evaluate(arguments: list[str], stop: StopRequest) -> int:
     from siamese_omniglot.data import omniglot, one_shot_runs
 
     flags = define_flags().parse(arguments)

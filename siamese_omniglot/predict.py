@@ -29,13 +29,9 @@ SHOWN = 10  # most similar pairs on the picture and on the terminal
 _BICUBIC = 3  # the number of PIL's filter
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _predict(arguments))
-
-
-def _predict(arguments: list[str]) -> int:
     from common.data import images
     from siamese_omniglot import evaluate
 

@@ -7,9 +7,8 @@ import sys
 from typing import Mapping, Sequence
 
 from common.cli import program
-from common.cli.program import StopRequest
 from common.devices import selection
-from common.errors import FlagError, ZooError
+from common.errors import ZooError
 from siamese_triplet_tf2 import pairs
 from siamese_triplet_tf2.pairs import Pairs
 
@@ -57,22 +56,17 @@ def _listed(reasons: Mapping[str, str]) -> str:
     return "; ".join(f"{path} {reason}" for path, reason in reasons.items())
 
 
-def main(arguments: list[str]) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Check a folder: load every image and say how many pairs there are; return the exit status."""
-
-    def body(stop: StopRequest) -> int:
-        del stop
-        if len(arguments) != 1:
-            raise FlagError("usage: python3 -m siamese_triplet_tf2.bad_images FOLDER")
-        data = pairs.load(os.path.expanduser(arguments[0]))
-        selection.choose("cpu", os.environ)
-        for line in apply(data, "fail").notices:
-            print(line)
-        print(f"{len(data.left)} pairs, every image can be read")
-        return 0
-
-    return program.run(body)
+    (folder,) = program.positionals(arguments, "python3 -m siamese_triplet_tf2.bad_images FOLDER")
+    data = pairs.load(os.path.expanduser(folder))
+    selection.choose("cpu", os.environ)
+    for line in apply(data, "fail").notices:
+        print(line)
+    print(f"{len(data.left)} pairs, every image can be read")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -32,13 +32,9 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 NUM_SHOWN, NUM_FOUND = 5, 4
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _evaluate(arguments))
-
-
-def _evaluate(arguments: list[str]) -> int:
     from siamese_triplet_tf2 import pairs, siamese_network
 
     flag_set = FlagSet(__doc__ or "")

@@ -25,13 +25,9 @@ from common.errors import FlagError
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _predict(arguments))
-
-
-def _predict(arguments: list[str]) -> int:
     from common.data import images
     from siamese_triplet_tf2 import pairs, siamese_network
 

@@ -62,13 +62,9 @@ def define_flags() -> FlagSet:
     return flags
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _train(arguments, stop))
-
-
-def _train(arguments: list[str], stop: program.StopRequest) -> int:
     from common.run import setup
     from siamese_triplet_tf2 import pairs, pretrained
 

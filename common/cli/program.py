@@ -7,6 +7,7 @@ A user's mistake is one line on stderr; only a defect of ours shows a traceback.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ import threading
 import time
 from typing import Callable, Iterator, TextIO
 
-from common.errors import ZooError
+from common.errors import FlagError, ZooError
 
 
 class HelpRequested(Exception):
@@ -140,6 +141,39 @@ def run(body: Callable[[StopRequest], int]) -> int:
         where = f": {error.filename}" if error.filename else ""
         _say(f"[Error] {error.strerror}{where}", sys.stderr)
         return ZooError.status
+
+
+def entry(body: Callable[[list[str], StopRequest], int]) -> Callable[..., int]:
+    """Decorator: turn `main(arguments, stop)` into `main(argv=None)`, which runs it by `run`.
+
+    `argv` is the command line without the program's name; None takes that of the process.
+    """
+
+    @functools.wraps(body)
+    def main(argv: list[str] | None = None) -> int:
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        return run(lambda stop: body(arguments, stop))
+
+    return main
+
+
+def positionals(arguments: list[str], usage: str, count: int = 1) -> list[str]:
+    """Check the command line of a program without flags.
+
+    Args:
+        arguments: the command line without the program's name.
+        usage: the command, to be shown.
+        count: how many arguments it takes.
+
+    Raises:
+        HelpRequested: `-h` or `--help` is among the arguments.
+        FlagError: there are more or fewer.
+    """
+    if "-h" in arguments or "--help" in arguments:
+        raise HelpRequested(f"usage: {usage}")
+    if len(arguments) != count:
+        raise FlagError(f"usage: {usage}")
+    return arguments
 
 
 def _open_closed_streams() -> None:

@@ -5,7 +5,6 @@ import sys
 from typing import Callable
 
 from common.cli import program
-from common.cli.program import StopRequest
 from common.errors import FlagError
 from common.tiny_data import faces, look_alikes, mnist, omniglot, tracking
 
@@ -15,18 +14,16 @@ MAKERS: dict[str, Callable[[str], None]] = {
 }
 
 
-def main(arguments: list[str]) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Make one data set; return the exit status."""
-
-    def body(stop: StopRequest) -> int:
-        del stop
-        if len(arguments) != 2 or arguments[0] not in MAKERS:
-            raise FlagError(f"usage: python3 -m common.tiny_data {'|'.join(MAKERS)} FOLDER")
-        MAKERS[arguments[0]](arguments[1])
-        return 0
-
-    return program.run(body)
+    usage = f"python3 -m common.tiny_data {'|'.join(MAKERS)} FOLDER"
+    data_format, folder = program.positionals(arguments, usage, 2)
+    if data_format not in MAKERS:
+        raise FlagError(f"{data_format}: no such format; usage: {usage}")
+    MAKERS[data_format](folder)
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

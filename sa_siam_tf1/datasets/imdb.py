@@ -15,9 +15,8 @@ from typing import Any, Iterable, NamedTuple
 
 import numpy as np
 
-from common.cli import program
-from common.cli.program import StopRequest
-from common.errors import FlagError, ZooError
+from common.cli import program, shared_flags
+from common.errors import ZooError
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE
 from sa_siam_tf1.datasets import curation, plain_pickle
@@ -256,27 +255,19 @@ def _fingerprint(folder: str, crops: Iterable[Crop]) -> list[Any]:
     return [count, checksum]
 
 
-def main(arguments: list[str]) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Check a folder: say what is in it, and read a crop of each track; return the exit status."""
-
-    def body(stop: StopRequest) -> int:
-        del stop
-        if len(arguments) != 1:
-            raise FlagError("usage: python3 -m sa_siam_tf1.datasets.imdb FOLDER")
-        from common.cli.shared_flags import find_data_folder
-
-        folder = find_data_folder(arguments[0], os.getcwd(), FOLDER_NAMES, has_data)
-        data = load(folder)
-        for line in data.notices:
-            print(line)
-        for name, tracks in (("train", data.train), ("validation", data.validation)):
-            for track in tracks:
-                track[0].read()
-            print(f"{name}: {len(tracks)} tracks, {sum(map(len, tracks))} crops")
-        return 0
-
-    return program.run(body)
+    (folder,) = program.positionals(arguments, "python3 -m sa_siam_tf1.datasets.imdb FOLDER")
+    data = load(shared_flags.find_data_folder(folder, os.getcwd(), FOLDER_NAMES, has_data))
+    for line in data.notices:
+        print(line)
+    for name, tracks in (("train", data.train), ("validation", data.validation)):
+        for track in tracks:
+            track[0].read()
+        print(f"{name}: {len(tracks)} tracks, {sum(map(len, tracks))} crops")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

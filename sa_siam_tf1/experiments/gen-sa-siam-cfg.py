@@ -22,13 +22,9 @@ from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Write; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _generate(arguments))
-
-
-def _generate(arguments: list[str]) -> int:
     flag_set = FlagSet(__doc__ or "")
     shared_flags.define_output(flag_set)
     flags = flag_set.parse(arguments)

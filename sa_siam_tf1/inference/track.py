@@ -23,7 +23,6 @@ from common import atomic_files
 from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues
-from common.cli.program import StopRequest
 from common.devices import selection
 from common.errors import FlagError
 from sa_siam_tf1.inference import frames, ground_truth, sequences
@@ -48,13 +47,9 @@ def define_flags() -> FlagSet:
     return flags
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Track; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _track(arguments, stop))
-
-
-def _track(arguments: list[str], stop: StopRequest) -> int:
     from sa_siam_tf1 import train_siamese_model
     from sa_siam_tf1.inference import drawing
 

@@ -16,21 +16,15 @@ if __name__ == "__main__":
 
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
-from common.cli.program import StopRequest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Index; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _build(arguments, stop))
-
-
-def _build(arguments: list[str], stop: StopRequest) -> int:
     from sa_siam_tf1.datasets import imdb
 
-    del stop
     flag_set = FlagSet(__doc__ or "")
     shared_flags.define_data(flag_set, "curated folder, or its parent")
     flag_set.string("save_path", None, "folder to write the index to (default: the curated folder)",

@@ -44,13 +44,9 @@ def define_flags() -> FlagSet:
     return flags
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Convert; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _convert(arguments, stop))
-
-
-def _convert(arguments: list[str], stop: StopRequest) -> int:
     flags = define_flags().parse(arguments)
     data_path = shared_flags.require_data_path(flags.data_path)
     if not flags.save_path:

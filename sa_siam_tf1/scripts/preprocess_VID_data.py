@@ -18,7 +18,6 @@ if __name__ == "__main__":
 
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
-from common.cli.program import StopRequest
 from common.errors import FlagError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -34,13 +33,9 @@ def define_flags() -> FlagSet:
     return flags
 
 
-def main(argv: list[str] | None = None) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Crop; return the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    return program.run(lambda stop: _preprocess(arguments, stop))
-
-
-def _preprocess(arguments: list[str], stop: StopRequest) -> int:
     from sa_siam_tf1.datasets import curation
 
     flags = define_flags().parse(arguments)

@@ -14,9 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from common.cli import program, shared_flags
-from common.cli.program import StopRequest
 from common.data import images
-from common.errors import FlagError, ZooError
+from common.errors import ZooError
 
 SIDE = 105  # height and width of every drawing
 MIN_IMAGES = 3  # a character with fewer has no two pairs of its own to give
@@ -159,24 +158,19 @@ def _fingerprint(names: list[str], paths: list[str]) -> list:
     return [len(names), sum(sizes), zlib.crc32(text.encode("utf-8"))]
 
 
-def main(arguments: list[str]) -> int:
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Check a folder: load it and say what is in it; return the exit status."""
-
-    def body(stop: StopRequest) -> int:
-        del stop
-        if len(arguments) != 1:
-            raise FlagError("usage: python3 -m siamese_omniglot.data.omniglot FOLDER")
-        data = load(find(arguments[0], os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-        for line in data.notices:
-            print(line)
-        counts = np.bincount(data.labels)
-        alphabets = sorted({character.split("/")[0] for character in data.characters})
-        print(f"{len(data.labels)} drawings of {len(data.characters)} characters in {len(alphabets)} alphabets, "
-              f"{counts.min()} to {counts.max()} a character, {data.store.num_bytes / 1e6:.1f} MB in memory")
-        return 0
-
-    return program.run(body)
+    (folder,) = program.positionals(arguments, "python3 -m siamese_omniglot.data.omniglot FOLDER")
+    data = load(find(folder, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    for line in data.notices:
+        print(line)
+    counts = np.bincount(data.labels)
+    alphabets = sorted({character.split("/")[0] for character in data.characters})
+    print(f"{len(data.labels)} drawings of {len(data.characters)} characters in {len(alphabets)} alphabets, "
+          f"{counts.min()} to {counts.max()} a character, {data.store.num_bytes / 1e6:.1f} MB in memory")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

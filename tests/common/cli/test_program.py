@@ -133,6 +133,28 @@ def test_out_of_memory_is_one_line(capfd):
     assert "out of memory" in capfd.readouterr().err
 
 
+def test_an_entry_takes_the_arguments_it_is_given_or_those_of_the_process(monkeypatch):
+    seen = []
+
+    @program.entry
+    def main(arguments, stop):
+        """Do it."""
+        seen.append((arguments, stop.requested))
+        return 3
+
+    monkeypatch.setattr(sys, "argv", ["program", "--x"])
+    assert (main(["--y"]), main(), main.__doc__) == (3, 3, "Do it.")
+    assert seen == [(["--y"], False), (["--x"], False)]
+
+
+def test_positional_arguments_are_counted():
+    assert program.positionals(["a"], "program FOLDER") == ["a"]
+    with pytest.raises(FlagError, match="^usage: program FOLDER$"):
+        program.positionals(["a", "b"], "program FOLDER")
+    with pytest.raises(program.HelpRequested, match="^usage: program FOLDER$"):
+        program.positionals(["-h"], "program FOLDER")
+
+
 def test_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM)
     program.run(lambda stop: 0)
