@@ -65,14 +65,14 @@ def measure_training() -> dict:
     from benchmarks import bare_circleloss, measuring
     from circleloss_tf1 import facenet, model
     from circleloss_tf1.face_images import ImageFeed
-    from circleloss_tf1.recipe import REFERENCE, Extras, NetworkSettings
+    from circleloss_tf1.recipe import RECIPES, Extras, NetworkSettings
     from common.devices import selection
     from common.devices.npu_options import NpuOptions
     from common.graph import npu
     from common.graph.compat import enable, tf
 
     enable()
-    network = NetworkSettings("models.resnet34", REFERENCE, Extras())
+    network = NetworkSettings("models.resnet34", RECIPES["reference"], Extras())
     random = np.random.RandomState(0)
     config = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default(), tf.Session(config=config) as session:

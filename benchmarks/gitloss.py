@@ -34,6 +34,7 @@ def measure() -> dict:
     from common.graph.compat import enable, tf
     from gitloss_tf1 import evaluation, mnist, model
     from gitloss_tf1.class_statistics import class_statistics
+    from gitloss_tf1.recipe import RECIPES
 
     enable()
     import_mb = measuring.peak_mb()
@@ -44,7 +45,7 @@ def measure() -> dict:
     batches = mnist.Batches(NUM_TRAIN, BATCH_SIZE, seed=0)
     config = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
     with tf.Graph().as_default(), tf.Session(config=config) as session:
-        train = model.build_training(BATCH_SIZE, 1.0, 1.0, model.REFERENCE, seed=0)
+        train = model.build_training(BATCH_SIZE, 1.0, 1.0, RECIPES["reference"], seed=0)
         graph = model.build_forward(evaluation.BATCH_SIZE, 0, reuse=True)
         bare = bare_gitloss.training_step(BATCH_SIZE)
         matrix = tf.get_variable("matrix", [MATRIX_SIDE, MATRIX_SIDE])
@@ -60,7 +61,7 @@ def measure() -> dict:
 
         times = measuring.take_turns(
             [step, lambda: session.run(bare), lambda: session.run(product)], ROUNDS, STEPS_A_ROUND)
-        settings = evaluation.LossSettings(BATCH_SIZE, 1.0, 1.0, model.REFERENCE)
+        settings = evaluation.LossSettings(BATCH_SIZE, 1.0, 1.0, RECIPES["reference"])
         found = evaluation.evaluate(session, graph, data, np.zeros((10, 2), np.float32), settings, (), True)
     durations = []
     for _ in range(20):

@@ -5,17 +5,8 @@ import dataclasses
 import sys
 from typing import Any
 
-from circleloss_tf1.recipe import (
-    CHOICES,
-    IMAGE_SIZE,
-    MODEL_DEFS,
-    Extras,
-    NetworkSettings,
-    Switches,
-    resolve_extras,
-    resolve_switches,
-)
-from common.cli import shared_flags
+from circleloss_tf1.recipe import IMAGE_SIZE, MODEL_DEFS, RECIPES, Extras, NetworkSettings, Switches, resolve_extras
+from common.cli import recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.errors import FlagError
 from common.evaluation import verification
@@ -91,10 +82,7 @@ def _define_network(flags: FlagSet) -> None:
     flags.choice("model_def", MODEL_DEFS[0], MODEL_DEFS, "the network; resnet10 has about 1/50 of the work")
     flags.number("gamma", 256.0, "scale of the circle loss")
     flags.number("margin", 0.25, "relaxation of the circle loss")
-    for name, (choices, text) in CHOICES.items():
-        flags.choice(name, None, choices, f"{text} (unset: the recipe's)")
-    flags.boolean("extra_options", None, "whether the options that the original accepts and ignores work: "
-                  f"{', '.join(_EXTRAS_TEXT)} (unset: the recipe's)")
+    recipe.define(flags, Switches)
     for field in dataclasses.fields(Extras):
         name = field.name
         if isinstance(field.default, bool):
@@ -148,8 +136,7 @@ def resolve(flags: FlagValues) -> tuple[Switches, Extras, list[str]]:
             raise FlagError(f"--{name}={flags[name].value}: expected above 0")
     if flags.filter_filename is None and flags.filter_percentile != 100.0:
         raise FlagError("--filter_percentile needs --filter_filename")
-    switches = resolve_switches(flags.recipe, {field.name: flags[field.name].value
-                                               for field in dataclasses.fields(Switches)})
+    switches = recipe.resolve(RECIPES, flags)
     given = {field.name: flags[field.name].value for field in dataclasses.fields(Extras) if flags[field.name].present}
     extras, warnings = resolve_extras(given, switches)
     return switches, extras, warnings

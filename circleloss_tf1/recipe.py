@@ -1,9 +1,10 @@
-"""What the recipes differ in, and what the network and its input are made with. No TensorFlow."""
+"""What the recipes differ in, and what the network and its input are made with."""
 from __future__ import annotations
 
 import dataclasses
 from typing import Any, Mapping
 
+from common.cli.recipe import switch
 from common.errors import FlagError
 
 IMAGE_SIZE = 112
@@ -12,7 +13,7 @@ MODEL_DEFS = ("models.resnet34", "models.resnet10")
 
 @dataclasses.dataclass(frozen=True)
 class Switches:
-    """The fields are flags of the same names.
+    """Switches of the recipes; every field is also a flag.
 
     Attributes:
         head: "logits": rows of logits (with bias) scaled to unit length; "cosine": cosines of embedding and
@@ -22,19 +23,16 @@ class Switches:
         extra_options: whether the options that the original accepts and ignores (`Extras`) have an effect.
     """
 
-    head: str = "logits"
-    batch_norm: str = "batch"
-    jpeg_decoding: str = "fast"
-    extra_options: bool = False
+    head: str = switch("logits", "similarities that the loss sees", ("logits", "cosine"))
+    batch_norm: str = switch("batch", "statistics of batch normalisation in evaluation and export",
+                             ("batch", "moving"))
+    jpeg_decoding: str = switch("fast", "integer DCT of the JPEG decoder", ("fast", "accurate"))
+    extra_options: bool = switch(False, "whether the options that the original accepts and ignores work: image_size, "
+                                 "embedding_size, keep_probability, weight_decay, use_fixed_image_standardization, "
+                                 "random_crop, random_flip, random_rotate")
 
 
-REFERENCE = Switches()
-CORRECTED = Switches(head="cosine", batch_norm="moving", jpeg_decoding="accurate", extra_options=True)
-CHOICES = {
-    "head": (("logits", "cosine"), "similarities that the loss sees"),
-    "batch_norm": (("batch", "moving"), "statistics of batch normalisation in evaluation and export"),
-    "jpeg_decoding": (("fast", "accurate"), "integer DCT of the JPEG decoder"),
-}
+RECIPES = {"reference": Switches(), "corrected": Switches("cosine", "moving", "accurate", True)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +81,6 @@ class NetworkSettings:
 
 def _of(kind: Any, values: Mapping[str, Any]) -> Any:
     return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values})
-
-
-def resolve_switches(recipe: str, given: Mapping[str, Any]) -> Switches:
-    """Return a recipe's switches, with those that are not None in `given` in their place."""
-    changes = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace({"reference": REFERENCE, "corrected": CORRECTED}[recipe], **changes)
 
 
 def resolve_extras(given: Mapping[str, Any], switches: Switches) -> tuple[Extras, list[str]]:

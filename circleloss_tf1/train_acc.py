@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
 from circleloss_tf1 import command_line
 from common.checkpoints import bundle
-from common.cli import program, shared_flags
+from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 
@@ -70,8 +70,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                     init_checkpoint=bundle.fingerprint(config.init_checkpoint))
     notices = [*flag_set.warnings(), *warnings, *faces.notices, f"Data: {folders.faces}, {len(faces.people)} people, "
                f"{len(split.train)} training and {len(split.validation)} validation images", *pairs_notices,
-               f"Network: {flags.model_def} | Recipe: {flags.recipe}, "
-               f"{', '.join(f'{name}={value}' for name, value in dataclasses.asdict(switches).items())}"]
+               f"Network: {flags.model_def} | {recipe.notice(flags.recipe, switches)}"]
     entry = setup.Entry(__file__, NETWORK, command_line.NPU_PRECISION, arguments)
     with session.open_graph_run(entry, flags, device, config.num_updates, identity, notices) as opened:
         original_files.write_texts(opened.run, opened.run.arguments["flags"], " ".join(arguments))

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from circleloss_tf1 import recipe
+from circleloss_tf1.recipe import MODEL_DEFS, Switches
 from common.checkpoints import trained
-from common.cli import shared_flags
+from common.cli import recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 
 _OF_RUN = ("lfw_batch_size", "lfw_nrof_folds", "lfw_distance_metric", "lfw_subtract_mean", "lfw_use_flipped_images",
@@ -17,10 +17,8 @@ def define_flags(flags: FlagSet, with_device: bool = True) -> None:
     trained.define_flags(flags)
     if with_device:
         shared_flags.define_device(flags)
-    flags.choice("model_def", None, recipe.MODEL_DEFS, "the network (unset: the run's)")
-    for name in ("batch_norm", "jpeg_decoding") if with_device else ("batch_norm",):
-        choices, text = recipe.CHOICES[name]
-        flags.choice(name, None, choices, f"{text} (unset: the run's)")
+    flags.choice("model_def", None, MODEL_DEFS, "the network (unset: the run's)")
+    recipe.define(flags, Switches, ("batch_norm", "jpeg_decoding") if with_device else ("batch_norm",), "the run's")
     flags.boolean("ema_evaluation", False, "use the moving averages of the weights")
 
 

@@ -16,9 +16,10 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common.checkpoints import bundle
-from common.cli import program, shared_flags
+from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
+from gitloss_tf1.recipe import RECIPES, Switches
 
 if TYPE_CHECKING:
     from gitloss_tf1 import training
@@ -29,13 +30,6 @@ NPU_PRECISION = "allow_mix_precision"
 BATCH_SIZE = 128
 STEPS = 8000
 PERFORMANCE_UPDATES = 100
-SWITCH_CHOICES = {
-    "center_term": (("element", "sample"), "form of the loss's center term"),
-    "pair_term": (("element", "sample"), "form of the loss's pair term"),
-    "distance_centers": (("dead", "real"), "centers of the reported center_distance"),
-    "eval_centers": (("batch_means", "class_means"), "centers of the evaluation's distances"),
-    "inter_cls_dist": (("cumulative", "current"), "inter_cls_dist over all evaluations so far, or of this one"),
-}
 
 
 def define_flags() -> FlagSet:
@@ -50,9 +44,7 @@ def define_flags() -> FlagSet:
                   aliases=["eval_interval"])
     flags.number("lambda_c", 1.0, "weight of the center term")
     flags.number("lambda_g", 1.0, "weight of the pair term")
-    for name, (choices, text) in SWITCH_CHOICES.items():
-        flags.choice(name, None, choices, f"{text} (unset: the recipe's)")
-    flags.boolean("dead_variables", None, "keep the original's unused variables in checkpoints (unset: the recipe's)")
+    recipe.define(flags, Switches)
     flags.choice("train_time", "training", ["training", "evaluation"], "what train_time, TrainingTime and ActualFPS "
                  "measure; evaluation is what the original measured")
     flags.without_effect("static_shape", "Git loss trains and evaluates on full batches always")
@@ -90,13 +82,13 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from gitloss_tf1 import training
 
     config = _configure(flags, len(data.train.labels))
-    switches = dataclasses.asdict(config.settings.switches)
-    identity = dict(switches, data=data.fingerprint, lambda_c=flags.lambda_c, lambda_g=flags.lambda_g,
-                    update_centers=flags.update_centers, train_time=flags.train_time,
+    switches = config.settings.switches
+    identity = dict(dataclasses.asdict(switches), data=data.fingerprint, lambda_c=flags.lambda_c,
+                    lambda_g=flags.lambda_g, update_centers=flags.update_centers, train_time=flags.train_time,
                     init_checkpoint=bundle.fingerprint(config.init_checkpoint))
     notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
                f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
-               f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
+               recipe.notice(flags.recipe, switches)]
     entry = setup.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
     with session.open_graph_run(entry, flags, device, config.num_updates, identity, notices) as opened:
         training.train_and_evaluate(config, data, opened, stop)
@@ -107,10 +99,8 @@ def _configure(flags: FlagValues, num_train: int) -> training.Config:
     from common.run import metrics
     from gitloss_tf1 import training
     from gitloss_tf1.evaluation import LossSettings
-    from gitloss_tf1.model import resolve_switches
 
-    given = {name: flags[name].value for name in (*SWITCH_CHOICES, "dead_variables")}
-    switches = resolve_switches(flags.recipe, given)
+    switches = recipe.resolve(RECIPES, flags)
     return training.Config(
         case=metrics.Case(NETWORK, flags.batch_size, 1, flags.performance),
         settings=LossSettings(flags.batch_size, flags.lambda_c, flags.lambda_g, switches),

@@ -1,57 +1,15 @@
 """The graphs: one that trains, one that only looks, on the same variables."""
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Mapping, NamedTuple
+from typing import NamedTuple
 
-from common.errors import FlagError
 from common.graph.compat import tf
 from gitloss_tf1 import git_loss
 from gitloss_tf1.mnist import NUM_CLASSES
 from gitloss_tf1.network import FEATURE_DIM, IMAGE_SHAPE, Outputs, network
+from gitloss_tf1.recipe import Switches
 
 LEARNING_RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-8
-
-
-@dataclasses.dataclass(frozen=True)
-class Switches:
-    """What the recipes differ in; the fields are flags of the same names.
-
-    Attributes:
-        center_term: "element" or "sample", see `git_loss`.
-        pair_term: "element" or "sample", see `git_loss`.
-        distance_centers: which centers the center distances are taken from: "dead", a second variable that stays 0, as
-            in the original, or "real".
-        dead_variables: keep the original's two variables without use, so that checkpoints have its 57 names.
-        eval_centers: "batch_means", mean over batches of their class means, or "class_means".
-        inter_cls_dist: "cumulative", mean over all evaluations so far, or "current".
-    """
-
-    center_term: str = "element"
-    pair_term: str = "element"
-    distance_centers: str = "dead"
-    dead_variables: bool = True
-    eval_centers: str = "batch_means"
-    inter_cls_dist: str = "cumulative"
-
-
-REFERENCE = Switches()
-CORRECTED = Switches(center_term="sample", pair_term="sample", distance_centers="real", dead_variables=False,
-                     eval_centers="class_means", inter_cls_dist="current")
-
-
-def resolve_switches(recipe: str, given: Mapping[str, Any]) -> Switches:
-    """Return a recipe's switches, with those that are not None in `given` in their place.
-
-    Raises:
-        FlagError: the distances are to be taken from a variable that is switched off.
-    """
-    recipes = {"reference": REFERENCE, "corrected": CORRECTED}
-    changes = {name: value for name, value in given.items() if value is not None}
-    switches = dataclasses.replace(recipes[recipe], **changes)
-    if switches.distance_centers == "dead" and not switches.dead_variables:
-        raise FlagError("--distance_centers=dead needs --dead_variables=true")
-    return switches
 
 
 class TrainGraph(NamedTuple):

@@ -17,12 +17,13 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common.checkpoints import bundle
-from common.cli import program, shared_flags
+from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.errors import FlagError, ZooError
 from sa_siam_tf1 import configuration
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
+from sa_siam_tf1.recipe import RECIPES, Switches
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "Siamese_ID1289_for_TensorFlow"
@@ -47,14 +48,11 @@ _NUMBERS = {
 _CHOICES = {
     "optimizer": (("SGD", "MOMENTUM"), "optimizer"),
     "lr_policy": (("exponential", "piecewise_constant", "cosine"), "policy of the learning rate"),
-    "pair_order": (("forward", "symmetric"), "the exemplar is the earlier frame of a pair, or either (unset: the "
-                   "recipe's)"),
 }
 _LISTS = {
     "lr_boundaries": "of --lr_policy=piecewise_constant: rising nominal epochs, 10,20",
     "lr_values": "of --lr_policy=piecewise_constant: learning rates, 0.01,0.001,0.0001",
 }
-RECIPES = {"reference": {"pair_order": "forward"}, "corrected": {"pair_order": "symmetric"}}
 _NOT_IDENTITY = ("prefetch_threads", "prefetch_capacity", "batch_size", "seed", "epoch")
 
 
@@ -79,6 +77,7 @@ def define_flags() -> FlagSet:
         flags.number(name, None, f"{text} ({getattr(defaults, name)} when unset)")
     for name, (choices, text) in _CHOICES.items():
         flags.choice(name, None, choices, text)
+    recipe.define(flags, Switches)
     for name, text in _LISTS.items():
         flags.string(name, None, text)
     flags.boolean("use_nesterov", None, "of --optimizer=MOMENTUM")
@@ -95,7 +94,8 @@ def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig]
     Raises:
         FlagError: a value that does not fit.
     """
-    model, values, track = ModelConfig(branch=flags.branch), dict(RECIPES[flags.recipe]), TrackConfig()
+    switches = dataclasses.asdict(recipe.resolve(RECIPES, flags))
+    model, values, track = ModelConfig(branch=flags.branch), dict(switches), TrackConfig()
     if flags.config:
         folder = shared_flags.find_path("config", flags.config, ROOT)
         loaded = configuration.load(ModelConfig, folder)
@@ -106,8 +106,7 @@ def configure(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig]
             model = dataclasses.replace(loaded, branch=flags.branch)
         values.update(configuration.read(TrainConfig, folder))
         track = configuration.load_if_there(TrackConfig, folder)
-    if flags["recipe"].present:
-        values.update(RECIPES[flags.recipe])
+    values.update((name, value) for name, value in switches.items() if flags["recipe"].present or flags[name].present)
     for name in ("batch_size", "seed"):
         if flags[name].present or name not in values:
             values[name] = flags[name].value
@@ -180,7 +179,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     identity.update(imported=pretrained.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_checkpoint))
     notices = [*flag_set.warnings(), *data.notices, *weights_notices,
                f"Data: {folder}, {len(data.train)} tracks to train on, {len(data.validation)} to validate with",
-               f"Recipe: {flags.recipe}, pair_order={train.pair_order}; branch {model.branch}"]
+               f"{recipe.notice(flags.recipe, Switches(train.pair_order))}; branch {model.branch}"]
     flags.batch_size, flags.seed = train.batch_size, train.seed  # --config may have set them
     entry = setup.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
     with session.open_graph_run(entry, flags, device, updates, identity, notices) as opened:

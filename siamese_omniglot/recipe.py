@@ -1,13 +1,14 @@
-"""What the recipes switch. No TensorFlow."""
+"""What the recipes differ in."""
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Mapping
+
+from common.cli.recipe import switch
 
 
 @dataclasses.dataclass(frozen=True)
 class Switches:
-    """What the recipes differ in; the fields are flags of the same names.
+    """Switches of the recipes; every field is also a flag.
 
     Attributes:
         head: "tf" or "torch", see `nets.siamese` and `nets.losses`.
@@ -16,20 +17,10 @@ class Switches:
         augment: one of `data.augmentation.KINDS`.
     """
 
-    head: str = "tf"
-    split: str = "image"
-    use_all_characters: bool = False
-    augment: str = "imagenet"
+    head: str = switch("tf", "form of the head and of the loss", ("tf", "torch"))
+    split: str = switch("image", "what is split into training and validation", ("image", "character", "alphabet"))
+    use_all_characters: bool = switch(False, "draw pairs from the last character too")
+    augment: str = switch("imagenet", "random changes of the drawings", ("imagenet", "affine", "none"))
 
 
 RECIPES = {"reference": Switches(), "corrected": Switches("tf", "alphabet", True, "affine")}
-
-
-def resolve(recipe: str, given: Mapping[str, Any]) -> Switches:
-    """Return a recipe's switches, with those that were given instead of its own.
-
-    Args:
-        recipe: "reference" or "corrected".
-        given: a value for every switch, None for the recipe's.
-    """
-    return dataclasses.replace(RECIPES[recipe], **{name: value for name, value in given.items() if value is not None})

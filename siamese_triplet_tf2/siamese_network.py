@@ -16,11 +16,12 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common.checkpoints import bundle
-from common.cli import program, shared_flags
+from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import ranks, selection
 from common.distributed import launcher, processes
 from common.errors import FlagError
+from siamese_triplet_tf2.recipe import RECIPES, Switches
 
 if TYPE_CHECKING:
     from siamese_triplet_tf2 import pairs, training
@@ -47,11 +48,7 @@ def define_flags() -> FlagSet:
     flags.string("weights", None, "ResNet50's weights: a path, or none (unset: model/ of the data folder)")
     flags.choice("backbone", "resnet50", ["resnet50", "tiny"], "tiny is for smoke runs and learns little")
     flags.choice("split", "fixed", ["fixed", "redrawn"], "redrawn is the original's: pairs that validate have trained")
-    flags.choice("input_scale", None, ["unit", "255"], "scale of the images before the mean is subtracted (unset: the "
-                 "recipe's)")
-    flags.boolean("accurate_jpeg", None, "decode JPEG with the accurate DCT (unset: the recipe's)")
-    flags.choice("negatives", None, ["listed", "others"], "negatives from the original's list, or any image but the "
-                 "anchor and its positive (unset: the recipe's)")
+    recipe.define(flags, Switches)
     flags.boolean("batch_statistics", False, "batch normalisation with the statistics of the batch, in training")
     flags.boolean("semi_hard", False, "choose semi-hard negatives within the batch")
     flags.choice("loss_scale", None, ["none", "dynamic"], "scaling of the loss for float16 (unset: dynamic where a GPU "
@@ -91,15 +88,15 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     session.require_one_gpu(rank, device.kind)
     data = bad_images.apply(data, flags.bad_images)
     config = _configure(flags, folder, len(data.left), rank)
-    switches = dataclasses.asdict(config.switches)
-    identity = dict(switches, data=data.fingerprint(), weights=pretrained.fingerprint(config.weights),
+    identity = dict(dataclasses.asdict(config.switches), data=data.fingerprint(),
+                    weights=pretrained.fingerprint(config.weights),
                     init_checkpoint=bundle.fingerprint(config.init_checkpoint),
                     **{name: flags[name].value for name in IDENTITY})
     notices = [*flag_set.warnings(), *processes.notices(flags, rank, f"{flags.batch_size} triplets"), *data.notices,
                *pretrained.notices(config.weights, flags.backbone),
                f"Data: {folder}, {len(data.left)} pairs",
                f"Backbone: {flags.backbone}, weights {config.weights or 'random'}",
-               f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in switches.items())}"]
+               recipe.notice(flags.recipe, config.switches)]
     opened = session.open_keras_run if rank.is_chief else session.open_keras_helper
     with opened(entry, flags, device, config.num_updates, identity, notices) as run:
         _run(config, data, run, rank, stop)
@@ -151,13 +148,10 @@ def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: ranks.Rank)
     from common.run import metrics
     from siamese_triplet_tf2 import pretrained, training
 
-    given = {field.name: flags[field.name].value for field in dataclasses.fields(training.Switches)}
-    switches = dataclasses.replace(training.RECIPES[flags.recipe],
-                                   **{name: value for name, value in given.items() if value is not None})
     num_updates, steps = _length(flags, num_pairs)
     return training.Config(
         case=metrics.Case(NETWORK, flags.batch_size, rank.size, flags.performance),
-        switches=switches,
+        switches=recipe.resolve(RECIPES, flags),
         batch_size=flags.batch_size,
         seed=flags.seed,
         num_updates=num_updates,

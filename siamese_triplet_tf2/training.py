@@ -16,27 +16,10 @@ from common.run import metrics, setup, timing
 from siamese_triplet_tf2 import features, pretrained
 from siamese_triplet_tf2.model import FEATURE_SHAPES, Embedding, build_embedding
 from siamese_triplet_tf2.pairs import Pairs, Sampler, Triplets
+from siamese_triplet_tf2.recipe import Switches
 from siamese_triplet_tf2.update import Part, Updater
 
 LEARNING_RATE = 1e-4
-
-
-@dataclasses.dataclass(frozen=True)
-class Switches:
-    """What the recipes differ in; the fields are flags of the same names.
-
-    Attributes:
-        input_scale: "unit" or "255", see `decoding.preprocess`.
-        accurate_jpeg: decode JPEG with the accurate DCT.
-        negatives: "listed" or "others", see `pairs.Sampler`.
-    """
-
-    input_scale: str = "unit"
-    accurate_jpeg: bool = False
-    negatives: str = "listed"
-
-
-RECIPES = {"reference": Switches(), "corrected": Switches("255", True, "others")}
 
 
 @dataclasses.dataclass(frozen=True)

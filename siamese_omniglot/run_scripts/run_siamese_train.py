@@ -17,17 +17,17 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(folder)
 
 from common.checkpoints import bundle
-from common.cli import program, shared_flags
+from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import ranks, selection
 from common.distributed import launcher, processes
 from common.errors import FlagError
+from siamese_omniglot.recipe import RECIPES, Switches
 
 if TYPE_CHECKING:
     from siamese_omniglot import training
     from siamese_omniglot.data.omniglot import DrawingStore
     from siamese_omniglot.data.pairs import Samplers, Split
-    from siamese_omniglot.recipe import Switches
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NETWORK = "Siamese"
@@ -65,12 +65,7 @@ def define_flags() -> FlagSet:
     flags.alias("use_amp", ["autocast"])
     flags.choice("backbone", "vgg16", ["vgg16", "conv4"], "conv4 is for CPUs")
     flags.string("weights", None, "weights to begin with in Keras' h5 layout: a path, or none")
-    flags.choice("head", None, ["tf", "torch"], "form of the head and of the loss (unset: the recipe's)")
-    flags.choice("split", None, ["image", "character", "alphabet"], "what is split into training and validation "
-                 "(unset: the recipe's)")
-    flags.boolean("use_all_characters", None, "draw pairs from the last character too (unset: the recipe's)")
-    flags.choice("augment", None, ["imagenet", "affine", "none"], "random changes of the drawings (unset: the "
-                 "recipe's)")
+    recipe.define(flags, Switches)
     processes.define(flags)
     for name, reason in (("grad_scale", "where float16 is mixed in, Keras or the adapter scale the loss"),
                          ("do_eval", "every epoch ends in an evaluation, and there is evaluate.py"),
@@ -87,7 +82,7 @@ def define_flags() -> FlagSet:
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
     from common.run import setup
-    from siamese_omniglot import pretrained, recipe
+    from siamese_omniglot import pretrained
     from siamese_omniglot.data import omniglot, pairs
 
     flag_set = define_flags()
@@ -97,8 +92,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     device = selection.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
     rank = processes.place(flags, device.kind)
     data = omniglot.load(path)
-    switches = recipe.resolve(flags.recipe, {field.name: flags[field.name].value
-                                              for field in dataclasses.fields(recipe.Switches)})
+    switches = recipe.resolve(RECIPES, flags)
     split = pairs.split(data, switches.split)
     samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
     if len(split.train) < flags.batch_size:
@@ -118,16 +112,16 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     if device.kind == "gpu" and flags.use_amp and not flags.precision_mode:
         flags.precision_mode = "allow_mix_precision"
     config = _configure(flags, switches, split, rank)
-    in_effect = dataclasses.asdict(switches)
-    identity = dict(in_effect, data=data.fingerprint, backbone=flags.backbone, optimizer=flags.optimizer, lr=flags.lr,
-                    lr_decay=flags.lr_decay, warm_up=flags.warm_up, weight_decay=config.weight_decay,
-                    early_stop=config.early_stop, weights=pretrained.fingerprint(config.weights),
+    identity = dict(dataclasses.asdict(switches), data=data.fingerprint, backbone=flags.backbone,
+                    optimizer=flags.optimizer, lr=flags.lr, lr_decay=flags.lr_decay, warm_up=flags.warm_up,
+                    weight_decay=config.weight_decay, early_stop=config.early_stop,
+                    weights=pretrained.fingerprint(config.weights),
                     init_checkpoint=bundle.fingerprint(config.init_checkpoint))
     notices = [*flag_set.warnings(), *_notices(flags, device),
                *processes.notices(flags, rank, f"{2 * flags.batch_size} pairs"), *data.notices,
                f"Data: {path}, {len(data.labels)} drawings of {len(data.characters)} characters, {len(split.train)} "
                f"train, {len(split.validation)} validate; {data.store.num_bytes / 1e6:.1f} MB in memory",
-               f"Recipe: {flags.recipe}, {', '.join(f'{name}={value}' for name, value in in_effect.items())}"]
+               recipe.notice(flags.recipe, switches)]
     opened = session.open_keras_run if rank.is_chief else session.open_keras_helper
     with opened(entry, flags, device, config.num_updates, identity, notices) as run:
         _run(config, data.store, samplers, run, rank, stop)

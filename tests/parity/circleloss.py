@@ -13,7 +13,7 @@ import numpy as np
 
 from circleloss_tf1 import circle_loss, facenet, model
 from circleloss_tf1.face_images import ImageFeed
-from circleloss_tf1.recipe import REFERENCE, Extras, NetworkSettings
+from circleloss_tf1.recipe import RECIPES, Extras, NetworkSettings
 from common.evaluation import verification
 from common.graph.compat import assign, enable, tf
 from tests.parity.comparison import Comparison, FixtureError, Taker, load
@@ -22,7 +22,7 @@ LOSS, LOSS_GRADIENT = 1e-5, 1e-5
 FORWARD, EMBEDDINGS, GRADIENT_NORMS, GRADIENTS = 3e-5, 1e-5, 5e-3, 2e-2
 OPTIMISER = 1e-6
 DISTANCES = 1e-12
-NETWORK = NetworkSettings("models.resnet34", REFERENCE, Extras())
+NETWORK = NetworkSettings("models.resnet34", RECIPES["reference"], Extras())
 SETTINGS = {"default": model.LossSettings(),
             "reg": model.LossSettings(center_loss_factor=0.01, prelogits_norm_loss_factor=0.001, prelogits_norm_p=2.0)}
 # biases before batch normalisation have gradient 0; what is recorded of them is rounding

@@ -9,14 +9,14 @@ from PIL import Image
 
 from circleloss_tf1 import face_images
 from circleloss_tf1.face_images import Augmentation, DamagedImages, ImageFeed
-from circleloss_tf1.recipe import CORRECTED, REFERENCE, Extras, NetworkSettings
+from circleloss_tf1.recipe import RECIPES, Extras, NetworkSettings
 from common.graph.compat import enable, tf
 
 enable()
 EXTRAS = Extras(image_size=32)
 
 
-def network(switches=REFERENCE, **extras):
+def network(switches=RECIPES["reference"], **extras):
     return NetworkSettings("models.resnet10", switches, dataclasses.replace(EXTRAS, **extras))
 
 
@@ -72,7 +72,7 @@ def test_gray_is_spread_and_alpha_dropped(tmp_path):
 def test_accurate_decoding_is_pillow_s(tmp_path):
     path = write(tmp_path, "a.jpg", picture(size=(32, 32)), quality=70)
     wanted = (np.asarray(Image.open(path.decode()).convert("RGB"), float) - 127.5) / 128
-    np.testing.assert_allclose(read([path], network(CORRECTED))[0], wanted, atol=1e-6)
+    np.testing.assert_allclose(read([path], network(RECIPES["corrected"]))[0], wanted, atol=1e-6)
     assert np.abs(read([path], network())[0] - wanted).max() > 1.0 / 128  # the fast one differs by grey levels
 
 

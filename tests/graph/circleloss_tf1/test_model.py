@@ -10,7 +10,7 @@ import pytest
 
 from circleloss_tf1 import facenet, model
 from circleloss_tf1.models import resnet
-from circleloss_tf1.recipe import CORRECTED, REFERENCE, Extras, NetworkSettings, resolve_extras, resolve_switches
+from circleloss_tf1.recipe import RECIPES, Extras, NetworkSettings, resolve_extras
 from common.errors import FlagError
 from common.graph.compat import enable, tf
 from tests.conftest import GOLDEN
@@ -21,7 +21,7 @@ enable()
 SIDE, BATCH, CLASSES = 32, 4, 3
 
 
-def settings(switches=REFERENCE, model_def="models.resnet10", loss=None, **extras):
+def settings(switches=RECIPES["reference"], model_def="models.resnet10", loss=None, **extras):
     return model.TrainSettings(BATCH, CLASSES, NetworkSettings(model_def, switches, Extras(**dict(
         {"image_size": SIDE}, **extras))), loss or model.LossSettings(), facenet.StepSettings("ADAM", 10, 0.1, 0.99), 1)
 
@@ -101,7 +101,7 @@ def test_batch_statistics_look_at_the_batch_and_never_move():
 
 def test_moving_statistics():
     """New = old + 0.005 (batch - old), the variance unbiased; afterwards an embedding is that of its image alone."""
-    chosen = settings(CORRECTED)
+    chosen = settings(RECIPES["corrected"])
     with tf.Graph().as_default(), tf.Session() as session:
         train = model.build_training(chosen)
         graph = model.build_forward(BATCH, chosen.network, reuse=True)
@@ -134,7 +134,7 @@ def test_centers_move_and_the_optimiser_leaves_them_alone():
 
 
 def test_embedding_size_adds_a_layer_and_weight_decay_its_penalty():
-    chosen = settings(CORRECTED, embedding_size=7, weight_decay=0.01)
+    chosen = settings(RECIPES["corrected"], embedding_size=7, weight_decay=0.01)
     with tf.Graph().as_default(), tf.Session() as session:
         graph = model.build_training(chosen)
         assert graph.prelogits.shape.as_list() == [BATCH, 7]
@@ -150,7 +150,7 @@ def test_dropout_is_a_function_of_seed_and_step():
     found = []
     for _ in range(2):
         with tf.Graph().as_default(), tf.Session() as session:
-            graph = model.build_training(settings(CORRECTED, keep_probability=0.5))
+            graph = model.build_training(settings(RECIPES["corrected"], keep_probability=0.5))
             session.run(tf.global_variables_initializer())
             one, other = (session.run(graph.losses.circle, feeds(graph)) for _ in range(2))
             session.run(graph.global_step.assign_add(1))
@@ -206,14 +206,11 @@ def test_architectures():
     assert resnet.ARCHITECTURES["models.resnet34"] == ((3, 4, 6, 3), (64, 128, 256, 512))
 
 
-def test_switches_and_extras():
-    assert resolve_switches("reference", {"head": None}) == REFERENCE
-    assert resolve_switches("corrected", {"head": "logits", "batch_norm": None}) == dataclasses.replace(
-        CORRECTED, head="logits")
-    extras, warnings = resolve_extras({"image_size": 64, "random_flip": True}, REFERENCE)
+def test_extras():
+    extras, warnings = resolve_extras({"image_size": 64, "random_flip": True}, RECIPES["reference"])
     assert extras == Extras() and [warning.split()[1] for warning in warnings] == ["--image_size", "--random_flip"]
-    extras, warnings = resolve_extras({"image_size": 64}, CORRECTED)
+    extras, warnings = resolve_extras({"image_size": 64}, RECIPES["corrected"])
     assert extras.image_size == 64 and warnings == []
     for value in (0.0, 1.5):
         with pytest.raises(FlagError, match="keep_probability"):
-            resolve_extras({"keep_probability": value}, CORRECTED)
+            resolve_extras({"keep_probability": value}, RECIPES["corrected"])

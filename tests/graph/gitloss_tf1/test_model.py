@@ -7,9 +7,11 @@ import os
 import numpy as np
 import pytest
 
+from common.errors import FlagError
 from common.graph import checkpoints
 from common.graph.compat import enable, tf
 from gitloss_tf1 import model
+from gitloss_tf1.recipe import RECIPES, Switches
 from tests.conftest import GOLDEN
 
 
@@ -20,7 +22,7 @@ def _graph():
         yield
 
 
-def build(switches=model.REFERENCE, seed=0, batch=4):
+def build(switches=RECIPES["reference"], seed=0, batch=4):
     return model.build_training(batch, 1.0, 1.0, switches, seed)
 
 
@@ -43,7 +45,7 @@ def test_parameters():
 
 
 def test_corrected_recipe_has_no_dead_variable():
-    build(model.CORRECTED)
+    build(RECIPES["corrected"])
     names = {variable.op.name for variable in tf.global_variables()}
     assert "loss/centers" in names and not names & {"centers", "is_training"} and len(names) == 55
 
@@ -114,7 +116,7 @@ def test_a_step_moves_weights_centers_and_counter_together():
 
 @pytest.mark.parametrize("which", ["dead", "real"])
 def test_distances_are_taken_from_dead_or_real_centers(which):
-    graph = build(model.resolve_switches("reference", {"distance_centers": which}))
+    graph = build(Switches(distance_centers=which))
     images, labels = batch()
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
@@ -141,12 +143,9 @@ def test_a_checkpoint_of_the_original_restores(tmp_path):
             assert np.array_equal(session.run(variable), values[variable.op.name]), variable.op.name
 
 
-def test_switches():
-    assert model.resolve_switches("reference", {}) == model.REFERENCE
-    changed = model.resolve_switches("corrected", {"pair_term": "element", "center_term": None})
-    assert changed == model.CORRECTED.__class__(**dict(vars(model.CORRECTED), pair_term="element"))
-    with pytest.raises(model.FlagError, match="needs --dead_variables"):
-        model.resolve_switches("reference", {"dead_variables": False})
+def test_dead_centers_need_their_variable():
+    with pytest.raises(FlagError, match="needs --dead_variables"):
+        Switches(dead_variables=False)
 
 
 def test_ties_in_a_pooling_window_send_the_gradient_to_the_first():

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from common.run import run_dir
 from siamese_triplet_tf2 import siamese_network, training
+from siamese_triplet_tf2.recipe import Switches
 from tests.conftest import on_the_default_leg
 from tests.keras.siamese_triplet_tf2.conftest import FLAGS
 from tests.kill_and_resume import checkpoint_values
@@ -163,14 +164,14 @@ def test_batch_statistics_move_the_statistics(tmp_path, look_alike_folder, full_
 
 
 @pytest.mark.parametrize("recipe, flags, wanted", [
-    ("reference", [], training.Switches("unit", False, "listed")),
-    ("corrected", [], training.Switches("255", True, "others")),
-    ("corrected", ["--negatives=listed", "--accurate_jpeg=false"], training.Switches("255", False, "listed")),
+    ("reference", [], Switches("unit", False, "listed")),
+    ("corrected", [], Switches("255", True, "others")),
+    ("corrected", ["--negatives=listed", "--accurate_jpeg=false"], Switches("255", False, "listed")),
 ])
 def test_recipes(tmp_path, look_alike_folder, recipe, flags, wanted, capfd):
     assert train(look_alike_folder, tmp_path, f"--recipe={recipe}", "--train_steps=1", *flags) == 0
     identity = json.loads((tmp_path / "0" / "arguments.json").read_text())["identity"]
-    assert training.Switches(*(identity[name] for name in ("input_scale", "accurate_jpeg", "negatives"))) == wanted
+    assert Switches(*(identity[name] for name in ("input_scale", "accurate_jpeg", "negatives"))) == wanted
     assert f"Recipe: {recipe}, input_scale={wanted.input_scale}, accurate_jpeg=" in capfd.readouterr().out
 
 

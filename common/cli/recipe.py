@@ -1,0 +1,54 @@
+"""Recipes: named sets of switches. Every switch is also a flag, which wins over the recipe.
+
+A model lists its switches in a frozen dataclass whose fields are made with `switch`, and its recipes as
+`RECIPES = {"reference": Switches(), "corrected": Switches(...)}`.
+"""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Iterable, Mapping
+
+from common.cli.parser import FlagSet, FlagValues
+
+
+def switch(reference: Any, text: str, choices: Iterable[str] = ()) -> Any:
+    """Declare a field of a model's switches.
+
+    Args:
+        reference: its value in the reference recipe.
+        text: help of its flag.
+        choices: the values of a switch that is not a boolean.
+    """
+    return dataclasses.field(default=reference, metadata={"text": text, "choices": tuple(choices)})
+
+
+def define(flags: FlagSet, switches: type, names: Iterable[str] = (), unset: str = "the recipe's") -> None:
+    """Define the flags of switches.
+
+    Args:
+        flags: where to define them.
+        switches: a dataclass of switches.
+        names: the switches to define, all of them when empty.
+        unset: whose value holds when a flag is not given, for the help.
+    """
+    names = tuple(names)
+    for field in dataclasses.fields(switches):
+        text = f"{field.metadata['text']} (unset: {unset})"
+        if names and field.name not in names:
+            continue
+        if field.metadata["choices"]:
+            flags.choice(field.name, None, field.metadata["choices"], text)
+        else:
+            flags.boolean(field.name, None, text)
+
+
+def resolve(recipes: Mapping[str, Any], flags: FlagValues) -> Any:
+    """Return the switches of --recipe, those that were given as flags replaced."""
+    switches = recipes[flags.recipe]
+    values = {field.name: flags[field.name].value for field in dataclasses.fields(switches)}
+    return dataclasses.replace(switches, **{name: value for name, value in values.items() if value is not None})
+
+
+def notice(recipe: str, switches: Any) -> str:
+    """Return the line that tells which switches are in effect."""
+    return f"Recipe: {recipe}, {', '.join(f'{name}={value}' for name, value in dataclasses.asdict(switches).items())}"

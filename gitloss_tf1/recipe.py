@@ -1,0 +1,44 @@
+"""What the recipes differ in."""
+from __future__ import annotations
+
+import dataclasses
+
+from common.cli.recipe import switch
+from common.errors import FlagError
+
+
+@dataclasses.dataclass(frozen=True)
+class Switches:
+    """Switches of the recipes; every field is also a flag.
+
+    Attributes:
+        center_term: "element" or "sample", see `git_loss`.
+        pair_term: "element" or "sample", see `git_loss`.
+        distance_centers: which centers the reported distances are measured from: "dead", a second variable that stays
+            0, as in the original, or "real".
+        dead_variables: keep the original's two unused variables, so that checkpoints have its 57 names.
+        eval_centers: "batch_means", the mean over batches of their class means, or "class_means".
+        inter_cls_dist: "cumulative", the mean over all evaluations so far, or "current".
+
+    Raises:
+        FlagError: the distances are to be measured from a variable that is switched off.
+    """
+
+    center_term: str = switch("element", "form of the loss's center term", ("element", "sample"))
+    pair_term: str = switch("element", "form of the loss's pair term", ("element", "sample"))
+    distance_centers: str = switch("dead", "centers of the reported center_distance", ("dead", "real"))
+    dead_variables: bool = switch(True, "keep the original's unused variables in checkpoints")
+    eval_centers: str = switch("batch_means", "centers of the evaluation's distances", ("batch_means", "class_means"))
+    inter_cls_dist: str = switch("cumulative", "inter_cls_dist over all evaluations so far, or of this one",
+                                 ("cumulative", "current"))
+
+    def __post_init__(self) -> None:
+        if self.distance_centers == "dead" and not self.dead_variables:
+            raise FlagError("--distance_centers=dead needs --dead_variables=true")
+
+
+RECIPES = {
+    "reference": Switches(),
+    "corrected": Switches("sample", "sample", "real", dead_variables=False, eval_centers="class_means",
+                          inter_cls_dist="current"),
+}

@@ -1,0 +1,25 @@
+"""What the recipes differ in."""
+from __future__ import annotations
+
+import dataclasses
+
+from common.cli.recipe import switch
+
+
+@dataclasses.dataclass(frozen=True)
+class Switches:
+    """Switches of the recipes; every field is also a flag.
+
+    Attributes:
+        input_scale: "unit" or "255", see `decoding.preprocess`.
+        accurate_jpeg: decode JPEG with the accurate DCT.
+        negatives: "listed" or "others", see `pairs.Sampler`.
+    """
+
+    input_scale: str = switch("unit", "scale of the images before the mean is subtracted", ("unit", "255"))
+    accurate_jpeg: bool = switch(False, "decode JPEG with the accurate DCT")
+    negatives: str = switch("listed", "negatives from the original's list, or any image but the anchor and its "
+                            "positive", ("listed", "others"))
+
+
+RECIPES = {"reference": Switches(), "corrected": Switches("255", True, "others")}

@@ -1,0 +1,45 @@
+"""Recipes are sets of switches, each of which is a flag too."""
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from common.cli import recipe
+from common.cli.parser import FlagSet
+from common.errors import FlagError
+
+
+@dataclasses.dataclass(frozen=True)
+class Switches:
+    order: str = recipe.switch("old", "which order", ("old", "new"))
+    is_exact: bool = recipe.switch(False, "be exact")
+
+
+RECIPES = {"reference": Switches(), "corrected": Switches("new", True)}
+
+
+def resolve(*arguments):
+    flags = FlagSet("A program.")
+    flags.choice("recipe", "reference", RECIPES, "which")
+    recipe.define(flags, Switches)
+    return recipe.resolve(RECIPES, flags.parse(list(arguments)))
+
+
+def test_a_given_flag_wins_over_the_recipe():
+    assert resolve() == Switches("old", False)
+    assert resolve("--recipe=corrected") == Switches("new", True)
+    assert resolve("--recipe=corrected", "--is_exact=false") == Switches("new", False)
+    assert resolve("--order=new") == Switches("new", False)
+    with pytest.raises(FlagError, match="order"):
+        resolve("--order=newest")
+
+
+def test_the_flags_of_some_switches():
+    flags = FlagSet("A program.")
+    recipe.define(flags, Switches, ["order"], "the run's")
+    assert flags.names() == ["order"] and "which order (unset: the run's)" in flags.help()
+
+
+def test_the_notice_names_every_switch():
+    assert recipe.notice("corrected", Switches("new", False)) == "Recipe: corrected, order=new, is_exact=False"
