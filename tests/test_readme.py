@@ -124,14 +124,14 @@ def readmes_of_this_leg():
 @pytest.mark.slow
 @pytest.mark.parametrize("readme", readmes_of_this_leg())
 def test_short_commands_run(home, readme):
-    """Training commands run first, since the others use their results."""
+    """Commands run in the order of the README, as a user would run them."""
     ordered = [command for command in commands(readme) if is_run(command)]
     ordered = [command for command in ordered if model_of(command) is None or runs_here(model_of(command))]
     assert len(ordered) >= 3
     if readme != "README.md":  # the root README's commands run with that README
         shown = commands("README.md")
         ordered = [command for command in ordered if command not in shown or "test/train_" in command]
-    for cut in dict.fromkeys(map(shortened, sorted(ordered, key=lambda text: "test/train_" not in text))):
+    for cut in dict.fromkeys(map(shortened, ordered)):
         result = run(home, cut)
         assert result.returncode == 0, f"{cut}\n{result.stdout.decode()}"
     # the next README trains with other arguments
