@@ -18,6 +18,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GOLDEN = os.path.join(ROOT, "tests", "golden")
 gc.set_threshold(100_000, 20, 20)  # a graph is thousands of objects that live on: looking at them often costs a tenth
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Numbers were recorded with TensorFlow's own kernels. Those of oneDNN, the default on CPUs with AVX512_VNNI, round
+# differently, by more than some tolerances of parity.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # for tests of what does not depend on TensorFlow's version and takes long
 on_the_default_leg = pytest.mark.skipif(sys.version_info < (3, 11), reason="does not depend on TensorFlow's version: "
                                         "run on the default leg")

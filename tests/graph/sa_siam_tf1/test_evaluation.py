@@ -107,7 +107,7 @@ def test_what_boxes_depend_on(tmp_path, monkeypatch):
 
 AGAIN_AND_AGAIN = """
 import contextlib, os, sys
-from common.program import StopRequest
+from common.cli.program import StopRequest
 from sa_siam_tf1 import evaluation
 from sa_siam_tf1.inference.sequences import Step
 otb, kept = sys.argv[1:]
