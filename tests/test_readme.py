@@ -15,6 +15,7 @@ import sys
 
 import pytest
 
+import quickstart
 from common.tiny_data.__main__ import MAKERS
 from tests.conftest import ROOT, on_the_default_leg
 from tests.test_architecture import FLOORS, models, runs_here, train_entry
@@ -179,6 +180,12 @@ def test_design_guide_draws_the_rooms_of_common():
         floors = re.findall(r"subgraph floor(\d).*?\n(.*?)\n    end", read(path), re.DOTALL)
         drawn = {room: int(floor) for floor, rooms in floors for room in re.findall(r'\["(\w+)', rooms)}
         assert drawn == FLOORS, path
+
+
+@pytest.mark.parametrize("model", quickstart.MODELS, ids=lambda model: model.name)
+def test_model_readme_begins_with_the_quick_start(model):
+    train = next(command for command in commands(f"{model.name}/README.md") if "test/train_full" in command)
+    assert set(model.flags) <= set(shlex.split(train)), f"{model.name}: its flags are in quickstart.py"
 
 
 @pytest.mark.parametrize("model", models())
