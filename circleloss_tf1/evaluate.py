@@ -30,7 +30,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from circleloss_tf1 import data_folders, usage_flags
 
     flag_set = FlagSet(__doc__ or "")
-    shared_flags.define_data(flag_set, "folder that holds lfw-deepfunneled_align")
+    shared_flags.define_data(flag_set, "Folder with lfw-deepfunneled_align.", "required without --lfw_dir")
     command_line.define_lfw(flag_set)
     usage_flags.define_flags(flag_set)
     flags = flag_set.parse(arguments)

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 from circleloss_tf1.lfw_to_bin import FOLDER, INDEX, ROOT
 from common import atomic_files
 from common.cli import program, shared_flags
-from common.cli.parser import FlagSet
+from common.cli.parser import REQUIRED, FlagSet
 from common.devices import selection
 from common.errors import ZooError
 from common.run import run_dir
@@ -29,10 +29,10 @@ from common.run import run_dir
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Compute the accuracy; return the exit status."""
     flag_set = FlagSet(__doc__ or "")
-    flag_set.string("bin_path", None, "folder of the output files")
-    flag_set.string("index", None, f"{INDEX} of lfw_to_bin.py (unset: that of the default run directory)")
+    flag_set.data.string("bin_path", None, "Folder of the output files.", REQUIRED)
+    flag_set.data.string("index", None, f"{INDEX} of lfw_to_bin.py.", "that of the default run directory")
     shared_flags.define_output(flag_set)
-    flag_set.boolean("json", False, "print the result as one JSON object")
+    flag_set.data.boolean("json", False, "Print the result as one JSON object.")
     flags = flag_set.parse(arguments)
     if not flags.bin_path:
         raise ZooError("--bin_path is missing: the folder of the offline model's output files")

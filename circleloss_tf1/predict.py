@@ -19,7 +19,7 @@ from circleloss_tf1 import lfw
 from common import atomic_files
 from common.checkpoints import trained
 from common.cli import program, shared_flags
-from common.cli.parser import FlagSet, FlagValues
+from common.cli.parser import REQUIRED, FlagSet, FlagValues
 from common.devices import selection
 from common.errors import FlagError, ZooError
 from common.evaluation import verification
@@ -31,10 +31,11 @@ def _define_flags() -> FlagSet:
     from circleloss_tf1 import usage_flags
 
     flag_set = FlagSet(__doc__ or "")
-    flag_set.string("first", None, "image of a face, aligned as the training images")
-    flag_set.string("second", None, "another one")
-    flag_set.number("far", verification.FAR_TARGET, "false accept rate that the threshold is taken at")
-    flag_set.number("threshold", None, "distance below which two faces are the same person")
+    flag_set.data.string("first", None, "Image of a face, aligned like the training images.", REQUIRED)
+    flag_set.data.string("second", None, "Image of another face.", REQUIRED)
+    flag_set.evaluation.number("far", verification.FAR_TARGET, "False accept rate that the threshold is chosen for.")
+    flag_set.evaluation.number("threshold", None, "Distance below which two faces are the same person.",
+                               unset="that of --far, as evaluate.py measured it")
     usage_flags.define_flags(flag_set)
     return flag_set
 

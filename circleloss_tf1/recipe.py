@@ -23,13 +23,14 @@ class Switches:
         extra_options: whether the options that the original accepts and ignores (`Extras`) have an effect.
     """
 
-    head: str = switch("logits", "similarities that the loss sees", ("logits", "cosine"))
-    batch_norm: str = switch("batch", "statistics of batch normalisation in evaluation and export",
-                             ("batch", "moving"))
-    jpeg_decoding: str = switch("fast", "integer DCT of the JPEG decoder", ("fast", "accurate"))
-    extra_options: bool = switch(False, "whether the options that the original accepts and ignores work: image_size, "
-                                 "embedding_size, keep_probability, weight_decay, use_fixed_image_standardization, "
-                                 "random_crop, random_flip, random_rotate")
+    head: str = switch("logits", "Similarities of the loss: normalized logits, or cosines of embeddings and class "
+                       "weights.", ("logits", "cosine"))
+    batch_norm: str = switch("batch", "Statistics of batch normalization outside training.", ("batch", "moving"))
+    jpeg_decoding: str = switch("fast", "DCT of the JPEG decoder: TensorFlow's fast one, or that of PIL and OpenCV.",
+                                ("fast", "accurate"))
+    extra_options: bool = switch(False, "Whether options that the original accepts and ignores have an effect: "
+                                 "image_size, embedding_size, keep_probability, weight_decay, "
+                                 "use_fixed_image_standardization, random_crop, random_flip and random_rotate.")
 
 
 RECIPES = {"reference": Switches(), "corrected": Switches("cosine", "moving", "accurate", True)}

@@ -1,4 +1,4 @@
-"""The flags of evaluate, predict and export that say how trained weights are used. No TensorFlow."""
+"""The flags of evaluate, predict and export that say how trained weights are used."""
 from __future__ import annotations
 
 from typing import Any, Mapping
@@ -17,9 +17,10 @@ def define_flags(flags: FlagSet, with_device: bool = True) -> None:
     trained.define_flags(flags)
     if with_device:
         shared_flags.define_device(flags)
-    flags.choice("model_def", None, MODEL_DEFS, "the network (unset: the run's)")
-    recipe.define(flags, Switches, ("batch_norm", "jpeg_decoding") if with_device else ("batch_norm",), "the run's")
-    flags.boolean("ema_evaluation", False, "use the moving averages of the weights")
+    flags.model.choice("model_def", None, MODEL_DEFS, "Network of the checkpoint.", "the run's")
+    recipe.define(flags.model, Switches, ("batch_norm", "jpeg_decoding") if with_device else ("batch_norm",),
+                  "the run's")
+    flags.model.boolean("ema_evaluation", False, "Use the moving averages of the weights.")
 
 
 def take_from_run(flags: FlagValues, identity: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from gitloss_tf1 import gitloss, mnist
 
     flag_set = FlagSet(__doc__ or "")
-    shared_flags.define_data(flag_set, "folder of MNIST's four IDX files, or its parent")
+    shared_flags.define_data(flag_set, "Folder with the four IDX files of MNIST, or its parent.")
     trained.define_flags(flag_set)
     shared_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)

@@ -27,7 +27,8 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Export; return the exit status."""
     flag_set = FlagSet(__doc__ or "")
-    shared_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint outside a run")
+    shared_flags.define_data(flag_set, "Training data, from which the mean image is computed for a checkpoint outside "
+                             "of a run.", "none")
     trained.define_flags(flag_set)
     flags = flag_set.parse(arguments)
     weights_at = trained.find(flags, ROOT, "export", dict(os.environ))

@@ -35,20 +35,22 @@ PERFORMANCE_UPDATES = 100
 def define_flags() -> FlagSet:
     """Return the flags of training."""
     flags = FlagSet(__doc__ or "")
-    shared_flags.define_data(flags, "folder of MNIST's four IDX files, or its parent")
-    shared_flags.define_output(flags, aliases=["exp_save_dir"])
-    shared_flags.define_device(flags)
-    shared_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode=NPU_PRECISION)
-    flags.integer("steps", None, f"as the original counts: steps - 1 updates ({STEPS} when no limit is given)", 2)
-    flags.integer("update_centers", 1000, "steps between evaluations (the centers move at every step)", 1,
-                  aliases=["eval_interval"])
-    flags.number("lambda_c", 1.0, "weight of the center term")
-    flags.number("lambda_g", 1.0, "weight of the pair term")
-    recipe.define(flags, Switches)
-    flags.choice("train_time", "training", ["training", "evaluation"], "what train_time, TrainingTime and ActualFPS "
-                 "measure; evaluation is what the original measured")
-    flags.without_effect("static_shape", "Git loss trains and evaluates on full batches always")
-    flags.without_effect("ckpt_path", "checkpoints are in the run directory")
+    shared_flags.define_data(flags, "Folder with the four IDX files of MNIST, or its parent.")
+    shared_flags.define_training(flags, "Images", BATCH_SIZE, seed=0)
+    shared_flags.define_accelerator(flags, NPU_PRECISION)
+    flags.training.integer("steps", None, "Limit as the original counts: N means N - 1 updates.", 2,
+                           unset=f"{STEPS} if no limit is given")
+    flags.model.number("lambda_c", 1.0, "Weight of the center term.")
+    flags.model.number("lambda_g", 1.0, "Weight of the pair term; 0 gives the center loss.")
+    recipe.define(flags.model, Switches, ("center_term", "pair_term", "dead_variables"))
+    flags.evaluation.integer("update_centers", 1000, "Steps between evaluations. The name is the original's: centers "
+                             "move at every step.", 1)
+    flags.alias("update_centers", "eval_interval")
+    recipe.define(flags.evaluation, Switches, ("distance_centers", "eval_centers", "inter_cls_dist"))
+    flags.evaluation.choice("train_time", "training", ["training", "evaluation"], "What train_time, TrainingTime and "
+                            "ActualFPS measure; the original measured the evaluation.")
+    flags.without_effect("static_shape", "Git loss uses full batches only.")
+    flags.without_effect("ckpt_path", "Checkpoints are in the run directory.")
     return flags
 
 

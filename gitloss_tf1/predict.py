@@ -18,7 +18,7 @@ import numpy as np
 from common import atomic_files
 from common.checkpoints import trained
 from common.cli import program, shared_flags
-from common.cli.parser import FlagSet
+from common.cli.parser import REQUIRED, FlagSet
 from common.devices import selection
 from common.errors import FlagError
 
@@ -32,9 +32,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from gitloss_tf1 import gitloss
 
     flag_set = FlagSet(__doc__ or "")
-    flag_set.string("images", None, "image, folder of images, or IDX file of images")
-    flag_set.boolean("invert", False, "the digits are black on white")
-    shared_flags.define_data(flag_set, "training data to take the mean image from, for a checkpoint outside a run")
+    flag_set.data.string("images", None, "Image, folder of images, or IDX file of images.", REQUIRED)
+    flag_set.data.boolean("invert", False, "The digits are black on white.")
+    shared_flags.define_data(flag_set, "Training data, from which the mean image is computed for a checkpoint outside "
+                             "of a run.", "none")
     trained.define_flags(flag_set)
     shared_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)

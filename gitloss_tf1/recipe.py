@@ -24,13 +24,17 @@ class Switches:
         FlagError: the distances are to be measured from a variable that is switched off.
     """
 
-    center_term: str = switch("element", "form of the loss's center term", ("element", "sample"))
-    pair_term: str = switch("element", "form of the loss's pair term", ("element", "sample"))
-    distance_centers: str = switch("dead", "centers of the reported center_distance", ("dead", "real"))
-    dead_variables: bool = switch(True, "keep the original's unused variables in checkpoints")
-    eval_centers: str = switch("batch_means", "centers of the evaluation's distances", ("batch_means", "class_means"))
-    inter_cls_dist: str = switch("cumulative", "inter_cls_dist over all evaluations so far, or of this one",
-                                 ("cumulative", "current"))
+    center_term: str = switch("element", "Center term: mean over elements, or half the mean squared distance.",
+                              ("element", "sample"))
+    pair_term: str = switch("element", "Pair term: mean over all elements, or over pairs of different samples.",
+                            ("element", "sample"))
+    distance_centers: str = switch("dead", "Centers of the reported center_distance: a variable that stays 0, or the "
+                                   "trained centers.", ("dead", "real"))
+    dead_variables: bool = switch(True, "Keep the original's two unused variables in checkpoints.")
+    eval_centers: str = switch("batch_means", "Centers of the distances in evaluation: the mean over batches of their "
+                               "class means, or the mean over a class.", ("batch_means", "class_means"))
+    inter_cls_dist: str = switch("cumulative", "Report inter_cls_dist as the mean over all evaluations so far, or of "
+                                 "the current one.", ("cumulative", "current"))
 
     def __post_init__(self) -> None:
         if self.distance_centers == "dead" and not self.dead_variables:

@@ -31,8 +31,8 @@ def define_flags() -> FlagSet:
     from sa_siam_tf1 import track_flags
 
     flags = FlagSet(__doc__ or "")
-    shared_flags.define_data(flags, "folder of sequences in OTB's layout, or one such sequence")
-    flags.boolean("baselines", True, "also run a box that never moves, and OpenCV's trackers where it has them")
+    shared_flags.define_data(flags, "Folder of sequences in OTB's layout, or one such sequence.")
+    flags.evaluation.boolean("baselines", True, "Also run a box that never moves, and the trackers of OpenCV.")
     track_flags.define(flags)
     track_flags.define_device(flags)
     return flags

@@ -14,7 +14,7 @@ class Switches:
         pair_order: "forward": the exemplar is the earlier frame of a pair; "symmetric": either frame.
     """
 
-    pair_order: str = switch("forward", "the exemplar is the earlier frame of a pair, or either",
+    pair_order: str = switch("forward", "The exemplar is the earlier frame of a pair, or either one.",
                              ("forward", "symmetric"))
 
 

@@ -30,28 +30,30 @@ NETWORK = "Siamese_ID1289_for_TensorFlow"
 NPU_PRECISION = "allow_mix_precision"
 PERFORMANCE_UPDATES = 100
 CAFFENET_NAME = "caffenet.npy"
-# flags that become fields of TrainConfig, in the order of --help's source
+# flags that become fields of TrainConfig
 _INTEGERS = {
-    "num_examples_per_epoch": "examples of a nominal epoch, which learning rate and checkpoints count by",
-    "max_frame_dist": "largest distance between the two frames of a pair",
-    "prefetch_threads": "threads that read examples",
-    "prefetch_capacity": "examples that are read ahead",
+    "num_examples_per_epoch": "Examples of a nominal epoch, the unit of learning rate and checkpoints.",
+    "max_frame_dist": "Largest distance between the two frames of a pair.",
+    "prefetch_threads": "Threads that read examples.",
+    "prefetch_capacity": "Examples that are read ahead.",
 }
 _NUMBERS = {
-    "initial_lr": "learning rate at first",
-    "num_epochs_per_decay": "nominal epochs between decays of the learning rate",
-    "lr_decay_factor": "factor of a decay",
-    "momentum": "of --optimizer=MOMENTUM",
-    "gray_probability": "share of pairs that are turned gray",
-    "loss_scale": "the loss is multiplied and the gradients are divided by it, against underflow in float16",
+    "initial_lr": "Initial learning rate, except for --lr_policy=piecewise_constant.",
+    "num_epochs_per_decay": "Nominal epochs between decays, for --lr_policy=exponential.",
+    "lr_decay_factor": "Factor of a decay, for --lr_policy=exponential.",
+    "momentum": "Momentum, for --optimizer=MOMENTUM.",
+    "loss_scale": "Factor of the loss, divided out of the gradients again, against underflow in float16.",
+    "gray_probability": "Share of pairs that are converted to gray.",
 }
 _CHOICES = {
-    "optimizer": (("SGD", "MOMENTUM"), "optimizer"),
-    "lr_policy": (("exponential", "piecewise_constant", "cosine"), "policy of the learning rate"),
+    "optimizer": (("SGD", "MOMENTUM"), "Optimizer."),
+    "lr_policy": (("exponential", "piecewise_constant", "cosine"),
+                  "Schedule of the learning rate; exponential decays in steps."),
 }
 _LISTS = {
-    "lr_boundaries": "of --lr_policy=piecewise_constant: rising nominal epochs, 10,20",
-    "lr_values": "of --lr_policy=piecewise_constant: learning rates, 0.01,0.001,0.0001",
+    "lr_boundaries": "Rising nominal epochs such as 10,20, for --lr_policy=piecewise_constant.",
+    "lr_values": "Learning rates such as 0.01,0.001,0.0001, one more than boundaries, for "
+                 "--lr_policy=piecewise_constant.",
 }
 _NOT_IDENTITY = ("prefetch_threads", "prefetch_capacity", "batch_size", "seed", "epoch")
 
@@ -60,29 +62,30 @@ def define_flags() -> FlagSet:
     """Return the flags of training."""
     flags = FlagSet(__doc__ or "")
     defaults = TrainConfig()
-    shared_flags.define_data(flags, "curated or raw folder of ILSVRC2015 VID, or its parent")
-    shared_flags.define_output(flags, aliases=["exp_save_dir"])
-    shared_flags.define_device(flags)
-    shared_flags.define_training(flags, defaults.batch_size, seed=defaults.seed, precision_mode=NPU_PRECISION)
-    flags.integer("steps", None, "number of updates, as train_steps", 1)
-    flags.choice("branch", "appearance", configuration.BRANCHES, "branch to train; they are merged when they track")
-    flags.string("caffenet", None, "semantic branch: caffenet.npy with the weights of its frozen trunk (default: in "
-                 "the data folder), or random, which leaves it untrained")
-    flags.string("embedding_checkpoint_file", None, "appearance branch: .mat file of a SiamFC network to begin with")
-    flags.string("config", None, "folder with model_config.json, train_config.json and perhaps track_config.json to "
-                 "take values from, such as a run directory; flags that are given win")
-    for name, text in _INTEGERS.items():
-        flags.integer(name, None, f"{text} ({getattr(defaults, name)} when unset)", 1)
-    for name, text in _NUMBERS.items():
-        flags.number(name, None, f"{text} ({getattr(defaults, name)} when unset)")
+    shared_flags.define_data(flags, "Curated or raw folder of ILSVRC2015 VID, or its parent.")
+    shared_flags.define_training(flags, "Pairs", defaults.batch_size, defaults.seed, epochs=str(defaults.epoch))
+    shared_flags.define_accelerator(flags, NPU_PRECISION)
+    flags.training.integer("steps", None, "Number of updates, like --train_steps.", 1)
+    flags.model.choice("branch", "appearance", configuration.BRANCHES, "Branch to train; tracking joins the two.")
+    flags.model.string("caffenet", None, "Semantic branch: caffenet.npy with the weights of the frozen trunk, or "
+                       "random, which leaves it untrained.", "caffenet.npy in the data folder")
+    flags.model.string("embedding_checkpoint_file", None, "Appearance branch: .mat file of a SiamFC network to start "
+                       "from.")
+    flags.data.string("config", None, "Folder with model_config.json, train_config.json and track_config.json, such "
+                      "as a run directory. Flags that are given win over its values.")
+    recipe.define(flags.training, Switches)
     for name, (choices, text) in _CHOICES.items():
-        flags.choice(name, None, choices, text)
-    recipe.define(flags, Switches)
+        flags.training.choice(name, None, choices, text, getattr(defaults, name))
+    for name, text in _NUMBERS.items():
+        flags.training.number(name, None, text, unset=str(getattr(defaults, name)))
     for name, text in _LISTS.items():
-        flags.string(name, None, text)
-    flags.boolean("use_nesterov", None, "of --optimizer=MOMENTUM")
-    shared_flags.define_loss_scale(flags, None)
-    flags.without_effect("static_shape", "SA-Siam trains and validates on full batches always")
+        flags.training.string(name, None, text)
+    flags.training.boolean("use_nesterov", None, "Use Nesterov momentum, for --optimizer=MOMENTUM.",
+                           str(defaults.use_nesterov))
+    for name, text in _INTEGERS.items():
+        flags.training.integer(name, None, text, 1, unset=str(getattr(defaults, name)))
+    shared_flags.define_loss_scale(flags, None, str(defaults.dynamic_loss_scale))
+    flags.without_effect("static_shape", "SA-Siam uses full batches only.")
     return flags
 
 

@@ -19,10 +19,11 @@ import numpy as np
 
 from common import atomic_files
 from common.checkpoints import trained
-from common.cli import program, shared_flags
+from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.cli.program import StopRequest
 from common.devices import selection
+from siamese_omniglot.recipe import Switches
 
 if TYPE_CHECKING:
     from siamese_omniglot.data.omniglot import Drawings
@@ -35,25 +36,25 @@ TASKS = ((5, 1), (5, 5), (20, 1), (20, 5))  # ways, shots
 def define_flags() -> FlagSet:
     """Return the flags."""
     flags = FlagSet(__doc__ or "")
-    flags.string("data_path", None, "folder of the alphabets, or its parent", aliases=["data_url", "train_data_path"])
-    flags.string("one_shot", None, "folder or zip of Omniglot's one-shot runs")
-    flags.choice("part", "validation", ["validation", "all"], "drawings to draw pairs and episodes from")
-    flags.integer("num_pairs", 4000, "pairs, half of them of one character", 2)
-    flags.integer("episodes", 100, "episodes of each kind", 2)
-    flags.integer("seed", 0, "seed of pairs and episodes", 0, shared_flags.MAX_SEED)
+    shared_flags.define_data(flags, "Folder of the alphabets, or its parent.")
+    flags.alias("data_path", "train_data_path")
+    flags.data.string("one_shot", None, "Folder or zip archive of Omniglot's one-shot runs.")
+    flags.evaluation.choice("part", "validation", ["validation", "all"], "Drawings to draw pairs and episodes from.")
+    flags.evaluation.integer("num_pairs", 4000, "Number of pairs, half of them of one character.", 2)
+    flags.evaluation.integer("episodes", 100, "Number of episodes of each kind.", 2)
+    flags.evaluation.integer("seed", 0, "Seed of pairs and episodes.", 0, shared_flags.MAX_SEED)
     define_network(flags)
-    flags.choice("split", None, ["image", "character", "alphabet"], "of a checkpoint that lies in no run (unset: the "
-                 "run's, else image)")
+    recipe.define(flags.data, Switches, ("split",), "the run's, else image")
     trained.define_flags(flags)
     shared_flags.define_device(flags)
     return flags
 
 
 def define_network(flags: FlagSet) -> None:
-    """The flags that say what network a checkpoint is of, for one that lies in no run."""
-    flags.choice("backbone", None, ["vgg16", "conv4"], "of a checkpoint that lies in no run (unset: the run's, else "
-                 "vgg16)")
-    flags.choice("head", None, ["tf", "torch"], "of a checkpoint that lies in no run (unset: the run's, else tf)")
+    """The flags that say what network a checkpoint outside of a run holds."""
+    flags.model.choice("backbone", None, ["vgg16", "conv4"], "Network of a checkpoint outside of a run.",
+                       "the run's, else vgg16")
+    recipe.define(flags.model, Switches, ("head",), "the run's, else tf")
 
 
 @program.entry

@@ -20,7 +20,7 @@ import numpy as np
 from common import atomic_files
 from common.checkpoints import trained
 from common.cli import program, shared_flags
-from common.cli.parser import FlagSet
+from common.cli.parser import REQUIRED, FlagSet
 from common.devices import selection
 from common.errors import FlagError
 
@@ -36,9 +36,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from siamese_omniglot import evaluate
 
     flag_set = FlagSet(__doc__ or "")
-    flag_set.string("image", None, "a drawing")
-    flag_set.string("other", None, "another drawing, or a folder of drawings")
-    flag_set.boolean("invert", False, "the drawings are white on black")
+    flag_set.data.string("image", None, "Image of a drawing.", REQUIRED)
+    flag_set.data.string("other", None, "Another drawing, or a folder of drawings.", REQUIRED)
+    flag_set.data.boolean("invert", False, "The drawings are white on black.")
     evaluate.define_network(flag_set)
     trained.define_flags(flag_set)
     shared_flags.define_device(flag_set)

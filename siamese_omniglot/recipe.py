@@ -17,10 +17,10 @@ class Switches:
         augment: one of `data.augmentation.KINDS`.
     """
 
-    head: str = switch("tf", "form of the head and of the loss", ("tf", "torch"))
-    split: str = switch("image", "what is split into training and validation", ("image", "character", "alphabet"))
-    use_all_characters: bool = switch(False, "draw pairs from the last character too")
-    augment: str = switch("imagenet", "random changes of the drawings", ("imagenet", "affine", "none"))
+    head: str = switch("tf", "Form of the head and the loss.", ("tf", "torch"))
+    split: str = switch("image", "What is split into training and validation.", ("image", "character", "alphabet"))
+    use_all_characters: bool = switch(False, "Draw pairs from the last character too.")
+    augment: str = switch("imagenet", "Random changes of the drawings in training.", ("imagenet", "affine", "none"))
 
 
 RECIPES = {"reference": Switches(), "corrected": Switches("tf", "alphabet", True, "affine")}

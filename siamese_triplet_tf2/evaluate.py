@@ -38,8 +38,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from siamese_triplet_tf2 import pairs, siamese_network
 
     flag_set = FlagSet(__doc__ or "")
-    shared_flags.define_data(flag_set, "folder with left/ and right/, or its parent")
-    flag_set.choice("pairs", "validation", ["validation", "all"], "the pairs that the run kept for validation, or all")
+    shared_flags.define_data(flag_set, "Folder with left/ and right/, or its parent.")
+    flag_set.evaluation.choice("pairs", "validation", ["validation", "all"], "Measure the pairs that the run kept for "
+                               "validation, or all.")
     trained.define_flags(flag_set)
     shared_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)

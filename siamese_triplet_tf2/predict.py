@@ -18,7 +18,7 @@ import numpy as np
 from common import atomic_files
 from common.checkpoints import trained
 from common.cli import program, shared_flags
-from common.cli.parser import FlagSet
+from common.cli.parser import REQUIRED, FlagSet
 from common.devices import selection
 from common.errors import FlagError
 
@@ -32,9 +32,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from siamese_triplet_tf2 import pairs, siamese_network
 
     flag_set = FlagSet(__doc__ or "")
-    flag_set.string("query", None, "the image to compare with")
-    flag_set.string("images", None, "another image, or a folder of images")
-    flag_set.integer("k", 5, "how many of the nearest images to name", 1)
+    flag_set.data.string("query", None, "Image to compare with.", REQUIRED)
+    flag_set.data.string("images", None, "Another image, or a folder of images.", REQUIRED)
+    flag_set.evaluation.integer("k", 5, "Number of nearest images to list.", 1)
     trained.define_flags(flag_set)
     shared_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)

@@ -16,10 +16,11 @@ class Switches:
         negatives: "listed" or "others", see `pairs.Sampler`.
     """
 
-    input_scale: str = switch("unit", "scale of the images before the mean is subtracted", ("unit", "255"))
-    accurate_jpeg: bool = switch(False, "decode JPEG with the accurate DCT")
-    negatives: str = switch("listed", "negatives from the original's list, or any image but the anchor and its "
-                            "positive", ("listed", "others"))
+    input_scale: str = switch("unit", "Images in [0, 1] or in [0, 255] before the mean is subtracted.",
+                              ("unit", "255"))
+    accurate_jpeg: bool = switch(False, "Decode JPEG with the accurate DCT.")
+    negatives: str = switch("listed", "Negatives come from the original's list, or are any images but the anchor "
+                            "and its positive.", ("listed", "others"))
 
 
 RECIPES = {"reference": Switches(), "corrected": Switches("255", True, "others")}

@@ -39,23 +39,26 @@ IDENTITY = ("split", "backbone", "batch_statistics", "semi_hard", "loss_scale", 
 def define_flags() -> FlagSet:
     """Return the flags of training."""
     flags = FlagSet(__doc__ or "")
-    shared_flags.define_data(flags, "folder with left/, right/ and model/, or its parent")
-    shared_flags.define_output(flags, aliases=["exp_save_dir"])
-    shared_flags.define_device(flags)
-    shared_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode=NPU_PRECISION)
-    flags.choice("npu_precision_mode", NPU_PRECISION, shared_flags.PRECISION_MODES, "NPU: the mode when precision_mode "
-                 "is unset; the scripts take allow_mix_precision, as the original's")
-    flags.string("weights", None, "ResNet50's weights: a path, or none (unset: model/ of the data folder)")
-    flags.choice("backbone", "resnet50", ["resnet50", "tiny"], "tiny is for smoke runs and learns little")
-    flags.choice("split", "fixed", ["fixed", "redrawn"], "redrawn is the original's: pairs that validate have trained")
-    recipe.define(flags, Switches)
-    flags.boolean("batch_statistics", False, "batch normalisation with the statistics of the batch, in training")
-    flags.boolean("semi_hard", False, "choose semi-hard negatives within the batch")
-    flags.choice("loss_scale", None, ["none", "dynamic"], "scaling of the loss for float16 (unset: dynamic where a GPU "
-                 "mixes float16 in, else none, as the original)")
-    flags.choice("cache_features", "auto", ["auto", "memory", "disk", "off"], "keep the output of the frozen part")
+    shared_flags.define_data(flags, "Folder with left/, right/ and model/, or its parent.")
+    shared_flags.define_training(flags, "Triplets", BATCH_SIZE, seed=0, epochs=str(EPOCHS))
+    shared_flags.define_accelerator(flags, "--npu_precision_mode")
+    flags.accelerator.choice("npu_precision_mode", NPU_PRECISION, shared_flags.PRECISION_MODES, "NPU: precision mode "
+                             "if --precision_mode is unset. The scripts take allow_mix_precision, as the original's.")
+    flags.accelerator.choice("loss_scale", None, ["none", "dynamic"], "Scaling of the loss for float16.",
+                             "dynamic where a GPU mixes in float16, else none")
+    flags.data.choice("bad_images", "fail", ["fail", "skip"], "Images that cannot be read end the run, or their pairs "
+                      "are left out.")
+    flags.data.choice("split", "fixed", ["fixed", "redrawn"], "Split into training and validation pairs. redrawn is "
+                      "the original's, in which validation pairs have been trained on.")
+    recipe.define(flags.data, Switches)
+    flags.training.choice("cache_features", "auto", ["auto", "memory", "disk", "off"], "Where to keep the output of "
+                          "the frozen part of the network.")
+    flags.training.boolean("semi_hard", False, "Choose semi-hard negatives within the batch.")
+    flags.model.choice("backbone", "resnet50", ["resnet50", "tiny"], "Network; tiny is for smoke runs.")
+    flags.model.string("weights", None, "File with the weights of ResNet50, or none for random ones.",
+                       "the file in model/ of the data folder")
+    flags.model.boolean("batch_statistics", False, "Normalize with the statistics of the batch in training.")
     processes.define(flags)
-    flags.choice("bad_images", "fail", ["fail", "skip"], "what to do about images that cannot be read")
     return flags
 
 

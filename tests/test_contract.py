@@ -60,6 +60,8 @@ def test_every_program_answers_help_and_refuses_nonsense(model):
             if status:
                 assert result.stdout == b"" and re.fullmatch(rb"\[Error\] [^\n]+\n", result.stderr)
             else:
+                lines = result.stdout.decode().splitlines()
+                assert max(len(line) for line in lines if not line.startswith("    python3 ")) <= 80
                 wanted = [b"--output_path"] + [b"--checkpoint", b"--json"] * (program != train_entry(model))
                 assert all(flag in result.stdout for flag in wanted)
 

@@ -47,10 +47,10 @@ class Trained:
 
 def define_flags(flags: FlagSet) -> None:
     """The flags that say which weights and where to write."""
-    flags.string("checkpoint", None, "checkpoint file (its path without .index) or run directory; default: the best, "
-                 "else the newest, of the default run directory")
+    flags.model.string("checkpoint", None, "Checkpoint file (its path without .index) or run directory.",
+                       "the best, else the newest checkpoint of the default run directory")
     shared_flags.define_output(flags)
-    flags.boolean("json", False, "print the result as one JSON object")
+    flags.data.boolean("json", False, "Print the result as one JSON object.")
 
 
 def find(flags: FlagValues, model_root: str, program: str, environment: dict[str, str]) -> Trained:

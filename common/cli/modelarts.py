@@ -37,11 +37,13 @@ def main(script: str, flag_set: FlagSet, argv: list[str] | None = None) -> int:
 
 
 def _run(script: str, flag_set: FlagSet, arguments: list[str], stop: StopRequest) -> int:
-    known, ignored = flag_set.split_known(arguments)
+    known, ignored = split_known(flag_set, arguments)
+    flag_set.parse(known)  # a wrong one is an error before anything is copied
     if ignored:
         print(f"Ignored, flags of the platform: {' '.join(ignored)}", flush=True)
-    data_path, output_path = _value(known, "data_path"), _value(known, "output_path")
-    others = [flag for flag in known if not flag.startswith(("--data_path=", "--output_path="))]
+    words = flag_set.words(known)
+    data_path, output_path = words.pop("data_path", ""), words.pop("output_path", "")
+    others = [f"--{name}={word}" for name, word in words.items()]
     results = _Results(output_path) if output_path.startswith(_REMOTE) else None
     with tempfile.TemporaryDirectory(prefix="zoo-data-", dir=_scratch()) as scratch:
         if data_path.startswith(_REMOTE):
@@ -56,6 +58,21 @@ def _run(script: str, flag_set: FlagSet, arguments: list[str], stop: StopRequest
             if results:
                 results.publish()
                 shutil.rmtree(results.local)  # only when all of it is in the bucket
+
+
+def split_known(flag_set: FlagSet, arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Separate the arguments that belong to known flags from those that the platform adds."""
+    known: list[str] = []
+    ignored: list[str] = []
+    queue = list(arguments)
+    while queue:
+        argument = queue.pop(0)
+        name = argument[2:].partition("=")[0] if argument.startswith("--") else ""
+        target = known if flag_set.canonical(name) or argument in ("-h", "--help") else ignored
+        target.append(argument)
+        if "=" not in argument and queue and not queue[0].startswith("--"):
+            target.append(queue.pop(0))
+    return known, ignored
 
 
 class _Results:
@@ -147,6 +164,3 @@ def _scratch() -> str:
     """ModelArts has its large local disk at /cache."""
     return "/cache" if os.access("/cache", os.W_OK) else tempfile.gettempdir()
 
-
-def _value(flags: list[str], name: str) -> str:
-    return next((flag.partition("=")[2] for flag in flags if flag.startswith(f"--{name}=")), "")

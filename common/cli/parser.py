@@ -1,15 +1,14 @@
-"""Flags: how a command line is defined and read.
+"""Flags: how a command line is defined, read and explained.
 
-absl defines and checks the flags; each `main(argv)` has its own FlagValues. Before absl sees the command line it is
-brought into one form, so that `--use_amp True`, `--use_amp=yes` and a bare `--use_amp` mean the same, and an empty
-value means unset.
+absl holds definitions and values; every call of a program has its own. The command line is read here, so that
+`--use_amp True`, `--use_amp=yes` and a bare `--use_amp` mean the same, and an empty value leaves a flag unset.
 """
 from __future__ import annotations
 
 import difflib
 import math
-import sys
-from typing import Iterable
+import textwrap
+from typing import Any, Iterable
 
 from absl import flags as absl_flags
 from absl.flags import FlagValues
@@ -17,61 +16,96 @@ from absl.flags import FlagValues
 from common.cli.program import HelpRequested
 from common.errors import FlagError
 
-_TRUE_WORDS = {"true", "yes", "t", "y", "1"}
-_FALSE_WORDS = {"false", "no", "f", "n", "0"}
+REQUIRED = "required"  # stands for the default of a flag that must be given
+_BOOLEANS = ("true", "yes", "t", "y", "1", "false", "no", "f", "n", "0")
+_WIDTH = 80
+_SYNTAX = ("Flags are written --flag=value or --flag value. A bare boolean flag means true; an empty value leaves a "
+           "flag unset.")
+
+
+class Group:
+    """Flags that --help shows together, in the order of their definition: most used first.
+
+    Attributes:
+        title: what --help calls them.
+        defaults: by name of the flag, the default as it is shown, or what it means that there is none.
+    """
+
+    def __init__(self, title: str, values: FlagValues):
+        self.title = title
+        self.defaults: dict[str, str] = {}
+        self._values = values
+
+    def string(self, name: str, default: str | None, text: str, unset: str = "none") -> None:
+        self._define(name, absl_flags.ArgumentParser(), default, text, unset)
+
+    def integer(self, name: str, default: int | None, text: str, minimum: int = 0, maximum: int = 2 ** 31 - 1,
+                unset: str = "none") -> None:
+        self._define(name, absl_flags.IntegerParser(minimum, maximum), default, text, unset)
+
+    def number(self, name: str, default: float | None, text: str, minimum: float | None = 0.0, unset: str = "none"
+               ) -> None:
+        self._define(name, _FiniteParser(minimum), default, text, unset)
+
+    def boolean(self, name: str, default: bool | None, text: str, unset: str = "none") -> None:
+        self._define(name, _BooleanParser(), default, text, unset)
+
+    def choice(self, name: str, default: str | None, choices: Iterable[str], text: str, unset: str = "none") -> None:
+        self._define(name, absl_flags.EnumParser(list(choices)), default, text, unset)
+
+    def _define(self, name: str, parser: Any, default: Any, text: str, unset: str) -> None:
+        absl_flags.DEFINE(parser, name, default, text, flag_values=self._values)
+        self.defaults[name] = unset if default is None else str(default)
 
 
 class FlagSet:
-    """The flags of one program: definitions, then one `parse`."""
+    """The flags of one program: definitions by group, then one `parse`."""
 
     def __init__(self, description: str):
         self.description = description
         self.values = FlagValues()
+        self.data = Group("Data and results", self.values)
+        self.training = Group("Training", self.values)
+        self.model = Group("Model and loss", self.values)
+        self.evaluation = Group("Evaluation", self.values)
+        self.accelerator = Group("Accelerator", self.values)
+        self.diagnosis = Group("Diagnosis", self.values)
+        self.ignored = Group("Accepted without effect", self.values)
+        self.groups = (self.data, self.training, self.model, self.evaluation, self.accelerator, self.diagnosis,
+                       self.ignored)
         self._aliases: dict[str, str] = {}
-        self._without_effect: dict[str, str] = {}
 
-    def string(self, name: str, default: str | None, text: str, aliases: Iterable[str] = ()) -> None:
-        absl_flags.DEFINE_string(name, default, text, flag_values=self.values)
-        self._alias(name, aliases)
+    def alias(self, name: str, *aliases: str) -> None:
+        """Give a flag further names."""
+        self._aliases.update(dict.fromkeys(aliases, name))
 
-    def integer(self, name: str, default: int | None, text: str, minimum: int = 0, maximum: int = 2 ** 31 - 1,
-                aliases: Iterable[str] = ()) -> None:
-        absl_flags.DEFINE_integer(name, default, text, lower_bound=minimum, upper_bound=maximum,
-                                  flag_values=self.values)
-        self._alias(name, aliases)
+    def aliases(self, name: str) -> list[str]:
+        """The further names of a flag."""
+        return [alias for alias, target in self._aliases.items() if target == name]
 
-    def number(self, name: str, default: float | None, text: str, minimum: float = 0.0) -> None:
-        absl_flags.DEFINE_float(name, default, text, lower_bound=minimum, upper_bound=sys.float_info.max,
-                                flag_values=self.values)
-        absl_flags.register_validator(name, lambda value: value is None or not math.isnan(value),
-                                      f"--{name} is no number", flag_values=self.values)
-
-    def boolean(self, name: str, default: bool | None, text: str) -> None:
-        absl_flags.DEFINE_boolean(name, default, text, flag_values=self.values)
-
-    def choice(self, name: str, default: str | None, choices: Iterable[str], text: str) -> None:
-        absl_flags.DEFINE_enum(name, default, list(choices), text, flag_values=self.values)
-
-    def without_effect(self, name: str, reason: str, aliases: Iterable[str] = ()) -> None:
-        """Accept a flag that does nothing here; `warnings` says so when it is given.
-
-        A flag that is already defined keeps its definition.
-        """
-        if name not in self.values:
-            self.string(name, None, f"accepted, no effect: {reason}", aliases)
-        self._without_effect[name] = reason
-
-    def alias(self, name: str, aliases: Iterable[str]) -> None:
-        """Give further names to a flag that a shared function defines."""
-        self._alias(name, aliases)
+    def without_effect(self, name: str, reason: str) -> None:
+        """Accept a flag, defined already or not, that does nothing here; `warnings` gives the reason, a sentence."""
+        if name in self.values:
+            for group in self.groups:
+                group.defaults.pop(name, None)
+            self.values[name].help = reason
+            self.ignored.defaults[name] = ""
+        else:
+            self.ignored.string(name, None, reason, unset="")
 
     def warnings(self) -> list[str]:
         """One line for each flag that was given and has no effect."""
-        return [
-            f"Warning: --{name} has no effect: {reason}"
-            for name, reason in self._without_effect.items()
-            if self.values[name].present
-        ]
+        given = [self.values[name] for name in self.ignored.defaults if self.values[name].present]
+        return [f"Warning: --{flag.name} has no effect. {flag.help}" for flag in given]
+
+    def names(self) -> list[str]:
+        """Names of the flags, without aliases."""
+        return [name for group in self.groups for name in group.defaults]
+
+    def canonical(self, name: str) -> str | None:
+        """The name of the flag that a name or an alias stands for, if there is one."""
+        name = self._aliases.get(name, name)
+        return name if name in self.values else None
 
     def parse(self, arguments: list[str]) -> FlagValues:
         """Read a command line (without the program's name).
@@ -83,97 +117,86 @@ class FlagSet:
             HelpRequested: `-h` or `--help` is among the arguments, whatever the others are.
             FlagError: an unknown flag, a left-over positional argument or a value that does not fit.
         """
-        if any(argument in ("-h", "--help") for argument in arguments):
+        if "-h" in arguments or "--help" in arguments:
             raise HelpRequested(self.help())
-        try:
-            self.values(["program", *self._normalised(arguments)])
-        except absl_flags.Error as error:
-            raise FlagError(str(error).split("\n")[0]) from None
+        for name, word in self.words(arguments).items():
+            try:
+                self.values[name].parse(word)
+            except absl_flags.IllegalFlagValueError:
+                raise FlagError(f"--{name}={word}: expected {_expected(self.values[name].parser)}") from None
+        self.values.mark_as_parsed()
         return self.values
 
-    def split_known(self, arguments: list[str]) -> tuple[list[str], list[str]]:
-        """Part a command line into flags that are known here and the rest, for platforms that add flags of their own.
+    def words(self, arguments: list[str]) -> dict[str, str]:
+        """Read a command line into words by the name of their flag; the last of several counts, an empty one unsets.
 
-        Returns:
-            The known flags as `--name=value`, and the arguments that were left out.
+        Raises:
+            FlagError: an unknown flag, a missing value or a left-over positional argument.
         """
-        known: list[str] = []
-        unknown: list[str] = []
-        queue = list(arguments)
-        while queue:
-            argument = queue.pop(0)
-            name = argument[2:].partition("=")[0] if argument.startswith("--") else ""
-            target = known if self._aliases.get(name, name) in self.names() else unknown
-            target.append(argument)
-            if "=" not in argument and queue and not queue[0].startswith("--"):
-                target.append(queue.pop(0))
-        return self._normalised(known), unknown
-
-    def names(self) -> list[str]:
-        """Names of the flags, without aliases."""
-        return [name for name in self.values if name not in _ABSL_OWN_FLAGS]
-
-    def help(self) -> str:
-        """The text of `--help`."""
-        lines = [self.description.strip(), "", "flags (--flag=value or --flag value):"]
-        for name in sorted(self.names()):
-            flag = self.values[name]
-            aliases = [alias for alias, target in self._aliases.items() if target == name]
-            default = "" if flag.default is None else f" (default {flag.default})"
-            also = f"; also --{', --'.join(aliases)}" if aliases else ""
-            lines.append(f"  --{name}: {flag.help}{default}{also}")
-        return "\n".join(lines)
-
-    def _alias(self, name: str, aliases: Iterable[str]) -> None:
-        self._aliases.update(dict.fromkeys(aliases, name))
-
-    def _canonical(self, name: str) -> str:
-        name = self._aliases.get(name, name)
-        known = self.names()
-        if name in known:
-            return name
-        near = difflib.get_close_matches(name, known + list(self._aliases), n=1)
-        hint = f"; did you mean --{near[0]}?" if near else ""
-        raise FlagError(f"unknown flag --{name}{hint} (--help lists all)")
-
-    def _normalised(self, arguments: list[str]) -> list[str]:
-        """Bring every argument into the form --name=value; the last of several wins, an empty value unsets."""
-        chosen: dict[str, str] = {}
+        words: dict[str, str] = {}
         queue = list(arguments)
         while queue:
             argument = queue.pop(0)
             if not argument.startswith("--") or argument == "--":
                 raise FlagError(f"unexpected argument {argument!r}: flags are written --flag=value (--help lists all)")
-            name, equals, value = argument[2:].partition("=")
-            name = self._canonical(name)
-            is_boolean = self.values[name].boolean
-            if not equals:
-                value = self._separate_value(name, is_boolean, queue)
-            if is_boolean and value:
-                value = _boolean_word(name, value)
-            chosen.pop(name, None)
-            if value:
-                chosen[name] = value
-        return [f"--{name}={value}" for name, value in chosen.items()]
+            given, equals, word = argument[2:].partition("=")
+            name = self.canonical(given)
+            if name is None:
+                near = difflib.get_close_matches(given, [*self.names(), *self._aliases], n=1)
+                hint = f"; did you mean --{near[0]}?" if near else ""
+                raise FlagError(f"unknown flag --{given}{hint} (--help lists all)")
+            words.pop(name, None)
+            word = word if equals else self._next_word(name, queue)
+            if word:
+                words[name] = word
+        return words
 
-    @staticmethod
-    def _separate_value(name: str, is_boolean: bool, queue: list[str]) -> str:
-        if is_boolean:
-            follows = bool(queue) and queue[0].lower() in _TRUE_WORDS | _FALSE_WORDS
-            return queue.pop(0) if follows else "true"
+    def _next_word(self, name: str, queue: list[str]) -> str:
+        """Take the value of a flag that was given without `=`."""
+        if isinstance(self.values[name].parser, _BooleanParser):
+            return queue.pop(0) if queue and queue[0].lower() in _BOOLEANS else "true"
         if queue and not queue[0].startswith("--"):
             return queue.pop(0)
         if name == "data_path":  # a bare --data_path is the missing-data error, not a wrong flag
             return ""
         raise FlagError(f"--{name} needs a value: --{name}=VALUE")
 
+    def help(self) -> str:
+        """The text of --help."""
+        paragraphs = [text if text.startswith(" ") else textwrap.fill(text, _WIDTH)
+                      for text in (*self.description.strip().split("\n\n"), _SYNTAX)]
+        paragraphs += ["\n".join([f"{group.title}:", *(self._explain(*flag) for flag in group.defaults.items())])
+                       for group in self.groups if group.defaults]
+        return "\n\n".join(paragraphs)
 
-_ABSL_OWN_FLAGS = set(FlagValues()) | {"flagfile", "undefok", "help", "helpfull", "helpshort", "helpxml"}
+    def _explain(self, name: str, default: str) -> str:
+        flag, also = self.values[name], ", ".join(f"--{alias}" for alias in self.aliases(name))
+        head, text = f"--{name}{_value_name(flag.parser)}" + (f" (also {also})" if also else ""), flag.help
+        if len(head) > _WIDTH and not also:
+            head, text = f"--{name}=VALUE", f"{text} The value is {_expected(flag.parser)}."
+        if default:
+            text += f" {default[0].upper()}{default[1:]}." if default.startswith(REQUIRED) else f" Default: {default}."
+        return "\n".join(textwrap.fill(line, _WIDTH, initial_indent=indent, subsequent_indent=" " * 6,
+                                       break_on_hyphens=False) for line, indent in ((head, "  "), (text, " " * 6)))
 
 
-def _boolean_word(name: str, word: str) -> str:
-    if word.lower() in _TRUE_WORDS:
-        return "true"
-    if word.lower() in _FALSE_WORDS:
-        return "false"
-    raise FlagError(f"--{name}={word}: expected true or false (yes, no, t, f, y, n, 1, 0)")
+class _FiniteParser(absl_flags.FloatParser):
+    def is_outside_bounds(self, val: float) -> bool:
+        return not math.isfinite(val) or super().is_outside_bounds(val)
+
+
+class _BooleanParser(absl_flags.BooleanParser):
+    syntactic_help = "true or false (yes, no, t, f, y, n, 1, 0)"
+
+    def parse(self, argument: Any) -> bool:
+        return _BOOLEANS.index(str(argument).lower()) < len(_BOOLEANS) // 2
+
+
+def _expected(parser: Any) -> str:
+    return parser.syntactic_help or f"one of {', '.join(parser.enum_values)}"
+
+
+def _value_name(parser: Any) -> str:
+    """What --help shows behind the name of a flag."""
+    names = {"bool": "", "int": "=INTEGER", "float": "=NUMBER", "string": "=VALUE"}
+    return f"={'|'.join(parser.enum_values)}" if hasattr(parser, "enum_values") else names[parser.flag_type()]

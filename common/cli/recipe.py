@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Iterable, Mapping
 
-from common.cli.parser import FlagSet, FlagValues
+from common.cli.parser import FlagValues, Group
 
 
 def switch(reference: Any, text: str, choices: Iterable[str] = ()) -> Any:
@@ -22,24 +22,24 @@ def switch(reference: Any, text: str, choices: Iterable[str] = ()) -> Any:
     return dataclasses.field(default=reference, metadata={"text": text, "choices": tuple(choices)})
 
 
-def define(flags: FlagSet, switches: type, names: Iterable[str] = (), unset: str = "the recipe's") -> None:
+def define(group: Group, switches: type, names: Iterable[str] = (), unset: str = "the recipe's") -> None:
     """Define the flags of switches.
 
     Args:
-        flags: where to define them.
+        group: where to define them.
         switches: a dataclass of switches.
         names: the switches to define, all of them when empty.
         unset: whose value holds when a flag is not given, for the help.
     """
     names = tuple(names)
     for field in dataclasses.fields(switches):
-        text = f"{field.metadata['text']} (unset: {unset})"
         if names and field.name not in names:
             continue
-        if field.metadata["choices"]:
-            flags.choice(field.name, None, field.metadata["choices"], text)
+        text, choices = field.metadata["text"], field.metadata["choices"]
+        if choices:
+            group.choice(field.name, None, choices, text, unset)
         else:
-            flags.boolean(field.name, None, text)
+            group.boolean(field.name, None, text, unset)
 
 
 def resolve(recipes: Mapping[str, Any], flags: FlagValues) -> Any:

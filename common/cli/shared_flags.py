@@ -4,9 +4,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from typing import Callable, Iterable
+from types import MappingProxyType
+from typing import Callable, Iterable, Mapping
 
-from common.cli.parser import FlagSet
+from common.cli.parser import REQUIRED, FlagSet, Group
 from common.errors import FlagError, ZooError
 
 PRECISION_MODES = (
@@ -20,64 +21,96 @@ MAX_SEED = 2 ** 32 - 1  # numpy takes no larger one
 _DUMP_STEP = re.compile(r"\d+(-\d+)?(\|\d+(-\d+)?)*")
 
 
-def define_data(flags: FlagSet, text: str) -> None:
+def define_data(flags: FlagSet, text: str, unset: str = REQUIRED) -> None:
     """The data folder."""
-    flags.string("data_path", None, text, aliases=["data_url"])
+    flags.data.string("data_path", None, text, unset)
+    flags.alias("data_path", "data_url")
 
 
-def define_output(flags: FlagSet, aliases: Iterable[str] = ()) -> None:
+def define_output(flags: FlagSet) -> None:
     """Where run directories are."""
-    flags.string("output_path", None, "parent of the run directories; the run is <output_path>/<ASCEND_DEVICE_ID>/ "
-                 "(default: test/output in the model's folder)", aliases=["train_url", *aliases])
+    flags.data.string("output_path", None, "Parent of the run directories: a run is <output_path>/<ASCEND_DEVICE_ID>.",
+                      "test/output in the folder of the model")
+    flags.alias("output_path", "train_url")
 
 
-def define_device(flags: FlagSet) -> None:
-    """The device."""
-    flags.choice("device", "auto", ["auto", "npu", "gpu", "cpu"], "auto takes an NPU when there is one, else a GPU, "
-                 "else the CPU; cpu hides NPUs and GPUs")
+def define_device(flags: FlagSet, more: Mapping[str, str] = MappingProxyType({})) -> None:
+    """The device; `more` has values that a model knows besides, and a sentence about each."""
+    flags.accelerator.choice("device", "auto", ["auto", "npu", "gpu", "cpu", *more], " ".join((
+        "Device to compute on. auto takes an NPU if there is one, else a GPU, else the CPU; cpu hides NPUs and GPUs.",
+        *more.values())))
 
 
-def define_training(flags: FlagSet, batch_size: int, seed: int, precision_mode: str) -> None:
-    """The flags of every train entry, besides data, output and device."""
-    flags.integer("epochs", None, "passes over the training data", 1, aliases=["epoch", "train_epochs",
-                                                                         "max_nrof_epochs"])
-    flags.integer("train_steps", None, "number of updates; whichever limit comes first ends the run", 1)
-    flags.integer("batch_size", batch_size, "samples in a step", 1, MAX_BATCH_SIZE)
-    flags.integer("seed", seed, "seed of the weights and of the order of the data", 0, MAX_SEED)
-    flags.choice("recipe", "reference", ["reference", "corrected"],
-                 "reference computes what the original computes; corrected switches the corrections on")
-    flags.string("resume", "auto", "auto goes on with an unfinished run of the same arguments; never sets it aside; "
-                 "the path of a run directory goes on with that run")
-    flags.string("init_checkpoint", None, "checkpoint to take weights from, by name and shape",
-                 aliases=["pretrained_model"])
-    flags.integer("save_minutes", 5, "minutes between checkpoints", 1)
-    flags.boolean("performance", False, "measure speed: 100 steps and no evaluation")
-    _define_adapter(flags, precision_mode)
+def define_training(flags: FlagSet, samples: str, batch_size: int, seed: int, epochs: str = "none") -> None:
+    """The flags of every train entry, besides data and accelerator.
+
+    Args:
+        flags: where to define them.
+        samples: what a batch consists of, for example "Images".
+        batch_size: the default.
+        seed: the default.
+        epochs: epochs of a run without any limit, for the help.
+    """
+    define_output(flags)
+    flags.alias("output_path", "exp_save_dir")
+    training = flags.training
+    training.integer("epochs", None, "Passes over the training data. The first of the given limits ends the run.", 1,
+                     unset=epochs)
+    flags.alias("epochs", "epoch", "train_epochs", "max_nrof_epochs")
+    training.integer("train_steps", None, "Number of updates.", 1)
+    training.integer("batch_size", batch_size, f"{samples} per update.", 1, MAX_BATCH_SIZE)
+    training.choice("recipe", "reference", ["reference", "corrected"],
+                    "reference computes what the original code computes; corrected switches its corrections on.")
+    training.string("resume", "auto", "auto: resume an unfinished run with identical arguments; never: archive it and "
+                    "start anew; PATH: resume that run.")
+    training.string("init_checkpoint", None, "Checkpoint to take initial weights from, by name and shape.")
+    flags.alias("init_checkpoint", "pretrained_model")
+    training.integer("seed", seed, "Seed of initial weights and of the order of the data.", 0, MAX_SEED)
+    training.integer("save_minutes", 5, "Minutes between checkpoints.", 1)
+    training.boolean("performance", False, "Measure speed: 100 updates without evaluation.")
 
 
-def _define_adapter(flags: FlagSet, precision_mode: str) -> None:
-    flags.choice("precision_mode", None, PRECISION_MODES, f"NPU: precision mode of the adapter ({precision_mode} when "
-                 "unset); GPU: allow_mix_precision mixes float16 in; CPU: float32 always")
-    flags.boolean("over_dump", False, "find overflows: NPU adapter option, elsewhere numeric checks of every op")
-    flags.boolean("data_dump_flag", False, "dump tensors: NPU adapter option, elsewhere inputs, logits and gradients "
-                  "as .npy")
-    flags.string("data_dump_step", "10", "steps to dump: 10, or 0|5|10-20")
-    flags.boolean("profiling", False, "profile: NPU adapter option, elsewhere a trace")
-    for name, folder in (("over_dump_path", "overflow_dump"), ("data_dump_path", "data_dump"),
-                         ("profiling_dump_path", "profiling")):
-        flags.string(name, None, f"made when missing (default: {folder} in the run directory)")
-    flags.boolean("use_mixlist", False, "NPU: change the adapter's mixed-precision lists; implies allow_mix_precision")
-    flags.string("mixlist_file", "ops_info.json", "file for use_mixlist")
-    flags.boolean("fusion_off_flag", False, "NPU: switch graph fusions off")
-    flags.string("fusion_off_file", "fusion_switch.cfg", "file for fusion_off_flag")
-    flags.boolean("auto_tune", False, "NPU: tune operators while training")
-    flags.boolean("static_shape", False, "full batches only")
+def define_accelerator(flags: FlagSet, precision_mode: str, devices: Mapping[str, str] = MappingProxyType({})) -> None:
+    """The flags of every train entry about device, precision, NPU adapter and diagnosis.
+
+    Args:
+        flags: where to define them.
+        precision_mode: the model's default on an NPU, for the help.
+        devices: as `more` of `define_device`.
+    """
+    define_device(flags, devices)
+    npu = flags.accelerator
+    npu.choice("precision_mode", None, PRECISION_MODES, "Precision mode of the NPU adapter. A GPU supports "
+               "allow_mix_precision only, which mixes in float16; a CPU always computes in float32.",
+               f"{precision_mode} on an NPU, else float32")
+    npu.boolean("static_shape", False, "Train on full batches only.")
+    npu.boolean("use_mixlist", False, "NPU: change the adapter's mixed-precision lists; implies "
+                "--precision_mode=allow_mix_precision.")
+    npu.string("mixlist_file", "ops_info.json", "NPU: file of the lists for --use_mixlist. A bare name is looked up in "
+               "the current directory, then in the model's configs/.")
+    npu.boolean("fusion_off_flag", False, "NPU: switch graph fusions off.")
+    npu.string("fusion_off_file", "fusion_switch.cfg", "NPU: file of the fusions for --fusion_off_flag, looked up like "
+               "--mixlist_file.")
+    npu.boolean("auto_tune", False, "NPU: tune operators while training.")
+    _define_diagnosis(flags.diagnosis)
 
 
-def define_loss_scale(flags: FlagSet, default: bool | None = True) -> None:
-    """Loss scaling of graph models; a default of None is the configuration's."""
-    flags.boolean("dynamic_loss_scale", default, "NPU with TensorFlow 1.15: the adapter scales the loss, as the "
-                  "originals have it; has no effect elsewhere")
+def _define_diagnosis(diagnosis: Group) -> None:
+    diagnosis.boolean("over_dump", False, "Find overflows, with the NPU adapter or by numeric checks of every "
+                      "operation.")
+    diagnosis.string("over_dump_path", None, "Folder of the overflow data.", "overflow_dump in the run directory")
+    diagnosis.boolean("data_dump_flag", False, "Dump tensors, with the NPU adapter or as .npy files of inputs, logits "
+                      "and gradients. Not together with --over_dump.")
+    diagnosis.string("data_dump_step", "10", "Steps to dump: a step, or steps and ranges as in 0|5|10-20.")
+    diagnosis.string("data_dump_path", None, "Folder of the dumped tensors.", "data_dump in the run directory")
+    diagnosis.boolean("profiling", False, "Profile the run, with the NPU adapter or as a trace for TensorBoard.")
+    diagnosis.string("profiling_dump_path", None, "Folder of the profile.", "profiling in the run directory")
+
+
+def define_loss_scale(flags: FlagSet, default: bool | None = True, unset: str = "none") -> None:
+    """Loss scaling of graph models."""
+    flags.accelerator.boolean("dynamic_loss_scale", default, "NPU with TensorFlow 1.15: let the adapter scale the loss "
+                              "dynamically, as the original does. No effect elsewhere.", unset)
 
 
 def require_data_path(value: str | None) -> str:

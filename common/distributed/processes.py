@@ -16,12 +16,13 @@ _SOURCE = "the environment (TF_CONFIG, or RANK_SIZE of NPUs) names"
 
 def define(flags: FlagSet) -> None:
     """The flags."""
-    flags.boolean("distributed", False, "train with nproc_per_node processes")
-    flags.integer("nproc_per_node", 1, "processes on this machine, one for each device", 1, 1024)
-    flags.integer("nnode", 1, "machines", 1, 4096)
-    flags.integer("node_rank", 0, "number of this machine")
-    flags.string("master_addr", "127.0.0.1", "address of machine 0")
-    flags.integer("master_port", 29500, "port of machine 0 where the machines meet", 1, 65535)
+    accelerator = flags.accelerator
+    accelerator.boolean("distributed", False, "Train with --nproc_per_node processes.")
+    accelerator.integer("nproc_per_node", 1, "Processes on this machine, one per device. They share a batch.", 1, 1024)
+    accelerator.integer("nnode", 1, "Number of machines.", 1, 4096)
+    accelerator.integer("node_rank", 0, "Rank of this machine.")
+    accelerator.string("master_addr", "127.0.0.1", "Address of the machine of rank 0.")
+    accelerator.integer("master_port", 29500, "Port of that machine on which the machines meet.", 1, 65535)
 
 
 def check(flags: FlagValues) -> None:

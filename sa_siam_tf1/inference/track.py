@@ -22,7 +22,7 @@ import numpy as np
 from common import atomic_files
 from common.checkpoints import trained
 from common.cli import program, shared_flags
-from common.cli.parser import FlagSet, FlagValues
+from common.cli.parser import REQUIRED, FlagSet, FlagValues
 from common.devices import selection
 from common.errors import FlagError
 from sa_siam_tf1.inference import frames, ground_truth, sequences
@@ -37,11 +37,14 @@ def define_flags() -> FlagSet:
     from sa_siam_tf1.inference import drawing
 
     flags = FlagSet(__doc__ or "")
-    flags.string("sequence", None, "folder of frames, OTB sequence, or video file", aliases=["images"])
-    flags.string("box", None, "x,y,width,height of the target in the first frame, pixels counted from 1")
-    flags.string("ground_truth", None, "file of boxes, one a line; its first is the first box, all are drawn")
-    flags.choice("annotate", "mp4", drawing.FORMATS, "form of the annotated frames")
-    flags.boolean("response_maps", False, "lay the response over the annotated frames")
+    flags.data.string("sequence", None, "Folder of frames, OTB sequence, or video file.", REQUIRED)
+    flags.alias("sequence", "images")
+    flags.data.string("box", None, "Box of the target in the first frame: x,y,width,height, pixels counted from 1.",
+                      "the first true box")
+    flags.data.string("ground_truth", None, "File with one true box per line; all are drawn.",
+                      "groundtruth_rect.txt of the sequence")
+    flags.data.choice("annotate", "mp4", drawing.FORMATS, "Format of the annotated frames.")
+    flags.data.boolean("response_maps", False, "Draw the response over the annotated frames.")
     track_flags.define(flags)
     track_flags.define_device(flags)
     return flags

@@ -26,11 +26,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from sa_siam_tf1.datasets import imdb
 
     flag_set = FlagSet(__doc__ or "")
-    shared_flags.define_data(flag_set, "curated folder, or its parent")
-    flag_set.string("save_path", None, "folder to write the index to (default: the curated folder)",
-                    aliases=["output_path"])
-    flag_set.choice("validation", "tenth", ["tenth", "val"], "videos that validate: the first tenth, as in the "
-                    "original, or those of the part val")
+    shared_flags.define_data(flag_set, "Curated folder, or its parent.")
+    flag_set.data.string("save_path", None, "Folder to write the index to.", "the curated folder")
+    flag_set.alias("save_path", "output_path")
+    flag_set.data.choice("validation", "tenth", ["tenth", "val"], "Validation videos: the first tenth, as in the "
+                         "original, or those of the part val.")
     flags = flag_set.parse(arguments)
     data_path = shared_flags.require_data_path(flags.data_path)
     curated = shared_flags.find_data_folder(data_path, ROOT, ["ILSVRC2015-VID-Curation"],

@@ -20,7 +20,7 @@ if __name__ == "__main__":
 import numpy as np
 
 from common.cli import program, shared_flags
-from common.cli.parser import FlagSet
+from common.cli.parser import REQUIRED, FlagSet
 from common.cli.program import StopRequest
 from common.errors import FlagError, ZooError
 from common.tiny_data import tracking
@@ -36,11 +36,12 @@ _TRAIN_PARTS = sorted(part for part in curation.PARTS if part != "val")
 def define_flags() -> FlagSet:
     """Return the flags."""
     flags = FlagSet(__doc__ or "")
-    shared_flags.define_data(flags, "folder of sequences in OTB's layout, or one such sequence")
-    flags.string("save_path", None, "new folder to write Annotations/VID and Data/VID to", aliases=["output_path"])
-    flags.integer("frames_per_video", None, "cut a sequence into videos of so many frames (default: one video)", 1)
-    flags.string("validation", None, "names of sequences, separated by commas, that become the part val; the others "
-                 "become the four parts of train in turn")
+    shared_flags.define_data(flags, "Folder of sequences in OTB's layout, or one such sequence.")
+    flags.data.string("save_path", None, "New folder to write Annotations/VID and Data/VID to.", REQUIRED)
+    flags.alias("save_path", "output_path")
+    flags.data.integer("frames_per_video", None, "Cut each sequence into videos of this many frames.", 1)
+    flags.data.string("validation", None, "Names of sequences, separated by commas, that become the part val; the "
+                      "others become the four parts of train in turn.")
     return flags
 
 

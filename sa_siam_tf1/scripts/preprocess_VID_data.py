@@ -17,7 +17,7 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(folder)
 
 from common.cli import program, shared_flags
-from common.cli.parser import FlagSet
+from common.cli.parser import REQUIRED, FlagSet
 from common.errors import FlagError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -27,9 +27,10 @@ _BEGUN = re.compile(r"\..+\.\d{2,}\.crop\.x\.jpg\.([1-9]\d{0,8})\.tmp")  # a cro
 def define_flags() -> FlagSet:
     """Return the flags."""
     flags = FlagSet(__doc__ or "")
-    shared_flags.define_data(flags, "raw folder of ILSVRC2015 VID, with Annotations/VID and Data/VID, or its parent")
-    flags.string("save_path", None, "folder to write the crops to", aliases=["output_path"])
-    flags.integer("threads", 5, "threads that crop", 1, 256)
+    shared_flags.define_data(flags, "Raw folder of ILSVRC2015 VID, with Annotations/VID and Data/VID, or its parent.")
+    flags.data.string("save_path", None, "Folder to write the crops to.", REQUIRED)
+    flags.alias("save_path", "output_path")
+    flags.data.integer("threads", 5, "Threads that crop.", 1, 256)
     return flags
 
 

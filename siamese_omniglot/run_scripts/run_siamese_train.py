@@ -37,43 +37,47 @@ EPOCHS = 50
 LEARNING_RATE = 1e-2
 PERFORMANCE_UPDATES = 100
 NPU_PRECISIONS = {False: "allow_fp32_to_fp16", True: "allow_mix_precision"}  # by use_amp
-OF_FACE_MODELS = "the launcher shares it with face models; this one has"
+IGNORED = {
+    "static_shape": "All batches are full.",
+    "grad_scale": "Keras or the NPU adapter scales the loss where float16 is mixed in.",
+    "do_eval": "Every epoch ends with an evaluation; evaluate.py makes one alone.",
+    "do_predict": "Use predict.py.",
+    "train_annotation_path": "It belongs to the launcher's face models; classes are folders here.",
+    "val_data_path": "It belongs to the launcher's face models; see --split.",
+    "val_pairs_path": "It belongs to the launcher's face models; pairs are drawn here.",
+}
 
 
 def define_flags() -> FlagSet:
     """Return the flags of training."""
     flags = FlagSet(__doc__ or "")
-    flags.string("data_path", None, "folder of the alphabets, or its parent", aliases=["data_url", "train_data_path"])
-    shared_flags.define_output(flags, aliases=["exp_save_dir"])
-    flags.choice("device", "auto", ["auto", "npu", "gpu", "cpu", "sdaa"], "auto takes an NPU when there is one, else a "
-                 "GPU, else the CPU; cpu hides NPUs and GPUs; sdaa is taken as auto")
-    shared_flags.define_training(flags, BATCH_SIZE, seed=0, precision_mode="from use_amp")
-    flags.alias("batch_size", ["bs"])
-    flags.alias("init_checkpoint", ["checkpoint_path"])
-    flags.string("model_name", None, "Siamese")
-    flags.integer("step", -1, "updates to make, -1 for no limit; with more than one epoch there is then one", -1)
-    flags.number("lr", LEARNING_RATE, "learning rate for a batch of 64; it is scaled and clamped")
-    flags.alias("lr", ["learning-rate", "learning_rate"])
-    flags.choice("lr_decay", "cosine", ["cosine", "step"], "how the learning rate falls")
-    flags.number("warm_up", 0.0, "epochs of warm-up, 0 for the original's")
-    flags.choice("optimizer", "sgd", ["sgd", "adam"], "sgd has Nesterov's momentum")
-    flags.number("weight_decay", None, "added to gradients, times the weights (unset: the head's)")
-    flags.integer("early_stop", -1, "end after so many epochs without a better validation loss, -1 for never", -1)
-    flags.integer("num_workers", 2, "threads that make batches ahead", 0, 64)
-    flags.boolean("use_amp", False, "mixed precision where the device has it: NPU allow_mix_precision, GPU float16, "
-                  "CPU float32")
-    flags.alias("use_amp", ["autocast"])
-    flags.choice("backbone", "vgg16", ["vgg16", "conv4"], "conv4 is for CPUs")
-    flags.string("weights", None, "weights to begin with in Keras' h5 layout: a path, or none")
-    recipe.define(flags, Switches)
+    shared_flags.define_data(flags, "Folder of the alphabets, or its parent.")
+    flags.alias("data_path", "train_data_path")
+    shared_flags.define_training(flags, "Samples of two pairs", BATCH_SIZE, seed=0, epochs=str(EPOCHS))
+    flags.alias("batch_size", "bs")
+    flags.alias("init_checkpoint", "checkpoint_path")
+    shared_flags.define_accelerator(flags, "as --use_amp says", {"sdaa": "sdaa is the same as auto."})
+    flags.accelerator.boolean("use_amp", False, "Mixed precision where the device has it: allow_mix_precision on an "
+                              "NPU, float16 on a GPU.")
+    flags.alias("use_amp", "autocast")
+    flags.data.integer("num_workers", 2, "Threads that prepare batches.", 0, 64)
+    flags.training.integer("step", -1, "Number of updates within one epoch; -1 sets no limit.", -1)
+    flags.training.number("lr", LEARNING_RATE, "Learning rate for a batch of 64; scaled with the batch, within limits.")
+    flags.alias("lr", "learning-rate", "learning_rate")
+    flags.training.choice("lr_decay", "cosine", ["cosine", "step"], "Decay of the learning rate.")
+    flags.training.number("warm_up", 0.0, "Epochs of warm-up; 0 takes the original's.")
+    flags.training.choice("optimizer", "sgd", ["sgd", "adam"], "Optimizer; sgd has Nesterov's momentum.")
+    flags.training.number("weight_decay", None, "Multiple of the weights that is added to their gradients.",
+                          unset="that of the head")
+    flags.training.integer("early_stop", -1, "Stop after this many epochs without a better validation loss; -1 never "
+                           "stops.", -1)
+    flags.model.choice("backbone", "vgg16", ["vgg16", "conv4"], "Network; conv4 is small enough for a CPU.")
+    flags.model.string("weights", None, "File with initial weights in the HDF5 layout of Keras, or none.")
+    flags.model.string("model_name", None, "Must be Siamese if it is given.")
+    recipe.define(flags.model, Switches, ("head",))
+    recipe.define(flags.data, Switches, ("split", "use_all_characters", "augment"))
     processes.define(flags)
-    for name, reason in (("grad_scale", "where float16 is mixed in, Keras or the adapter scale the loss"),
-                         ("do_eval", "every epoch ends in an evaluation, and there is evaluate.py"),
-                         ("do_predict", "use predict.py"),
-                         ("train_annotation_path", f"{OF_FACE_MODELS} its classes from folders"),
-                         ("val_data_path", f"{OF_FACE_MODELS} a split of its own"),
-                         ("val_pairs_path", f"{OF_FACE_MODELS} pairs of its own"),
-                         ("static_shape", "all batches are full")):
+    for name, reason in IGNORED.items():
         flags.without_effect(name, reason)
     return flags
 

@@ -14,11 +14,10 @@ from common.errors import FlagError, ZooError
 @pytest.fixture
 def flag_set():
     flags = FlagSet("A program.")
-    shared_flags.define_data(flags, "data")
-    shared_flags.define_output(flags, aliases=["exp_save_dir"])
-    shared_flags.define_device(flags)
-    flags.number("weight", 1.0, "a number")
-    shared_flags.define_training(flags, batch_size=32, seed=7, precision_mode="allow_mix_precision")
+    shared_flags.define_data(flags, "Folder of the data.")
+    flags.model.number("weight", 1.0, "Weight of a term.")
+    shared_flags.define_training(flags, "Images", batch_size=32, seed=7, epochs="10")
+    shared_flags.define_accelerator(flags, "allow_mix_precision")
     return flags
 
 
@@ -73,15 +72,15 @@ def test_unknown_flag_names_the_nearest(flag_set):
     (["--batch_size=3", "--"], "unexpected argument '--'"),
     (["-x"], "unexpected argument '-x'"),
     (["--batch_size"], "--batch_size needs a value"),
-    (["--batch_size=three"], "batch_size"),
-    (["--batch_size=0"], "batch_size"),
-    (["--batch_size=99999999999"], "batch_size"),
-    (["--seed=-1"], "seed"),
-    (["--seed=4294967296"], "seed"),
-    (["--weight=nan"], "weight"),
-    (["--weight=inf"], "weight"),
-    (["--weight=-1"], "weight"),
-    (["--recipe=other"], "recipe"),
+    (["--batch_size=three"], r"--batch_size=three: expected an integer in the range \[1, 65536\]"),
+    (["--batch_size=0"], r"--batch_size=0: expected an integer in the range \[1, 65536\]"),
+    (["--batch_size=99999999999"], "--batch_size=99999999999: expected an integer"),
+    (["--seed=-1"], "--seed=-1: expected an integer"),
+    (["--seed=4294967296"], "--seed=4294967296: expected an integer"),
+    (["--weight=nan"], "--weight=nan: expected a non-negative number"),
+    (["--weight=inf"], "--weight=inf: expected a non-negative number"),
+    (["--weight=-1"], "--weight=-1: expected a non-negative number"),
+    (["--recipe=other"], "--recipe=other: expected one of reference, corrected"),
 ])
 def test_wrong_command_lines(flag_set, arguments, message):
     with pytest.raises(FlagError, match=message):
@@ -95,34 +94,39 @@ def test_value_with_a_leading_dash(flag_set):
 
 @pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["--batch_size=x", "--nonsense", "-h"]])
 def test_help_comes_first(flag_set, arguments):
-    with pytest.raises(HelpRequested, match="--batch_size: samples in a step .default 32."):
+    with pytest.raises(HelpRequested, match="Images per update. Default: 32."):
         flag_set.parse(arguments)
 
 
-def test_flag_without_effect_says_so_when_given(flag_set):
-    flag_set.without_effect("ckpt_path", "checkpoints are in the run directory")
-    flag_set.parse(["--ckpt_path=x"])
-    assert flag_set.warnings() == ["Warning: --ckpt_path has no effect: checkpoints are in the run directory"]
+def test_help_has_groups_defaults_and_80_columns(flag_set):
+    flag_set.without_effect("old", "Nothing reads it.")
+    text = flag_set.help()
+    assert text.startswith("A program.\n\n") and max(map(len, text.splitlines())) <= 80
+    assert [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")] == [
+        "Data and results:", "Training:", "Model and loss:", "Accelerator:", "Diagnosis:", "Accepted without effect:"]
+    assert "  --data_path=VALUE (also --data_url)\n      Folder of the data. Required.\n" in text
+    assert "  --epochs=INTEGER (also --epoch, --train_epochs, --max_nrof_epochs)\n" in text
+    assert "  --precision_mode=VALUE\n" in text and "is one of allow_fp32_to_fp16, force_fp16," in text
+    assert "  --weight=NUMBER\n      Weight of a term. Default: 1.0.\n" in text
+    assert "  --recipe=reference|corrected\n" in text and "  --profiling\n" in text
+    assert text.endswith("  --old=VALUE\n      Nothing reads it.")
 
 
-def test_flag_without_effect_is_silent_when_not_given(flag_set):
-    flag_set.without_effect("static_shape", "always full batches")
-    flag_set.parse([])
-    assert flag_set.warnings() == []
+def test_flags_without_effect_say_so_when_they_are_given(flag_set):
+    flag_set.without_effect("ckpt_path", "Checkpoints are in the run directory.")
+    flag_set.without_effect("static_shape", "All batches are full.")
+    flag_set.without_effect("other", "Nothing reads it.")
+    values = flag_set.parse(["--ckpt_path=x", "--static_shape=yes"])
+    assert flag_set.warnings() == ["Warning: --ckpt_path has no effect. Checkpoints are in the run directory.",
+                                   "Warning: --static_shape has no effect. All batches are full."]
+    assert values.static_shape is True
 
 
 def test_each_program_has_its_own_values(flag_set):
     other = FlagSet("Another program.")
-    other.integer("batch_size", 1, "")
+    other.training.integer("batch_size", 1, "Images.")
     flag_set.parse(["--batch_size=9"])
     assert other.parse([]).batch_size == 1
-
-
-def test_platform_flags_are_split_off(flag_set):
-    known, unknown = flag_set.split_known(
-        ["--data_url", "obs://b", "--num_gpus", "8", "--ma_x=1", "--train_url=/o", "stray", "--profiling", "True"])
-    assert known == ["--data_path=obs://b", "--output_path=/o", "--profiling=true"]
-    assert unknown == ["--num_gpus", "8", "--ma_x=1", "stray"]
 
 
 def test_paths_are_sought_here_and_then_beside_the_model(tmp_path, monkeypatch):

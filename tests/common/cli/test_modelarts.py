@@ -17,7 +17,8 @@ def flag_set():
     flags = FlagSet("")
     shared_flags.define_data(flags, "data")
     shared_flags.define_output(flags)
-    flags.integer("batch_size", 1, "")
+    flags.training.integer("batch_size", 1, "Images.", 1)
+    flags.diagnosis.boolean("profiling", False, "Profile.")
     return flags
 
 
@@ -70,6 +71,23 @@ def test_local_folders_are_used_in_place(tmp_path, flag_set, script):
     status = modelarts.main(script("exit 0"), flag_set, ["--data_url=/d", "--train_url=/o", "--batch_size", "4"])
     assert status == 0
     assert arguments_of(tmp_path) == "--data_path=/d --output_path=/o --batch_size=4"
+
+
+def test_platform_flags_are_split_off(flag_set):
+    known, ignored = modelarts.split_known(flag_set, [
+        "--data_url=obs://b", "--num_gpus", "8", "--ma_x=1", "--train_url", "/o", "stray", "--profiling", "True"])
+    assert known == ["--data_url=obs://b", "--train_url", "/o", "--profiling", "True"]
+    assert ignored == ["--num_gpus", "8", "--ma_x=1", "stray"]
+
+
+def test_a_wrong_flag_is_an_error_before_anything_is_copied(flag_set, script, bucket, capfd):
+    assert modelarts.main(script("exit 0"), flag_set, ["--data_url=obs://b/data", "--batch_size=0"]) == 2
+    assert bucket.copies == [] and "--batch_size=0: expected" in capfd.readouterr().err
+
+
+def test_help_is_that_of_the_train_entry(flag_set, script, capfd):
+    assert modelarts.main(script("exit 1"), flag_set, ["--help"]) == 0
+    assert "--batch_size=INTEGER" in capfd.readouterr().out
 
 
 def test_platform_flags_are_logged_and_ignored(tmp_path, flag_set, script, capfd):

@@ -12,7 +12,7 @@ from common.errors import FlagError
 
 @dataclasses.dataclass(frozen=True)
 class Switches:
-    order: str = recipe.switch("old", "which order", ("old", "new"))
+    order: str = recipe.switch("old", "Which order.", ("old", "new"))
     is_exact: bool = recipe.switch(False, "be exact")
 
 
@@ -21,8 +21,8 @@ RECIPES = {"reference": Switches(), "corrected": Switches("new", True)}
 
 def resolve(*arguments):
     flags = FlagSet("A program.")
-    flags.choice("recipe", "reference", RECIPES, "which")
-    recipe.define(flags, Switches)
+    flags.training.choice("recipe", "reference", RECIPES, "which")
+    recipe.define(flags.model, Switches)
     return recipe.resolve(RECIPES, flags.parse(list(arguments)))
 
 
@@ -37,8 +37,8 @@ def test_a_given_flag_wins_over_the_recipe():
 
 def test_the_flags_of_some_switches():
     flags = FlagSet("A program.")
-    recipe.define(flags, Switches, ["order"], "the run's")
-    assert flags.names() == ["order"] and "which order (unset: the run's)" in flags.help()
+    recipe.define(flags.model, Switches, ["order"], "the run's")
+    assert flags.names() == ["order"] and "Which order. Default: the run's." in flags.help()
 
 
 def test_the_notice_names_every_switch():

@@ -13,7 +13,8 @@ from common.errors import FlagError
 
 def resolve(tmp_path, *arguments):
     flags = FlagSet("")
-    shared_flags.define_training(flags, 1, 0, "allow_fp32_to_fp16")
+    shared_flags.define_training(flags, "Images", 1, 0)
+    shared_flags.define_accelerator(flags, "allow_fp32_to_fp16")
     return npu_options.resolve(flags.parse(list(arguments)), str(tmp_path), str(tmp_path / "run"), "allow_fp32_to_fp16",
                                num_updates=20)
 
@@ -110,7 +111,8 @@ def test_wrong_dump_step_is_refused_before_the_run(tmp_path):
 ])
 def test_what_does_nothing_on_another_device_says_so(kind, wanted):
     flags = FlagSet("")
-    shared_flags.define_training(flags, 1, 0, "allow_fp32_to_fp16")
+    shared_flags.define_training(flags, "Images", 1, 0)
+    shared_flags.define_accelerator(flags, "allow_fp32_to_fp16")
     values = flags.parse(["--use_mixlist", "--auto_tune", "--precision_mode=allow_mix_precision"])
     assert npu_options.without_effect(values, kind) == [f"Warning: --{name} has no effect on a {kind}"
                                                         for name in wanted]

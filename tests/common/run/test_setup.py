@@ -6,7 +6,7 @@ import os
 import pytest
 
 from common.cli.parser import FlagSet
-from common.cli.shared_flags import define_output, define_training
+from common.cli.shared_flags import define_accelerator, define_training
 from common.devices import npu_options
 from common.devices.ranks import Rank
 from common.devices.selection import Device
@@ -16,8 +16,8 @@ from common.run import run_dir, setup
 
 def plan(rank, *arguments, device=None):
     flags = FlagSet("test")
-    define_output(flags)
-    define_training(flags, 4, 0, "force_fp16")
+    define_training(flags, "Images", 4, 0)
+    define_accelerator(flags, "force_fp16")
     entry = setup.Entry("/model/train.py", "Net", "force_fp16", arguments, rank=rank)
     return setup.plan(entry, flags.parse(list(arguments)), device or Device("cpu", "0"), 10)
 
@@ -81,7 +81,8 @@ def test_folders_of_the_adapter_are_known():
     names = set()
     for flag in ("--over_dump", "--data_dump_flag", "--profiling", "--auto_tune"):
         flags = FlagSet("test")
-        define_training(flags, 4, 0, "force_fp16")
+        define_training(flags, "Images", 4, 0)
+        define_accelerator(flags, "force_fp16")
         options = npu_options.resolve(flags.parse([flag]), "/model", "/run", "force_fp16", 10)
         names |= {os.path.relpath(path, "/run") for path in (
             options.data_dump_path, options.over_dump_path, options.profiling_path, options.tuning_path) if path}

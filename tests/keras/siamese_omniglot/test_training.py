@@ -56,7 +56,7 @@ def test_flags_of_the_original(argument, name, value):
 def test_flags_without_effect_say_so(name):
     flags = run_siamese_train.define_flags()
     flags.parse([f"--{name}=true"])
-    assert [line.split(": ")[1] for line in flags.warnings()] == [f"--{name} has no effect"]
+    assert [line.split(". ")[0] for line in flags.warnings()] == [f"Warning: --{name} has no effect"]
 
 
 def test_log(run):
