@@ -137,7 +137,7 @@ def test_help_needs_no_tensorflow(tmp_path, path):
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
     result = run(sys.executable, os.path.join(ROOT, path), "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert result.returncode == 0, result.stderr.decode()
-    assert "flags (--flag=value or --flag value):" in result.stdout.decode()
+    assert "Flags are written --flag=value or --flag value." in result.stdout.decode()
 
 
 @on_the_default_leg
