@@ -6,10 +6,11 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from circleloss_tf1.face_images import ImageFeed, filled
+from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph
 from common.cli.parser import FlagValues
+from common.data.batching import full_batches
 from common.evaluation import verification
 from common.graph.compat import tf
 
@@ -47,30 +48,30 @@ class Embedder:
         self._session, self._feed, self._graph, self._flipped = session, feed, graph, use_flipped_images
         self._batch_size = int(graph.images.shape[0])
 
-    def embed(self, paths: Sequence[bytes], after_batch: Callable[[int], None] = lambda number: None) -> np.ndarray:
+    def embed(self, paths: Sequence[bytes], after_batch: Callable[[int], None] = lambda batch: None) -> np.ndarray:
         """Return embeddings, float32 [images, dim], L2-normalised.
 
-        The last batch is filled up with images from the beginning, so that batch statistics are those of images.
+        The last batch is filled with images from the beginning, so that batch statistics are those of real images.
 
         Args:
             paths: the images.
-            after_batch: called with the number of each batch, from 0; may raise to end early.
+            after_batch: called with the index of each batch; may raise to end early.
 
         Raises:
             ZooError: an image cannot be read.
         """
-        filled_up = filled(paths, self._batch_size)
-        self._feed.start(self._session, filled_up)
-        found = []
-        for number in range(len(filled_up) // self._batch_size):
+        batches = full_batches(len(paths), self._batch_size, wrap=True)
+        self._feed.start(self._session, [paths[row] for row in batches.flat])
+        results = []
+        for batch in range(len(batches)):
             images = self._feed.next_readable(self._session)
             embeddings = self._forward(images)
             if self._flipped:
                 embeddings = embeddings + self._forward(images[:, :, ::-1])
                 embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-10)
-            found.append(embeddings)
-            after_batch(number)
-        return np.concatenate(found)[:len(paths)]
+            results.append(embeddings)
+            after_batch(batch)
+        return np.concatenate(results)[:len(paths)]
 
     def _forward(self, images: np.ndarray) -> np.ndarray:
         return self._session.run(self._graph.embeddings, {self._graph.images: images})

@@ -51,12 +51,6 @@ class Augmentation(NamedTuple):
                    ((uniform[3] < 0.5) & extras.random_flip).astype(np.float32))
 
 
-def filled(paths: Sequence[bytes], batch_size: int) -> list[bytes]:
-    """Fill the last batch of some images up with images from the beginning."""
-    num_batches = -(-len(paths) // batch_size)
-    return [paths[number % len(paths)] for number in range(num_batches * batch_size)]
-
-
 class ImageFeed:
     """Batches of images, decoded ahead of the steps that use them."""
 

@@ -3,7 +3,7 @@
     python3 circleloss_tf1/lfw_to_bin.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR] [--lfw_batch_size=N]
 
 Writes 000000.bin, 000001.bin, ... to <run directory>/export/lfw_bin/, each float32 [batch, side, side, 3], little
-endian, what the exported graph takes as `images`; the last is filled up with images from the beginning. index.json
+endian, what the exported graph takes as `images`; the last one is filled with images from the beginning. index.json
 beside them says what lfw_from_bin.py needs to know.
 """
 from __future__ import annotations
@@ -20,6 +20,7 @@ from common import atomic_files
 from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues
+from common.data.batching import full_batches
 from common.devices import selection
 from common.errors import FlagError, ZooError
 
@@ -63,27 +64,26 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 def _write_batches(flags: FlagValues, weights_at: trained.Trained, paths: list[str], folder: str,
                    stop: program.StopRequest) -> int:
-    """Write the files of all batches; return their number."""
+    """Write a file for each batch; return how many."""
     from circleloss_tf1 import face_images, restore
     from common.graph.session import inference_session
 
     device = selection.choose("cpu", os.environ)
     network = restore.network_settings(weights_at, flags)
     encoded = [path.encode("utf-8", "surrogateescape") for path in paths]
-    filled = face_images.filled(encoded, flags.lfw_batch_size)
-    num_batches = len(filled) // flags.lfw_batch_size
+    batches = full_batches(len(encoded), flags.lfw_batch_size, wrap=True)
     os.makedirs(folder, exist_ok=True)
     for name in os.listdir(folder):  # of an earlier call with more batches
-        if re.fullmatch(r"\d{6}\.bin", name) and int(name[:6]) >= num_batches:
+        if re.fullmatch(r"\d{6}\.bin", name) and int(name[:6]) >= len(batches):
             os.remove(os.path.join(folder, name))
     with inference_session(device, "cpu", "", flags.json) as session:
         feed = face_images.ImageFeed(flags.lfw_batch_size, network)
-        feed.start(session, filled)
-        for number in range(num_batches):
+        feed.start(session, [encoded[row] for row in batches.flat])
+        for index in range(len(batches)):
             stop.check()
             images = feed.next_readable(session)
-            atomic_files.write_bytes(os.path.join(folder, f"{number:06d}.bin"), images.astype("<f4").tobytes())
-    return num_batches
+            atomic_files.write_bytes(os.path.join(folder, f"{index:06d}.bin"), images.astype("<f4").tobytes())
+    return len(batches)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
+from common.data.batching import full_batches
 from common.graph.compat import tf
 from gitloss_tf1.class_statistics import ClassStatistics, SetLoss, class_statistics, set_loss
-from gitloss_tf1.mnist import Mnist, Split, in_batches, preprocess
-from gitloss_tf1.model import ForwardGraph, Switches
+from gitloss_tf1.mnist import Mnist, Split, preprocess
+from gitloss_tf1.model import ForwardGraph
+from gitloss_tf1.recipe import Switches
 
 BATCH_SIZE = 125  # one fixed size, because an NPU compiles every shape; needs no more memory than training with 128
 
@@ -71,12 +73,12 @@ def forward(session: tf.Session, graph: ForwardGraph, images: np.ndarray, mean_i
         Features float32 [num, 2] and logits float32 [num, 10].
     """
     features, logits = [], []
-    for batch, count in in_batches(images, int(graph.images.shape[0])):
+    for rows in full_batches(len(images), int(graph.images.shape[0])):
         check()
-        outputs = session.run(graph.outputs, {graph.images: preprocess(batch, mean_image)})
-        features.append(outputs.features[:count])
-        logits.append(outputs.logits[:count])
-    return np.concatenate(features), np.concatenate(logits)
+        outputs = session.run(graph.outputs, {graph.images: preprocess(images[rows], mean_image)})
+        features.append(outputs.features)
+        logits.append(outputs.logits)
+    return np.concatenate(features)[:len(images)], np.concatenate(logits)[:len(images)]
 
 
 def evaluate(session: tf.Session, graph: ForwardGraph, data: Mnist, centers: np.ndarray, settings: LossSettings,

@@ -9,7 +9,7 @@ import os
 import struct
 import sys
 import zlib
-from typing import BinaryIO, Iterator, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -124,20 +124,6 @@ class Batches:
             missing -= len(piece)
             position += len(piece)
         return np.concatenate(pieces)
-
-
-def in_batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Cut images into batches of one size; the last is filled up with its last image.
-
-    Yields:
-        The batch, and how many of its images count.
-    """
-    for start in range(0, len(images), batch_size):
-        batch = images[start:start + batch_size]
-        count = len(batch)
-        if count < batch_size:
-            batch = np.concatenate([batch, np.repeat(batch[-1:], batch_size - count, axis=0)])
-        yield batch, count
 
 
 def read_images(path: str) -> np.ndarray:

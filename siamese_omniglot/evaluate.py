@@ -119,7 +119,7 @@ def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagVa
     from siamese_omniglot import evaluation
 
     labels = data.labels[indices]
-    features = scorer.features(lambda part: data.store.take(indices[part]), len(indices), stop.check)
+    features = scorer.features(lambda rows: data.store.take(indices[rows]), len(indices), stop.check)
     found = []
     for n_way, k_shot in TASKS:
         row: dict[str, Any] = dict(n_way=n_way, k_shot=k_shot, accuracy=None, half_width=None, episodes=0,

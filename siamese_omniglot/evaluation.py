@@ -6,6 +6,7 @@ from typing import Callable, NamedTuple, Sequence
 import numpy as np
 import tensorflow as tf
 
+from common.data.batching import full_batches
 from common.evaluation import one_shot, verification
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.one_shot_runs import OneShotRun
@@ -36,20 +37,20 @@ class Scorer:
         self._features = tf.function(network.features)
         self._similarity = tf.function(network.similarity)
 
-    def features(self, drawings: Callable[[slice], np.ndarray], num: int, check: Callable[[], None]) -> np.ndarray:
+    def features(self, drawings: Callable[[np.ndarray], np.ndarray], num: int, check: Callable[[], None]
+                 ) -> np.ndarray:
         """Compute features, float32 [num, dim].
 
         Args:
-            drawings: gives uint8 [..., 105, 105] of a slice.
+            drawings: returns the drawings of some rows, uint8 [len(rows), 105, 105].
             num: drawings.
             check: called before every batch; may raise to stop.
         """
         parts = []
-        for start in range(0, num, BATCH_IMAGES):
+        for rows in full_batches(num, BATCH_IMAGES):
             check()
-            batch = drawings(slice(start, min(start + BATCH_IMAGES, num)))
-            parts.append(self._features(tf.constant(_filled(batch, BATCH_IMAGES))).numpy()[:len(batch)])
-        return np.concatenate(parts)
+            parts.append(self._features(tf.constant(drawings(rows))).numpy())
+        return np.concatenate(parts)[:num]
 
     def logits(self, features: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Compute logits of pairs, float32 [num].
@@ -59,24 +60,15 @@ class Scorer:
             first: rows of `features`, int [num].
             second: the same for the other drawings.
         """
-        parts = []
-        for start in range(0, len(first), BATCH_PAIRS):
-            rows = [_filled(side[start:start + BATCH_PAIRS], BATCH_PAIRS) for side in (first, second)]
-            found = self._similarity(*(tf.constant(features[numbers]) for numbers in rows)).numpy()
-            parts.append(found[:len(first) - start])
-        return np.concatenate(parts)
-
-
-def _filled(batch: np.ndarray, size: int) -> np.ndarray:
-    """Fill a batch up with its last entry, so that all batches have one shape."""
-    missing = size - len(batch)
-    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing > 0 else batch
+        parts = [self._similarity(tf.constant(features[first[rows]]), tf.constant(features[second[rows]])).numpy()
+                 for rows in full_batches(len(first), BATCH_PAIRS)]
+        return np.concatenate(parts)[:len(first)]
 
 
 def pair_logits(scorer: Scorer, store: DrawingStore, pairs: Pairs, check: Callable[[], None]) -> np.ndarray:
     """Logits of pairs, float32 [num]; every drawing goes through the tower once."""
     drawings, rows = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
-    features = scorer.features(lambda part: store.take(drawings[part]), len(drawings), check)
+    features = scorer.features(lambda batch: store.take(drawings[batch]), len(drawings), check)
     return scorer.logits(features, *np.split(rows.reshape(-1), 2))
 
 
@@ -131,7 +123,7 @@ def run_error_rates(scorer: Scorer, runs: Sequence[OneShotRun], check: Callable[
     rates = {}
     for run in runs:
         drawings = np.concatenate([run.queries, run.classes])
-        features = scorer.features(lambda part, drawings=drawings: drawings[part], len(drawings), check)
+        features = scorer.features(drawings.__getitem__, len(drawings), check)
         num_queries, num_classes = len(run.queries), len(run.classes)
         first, second = np.repeat(np.arange(num_queries), num_classes), np.tile(np.arange(num_classes), num_queries)
         logits = scorer.logits(features, first, num_queries + second).reshape(num_queries, num_classes, 1)

@@ -58,7 +58,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     session.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
     scorer = evaluation.Scorer(restore.network(weights_at, flags))
-    features = scorer.features(lambda part: drawings[part], len(drawings), lambda: None)
+    features = scorer.features(drawings.__getitem__, len(drawings), lambda: None)
     logits = scorer.logits(features, np.zeros(len(others), int), np.arange(1, len(others) + 1))
     similarities = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
     order = np.argsort(-similarities, kind="stable")

@@ -6,8 +6,9 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
+from common.data.batching import full_batches
 from siamese_triplet_tf2 import triplet_loss
-from siamese_triplet_tf2.features import BATCH_SIZE, FeatureSource, padded
+from siamese_triplet_tf2.features import BATCH_SIZE, FeatureSource
 from siamese_triplet_tf2.pairs import Triplets
 from siamese_triplet_tf2.retrieval import retrieval_metrics
 
@@ -31,10 +32,9 @@ def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, numbe
         float32 [num, 256].
     """
     embeddings = []
-    for start in range(0, len(numbers), BATCH_SIZE):
+    for rows in full_batches(len(numbers), BATCH_SIZE):
         check()
-        batch = padded(numbers[start:start + BATCH_SIZE], BATCH_SIZE)
-        embeddings.append(tail(tf.constant(features[batch])).numpy())
+        embeddings.append(tail(tf.constant(features[numbers[rows]])).numpy())
     return np.concatenate(embeddings)[:len(numbers)]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import atomic_files
+from common.data.batching import full_batches
 from common.errors import ZooError
 from siamese_triplet_tf2 import decoding
 
@@ -60,13 +61,13 @@ class KeptFeatures(FeatureSource):
             self._array = np.empty((self._num, *self._shape), np.float32)
         else:
             self._array, done = self._open(folder, fingerprint)
-        for start in range(done, self._num, BATCH_SIZE):
+        for rows in full_batches(self._num, BATCH_SIZE)[-(-done // BATCH_SIZE):]:
             check()
-            numbers = np.arange(start, min(start + BATCH_SIZE, self._num))
-            self._array[numbers] = self._compute(padded(numbers, BATCH_SIZE))[:len(numbers)]
+            start, end = int(rows[0]), int(rows[-1]) + 1
+            self._array[start:end] = self._compute(rows)[:end - start]
             if folder is not None:
                 self._array.flush()  # type: ignore[attr-defined]
-                self._record(folder, fingerprint, int(numbers[-1]) + 1)
+                self._record(folder, fingerprint, end)
 
     def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
         """Return features, float32 [len(numbers), *shape]."""
@@ -102,11 +103,6 @@ class KeptFeatures(FeatureSource):
 def _does_not_fit(folder: str, size: int, reason: str) -> ZooError:
     return ZooError(f"{folder}: {size / 1e9:.1f} GB of features do not fit ({reason}); take --cache_features=memory or "
                     "off, or another --output_path")
-
-
-def padded(numbers: np.ndarray, length: int) -> np.ndarray:
-    """Repeat the last number, so that every batch has one shape and is computed by one graph."""
-    return np.concatenate([numbers, np.repeat(numbers[-1:], length - len(numbers))])
 
 
 def _reserve(fd: int, size: int) -> None:

@@ -10,6 +10,7 @@ from typing import Iterator, NamedTuple
 
 import numpy as np
 
+from common.data.batching import full_batches
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.datasets import transforms
 from sa_siam_tf1.datasets.sampler import Sampler
@@ -82,18 +83,17 @@ def validation_batches(tracks: list, config: TrainConfig) -> Iterator[tuple[Batc
     """One pair of each track, always the same, without augmentation.
 
     Yields:
-        A batch of the configured size, the last filled up with its last pair, and how many of its pairs count.
+        A batch of the configured size, the last one filled with its last pair, and how many of its pairs count.
     """
-    size = config.batch_size
-    for start in range(0, len(tracks), size):
-        pairs = []
-        for number in range(start, min(start + size, len(tracks))):
-            track = tracks[number]
-            random = np.random.RandomState([config.seed, _VALIDATION, 0, number])
-            pairs.append([track[frame].read().astype(np.float32)
-                          for frame in sample_pair(len(track), config.max_frame_dist, random)])
-        count = len(pairs)
-        yield _stack(pairs + [pairs[-1]] * (size - count)), count
+    for rows in full_batches(len(tracks), config.batch_size):
+        pairs = {row: _validation_pair(tracks[row], config, row) for row in np.unique(rows)}
+        yield _stack([pairs[row] for row in rows]), len(pairs)
+
+
+def _validation_pair(track: list, config: TrainConfig, index: int) -> list[np.ndarray]:
+    random = np.random.RandomState([config.seed, _VALIDATION, 0, index])
+    return [track[frame].read().astype(np.float32)
+            for frame in sample_pair(len(track), config.max_frame_dist, random)]
 
 
 def _stack(pairs: list) -> Batch:

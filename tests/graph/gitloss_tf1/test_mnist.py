@@ -151,9 +151,3 @@ def test_batches_are_a_function_of_seed_and_step():
     for step in (13, 2, 19, 7):
         assert np.array_equal(mnist.Batches(50, 8, seed=1).indices(step), sequence[step])
     assert not np.array_equal(mnist.Batches(50, 8, seed=2).indices(0), sequence[0])
-
-
-def test_cutting_into_batches_fills_the_last():
-    images = np.arange(5)[:, None]
-    batches = list(mnist.in_batches(images, 2))
-    assert [(batch[:, 0].tolist(), count) for batch, count in batches] == [([0, 1], 2), ([2, 3], 2), ([4, 4], 1)]
