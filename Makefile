@@ -2,7 +2,7 @@ SHELL := bash
 REQUIREMENTS := $(if $(GPU),requirements-gpu.txt,requirements.txt)
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help setup quickstart test test-slow test-all lint format bench clean
+.PHONY: help setup quickstart test test-slow test-all lint docs format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ lint: ## ruff, shellcheck and mypy
 	.venvs/lint/bin/ruff check .
 	.venvs/lint/bin/shellcheck -x -P . $(SCRIPTS)
 	.venvs/lint/bin/mypy
+
+docs: setup ## write the flag tables of the READMEs from the code
+	@.venv/bin/python docs/flag_tables.py
 
 format: ## let ruff mend what it can
 	@bash common/shell/make_venv.sh .venvs/lint 3.11 3.13 requirements-lint.txt

@@ -188,6 +188,13 @@ def test_model_readme_begins_with_the_quick_start(model):
     assert set(model.flags) <= set(shlex.split(train)), f"{model.name}: its flags are in quickstart.py"
 
 
+@on_the_default_leg
+def test_flag_tables_are_those_of_the_code_in_both_languages():
+    result = subprocess.run([sys.executable, "docs/flag_tables.py", "--check"], cwd=ROOT, stdout=subprocess.PIPE,
+                            check=False)
+    assert (result.returncode, result.stdout.decode()) == (0, "")
+
+
 @pytest.mark.parametrize("model", models())
 def test_every_flag_is_in_the_model_s_readme(model):
     flags = entry_module(model).define_flags()
