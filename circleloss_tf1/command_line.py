@@ -50,14 +50,13 @@ def define_flags(description: str) -> FlagSet:
     define_lfw(flags)
     flags.evaluation.boolean("ema_evaluation", False, "Verify on LFW with the moving averages of the weights.")
     _define_validation(flags.evaluation)
-    flags.data.boolean("log_histograms", False, "")
-    for name, reason in (("static_shape", "Circle loss uses full batches only."),
-                         ("logs_base_dir", "Logs are in the run directory."),
+    flags.ignored.boolean("static_shape", False, "Circle loss uses full batches only.")
+    flags.ignored.boolean("log_histograms", False, "--data_dump_flag writes tensors.")
+    for name, reason in (("logs_base_dir", "Logs are in the run directory."),
                          ("models_base_dir", "Models are in the run directory."),
                          ("gpu_memory_fraction", "Memory is taken as needed."),
-                         ("num_gpus", "Circle loss trains on one device."),
-                         ("log_histograms", "--data_dump_flag writes tensors.")):
-        flags.without_effect(name, reason)
+                         ("num_gpus", "Circle loss trains on one device.")):
+        flags.ignored.string(name, None, reason)
     return flags
 
 

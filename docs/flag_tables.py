@@ -39,7 +39,8 @@ class Language:
         for group in flags.groups:
             if group.defaults:
                 lines.append(f"| **{self._translate(group.title)}** | | |")
-            lines += [self._row(flags, name, default) for name, default in group.defaults.items()]
+            lines += [self._row(flags, name, default if group is not flags.ignored else "")
+                      for name, default in group.defaults.items()]
         return "\n".join(lines) + "\n"
 
     def _row(self, flags: FlagSet, name: str, default: str) -> str:

@@ -49,8 +49,8 @@ def define_flags() -> FlagSet:
     recipe.define(flags.evaluation, Switches, ("distance_centers", "eval_centers", "inter_cls_dist"))
     flags.evaluation.choice("train_time", "training", ["training", "evaluation"], "What train_time, TrainingTime and "
                             "ActualFPS measure; the original measured the evaluation.")
-    flags.without_effect("static_shape", "Git loss uses full batches only.")
-    flags.without_effect("ckpt_path", "Checkpoints are in the run directory.")
+    flags.ignored.boolean("static_shape", False, "Git loss uses full batches only.")
+    flags.ignored.string("ckpt_path", None, "Checkpoints are in the run directory.")
     return flags
 
 

@@ -85,7 +85,7 @@ def define_flags() -> FlagSet:
     for name, text in _INTEGERS.items():
         flags.training.integer(name, None, text, 1, unset=str(getattr(defaults, name)))
     shared_flags.define_loss_scale(flags, None, str(defaults.dynamic_loss_scale))
-    flags.without_effect("static_shape", "SA-Siam uses full batches only.")
+    flags.ignored.boolean("static_shape", False, "SA-Siam uses full batches only.")
     return flags
 
 

@@ -53,6 +53,7 @@ def define_flags() -> FlagSet:
     recipe.define(flags.data, Switches)
     flags.training.choice("cache_features", "auto", ["auto", "memory", "disk", "off"], "Where to keep the output of "
                           "the frozen part of the network.")
+    flags.training.boolean("static_shape", False, "Train on full batches only.")
     flags.training.boolean("semi_hard", False, "Choose semi-hard negatives within the batch.")
     flags.model.choice("backbone", "resnet50", ["resnet50", "tiny"], "Network; tiny is for smoke runs.")
     flags.model.string("weights", None, "File with the weights of ResNet50, or none for random ones.",

@@ -70,7 +70,7 @@ class FlagSet:
         self.evaluation = Group("Evaluation", self.values)
         self.accelerator = Group("Accelerator", self.values)
         self.diagnosis = Group("Diagnosis", self.values)
-        self.ignored = Group("Accepted without effect", self.values)
+        self.ignored = Group("Accepted without effect", self.values)  # their text says why
         self.groups = (self.data, self.training, self.model, self.evaluation, self.accelerator, self.diagnosis,
                        self.ignored)
         self._aliases: dict[str, str] = {}
@@ -82,16 +82,6 @@ class FlagSet:
     def aliases(self, name: str) -> list[str]:
         """The further names of a flag."""
         return [alias for alias, target in self._aliases.items() if target == name]
-
-    def without_effect(self, name: str, reason: str) -> None:
-        """Accept a flag, defined already or not, that does nothing here; `warnings` gives the reason, a sentence."""
-        if name in self.values:
-            for group in self.groups:
-                group.defaults.pop(name, None)
-            self.values[name].help = reason
-            self.ignored.defaults[name] = ""
-        else:
-            self.ignored.string(name, None, reason, unset="")
 
     def warnings(self) -> list[str]:
         """One line for each flag that was given and has no effect."""
@@ -165,8 +155,11 @@ class FlagSet:
         """The text of --help."""
         paragraphs = [text if text.startswith(" ") else textwrap.fill(text, _WIDTH)
                       for text in (*self.description.strip().split("\n\n"), _SYNTAX)]
-        paragraphs += ["\n".join([f"{group.title}:", *(self._explain(*flag) for flag in group.defaults.items())])
-                       for group in self.groups if group.defaults]
+        for group in self.groups:
+            if group.defaults:
+                paragraphs.append("\n".join([f"{group.title}:", *(
+                    self._explain(name, default if group is not self.ignored else "")
+                    for name, default in group.defaults.items())]))
         return "\n\n".join(paragraphs)
 
     def _explain(self, name: str, default: str) -> str:

@@ -83,7 +83,6 @@ def define_accelerator(flags: FlagSet, precision_mode: str, devices: Mapping[str
     npu.choice("precision_mode", None, PRECISION_MODES, "Precision mode of the NPU adapter. A GPU supports "
                "allow_mix_precision only, which mixes in float16; a CPU always computes in float32.",
                f"{precision_mode} on an NPU, else float32")
-    npu.boolean("static_shape", False, "Train on full batches only.")
     npu.boolean("use_mixlist", False, "NPU: change the adapter's mixed-precision lists; implies "
                 "--precision_mode=allow_mix_precision.")
     npu.string("mixlist_file", "ops_info.json", "NPU: file of the lists for --use_mixlist. A bare name is looked up in "

@@ -38,7 +38,6 @@ LEARNING_RATE = 1e-2
 PERFORMANCE_UPDATES = 100
 NPU_PRECISIONS = {False: "allow_fp32_to_fp16", True: "allow_mix_precision"}  # by use_amp
 IGNORED = {
-    "static_shape": "All batches are full.",
     "grad_scale": "Keras or the NPU adapter scales the loss where float16 is mixed in.",
     "do_eval": "Every epoch ends with an evaluation; evaluate.py makes one alone.",
     "do_predict": "Use predict.py.",
@@ -77,8 +76,9 @@ def define_flags() -> FlagSet:
     recipe.define(flags.model, Switches, ("head",))
     recipe.define(flags.data, Switches, ("split", "use_all_characters", "augment"))
     processes.define(flags)
+    flags.ignored.boolean("static_shape", False, "All batches are full.")
     for name, reason in IGNORED.items():
-        flags.without_effect(name, reason)
+        flags.ignored.string(name, None, reason)
     return flags
 
 

@@ -99,7 +99,7 @@ def test_help_comes_first(flag_set, arguments):
 
 
 def test_help_has_groups_defaults_and_80_columns(flag_set):
-    flag_set.without_effect("old", "Nothing reads it.")
+    flag_set.ignored.string("old", None, "Nothing reads it.")
     text = flag_set.help()
     assert text.startswith("A program.\n\n") and max(map(len, text.splitlines())) <= 80
     assert [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")] == [
@@ -113,9 +113,9 @@ def test_help_has_groups_defaults_and_80_columns(flag_set):
 
 
 def test_flags_without_effect_say_so_when_they_are_given(flag_set):
-    flag_set.without_effect("ckpt_path", "Checkpoints are in the run directory.")
-    flag_set.without_effect("static_shape", "All batches are full.")
-    flag_set.without_effect("other", "Nothing reads it.")
+    flag_set.ignored.string("ckpt_path", None, "Checkpoints are in the run directory.")
+    flag_set.ignored.boolean("static_shape", False, "All batches are full.")
+    flag_set.ignored.string("other", None, "Nothing reads it.")
     values = flag_set.parse(["--ckpt_path=x", "--static_shape=yes"])
     assert flag_set.warnings() == ["Warning: --ckpt_path has no effect. Checkpoints are in the run directory.",
                                    "Warning: --static_shape has no effect. All batches are full."]
