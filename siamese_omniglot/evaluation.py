@@ -7,13 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from common.data.batching import full_batches
-from common.evaluation import one_shot, verification
+from common.evaluation import one_shot, roc
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.one_shot_runs import OneShotRun
 from siamese_omniglot.data.pairs import EPISODES, Pairs
 from siamese_omniglot.nets import losses
 from siamese_omniglot.nets.siamese import Siamese
-from siamese_omniglot.roc import area, roc
 
 BATCH_IMAGES = 64
 BATCH_PAIRS = 2048
@@ -82,9 +81,9 @@ def pair_result(logits: np.ndarray, labels: np.ndarray, head: str) -> PairResult
     """
     loss = float(np.mean(losses.pair_losses(tf.constant(logits), tf.constant(labels), head).numpy()))
     accuracy = float(np.mean(losses.are_right(tf.constant(logits), tf.constant(labels)).numpy()))
-    is_same = labels > 0.5
+    curve = roc.roc(-logits, labels > 0.5)
     return PairResult(loss, accuracy, float(np.sqrt(accuracy * (1 - accuracy) / len(labels))),
-                      verification.equal_error_rate(-logits, is_same), area(roc(logits, is_same)), len(labels))
+                      roc.equal_error_rate(curve), roc.area(curve), len(labels))
 
 
 class Task(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from common.evaluation.roc import roc
 from common.plots import figures
-from siamese_omniglot.roc import roc
 
 
 def draw(folder: str, logits: np.ndarray, labels: np.ndarray, result: Mapping[str, Any]) -> None:
@@ -23,7 +23,7 @@ def draw(folder: str, logits: np.ndarray, labels: np.ndarray, result: Mapping[st
     pyplot = figures.plotting(folder, lambda warning: print(warning, file=sys.stderr))
     if pyplot is None:
         return
-    curve = roc(logits, labels > 0.5)
+    curve = roc(-logits, labels > 0.5)
     figure, axis = pyplot.subplots(figsize=(5, 5))
     axis.plot(curve.false_accept, curve.true_accept, label=f"AUC {result['pairs']['auc']:.4f}")
     axis.plot([0, 1], [1, 0], linewidth=0.5, color="gray", label=f"EER {result['pairs']['eer']:.4f}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common.checkpoints import bundle
+from common.checkpoints import bundle, h5_weights
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import ranks, selection
@@ -93,7 +93,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     data = bad_images.apply(data, flags.bad_images)
     config = _configure(flags, folder, len(data.left), rank)
     identity = dict(dataclasses.asdict(config.switches), data=data.fingerprint(),
-                    weights=pretrained.fingerprint(config.weights),
+                    weights=h5_weights.fingerprint(config.weights),
                     init_checkpoint=bundle.fingerprint(config.init_checkpoint),
                     **{name: flags[name].value for name in IDENTITY})
     notices = [*flag_set.warnings(), *processes.notices(flags, rank, f"{flags.batch_size} triplets"), *data.notices,

@@ -1,8 +1,7 @@
-"""Face verification on pairs: distances, ROC, k-fold accuracy, VAL@FAR and EER, as facenet's LFW protocol has them.
+"""Face verification on pairs: distances, ROC, k-fold accuracy, VAL@FAR and EER, as in facenet's LFW protocol.
 
-A pair is called "same" when its distance is below a threshold (strictly). Rows 2i and 2i + 1 of the embeddings are pair
-i. Folds are contiguous and unshuffled, sizes as equal as can be, larger ones first. All counts for all thresholds come
-from sorted distances. No TensorFlow.
+A pair is accepted as "same" when its distance is below a threshold (strictly). Rows 2i and 2i + 1 of the embeddings are
+pair i. Folds are contiguous and unshuffled; their sizes differ by at most one, larger folds first.
 """
 from __future__ import annotations
 
@@ -10,16 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common.evaluation.roc import SortedPairs, equal_error_rate, roc
+
 SQUARED_EUCLIDEAN, ANGLE = 0, 1
 METRICS = (SQUARED_EUCLIDEAN, ANGLE)
 THRESHOLDS = np.arange(0, 4, 0.01)  # of the accuracy and of the ROC
 FINE_THRESHOLDS = np.arange(0, 4, 0.001)  # of VAL@FAR
 FAR_TARGET = 1e-3
-_ROWS_AT_A_TIME = 128  # pairs whose difference stays in the cache
+_ROWS_AT_A_TIME = 128  # so many differences fit the cache
 
 
 class Verification(NamedTuple):
-    """What the protocol found; rates are between 0 and 1."""
+    """Results of the protocol; rates are between 0 and 1."""
 
     thresholds: np.ndarray  # float64 [thresholds], of the ROC
     true_positive_rates: np.ndarray  # float64 [thresholds], mean over the folds' test pairs
@@ -58,8 +59,8 @@ def verify(embeddings: np.ndarray, is_same: np.ndarray, num_folds: int = 10, met
     of_fold = _distances_of_folds(embeddings, distances, folds, metric, subtract_mean)
     curves, accuracies, vals = [], [], []
     for fold, fold_distances in zip(folds, of_fold):
-        test = _Counts.of(fold_distances[fold], is_same[fold])
-        train = _Counts.of(np.delete(fold_distances, fold), np.delete(is_same, fold))
+        test = SortedPairs.of(fold_distances[fold], is_same[fold])
+        train = SortedPairs.of(np.delete(fold_distances, fold), np.delete(is_same, fold))
         curves.append(test.rates(THRESHOLDS))
         best = int(np.argmax(train.accuracy(THRESHOLDS)))
         accuracies.append((float(test.accuracy(THRESHOLDS)[best]), THRESHOLDS[best]))
@@ -69,7 +70,7 @@ def verify(embeddings: np.ndarray, is_same: np.ndarray, num_folds: int = 10, met
     accuracy, accuracy_thresholds = np.transpose(accuracies)
     val, far, val_thresholds = np.transpose(vals)
     return Verification(THRESHOLDS, true_positive, false_positive, accuracy, accuracy_thresholds, val, far,
-                        val_thresholds, equal_error_rate(distances, is_same), distances)
+                        val_thresholds, equal_error_rate(roc(distances, is_same)), distances)
 
 
 def pair_distances(embeddings: np.ndarray, metric: int = SQUARED_EUCLIDEAN) -> np.ndarray:
@@ -105,48 +106,9 @@ def fold_slices(is_same: np.ndarray, num_folds: int) -> list[slice]:
     return folds
 
 
-def equal_error_rate(distances: np.ndarray, is_same: np.ndarray) -> float:
-    """Return the rate at which as many different pairs are accepted as same pairs are rejected.
-
-    Between the two thresholds where the order of the two rates changes it is interpolated linearly.
-    """
-    thresholds = np.append(np.unique(distances), np.inf)
-    accepted, false_accept = _Counts.of(distances, is_same).rates(thresholds)
-    gap = false_accept - (1.0 - accepted)  # rises with the threshold, from -1 to 1
-    after = int(np.argmax(gap >= 0.0))
-    before = max(after - 1, 0)
-    weight = 0.0 if gap[after] == gap[before] else gap[after] / (gap[after] - gap[before])
-    return float(weight * false_accept[before] + (1.0 - weight) * false_accept[after])
-
-
 def threshold_at_far(distances: np.ndarray, is_same: np.ndarray, far_target: float) -> float:
     """Return the threshold below which `far_target` of the different pairs lie; 0 when too many lie at 0."""
-    return _threshold_at_far(_Counts.of(distances, is_same).rates(FINE_THRESHOLDS)[1], far_target)
-
-
-class _Counts(NamedTuple):
-    """Sorted distances of some pairs."""
-
-    same: np.ndarray
-    different: np.ndarray
-
-    @classmethod
-    def of(cls, distances: np.ndarray, is_same: np.ndarray) -> _Counts:
-        return cls(np.sort(distances[is_same]), np.sort(distances[~is_same]))
-
-    def accepted(self, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of same and of different pairs below each threshold."""
-        return np.searchsorted(self.same, thresholds), np.searchsorted(self.different, thresholds)
-
-    def rates(self, thresholds: np.ndarray) -> np.ndarray:
-        """True and false accept rates, float64 [2, thresholds]; 0 where there are no such pairs."""
-        same, different = self.accepted(thresholds)
-        return np.stack([same / max(len(self.same), 1), different / max(len(self.different), 1)])
-
-    def accuracy(self, thresholds: np.ndarray) -> np.ndarray:
-        """Share of pairs that a threshold tells right."""
-        same, different = self.accepted(thresholds)
-        return (same + len(self.different) - different) / (len(self.same) + len(self.different))
+    return _threshold_at_far(SortedPairs.of(distances, is_same).rates(FINE_THRESHOLDS)[1], far_target)
 
 
 def _threshold_at_far(fars: np.ndarray, far_target: float) -> float:
@@ -182,10 +144,10 @@ def _distances_of_folds(embeddings: np.ndarray, distances: np.ndarray, folds: li
     if metric == SQUARED_EUCLIDEAN or not subtract_mean:
         return [distances] * len(folds)
     first, second = embeddings[0::2].astype(np.float64), embeddings[1::2].astype(np.float64)
-    found = []
+    of_folds = []
     for fold in folds:
         train = np.delete(np.arange(len(first)), fold)
         mean = (first[train].mean(axis=0) + second[train].mean(axis=0)) / 2.0
         dots, squares = _products(first - mean, second - mean)
-        found.append(_angle(dots, squares[0] * squares[1]))
-    return found
+        of_folds.append(_angle(dots, squares[0] * squares[1]))
+    return of_folds

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
 
-from common.checkpoints import bundle
+from common.checkpoints import bundle, h5_weights
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import ranks, selection
@@ -119,7 +119,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     identity = dict(dataclasses.asdict(switches), data=data.fingerprint, backbone=flags.backbone,
                     optimizer=flags.optimizer, lr=flags.lr, lr_decay=flags.lr_decay, warm_up=flags.warm_up,
                     weight_decay=config.weight_decay, early_stop=config.early_stop,
-                    weights=pretrained.fingerprint(config.weights),
+                    weights=h5_weights.fingerprint(config.weights),
                     init_checkpoint=bundle.fingerprint(config.init_checkpoint))
     notices = [*flag_set.warnings(), *_notices(flags, device),
                *processes.notices(flags, rank, f"{2 * flags.batch_size} pairs"), *data.notices,

@@ -96,30 +96,6 @@ def test_angle_of_rounded_and_of_zero_vectors_is_a_number():
     assert verification.pair_distances(rows, ANGLE)[1] == 0.5
 
 
-def eer_by_search(distances, is_same):
-    """Smallest mean of the two error rates' maximum over all thresholds: an upper bound within one pair's share."""
-    thresholds = [0.0, *sorted(distances + 1e-9)]
-    return min(max(rates(t, distances, is_same)[1], 1 - rates(t, distances, is_same)[0]) for t in thresholds)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_equal_error_rate(seed):
-    embeddings, is_same = make(200, seed=seed, noise=0.9)
-    distances = verification.pair_distances(embeddings)
-    found, bound = verification.equal_error_rate(distances, is_same), eer_by_search(distances, is_same)
-    assert bound - 1 / 100 <= found <= bound + 1e-12
-
-
-@pytest.mark.parametrize("distances, is_same, wanted", [
-    ([0.1, 0.2, 0.8, 0.9], [True, True, False, False], 0.0),
-    ([0.8, 0.9, 0.1, 0.2], [True, True, False, False], 1.0),
-    ([0.1, 0.8, 0.2, 0.9], [True, True, False, False], 0.5),
-    ([0.5, 0.5, 0.5, 0.5], [True, True, False, False], 0.5),
-])
-def test_equal_error_rate_by_hand(distances, is_same, wanted):
-    assert verification.equal_error_rate(np.array(distances), np.array(is_same)) == pytest.approx(wanted)
-
-
 def test_all_embeddings_equal():
     """Nothing can be told apart: accuracy one half; the interpolated threshold accepts all pairs and FAR says so."""
     is_same = np.arange(40) % 2 == 0

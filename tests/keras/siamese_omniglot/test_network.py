@@ -16,7 +16,6 @@ from common.run import setup
 from siamese_omniglot import pretrained, update
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import losses, siamese
-from siamese_omniglot.roc import area, roc
 
 
 @pytest.fixture(scope="module")
@@ -181,14 +180,6 @@ def test_mixed_precision_updates_float32_weights():
         assert np.linalg.norm(changes[1][name] - change) <= 0.15 * np.linalg.norm(change) + 1e-7, name
 
 
-def test_roc_by_hand():
-    curve = roc(np.array([0.9, 0.8, 0.7, 0.7, 0.1]), np.array([True, False, True, False, False]))
-    assert curve.true_accept.tolist() == [0, 0.5, 0.5, 1, 1]
-    np.testing.assert_allclose(curve.false_accept, [0, 0, 1 / 3, 2 / 3, 1])
-    wins = 1 + 1 + 1 + 0 + 0.5 + 1  # of 2 x 3 comparisons, a tie is half
-    assert area(curve) == pytest.approx(wins / 6)
-
-
 def keras_file(path, network, leave_out=(), nested=False):
     """Keras' h5 layout, as Keras 2 writes it."""
     with h5py.File(path, "w") as file:
@@ -238,7 +229,7 @@ def test_bad_weight_files(tmp_path, conv4):
         pretrained.load(variables, str(tmp_path / "c.h5"))
     with h5py.File(str(tmp_path / "d.h5"), "w") as file:
         file.create_group("layers")
-    with pytest.raises(ZooError, match="no weights file with layers by name"):
+    with pytest.raises(ZooError, match="has no layer of this network by name"):
         pretrained.load(variables, str(tmp_path / "d.h5"))
     with pytest.raises(ZooError, match="no such file; get vgg16_weights"):
         pretrained.find("/no/such.h5", "/")
