@@ -33,7 +33,7 @@ def measure() -> dict:
     from benchmarks import bare_siamese_omniglot as bare
     from benchmarks import measuring
     from common.devices import selection
-    from common.devices.ranks import Rank
+    from common.devices.selection import Rank
     from common.keras import session, workers
     from siamese_omniglot import update
     from siamese_omniglot.data import omniglot, pairs
@@ -52,7 +52,7 @@ def measure() -> dict:
     network = siamese.build(backbone, "tf", 0)
     optimizer = update.make_optimizer("sgd")
     optimizer.learning_rate = 1e-4
-    updater = update.Updater(network, optimizer, update.Settings("tf", 0.0, PAIRS, True),
+    updater = update.Updater(network, optimizer, update.UpdateSettings("tf", 0.0, PAIRS, True),
                              workers.make(Rank(), "cpu"))
     bare_step = bare.training_step(backbone, IMAGES)
     matrix = tf.random.stateless_uniform((MATRIX_SIDE, MATRIX_SIDE), [0, 0])

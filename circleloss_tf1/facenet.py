@@ -1,4 +1,4 @@
-"""What surrounds the loss in facenet's recipe: center loss, norm penalty, learning rate, optimisers, averages."""
+"""Center loss, norm penalty, learning rate, optimisers and moving averages, as in facenet."""
 from __future__ import annotations
 
 import math
@@ -46,7 +46,7 @@ def update_centers(centers: tf.Variable, old_centers: tf.Tensor, prelogits: tf.T
                    ) -> tf.Operation:
     """Return the op that moves centers by (1 - alfa) (old center - prelogits) for each sample of their class.
 
-    Differs from the paper: the sum over a class's samples is not divided by 1 + their number.
+    Differs from the paper: the sum over a class's samples is not divided by 1 + their count.
     """
     delta = (1.0 - alfa) * (tf.gather(old_centers, labels) - prelogits)
     return tf.scatter_sub(centers, labels, delta)
@@ -63,7 +63,7 @@ class Step(NamedTuple):
 
 
 class StepSettings(NamedTuple):
-    """What a training step is made with."""
+    """Settings of a training step."""
 
     optimizer: str  # a key of OPTIMIZERS
     decay_steps: int  # updates between decays of the learning rate
@@ -76,15 +76,15 @@ def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.T
                   settings: StepSettings) -> Step:
     """Build one update of all trainable variables.
 
-    Differs from the original: its moving averages of the weights were in no order with the update; here they average
-    the weights and use the step number from before it, which is what the original was observed to do.
+    Differs from the original: there, nothing orders the moving averages of the weights and the update. Here they take
+    the weights and the step number from before the update, as the original was observed to do.
 
     Args:
-        total_loss: float32 [], what is minimised.
+        total_loss: float32 [], the loss to minimise.
         losses: further losses to keep a moving average of.
         rate: float32 [], the learning rate before its decay.
-        global_step: updates made; advanced by one.
-        settings: the step's settings.
+        global_step: updates made; the step adds one.
+        settings: see `StepSettings`.
     """
     learning_rate = tf.train.exponential_decay(rate, global_step, settings.decay_steps, settings.decay_factor,
                                                staircase=True)
@@ -106,13 +106,13 @@ def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.T
 
 
 class Schedule:
-    """A learning-rate file: lines `epoch: rate`, `#` begins a comment, a rate `-` ends the training."""
+    """A learning-rate file: lines `epoch: rate`. `#` begins a comment, the rate `-` ends the training."""
 
     def __init__(self, path: str):
         """Read a file.
 
         Raises:
-            ZooError: it cannot be read, a line has another form, or no line applies to epoch 0.
+            ZooError: it cannot be read, a line has another form, or epoch 0 has no rate.
         """
         self._path = path
         self._lines: list[tuple[int, float]] = []
@@ -128,11 +128,13 @@ class Schedule:
         self._lines.sort()
         if not self._lines or self._lines[0][0] > 0:
             raise ZooError(f"{path}: no line for epoch 0; begin with `0: 0.1` or another rate")
+        if self.rate(0) is None:
+            raise ZooError(f"{path}: ends the training at epoch 0; give epoch 0 a rate above 0")
 
     def rate(self, epoch: int) -> float | None:
-        """Rate of the last line at or before an epoch; None where training ends."""
-        found = [rate for first, rate in self._lines if first <= epoch][-1]
-        return found if found > 0.0 else None
+        """Return the rate of the last line at or before an epoch; None where training ends."""
+        rate = [rate for first, rate in self._lines if first <= epoch][-1]
+        return rate if rate > 0.0 else None
 
     def _parse(self, entry: str, number: int) -> tuple[int, float]:
         epoch, _, rate = entry.partition(":")

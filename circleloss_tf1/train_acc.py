@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -20,9 +20,11 @@ from common.checkpoints import bundle
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
+from common.run.run_dir import RunRequest
 
 if TYPE_CHECKING:
     from circleloss_tf1 import training
+    from circleloss_tf1.recipe import NetworkSettings
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "CircleLoss_ID1221_for_TensorFlow"
@@ -49,6 +51,7 @@ def num_updates(flags: FlagValues) -> int:
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
     from circleloss_tf1 import data_folders
+    from circleloss_tf1.faces import Sampler
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
@@ -56,52 +59,48 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     selection.require_single_device(os.environ)
     folders = data_folders.find(flags, ROOT)
     faces, split = data_folders.load_faces(flags, folders)
+    updates = num_updates(flags)
+    sampler = Sampler(faces.labels[split.train], min(flags.epoch_size, updates) * flags.batch_size,
+                      command_line.sampling(flags), flags.seed)
     pairs, pairs_notices = data_folders.load_pairs(flags, folders, ROOT)
     device = selection.choose(flags.device, os.environ)
+    request = RunRequest(__file__, NETWORK, arguments, flags, device, command_line.NPU_PRECISION, updates)
 
-    from circleloss_tf1 import original_files, training
-    from common.graph import session
-    from common.run import setup
+    from circleloss_tf1 import training  # TensorFlow is imported here, after the flags and the device
+    from common.graph.session import open_run
 
-    config = _configure(flags, device, len(faces.people), command_line.network_settings(flags, switches, extras))
-    config.new_sampler(faces.labels[split.train])
+    config = _configure(request, len(faces.people), command_line.network_settings(flags, switches, extras))
     identity = dict(dataclasses.asdict(switches), **dataclasses.asdict(extras), **command_line.identity(flags),
                     num_classes=len(faces.people), data=faces.fingerprint, lfw=data_folders.fingerprint(pairs),
                     init_checkpoint=bundle.fingerprint(config.init_checkpoint))
     notices = [*flag_set.warnings(), *warnings, *faces.notices, f"Data: {folders.faces}, {len(faces.people)} people, "
                f"{len(split.train)} training and {len(split.validation)} validation images", *pairs_notices,
                f"Network: {flags.model_def} | {recipe.notice(flags.recipe, switches)}"]
-    entry = setup.Entry(__file__, NETWORK, command_line.NPU_PRECISION, arguments)
-    with session.open_graph_run(entry, flags, device, config.num_updates, identity, notices) as opened:
-        original_files.write_texts(opened.run, opened.run.arguments["flags"], " ".join(arguments))
-        training.train_and_evaluate(config, training.Data(faces, split, pairs), opened, stop)
+    with open_run(request, identity, notices) as run:
+        training.train(config, training.Data(faces, split, sampler, pairs), run, stop)
     return 0
 
 
-def _configure(flags: FlagValues, device: selection.Device, num_classes: int, network: Any) -> training.Config:
+def _configure(request: RunRequest, num_classes: int, network: NetworkSettings) -> training.Config:
     from circleloss_tf1 import evaluation, facenet, model, training
     from common.graph import npu
-    from common.run import metrics
 
-    schedule = None
+    flags, schedule = request.flags, None
     if flags.learning_rate <= 0.0:
         schedule = facenet.Schedule(shared_flags.find_path("learning_rate_schedule_file",
-                                                        flags.learning_rate_schedule_file, ROOT))
+                                                           flags.learning_rate_schedule_file, ROOT))
     loss = model.LossSettings(**{field.name: flags[field.name].value
                                  for field in dataclasses.fields(model.LossSettings)})
     step = facenet.StepSettings(flags.optimizer, flags.learning_rate_decay_epochs * flags.epoch_size,
                                 flags.learning_rate_decay_factor, flags.moving_average_decay,
-                                npu.scales_losses(device, flags.dynamic_loss_scale))
+                                npu.scales_losses(request.device, flags.dynamic_loss_scale))
     return training.Config(
-        case=metrics.Case(NETWORK, flags.batch_size, 1, flags.performance),
         graph=model.TrainSettings(flags.batch_size, num_classes, network, loss, step, flags.seed),
         lfw=evaluation.LfwSettings.from_flags(flags),
-        learning_rate=flags.learning_rate, schedule=schedule, num_updates=num_updates(flags),
-        epoch_size=flags.epoch_size, validate_every=flags.validate_every_n_epochs,
-        sampling=command_line.sampling(flags), skip_bad_images=flags.bad_images == "skip",
-        use_averages=flags.ema_evaluation, threads=flags.nrof_preprocess_threads, performance=flags.performance,
-        histogram_max=flags.prelogits_hist_max, save_seconds=60.0 * flags.save_minutes,
-        init_checkpoint=flags.init_checkpoint and bundle.prefix_of(flags.init_checkpoint))
+        learning_rate=flags.learning_rate, schedule=schedule, epoch_size=flags.epoch_size,
+        validate_every=flags.validate_every_n_epochs, skip_bad_images=flags.bad_images == "skip",
+        use_averages=flags.ema_evaluation, threads=flags.nrof_preprocess_threads,
+        histogram_max=flags.prelogits_hist_max, init_checkpoint=bundle.init_prefix(flags))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The training loop."""
+"""Training: what Circle loss does in `common.run.loop`."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
 import time
-from typing import Any
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
@@ -14,286 +14,274 @@ from circleloss_tf1.evaluation import Embedder, LfwSettings
 from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.faces import Faces, Sampler, Split
 from circleloss_tf1.lfw import Pairs
-from common import atomic_files
+from circleloss_tf1.model import ForwardGraph, TrainGraph, ValidationGraph
 from common.cli.program import StopRequest
-from common.errors import ZooError
-from common.graph import checkpoints, debug
+from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import tf
-from common.graph.session import GraphRun
-from common.run import metrics, timing
+from common.graph.debug import StepDebugger
+from common.graph.session import open_session
+from common.run import loop
+from common.run.loop import RunRecord
+from common.run.metrics import Curve, number
+from common.run.opening import Run
+
+ADVICE = "take a smaller --learning_rate, or look for the op with --over_dump"
+CURVES = {
+    "loss": [Curve("step", "loss", "total"), Curve("step", "circle_loss", "circle")],
+    "training accuracy": [Curve("step", "accuracy", "batch"), Curve("eval", "validation_accuracy", "validation")],
+}
+EVALUATION_CURVES = {
+    "LFW": [Curve("eval", "lfw_accuracy", "accuracy"), Curve("eval", "lfw_val_rate", "VAL"),
+            Curve("eval", "lfw_equal_error_rate", "EER")],
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A training run.
+    """What training depends on besides the run.
 
     Attributes:
-        case: names the run in the result files.
-        graph: what the training graph is made with.
-        lfw: how LFW is run.
-        learning_rate: rate before its decay, or None to take it from `schedule`.
+        graph: settings of the training graph.
+        lfw: settings of the evaluation on LFW.
+        learning_rate: rate before its decay, where `schedule` is None.
         schedule: the learning-rate file, or None.
-        num_updates: updates to make.
         epoch_size: updates in an epoch.
         validate_every: epochs between validations.
-        sampling: see `faces.Sampler`.
-        skip_bad_images: take another image in place of one that cannot be read.
-        use_averages: run LFW with the moving averages of the weights.
+        skip_bad_images: replace an image that cannot be read by another one, instead of ending the run.
+        use_averages: evaluate the moving averages of the weights on LFW.
         threads: images decoded at a time.
-        performance: no evaluation.
-        histogram_max: largest |prelogits| of the histogram in stat.h5; larger ones count as this.
-        save_seconds: seconds between checkpoints.
+        histogram_max: upper end of the histogram of |prelogits| in stat.h5; larger values count as this one.
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
     """
 
-    case: metrics.Case
     graph: model.TrainSettings
     lfw: LfwSettings
-    learning_rate: float | None
+    learning_rate: float
     schedule: facenet.Schedule | None
-    num_updates: int
     epoch_size: int
     validate_every: int
-    sampling: str
     skip_bad_images: bool
     use_averages: bool
     threads: int
-    performance: bool
     histogram_max: float
-    save_seconds: float
     init_checkpoint: str | None
 
-    @property
-    def num_epochs(self) -> int:
-        """Epochs of the run; the last may be cut short."""
-        return -(-self.num_updates // self.epoch_size)
-
     def rate(self, epoch: int) -> float | None:
-        """Learning rate of an epoch (from 0) before its decay; None where the schedule ends."""
+        """Return the learning rate of an epoch (from 0) before its decay; None where the schedule ends."""
         return self.schedule.rate(epoch) if self.schedule else self.learning_rate
-
-    def new_sampler(self, labels: np.ndarray) -> Sampler:
-        """Return what draws the epochs' images; raises FlagError when there are too few."""
-        epoch_images = min(self.epoch_size, self.num_updates) * self.graph.batch_size
-        return Sampler(labels, epoch_images, self.sampling, self.graph.seed)
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What a run trains and verifies on; `pairs` is None without LFW."""
+    """Training and validation images, the sampler of the training images, and LFW's pairs, None without LFW."""
 
     faces: Faces
     split: Split
+    sampler: Sampler
     pairs: Pairs | None
 
 
-def train_and_evaluate(config: Config, data: Data, opened: GraphRun, stop: StopRequest) -> None:
+class _Graphs(NamedTuple):
+    train: TrainGraph
+    batches: EpochBatches
+    debugger: StepDebugger
+    lfw: tuple[ImageFeed, ForwardGraph] | None  # on the variables of `train`, as `validation`
+    validation: tuple[ImageFeed, ValidationGraph] | None
+    initialise: tf.Operation
+
+
+def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint when it has one."""
+    original_files.write_texts(run)
     with tf.Graph().as_default():
-        loop = _Loop(config, data, opened)
-        with tf.Session(config=opened.session_config) as session, stop.deferred():
-            loop.run(session, stop)
-            stop.complete()
+        graphs = _build(config, data, run)
+        with open_session(run) as session:
+            histogram = _Histogram(graphs.train.histogram, session, config.histogram_max)
+            checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step, histogram.store)
+            record = RunRecord(run, stop, ADVICE, checkpoints, tf)
+            with contextlib.closing(_Task(config, data, graphs, session, histogram, record)) as task:
+                loop.run(task, record)
 
 
-class _Loop:
-    """The loop's graph and its place in the run."""
+def _build(config: Config, data: Data, run: Run) -> _Graphs:
+    network = config.graph.network
+    graph = model.build_training(config.graph)
+    dumped = dict(images=graph.images, labels=graph.labels, prelogits=graph.prelogits, logits=graph.head.logits,
+                  **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.step.gradients})
+    debugger = StepDebugger(run, dumped)
+    batches = EpochBatches(data.faces, data.split.train, data.sampler, config.graph, config.threads,
+                           config.skip_bad_images)
+    on_lfw = validation = None
+    if data.pairs is not None:
+        getter = model.average_getter(graph.step.averages) if config.use_averages else None
+        on_lfw = (ImageFeed(config.lfw.batch_size, network, threads=config.threads),
+                  model.build_forward(config.lfw.batch_size, network, getter, reuse=True))
+    if len(data.split.validation) and not run.request.performance:
+        validation = (ImageFeed(config.graph.batch_size, network, threads=config.threads),
+                      model.build_validation(config.graph))
+    return _Graphs(graph, batches, debugger, on_lfw, validation, tf.global_variables_initializer())
 
-    def __init__(self, config: Config, data: Data, opened: GraphRun):
-        self._config, self._data, self._run = config, data, opened.run
-        self._train = model.build_training(config.graph)
-        train = self._train
-        dumped = dict(images=train.images, labels=train.labels, prelogits=train.prelogits, logits=train.head.logits,
-                      **{f"gradient/{variable.op.name}": gradient for gradient, variable in train.step.gradients})
-        self._diagnosis = debug.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
-        self._fetches = dict(train.losses._asdict(), accuracy=train.accuracy, learning_rate=train.step.learning_rate,
-                             global_step=train.step.global_step, prelogits=train.prelogits, train_op=train.train_op)
-        self._histogram = np.zeros(model.HISTOGRAM_BINS, np.int32)  # of |prelogits| in this epoch
-        self._batches = EpochBatches(data.faces, data.split.train, config.new_sampler(
-            data.faces.labels[data.split.train]), config.graph, config.threads, config.skip_bad_images)
-        self._build_evaluation()
-        self._initialise = tf.global_variables_initializer()
-        self._session: tf.Session
-        self._checkpoints: checkpoints.Checkpoints
-        self._original: original_files.WeightsOnly
-        self._report: metrics.Report
-        self._saved_at = time.monotonic()
 
-    def _build_evaluation(self) -> None:
-        network = self._config.graph.network
-        self._forward = self._validation = None
-        if self._config.performance:
-            return
-        if self._data.pairs is not None:
-            getter = model.average_getter(self._train.step.averages) if self._config.use_averages else None
-            self._lfw_feed = ImageFeed(self._config.lfw.batch_size, network, threads=self._config.threads)
-            self._forward = model.build_forward(self._config.lfw.batch_size, network, getter, reuse=True)
-        if len(self._data.split.validation):
-            self._validation_feed = ImageFeed(self._config.graph.batch_size, network, threads=self._config.threads)
-            self._validation = model.build_validation(self._config.graph)
+class _Histogram:
+    """Counts of |prelogits| over an epoch. They are kept on the host; a variable carries them through checkpoints."""
 
-    def run(self, session: tf.Session, stop: StopRequest) -> None:
-        """Train, evaluate and save until the updates are made; then finish the run."""
-        self._session = session
-        self._checkpoints = checkpoints.Checkpoints(self._run.folder("ckpt"), session, self._train.global_step)
-        self._original = original_files.WeightsOnly(session, self._run)
-        config, size = self._config, self._config.epoch_size
-        updates = self._start(session, stop.started)
-        rate = None
-        while True:
-            if stop.requested:
-                self._save(updates)
-                stop.check()
-            if updates and (updates % size == 0 or updates == config.num_updates):
-                self._end_epoch(session, updates, stop)
-            if updates == config.num_updates:
-                break
-            if rate is None or updates % size == 0:
-                rate = config.rate(updates // size)
-                if rate is None:
-                    print(f"The schedule ends the training after {updates // size} epochs.")
-                    break
-                self._begin_epoch(session, updates, rate)
-            self._step(session, updates, rate)
-            updates += 1
-            if time.monotonic() - self._saved_at >= config.save_seconds:
-                self._save(updates)
-        self._save(updates)
-        self._finish(updates)
+    def __init__(self, variable: tf.Variable, session: tf.Session, maximum: float):
+        self._variable, self._session, self._maximum = variable, session, maximum
+        self.counts = np.zeros(variable.shape.as_list(), np.int32)
 
-    def _start(self, session: tf.Session, started: float) -> int:
-        """Set the variables, and open the report at the step they belong to; return that step."""
-        session.run(self._initialise)
-        step, notices = self._checkpoints.go_on(self._run.resumed)
-        if step is None and self._config.init_checkpoint:
-            notices += checkpoints.initialise_from(session, self._config.init_checkpoint, self._weights())
-        for notice in notices:
-            print(notice)
-        self._histogram = session.run(self._train.histogram)
-        self._report = metrics.Report(self._run, step or 0, started)
-        return step or 0
+    def add(self, prelogits: np.ndarray) -> None:
+        """Count the values of a batch."""
+        values = np.minimum(np.abs(prelogits), self._maximum)
+        self.counts += np.histogram(values, len(self.counts), (0.0, self._maximum))[0].astype(np.int32)
 
-    def _weights(self) -> list:
-        """What a checkpoint can initialise: the weights, and of the rest what this run uses."""
+    def load(self) -> None:
+        """Take the counts from the variable, after a checkpoint was restored."""
+        self.counts = self._session.run(self._variable)
+
+    def store(self) -> None:
+        """Write the counts to the variable, before a checkpoint is saved."""
+        self._variable.load(self.counts, self._session)
+
+
+class _Task:
+    """See `loop.Task`; close it to complete its files."""
+
+    def __init__(self, config: Config, data: Data, graphs: _Graphs, session: tf.Session, histogram: _Histogram,
+                 record: RunRecord):
+        self._config, self._data, self._graphs, self._session = config, data, graphs, session
+        self._histogram, self._record = histogram, record
+        self._request = record.run.request
+        self._weights_only = original_files.WeightsOnly(session, record.run)
+        self._files = original_files.RowFiles(record.run, config.epoch_size, config.validate_every)
+        self.steps_per_epoch = config.epoch_size
+        self._epoch: int | None = None  # whose batches are being read
+        self._last_step: Mapping[str, Any] = {}
+        self._epoch_seconds = 0.0  # training time of the epoch of `_last_step`
+
+    def close(self) -> None:
+        self._files.close()
+
+    def start(self, step: int | None) -> int:
+        if step is not None:
+            self._histogram.load()
+            return step
+        self._session.run(self._graphs.initialise)
+        if self._config.init_checkpoint:
+            for line in initialise_from(self._session, self._config.init_checkpoint, self._weights()):
+                print(line)
+        return 0
+
+    def _weights(self) -> list[tf.Variable]:
+        """Return what --init_checkpoint loads: the weights, and what else this run uses."""
         loss, weights = self._config.graph.loss, tf.trainable_variables()
         if self._config.graph.network.switches.batch_norm == "moving":
             weights += [variable for variable in tf.global_variables() if "/moving_" in variable.op.name
                         and not variable.op.name.endswith("ExponentialMovingAverage")]
-        return weights + ([self._train.centers] if loss.center_loss_factor else [])
+        return weights + ([self._graphs.train.centers] if loss.center_loss_factor else [])
 
-    def _begin_epoch(self, session: tf.Session, updates: int, rate: float) -> None:
-        size = self._config.epoch_size
-        print(f"learning rate: {rate}", flush=True)
-        if updates % size == 0:
-            self._histogram[:] = 0
-        self._batches.begin(session, updates // size, updates % size)
+    def is_over(self, step: int) -> bool:
+        return self._config.rate(step // self._config.epoch_size) is None
 
-    def _step(self, session: tf.Session, updates: int, rate: float) -> None:
-        timer = timing.StepTimer()
-        timer.start()
-        images, labels = self._batches.next(session)
-        feeds = {self._train.images: images, self._train.labels: labels, self._train.rate: rate}
-        values = self._diagnosis.run(session, self._fetches, feeds, updates + 1)
-        seconds = timer.stop()
-        if not np.isfinite(values["total"]):
-            raise ZooError(f"the loss is {values['total']} at step {updates + 1}: training has diverged; take a "
-                           "smaller --learning_rate, or look for the op with --over_dump")
-        prelogits = np.minimum(np.abs(values["prelogits"]), self._config.histogram_max)
-        self._histogram += np.histogram(prelogits, model.HISTOGRAM_BINS, (0.0, self._config.histogram_max))[0].astype(
-            np.int32)
-        self._report.step(updates + 1, epoch=updates // self._config.epoch_size + 1, loss=float(values["total"]),
-                          circle_loss=float(values["circle"]), center_loss=float(values["center"]),
-                          prelogits_norm=float(values["prelogits_norm"]),
-                          regularisation_loss=float(values["regularisation"]), accuracy=float(values["accuracy"]),
-                          learning_rate=float(values["learning_rate"]), step_seconds=seconds)
-        print(log_lines.step_line(self._report.rows[-1]), flush=True)
-
-    def _end_epoch(self, session: tf.Session, updates: int, stop: StopRequest) -> None:
-        """Save, validate, save the weights as the original does, run LFW, write the files; once."""
-        if self._config.performance or self._report.evaluated(updates):
-            return
-        self._save(updates)
-        epoch = (updates - 1) // self._config.epoch_size
-        in_epoch = itertools.takewhile(lambda row: row["step"] > epoch * self._config.epoch_size,
-                                       reversed(self._report.of_kind("step")))
-        row: dict[str, Any] = dict(epoch=epoch + 1, learning_rate=self._report.of_kind("step")[-1]["learning_rate"],
-                                   time_train=sum(step["step_seconds"] for step in in_epoch),
-                                   prelogits_histogram=self._histogram.tolist())
-        if self._validation and (epoch + 1) % self._config.validate_every == 0:
-            row.update(self._validate(session, stop))
-        self._original.save(epoch + 1)
-        if self._forward:
-            row.update(self._run_lfw(session, stop))
-        self._report.evaluation(updates, **row)
-        print("Saving statistics", flush=True)
-        self._write_files()
-
-    def _validate(self, session: tf.Session, stop: StopRequest) -> dict[str, float]:
-        """Mean loss and accuracy over full batches of the validation images."""
+    def step(self, step: int) -> dict[str, Any]:
+        epoch, batch = divmod(step, self._config.epoch_size)
+        rate = self._config.rate(epoch)
+        if epoch != self._epoch:
+            print(f"learning rate: {rate}", flush=True)
+            self._begin_epoch(epoch, batch)
+        graph = self._graphs.train
+        fetches = dict(graph.losses._asdict(), accuracy=graph.accuracy, learning_rate=graph.step.learning_rate,
+                       global_step=graph.step.global_step, prelogits=graph.prelogits, train_op=graph.train_op)
         started = time.perf_counter()
-        graph, indices, size = self._validation, self._data.split.validation, self._config.graph.batch_size
+        images, labels = self._graphs.batches.next(self._session)
+        feeds = {graph.images: images, graph.labels: labels, graph.rate: rate}
+        values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
+        seconds = time.perf_counter() - started
+        self._histogram.add(values["prelogits"])
+        return dict(epoch=epoch + 1, loss=float(values["total"]), circle_loss=float(values["circle"]),
+                    center_loss=float(values["center"]), prelogits_norm=float(values["prelogits_norm"]),
+                    regularisation_loss=float(values["regularisation"]), accuracy=float(values["accuracy"]),
+                    learning_rate=float(values["learning_rate"]), step_seconds=seconds)
+
+    def _begin_epoch(self, epoch: int, batch: int) -> None:
+        if batch == 0:
+            self._histogram.counts[:] = 0
+        self._graphs.batches.begin(self._session, epoch, batch)
+        self._epoch = epoch
+
+    def evaluation_due(self, step: int) -> bool:
+        is_epoch_end = step > 0 and (step % self._config.epoch_size == 0 or step == self._request.num_updates)
+        return is_epoch_end and not self._request.performance
+
+    def evaluate(self, step: int) -> dict[str, Any]:
+        epoch = (step - 1) // self._config.epoch_size + 1
+        values: dict[str, Any] = dict(epoch=epoch, learning_rate=self._last_step["learning_rate"],
+                                      time_train=self._epoch_seconds,
+                                      prelogits_histogram=self._histogram.counts.tolist())
+        if self._graphs.validation and epoch % self._config.validate_every == 0:
+            values.update(self._validate(*self._graphs.validation))
+        self._weights_only.save(epoch)
+        if self._graphs.lfw:
+            values.update(self._verify(*self._graphs.lfw))
+        return values
+
+    def _validate(self, feed: ImageFeed, graph: ValidationGraph) -> dict[str, float]:
+        """Return the mean loss and accuracy over full batches of the validation images."""
+        started = time.perf_counter()
+        indices, size = self._data.split.validation, self._config.graph.batch_size
         indices = np.resize(indices, max(len(indices) // size, 1) * size)
-        self._validation_feed.start(session, [self._data.faces.path(index) for index in indices])
-        found = []
+        feed.start(self._session, [self._data.faces.path(index) for index in indices])
+        results = []
         for batch in indices.reshape(-1, size):
-            stop.check()
-            images = self._validation_feed.next_readable(session)
-            feeds = {graph.images: images, graph.labels: self._data.faces.labels[batch]}
-            found.append(session.run([graph.losses.total, graph.losses.circle, graph.accuracy], feeds))
-        total, circle, accuracy = np.mean(found, axis=0)
+            self._record.stop.check()
+            feeds = {graph.images: feed.next_readable(self._session), graph.labels: self._data.faces.labels[batch]}
+            results.append(self._session.run([graph.losses.total, graph.losses.circle, graph.accuracy], feeds))
+        total, circle, accuracy = np.mean(results, axis=0)
         print(f"Validation: loss {total:.5f}, accuracy {accuracy:.5f}", flush=True)
         return dict(validation_loss=float(total), validation_circle_loss=float(circle),
                     validation_accuracy=float(accuracy), time_validate=time.perf_counter() - started)
 
-    def _run_lfw(self, session: tf.Session, stop: StopRequest) -> dict[str, Any]:
+    def _verify(self, feed: ImageFeed, graph: ForwardGraph) -> dict[str, Any]:
+        """Return the results on LFW."""
         started = time.perf_counter()
         print("Runnning forward pass on LFW images", flush=True)
 
-        def after_batch(number: int) -> None:
-            stop.check()
-            if number % 10 == 9:
+        def after_batch(index: int) -> None:
+            self._record.stop.check()
+            if index % 10 == 9:
                 print(".", end="", flush=True)
 
-        embedder = Embedder(session, self._lfw_feed, self._forward, self._config.lfw.use_flipped_images)
+        embedder = Embedder(self._session, feed, graph, self._config.lfw.use_flipped_images)
         once = self._config.graph.network.switches.batch_norm == "moving"
         embeddings = evaluation.embed_pairs(embedder, self._data.pairs, once, after_batch)
         print()
-        row = lfw.summary(evaluation.verify(embeddings, self._data.pairs, self._config.lfw))
-        earlier = [old["lfw_accuracy"] for old in self._report.of_kind("eval") if "lfw_accuracy" in old]
-        row.update(time_evaluate=time.perf_counter() - started, best=row["lfw_accuracy"] > max(earlier, default=-1.0))
-        for line in log_lines.lfw_lines(row):
-            print(line, flush=True)
-        return row
+        values = lfw.summary(evaluation.verify(embeddings, self._data.pairs, self._config.lfw))
+        best = self._best_accuracy()
+        return dict(values, time_evaluate=time.perf_counter() - started,
+                    best=best is None or values["lfw_accuracy"] > best)
 
-    def _write_files(self) -> None:
-        steps, evaluations = self._report.of_kind("step"), self._report.of_kind("eval")
-        for name, text in log_lines.text_files(steps, evaluations, self._config.case.name).items():
-            atomic_files.write_text(self._run.file(name), text)
-        atomic_files.write_bytes(self._run.file("stat.h5"), log_lines.statistics_file(
-            steps, evaluations, self._config.num_updates, self._config.num_epochs, self._config.validate_every))
+    def _best_accuracy(self) -> float | None:
+        return max((row["lfw_accuracy"] for row in self._record.evaluations if "lfw_accuracy" in row), default=None)
 
-    def _save(self, updates: int) -> None:
-        self._report.flush()
-        self._train.histogram.load(self._histogram, self._session)
-        best = [row["step"] for row in self._report.of_kind("eval") if row.get("best")]
-        self._checkpoints.save(updates, keep=best[-1:])
-        self._saved_at = time.monotonic()
+    def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
+        self._files.add(row)
+        if row["kind"] == "step":
+            is_same_epoch = row["epoch"] == self._last_step.get("epoch")
+            self._epoch_seconds = row["step_seconds"] + (self._epoch_seconds if is_same_epoch else 0.0)
+            self._last_step = row
+            if not is_replayed:
+                print(log_lines.step_line(row), flush=True)
+        elif row["kind"] == "eval" and not is_replayed:
+            for line in (*(log_lines.lfw_lines(row) if "lfw_accuracy" in row else ()), "Saving statistics"):
+                print(line, flush=True)
+            self._files.write()
 
-    def _finish(self, updates: int) -> None:
-        steps, evaluations = self._report.of_kind("step"), self._report.of_kind("eval")
-        accuracy = max((row["lfw_accuracy"] for row in evaluations if "lfw_accuracy" in row), default=None)
-        result = dict(ActualLoss=f"{steps[-1]['loss']}")
-        if not self._config.performance:
-            result["TrainAccuracy"] = metrics.number(accuracy, 5)
-        self._write_files()
-        self._draw_curves(bool(evaluations))
-        self._report.finish(self._config.case, updates, accuracy, self._run.arguments["identity"]["device"], result)
-        self._report.close()
-
-    def _draw_curves(self, has_evaluations: bool) -> None:
-        panels = {"loss": [("step", "loss", "total"), ("step", "circle_loss", "circle")],
-                  "training accuracy": [("step", "accuracy", "batch"), ("eval", "validation_accuracy", "validation")]}
-        if has_evaluations:
-            panels["LFW"] = [("eval", "lfw_accuracy", "accuracy"), ("eval", "lfw_val_rate", "VAL"),
-                             ("eval", "lfw_equal_error_rate", "EER")]
-        self._report.draw_curves(panels)
+    def finish(self, step: int) -> None:
+        if step < self._request.num_updates:
+            print(f"The schedule ends the training after {step // self._config.epoch_size} epochs.")
+        accuracy = self._best_accuracy()
+        result = dict(ActualLoss=f"{self._last_step['loss']}")
+        if not self._request.performance:
+            result["TrainAccuracy"] = number(accuracy, 5)
+        self._files.write()
+        panels = dict(CURVES, **EVALUATION_CURVES) if self._record.evaluations else CURVES
+        self._record.finish(step, accuracy, result, panels)

@@ -19,6 +19,7 @@ from common.checkpoints import bundle
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
+from common.run.run_dir import RunRequest
 from gitloss_tf1.recipe import RECIPES, Switches
 
 if TYPE_CHECKING:
@@ -79,11 +80,13 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     data = mnist.load(folder)
     device = selection.choose(flags.device, os.environ)
 
-    from common.graph import session
-    from common.run import setup
+    request = RunRequest(__file__, NETWORK, arguments, flags, device, NPU_PRECISION,
+                         num_updates(flags, len(data.train.labels)))
+
+    from common.graph.session import open_run  # TensorFlow is imported here, after the flags and the device
     from gitloss_tf1 import training
 
-    config = _configure(flags, len(data.train.labels))
+    config = _configure(flags)
     switches = config.settings.switches
     identity = dict(dataclasses.asdict(switches), data=data.fingerprint, lambda_c=flags.lambda_c,
                     lambda_g=flags.lambda_g, update_centers=flags.update_centers, train_time=flags.train_time,
@@ -91,28 +94,22 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
                f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
                recipe.notice(flags.recipe, switches)]
-    entry = setup.Entry(__file__, NETWORK, NPU_PRECISION, arguments)
-    with session.open_graph_run(entry, flags, device, config.num_updates, identity, notices) as opened:
-        training.train_and_evaluate(config, data, opened, stop)
+    with open_run(request, identity, notices) as run:
+        training.train(config, data, run, stop)
     return 0
 
 
-def _configure(flags: FlagValues, num_train: int) -> training.Config:
-    from common.run import metrics
+def _configure(flags: FlagValues) -> training.Config:
     from gitloss_tf1 import training
     from gitloss_tf1.evaluation import LossSettings
 
     switches = recipe.resolve(RECIPES, flags)
     return training.Config(
-        case=metrics.Case(NETWORK, flags.batch_size, 1, flags.performance),
         settings=LossSettings(flags.batch_size, flags.lambda_c, flags.lambda_g, switches),
         seed=flags.seed,
-        num_updates=num_updates(flags, num_train),
         eval_interval=flags.update_centers,
-        performance=flags.performance,
         train_time=flags.train_time,
-        save_seconds=60.0 * flags.save_minutes,
-        init_checkpoint=flags.init_checkpoint and bundle.prefix_of(flags.init_checkpoint),
+        init_checkpoint=bundle.init_prefix(flags),
     )
 
 

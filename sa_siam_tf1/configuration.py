@@ -1,7 +1,6 @@
-"""The configuration of SA-Siam: what a model is, how it trains, how it tracks. Typed, checked, kept as JSON.
+"""The configuration of SA-Siam: network, training and tracking. Typed, validated, stored as JSON.
 
-A run directory holds model_config.json, train_config.json and track_config.json; `load` reads them again. No
-TensorFlow.
+A run directory holds model_config.json, train_config.json and track_config.json; `load` reads them.
 """
 from __future__ import annotations
 
@@ -14,22 +13,23 @@ from typing import Any, Mapping, TypeVar
 from common import atomic_files
 from common.errors import ZooError
 
-STRIDE = 8  # of the trunk, pixels a cell
-EXEMPLAR_SIDE = 127  # pixels that the target's context takes in a curated image
+STRIDE = 8  # of the trunk, pixels per cell
+EXEMPLAR_SIDE = 127  # pixels of a curated image that the target and its context cover
 CURATED_SIDE = 255
 BRANCHES = ("appearance", "semantic")
+_NOT_IDENTITY = ("prefetch_threads", "prefetch_capacity", "batch_size", "seed", "epoch")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """What the network is.
+    """The network.
 
     Attributes:
         branch: "appearance", "semantic", or "both".
-        weight_decay: factor of half the squared sum of every convolution's weights.
+        weight_decay: factor of half the sum of squares of every convolution's weights.
         bn_decay: decay of the moving statistics.
         response_scale: factor of the cross-correlation.
-        c_appearance: share of the appearance branch in the response of both.
+        c_appearance: weight of the appearance branch in the response of both branches.
         init_method: initial weights of convolutions, "xavier_uniform" or "kaiming_normal".
     """
 
@@ -51,12 +51,13 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How it trains.
+    """The training.
 
     Attributes:
         batch_size: pairs in a step.
-        epoch: nominal passes; 0 trains nothing, as in the original's configuration of the tracker of both branches.
-        num_examples_per_epoch: examples of a nominal pass; sets the steps of an epoch, whatever the data hold.
+        epoch: number of nominal epochs; 0 trains nothing, as in the original's configuration for tracking with both
+            branches.
+        num_examples_per_epoch: examples of a nominal epoch, whatever the size of the data set.
         seed: of weights, order and augmentation.
         optimizer: "SGD" or "MOMENTUM".
         momentum: of MOMENTUM.
@@ -67,13 +68,13 @@ class TrainConfig:
         num_epochs_per_decay: of exponential.
         lr_boundaries: of piecewise_constant, in epochs, rising.
         lr_values: of piecewise_constant, one more than boundaries.
-        max_frame_dist: largest distance of a pair's frames.
-        pair_order: "forward", the exemplar is the earlier frame, or "symmetric", either.
+        max_frame_dist: largest distance between the two frames of a pair.
+        pair_order: "forward", the exemplar is the earlier frame, or "symmetric", it is either frame.
         gray_probability: share of pairs that are turned gray.
         prefetch_threads: threads that read examples.
         prefetch_capacity: examples that are read ahead.
-        loss_scale: the loss is multiplied and the gradients divided by it.
-        dynamic_loss_scale: on an NPU with TensorFlow 1.15, let the adapter scale the loss, as the original.
+        loss_scale: the loss is multiplied and the gradients are divided by it.
+        dynamic_loss_scale: let the adapter scale the loss on an NPU with TensorFlow 1.15, as the original does.
     """
 
     batch_size: int = 8
@@ -127,7 +128,7 @@ class TrainConfig:
         return max(1, int(self.epoch * self.num_examples_per_epoch / self.batch_size))
 
     def learning_rate(self, step: int) -> float:
-        """Learning rate of the step after `step` updates."""
+        """Return the learning rate of the step after `step` updates."""
         if self.lr_policy == "piecewise_constant":
             passed = sum(step > boundary * self.steps_per_epoch for boundary in self.lr_boundaries)
             return float(self.lr_values[passed])
@@ -140,18 +141,18 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrackConfig:
-    """How it tracks.
+    """The tracking.
 
     Attributes:
         x_image_size: side of the search image, pixels.
-        num_scales: scales that are searched, odd.
+        num_scales: number of scales to search, odd.
         scale_step: ratio of neighbouring scales.
-        scale_damp: share of a scale's change that is taken.
-        scale_penalty: factor of the response at other scales than the middle one.
-        window_influence: share of the cosine window.
+        scale_damp: share of a change of scale that is applied.
+        scale_penalty: factor of the response at all scales but the middle one.
+        window_influence: weight of the cosine window.
         upsample_factor: of the response.
-        scale_min: smallest size, as a factor of the first.
-        scale_max: largest size, as a factor of the first.
+        scale_min: smallest size, relative to the first frame.
+        scale_max: largest size, relative to the first frame.
     """
 
     x_image_size: int = CURATED_SIDE
@@ -186,17 +187,27 @@ def save(folder: str, *configs: Any) -> None:
         atomic_files.write_json(os.path.join(folder, FILES[type(config)]), dataclasses.asdict(config))
 
 
+def identity(model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
+    """Return what a run shares with one that it resumes, besides batch size and seed; JSON values by name."""
+    values = dataclasses.asdict(model)
+    values.update((name, list(value) if isinstance(value, tuple) else value)
+                  for name, value in dataclasses.asdict(train).items() if name not in _NOT_IDENTITY)
+    if train.lr_policy == "cosine":  # the learning rates depend on the last epoch
+        values["epoch"] = train.epoch
+    return values
+
+
 def load(kind: type[Config], folder: str) -> Config:
-    """Read a configuration from its file in a folder; what the file does not name has its default.
+    """Read a configuration from its file in a folder; fields that are not in the file have their defaults.
 
     Raises:
-        ZooError: no such file, no JSON, an unknown key, or a value that does not fit.
+        ZooError: the file is missing or no JSON, has an unknown key, or a value that is not allowed.
     """
     return kind(**read(kind, folder))
 
 
 def read(kind: type[Config], folder: str) -> dict[str, Any]:
-    """Read the values that a configuration's file in a folder names, and no others; errors as `load`."""
+    """Read only the fields that are in a configuration's file in a folder; errors as those of `load`."""
     path = os.path.join(folder, FILES[kind])
     try:
         with open(path, encoding="utf-8") as file:
@@ -213,15 +224,15 @@ def read(kind: type[Config], folder: str) -> dict[str, Any]:
 
 
 def load_if_there(kind: type[Config], folder: str) -> Config:
-    """`load`, or the defaults where a folder has no such file."""
+    """Read a configuration, or return the defaults when its file is missing."""
     return load(kind, folder) if os.path.isfile(os.path.join(folder, FILES[kind])) else kind()
 
 
 def from_mapping(kind: type[Config], content: Mapping[str, Any]) -> Config:
-    """Make a configuration from names and values.
+    """Return the configuration with the given values.
 
     Raises:
-        ZooError: an unknown key, or a value of another type or range.
+        ZooError: an unknown key, or a value of the wrong type or out of range.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
     values = {}

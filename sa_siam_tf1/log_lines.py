@@ -1,27 +1,32 @@
-"""Lines and files that users of the original read, made from the rows of metrics.jsonl. No TensorFlow."""
+"""The printed lines and text files that users of the original read, made from the rows of metrics.jsonl."""
 from __future__ import annotations
 
 import datetime
 from typing import Any, Mapping, Sequence
 
-LOG_INTERVAL = 10  # steps
-SUMMARY_INTERVAL = 100  # of rows of the table, and of images for TensorBoard
-AVERAGED_LINES = 10
+LOG_INTERVAL = 10  # steps between printed lines
+SUMMARY_INTERVAL = 100  # steps between lines of the table, and between images for TensorBoard
+TABLE_HEAD = "Step,Loss,batch_loss\n"
 
 
 def start_lines(init_method: str, variables: Sequence[str]) -> list[str]:
-    """What a run prints before it trains: the original's lines.
+    """Return the lines that are printed before training.
 
     Args:
         init_method: of the model's configuration; the original calls its default None.
-        variables: names of those that are trained.
+        variables: names of the trained variables.
     """
     method = None if init_method == "xavier_uniform" else init_method
     return [f"embedding init method -- {method}", *(f"-- {name}" for name in variables)]
 
 
+def is_logged(row: Mapping[str, Any]) -> bool:
+    """Whether the line of a step is printed."""
+    return (row["step"] - 1) % LOG_INTERVAL == 0
+
+
 def step_line(row: Mapping[str, Any], batch_size: int, num_updates: int) -> str:
-    """What a step prints: the original's line, its step counted from 0.
+    """Return the line that is printed for a step; like the original's, it counts steps from 0.
 
     Args:
         row: the step's row of metrics.jsonl.
@@ -35,33 +40,22 @@ def step_line(row: Mapping[str, Any], batch_size: int, num_updates: int) -> str:
             f"{remaining // 3600}h:{remaining // 60 % 60:02d}m:{remaining % 60:02d}s remains)")
 
 
-def is_logged(row: Mapping[str, Any]) -> bool:
-    """Whether a step prints its line."""
-    return (row["step"] - 1) % LOG_INTERVAL == 0
+def loss_line(row: Mapping[str, Any]) -> str:
+    """Return the line of the loss file for a step whose line is printed."""
+    return f"{row['loss']:.2f}\n"
+
+
+def is_in_table(row: Mapping[str, Any]) -> bool:
+    """Whether a step has a line in the table."""
+    return (row["step"] - 1) % SUMMARY_INTERVAL == 0
+
+
+def table_line(row: Mapping[str, Any]) -> str:
+    """Return the line of the table for a step."""
+    return f"step {row['step'] - 1},{row['loss']:.6f},{row['batch_loss']:.6f}\n"
 
 
 def validation_line(row: Mapping[str, Any]) -> str:
-    """What a validation prints."""
+    """Return the line that is printed for a validation."""
     return (f"step {row['step']}, validation: batch loss = {row['valid_loss']:.4f}, center score error = "
             f"{row['center_score_error']:.4f}, center distance error = {row['center_dist_error']:.4f}")
-
-
-def mean_loss(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Mean total loss of the last ten logged steps: what the original calls its accuracy."""
-    losses = [row["loss"] for row in rows if is_logged(row)][-AVERAGED_LINES:]
-    return sum(losses) / len(losses)
-
-
-def text_files(rows: Sequence[Mapping[str, Any]], branch: str, case_name: str) -> dict[str, str]:
-    """The text files of a run, by name.
-
-    Args:
-        rows: rows of the steps.
-        branch: names the table of losses.
-        case_name: CaseName of the run.
-    """
-    table = ["Step,Loss,batch_loss\n"]
-    table += [f"step {row['step'] - 1},{row['loss']:.6f},{row['batch_loss']:.6f}\n" for row in rows
-              if (row["step"] - 1) % SUMMARY_INTERVAL == 0]
-    losses = [f"{row['loss']:.2f}\n" for row in rows if is_logged(row)]
-    return {f"{branch}_npu.csv": "".join(table), f"{case_name}_loss.txt": "".join(losses)}

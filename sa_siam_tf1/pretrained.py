@@ -1,4 +1,4 @@
-"""Weights in the files that the original takes: caffenet.npy for the semantic trunk, a .mat of SiamFC. No TensorFlow.
+"""Weights from files of other programs: caffenet.npy for the semantic trunk, a .mat file of a SiamFC network.
 
 Both are read without executing anything in them.
 """
@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import os
 import zlib
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
-from common.errors import ZooError
+from common.cli.parser import FlagSet, FlagValues
+from common.cli.shared_flags import find_path
+from common.errors import FlagError, ZooError
 from sa_siam_tf1.datasets import plain_pickle
 
-# kernel of each layer as the files have it, the groups of conv2, conv4 and conv5 side by side in the last axis
+ROOT = os.path.dirname(os.path.abspath(__file__))
+CAFFENET_NAME = "caffenet.npy"
+# kernel of each layer as in the files: the groups of conv2, conv4 and conv5 are concatenated on the last axis
 KERNELS = {"conv1": (11, 11, 3, 96), "conv2": (5, 5, 48, 256), "conv3": (3, 3, 256, 384), "conv4": (3, 3, 192, 384),
            "conv5": (3, 3, 192, 256)}
 _MAT_HEADER_BYTES = 128
@@ -21,14 +25,88 @@ _GROUPED = ("conv2", "conv4", "conv5")
 _SEMANTIC, _APPEARANCE = "sa_siam/semantic_net", "sa_siam/appearance_net"
 
 
+class Imported(NamedTuple):
+    """Initial values from a file.
+
+    Attributes:
+        values: float32 arrays by variable.
+        notices: lines to print.
+        fingerprint: name and checksum of the file, None without a file.
+    """
+
+    values: Mapping[str, np.ndarray]
+    notices: list
+    fingerprint: list | None = None
+
+
+def define(flags: FlagSet) -> None:
+    """Define the flags that name the files."""
+    flags.model.string("caffenet", None, "Semantic branch: caffenet.npy with the weights of the frozen trunk, or "
+                       "random, which leaves it untrained.", "caffenet.npy in the data folder")
+    flags.model.string("embedding_checkpoint_file", None, "Appearance branch: .mat file of a SiamFC network to start "
+                       "from.")
+
+
+def choose(flags: FlagValues, branch: str, data_folder: str, init_checkpoint: str | None) -> Imported:
+    """Read the file that a branch starts from.
+
+    Args:
+        flags: parsed flags, with those of `define`.
+        branch: "appearance" or "semantic".
+        data_folder: searched for caffenet.npy.
+        init_checkpoint: prefix of the checkpoint that weights are taken from as well, or None.
+
+    Raises:
+        FlagError: a flag of the other branch.
+        ZooError: a file is missing or is not such a file.
+    """
+    if branch == "appearance":
+        warnings = ["Warning: --caffenet has no effect: the appearance branch has no such trunk"]
+        notices = warnings if flags.caffenet else []
+        if not flags.embedding_checkpoint_file:
+            return Imported({}, notices)
+        path = find_path("embedding_checkpoint_file", flags.embedding_checkpoint_file, ROOT)
+        return Imported(load_mat(path), [*notices, f"Weights: {path}"], _fingerprint(path))
+    if flags.embedding_checkpoint_file:
+        raise FlagError("--embedding_checkpoint_file is for the appearance branch; the semantic one takes --caffenet")
+    if init_checkpoint and _has_trunk(init_checkpoint):
+        warnings = ["Warning: --caffenet has no effect: the trunk comes from --init_checkpoint"]
+        return Imported({}, warnings if flags.caffenet else [])
+    if flags.caffenet == "random":
+        return Imported({}, ["WARNING: --caffenet=random: the semantic trunk is frozen at random weights. It is "
+                             "UNTRAINED, and so is all that is learned on top of it."])
+    path = find_path("caffenet", flags.caffenet, ROOT) if flags.caffenet else _caffenet_in(data_folder)
+    return Imported(load_caffenet(path), [f"Weights: {path}"], _fingerprint(path))
+
+
+def _has_trunk(prefix: str) -> bool:
+    from common.graph import checkpoints
+
+    return holds_trunk(checkpoints.shapes_in(prefix))
+
+
+def _caffenet_in(folder: str) -> str:
+    candidates = [os.path.join(folder, *names, CAFFENET_NAME) for names in ((), ("Data", "VID", "train"))]
+    for path in candidates:
+        if os.path.isfile(path):
+            return path
+    raise ZooError(f"the semantic branch needs the weights of CaffeNet, and {candidates[0]} is missing: give "
+                   "--caffenet=FILE, an --init_checkpoint of this branch, or --caffenet=random for an untrained trunk")
+
+
+def _fingerprint(path: str) -> list[Any]:
+    with open(path, "rb") as file:
+        return [os.path.basename(path), zlib.crc32(file.read())]
+
+
 def load_caffenet(path: str) -> dict[str, np.ndarray]:
     """Read caffenet.npy: a dict of layers, each a dict of `weights` [height, width, in, out] and `biases` [out].
 
     Returns:
-        float32 arrays by name of the semantic branch's variable. Layers with fc in their name are passed over.
+        float32 arrays by variable of the semantic branch. Layers with fc in their name are ignored.
 
     Raises:
-        ZooError: another format, a layer too few or of another shape.
+        ZooError: the format is wrong, or a layer is missing or of the wrong shape.
     """
     layers = plain_pickle.read_arrays(path)
     if not isinstance(layers, dict) or not all(isinstance(layer, dict) for layer in layers.values()):
@@ -37,22 +115,21 @@ def load_caffenet(path: str) -> dict[str, np.ndarray]:
     layers = {_text(name): {_text(key): value for key, value in layer.items()} for name, layer in layers.items()}
     values: dict[str, np.ndarray] = {}
     for layer, shape in KERNELS.items():
-        found = layers.get(layer, {})
         for key, wanted in (("weights", shape), ("biases", shape[-1:])):
-            array = _checked(path, f"{layer} {key}", found.get(key), wanted)
-            values.update(_parted(f"{_SEMANTIC}/{layer}", key, array))
+            array = _checked(path, f"{layer} {key}", layers.get(layer, {}).get(key), wanted)
+            values.update(_by_group(f"{_SEMANTIC}/{layer}", key, array))
     return values
 
 
 def holds_trunk(shapes: Mapping[str, Sequence[int]]) -> bool:
-    """Whether a checkpoint brings the whole semantic trunk along, so that caffenet.npy is not needed.
+    """Whether a checkpoint holds the whole semantic trunk, so that caffenet.npy is not needed.
 
     Args:
-        shapes: of its variables, by name.
+        shapes: of the checkpoint's variables, by name.
     """
     for layer, shape in KERNELS.items():
         for key, whole in (("weights", shape), ("biases", shape[-1:])):
-            parts = _parted(f"{_SEMANTIC}/{layer}", key, np.empty(whole, np.float32))  # for names and shapes alone
+            parts = _by_group(f"{_SEMANTIC}/{layer}", key, np.empty(whole, np.float32))  # for names and shapes alone
             if any(tuple(shapes.get(name, ())) != part.shape for name, part in parts.items()):
                 return False
     return True
@@ -61,40 +138,33 @@ def holds_trunk(shapes: Mapping[str, Sequence[int]]) -> bool:
 def load_mat(path: str) -> dict[str, np.ndarray]:
     """Read the parameters of a SiamFC network, `net.params` of MatConvNet, for the appearance branch.
 
-    Kernels are conv1f to conv5f; of a batch normalisation bnNm is gamma, bnNb is beta, bnNx is [channels, 2], moving
-    mean and moving standard deviation; conv5b are conv5's biases, adjust_b is the response's bias. Biases of conv1 to
-    conv4 are of no use before a normalisation, adjust_f is a factor that this network has as a constant.
+    Kernels are conv1f to conv5f. Of the batch normalisation of layer N, bnNm is gamma, bnNb is beta, and bnNx
+    [channels, 2] holds moving mean and moving standard deviation. conv5b are the biases of conv5, adjust_b is the bias
+    of the response. The biases of conv1 to conv4 are ignored: a batch normalisation follows. So is adjust_f: this
+    network has a constant in its place.
 
     Returns:
         float32 arrays by variable.
 
     Raises:
-        ZooError: another format, a parameter too few or of another shape.
+        ZooError: the format is wrong, or a parameter is missing or of the wrong shape.
     """
     parameters = _mat_parameters(path)
     values: dict[str, np.ndarray] = {}
     for number, (layer, shape) in enumerate(KERNELS.items(), 1):
         scope, channels = f"{_APPEARANCE}/{layer}", shape[-1:]
-        values.update(_parted(scope, "weights", _checked(path, f"{layer}f", parameters.get(f"{layer}f"), shape)))
+        values.update(_by_group(scope, "weights", _checked(path, f"{layer}f", parameters.get(f"{layer}f"), shape)))
         if layer == "conv5":
-            values.update(_parted(scope, "biases", _checked(path, "conv5b", parameters.get("conv5b"), channels)))
+            values.update(_by_group(scope, "biases", _checked(path, "conv5b", parameters.get("conv5b"), channels)))
             continue
         for key, name in (("m", "gamma"), ("b", "beta")):
             array = _checked(path, f"bn{number}{key}", parameters.get(f"bn{number}{key}"), channels)
-            values.update(_parted(scope, f"BatchNorm/{name}", array, layer))
+            values.update(_by_group(scope, f"BatchNorm/{name}", array, layer))
         moments = _checked(path, f"bn{number}x", parameters.get(f"bn{number}x"), (*channels, 2))
-        values.update(_parted(scope, "BatchNorm/moving_mean", moments[:, 0], layer))
-        values.update(_parted(scope, "BatchNorm/moving_variance", np.square(moments[:, 1]), layer))
+        values.update(_by_group(scope, "BatchNorm/moving_mean", moments[:, 0], layer))
+        values.update(_by_group(scope, "BatchNorm/moving_variance", np.square(moments[:, 1]), layer))
     values["detection/biases"] = _checked(path, "adjust_b", parameters.get("adjust_b"), (1,))
     return values
-
-
-def fingerprint(path: str | None) -> list[Any] | None:
-    """Name and checksum of a file of weights, None for none."""
-    if path is None:
-        return None
-    with open(path, "rb") as file:
-        return [os.path.basename(path), zlib.crc32(file.read())]
 
 
 def _mat_parameters(path: str) -> Mapping[str, np.ndarray]:
@@ -106,8 +176,8 @@ def _mat_parameters(path: str) -> Mapping[str, np.ndarray]:
         raise ZooError(f"{path}: begins with {head[:10]!r}, expected a .mat file of version 5 to 7")
     try:
         net = scipy.io.loadmat(path)["net"]
-        found = net["params"][0][0]
-        return {_text(entry["name"].item()): entry["value"] for entry in found[0]}
+        parameters = net["params"][0][0]
+        return {_text(entry["name"].item()): entry["value"] for entry in parameters[0]}
     except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError, AttributeError,
             zlib.error) as error:
         raise ZooError(f"{path}: is no .mat file that can be read, with net.params of name and value "
@@ -122,7 +192,7 @@ def _checked(path: str, what: str, value: Any, shape: tuple) -> np.ndarray:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
         raise ZooError(f"{path}: {what} is missing or no array of numbers, expected {list(shape)}")
     if value.size == int(np.prod(shape)) and len(shape) == 1:
-        value = value.reshape(shape)  # columns and rows of one
+        value = value.reshape(shape)  # a column or a row
     if value.shape != shape:
         raise ZooError(f"{path}: {what} is {list(value.shape)}, expected {list(shape)}")
     if not np.isfinite(value).all():
@@ -130,8 +200,8 @@ def _checked(path: str, what: str, value: Any, shape: tuple) -> np.ndarray:
     return value.astype(np.float32)
 
 
-def _parted(scope: str, name: str, array: np.ndarray, layer: str = "") -> dict[str, np.ndarray]:
-    """A layer's array by variable: halves of the last axis, b1 and b2, for a layer of two groups."""
+def _by_group(scope: str, name: str, array: np.ndarray, layer: str = "") -> dict[str, np.ndarray]:
+    """Return a layer's array by variable; that of a layer with two groups is split on its last axis into b1 and b2."""
     if (layer or scope.rpartition("/")[2]) not in _GROUPED:
         return {f"{scope}/{name}": array}
     halves = np.split(array, 2, axis=-1)

@@ -1,239 +1,226 @@
-"""The training loop."""
+"""Training: what SA-Siam does in `common.run.loop`."""
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
 import os
 import time
-from typing import Any
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
-from common import atomic_files
 from common.checkpoints import bundle
 from common.cli.program import StopRequest
-from common.errors import ZooError
-from common.graph import checkpoints, debug, npu
+from common.graph import npu
+from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import assign, tf
-from common.graph.session import GraphRun
-from common.run import metrics, tensorboard, timing
+from common.graph.debug import StepDebugger
+from common.graph.session import open_session
+from common.run import loop
+from common.run.loop import RunRecord
+from common.run.metrics import Curve
+from common.run.opening import Run
+from common.run.text import GrowingText
 from sa_siam_tf1 import configuration, log_lines, siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets.dataloader import Batch, TrainingBatches, validation_batches
 from sa_siam_tf1.datasets.imdb import Tracks
+from sa_siam_tf1.image_events import ImageEvents
 from sa_siam_tf1.metrics import track_metrics
+from sa_siam_tf1.siamese_model import Towers, TrainGraph
 
+ADVICE = "take a smaller --initial_lr, or look for the op with --over_dump"
 NUM_SHOWN = 3  # pairs of images for TensorBoard
-# where the original keeps a branch's checkpoints
-CHECKPOINT_FOLDERS = {"appearance": "SA-Siam-Appearance", "semantic": "SA-Siam-Semantic"}
+NUM_AVERAGED = 10  # logged losses whose mean is the final accuracy
+CHECKPOINT_FOLDERS = {"appearance": "SA-Siam-Appearance", "semantic": "SA-Siam-Semantic"}  # as in the original
+CURVES = {
+    "loss": [Curve("step", "loss", "total, training batch"), Curve("step", "batch_loss", "batch, training batch"),
+             Curve("eval", "valid_loss", "batch, validation")],
+    "validation errors": [Curve("eval", "center_score_error", "center score"),
+                          Curve("eval", "center_dist_error", "center distance")],
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A training run.
+    """What training depends on besides the run.
 
     Attributes:
-        case: names the run in the result files.
         model: the network.
-        train: how it trains.
-        track: kept beside them, for those who track with the weights.
-        num_updates: updates to make.
-        performance: no validation.
-        save_seconds: seconds between checkpoints.
+        train: how it is trained.
+        track: how to track with the weights; only stored in the run directory.
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
-        imported: arrays to begin with, by variable.
+        imported: initial values from files of other programs, by variable.
     """
 
-    case: metrics.Case
     model: ModelConfig
     train: TrainConfig
     track: TrackConfig
-    num_updates: int
-    performance: bool
-    save_seconds: float
     init_checkpoint: str | None
-    imported: dict
+    imported: Mapping[str, np.ndarray]
 
 
-def train_and_evaluate(config: Config, data: Tracks, opened: GraphRun, stop: StopRequest) -> None:
+class _Graphs(NamedTuple):
+    train: TrainGraph
+    validation: Towers | None  # on the variables of `train`; None without validation data and in speed runs
+    debugger: StepDebugger
+    initialise: tf.Operation
+
+
+def train(config: Config, data: Tracks, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint when it has one."""
-    configuration.save(opened.run.path, config.model, config.train, config.track)
+    configuration.save(run.path, config.model, config.train, config.track)
     with tf.Graph().as_default():
-        loop = _Loop(config, data, opened)
-        try:
-            with tf.Session(config=opened.session_config) as session, stop.deferred():
-                loop.run(session, stop)
-                stop.complete()
-        finally:
-            loop.close()
+        graphs = _build(config, data, run)
+        with open_session(run) as session:
+            checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step)
+            record = RunRecord(run, stop, ADVICE, checkpoints, tf)
+            with contextlib.closing(_Task(config, data, graphs, session, record)) as task:
+                loop.run(task, record)
 
 
-class _Loop:
-    """The loop's graph and its place in the run."""
+def _build(config: Config, data: Tracks, run: Run) -> _Graphs:
+    graph = siamese_model.build_training(config.model, config.train,
+                                         npu.scales_losses(run.device, config.train.dynamic_loss_scale))
+    towers = graph.towers
+    dumped = dict(exemplars=towers.exemplars, instances=towers.instances, response=towers.response,
+                  **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.gradients})
+    debugger = StepDebugger(run, dumped)
+    has_validation = bool(data.validation) and not run.request.performance
+    validation = siamese_model.build_validation(config.model, config.train.batch_size, config.train.seed
+                                                ) if has_validation else None
+    return _Graphs(graph, validation, debugger, tf.global_variables_initializer())
 
-    def __init__(self, config: Config, data: Tracks, opened: GraphRun):
-        self._config = config
-        self._data = data
-        self._run = opened.run
-        self._train = siamese_model.build_training(
-            config.model, config.train, npu.scales_losses(opened.device, config.train.dynamic_loss_scale))
-        towers = self._train.towers
-        dumped = dict(exemplars=towers.exemplars, instances=towers.instances, response=towers.response,
-                      **{f"gradient/{variable.op.name}": gradient for gradient, variable in self._train.gradients})
-        self._diagnosis = debug.StepDiagnosis(opened.diagnosis, dumped, config.num_updates)
-        self._validation = None if config.performance or not data.validation else siamese_model.build_validation(
-            config.model, config.train.batch_size, config.train.seed)
-        self._fetches = dict(loss=self._train.total_loss, batch_loss=towers.batch_loss, response=towers.response,
-                             train_op=self._train.train_op)
+
+class _Task:
+    """See `loop.Task`; close it to stop the reading threads and to complete its files."""
+
+    def __init__(self, config: Config, data: Tracks, graphs: _Graphs, session: tf.Session, record: RunRecord):
+        self._config, self._data, self._graphs, self._session, self._record = config, data, graphs, session, record
+        self._run = record.run
+        self._performance = self._run.request.performance
+        self.steps_per_epoch = config.train.steps_per_epoch
         self._batches = TrainingBatches(data.train, config.train, siamese_model.TRAIN_SIDE)
-        self._images = tensorboard.ImageEvents(self._run.path)
-        self._initialise = tf.global_variables_initializer()
-        self._checkpoints: checkpoints.Checkpoints
-        self._report: metrics.Report
-        self._saved_at = time.monotonic()
+        self._images = ImageEvents(os.path.join(self._run.path, "events", "images"))
+        self._table = GrowingText(self._run.file(f"{config.model.branch}_npu.csv"), log_lines.TABLE_HEAD)
+        self._losses = GrowingText(self._run.file(f"{self._run.request.case_name}_loss.txt"))
+        self._logged_losses: collections.deque = collections.deque(maxlen=NUM_AVERAGED)
 
     def close(self) -> None:
-        """Stop the threads that read, and close the images' file."""
-        self._batches.close()
-        self._images.close()
+        for resource in (self._batches, self._images, self._table, self._losses):
+            resource.close()
 
-    def run(self, session: tf.Session, stop: StopRequest) -> None:
-        """Train, validate and save until the updates are made; then finish the run."""
-        self._checkpoints = checkpoints.Checkpoints(self._run.folder("ckpt"), session, self._train.global_step)
-        updates = self._start(session, stop.started)
-        while True:
-            if stop.requested:
-                self._save(updates)
-                stop.check()
-            if self._is_epoch_end(updates):
-                self._end_epoch(session, updates, stop)
-            if updates == self._config.num_updates:
-                break
-            self._step(session, updates)
-            updates += 1
-            if time.monotonic() - self._saved_at >= self._config.save_seconds:
-                self._save(updates)
-        self._save(updates)
-        self._finish(updates)
-
-    def _start(self, session: tf.Session, started: float) -> int:
-        """Set the variables, and open the report at the step they belong to; return that step."""
-        session.run(self._initialise)
-        step, notices = self._checkpoints.go_on(self._run.resumed)
-        notices += log_lines.start_lines(self._config.model.init_method,
-                                         [variable.op.name for variable in tf.trainable_variables()])
-        if step is not None:
-            prefix = os.path.join(self._checkpoints.folder, f"{bundle.PREFIX}-{step}")
-            notices.append(f"Restore from last checkpoint: {prefix}")
+    def start(self, step: int | None) -> int:
+        lines = log_lines.start_lines(self._config.model.init_method,
+                                      [variable.op.name for variable in tf.trainable_variables()])
+        if step is None:
+            lines += self._initialise()
         else:
-            variables = {variable.op.name: variable for variable in tf.global_variables()}
-            assign(session, {variables[name]: value for name, value in self._config.imported.items()})
-            if self._config.init_checkpoint:
-                del variables[self._train.global_step.op.name]
-                wanted = [variable for name, variable in variables.items() if not name.endswith("/Momentum")]
-                notices += checkpoints.initialise_from(session, self._config.init_checkpoint, wanted)
-        for notice in notices:
-            print(notice)
-        print(f"Train for {self._config.num_updates} steps")
-        self._report = metrics.Report(self._run, step or 0, started)
+            prefix = os.path.join(self._record.checkpoints.folder, f"{bundle.PREFIX}-{step}")
+            lines.append(f"Restore from last checkpoint: {prefix}")
+        for line in (*lines, f"Train for {self._run.request.num_updates} steps"):
+            print(line)
         return step or 0
 
-    def _step(self, session: tf.Session, updates: int) -> None:
-        timer = timing.StepTimer()
-        timer.start()
-        batch = self._batches.batch(updates)
-        towers = self._train.towers
-        learning_rate = self._config.train.learning_rate(updates)
-        feeds: dict[Any, Any] = {towers.exemplars: batch.exemplars, towers.instances: batch.instances,
-                                 self._train.learning_rate: learning_rate}
-        values = self._diagnosis.run(session, self._fetches, feeds, updates + 1)
-        seconds = timer.stop()
-        if not np.isfinite(values["loss"]):
-            raise ZooError(f"the loss is {values['loss']} at step {updates + 1}: training has diverged; take a smaller "
-                           "--initial_lr, or look for the op with --over_dump")
-        errors = {}
-        if updates % log_lines.SUMMARY_INTERVAL == 0 and not self._config.performance:
-            errors = _center_errors(values["response"])
-            self._show("train", updates + 1, batch, values["response"])
-        self._report.step(updates + 1, loss=float(values["loss"]), batch_loss=float(values["batch_loss"]),
-                          learning_rate=learning_rate, step_seconds=seconds, **errors)
-        row = self._report.rows[-1]
-        if log_lines.is_logged(row):
-            print(log_lines.step_line(row, self._config.train.batch_size, self._config.num_updates), flush=True)
+    def _initialise(self) -> list[str]:
+        """Set the initial weights; return a line for each variable that --init_checkpoint does not hold."""
+        self._session.run(self._graphs.initialise)
+        variables = {variable.op.name: variable for variable in tf.global_variables()}
+        assign(self._session, {variables[name]: value for name, value in self._config.imported.items()})
+        if not self._config.init_checkpoint:
+            return []
+        weights = [variable for name, variable in variables.items()
+                   if variable is not self._graphs.train.global_step and not name.endswith("/Momentum")]
+        return initialise_from(self._session, self._config.init_checkpoint, weights)
 
-    def _is_epoch_end(self, updates: int) -> bool:
-        at_end = updates % self._config.train.steps_per_epoch == 0 or updates == self._config.num_updates
-        return updates > 0 and at_end and not self._config.performance and not self._report.evaluated(updates)
+    def is_over(self, step: int) -> bool:
+        return False
 
-    def _end_epoch(self, session: tf.Session, updates: int, stop: StopRequest) -> None:
-        """Save as the original does, under the step's number counted from 0; validate."""
-        self._save(updates)
-        folder = self._run.folder(f"track_model_checkpoints/{CHECKPOINT_FOLDERS[self._config.model.branch]}")
-        self._checkpoints.save_as(folder, f"model.ckpt-{updates - 1}")
-        if self._validation is not None:
-            row = self._validate(session, updates, stop)
-            best = min((earlier["valid_loss"] for earlier in self._report.of_kind("eval")), default=np.inf)
-            self._report.evaluation(updates, best=row["valid_loss"] < best, **row)
-            print(log_lines.validation_line(self._report.rows[-1]), flush=True)
-        self._write_files()
-
-    def _validate(self, session: tf.Session, updates: int, stop: StopRequest) -> dict[str, float]:
-        """Loss and errors over all validation pairs; changes no variable and draws nothing from the training data."""
+    def step(self, step: int) -> dict[str, Any]:
+        graph, towers = self._graphs.train, self._graphs.train.towers
+        learning_rate = self._config.train.learning_rate(step)
         started = time.perf_counter()
-        graph, losses, responses = self._validation, [], []
+        batch = self._batches.batch(step)
+        feeds: dict[Any, Any] = dict(_feeds(towers, batch))
+        feeds[graph.learning_rate] = learning_rate
+        fetches = dict(loss=graph.total_loss, batch_loss=towers.batch_loss, response=towers.response,
+                       train_op=graph.train_op)
+        values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
+        seconds = time.perf_counter() - started
+        loss, errors = float(values["loss"]), {}
+        is_shown = step % log_lines.SUMMARY_INTERVAL == 0 and not self._performance
+        if is_shown and np.isfinite(loss):  # otherwise the record ends the run
+            errors = _center_errors(values["response"])
+            self._show("train", step + 1, batch, values["response"])
+        return dict(loss=loss, batch_loss=float(values["batch_loss"]), learning_rate=learning_rate,
+                    step_seconds=seconds, **errors)
+
+    def _is_epoch_end(self, step: int) -> bool:
+        at_end = step % self.steps_per_epoch == 0 or step == self._run.request.num_updates
+        return step > 0 and at_end and not self._performance
+
+    def evaluation_due(self, step: int) -> bool:
+        return self._graphs.validation is not None and self._is_epoch_end(step)
+
+    def evaluate(self, step: int) -> dict[str, Any]:
+        """Compute loss and errors over all validation pairs."""
+        started = time.perf_counter()
+        graph, losses, responses = self._graphs.validation, [], []
         assert graph is not None
         for batch, count in validation_batches(self._data.validation, self._config.train):
-            stop.check()
-            response, decay = session.run([graph.response, self._train.weight_decay], self._feeds(graph, batch))
+            self._record.stop.check()
+            response, decay = self._session.run([graph.response, self._graphs.train.weight_decay],
+                                                _feeds(graph, batch))
             response = response[:count]
             if not responses:
-                self._show("validation", updates, batch, response)
+                self._show("validation", step, batch, response)
             responses.append(response)
             losses += list(pair_losses(response))
         loss = float(np.mean(losses))
-        return dict(valid_loss=loss, valid_total_loss=loss + float(decay), **_center_errors(np.concatenate(responses)),
-                    evaluation_seconds=time.perf_counter() - started)
+        best = min((row["valid_loss"] for row in self._record.evaluations), default=np.inf)
+        return dict(best=loss < best, valid_loss=loss, valid_total_loss=loss + float(decay),
+                    **_center_errors(np.concatenate(responses)), evaluation_seconds=time.perf_counter() - started)
 
-    def _show(self, family: str, updates: int, batch: Batch, response: np.ndarray) -> None:
-        """Write a batch's first pairs for TensorBoard, with the response that is wanted and the one found."""
-        for number in range(min(NUM_SHOWN, len(response))):
-            for tag, image in (("exemplar", batch.exemplars[number]), ("instance", batch.instances[number])):
-                self._images.add_image(updates, f"{family}/{tag}/{number}", np.uint8(np.clip(image, 0, 255)))
-            self._images.add_image(updates, f"{family}/Response/{number}", response[number])
-        self._images.add_image(updates, f"{family}/GT", siamese_model.ground_truth(response.shape[1]))
-        self._images.add_histogram(updates, f"{family}/Response", response)
+    def _show(self, family: str, step: int, batch: Batch, response: np.ndarray) -> None:
+        """Write the first pairs of a batch for TensorBoard, with the response that is wanted and the actual one."""
+        for index in range(min(NUM_SHOWN, len(response))):
+            for tag, image in (("exemplar", batch.exemplars[index]), ("instance", batch.instances[index])):
+                self._images.add_image(step, f"{family}/{tag}/{index}", np.uint8(np.clip(image, 0, 255)))
+            self._images.add_image(step, f"{family}/Response/{index}", response[index])
+        self._images.add_image(step, f"{family}/GT", siamese_model.ground_truth(response.shape[1]))
+        self._images.add_histogram(step, f"{family}/Response", response)
 
-    @staticmethod
-    def _feeds(graph: siamese_model.Towers, batch: Batch) -> dict:
-        return {graph.exemplars: batch.exemplars, graph.instances: batch.instances}
+    def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
+        if row["kind"] == "step":
+            self._on_step_row(row, is_replayed)
+        elif row["kind"] == "eval" and not is_replayed:
+            print(log_lines.validation_line(row), flush=True)
 
-    def _write_files(self) -> None:
-        rows = self._report.of_kind("step")
-        texts = log_lines.text_files(rows, self._config.model.branch, self._config.case.name)
-        for name, text in texts.items():
-            atomic_files.write_text(self._run.file(name), text)
+    def _on_step_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
+        if log_lines.is_in_table(row):
+            self._table.add(log_lines.table_line(row))
+        if log_lines.is_logged(row):
+            self._losses.add(log_lines.loss_line(row))
+            self._logged_losses.append(row["loss"])
+            if not is_replayed:
+                print(log_lines.step_line(row, self._config.train.batch_size, self._run.request.num_updates),
+                      flush=True)
+        if self._is_epoch_end(row["step"]) and not is_replayed:
+            # before the loop saves its own checkpoint: a run that is resumed from that one has both
+            folder = self._run.folder(f"track_model_checkpoints/{CHECKPOINT_FOLDERS[self._config.model.branch]}")
+            self._record.checkpoints.save_as(folder, f"model.ckpt-{row['step'] - 1}")  # steps counted from 0
 
-    def _save(self, updates: int) -> None:
-        self._report.flush()
-        best = [row["step"] for row in self._report.of_kind("eval") if row.get("best")]
-        self._checkpoints.save(updates, keep=best[-1:])
-        self._saved_at = time.monotonic()
-
-    def _finish(self, updates: int) -> None:
-        rows = self._report.of_kind("step")
-        self._write_files()
-        self._report.draw_curves({
-            "loss": [("step", "loss", "total, training batch"), ("step", "batch_loss", "batch, training batch"),
-                     ("eval", "valid_loss", "batch, validation")],
-            "validation errors": [("eval", "center_score_error", "center score"),
-                                  ("eval", "center_dist_error", "center distance")],
-        })
-        logged = [row for row in rows if log_lines.is_logged(row)]
-        result = dict(ActualLoss=f"{logged[-1]['loss']:.4f}")
-        mean = log_lines.mean_loss(rows)
-        if not self._config.performance:
+    def finish(self, step: int) -> None:
+        mean = sum(self._logged_losses) / len(self._logged_losses)
+        result = dict(ActualLoss=f"{self._logged_losses[-1]:.4f}")
+        if not self._performance:
             result["TrainAccuracy"] = f"{mean:.4f}"
-        self._report.finish(self._config.case, updates, mean, self._run.arguments["identity"]["device"], result)
-        self._report.close()
+        self._record.finish(step, mean, result, CURVES)
+
+
+def _feeds(towers: Towers, batch: Batch) -> dict[tf.Tensor, np.ndarray]:
+    return {towers.exemplars: batch.exemplars, towers.instances: batch.instances}
 
 
 def _center_errors(responses: np.ndarray) -> dict[str, float]:
@@ -242,7 +229,7 @@ def _center_errors(responses: np.ndarray) -> dict[str, float]:
 
 
 def pair_losses(responses: np.ndarray) -> np.ndarray:
-    """The balanced loss of each pair, float64 [num]; as `siamese_model.balanced_loss`, which gives their mean.
+    """Return the balanced loss of each pair, float64 [num]; their mean is that of `siamese_model.balanced_loss`.
 
     Args:
         responses: float32 [num, cells, cells], logits.

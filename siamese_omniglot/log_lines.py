@@ -12,7 +12,7 @@ TRAIN_KEYS = {  # key of the JSON-line log: key of a step's row, unit
     "train.fp_time": ("forward_seconds", "s"), "train.bp_time": ("backward_seconds", "s"),
     "train.grad_time": ("update_seconds", "s"), "train.ips": ("step_seconds", "imgs/s"),
 }
-IMAGES_A_SAMPLE = 4  # two pairs
+IMAGES_PER_SAMPLE = 4  # two pairs
 JSON_LOG = "dlloger_example.json"  # the original's spelling
 _MARK = "TCAPPDLL"
 
@@ -62,7 +62,7 @@ class StepLog:
                 means[key] = f"{last[source]:.6g}"
             elif key == "train.ips":
                 seconds = sum(row["step_seconds"] for row in self._rows)
-                means[key] = f"{num * self._batch_size * IMAGES_A_SAMPLE / seconds:.3f}"
+                means[key] = f"{num * self._batch_size * IMAGES_PER_SAMPLE / seconds:.3f}"
             else:
                 means[key] = f"{sum(row[source] for row in self._rows) / num:.6f}"
         return means

@@ -24,3 +24,4 @@ class Switches:
 
 
 RECIPES = {"reference": Switches(), "corrected": Switches("tf", "alphabet", True, "affine")}
+TORCH_WEIGHT_DECAY = 5e-4  # of the torch head when --weight_decay is unset

@@ -1,133 +1,226 @@
-"""The training loop of one worker."""
+"""Training: what the network does in `common.run.loop`, with one worker or several."""
 from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from common.cli.program import StopRequest
-from common.errors import ZooError
-from common.keras import compat, debug, loop, record, session, workers
-from common.run import metrics, setup
-from siamese_omniglot import pretrained, update
+from common.keras import compat, session, workers
+from common.keras.agreement import Epochs, SharedStop
+from common.keras.checkpoints import KerasCheckpoints, initialise_from
+from common.keras.debug import StepDebugger, debugged
+from common.run import loop
+from common.run.loop import Record, RunRecord
+from common.run.metrics import Curve
+from common.run.opening import Run
+from siamese_omniglot import evaluation, log_lines, pretrained
 from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
 from siamese_omniglot.data.omniglot import DrawingStore
-from siamese_omniglot.data.pairs import PairSampler
+from siamese_omniglot.data.pairs import VALIDATION, Samplers
 from siamese_omniglot.learning_rate import Schedule
 from siamese_omniglot.nets import siamese
 from siamese_omniglot.recipe import Switches
+from siamese_omniglot.recording import WEIGHTS_PERIOD, OriginalLogs
+from siamese_omniglot.update import Updater, UpdateSettings, make_optimizer
+
+ADVICE = "take a smaller --lr"
+CURVES = {
+    "loss": [Curve("step", "loss", "training batch"), Curve("eval", "val_loss", "validation")],
+    "pair accuracy": [Curve("step", "accuracy", "training batch"), Curve("eval", "val_accuracy", "validation")],
+    "equal error rate": [Curve("eval", "val_eer", "validation")],
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A training run.
+    """What training depends on besides the run.
 
     Attributes:
-        case: names the run in the result files.
         switches: the recipe's.
         backbone: "vgg16" or "conv4".
         batch_size: samples of two pairs in a step of all workers.
         seed: seed of weights, pairs and augmentation.
-        num_updates: updates to make.
         steps_per_epoch: updates in an epoch.
         schedule: of the learning rate.
         optimizer: "sgd" or "adam".
-        weight_decay: see `update.Settings`.
+        weight_decay: see `update.UpdateSettings`.
         early_stop: epochs without a better validation loss after which training ends; 0 for never.
         num_workers: threads that make batches.
-        weights: file of weights to begin with, or None.
+        weights_path: file of weights to begin with, or None.
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
-        performance: no evaluation.
-        save_seconds: seconds between checkpoints.
     """
 
-    case: metrics.Case
     switches: Switches
     backbone: str
     batch_size: int
     seed: int
-    num_updates: int
     steps_per_epoch: int
     schedule: Schedule
     optimizer: str
     weight_decay: float
     early_stop: int
     num_workers: int
-    weights: str | None
+    weights_path: str | None
     init_checkpoint: str | None
-    performance: bool
-    save_seconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """What is trained: the network, its optimizer, and the number of updates made."""
+class Data(NamedTuple):
+    """What a run trains and validates on."""
 
+    store: DrawingStore
+    samplers: Samplers
+
+
+class _Model(NamedTuple):
+    """What is trained."""
+
+    positions: np.ndarray  # of this worker's pairs in a batch, int
     network: siamese.Siamese
-    optimizer: tf.Module
-    updates: tf.Variable
+    optimizer: Any
+    updater: Updater
+    updates: tf.Variable  # number of updates made, int64
 
 
-class Loop(loop.Loop):
-    """The loop of one worker."""
-
-    def __init__(self, config: Config, store: DrawingStore, sampler: PairSampler, workers: workers.Workers,
-                 opened: setup.Started, diagnosis: debug.StepDiagnosis):
-        """Build the model and what feeds it.
-
-        Args:
-            config: the run.
-            store: the drawings.
-            sampler: draws the pairs to train with.
-            workers: those that train together.
-            opened: the run.
-            diagnosis: runs the steps.
-        """
-        positions = workers.positions(2 * config.batch_size)
-        super().__init__(workers, loop.Length(config.num_updates, config.steps_per_epoch, not config.performance))
-        self._config, self._diagnosis = config, diagnosis
-        with workers.scope():
-            self._network = siamese.build(config.backbone, config.switches.head, config.seed)
-            self._optimizer = session.scale_losses(workers.distribute(update.make_optimizer(config.optimizer)),
-                                                     opened, "mixed")
-        if config.weights:
-            for line in pretrained.load(self._network.named_variables(), config.weights):
-                print(line)
-        settings = update.Settings(config.switches.head, config.weight_decay, 2 * config.batch_size,
-                                   opened.device.kind != "npu")
-        self._updater = update.Updater(self._network, self._optimizer, settings, workers)
-        permute = "batch" if config.switches.head == "tf" else "sample"
-        recipe = BatchRecipe(config.batch_size, config.seed, config.switches.augment, permute, positions)
-        self._batches = Ahead(Batches(store, sampler, recipe), config.num_workers, config.num_updates)
-
-    def model(self) -> Model:
-        return Model(self._network, self._optimizer, self.updates)
-
-    def variables(self) -> list:
-        return [*self._network.chain.weights, *compat.optimizer_variables(self._optimizer)]
-
-    def run(self, record: record.Record, stop: StopRequest) -> None:
-        """Train to the end of the run, from the place that the record gives."""
+def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
+    """Train to the end of the run, from its newest checkpoint when it has one."""
+    team = workers.make(run.request.rank, run.device.kind)
+    team.require_same(run.checksum)
+    shared_stop = SharedStop(stop, team)
+    with debugged(run) as debugger:
+        model = _build(config, team, run)
+        record: Record = Record(run, shared_stop, ADVICE)
+        if run.request.rank.is_chief:
+            record = RunRecord(run, shared_stop, ADVICE, _checkpoints(model, run), tf.compat.v1)
+        task = _Task(config, data, model, team, debugger, record)
         try:
-            super().run(record, stop)
+            loop.run(task, record)
         finally:
-            self._batches.close()
+            task.close()
 
-    def begin_epoch(self, epoch: int) -> None:
-        with self._workers.scope():
-            self._optimizer.learning_rate = self._config.schedule.rate(epoch)
 
-    def step(self, record: record.Record, updates: int, is_stopping: bool) -> int:
+def _build(config: Config, team: workers.Workers, run: Run) -> _Model:
+    positions = team.positions(2 * config.batch_size)
+    with team.scope():
+        network = siamese.build(config.backbone, config.switches.head, config.seed)
+        optimizer = session.scale_losses(team.distribute(make_optimizer(config.optimizer)), run, "mixed")
+        updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+    settings = UpdateSettings(config.switches.head, config.weight_decay, 2 * config.batch_size,
+                              run.device.kind != "npu")
+    return _Model(positions, network, optimizer, Updater(network, optimizer, settings, team), updates)
+
+
+def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints:
+    slots = {f"optimizer/{number:03d}": slot for number, slot in enumerate(compat.optimizer_variables(model.optimizer))}
+    return KerasCheckpoints(run.folder("ckpt"), {**model.network.named_variables(), **slots}, model.updates)
+
+
+class _Task:
+    """See `loop.Task`."""
+
+    def __init__(self, config: Config, data: Data, model: _Model, team: workers.Workers, debugger: StepDebugger,
+                 record: Record):
+        self._config, self._data, self._model, self._debugger = config, data, model, debugger
+        self._team, self._record = team, record
+        self.steps_per_epoch = config.steps_per_epoch
+        self._epochs = Epochs(team, record, config.steps_per_epoch)
+        permute = "batch" if config.switches.head == "tf" else "sample"
+        recipe = BatchRecipe(config.batch_size, config.seed, config.switches.augment, permute, model.positions)
+        self._batches = Ahead(Batches(data.store, data.samplers.train, recipe), config.num_workers,
+                              record.run.request.num_updates)
+        self._scorer = evaluation.Scorer(model.network)
+        num_validating = max(1, data.samplers.validation.num_drawings // config.batch_size) * config.batch_size
+        self._validation_pairs = data.samplers.validation.draw(num_validating, VALIDATION, 0, "sample")
+        self._logs = OriginalLogs(record.run, config.steps_per_epoch, config.schedule.num_epochs)
+
+    def close(self) -> None:
+        """Stop the threads that make batches, and close the log."""
+        self._batches.close()
+        self._logs.close()
+
+    def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
+        self._logs.on_row(row, is_replayed)
+
+    def start(self, step: int | None) -> int:
+        network, updates = self._model.network, self._model.updates
+        if step is None:
+            lines = []
+            if self._config.weights_path:
+                lines += pretrained.load(network.named_variables(), self._config.weights_path)
+            if self._config.init_checkpoint:
+                lines += initialise_from(self._config.init_checkpoint, network.named_variables())
+            for line in lines:
+                print(line)
+        updates.assign(step or 0)
+        self._team.broadcast([*network.chain.weights, *compat.optimizer_variables(self._model.optimizer), updates])
+        return int(updates.numpy())
+
+    def step(self, step: int) -> dict[str, Any]:
+        rate = self._config.schedule.rate(step // self.steps_per_epoch)
+        with self._team.scope():
+            self._model.optimizer.learning_rate = rate
+        stop = self._record.stop
         started = time.perf_counter()
-        batch = self._batches.get(updates)
+        batch = self._batches.get(step)
         fetched = time.perf_counter()
-        outcome = self._diagnosis.run(lambda dumps: self._updater(batch, is_stopping, dumps), updates + 1)
+        outcome = self._debugger.run(lambda dumps: self._model.updater(batch, stop.is_signalled, dumps), step + 1)
         ended = time.perf_counter()
-        if not np.isfinite(outcome.loss):
-            raise ZooError(f"the loss is {outcome.loss} at step {updates + 1}: training has diverged; take a smaller "
-                           "--lr")
-        rate = self._config.schedule.rate(updates // self._config.steps_per_epoch)
-        record.step(updates + 1, outcome, rate, (fetched - started, ended - fetched))
-        return outcome.num_stopping
+        stop.num_stopping = outcome.num_stopping
+        self._model.updates.assign(step + 1)
+        return dict(unix_seconds=time.time(), loss=outcome.loss, accuracy=outcome.accuracy, learning_rate=rate,
+                    data_seconds=fetched - started, compute_seconds=ended - fetched,
+                    forward_seconds=outcome.forward_seconds, backward_seconds=outcome.backward_seconds,
+                    update_seconds=outcome.update_seconds, step_seconds=ended - started)
+
+    def evaluation_due(self, step: int) -> bool:
+        return self._epochs.evaluation_due(step)
+
+    def evaluate(self, step: int) -> dict[str, Any]:
+        if not self._team.evaluates:
+            return {}
+        record, pairs = self._record, self._validation_pairs
+        if isinstance(record, RunRecord):
+            print("Finish Train\nStart Validation", flush=True)
+        started = time.perf_counter()
+        logits = evaluation.pair_logits(self._scorer, self._data.store, pairs, record.stop.check)
+        if not isinstance(record, RunRecord):
+            return {}
+        result = evaluation.pair_result(logits, pairs.labels, self._config.switches.head)
+        best = min((row["val_loss"] for row in record.evaluations), default=float("inf"))
+        values: dict[str, Any] = dict(
+            epoch=-(-step // self.steps_per_epoch), unix_seconds=time.time(), train_loss=self._logs.train_loss,
+            val_loss=result.loss, val_accuracy=result.accuracy, val_accuracy_error=result.accuracy_error,
+            val_eer=result.eer, val_auc=result.auc, num_pairs=result.num_pairs, best=result.loss <= best,
+            evaluation_seconds=time.perf_counter() - started)
+        names = [log_lines.LAST]
+        if values["best"]:
+            names.append(log_lines.BEST)
+        if values["epoch"] % WEIGHTS_PERIOD == 0 or step == record.run.request.num_updates:
+            names.append(log_lines.epoch_weights_name(values))
+        self._logs.save_weights(self._model.network, names)
+        return values
+
+    def is_over(self, step: int) -> bool:
+        ends_early = False
+        if self._epochs.is_end(step) and isinstance(self._record, RunRecord):
+            rows = self._record.evaluations
+            since_best = len(rows) - max(count for count, row in enumerate(rows, 1) if row["best"])
+            ends_early = 0 < self._config.early_stop <= since_best
+            if ends_early:
+                print(f"Early stop: no better validation loss for {since_best} epochs.")
+                self._logs.save_weights(self._model.network, [log_lines.epoch_weights_name(rows[-1])])
+        return self._epochs.is_over(step, ends_early)
+
+    def finish(self, step: int) -> None:
+        if not isinstance(self._record, RunRecord):
+            return
+        rows = self._record.evaluations
+        last = rows[-1] if rows else {}
+        result = dict(ActualLoss=f"{last.get('train_loss', self._logs.last_loss):.4f}")
+        if rows:
+            result["TrainAccuracy"] = f"{last['val_accuracy']:.4f}"
+        self._record.finish(step, last.get("val_accuracy"), result, CURVES)
+        print(f"Logs and weights: {self._logs.folder}", flush=True)

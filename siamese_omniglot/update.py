@@ -12,7 +12,6 @@ from siamese_omniglot.nets import losses
 from siamese_omniglot.nets.siamese import Siamese
 
 MOMENTUM = 0.9
-TORCH_WEIGHT_DECAY = 5e-4
 
 
 class Outcome(NamedTuple):
@@ -26,7 +25,7 @@ class Outcome(NamedTuple):
     update_seconds: float
 
 
-class Settings(NamedTuple):
+class UpdateSettings(NamedTuple):
     """How updates are made."""
 
     head: str  # decides the form of the loss
@@ -42,7 +41,7 @@ class Updater:
     workers: the update is that of one worker with the whole batch.
     """
 
-    def __init__(self, network: Siamese, optimizer: Any, settings: Settings,
+    def __init__(self, network: Siamese, optimizer: Any, settings: UpdateSettings,
                  workers: workers.Workers):
         """Compile the update.
 

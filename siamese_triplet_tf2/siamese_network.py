@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -18,13 +17,12 @@ if __name__ == "__main__":
 from common.checkpoints import bundle, h5_weights
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
-from common.devices import ranks, selection
+from common.devices import selection
+from common.devices.selection import Rank
 from common.distributed import launcher, processes
 from common.errors import FlagError
+from common.run.run_dir import RunRequest
 from siamese_triplet_tf2.recipe import RECIPES, Switches
-
-if TYPE_CHECKING:
-    from siamese_triplet_tf2 import pairs, training
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "siamese_network_ID2539_for_TensorFlow2.X"
@@ -66,7 +64,6 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
-    from common.run import setup
     from siamese_triplet_tf2 import pairs, pretrained
 
     flag_set = define_flags()
@@ -78,48 +75,51 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     rank = processes.place(flags, device.kind)
     _check_processes(flags, rank)
     data = pairs.load(folder)
-    entry = setup.Entry(__file__, NETWORK, flags.npu_precision_mode, arguments, rank=rank)
-    setup.plan(entry, flags, device, _length(flags, len(data.left))[0])
-    pretrained.find(flags.weights, folder, flags.backbone)
-    bundle.fingerprint(_init_checkpoint(flags))
+    num_updates, _ = _length(flags, len(data.left))
+    request = RunRequest(__file__, NETWORK, arguments, flags, device, flags.npu_precision_mode, num_updates, rank=rank)
+    weights_path = pretrained.find(flags.weights, folder, flags.backbone)
+    init_prefix = bundle.init_prefix(flags)
+    bundle.fingerprint(init_prefix)
     status = processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind, stop)
     if status is not None:
         return status
 
-    from common.keras import session
-    from siamese_triplet_tf2 import bad_images
+    from common.keras.session import open_run  # TensorFlow is imported here, in the processes that train
+    from siamese_triplet_tf2 import bad_images, training
 
-    session.require_one_gpu(rank, device.kind)
     data = bad_images.apply(data, flags.bad_images)
-    config = _configure(flags, folder, len(data.left), rank)
+    num_updates, steps_per_epoch = _length(flags, len(data.left))
+    request = dataclasses.replace(request, num_updates=num_updates)
+    config = training.Config(
+        switches=recipe.resolve(RECIPES, flags),
+        batch_size=flags.batch_size,
+        seed=flags.seed,
+        steps_per_epoch=steps_per_epoch,
+        split=flags.split,
+        backbone=flags.backbone,
+        weights_path=weights_path,
+        batch_statistics=flags.batch_statistics,
+        semi_hard=flags.semi_hard,
+        loss_scale=flags.loss_scale,
+        cache_features=flags.cache_features,
+        processes=flags.nproc_per_node,
+        static_shape=flags.static_shape,
+        init_checkpoint=init_prefix,
+    )
     identity = dict(dataclasses.asdict(config.switches), data=data.fingerprint(),
-                    weights=h5_weights.fingerprint(config.weights),
-                    init_checkpoint=bundle.fingerprint(config.init_checkpoint),
+                    weights=h5_weights.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_prefix),
                     **{name: flags[name].value for name in IDENTITY})
     notices = [*flag_set.warnings(), *processes.notices(flags, rank, f"{flags.batch_size} triplets"), *data.notices,
-               *pretrained.notices(config.weights, flags.backbone),
+               *pretrained.notices(weights_path, flags.backbone),
                f"Data: {folder}, {len(data.left)} pairs",
-               f"Backbone: {flags.backbone}, weights {config.weights or 'random'}",
+               f"Backbone: {flags.backbone}, weights {weights_path or 'random'}",
                recipe.notice(flags.recipe, config.switches)]
-    opened = session.open_keras_run if rank.is_chief else session.open_keras_helper
-    with opened(entry, flags, device, config.num_updates, identity, notices) as run:
-        _run(config, data, run, rank, stop)
+    with open_run(request, identity, notices) as run:
+        training.train(config, data, run, stop)
     return 0
 
 
-def _run(config: training.Config, data: pairs.Pairs, run: Any, rank: ranks.Rank, stop: program.StopRequest) -> None:
-    from common.keras import debug, workers
-    from siamese_triplet_tf2 import recording, training
-
-    workers = workers.make(rank, run.device.kind)
-    workers.require_same(run.checksum)
-    record = recording.Record(config, len(data.left), run, stop) if rank.is_chief else \
-        recording.Helper(config, len(data.left))
-    with debug.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
-        training.Loop(config, data, workers, run, diagnosis).run(record, stop)
-
-
-def _check_processes(flags: FlagValues, rank: ranks.Rank) -> None:
+def _check_processes(flags: FlagValues, rank: Rank) -> None:
     if rank.size == 1:
         return
     for name in ("batch_statistics", "semi_hard"):
@@ -129,10 +129,6 @@ def _check_processes(flags: FlagValues, rank: ranks.Rank) -> None:
     if flags.cache_features == "disk":
         raise FlagError("--cache_features=disk keeps the features of one process: take memory or off, or leave "
                         "--distributed away")
-
-
-def _init_checkpoint(flags: FlagValues) -> str | None:
-    return flags.init_checkpoint and bundle.prefix_of(flags.init_checkpoint)
 
 
 def _length(flags: FlagValues, num_pairs: int) -> tuple[int, int]:
@@ -146,33 +142,6 @@ def _length(flags: FlagValues, num_pairs: int) -> tuple[int, int]:
                         "take a smaller one, or --static_shape=false")
     limits = [limit for limit in (flags.train_steps, flags.epochs and flags.epochs * steps) if limit]
     return min(limits) if limits else PERFORMANCE_UPDATES if flags.performance else EPOCHS * steps, steps
-
-
-def _configure(flags: FlagValues, folder: str, num_pairs: int, rank: ranks.Rank) -> training.Config:
-    from common.run import metrics
-    from siamese_triplet_tf2 import pretrained, training
-
-    num_updates, steps = _length(flags, num_pairs)
-    return training.Config(
-        case=metrics.Case(NETWORK, flags.batch_size, rank.size, flags.performance),
-        switches=recipe.resolve(RECIPES, flags),
-        batch_size=flags.batch_size,
-        seed=flags.seed,
-        num_updates=num_updates,
-        steps_per_epoch=steps,
-        split=flags.split,
-        backbone=flags.backbone,
-        weights=pretrained.find(flags.weights, folder, flags.backbone),
-        batch_statistics=flags.batch_statistics,
-        semi_hard=flags.semi_hard,
-        loss_scale=flags.loss_scale,
-        cache_features=flags.cache_features,
-        processes=flags.nproc_per_node,
-        static_shape=flags.static_shape,
-        performance=flags.performance,
-        save_seconds=60.0 * flags.save_minutes,
-        init_checkpoint=_init_checkpoint(flags),
-    )
 
 
 if __name__ == "__main__":

@@ -1,170 +1,266 @@
-"""The training loop of one worker, on features."""
+"""Training on features: what the network does in `common.run.loop`, with one worker or several."""
 from __future__ import annotations
 
+import collections
 import dataclasses
 import shutil
 import time
-from typing import Callable
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from common.errors import ZooError
-from common.keras import compat, debug, loop, session, workers
-from common.keras.record import Record
-from common.run import metrics, setup, timing
-from siamese_triplet_tf2 import features, pretrained
-from siamese_triplet_tf2.model import FEATURE_SHAPES, Embedding, build_embedding
+from common import atomic_files
+from common.cli.program import StopRequest
+from common.keras import compat, session, workers
+from common.keras.agreement import Epochs, SharedStop
+from common.keras.checkpoints import KerasCheckpoints, initialise_from, named
+from common.keras.debug import StepDebugger, debugged
+from common.run import loop
+from common.run.loop import Record, RunRecord
+from common.run.metrics import Curve, median_step_seconds, number
+from common.run.opening import Run
+from siamese_triplet_tf2 import evaluation, features, log_lines, pretrained
+from siamese_triplet_tf2.model import FEATURE_SHAPES, Embedding, build_embedding, variable_names
 from siamese_triplet_tf2.pairs import Pairs, Sampler, Triplets
 from siamese_triplet_tf2.recipe import Switches
 from siamese_triplet_tf2.update import Part, Updater
 
 LEARNING_RATE = 1e-4
+LOG_STEPS = 50
+ADVICE = "look for the op with --over_dump"
+CURVES = {
+    "loss": [Curve("step", "loss", "training batch"), Curve("eval", "valid_loss", "validation")],
+    "triplet accuracy": [Curve("eval", "triplet_accuracy", "validation")],
+    "recall": [Curve("eval", "cosine_recall_at_1", "at 1"), Curve("eval", "cosine_recall_at_10", "at 10")],
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A training run.
+    """What training depends on besides the run.
 
     Attributes:
-        case: names the run in the result files.
         switches: the recipe's.
         batch_size: triplets in a step of all workers.
         seed: seed of weights, split, order and negatives.
-        num_updates: updates to make.
         steps_per_epoch: updates in an epoch.
         split: "fixed" or "redrawn".
         backbone: "resnet50" or "tiny".
-        weights: file of the backbone's weights, or None.
+        weights_path: file of the backbone's weights, or None.
         batch_statistics: in training, normalise what trains with the statistics of the batch, of each tower its own.
         semi_hard: choose negatives within the batch.
-        loss_scale: see `keras_run.scale_losses`.
+        loss_scale: see `session.scale_losses`.
         cache_features: "auto", "memory", "disk" or "off".
         processes: workers on this machine, which share its memory.
         static_shape: full batches only.
-        performance: no evaluation.
-        save_seconds: seconds between checkpoints.
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
     """
 
-    case: metrics.Case
     switches: Switches
     batch_size: int
     seed: int
-    num_updates: int
     steps_per_epoch: int
     split: str
     backbone: str
-    weights: str | None
+    weights_path: str | None
     batch_statistics: bool
     semi_hard: bool
     loss_scale: str | None
     cache_features: str
     processes: int
     static_shape: bool
-    performance: bool
-    save_seconds: float
     init_checkpoint: str | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Model:
+class _Model(NamedTuple):
     """What is trained, and the features that it is trained on."""
 
+    positions: np.ndarray  # of this worker's triplets in a batch, int
     embedding: Embedding
-    optimizer: tf.Module
-    updates: tf.Variable
+    optimizer: Any
+    updater: Updater
     features: features.FeatureSource
+    updates: tf.Variable  # number of updates made, int64
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The network's variables by name."""
+        whole = self.embedding.whole
+        return named(variable_names(whole), whole.weights)
 
 
-class Loop(loop.Loop):
-    """The loop of one worker."""
+def train(config: Config, data: Pairs, run: Run, stop: StopRequest) -> None:
+    """Train to the end of the run, from its newest checkpoint when it has one."""
+    team = workers.make(run.request.rank, run.device.kind)
+    team.require_same(run.checksum)
+    shared_stop = SharedStop(stop, team)
+    with debugged(run) as debugger:
+        model = _build(config, data, team, run)
+        record: Record = Record(run, shared_stop, ADVICE)
+        if run.request.rank.is_chief:
+            record = RunRecord(run, shared_stop, ADVICE, _checkpoints(model, run), tf.compat.v1)
+        loop.run(_Task(config, data, model, team, debugger, record), record)
 
-    def __init__(self, config: Config, data: Pairs, workers: workers.Workers, opened: setup.Started,
-                 diagnosis: debug.StepDiagnosis):
-        """Build the model and what feeds it.
 
-        Args:
-            config: the run.
-            data: the pairs.
-            workers: those that train together.
-            opened: the run.
-            diagnosis: runs the steps.
-        """
-        num = workers.rank.size
-        self._positions = workers.positions(num * -(-config.batch_size // num))
-        super().__init__(workers, loop.Length(config.num_updates, config.steps_per_epoch, not config.performance))
-        self._config, self._data, self._diagnosis = config, data, diagnosis
-        self._sampler = Sampler(len(data.left), config.seed, config.split, config.switches.negatives)
-        with workers.scope():
-            model = build_embedding(config.backbone, config.seed)
-            optimizer = session.scale_losses(workers.distribute(tf.keras.optimizers.Adam(LEARNING_RATE)), opened,
-                                               config.loss_scale)
-        if config.weights:
-            pretrained.load(model.whole, config.weights)
-        self._updater = Updater(model, optimizer, config.batch_statistics, config.semi_hard, workers)
-        self._model = Model(model, optimizer, self.updates, self._make_features(model, opened))
-        self._triplets = Triplets(*np.zeros((3, 0), np.int64))
+def _build(config: Config, data: Pairs, team: workers.Workers, run: Run) -> _Model:
+    size = team.rank.size
+    positions = team.positions(size * -(-config.batch_size // size))
+    with team.scope():
+        updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+        embedding = build_embedding(config.backbone, config.seed)
+        optimizer = session.scale_losses(team.distribute(tf.keras.optimizers.Adam(LEARNING_RATE)), run,
+                                         config.loss_scale)
+    if config.weights_path:
+        pretrained.load(embedding.whole, config.weights_path)
+    updater = Updater(embedding, optimizer, config.batch_statistics, config.semi_hard, team)
+    return _Model(positions, embedding, optimizer, updater, _make_features(config, data, embedding, run), updates)
 
-    def model(self) -> Model:
-        return self._model
 
-    def variables(self) -> list:
-        return [*self._model.embedding.whole.weights, *compat.optimizer_variables(self._model.optimizer)]
+def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) -> features.FeatureSource:
+    """Choose where the output of the frozen part is kept; `auto` is settled once in a run."""
+    images, shape = data.images(), FEATURE_SHAPES[config.backbone]
+    rank = run.request.rank
+    choice = run.arguments.get("cache_features")
+    if not choice:
+        free_disk = shutil.disk_usage(run.path).free if rank.size == 1 else 0
+        choice = features.choose(config.cache_features, len(images), shape,
+                                 features.free_memory() // config.processes, free_disk)
+    if rank.is_chief:
+        run.remember("cache_features", choice)
+    megabytes = features.total_bytes(len(images), shape) / 1e6
+    print(f"Features: {len(images)} images, {megabytes:.0f} MB, " + {
+        "memory": "kept in memory", "disk": "kept in the run directory", "off": "computed at every step"}[choice])
+    compute = features.computer(embedding.frozen, images, config.switches.accurate_jpeg, config.switches.input_scale)
+    if choice == "off":
+        return features.FeatureSource(compute)
+    return features.KeptFeatures(compute, shape, len(images))
 
-    def _make_features(self, model: Embedding, opened: setup.Started) -> features.FeatureSource:
-        config, images = self._config, self._data.images()
-        shape = FEATURE_SHAPES[config.backbone]
-        run = opened.run if isinstance(opened, setup.OpenRun) else None
-        choice = run and run.arguments.get("cache_features")
-        if not choice:
-            is_alone = self._workers.rank.size == 1
-            free_disk = shutil.disk_usage(run.path).free if run and is_alone else 0
-            choice = features.choose(config.cache_features, len(images), shape,
-                                     features.free_memory() // config.processes, free_disk)
-        if run:
-            run.remember("cache_features", choice)
-        size = features.total_bytes(len(images), shape) / 1e6
-        print(f"Features: {len(images)} images, {size:.0f} MB, " + {
-            "memory": "kept in memory", "disk": "kept in the run directory", "off": "computed at every step"}[choice])
-        compute = features.computer(model.frozen, images, config.switches.accurate_jpeg, config.switches.input_scale)
-        self._kept_in = run.folder("features") if run and choice == "disk" else None
-        if choice == "off":
-            return features.FeatureSource(compute)
-        return features.KeptFeatures(compute, shape, len(images))
 
-    def prepare(self, check: Callable[[], None]) -> None:
-        """Compute the features that are kept."""
-        if not isinstance(self._model.features, features.KeptFeatures):
-            return
-        switches = self._config.switches
-        started = time.perf_counter()
-        mark = features.fingerprint(self._model.embedding.frozen, self._data.fingerprint(), switches.accurate_jpeg,
-                                    switches.input_scale)
-        self._model.features.fill(check, self._kept_in, mark)
-        print(f"Features ready after {time.perf_counter() - started:.1f} s", flush=True)
+def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints:
+    slots = {f"Adam/{number:03d}": slot for number, slot in enumerate(compat.optimizer_variables(model.optimizer))}
+    return KerasCheckpoints(run.folder("ckpt"), {**model.variables, **slots}, model.updates)
 
-    def begin_epoch(self, epoch: int) -> None:
-        self._triplets = self._sampler.train(epoch)
 
-    def step(self, record: Record, updates: int, is_stopping: bool) -> int:
-        timer = timing.StepTimer()
-        size, place = self._config.batch_size, updates % self._config.steps_per_epoch
+class _Task:
+    """See `loop.Task`."""
+
+    def __init__(self, config: Config, data: Pairs, model: _Model, team: workers.Workers, debugger: StepDebugger,
+                 record: Record):
+        self._config, self._data, self._model, self._debugger = config, data, model, debugger
+        self._team, self._record, self._run = team, record, record.run
+        self.steps_per_epoch = config.steps_per_epoch
+        self._epochs = Epochs(team, record, config.steps_per_epoch)
+        self._num_pairs = len(data.left)
+        self._sampler = Sampler(self._num_pairs, config.seed, config.split, config.switches.negatives)
+        self._tail = evaluation.compiled(model.embedding.tail)
+        self._epoch, self._triplets = -1, Triplets(*np.zeros((3, 0), np.int64))
+        self._recent_seconds: collections.deque = collections.deque(maxlen=LOG_STEPS)
+        self._loss_sum, self._num_triplets, self._epoch_seconds = 0.0, 0, 0.0  # of the epoch so far
+        self._last_loss = float("nan")
+
+    def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
+        if row["kind"] == "step":
+            if (row["step"] - 1) % self.steps_per_epoch == 0:
+                self._loss_sum, self._num_triplets, self._epoch_seconds = 0.0, 0, 0.0
+            self._last_loss = row["loss"]
+            self._loss_sum += row["loss"] * row["triplets"]
+            self._num_triplets += row["triplets"]
+            self._epoch_seconds += row["step_seconds"]
+            self._recent_seconds.append(row["step_seconds"])
+            if row["step"] % LOG_STEPS == 0 and not is_replayed:
+                print(log_lines.time_history(row["step"] - LOG_STEPS, row["step"], self._config.batch_size,
+                                             sum(self._recent_seconds)), flush=True)
+        elif row["kind"] == "eval" and not is_replayed:
+            num_epochs = -(-self._run.request.num_updates // self.steps_per_epoch)
+            for line in (*log_lines.epoch_lines(row, num_epochs), log_lines.metric_line(row)):
+                print(line, flush=True)
+            self._write_losses()
+
+    def start(self, step: int | None) -> int:
+        if step is None and self._config.init_checkpoint:
+            for line in initialise_from(self._config.init_checkpoint, self._model.variables):
+                print(line)
+        updates = self._model.updates
+        updates.assign(step or 0)
+        self._team.broadcast([*self._model.embedding.whole.weights,
+                              *compat.optimizer_variables(self._model.optimizer), updates])
+        if isinstance(self._model.features, features.KeptFeatures):
+            switches, started = self._config.switches, time.perf_counter()
+            fingerprint = features.fingerprint(self._model.embedding.frozen, self._data.fingerprint(),
+                                               switches.accurate_jpeg, switches.input_scale)
+            is_on_disk = self._run.arguments.get("cache_features") == "disk"
+            self._model.features.fill(self._record.stop.check, self._run.folder("features") if is_on_disk else None,
+                                      fingerprint)
+            print(f"Features ready after {time.perf_counter() - started:.1f} s", flush=True)
+        return int(updates.numpy())
+
+    def step(self, step: int) -> dict[str, Any]:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._triplets = epoch, self._sampler.train(epoch)
+        size, stop = self._config.batch_size, self._record.stop
         batch = self._triplets[place * size:(place + 1) * size]
-        timer.start()
+        started = time.perf_counter()
         part = self._part(batch)
-        total, num_stopping = self._diagnosis.run(lambda dumps: self._updater(part, is_stopping, dumps), updates + 1)
-        seconds = timer.stop()
-        if not np.isfinite(total):
-            raise ZooError(f"the loss is {total} at step {updates + 1}: training has diverged")
-        record.step(updates + 1, total / len(batch), len(batch), seconds)
-        return num_stopping
+        total, num_stopping = self._debugger.run(
+            lambda dumps: self._model.updater(part, stop.is_signalled, dumps), step + 1)
+        seconds = time.perf_counter() - started
+        stop.num_stopping = num_stopping
+        self._model.updates.assign(step + 1)
+        return dict(loss=total / len(batch), triplets=len(batch), step_seconds=seconds)
 
     def _part(self, batch: Triplets) -> Part:
-        """This worker's part of a batch. All parts have one size: where they cannot, the batch's first triplet fills
-        up and does not count.
+        """Return this worker's part of a batch.
+
+        All parts have one size: where a batch cannot be shared evenly, its first triplet fills up and does not count.
         """
-        numbers = self._positions[:-(-len(batch) // self._workers.rank.size)]
+        numbers = self._model.positions[:-(-len(batch) // self._team.rank.size)]
         own = batch[np.where(numbers < len(batch), numbers, 0)]
         kept = self._model.features[np.concatenate([own.anchor, own.positive, own.negative])]
-        return Part(kept, own.own_pair(len(self._data.left)), (numbers < len(batch)).astype(np.float32))
+        return Part(kept, own.own_pair(self._num_pairs), (numbers < len(batch)).astype(np.float32))
+
+    def evaluation_due(self, step: int) -> bool:
+        return self._epochs.evaluation_due(step)
+
+    def evaluate(self, step: int) -> dict[str, Any]:
+        if not self._team.evaluates:
+            return {}
+        started, epoch = time.perf_counter(), -(-step // self.steps_per_epoch)
+        triplets, pairs = self._sampler.validation(epoch - 1), self._sampler.validation_pairs()
+        numbers = evaluation.images_needed(triplets, pairs, self._num_pairs)
+        embeddings = evaluation.embed(self._tail, self._model.features, numbers, self._record.stop.check)
+        if not isinstance(self._record, RunRecord):
+            return {}
+        values: dict[str, Any] = dict(epoch=epoch, steps_per_epoch=self.steps_per_epoch,
+                                      train_loss=self._loss_sum / self._num_triplets)
+        values.update(evaluation.measure(numbers, embeddings, triplets, pairs, self._num_pairs))
+        seconds = time.perf_counter() - started
+        best = max((row["triplet_accuracy"] for row in self._record.evaluations), default=-1.0)
+        values.update(evaluation_seconds=seconds, epoch_seconds=self._epoch_seconds + seconds,
+                      best=values["triplet_accuracy"] > best)
+        return values
+
+    def is_over(self, step: int) -> bool:
+        return self._epochs.is_over(step)
+
+    def _write_losses(self) -> None:
+        assert isinstance(self._record, RunRecord)
+        atomic_files.write_text(self._run.file(f"train_{self._run.request.case_name}_loss.txt"),
+                                log_lines.loss_text(self._record.evaluations))
+
+    def finish(self, step: int) -> None:
+        if not isinstance(self._record, RunRecord):
+            return
+        rows, request = self._record.evaluations, self._run.request
+        last = rows[-1] if rows else {}
+        accuracy = last.get("triplet_accuracy")
+        step_seconds = median_step_seconds(self._run.path)
+        # milliseconds, and with the suffix of the shapes in a speed run, as the original has it
+        suffix = f"_{'static' if self._config.static_shape else 'dynamic'}" if request.performance else ""
+        result = dict(CaseName=request.case_name + suffix,
+                      TrainingTime=number(step_seconds and 1e3 * step_seconds, 3),
+                      TrainAccuracy=number(accuracy, 4), ActualLoss=f"{last.get('train_loss', self._last_loss):.4f}")
+        self._write_losses()
+        print(f"Final Training Duration sec : {round(self._record.seconds())}")
+        self._record.finish(step, accuracy, result, CURVES)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from common.devices.ranks import Rank
+from common.devices.selection import Rank
 from common.keras import compat, workers
 from siamese_triplet_tf2 import triplet_loss
 from siamese_triplet_tf2.model import Embedding, trainable_names

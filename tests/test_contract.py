@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import re
 import subprocess
@@ -10,7 +9,6 @@ import sys
 
 import pytest
 
-from common.run import metrics
 from tests.conftest import ROOT, on_the_default_leg
 from tests.test_architecture import models, train_entry
 
@@ -64,27 +62,6 @@ def test_every_program_answers_help_and_refuses_nonsense(model):
                 assert max(len(line) for line in lines if not line.startswith("    python3 ")) <= 80
                 wanted = [b"--output_path"] + [b"--checkpoint", b"--json"] * (program != train_entry(model))
                 assert all(flag in result.stdout for flag in wanted)
-
-
-def test_last_lines_and_key_order_are_fixed(tmp_path, capsys):
-    """The words that users' own scripts look for."""
-    from common.run import run_dir
-
-    run = run_dir.open_run(run_dir.Request(str(tmp_path / "0"), {}, 1, False, "auto", {}, ()), "0")
-    numbers = metrics.Report(run, 0)
-    for step in (1, 2, 3, 4):
-        numbers.step(step, loss=1.0, step_seconds=0.5)
-    numbers.finish(metrics.Case("N", 8, 1, False), 4, 0.25, "cpu", {"ActualLoss": "1", "TrainAccuracy": "0.25"})
-    numbers.close()
-    run.close()
-    assert re.fullmatch(r"-{18} Final result -{18}\nFinal Performance images/sec : 16\.00\n"
-                        r"Final Performance sec/step : 0\.500000\nE2E Training Duration sec : \d+\n"
-                        r"Final Train Accuracy : 0\.2500\n", capsys.readouterr().out)
-    keys = [line.split(" = ")[0] for line in (tmp_path / "0" / "N_bs8_1p_acc.log").read_text().splitlines()]
-    assert keys == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime",
-                    "ActualLoss", "TrainAccuracy", "E2ETrainingTime"]
-    assert [json.loads(line)["kind"] for line in (tmp_path / "0" / "metrics.jsonl").read_text().splitlines()] == [
-        "step"] * 4 + ["final"]
 
 
 @pytest.mark.parametrize("model", models())

@@ -6,6 +6,7 @@ import re
 import zlib
 from typing import Any, Mapping, Sequence
 
+from common.cli.parser import FlagValues
 from common.errors import ZooError
 
 PREFIX = "model.ckpt"
@@ -23,6 +24,11 @@ def steps_in(folder: str) -> list[int]:
 def prefix_of(path: str) -> str:
     """Return the absolute prefix of a checkpoint that may be given as one of its files."""
     return _SUFFIX.sub("", os.path.abspath(os.path.expanduser(path)))
+
+
+def init_prefix(flags: FlagValues) -> str | None:
+    """Return the prefix of the checkpoint that --init_checkpoint names, None when the flag is unset."""
+    return prefix_of(flags.init_checkpoint) if flags.init_checkpoint else None
 
 
 def require(prefix: str) -> None:

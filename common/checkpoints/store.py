@@ -41,23 +41,27 @@ class CheckpointFolder:
                 shutil.rmtree(os.path.join(folder, name))
 
     def save(self, step: int, keep: Collection[int] = ()) -> str:
-        """Save `model.ckpt-<step>` and drop what is no longer kept.
+        """Save `model.ckpt-<step>` and prune.
 
         Args:
             step: number of updates made.
-            keep: steps to keep besides the two newest, such as the best one.
+            keep: see `prune`.
 
         Returns:
             The bundle's prefix.
         """
         prefix = write_whole(self.folder, f"{PREFIX}-{step}", self._write)
         atomic_files.write_text(os.path.join(self.folder, "checkpoint"), f'model_checkpoint_path: "{PREFIX}-{step}"\n')
-        kept = set(steps_in(self.folder)[-NUM_NEWEST_KEPT:]) | set(keep) | {step}
+        self.prune({step, *keep})
+        return prefix
+
+    def prune(self, keep: Collection[int]) -> None:
+        """Remove all steps but the two newest and those of `keep`, such as the best one."""
+        kept = {*steps_in(self.folder)[-NUM_NEWEST_KEPT:], *keep}
         for name in os.listdir(self.folder):
             match = BUNDLE_FILE.fullmatch(name)
             if match and int(match.group(1)) not in kept:
                 os.remove(os.path.join(self.folder, name))
-        return prefix
 
     def restore_newest(self) -> tuple[int | None, list[str]]:
         """Restore the newest checkpoint that is not damaged; rename damaged ones, so that they count no more.
@@ -82,14 +86,6 @@ class CheckpointFolder:
             raise ZooError(f"{self.folder}: every checkpoint is damaged ({PREFIX}-{newest}: {reasons[newest]}); "
                            "restore one from a copy, or begin anew with --resume=never")
         return None, []
-
-    def go_on(self, resumed: bool) -> tuple[int | None, list[str]]:
-        """`restore_newest` for a run that is resumed, with a line about where it goes on; nothing for a new one."""
-        if not resumed:
-            return None, []
-        step, notices = self.restore_newest()
-        return step, [*notices, f"Going on after {step} updates." if step is not None else
-                      "Notice: the run was stopped before its first checkpoint; it starts afresh."]
 
     def _put_damaged_aside(self, reasons: Mapping[int, str]) -> list[str]:
         for name in os.listdir(self.folder):

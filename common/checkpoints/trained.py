@@ -14,7 +14,7 @@ from common.cli import shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices.selection import device_id
 from common.errors import ZooError
-from common.run import run_dir
+from common.run import metrics, run_dir
 
 LEVELS_OF_A_RUN = 3  # of folders between a run directory and a checkpoint in it, at most
 
@@ -90,5 +90,5 @@ def _best_or_newest(run_path: str) -> str:
     steps = bundle.steps_in(folder)
     if not steps:
         raise ZooError(f"{run_path}: has no checkpoint yet")
-    best = [row["step"] for row in run_dir.read_metrics(run_path) if row.get("best") and row["step"] in steps]
+    best = [row["step"] for row in metrics.read_rows(run_path, "eval") if row.get("best") and row["step"] in steps]
     return os.path.join(folder, f"{bundle.PREFIX}-{best[-1] if best else steps[-1]}")

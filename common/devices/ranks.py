@@ -5,29 +5,11 @@ with RANK_ID and RANK_TABLE_FILE).
 """
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any, Mapping
 
+from common.devices.selection import Rank
 from common.errors import ZooError
-
-
-@dataclasses.dataclass(frozen=True)
-class Rank:
-    """Which of several processes this one is.
-
-    Attributes:
-        number: from 0; rank 0 alone writes results.
-        size: processes in all.
-    """
-
-    number: int = 0
-    size: int = 1
-
-    @property
-    def is_chief(self) -> bool:
-        """Whether this is rank 0."""
-        return self.number == 0
 
 
 def current(environment: Mapping[str, str], device_kind: str) -> Rank:

@@ -38,6 +38,24 @@ class Device:
     adapter: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Rank:
+    """Which of several processes this one is.
+
+    Attributes:
+        number: from 0; rank 0 alone writes results.
+        size: processes in all.
+    """
+
+    number: int = 0
+    size: int = 1
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this is rank 0."""
+        return self.number == 0
+
+
 def device_id(environment: MutableMapping[str, str]) -> str:
     """Return ASCEND_DEVICE_ID, "0" when unset or empty.
 

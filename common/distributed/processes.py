@@ -8,6 +8,7 @@ from typing import Sequence
 from common.cli.parser import FlagSet, FlagValues
 from common.cli.program import StopRequest
 from common.devices import ranks
+from common.devices.selection import Rank
 from common.distributed import launcher
 from common.errors import FlagError
 
@@ -35,7 +36,7 @@ def check(flags: FlagValues) -> None:
         raise FlagError(f"--nproc_per_node={flags.nproc_per_node} --nnode={flags.nnode} is for --distributed=True")
 
 
-def place(flags: FlagValues, device_kind: str) -> ranks.Rank:
+def place(flags: FlagValues, device_kind: str) -> Rank:
     """Return the rank of this process, or of the first one that it is to start.
 
     Args:
@@ -48,7 +49,7 @@ def place(flags: FlagValues, device_kind: str) -> ranks.Rank:
     """
     rank, job = ranks.current(os.environ, device_kind), _job(flags)
     if rank.size == 1 and job.size > 1:
-        rank = ranks.Rank(job.node * job.processes, job.size)
+        rank = Rank(job.node * job.processes, job.size)
     if rank.size > flags.batch_size:
         raise FlagError(f"--batch_size={flags.batch_size}: is that of all {rank.size} processes together; each needs a "
                         "sample")
@@ -88,7 +89,7 @@ def _job(flags: FlagValues) -> launcher.Job:
     return launcher.Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
 
 
-def notices(flags: FlagValues, rank: ranks.Rank, shared: str) -> list[str]:
+def notices(flags: FlagValues, rank: Rank, shared: str) -> list[str]:
     """What a process says about its place among several.
 
     Args:

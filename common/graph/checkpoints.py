@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from typing import Collection
+from typing import Callable, Collection
 
 from common import atomic_files
 from common.checkpoints import bundle
@@ -15,7 +15,17 @@ from common.graph.compat import tf
 class Checkpoints(CheckpointFolder):
     """The checkpoints of one run, of all global variables of the current graph."""
 
-    def __init__(self, folder: str, session: tf.Session, global_step: tf.Variable):
+    def __init__(self, folder: str, session: tf.Session, global_step: tf.Variable,
+                 before_save: Callable[[], None] = lambda: None):
+        """Make the saver; all variables must exist.
+
+        Args:
+            folder: of the checkpoints.
+            session: the session.
+            global_step: updates made.
+            before_save: brings up to date what a variable only carries through checkpoints.
+        """
+        self._before_save = before_save
         self._saver = tf.train.Saver(tf.global_variables(), max_to_keep=None)
         self._session = session
         self._global_step = global_step
@@ -30,6 +40,7 @@ class Checkpoints(CheckpointFolder):
                          f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
 
     def _write_bundle(self, prefix: str, with_graph: bool = False) -> None:
+        self._before_save()
         try:
             self._saver.save(self._session, prefix, write_meta_graph=with_graph, write_state=False)
         except (tf.errors.OpError, ValueError) as error:  # the saver turns some errors of the disk into ValueError

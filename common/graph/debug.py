@@ -1,4 +1,4 @@
-"""over_dump, data_dump and profiling without an NPU, for graph models. On an NPU the adapter does all three."""
+"""over_dump, data_dump and profiling of graph models without an NPU; on an NPU the adapter does all three."""
 from __future__ import annotations
 
 import os
@@ -7,23 +7,23 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from common.devices.npu_options import NpuOptions
 from common.graph.compat import tf
-from common.run.debug_plan import DiagnosisPlan, too_little_memory
+from common.run.debug_plan import DebugPlan, too_little_memory
+from common.run.opening import Run
 
 
-class StepDiagnosis:
-    """Runs training steps, and does at some of them what the flags ask for."""
+class StepDebugger:
+    """Runs training steps, with the checks, dumps and profiles that the flags ask for."""
 
-    def __init__(self, options: NpuOptions, dumped: Mapping[str, tf.Tensor], num_updates: int):
-        """Add the numeric checks to the graph, so make it when the training graph stands and before any other does.
+    def __init__(self, run: Run, dumped: Mapping[str, tf.Tensor]):
+        """Add the numeric checks to the graph: make it when the training graph is complete and no other one exists.
 
         Args:
-            options: what the flags ask for; pass one without paths to diagnose nothing.
+            run: the open run.
             dumped: the tensors of a data dump, by name.
-            num_updates: updates of the run.
         """
-        self._plan = DiagnosisPlan(options, num_updates)
+        options = run.debug_options
+        self._plan = DebugPlan(options, run.request.num_updates)
         self._dumped = dict(dumped)
         self._checks = [tf.add_check_numerics_ops()] if options.over_dump_path else []
 

@@ -2,44 +2,31 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from typing import Any, Iterator, Mapping, Sequence
 
-from common.cli.parser import FlagValues
 from common.devices import selection
 from common.devices.npu_options import NpuOptions
 from common.graph import compat, npu
 from common.graph.compat import tf
-from common.run import setup
-
-
-@dataclasses.dataclass(frozen=True)
-class GraphRun(setup.OpenRun):
-    """An open run of a graph model."""
-
-    session_config: tf.ConfigProto
+from common.run import opening
+from common.run.opening import Run
+from common.run.run_dir import RunRequest
 
 
 @contextlib.contextmanager
-def open_graph_run(entry: setup.Entry, flags: FlagValues, device: selection.Device, num_updates: int,
-                   identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[GraphRun]:
-    """Open the run directory and print the first lines; all output goes to the log as well until the block ends.
-
-    Args:
-        entry: the train entry.
-        flags: its parsed flags.
-        device: from `device.choose`.
-        num_updates: updates that the run is to make.
-        identity: what the model adds to what a run must share with one it goes on with.
-        notices: lines to print after the first.
-    """
+def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[Run]:
+    """Start the device and open the run; arguments and errors as those of `opening.open_run`."""
     compat.enable()
-    planned = setup.plan(entry, flags, compat.settle(device, flags.device), num_updates)
-    npu.start(planned.device)
-    with setup.open_run(planned, tf.__version__, identity, notices) as run:
-        mixed = planned.precision == "allow_mix_precision"
-        config = npu.session_config(planned.device, planned.options, run.arguments["threads"], mixed)
-        yield GraphRun(planned.device, planned.options, run, config)
+    device = compat.settle(request.device, request.flags.device)
+    npu.start(device)
+    with opening.open_run(request, device, tf.__version__, identity, notices) as run:
+        yield run
+
+
+def open_session(run: Run) -> tf.Session:
+    """Return a session on the default graph that computes as the run asks for."""
+    is_mixed = run.precision == "allow_mix_precision"
+    return tf.Session(config=npu.session_config(run.device, run.request.options, run.arguments["threads"], is_mixed))
 
 
 @contextlib.contextmanager

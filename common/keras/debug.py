@@ -1,4 +1,4 @@
-"""over_dump, data_dump and profiling without an NPU, for Keras models. On an NPU the adapter does all three."""
+"""over_dump, data_dump and profiling of Keras models without an NPU; on an NPU the adapter does all three."""
 from __future__ import annotations
 
 import contextlib
@@ -7,34 +7,33 @@ from typing import Any, Callable, Iterator, Mapping
 
 import tensorflow as tf
 
-from common.devices.npu_options import NpuOptions
-from common.run.debug_plan import DiagnosisPlan, too_little_memory
+from common.run.debug_plan import DebugPlan, too_little_memory
+from common.run.opening import Run
 
 
 @contextlib.contextmanager
-def diagnosed(options: NpuOptions, num_updates: int) -> Iterator[StepDiagnosis]:
-    """Diagnose training steps in a block; functions that are traced in it have numeric checks if that is asked for.
+def debugged(run: Run) -> Iterator[StepDebugger]:
+    """Debug training steps in a block; functions that are traced in it have numeric checks if the flags ask for them.
 
     Args:
-        options: what the flags ask for; pass one without paths to diagnose nothing.
-        num_updates: updates of the run.
+        run: the open run.
     """
-    checks = options.over_dump_path is not None
+    checks = run.debug_options.over_dump_path is not None
     if checks:
         tf.debugging.enable_check_numerics()
     try:
-        yield StepDiagnosis(options, num_updates)
+        yield StepDebugger(run)
     finally:
         if checks:
             tf.debugging.disable_check_numerics()
 
 
-class StepDiagnosis:
-    """Runs training steps, and does at some of them what the flags ask for."""
+class StepDebugger:
+    """Runs training steps, with the checks, dumps and profiles that the flags ask for."""
 
-    def __init__(self, options: NpuOptions, num_updates: int):
-        self._plan = DiagnosisPlan(options, num_updates)
-        self._checks = options.over_dump_path is not None
+    def __init__(self, run: Run):
+        self._plan = DebugPlan(run.debug_options, run.request.num_updates)
+        self._checks = run.debug_options.over_dump_path is not None
 
     def run(self, step: Callable[[bool], tuple[Any, Mapping[str, Any]]], update: int) -> Any:
         """Run a training step.

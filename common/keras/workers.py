@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from common.checkpoints.bundle import reason_of
 from common.cli.program import take_signals_back
-from common.devices.ranks import Rank
+from common.devices.selection import Rank
 from common.errors import ZooError
 from common.keras import compat, npu
 
@@ -81,9 +81,14 @@ class Workers:
             ZooError: others have another one.
         """
 
-    def agree(self, number: float) -> float:
-        """Return the sum of the workers' numbers; all workers must call it, so it is also where they wait."""
-        return number
+    def any(self, value: bool) -> bool:
+        """Return whether any worker says so; all workers must call it, so it is also where they wait."""
+        return value
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether this worker evaluates: rank 0, and where graphs must be the same, the others too."""
+        return self.rank.is_chief or self.run_the_same
 
 
 class _SeveralWorkers(Workers):
@@ -111,8 +116,8 @@ class _SeveralWorkers(Workers):
             raise ZooError(f"rank {self.rank.number}: rank {' and '.join(others)} would not train the same as rank 0: "
                            "give all ranks the same data, --batch_size, --seed, length and other flags, and TensorFlow")
 
-    def agree(self, number: float) -> float:
-        return float(self._sum(tf.constant(number, tf.float32)))
+    def any(self, value: bool) -> bool:
+        return float(self._sum(tf.constant(float(value), tf.float32))) > 0.0
 
 
 class MirroredWorkers(_SeveralWorkers):
@@ -211,5 +216,5 @@ def _explained(rank: Rank) -> Iterator[None]:
             tf.errors.DeadlineExceededError) as error:
         if isinstance(error, tf.errors.InternalError) and not _OF_OTHERS.search(reason_of(error)):
             raise
-        raise ZooError(f"rank {rank.number}: another worker is gone ({reason_of(error)}); the same command goes on "
+        raise ZooError(f"rank {rank.number}: another worker is gone ({reason_of(error)}); the same command resumes "
                        "from the last checkpoint") from None

@@ -13,7 +13,7 @@ from common.errors import ZooError
 LAST_PROFILED_UPDATE = 10
 
 
-class DiagnosisPlan:
+class DebugPlan:
     """What the flags ask for, step by step."""
 
     def __init__(self, options: NpuOptions, num_updates: int):

@@ -1,220 +1,159 @@
-"""The only writer of numbers: metrics.jsonl, and what is made from it at the end. No TensorFlow.
+"""metrics.jsonl, the only source of a run's numbers: one JSON object a line, a row.
 
-metrics.jsonl has one JSON object a line: `kind` (step, eval, final), `step` (updates made), `seconds` (of the run,
-added up over its segments) and the values. Result file, loss files, curves and TensorBoard events are made from its
-rows, so a resumed run needs nothing else.
+A row has `kind` (step, eval or final), `step` (updates made), `seconds` (of the run, summed over its segments) and
+values by name. All other results (result file, text files, curves, TensorBoard events) are made from the rows, so
+a resumed run needs nothing else. Rows are read one by one: memory does not grow with the length of a run.
 """
 from __future__ import annotations
 
-import dataclasses
 import glob
+import json
 import math
 import os
-import platform
+import statistics
 import time
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 from common import atomic_files
+from common.errors import ZooError
 from common.plots import figures
-from common.run import run_dir, timing
 
-Curve = tuple  # (kind of row, key, label)
+METRICS = "metrics.jsonl"
+Row = Mapping[str, Any]
+_MAX_LINE_BYTES = 1 << 20
+_MAX_WARM_UP_STEPS = 10
+MAX_POINTS = 4000  # of a curve; memory does not grow with the length of a run
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """What a run is called in the result files.
+def read_rows(run_path: str, kind: str | None = None) -> Iterator[dict[str, Any]]:
+    """Read the rows of a run one by one.
 
-    Attributes:
-        network: for example Gitloss_ID1277_for_TensorFlow.
-        batch_size: samples in a step.
-        ranks: number of devices.
-        performance: a speed run.
-        images_a_step: images in a step of all devices; batch_size * ranks when None.
+    A last line that was only half written, by a process that was killed, is left out.
+
+    Args:
+        run_path: the run directory.
+        kind: only rows of this kind; None for all.
+
+    Yields:
+        The rows; null becomes NaN.
+
+    Raises:
+        ZooError: another line is damaged.
     """
+    path = os.path.join(run_path, METRICS)
+    if not os.path.exists(path):
+        return
+    with open(path, encoding="utf-8", errors="replace") as file:
+        damaged = 0
+        for number, line in enumerate(file, 1):
+            if damaged:
+                raise ZooError(f"{path}: line {damaged} is damaged; --resume=never archives the run")
+            row = _parse(line)
+            if row is None:
+                damaged = number
+            elif kind in (None, row["kind"]):
+                yield row
 
-    network: str
-    batch_size: int
-    ranks: int
-    performance: bool
-    images_a_step: int | None = None
 
-    @property
-    def name(self) -> str:
-        """`<Network>_bs<batch>_<ranks>p_<acc|perf>`."""
-        return f"{self.network}_bs{self.batch_size}_{self.ranks}p_{'perf' if self.performance else 'acc'}"
+def last_row(run_path: str) -> dict[str, Any] | None:
+    """Return a run's last row, None when it has none or when it was only half written."""
+    path = os.path.join(run_path, METRICS)
+    if not os.path.exists(path):
+        return None
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - _MAX_LINE_BYTES))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    return _parse(lines[-1]) if lines else None
 
 
-class Report:
-    """Numbers of one run."""
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+        if not (isinstance(row["kind"], str) and isinstance(row["step"], int)
+                and isinstance(row["seconds"], (int, float))):
+            return None
+    except (ValueError, KeyError, TypeError):
+        return None
+    return {key: math.nan if value is None else value for key, value in row.items()}
 
-    def __init__(self, run: run_dir.RunDir, step: int, started: float | None = None,
-                 clock: Callable[[], float] = time.time, warn: Callable[[str], None] = print):
-        """Open the run's metrics, cut back to the checkpoint that the run goes on from.
+
+class MetricsFile:
+    """The metrics.jsonl of an open run."""
+
+    def __init__(self, run_path: str, step: int, started: float, replay: Callable[[Row], None],
+                 clock: Callable[[], float] = time.time):
+        """Cut the file back to a checkpoint, and open it to append.
 
         Args:
-            run: the open run directory.
-            step: updates made so far; rows of later steps, and any `final` row, are dropped.
-            started: when this segment began, in seconds of `clock`; now when None.
+            run_path: the run directory.
+            step: updates made; rows of later steps and `final` rows are dropped.
+            started: when this segment of the run began, in seconds of `clock`.
+            replay: takes every row that is kept, in order.
             clock: gives seconds.
-            warn: takes a line about something that cannot be written.
         """
-        self._run = run
-        self._clock = clock
-        self._warn = warn
-        rows = [row for row in run_dir.read_metrics(run.path) if row["step"] <= step and row["kind"] != "final"]
-        self.rows: list[dict[str, Any]] = rows
-        self._evaluated = {row["step"] for row in rows if row["kind"] == "eval"}
-        self._earlier_seconds = rows[-1]["seconds"] if rows else 0.0
-        self._started = clock() if started is None else started
-        path = run.file(run_dir.METRICS)
-        atomic_files.write_text(path, "".join(_line(row) for row in rows))
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
-        self._asked_for_pyplot, self._pyplot = False, None
-        self._events = _open_events(run, warn)
-        for row in rows:
-            self._add_event(row)
+        self._clock, self._started, self._earlier_seconds = clock, started, 0.0
+        path = os.path.join(run_path, METRICS)
+        temporary = os.path.join(run_path, f".{METRICS}.{os.getpid()}.tmp")
+        with open(temporary, "w", encoding="utf-8") as kept:
+            for row in read_rows(run_path):
+                if row["step"] <= step and row["kind"] != "final":
+                    kept.write(atomic_files.to_json(row) + "\n")
+                    self._earlier_seconds = row["seconds"]
+                    replay(row)
+        atomic_files.replace(temporary, path)
+        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed in close()
 
     def seconds(self) -> float:
         """Seconds that the run has taken, over all its segments."""
         return self._earlier_seconds + self._clock() - self._started
 
-    def step(self, step: int, **values: Any) -> None:
-        """Record one training step."""
-        self._add("step", step, values)
+    def append(self, kind: str, step: int, values: Row) -> dict[str, Any]:
+        """Write a row and return it; a process that is killed later does not take it along."""
+        row = dict(kind=kind, step=step, seconds=round(self.seconds(), 3), **values)
+        self._file.write(atomic_files.to_json(row) + "\n")
+        return row
 
-    def evaluation(self, step: int, **values: Any) -> None:
-        """Record one evaluation."""
-        self._add("eval", step, values)
-        self._evaluated.add(step)
-
-    def of_kind(self, kind: str) -> list[dict[str, Any]]:
-        """All rows of a kind."""
-        return [row for row in self.rows if row["kind"] == kind]
-
-    def evaluated(self, step: int) -> bool:
-        """Whether the evaluation after this many updates is already recorded."""
-        return step in self._evaluated
-
-    def flush(self) -> None:
-        """Put all rows on the disk; call it before a checkpoint is saved."""
-        self._file.flush()
+    def sync(self) -> None:
+        """Make the rows survive a power cut; call it before a checkpoint is saved."""
         os.fsync(self._file.fileno())
-        if self._events:
-            self._events.flush()
-
-    def step_seconds(self) -> float | None:
-        """Median seconds of a training step after warm-up, or None."""
-        return timing.step_seconds([row["step_seconds"] for row in self.of_kind("step")])
-
-    def finish(self, case: Case, step: int, accuracy: float | None, device: str, result: Mapping[str, str]) -> None:
-        """Write the `final` row and the result file, and print the last lines.
-
-        Args:
-            case: names the result file `<CaseName>.log`.
-            step: updates made.
-            accuracy: what the model's Final Train Accuracy is; None prints n/a.
-            device: kind of the device.
-            result: the model's entries of the result file, by key, in their order, after the throughput and before
-                E2ETrainingTime.
-        """
-        step_seconds = self.step_seconds()
-        images_a_step = case.images_a_step or case.batch_size * case.ranks
-        rate = images_a_step / step_seconds if step_seconds else None
-        seconds = self.seconds()
-        values = dict(step_seconds=step_seconds, images_per_second=rate, e2e_seconds=seconds, accuracy=accuracy,
-                      device=device)
-        entries: dict[str, Any] = dict(Network=case.network, RankSize=case.ranks, BatchSize=case.batch_size,
-                                       DeviceType=platform.machine(), CaseName=case.name,
-                                       ActualFPS=number(rate, 3), TrainingTime=number(step_seconds, 6))
-        entries.update(result)
-        entries["E2ETrainingTime"] = round(seconds)
-        text = "".join(f"{key} = {value}\n" for key, value in entries.items())
-        atomic_files.write_text(self._run.file(f"{case.name}.log"), text)
-        print("------------------ Final result ------------------")
-        print(f"Final Performance images/sec : {number(rate, 2)}")
-        print(f"Final Performance sec/step : {number(step_seconds, 6)}")
-        print(f"E2E Training Duration sec : {round(seconds)}")
-        print(f"Final Train Accuracy : {number(accuracy, 4)}")
-        self._add("final", step, values)
-        self.flush()
-
-    def pyplot(self) -> Any:
-        """Return pyplot, or None where matplotlib is missing, after one warning in a run."""
-        if not self._asked_for_pyplot:
-            self._asked_for_pyplot, self._pyplot = True, figures.plotting(self._run.path, self._warn)
-        return self._pyplot
-
-    def draw_curves(self, panels: Mapping[str, Sequence[Curve]]) -> None:
-        """Draw curves.png.
-
-        Args:
-            panels: for each panel's title its curves (kind of row, key, label).
-        """
-        pyplot = self.pyplot()
-        if pyplot is None:
-            return
-        figure, axes = pyplot.subplots(1, len(panels), figsize=(6 * len(panels), 4), squeeze=False)
-        for axis, (title, curves) in zip(axes[0], panels.items()):
-            for kind, key, label in curves:
-                rows = [row for row in self.of_kind(kind) if key in row]
-                axis.plot([row["step"] for row in rows], [row[key] for row in rows], label=label,
-                          marker="." if kind == "eval" else None, linewidth=1)
-            axis.set_title(title)
-            axis.set_xlabel("updates")
-            axis.legend()
-        figures.save_figure(figure, self._run.file("curves.png"))
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the file."""
         self._file.close()
-        if self._events:
-            self._events.close()
-
-    def _add(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        row = dict(kind=kind, step=step, seconds=round(self.seconds(), 3), **values)
-        self.rows.append(row)
-        self._file.write(_line(row))
-        if kind != "step":
-            self._file.flush()
-        self._add_event(row)
-
-    def _add_event(self, row: Mapping[str, Any]) -> None:
-        if self._events:
-            self._events.add(row)
 
 
-class _Events:
-    """TensorBoard events, written by the tensorboard package."""
+class EventFile:
+    """The numbers of all rows for TensorBoard, as `<kind>/<key>`; TensorFlow's own writer writes them."""
 
-    def __init__(self, folder: str):
-        from tensorboard.compat.proto import event_pb2, summary_pb2
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    def __init__(self, folder: str, v1: Any):
+        """Begin the file anew: the rows of earlier segments are replayed.
 
-        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        self._writer = EventFileWriter(folder)
+        Args:
+            folder: of the file.
+            v1: TensorFlow's version 1 API.
+        """
+        for old in glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*")):
+            os.remove(old)
+        with v1.Graph().as_default():  # the writer cannot be made where TensorFlow executes eagerly
+            self._writer = v1.summary.FileWriter(folder, filename_suffix=f".{os.getpid()}")
+        self._summary = v1.Summary
         self.flush, self.close = self._writer.flush, self._writer.close
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        values = [
-            self._summary.Value(tag=f"{row['kind']}/{key}", simple_value=value)
-            for key, value in row.items()
-            if key not in ("kind", "step") and isinstance(value, (int, float)) and not isinstance(value, bool)
-        ]
-        self._writer.add_event(self._event(step=row["step"], wall_time=time.time(),
-                                           summary=self._summary(value=values)))
+    def add(self, row: Row) -> None:
+        """Write the numbers of a row."""
+        values = [self._summary.Value(tag=f"{row['kind']}/{key}", simple_value=value) for key, value in row.items()
+                  if key not in ("kind", "step") and isinstance(value, (int, float)) and not isinstance(value, bool)]
+        self._writer.add_summary(self._summary(value=values), row["step"])
 
 
-def _open_events(run: run_dir.RunDir, warn: Callable[[str], None]) -> _Events | None:
-    """Begin the event file anew: a resumed run writes its earlier rows into it again."""
-    folder = run.folder("events")
-    for old in glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*")):
-        os.remove(old)
-    try:
-        return _Events(folder)
-    except ImportError as error:
-        warn(f"Warning: no TensorBoard events ({error}); pip install tensorboard")
-        return None
+def median_step_seconds(run_path: str) -> float | None:
+    """Return the median seconds of a run's training steps after a warm-up of min(10, steps // 2) steps.
+
+    None when fewer than two steps are left to time.
+    """
+    durations = [row["step_seconds"] for row in read_rows(run_path, "step")]
+    timed = durations[min(_MAX_WARM_UP_STEPS, len(durations) // 2):]
+    return statistics.median(timed) if len(timed) >= 2 else None
 
 
 def number(value: float | None, decimals: int) -> str:
@@ -222,5 +161,51 @@ def number(value: float | None, decimals: int) -> str:
     return "n/a" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return atomic_files.to_json(row) + "\n"
+class Curve(NamedTuple):
+    """A value of the rows over the updates."""
+
+    kind: str  # of the rows, step or eval
+    key: str
+    label: str
+
+
+Panels = Mapping[str, Sequence[Curve]]  # curves by the title of their panel
+
+
+class _Points:
+    """Every n-th point of a curve, where n doubles whenever there would be too many."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.values: list[float] = []
+        self._stride, self._count = 1, 0
+
+    def add(self, step: int, value: float) -> None:
+        if self._count % self._stride == 0:
+            self.steps.append(step)
+            self.values.append(value)
+            if len(self.steps) > MAX_POINTS:
+                self._stride *= 2
+                del self.steps[1::2], self.values[1::2]
+        self._count += 1
+
+
+def draw_curves(run_path: str, panels: Panels) -> None:
+    """Draw curves.png into a run directory; where matplotlib is missing, warn and draw nothing."""
+    pyplot = figures.plotting(run_path, print)
+    if pyplot is None:
+        return
+    points = {curve: _Points() for curves in panels.values() for curve in curves}
+    for row in read_rows(run_path):
+        for curve, of_curve in points.items():
+            if row["kind"] == curve.kind and curve.key in row:
+                of_curve.add(row["step"], row[curve.key])
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(6 * len(panels), 4), squeeze=False)
+    for axis, (title, curves) in zip(axes[0], panels.items()):
+        for curve in curves:
+            axis.plot(points[curve].steps, points[curve].values, label=curve.label,
+                      marker="." if curve.kind == "eval" else None, linewidth=1)
+        axis.set_title(title)
+        axis.set_xlabel("updates")
+        axis.legend()
+    figures.save_figure(figure, os.path.join(run_path, "curves.png"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -19,15 +19,15 @@ if __name__ == "__main__":
 from common.checkpoints import bundle, h5_weights
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
-from common.devices import ranks, selection
+from common.devices import selection
 from common.distributed import launcher, processes
 from common.errors import FlagError
-from siamese_omniglot.recipe import RECIPES, Switches
+from common.run.run_dir import RunRequest
+from siamese_omniglot.log_lines import IMAGES_PER_SAMPLE
+from siamese_omniglot.recipe import RECIPES, TORCH_WEIGHT_DECAY, Switches
 
 if TYPE_CHECKING:
-    from siamese_omniglot import training
-    from siamese_omniglot.data.omniglot import DrawingStore
-    from siamese_omniglot.data.pairs import Samplers, Split
+    from siamese_omniglot.data.pairs import Split
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NETWORK = "Siamese"
@@ -85,7 +85,6 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
-    from common.run import setup
     from siamese_omniglot import pretrained
     from siamese_omniglot.data import omniglot, pairs
 
@@ -101,48 +100,47 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
     if len(split.train) < flags.batch_size:
         raise FlagError(f"--batch_size={flags.batch_size}: only {len(split.train)} drawings train; take a smaller one")
-    entry = setup.Entry(__file__, NETWORK, NPU_PRECISIONS[flags.use_amp], arguments, ROOT, rank)
-    setup.plan(entry, flags, device, _num_updates(flags, split))
-    pretrained.find(flags.weights, ROOT)
-    bundle.fingerprint(_init_checkpoint(flags))
+    request = RunRequest(
+        __file__, NETWORK, arguments, flags, device, NPU_PRECISIONS[flags.use_amp], _num_updates(flags, split),
+        root=ROOT, rank=rank, images_per_step=IMAGES_PER_SAMPLE * flags.batch_size,
+        gpu_precision="allow_mix_precision" if flags.use_amp else None)
+    weights_path, init_prefix = pretrained.find(flags.weights, ROOT), bundle.init_prefix(flags)
+    identity = dict(dataclasses.asdict(switches), data=data.fingerprint, backbone=flags.backbone,
+                    optimizer=flags.optimizer, lr=flags.lr, lr_decay=flags.lr_decay, warm_up=flags.warm_up,
+                    weight_decay=_weight_decay(flags, switches), early_stop=flags.early_stop,
+                    weights=h5_weights.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_prefix))
+    notices = [*flag_set.warnings(), *_notices(flags), *processes.notices(flags, rank, f"{2 * flags.batch_size} pairs"),
+               *data.notices,
+               f"Data: {path}, {len(data.labels)} drawings of {len(data.characters)} characters, {len(split.train)} "
+               f"train, {len(split.validation)} validate; {data.store.num_bytes / 1e6:.1f} MB in memory",
+               recipe.notice(flags.recipe, switches)]
     status = processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind, stop)
     if status is not None:
         return status
 
-    from common.keras import session
+    from common.keras.session import open_run  # TensorFlow is imported here, in the processes that train
+    from siamese_omniglot import learning_rate, training
 
-    device = session.settle(device, flags.device)
-    session.require_one_gpu(rank, device.kind)
-    if device.kind == "gpu" and flags.use_amp and not flags.precision_mode:
-        flags.precision_mode = "allow_mix_precision"
-    config = _configure(flags, switches, split, rank)
-    identity = dict(dataclasses.asdict(switches), data=data.fingerprint, backbone=flags.backbone,
-                    optimizer=flags.optimizer, lr=flags.lr, lr_decay=flags.lr_decay, warm_up=flags.warm_up,
-                    weight_decay=config.weight_decay, early_stop=config.early_stop,
-                    weights=h5_weights.fingerprint(config.weights),
-                    init_checkpoint=bundle.fingerprint(config.init_checkpoint))
-    notices = [*flag_set.warnings(), *_notices(flags, device),
-               *processes.notices(flags, rank, f"{2 * flags.batch_size} pairs"), *data.notices,
-               f"Data: {path}, {len(data.labels)} drawings of {len(data.characters)} characters, {len(split.train)} "
-               f"train, {len(split.validation)} validate; {data.store.num_bytes / 1e6:.1f} MB in memory",
-               recipe.notice(flags.recipe, switches)]
-    opened = session.open_keras_run if rank.is_chief else session.open_keras_helper
-    with opened(entry, flags, device, config.num_updates, identity, notices) as run:
-        _run(config, data.store, samplers, run, rank, stop)
+    config = training.Config(
+        switches=switches,
+        backbone=flags.backbone,
+        batch_size=flags.batch_size,
+        seed=flags.seed,
+        steps_per_epoch=len(split.train) // flags.batch_size,
+        schedule=learning_rate.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size,
+                                        _num_epochs(flags), flags.warm_up),
+        optimizer=flags.optimizer,
+        weight_decay=_weight_decay(flags, switches),
+        early_stop=flags.early_stop,
+        num_workers=flags.num_workers,
+        weights_path=weights_path,
+        init_checkpoint=init_prefix,
+    )
+    with open_run(request, identity, notices) as run:
+        if flags.use_amp and run.device.kind == "cpu":
+            print("use_amp: a CPU computes in float32")
+        training.train(config, training.Data(data.store, samplers), run, stop)
     return 0
-
-
-def _run(config: training.Config, store: DrawingStore, samplers: Samplers, run: Any, rank: ranks.Rank,
-         stop: program.StopRequest) -> None:
-    from common.keras import debug, workers
-    from siamese_omniglot import recording, training
-
-    workers = workers.make(rank, run.device.kind)
-    workers.require_same(run.checksum)
-    record = recording.Record(config, store, samplers.validation, run, stop) if rank.is_chief else \
-        recording.Helper(config, store, samplers.validation)
-    with debug.diagnosed(run.diagnosis, config.num_updates) as diagnosis:
-        training.Loop(config, store, samplers.train, workers, run, diagnosis).run(record, stop)
 
 
 def _check(flags: FlagValues) -> None:
@@ -151,19 +149,19 @@ def _check(flags: FlagValues) -> None:
     processes.check(flags)
 
 
-def _notices(flags: FlagValues, device: selection.Device) -> list[str]:
+def _notices(flags: FlagValues) -> list[str]:
     notices = []
     if flags.device == "sdaa":
         notices.append("Warning: --device=sdaa is taken as auto")
     if flags.step > 0 and (flags.epochs or 1) > 1:
         notices.append(f"Warning: --step={flags.step} with --epochs={flags.epochs}: one epoch at most is made")
-    if flags.use_amp and device.kind == "cpu":
-        notices.append("use_amp: a CPU computes in float32")
     return notices
 
 
-def _init_checkpoint(flags: FlagValues) -> str | None:
-    return flags.init_checkpoint and bundle.prefix_of(flags.init_checkpoint)
+def _weight_decay(flags: FlagValues, switches: Switches) -> float:
+    if flags.weight_decay is not None:
+        return flags.weight_decay
+    return TORCH_WEIGHT_DECAY if switches.head == "torch" else 0.0
 
 
 def _num_epochs(flags: FlagValues) -> int:
@@ -175,35 +173,6 @@ def _num_updates(flags: FlagValues, split: Split) -> int:
               _num_epochs(flags) * (len(split.train) // flags.batch_size),
               PERFORMANCE_UPDATES if flags.performance and not flags.train_steps else None]
     return min(limit for limit in limits if limit)
-
-
-def _configure(flags: FlagValues, switches: Switches, split: Split, rank: ranks.Rank) -> training.Config:
-    from common.run import metrics
-    from siamese_omniglot import learning_rate, log_lines, pretrained, training, update
-
-    decay = flags.weight_decay
-    if decay is None:
-        decay = update.TORCH_WEIGHT_DECAY if switches.head == "torch" else 0.0
-    return training.Config(
-        case=metrics.Case(NETWORK, flags.batch_size, rank.size, flags.performance,
-                         flags.batch_size * log_lines.IMAGES_A_SAMPLE),
-        switches=switches,
-        backbone=flags.backbone,
-        batch_size=flags.batch_size,
-        seed=flags.seed,
-        num_updates=_num_updates(flags, split),
-        steps_per_epoch=len(split.train) // flags.batch_size,
-        schedule=learning_rate.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size,
-                                        _num_epochs(flags), flags.warm_up),
-        optimizer=flags.optimizer,
-        weight_decay=decay,
-        early_stop=flags.early_stop,
-        num_workers=flags.num_workers,
-        weights=pretrained.find(flags.weights, ROOT),
-        init_checkpoint=_init_checkpoint(flags),
-        performance=flags.performance,
-        save_seconds=60.0 * flags.save_minutes,
-    )
 
 
 if __name__ == "__main__":

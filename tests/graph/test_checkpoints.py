@@ -209,3 +209,17 @@ def test_a_name_of_its_own_comes_with_graph_and_state(model, tmp_path):
         tf.train.import_meta_graph(str(tmp_path / "named" / "model.ckpt.meta")).restore(
             session, tf.train.latest_checkpoint(str(tmp_path / "named")))
         assert [session.run(variable)[0] for variable in tf.global_variables() if variable.op.name == "weight"] == [5]
+
+
+def test_a_variable_is_brought_up_to_date_before_it_is_saved(tmp_path, model):
+    counts = []
+
+    def before_save():
+        counts.append(len(counts) + 1)
+        model.weight.load(np.full(200, counts[-1], np.float32), model.session)
+
+    saved = checkpoints.Checkpoints(str(tmp_path / "hooked"), model.session, model.step, before_save)
+    saved.save(0)
+    saved.save_as(str(tmp_path / "named"), "model.ckpt")
+    for prefix, value in ((tmp_path / "hooked" / "model.ckpt-0", 1.0), (tmp_path / "named" / "model.ckpt", 2.0)):
+        assert tf.train.load_checkpoint(str(prefix)).get_tensor("weight")[0] == value

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import glob
 import json
+import types
 
 import numpy as np
 import pytest
@@ -19,12 +20,13 @@ def steps(options, updates, value=2.0):
     with tf.Graph().as_default():
         x = tf.placeholder(tf.float32, [2], "x")
         y = tf.log(x, "the_log")
-        diagnosed = debug.StepDiagnosis(options, {"inputs": x, "gradient/w": y}, num_updates=20)
+        run = types.SimpleNamespace(debug_options=options, request=types.SimpleNamespace(num_updates=20))
+        debugger = debug.StepDebugger(run, {"inputs": x, "gradient/w": y})
         unrelated = tf.placeholder(tf.float32, [1], "of_another_graph")  # what comes later is not checked
         del unrelated
         with tf.Session() as session:
             for update in updates:
-                result = diagnosed.run(session, {"y": y}, {x: np.full(2, value, np.float32)}, update)
+                result = debugger.run(session, {"y": y}, {x: np.full(2, value, np.float32)}, update)
     return result["y"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from common.devices.ranks import Rank
+from common.devices.selection import Rank
 from common.errors import ZooError
 from common.keras import session
 

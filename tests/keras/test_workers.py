@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.devices.ranks import Rank
+from common.devices.selection import Rank
 from common.errors import ZooError
 from common.keras.workers import HcclWorkers, _explained
 
-GONE = "rank 1: another worker is gone .*the same command goes on from the last checkpoint"
+GONE = "rank 1: another worker is gone .*the same command resumes from the last checkpoint"
 
 
 @pytest.mark.parametrize("kind, message, said", [

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from common.devices import ranks
+from common.devices.selection import Rank
 from common.keras import workers
-from siamese_omniglot import update
+from siamese_omniglot import recipe, update
 from siamese_omniglot.data import pairs
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import losses, siamese
@@ -101,9 +101,9 @@ def _compare_updates(take: Taker, comparison: Comparison, network: siamese.Siame
                      ) -> None:
     optimizer = update.make_optimizer("sgd")
     optimizer.learning_rate = RATE
-    decay = update.TORCH_WEIGHT_DECAY if head == "torch" else 0.0
-    updater = update.Updater(network, optimizer, update.Settings(head, decay, len(batch.labels), True),
-                             workers.make(ranks.Rank(), "cpu"))
+    decay = recipe.TORCH_WEIGHT_DECAY if head == "torch" else 0.0
+    updater = update.Updater(network, optimizer, update.UpdateSettings(head, decay, len(batch.labels), True),
+                             workers.make(Rank(), "cpu"))
     found = [updater(batch)[0].loss for _ in range(2)]
     comparison.absolute("step", "loss_step2", found[1], take("loss_step2"), STEP)
     norms = [np.linalg.norm(np.asarray(variable)) for variable in network.named_variables().values()]

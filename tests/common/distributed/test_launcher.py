@@ -12,6 +12,7 @@ import pytest
 from common.cli.parser import FlagSet
 from common.cli.program import StopRequest
 from common.devices import ranks
+from common.devices.selection import Rank
 from common.distributed import launcher, processes
 from common.errors import ZooError
 from tests.conftest import ROOT
@@ -26,18 +27,18 @@ def config(*workers, index=0, **cluster):
 
 
 def test_alone():
-    assert ranks.current({}, "cpu") == ranks.Rank(0, 1)
-    assert ranks.current({"RANK_SIZE": "1", "RANK_ID": "0", "RANK_TABLE_FILE": "x"}, "npu") == ranks.Rank(0, 1)
-    assert ranks.current({"TF_CONFIG": config("a:1")}, "gpu") == ranks.Rank(0, 1)
-    assert ranks.Rank().is_chief and not ranks.Rank(1, 2).is_chief
+    assert ranks.current({}, "cpu") == Rank(0, 1)
+    assert ranks.current({"RANK_SIZE": "1", "RANK_ID": "0", "RANK_TABLE_FILE": "x"}, "npu") == Rank(0, 1)
+    assert ranks.current({"TF_CONFIG": config("a:1")}, "gpu") == Rank(0, 1)
+    assert Rank().is_chief and not Rank(1, 2).is_chief
 
 
 def test_ranks():
-    assert ranks.current({"TF_CONFIG": config("a:1", "b:1", index=1)}, "cpu") == ranks.Rank(1, 2)
+    assert ranks.current({"TF_CONFIG": config("a:1", "b:1", index=1)}, "cpu") == Rank(1, 2)
     with_chief = dict(cluster=dict(chief=["a:1"], worker=["b:1", "c:1"]), task=dict(type="worker", index=1))
-    assert ranks.current({"TF_CONFIG": json.dumps(with_chief)}, "cpu") == ranks.Rank(2, 3)
+    assert ranks.current({"TF_CONFIG": json.dumps(with_chief)}, "cpu") == Rank(2, 3)
     with_chief["task"] = dict(type="chief", index=0)
-    assert ranks.current({"TF_CONFIG": json.dumps(with_chief)}, "gpu") == ranks.Rank(0, 3)
+    assert ranks.current({"TF_CONFIG": json.dumps(with_chief)}, "gpu") == Rank(0, 3)
 
 
 def write_table(folder, ranks):
@@ -52,7 +53,7 @@ def write_table(folder, ranks):
 
 def test_ranks_of_a_table(tmp_path):
     environment = dict(write_table(tmp_path, range(8)), RANK_SIZE="8", RANK_ID="5")
-    assert ranks.current(environment, "npu") == ranks.Rank(5, 8)
+    assert ranks.current(environment, "npu") == Rank(5, 8)
 
 
 def test_ranks_of_the_table_of_a_scheduler(tmp_path):
@@ -62,7 +63,7 @@ def test_ranks_of_the_table_of_a_scheduler(tmp_path):
     (tmp_path / "jobstart_hccl.json").write_text(json.dumps(dict(status="completed", group_count="1", group_list=[
         dict(group_name="worker", device_count="4", instance_count="1", instance_list=instances)])))
     environment = dict(RANK_TABLE_FILE=str(tmp_path / "jobstart_hccl.json"), RANK_SIZE="4", RANK_ID="3")
-    assert ranks.current(environment, "npu") == ranks.Rank(3, 4)
+    assert ranks.current(environment, "npu") == Rank(3, 4)
     with pytest.raises(ZooError, match="has 4 devices, expected 2"):
         ranks.current(dict(environment, RANK_SIZE="2", RANK_ID="1"), "npu")
 
@@ -85,8 +86,8 @@ def test_rank_tables_that_do_not_fit(tmp_path, text, message):
 
 
 def test_the_size_of_an_npu_alone():
-    assert ranks.current({"CM_WORKER_SIZE": "1"}, "npu") == ranks.Rank(0, 1)
-    assert ranks.current({"RANK_SIZE": "1", "CM_CHIEF_IP": "10.0.0.1"}, "npu") == ranks.Rank(0, 1)
+    assert ranks.current({"CM_WORKER_SIZE": "1"}, "npu") == Rank(0, 1)
+    assert ranks.current({"RANK_SIZE": "1", "CM_CHIEF_IP": "10.0.0.1"}, "npu") == Rank(0, 1)
 
 
 @pytest.mark.parametrize("environment, kind, message", [
@@ -144,7 +145,7 @@ def test_leaving_with_a_tf_config_that_cannot_be_used(monkeypatch):
 def test_flags_that_the_environment_overrides(given, warnings):
     flags = FlagSet("test")
     processes.define(flags)
-    *lines, last = processes.notices(flags.parse(given), ranks.Rank(1, 3), "6 pairs")
+    *lines, last = processes.notices(flags.parse(given), Rank(1, 3), "6 pairs")
     assert len(lines) == len(warnings) and all(text in line for text, line in zip(warnings, lines))
     assert last == "Rank 1 of 3, which share the 6 pairs of every step"
 

@@ -63,8 +63,9 @@ def test_schedule(tmp_path):
 @pytest.mark.parametrize("text, message", [
     ("0: 0.1\nfive: 0.1\n", "line 2 is 'five: 0.1'"), ("0: fast\n", "line 1"), ("3: 0.1\n", "no line for epoch 0"),
     ("", "no line for epoch 0"), ("0: nan\n", "line 1"), ("0 0.1\n", "line 1"),
+    ("0: -\n", "ends the training at epoch 0"),
 ])
-def test_schedules_that_are_none(tmp_path, text, message):
+def test_bad_schedules_are_refused(tmp_path, text, message):
     with pytest.raises(ZooError, match=message):
         facenet.Schedule(write(tmp_path, text))
 

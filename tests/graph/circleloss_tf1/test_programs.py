@@ -10,7 +10,7 @@ import pytest
 
 from circleloss_tf1 import evaluate, export, lfw_from_bin, lfw_to_bin, predict, train_acc
 from common.graph.compat import tf
-from common.run import run_dir
+from common.run import metrics
 
 pytestmark = pytest.mark.usefixtures("one_block")
 
@@ -52,7 +52,7 @@ def test_evaluate_gives_the_run_s_numbers_and_predict_uses_them(output, tiny_fac
     before = tree(output)
     assert evaluate.main([f"--data_path={tiny_faces_folder}", f"--output_path={output}", "--json"]) == 0
     result = printed(capfd)
-    best = [row for row in run_dir.read_metrics(str(output / "0")) if row.get("best")][-1]
+    best = [row for row in metrics.read_rows(str(output / "0"), "eval") if row.get("best")][-1]
     assert result["checkpoint"].endswith(f"ckpt/model.ckpt-{best['step']}") and result["batch_size"] == 16
     for key in ("lfw_accuracy", "lfw_val_rate", "lfw_equal_error_rate"):
         assert result[key] == best[key]

@@ -32,7 +32,7 @@ def test_more_steps_continue_a_finished_run_in_the_middle_of_an_epoch(tmp_path, 
     assert run(data, tmp_path / "whole", "--train_steps=6") == 0
     assert run(data, tmp_path / "parts", "--train_steps=3", "--epochs=9") == 0
     assert run(data, tmp_path / "parts", "--train_steps=6", f"--resume={tmp_path / 'parts' / '0'}") == 0
-    assert "Going on after 3 updates." in capfd.readouterr().out
+    assert "Resuming after 3 updates." in capfd.readouterr().out
     whole, parts = (checkpoint_values(str(tmp_path / name / "0")) for name in ("whole", "parts"))
     assert set(whole) == set(parts)
     different = [name for name in whole if whole[name].tobytes() != parts[name].tobytes()]

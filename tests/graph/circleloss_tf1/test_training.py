@@ -287,3 +287,10 @@ def test_a_diverged_run_says_so_and_fails(tmp_path, tiny_faces_folder, capfd):
     assert train(tiny_faces_folder, tmp_path, *SMALL, "--train_steps=9", "--learning_rate=1e38", "--optimizer=GD",
                  "--performance") == 1
     assert re.search(r"\[Error\] the loss is (inf|nan) at step \d", capfd.readouterr().err)
+
+
+def test_the_loss_falls(tmp_path, tiny_faces_folder):
+    assert train(tiny_faces_folder, tmp_path, *SMALL, "--batch_size=24", "--epoch_size=5", "--train_steps=15",
+                 "--optimizer=MOM", "--learning_rate=0.001", "--performance") == 0
+    losses = [row["loss"] for row in rows(tmp_path / "0", "step")]
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])

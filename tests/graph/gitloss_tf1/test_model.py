@@ -149,7 +149,7 @@ def test_dead_centers_need_their_variable():
 
 
 def test_ties_in_a_pooling_window_send_the_gradient_to_the_first():
-    from gitloss_tf1.layers import max_pool
+    from gitloss_tf1.network import max_pool
 
     values = [[1, 1, 0, 0], [1, 1, 0, 2], [3, 0, 5, 5], [0, 3, 4, 5]]
     images = tf.constant(np.array(values, np.float32)[None, ..., None])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.run import run_dir
+from common.run import metrics
 from common.tiny_data import mnist as tiny_mnist
 from gitloss_tf1 import evaluate, export, gitloss, mnist, predict
 
@@ -43,7 +43,7 @@ def test_evaluate_gives_the_run_s_numbers(output, tiny_mnist_folder, capfd):
     before = tree(output)
     assert evaluate.main([f"--data_path={tiny_mnist_folder}", f"--output_path={output}", "--json"]) == 0
     result = printed(capfd)
-    rows = run_dir.read_metrics(str(output / "0"))
+    rows = list(metrics.read_rows(str(output / "0")))
     best = [row for row in rows if row.get("best")][-1]
     assert result["checkpoint"].endswith(f"ckpt/model.ckpt-{best['step']}")
     assert result["validation"]["accuracy"] == best["valid_accuracy"]

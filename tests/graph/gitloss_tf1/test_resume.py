@@ -51,7 +51,7 @@ def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, tiny_mnist_fol
     assert run(tiny_mnist_folder, tmp_path / "parts", "--train_steps=3", *flags) == 0
     assert run(tiny_mnist_folder, tmp_path / "parts", "--train_steps=5", f"--resume={tmp_path / 'parts' / '0'}",
                *flags) == 0
-    assert "Going on after 3 updates." in capfd.readouterr().out
+    assert "Resuming after 3 updates." in capfd.readouterr().out
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert set(whole) == set(parts) and all(whole[name].tobytes() == parts[name].tobytes() for name in whole)
 

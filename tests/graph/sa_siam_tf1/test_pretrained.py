@@ -156,14 +156,14 @@ def test_the_semantic_branch_keeps_the_weights_it_was_given(caffenet, semantic_r
 
 def imported_weights(*arguments):
     flags = train_siamese_model.define_flags().parse(["--branch=semantic", *arguments])
-    return train_siamese_model._imported_weights(flags, "semantic", "/no/data", flags.init_checkpoint)
+    return pretrained.choose(flags, "semantic", "/no/data", flags.init_checkpoint)
 
 
 def test_a_checkpoint_with_the_trunk_needs_no_caffenet(tmp_path, tiny_videos, semantic_run, appearance_run, capfd):
     first = str(semantic_run / "0" / "ckpt" / "model.ckpt-2")
-    assert imported_weights(f"--init_checkpoint={first}") == (None, {}, [])
+    assert imported_weights(f"--init_checkpoint={first}") == pretrained.Imported({}, [])
     notice = "Warning: --caffenet has no effect: the trunk comes from --init_checkpoint"
-    assert imported_weights(f"--init_checkpoint={first}", "--caffenet=random") == (None, {}, [notice])
+    assert imported_weights(f"--init_checkpoint={first}", "--caffenet=random") == pretrained.Imported({}, [notice])
     with pytest.raises(ZooError, match="needs the weights of CaffeNet"):
         imported_weights(f"--init_checkpoint={appearance_run / '0' / 'ckpt' / 'model.ckpt-2'}")
 

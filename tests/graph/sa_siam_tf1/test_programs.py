@@ -1,10 +1,8 @@
-"""Training's files, then track, evaluate and export on a run's weights, alone and of both branches."""
+"""Track, evaluate and export with the weights of one run, or with those of both branches."""
 from __future__ import annotations
 
-import io
 import json
 import os
-import re
 import shutil
 import sys
 
@@ -15,10 +13,8 @@ from PIL import Image
 from common.checkpoints import trained
 from common.graph import export as graph_export
 from common.graph.compat import tf
-from common.run import run_dir
 from sa_siam_tf1 import configuration, evaluate, export, predict, restore
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
-from sa_siam_tf1.datasets import dataloader, imdb
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.inference import frames, ground_truth, track
 from tests.graph.sa_siam_tf1.conftest import train, write_video
@@ -27,56 +23,6 @@ from tests.kill_and_resume import checkpoint_values
 
 def printed(capfd):
     return json.loads(capfd.readouterr().out)
-
-
-def test_what_a_run_leaves_behind(appearance_run):
-    run = appearance_run / "0"
-    rows = run_dir.read_metrics(str(run))
-    assert [(row["kind"], row["step"]) for row in rows] == [("step", 1), ("step", 2), ("eval", 2), ("final", 2)]
-    steps, (evaluation,) = rows[:2], rows[2:3]
-    decay = 0.5 * 5e-4 * sum(np.sum(np.square(value, dtype=np.float64)) for name, value in checkpoint_values(
-        str(run)).items() if name.endswith("/weights"))
-    assert steps[1]["loss"] - steps[1]["batch_loss"] == pytest.approx(decay, rel=1e-2)
-    assert 0 < evaluation["valid_loss"] < 20 and evaluation["best"] is True
-    assert evaluation["valid_total_loss"] - evaluation["valid_loss"] == pytest.approx(decay, rel=1e-4)
-    assert 0 <= steps[0]["center_dist_error"] <= 1 and steps[0]["center_score_error"] in (0, 0.5, 1)
-    assert "center_score_error" not in steps[1]  # of every hundredth step
-    log = (run / "train_0.log").read_text()
-    assert re.search(r"\d: step 0, total loss = \d+\.\d\d batch loss = \d+\.\d\d \( \d+\.\d examples/sec; "
-                     r"\d+\.\d{3} sec/batch; \d+h:\d\dm:\d\ds remains\)\n", log)
-    assert "\nembedding init method -- None\n-- sa_siam/appearance_net/conv1/weights\n" in log
-    assert len(re.findall(r"^-- \S+$", log, re.MULTILINE)) == 23  # what is trained
-    name = "Siamese_ID1289_for_TensorFlow_bs2_1p_acc"
-    result = dict(line.split(" = ") for line in (run / f"{name}.log").read_text().splitlines())
-    assert list(result) == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime",
-                            "ActualLoss", "TrainAccuracy", "E2ETrainingTime"]
-    assert float(result["ActualLoss"]) == pytest.approx(steps[0]["loss"], abs=1e-4) == float(result["TrainAccuracy"])
-    assert (run / f"{name}_loss.txt").read_text() == f"{steps[0]['loss']:.2f}\n"
-    table = (run / "appearance_npu.csv").read_text().splitlines()
-    assert table == ["Step,Loss,batch_loss", f"step 0,{steps[0]['loss']:.6f},{steps[0]['batch_loss']:.6f}"]
-    folder = run / "track_model_checkpoints" / "SA-Siam-Appearance"
-    reader = tf.train.load_checkpoint(str(folder / "model.ckpt-1"))
-    assert int(reader.get_tensor("train/global_step")) == 2
-    assert json.loads((run / "train_config.json").read_text())["batch_size"] == 2
-
-
-def test_images_of_training_and_validation(appearance_run, tiny_videos):
-    (path,) = (appearance_run / "0" / "events" / "images").iterdir()
-    found = {(event.step, value.tag): value for event in tf.train.summary_iterator(str(path))
-             for value in event.summary.value}
-    for step, family, pairs, side, cells in ((1, "train", 2, 239, 15), (2, "validation", 1, 255, 17)):
-        tags = {tag[len(family) + 1:] for at, tag in found if at == step}
-        assert tags == {"GT", "Response"} | {f"{tag}/{number}" for tag in ("exemplar", "instance", "Response")
-                                             for number in range(pairs)}
-        assert found[step, f"{family}/exemplar/0"].image.width == side
-        assert found[step, f"{family}/Response/0"].image.width == found[step, f"{family}/GT"].image.width == cells
-        assert found[step, f"{family}/Response"].histo.num == pairs * cells * cells
-    config = TrainConfig(batch_size=2)  # what is shown is what was trained on
-    batches = dataloader.TrainingBatches(imdb.load(str(tiny_videos / "ILSVRC2015")).train, config, 239)
-    batch = batches.batch(0)
-    batches.close()
-    shown = Image.open(io.BytesIO(found[1, "train/instance/1"].image.encoded_image_string))
-    assert np.array_equal(np.asarray(shown), np.uint8(np.clip(batch.instances[1], 0, 255)))
 
 
 def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearance_run, tmp_path):

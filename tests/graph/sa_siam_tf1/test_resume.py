@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from sa_siam_tf1 import log_lines
 from tests.conftest import on_the_default_leg
 from tests.graph.sa_siam_tf1.conftest import train
 from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
@@ -17,19 +18,24 @@ def test_killed_at_any_moment(tmp_path):
     assert hits["writing"] >= 1
 
 
-def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, tiny_videos, capfd):
-    """1 + 1 updates in two runs equal 2 in one, with another number of threads."""
+def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, tiny_videos, monkeypatch, capfd):
+    """1 + 1 updates in two runs equal 2 in one, with another number of threads; text files are complete."""
+    monkeypatch.setattr(log_lines, "LOG_INTERVAL", 1)
+    monkeypatch.setattr(log_lines, "SUMMARY_INTERVAL", 1)
     flags = ["--batch_size=1", "--optimizer=MOMENTUM"]
     assert train(tiny_videos, tmp_path / "whole", "--steps=2", *flags) == 0
     assert train(tiny_videos, tmp_path / "parts", "--steps=1", *flags) == 0
     assert train(tiny_videos, tmp_path / "parts", "--steps=2", "--prefetch_threads=1",
                  f"--resume={tmp_path / 'parts' / '0'}", *flags) == 0
     out = capfd.readouterr().out
-    assert "Going on after 1 updates." in out
+    assert "Resuming after 1 updates." in out
     assert f"\nRestore from last checkpoint: {tmp_path / 'parts' / '0' / 'ckpt' / 'model.ckpt-1'}\n" in out
     whole, parts = (checkpoint_values(str(tmp_path / name / "0")) for name in ("whole", "parts"))
     assert "sa_siam/appearance_net/conv1/weights/Momentum" in whole
     assert set(whole) == set(parts) and all(whole[name].tobytes() == parts[name].tobytes() for name in whole)
+    for name, num_lines in (("appearance_npu.csv", 3), ("Siamese_ID1289_for_TensorFlow_bs1_1p_acc_loss.txt", 2)):
+        whole, parts = ((tmp_path / folder / "0" / name).read_text() for folder in ("whole", "parts"))
+        assert whole == parts and len(whole.splitlines()) == num_lines
 
 
 @on_the_default_leg

@@ -1,18 +1,17 @@
 """Network, losses and ROC against numpy and against what is known of the original's network."""
 from __future__ import annotations
 
+import types
+
 import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from common.devices.npu_options import NpuOptions
-from common.devices.ranks import Rank
-from common.devices.selection import Device
+from common.devices.selection import Device, Rank
 from common.errors import ZooError
 from common.keras import session, workers
-from common.run import setup
 from siamese_omniglot import pretrained, update
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import losses, siamese
@@ -144,7 +143,7 @@ def test_weight_decay_is_added_to_gradients():
         optimizer = update.make_optimizer("sgd")
         optimizer.learning_rate = 0.01
         before = {name: np.asarray(value).copy() for name, value in network.named_variables().items()}
-        settings = update.Settings("torch", decay, num_pairs=2, takes_times=False)
+        settings = update.UpdateSettings("torch", decay, num_pairs=2, takes_times=False)
         update.Updater(network, optimizer, settings, workers.make(Rank(), "cpu"))(batch)
         changes.append({name: np.asarray(value) - before[name] for name, value in network.named_variables().items()})
     for name, value in before.items():
@@ -165,11 +164,11 @@ def test_mixed_precision_updates_float32_weights():
         tf.keras.mixed_precision.set_global_policy(policy)
         try:
             network = siamese.build("conv4", "tf", seed=0)
-            opened = setup.Started(Device("gpu", "0"), NpuOptions("allow_mix_precision"))
-            optimizer = session.scale_losses(update.make_optimizer("sgd"), opened, "mixed")
+            run = types.SimpleNamespace(device=Device("gpu", "0"))
+            optimizer = session.scale_losses(update.make_optimizer("sgd"), run, "mixed")
             optimizer.learning_rate = 0.1
             before = {name: np.asarray(value).copy() for name, value in network.named_variables().items()}
-            settings = update.Settings("tf", 0.0, num_pairs=2, takes_times=False)
+            settings = update.UpdateSettings("tf", 0.0, num_pairs=2, takes_times=False)
             update.Updater(network, optimizer, settings, workers.make(Rank(), "cpu"))(batch)
             changes.append({name: np.asarray(value) - before[name]
                             for name, value in network.named_variables().items()})

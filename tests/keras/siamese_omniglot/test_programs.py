@@ -59,9 +59,9 @@ def test_evaluate(trained, tiny_folder, tiny_runs, capfd):
 
 def test_evaluate_says_the_run_s_numbers(trained, tiny_folder, capfd):
     """On as many pairs of the validation part as training drew, with its seed, the numbers are those of training."""
-    from common.run import run_dir
+    from common.run import metrics
 
-    best = [row for row in run_dir.read_metrics(str(trained / "0")) if row.get("best")][-1]
+    best = [row for row in metrics.read_rows(str(trained / "0")) if row.get("best")][-1]
     assert evaluate.main([f"--data_path={tiny_folder}", f"--output_path={trained}", "--device=cpu", "--episodes=2",
                           f"--num_pairs={best['num_pairs']}", "--json"]) == 0
     result = printed(capfd)

@@ -22,7 +22,7 @@ def test_a_longer_run_goes_on_with_its_logs(tmp_path, tiny_folder, capfd):
     assert train(tiny_folder, tmp_path / "parts", "--train_steps=4", "--batch_size=36") == 0
     assert train(tiny_folder, tmp_path / "parts", "--train_steps=8", "--batch_size=36",
                  f"--resume={tmp_path / 'parts' / '0'}") == 0
-    assert "Going on after 4 updates." in capfd.readouterr().out
+    assert "Resuming after 4 updates." in capfd.readouterr().out
     whole, parts = (checkpoint_values(str(tmp_path / name / "0")) for name in ("whole", "parts"))
     assert set(whole) == set(parts) and all(whole[name].tobytes() == parts[name].tobytes() for name in whole)
     logs = [(tmp_path / name / "0" / "logs" / "dlloger_example.json").read_text().count('"LOG"')

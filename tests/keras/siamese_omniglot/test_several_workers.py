@@ -1,4 +1,4 @@
-"""Training with several processes: the losses of one with the whole batch, a worker that dies, going on."""
+"""Training with several processes: the losses of one with the whole batch, a worker that dies, resuming."""
 from __future__ import annotations
 
 import json
@@ -79,13 +79,13 @@ def test_a_worker_that_dies_stops_all_and_others_go_on_from_there(tmp_path, tiny
     _, error = process.communicate(timeout=120)
     assert time.monotonic() - killed_at < 60
     assert process.returncode in (1, 137)
-    assert b"the other ranks are stopped; the same command goes on from the last checkpoint" in error
+    assert b"the other ranks are stopped; the same command resumes from the last checkpoint" in error
     # what TensorFlow tells rank 0 at once, or, when that hangs, the launcher of it
     assert "another worker is gone" in (tmp_path / "0" / "train_0.log").read_text() or \
         b"rank 0 does not end by itself, it waits for one that is gone: it is killed" in error
     other = start([*words, "--nproc_per_node=3", "--distributed=True"])  # from the same place, another number
     log = tmp_path / "0" / "train_0.log"
-    while "Going on after" not in log.read_text() or "Iteration: 2 " not in log.read_text().split("Going on")[1]:
+    while "Resuming after" not in log.read_text() or "Iteration: 2 " not in log.read_text().split("Resuming")[1]:
         assert other.poll() is None and time.monotonic() < killed_at + 300, log.read_text()[-2000:]
         time.sleep(0.1)
     other.send_signal(signal.SIGTERM)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.run import run_dir
+from common.run import metrics
 from common.tiny_data import look_alikes
 from siamese_triplet_tf2 import evaluate, export, predict, restore
 
@@ -22,7 +22,7 @@ def test_evaluate_gives_the_run_s_numbers(full_run, look_alike_folder, capfd, mo
     arguments = [f"--data_path={look_alike_folder}", f"--checkpoint={full_run}", "--json"]
     assert evaluate.main(arguments) == 0
     result = printed(capfd)
-    best = [row for row in run_dir.read_metrics(str(full_run)) if row.get("best")][-1]
+    best = [row for row in metrics.read_rows(str(full_run)) if row.get("best")][-1]
     assert result["checkpoint"].endswith(f"ckpt/model.ckpt-{best['step']}") and result["pairs"] == 6
     for name in ("valid_loss", "triplet_accuracy", "cosine_recall_at_1", "l2_median_rank", "positive_similarity"):
         assert result[name] == pytest.approx(best[name], rel=1e-5)

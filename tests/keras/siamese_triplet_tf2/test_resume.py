@@ -38,7 +38,7 @@ def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, look_alike_fol
     assert run(look_alike_folder, tmp_path / "parts", "--train_steps=4", *flags) == 0
     assert run(look_alike_folder, tmp_path / "parts", "--train_steps=7", f"--resume={tmp_path / 'parts' / '0'}",
                *flags) == 0
-    assert "Going on after 4 updates." in capfd.readouterr().out
+    assert "Resuming after 4 updates." in capfd.readouterr().out
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
 
 

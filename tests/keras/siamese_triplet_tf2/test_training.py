@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.run import run_dir
+from common.run import metrics
 from siamese_triplet_tf2 import siamese_network, training
 from siamese_triplet_tf2.recipe import Switches
 from tests.conftest import on_the_default_leg
@@ -23,7 +23,7 @@ def train(data, output, *flags):
 
 
 def rows(run, kind):
-    return [row for row in run_dir.read_metrics(str(run)) if row["kind"] == kind]
+    return [row for row in metrics.read_rows(str(run)) if row["kind"] == kind]
 
 
 def losses(output):

@@ -6,7 +6,7 @@ import pytest
 
 from common.graph.compat import enable, tf
 from common.seeds import op_seed
-from gitloss_tf1 import layers
+from gitloss_tf1 import network as layers
 
 
 @pytest.fixture(autouse=True)

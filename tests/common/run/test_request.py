@@ -1,4 +1,4 @@
-"""Where the processes of a job write."""
+"""What a run asks for, and where the processes of a job write."""
 from __future__ import annotations
 
 import os
@@ -8,24 +8,22 @@ import pytest
 from common.cli.parser import FlagSet
 from common.cli.shared_flags import define_accelerator, define_training
 from common.devices import npu_options
-from common.devices.ranks import Rank
-from common.devices.selection import Device
+from common.devices.selection import Device, Rank
 from common.errors import ZooError
-from common.run import run_dir, setup
+from common.run import run_dir
+from tests import runs
 
 
-def plan(rank, *arguments, device=None):
-    flags = FlagSet("test")
-    define_training(flags, "Images", 4, 0)
-    define_accelerator(flags, "force_fp16")
-    entry = setup.Entry("/model/train.py", "Net", "force_fp16", arguments, rank=rank)
-    return setup.plan(entry, flags.parse(list(arguments)), device or Device("cpu", "0"), 10)
+def log_of(folder, *arguments, **options):
+    """Path of the log of a job's process, after it has run."""
+    run = runs.opened(folder, *arguments, notices=["a notice"], **options)
+    return os.path.join(run.path, f"train_{run.request.id}.log")
 
 
-def log_of(planned):
-    with setup.open_helper(planned, "2.6.5", ["a notice"]):
-        pass
-    return os.path.join(planned.path, f"train_{planned.id}.log")
+def test_case_name(tmp_path):
+    assert runs.request(tmp_path).case_name == "Net_ID1_for_TensorFlow_bs4_1p_acc"
+    eight = runs.request(tmp_path, "--performance", "--batch_size=128", rank=Rank(0, 8))
+    assert eight.case_name == "Net_ID1_for_TensorFlow_bs128_8p_perf"
 
 
 @pytest.mark.parametrize("rank, device, output, path", [
@@ -38,24 +36,26 @@ def log_of(planned):
     (Rank(0, 2), "0", "out/1", "out/1/0"),
 ])
 def test_folders_are_named_by_rank(tmp_path, rank, device, output, path):
-    planned = plan(rank, f"--output_path={tmp_path / output}", device=Device("npu", device))
-    assert planned.path == str(tmp_path / path)
-    assert planned.id == os.path.basename(path)
+    request = runs.request(tmp_path / output, rank=rank, device=Device("npu", device))
+    assert request.path == str(tmp_path / path)
+    assert request.id == os.path.basename(path)
 
 
-def test_beside_the_run_that_rank_0_goes_on_with(tmp_path):
+def test_beside_the_run_that_rank_0_resumes(tmp_path):
     """Which another machine need not have."""
-    assert plan(Rank(1, 2), f"--resume={tmp_path / 'runs' / '0.2026'}").path == str(tmp_path / "runs" / "1")
+    resume = f"--resume={tmp_path / 'runs' / '0.2026'}"
+    assert runs.request(tmp_path, resume, rank=Rank(1, 2)).path == str(tmp_path / "runs" / "1")
     with pytest.raises(ZooError, match="no run directory"):
-        plan(Rank(0, 2), f"--resume={tmp_path / 'runs' / '0.2026'}")
+        runs.request(tmp_path, resume, rank=Rank(0, 2))
 
 
 def test_dumps_of_a_rank_are_in_its_own_folder(tmp_path):
-    planned = plan(Rank(8, 16), f"--output_path={tmp_path}", "--over_dump", "--auto_tune", device=Device("npu", "0"))
-    assert planned.options.over_dump_path == str(tmp_path / "8" / "overflow_dump")
-    log_of(planned)
+    job = dict(rank=Rank(8, 16), device=Device("npu", "0"))
+    request = runs.request(tmp_path, "--over_dump", "--auto_tune", **job)
+    assert request.options.over_dump_path == str(tmp_path / "8" / "overflow_dump")
+    log_of(tmp_path, "--over_dump", "--auto_tune", **job)
     assert sorted(os.listdir(str(tmp_path / "8"))) == ["overflow_dump", "train_8.log", "tuning"]
-    log_of(planned)  # the next job's
+    log_of(tmp_path, "--over_dump", "--auto_tune", **job)  # the next job's
     assert (tmp_path / "8" / "train_8.log").read_text().count("a notice") == 2
 
 
@@ -65,15 +65,14 @@ def test_what_is_not_ours_is_left_alone(tmp_path, name, message):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / name).write_text("{}")
     with pytest.raises(ZooError, match=message):
-        log_of(plan(Rank(1, 2), f"--output_path={tmp_path}"))
+        log_of(tmp_path, rank=Rank(1, 2))
     assert os.listdir(str(tmp_path / "1")) == [name]
 
 
 def test_two_jobs_do_not_write_one_log(tmp_path):
-    planned = plan(Rank(1, 2), f"--output_path={tmp_path}")
-    with setup.open_helper(planned, "2.6.5", []), pytest.raises(ZooError, match="a rank of another job writes"):
-        log_of(planned)
-    assert os.path.isfile(log_of(planned))
+    with runs.open_run(tmp_path, rank=Rank(1, 2)), pytest.raises(ZooError, match="a rank of another job writes"):
+        log_of(tmp_path, rank=Rank(1, 2))
+    assert os.path.isfile(log_of(tmp_path, rank=Rank(1, 2)))
 
 
 def test_folders_of_the_adapter_are_known():
@@ -82,6 +81,7 @@ def test_folders_of_the_adapter_are_known():
     for flag in ("--over_dump", "--data_dump_flag", "--profiling", "--auto_tune"):
         flags = FlagSet("test")
         define_training(flags, "Images", 4, 0)
+        define_accelerator(flags, "force_fp16")
         define_accelerator(flags, "force_fp16")
         options = npu_options.resolve(flags.parse([flag]), "/model", "/run", "force_fp16", 10)
         names |= {os.path.relpath(path, "/run") for path in (

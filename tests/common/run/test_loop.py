@@ -1,0 +1,108 @@
+"""The training loop with a task that only counts: what it calls, and when."""
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from common.cli.program import Stopped, StopRequest
+from common.run import loop
+from common.run.loop import RunRecord
+from tests import runs
+from tests.common.run.test_record import CURVES, V1, Store
+
+UPDATES = 7
+
+
+class Task:
+    """Evaluates every third update and at the end; notes what is called."""
+
+    steps_per_epoch = 4
+
+    def __init__(self, record, stop_at=None, over_at=None):
+        self.record, self.stop_at, self.over_at = record, stop_at, over_at
+        self.calls = []
+
+    def on_row(self, row, is_replayed):
+        self.calls.append(f"{'replayed ' if is_replayed else ''}{row['kind']} {row['step']}")
+
+    def start(self, step):
+        self.calls.append(f"start {step}")
+        return step or 0
+
+    def is_over(self, step):
+        return step == self.over_at
+
+    def step(self, step):
+        if step == self.stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return dict(loss=1.0, step_seconds=0.1)
+
+    def evaluation_due(self, step):
+        return step > 0 and step % 3 == 0 or step == UPDATES
+
+    def evaluate(self, step):
+        index = self.record.run.file("ckpt", f"model.ckpt-{step}.index")
+        assert os.path.exists(index)  # so a kill in an evaluation loses no step
+        return dict(accuracy=1.0)
+
+    def finish(self, step):
+        self.record.finish(step, None, {}, CURVES)
+
+
+def train(folder, **options):
+    """Run the loop; return the task and the steps that were saved."""
+    stop = StopRequest()
+    before = signal.signal(signal.SIGTERM, stop.handle)
+    try:
+        with runs.open_run(folder, updates=UPDATES) as run:
+            record = RunRecord(run, stop, "take less", Store(run), V1)
+            task = Task(record, **options)
+            try:
+                loop.run(task, record)
+            except Stopped:
+                task.calls.append("stopped")
+            return task.calls, [step for step, _ in record.checkpoints.saved]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def steps(first, last):
+    return [f"step {step}" for step in range(first, last + 1)]
+
+
+def test_an_undisturbed_run(tmp_path):
+    """Checkpoints at evaluations, at the end of an epoch and at the end of the run, each once."""
+    calls, saved = train(tmp_path)
+    assert calls == ["start None", *steps(1, 3), "eval 3", *steps(4, 6), "eval 6", "step 7", "eval 7", "final 7"]
+    assert saved == [3, 4, 6, 7]
+
+
+def test_a_signal_saves_after_the_step_and_the_next_run_resumes_there(tmp_path):
+    calls, saved = train(tmp_path, stop_at=4)  # during update 5
+    assert calls == ["start None", *steps(1, 3), "eval 3", *steps(4, 5), "stopped"] and saved == [3, 4, 5]
+    calls, saved = train(tmp_path)
+    replayed = [f"replayed {call}" for call in (*steps(1, 3), "eval 3", *steps(4, 5))]
+    assert calls == [*replayed, "start 5", "step 6", "eval 6", "step 7", "eval 7", "final 7"] and saved == [6, 7]
+
+
+def test_an_evaluation_is_not_repeated(tmp_path):
+    """A run that is stopped right after an evaluation resumes behind it."""
+    calls, _ = train(tmp_path, stop_at=2)
+    assert calls[-2:] == ["step 3", "stopped"]
+    calls, _ = train(tmp_path, stop_at=3)
+    assert calls[-5:] == ["replayed step 3", "start 3", "eval 3", "step 4", "stopped"]
+    calls, _ = train(tmp_path)
+    assert [call for call in calls if call.endswith("eval 3")] == ["replayed eval 3"]
+
+
+def test_a_task_can_end_early(tmp_path):
+    calls, saved = train(tmp_path, over_at=5)
+    assert calls[-2:] == ["step 5", "final 5"] and saved == [3, 4, 5]
+
+
+@pytest.mark.parametrize("minutes, saved", [(1, [3, 4, 6, 7]), (0, [1, 2, 3, 4, 5, 6, 7])])
+def test_checkpoints_by_time(tmp_path, monkeypatch, minutes, saved):
+    monkeypatch.setattr(RunRecord, "is_save_due", lambda self: minutes == 0)
+    assert train(tmp_path)[1] == saved
