@@ -82,7 +82,6 @@ def test_folders_of_the_adapter_are_known():
         flags = FlagSet("test")
         define_training(flags, "Images", 4, 0)
         define_accelerator(flags, "force_fp16")
-        define_accelerator(flags, "force_fp16")
         options = npu_options.resolve(flags.parse([flag]), "/model", "/run", "force_fp16", 10)
         names |= {os.path.relpath(path, "/run") for path in (
             options.data_dump_path, options.over_dump_path, options.profiling_path, options.tuning_path) if path}
