@@ -16,7 +16,7 @@ from common.errors import ZooError
 from common.plots import figures
 from common.run import metrics
 from sa_siam_tf1 import opencv
-from sa_siam_tf1.inference import baselines, frames, ground_truth, sequences
+from sa_siam_tf1.inference import baselines, frames, otb, sequences
 from sa_siam_tf1.metrics import one_pass
 
 TRACKERS_FOLDER = "trackers"
@@ -61,8 +61,8 @@ def find_targets(folder: str) -> list[Target]:
 
 def _targets_of(folder: str) -> list[Target]:
     targets = []
-    for number, path in ground_truth.files_in(folder).items():
-        sequence, start, truth, notice = sequences.align(frames.open_sequence(folder), ground_truth.read_boxes(path))
+    for number, path in otb.truth_files(folder).items():
+        sequence, start, truth, notice = otb.align(frames.open_sequence(folder), otb.read_boxes(path))
         name = sequence.name if number == 1 else f"{sequence.name}.{number}"
         targets.append(Target(name, sequence.part(start, start + len(truth)), truth, notice))
     return targets

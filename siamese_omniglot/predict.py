@@ -87,7 +87,7 @@ def read(path: str) -> np.ndarray:
     from common.data import images
     from siamese_omniglot.data.omniglot import SIDE
 
-    image = images.open_gray(path)
+    image = images.open_image(path, "L")
     if image.size != (SIDE, SIDE):
         scale = SIDE / min(image.size)
         width, height = (max(SIDE, int(round(length * scale))) for length in image.size)

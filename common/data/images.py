@@ -1,4 +1,4 @@
-"""Images from files that nobody vouches for. No TensorFlow."""
+"""Untrusted image files."""
 from __future__ import annotations
 
 import io
@@ -12,15 +12,16 @@ from common.errors import ZooError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 FORMATS = ("PNG", "JPEG", "BMP")
-MAX_PIXELS = 2 ** 30 // 12  # more than this Pillow warns of
-_BILINEAR = 2  # the number of PIL's filter: its names moved between versions
+MAX_PIXELS = 2 ** 30 // 12  # PIL warns of more
+MIN_SIDE = 8
+_BILINEAR = 2  # number of PIL's filter, whose name differs between versions
 
 
 def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
     """Return an image file itself, or the image files of a folder, sorted.
 
     Raises:
-        ZooError: nothing there.
+        ZooError: there is none.
     """
     if os.path.isfile(path):
         return [path]
@@ -44,38 +45,42 @@ def read_gray(path: str, side: int) -> np.ndarray:
     Returns:
         uint8 [side, side].
     """
-    return np.asarray(open_gray(path).resize((side, side), _BILINEAR), np.uint8)
+    return np.asarray(open_image(path, "L").resize((side, side), _BILINEAR), np.uint8)
 
 
-def open_gray(path: str, content: bytes | None = None) -> Image.Image:
-    """Decode an image to gray, in its own size.
+def read_rgb(path: str) -> np.ndarray:
+    """Decode an image to RGB.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        ZooError: as `open_image`, or the image is tiny.
+    """
+    pixels = np.array(open_image(path, "RGB"))
+    if min(pixels.shape[:2]) < MIN_SIDE:
+        raise ZooError(f"{path}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {MIN_SIDE} or more")
+    return pixels
+
+
+def open_image(path: str, mode: str, content: bytes | None = None) -> Image.Image:
+    """Decode an image in its own size; 16 bits are scaled to 8, where PIL would clip them.
 
     Args:
         path: a PNG, JPEG or BMP file.
-        content: the file's bytes when they were read elsewhere, as from an archive.
+        mode: "L" for gray, or "RGB".
+        content: the file's bytes if they were read elsewhere, as from an archive.
 
     Raises:
         ZooError: the file is damaged, of another format, or absurdly large.
     """
     try:
-        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as opened:
-            require_size(opened)
-            return _from_16_bits(opened) if opened.mode.startswith("I") else opened.convert("L")
+        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:  # PIL's own limit is a warning, whose filters threads share
+                raise ValueError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are decoded")
+            if image.mode.startswith("I"):
+                scaled = (np.asarray(image, np.float64) / 257.0).round().clip(0, 255)
+                return Image.fromarray(scaled.astype(np.uint8)).convert(mode)
+            return image.convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ZooError(f"{path}: is no image that can be read ({error})") from None
-
-
-def require_size(image: Image.Image) -> None:
-    """Refuse an image that would fill the memory, before it is decoded; by its size, as filters of warnings belong to
-    the process and not to the thread that reads.
-
-    Raises:
-        ValueError: it is absurdly large.
-    """
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are decoded")
-
-
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    """PIL would clip 16-bit gray at 255."""
-    return Image.fromarray((np.asarray(image, np.float64) / 257.0).round().clip(0, 255).astype(np.uint8))

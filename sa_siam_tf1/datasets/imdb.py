@@ -16,11 +16,11 @@ from typing import Any, Iterable, NamedTuple
 import numpy as np
 
 from common.cli import program, shared_flags
+from common.data import images
 from common.errors import ZooError
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE
 from sa_siam_tf1.datasets import curation, plain_pickle
-from sa_siam_tf1.inference.frames import read_frame
 
 FOLDER_NAMES = ("ILSVRC2015-VID-Curation", "ILSVRC2015")
 VALIDATION_SHARE = 0.1
@@ -44,7 +44,7 @@ class Crop(NamedTuple):
         Raises:
             ZooError: the file is missing, damaged or of another size.
         """
-        image = read_frame(self.path)
+        image = images.read_rgb(self.path)
         if self.box is not None:
             cv2 = opencv.load()
 

@@ -1,4 +1,4 @@
-"""Frames of a sequence: an OTB folder, a folder of images or a video, read ahead of the tracker. No TensorFlow."""
+"""Frames of a sequence: an OTB folder, a folder of images or a video, decoded ahead of the tracker."""
 from __future__ import annotations
 
 import collections
@@ -10,18 +10,15 @@ import re
 from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from common.data import images
 from common.errors import ZooError
 from sa_siam_tf1 import opencv
-from sa_siam_tf1.inference import ground_truth
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")
-MIN_SIDE = 8
-_READ_AHEAD = 8
+_AHEAD = 8
 _DIGITS = re.compile("([0-9]+)")
-_COUNTED = re.compile("(.*?)([0-9]+)")  # prefix and number
+_NUMBERED = re.compile("(.*?)([0-9]+)")  # prefix and number
 
 
 class Sequence(NamedTuple):
@@ -29,10 +26,9 @@ class Sequence(NamedTuple):
 
     name: str
     paths: list  # of the frames in order, None for a number that is missing; empty for a video
-    first_number: int  # of the first frame: from its name, if the names count, else 1
-    is_counted: bool  # whether the names count
+    first_number: int  # of the first frame: from its name if the frames are numbered, else 1
+    is_numbered: bool  # whether the frames' names hold their numbers
     video: str | None
-    truth_paths: dict  # files of true boxes by the target's number
 
     @property
     def source(self) -> str:
@@ -40,7 +36,7 @@ class Sequence(NamedTuple):
         return os.path.realpath(self.video or os.path.dirname(next(path for path in self.paths if path)))
 
     def part(self, start: int, stop: int | None = None) -> Sequence:
-        """The frames from an index up to another."""
+        """Return the frames from one index up to another."""
         return self._replace(paths=self.paths[start:stop], first_number=self.first_number + start)
 
 
@@ -51,35 +47,11 @@ class Frame(NamedTuple):
     problem: str
 
 
-def read_frame(path: str) -> np.ndarray:
-    """Decode a color or gray image of 8 or 16 bits to RGB.
-
-    Returns:
-        uint8 [height, width, 3].
-
-    Raises:
-        ZooError: damaged, truncated, of another format, absurdly large or tiny.
-    """
-    try:
-        with Image.open(path, formats=images.FORMATS) as opened:
-            images.require_size(opened)
-            if opened.mode.startswith("I"):
-                deep = np.asarray(opened, np.float64) / 257.0
-                pixels = np.repeat(deep.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-            else:
-                pixels = np.array(opened.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ZooError(f"{path}: is no image that can be read ({error})") from None
-    if min(pixels.shape[:2]) < MIN_SIDE:
-        raise ZooError(f"{path}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {MIN_SIDE} or more")
-    return pixels
-
-
 def open_sequence(path: str) -> Sequence:
-    """Find the frames and the ground truth that a path names: a folder, or a video file.
+    """Find the frames that a path names: a folder, or a video file.
 
     Raises:
-        ZooError: nothing there that can be tracked.
+        ZooError: nothing that can be tracked.
     """
     path = os.path.abspath(path)
     name = os.path.basename(path)
@@ -88,38 +60,38 @@ def open_sequence(path: str) -> Sequence:
     if os.path.isfile(path):
         if not path.lower().endswith(VIDEO_SUFFIXES):
             raise ZooError(f"{path}: expected a folder of frames, or a video ({', '.join(VIDEO_SUFFIXES)})")
-        return Sequence(os.path.splitext(name)[0], [], 1, False, path, {})
+        return Sequence(os.path.splitext(name)[0], [], 1, False, path)
     if not os.path.isdir(path):
         raise ZooError(f"{path}: no such folder or file")
     inner = os.path.join(path, "img")
     files = sorted(images.list_images(inner if os.path.isdir(inner) else path), key=_natural_order)
-    return Sequence(name, *number_gaps(files), None, ground_truth.files_in(path))
+    return Sequence(name, *number_gaps(files), None)
 
 
 def _natural_order(path: str) -> tuple:
-    """Sort key that counts: frame 2 before frame 10, however many digits they are written with."""
+    """Sort by numbers: frame 2 before frame 10, with or without leading zeros."""
     stem, suffix = os.path.splitext(os.path.basename(path))
     parts = _DIGITS.split(stem)  # every second one is a number
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)], stem, suffix
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], stem, suffix
 
 
 def number_gaps(paths: list) -> tuple[list, int, bool]:
-    """Put None where a number is missing, if the names count: one prefix and a number behind it.
+    """Put None where a number is missing, if the frames are numbered: one prefix with a number behind it.
 
     Returns:
-        Paths, the number of the first, 1 if the names do not count, and whether they do.
+        Paths, the number of the first, 1 if the frames are not numbered, and whether they are.
 
     Raises:
         ZooError: two frames of one number.
     """
-    counted = [_COUNTED.fullmatch(os.path.splitext(os.path.basename(path))[0]) for path in paths]
+    matches = [_NUMBERED.fullmatch(os.path.splitext(os.path.basename(path))[0]) for path in paths]
     by_number: dict = {}
-    for path, match in zip(paths, counted):
-        if match is None or match.group(1) != counted[0].group(1):
+    for path, match in zip(paths, matches):
+        if match is None or match.group(1) != matches[0].group(1):
             return paths, 1, False
         by_number.setdefault(int(match.group(2)), []).append(path)
     first, last = min(by_number), max(by_number)
-    if last - first >= 10 * len(paths) + 100:  # no counting, such as time stamps
+    if last - first >= 10 * len(paths) + 100:  # time stamps, for example
         return paths, 1, False
     for number, same in by_number.items():
         if len(same) > 1:
@@ -128,7 +100,7 @@ def number_gaps(paths: list) -> tuple[list, int, bool]:
 
 
 def frames_of(sequence: Sequence, warn: Callable[[str], None]) -> Iterator[Frame]:
-    """Give the frames in order, decoded ahead; one that is missing or damaged comes without pixels.
+    """Yield the frames in order, decoded ahead; one that is missing or damaged comes without pixels.
 
     Args:
         sequence: the frames.
@@ -139,14 +111,14 @@ def frames_of(sequence: Sequence, warn: Callable[[str], None]) -> Iterator[Frame
     """
     if sequence.video:
         return _frames_of_video(sequence.video, warn)
-    return _ahead(_load, sequence.paths)
+    return _map_ahead(_load, sequence.paths)
 
 
 def _load(path: str | None) -> Frame:
     if path is None:
         return Frame(None, "is missing")
     try:
-        return Frame(read_frame(path), "")
+        return Frame(images.read_rgb(path), "")
     except ZooError as error:
         return Frame(None, str(error))
 
@@ -156,10 +128,10 @@ def _frames_of_video(path: str, warn: Callable[[str], None]) -> Iterator[Frame]:
 
     capture = cv2.VideoCapture(path)
     try:
-        promised, count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0
-        with contextlib.closing(_ahead(lambda number: capture.read(), itertools.count())) as decoded:
-            for there, pixels in decoded:
-                if not there:
+        announced, count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0
+        with contextlib.closing(_map_ahead(lambda index: capture.read(), itertools.count())) as decoded:
+            for is_decoded, pixels in decoded:
+                if not is_decoded:
                     break
                 count += 1
                 yield Frame(np.ascontiguousarray(pixels[..., ::-1]), "")
@@ -167,20 +139,20 @@ def _frames_of_video(path: str, warn: Callable[[str], None]) -> Iterator[Frame]:
         capture.release()
     if not count:
         raise ZooError(f"{path}: is no video that can be read")
-    if count < promised:  # 0 or less where the format does not say
-        warn(f"Warning: {path}: says that it has {promised} frames, {count} can be read; is it cut off?")
+    if count < announced:  # 0 or less where the format does not tell
+        warn(f"Warning: {path}: announces {announced} frames, {count} can be read; is it cut off?")
 
 
-def _ahead(load: Callable[[Any], Any], arguments: Iterable) -> Iterator:
-    """Like map, in a thread that is at most _READ_AHEAD results ahead; it ends with the iterator."""
-    left = iter(arguments)
+def _map_ahead(load: Callable[[Any], Any], arguments: Iterable) -> Iterator:
+    """Like map, in a thread that is at most _AHEAD results ahead; the thread ends with the iterator."""
+    remaining = iter(arguments)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        waiting = collections.deque(pool.submit(load, one) for one in itertools.islice(left, _READ_AHEAD))
+        pending = collections.deque(pool.submit(load, one) for one in itertools.islice(remaining, _AHEAD))
         try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(load, one) for one in itertools.islice(left, 1))
+            while pending:
+                result = pending.popleft().result()
+                pending.extend(pool.submit(load, one) for one in itertools.islice(remaining, 1))
                 yield result
         finally:
-            for one in waiting:
-                one.cancel()
+            for future in pending:
+                future.cancel()

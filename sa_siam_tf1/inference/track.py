@@ -25,7 +25,7 @@ from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet, FlagValues
 from common.devices import selection
 from common.errors import FlagError
-from sa_siam_tf1.inference import frames, ground_truth, sequences
+from sa_siam_tf1.inference import frames, otb, sequences
 
 _RESULT = "track.json"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -61,8 +61,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         raise FlagError("--sequence is needed: a folder of frames, an OTB sequence, or a video file")
     if flags.response_maps and flags.annotate == "none":
         raise FlagError("--response_maps is drawn on annotated frames; --annotate=none makes none")
-    sequence = frames.open_sequence(shared_flags.find_path("sequence", flags.sequence, ROOT))
-    sequence, box, truth, notice = aim(flags, sequence)
+    path = shared_flags.find_path("sequence", flags.sequence, ROOT)
+    sequence, box, truth, notice = align_to_first_box(flags, frames.open_sequence(path), path)
     found = trained.find(flags, ROOT, "predict", dict(os.environ))
     device = selection.choose(flags.device, os.environ)
 
@@ -87,7 +87,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         notice = f"Notice: {sequence.name} has {len(truth)} boxes for {len(tracked.boxes)} frames"
     os.makedirs(folder, exist_ok=True)
     boxes_path = os.path.join(folder, "boxes.txt")
-    atomic_files.write_text(boxes_path, sequences.boxes_text(tracked.boxes))
+    atomic_files.write_text(boxes_path, otb.boxes_text(tracked.boxes))
     result = dict(sequence=sequence.name, source=sequence.source, first_frame=sequence.first_number,
                   frames=len(tracked.boxes), branch=of_tracker.model.branch, checkpoints=of_tracker.prefixes,
                   boxes=boxes_path, annotated=drawer.close() if drawer else None,
@@ -126,23 +126,32 @@ def _say(flags: FlagValues, result: dict) -> None:
     print(f"Written: {result['boxes']}" + (f" and {result['annotated']}" if result["annotated"] else ""))
 
 
-def aim(flags: FlagValues, sequence: frames.Sequence) -> tuple:
-    """Return the frames from the first box on, that box, all true ones or None, and a line about them or nothing."""
-    path = sequence.truth_paths.get(1)
+def align_to_first_box(flags: FlagValues, sequence: frames.Sequence, path: str) -> tuple:
+    """Choose the first frame and its box.
+
+    Args:
+        flags: parsed flags.
+        sequence: all frames.
+        path: where they come from; a folder may hold true boxes.
+
+    Returns:
+        The frames from the first box on, that box, all true boxes or None, and a line about them or "".
+    """
+    truth_path = otb.truth_files(path).get(1)
     if flags.ground_truth:
-        path = shared_flags.find_path("ground_truth", flags.ground_truth, ROOT)
-    if not path and not flags.box:
+        truth_path = shared_flags.find_path("ground_truth", flags.ground_truth, ROOT)
+    if not truth_path and not flags.box:
         raise FlagError(f"--box=x,y,width,height is needed: {sequence.name} has no groundtruth_rect.txt")
-    given = _box(flags.box) if flags.box else None
-    if not path:
+    given = _parse_box(flags.box) if flags.box else None
+    if not truth_path:
         return sequence, given, None, ""
-    sequence, start, truth, notice = sequences.align(sequence, ground_truth.read_boxes(path))
+    sequence, start, truth, notice = otb.align(sequence, otb.read_boxes(truth_path))
     if given is None:
         return sequence.part(start), truth[0], truth, notice
     return sequence, given, np.concatenate([np.full((start, 4), np.nan), truth]), notice
 
 
-def _box(value: str) -> np.ndarray:
+def _parse_box(value: str) -> np.ndarray:
     try:
         box = np.array([float(number) for number in value.split(",")])
     except ValueError:

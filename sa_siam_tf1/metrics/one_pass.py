@@ -1,7 +1,7 @@
-"""One-pass evaluation: success and precision of tracked boxes (Wu et al., CVPR 2013). No TensorFlow.
+"""One-pass evaluation: success and precision of tracked boxes (Wu et al., CVPR 2013).
 
-Boxes are float [frames, 4]: x, y, width, height. A true box without extent, or NaN, says that the target is not to be
-seen; such frames do not count.
+Boxes are float [frames, 4]: x, y, width, height. A true box without extent, or NaN, means that the target is not
+visible; such frames do not count.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRECISION_PIXELS = 20
 
 
 class Scores(NamedTuple):
-    """How well a sequence was tracked."""
+    """Scores of a tracker on a sequence."""
 
     frames: int  # that count
     success: list  # share of frames with an overlap above each threshold
@@ -25,8 +25,14 @@ class Scores(NamedTuple):
     mean_overlap: float
 
 
+def has_target(truth: np.ndarray) -> np.ndarray:
+    """Tell in which frames the target is visible, bool [frames]."""
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(truth).all(axis=1) & (truth[:, 2:] > 0).all(axis=1)
+
+
 def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes, pair by pair; float64 [frames]."""
+    """Return the intersection over union of boxes, pair by pair, float64 [frames]."""
     top_left = np.maximum(boxes[:, :2], others[:, :2])
     bottom_right = np.minimum(boxes[:, :2] + boxes[:, 2:], others[:, :2] + others[:, 2:])
     intersection = np.clip(bottom_right - top_left, 0.0, None).prod(axis=1)
@@ -35,7 +41,7 @@ def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def center_distances(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Distances of the centres in pixels, pair by pair; float64 [frames]."""
+    """Return the distances of the centres in pixels, pair by pair, float64 [frames]."""
     centers, other_centers = (one[:, :2] + (one[:, 2:] - 1.0) / 2.0 for one in (boxes, others))
     return np.sqrt(np.square(centers - other_centers).sum(axis=1))
 
@@ -45,22 +51,21 @@ def scores(boxes: np.ndarray, truth: np.ndarray) -> Scores:
 
     Args:
         boxes: tracked.
-        truth: true boxes; what is longer is cut.
+        truth: true boxes; the longer of both is cut.
     """
     count = min(len(boxes), len(truth))
     boxes, truth = boxes[:count], truth[:count]
-    with np.errstate(invalid="ignore"):
-        visible = np.isfinite(truth).all(axis=1) & (truth[:, 2:] > 0).all(axis=1)
-    found, distances = overlaps(boxes[visible], truth[visible]), center_distances(boxes[visible], truth[visible])
-    success = (found[None, :] > OVERLAP_THRESHOLDS[:, None]).mean(axis=1)
-    precision = (distances[None, :] <= DISTANCE_THRESHOLDS[:, None]).mean(axis=1)
-    return Scores(int(visible.sum()), success.tolist(), precision.tolist(), float(success.mean()),
-                  float(precision[PRECISION_PIXELS]), float(found.mean()))
+    is_visible = has_target(truth)
+    boxes, truth = boxes[is_visible], truth[is_visible]
+    overlap, distance = overlaps(boxes, truth), center_distances(boxes, truth)
+    success = (overlap[None, :] > OVERLAP_THRESHOLDS[:, None]).mean(axis=1)
+    precision = (distance[None, :] <= DISTANCE_THRESHOLDS[:, None]).mean(axis=1)
+    return Scores(len(boxes), success.tolist(), precision.tolist(), float(success.mean()),
+                  float(precision[PRECISION_PIXELS]), float(overlap.mean()))
 
 
-def overall(found: Sequence[Scores]) -> Scores:
-    """Mean over sequences, each counting the same."""
-    means = [np.mean([getattr(one, name) for one in found], axis=0)
+def overall(by_sequence: Sequence[Scores]) -> Scores:
+    """Return the mean over sequences, each with the same weight."""
+    means = [np.mean([getattr(scored, name) for scored in by_sequence], axis=0).tolist()
              for name in ("success", "precision", "auc", "precision_20", "mean_overlap")]
-    success, precision, auc, precision_20, mean_overlap = (mean.tolist() for mean in means)
-    return Scores(sum(one.frames for one in found), success, precision, auc, precision_20, mean_overlap)
+    return Scores(sum(scored.frames for scored in by_sequence), *means)

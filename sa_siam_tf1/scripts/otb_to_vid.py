@@ -22,11 +22,11 @@ import numpy as np
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.cli.program import StopRequest
+from common.data import images
 from common.errors import FlagError, ZooError
 from common.tiny_data import tracking
 from sa_siam_tf1 import evaluation
 from sa_siam_tf1.datasets import curation
-from sa_siam_tf1.inference.frames import read_frame
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _JPEG = b"\xff\xd8\xff"
@@ -119,7 +119,7 @@ def write_video(root: str, part: str, name: str, frames: list, stop: StopRequest
     os.makedirs(annotations)
     for number, (path, boxes) in enumerate(frames):
         stop.check()
-        pixels = read_frame(path)
+        pixels = images.read_rgb(path)
         height, width = pixels.shape[:2]
         with open(path, "rb") as file:
             content = file.read()

@@ -98,15 +98,15 @@ def curate_frame(video, annotation: str, target: str) -> tuple[int, int]:
         ZooError: a bad annotation or frame.
     """
     from common import atomic_files
+    from common.data import images
     from sa_siam_tf1.datasets import curation
-    from sa_siam_tf1.inference.frames import read_frame
 
     boxes = curation.read_annotation(annotation)
     paths = {box: os.path.join(target, *video.crop_name(annotation, box.track).split("/")) for box in boxes}
     missing = [box for box, path in paths.items() if not os.path.exists(path)]
     if missing:
         frame_path = video.frame_of(annotation)
-        frame = read_frame(frame_path)
+        frame = images.read_rgb(frame_path)
         for box in missing:
             os.makedirs(os.path.dirname(paths[box]), exist_ok=True)
             atomic_files.write_bytes(paths[box], curation.to_jpeg(curation.crop_box(frame, box, frame_path)))

@@ -124,7 +124,7 @@ def read_drawing(path: str) -> np.ndarray:
     Raises:
         ZooError: it cannot be read, or has another size.
     """
-    drawing = np.asarray(images.open_gray(path), np.uint8)
+    drawing = np.asarray(images.open_image(path, "L"), np.uint8)
     if drawing.shape != (SIDE, SIDE):
         raise ZooError(f"{path}: is {drawing.shape[1]} x {drawing.shape[0]} pixels, expected {SIDE} x {SIDE}; resize "
                        "it or take it away")

@@ -65,7 +65,7 @@ def _load_run(path: str, prefix: str, name: str, read: Callable[[str], bytes]) -
     classes = sorted({pair[1] for pair in pairs})
 
     def drawing(file: str) -> np.ndarray:
-        decoded = np.asarray(images.open_gray(f"{path}: {file}", read(prefix + file)), np.uint8)
+        decoded = np.asarray(images.open_image(f"{path}: {file}", "L", read(prefix + file)), np.uint8)
         if decoded.shape != (SIDE, SIDE):
             raise ZooError(f"{path}: {file} is {decoded.shape[1]} x {decoded.shape[0]} pixels, expected {SIDE} x "
                            f"{SIDE}")

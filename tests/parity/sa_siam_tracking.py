@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common.data.images import read_rgb
 from common.graph.compat import tf
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig
-from sa_siam_tf1.inference.frames import read_frame
 from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, search_factors
 from sa_siam_tf1.inference.tracker import Target, Tracker
 from tests.parity.comparison import Comparison, FixtureError, Taker
@@ -40,7 +40,7 @@ def compare_inference(take: Taker, comparison: Comparison, folder: str) -> None:
     """
     beside = os.path.join(folder, "frames", "seq6")
     frames_path = beside if os.path.isdir(beside) else os.path.join(GOLDEN, "frames", "seq6")
-    frames = [read_frame(os.path.join(frames_path, f"{number:04d}.jpg")) for number in range(1, 7)]
+    frames = [read_rgb(os.path.join(frames_path, f"{number:04d}.jpg")) for number in range(1, 7)]
     for branch in ("both", "appearance", "semantic"):
         if f"{branch}/track/boxes" not in take:
             continue
@@ -158,7 +158,7 @@ def compare_frames(folder: str, comparison: Comparison) -> None:
     wanted, truth = (_read_boxes(os.path.join(folder, name)) for name in ("reference_boxes.csv", "groundtruth.csv"))
     if len(paths) != len(wanted):
         raise FixtureError(f"reference_boxes.csv: {len(wanted)} boxes for {len(paths)} frames")
-    frames = [read_frame(os.path.join(folder, name)) for name in paths]
+    frames = [read_rgb(os.path.join(folder, name)) for name in paths]
     with tf.Graph().as_default(), tf.Session() as session:
         wrapper = InferenceWrapper(ModelConfig(branch="both"), TrackConfig())
         session.run(tf.global_variables_initializer())

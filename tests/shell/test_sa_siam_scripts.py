@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from common.tiny_data import tracking
-from sa_siam_tf1.inference.ground_truth import read_boxes
+from sa_siam_tf1.inference.otb import read_boxes
 from tests.conftest import ROOT
 
 MODEL = os.path.join(ROOT, "sa_siam_tf1")

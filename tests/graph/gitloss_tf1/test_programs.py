@@ -201,12 +201,3 @@ def test_an_export_removes_only_what_an_export_made(tmp_path, output, capfd):
     assert export.main([f"--output_path={tmp_path / 'copy'}"]) == 1
     assert "is no export of ours and is left alone" in capfd.readouterr().err
     assert (folder / "thesis.txt").read_text() == "mine"
-
-
-def test_gray_of_16_bits_is_scaled(tmp_path):
-    digit = np.arange(784).reshape(28, 28) * 83
-    Image.fromarray(digit.astype(np.uint16)).save(str(tmp_path / "deep.png"))
-    from common.data.images import read_gray
-
-    wanted = np.round(digit / 257.0)
-    assert np.abs(read_gray(str(tmp_path / "deep.png"), 28) - wanted).max() <= 1

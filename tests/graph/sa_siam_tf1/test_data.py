@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.data.images import read_rgb
 from common.errors import ZooError
 from common.tiny_data import tracking
 from sa_siam_tf1.datasets import curation, imdb
-from sa_siam_tf1.inference.frames import read_frame
 from sa_siam_tf1.scripts import preprocess_VID_data
 from tests.conftest import ROOT
 from tests.shell.test_sa_siam_scripts import run_program
@@ -45,11 +45,11 @@ def test_curated_names_and_pixels(raw, curated):
     assert len(names) == 12 and names[0] == os.path.join(
         "Data", "VID", "train", "a", "ILSVRC2015_train_00000000", "000000.00.crop.x.jpg")
     assert {name.split(os.sep)[3] for name in names} == {"a", "b", "c"}
-    frame = read_frame(str(raw / "Data/VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/000000.JPEG"))
+    frame = read_rgb(str(raw / "Data/VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/000000.JPEG"))
     (box,) = curation.read_annotation(str(
         raw / "Annotations/VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/000000.xml"))
     exact = curation.crop(frame, (box.y, box.x), box.context).astype(int)
-    found = read_frame(str(curated / names[0])).astype(int)
+    found = read_rgb(str(curated / names[0])).astype(int)
     assert found.shape == (255, 255, 3) and np.abs(found - exact).mean() < 4  # JPEG of quality 90
     center = exact[127, 127]
     assert np.abs(center - frame[int(box.y), int(box.x)]).max() < 40
@@ -95,10 +95,10 @@ def test_real_frames_through_the_raw_layout(tmp_path, shared_data):
     """Real pixels and boxes: the crop has the target in its middle 127 pixels, at the size that the context says."""
     folder = shared_data(os.path.join("tracking", "vot2013_car.zip"))
     sequence = next(base for base, names, _ in os.walk(folder) if "img" in names)
-    from sa_siam_tf1.inference.ground_truth import read_boxes
+    from sa_siam_tf1.inference.otb import read_boxes
 
     x, y, width, height = read_boxes(os.path.join(sequence, "groundtruth_rect.txt"))[0]
-    frame = read_frame(os.path.join(sequence, "img", "0001.jpg"))
+    frame = read_rgb(os.path.join(sequence, "img", "0001.jpg"))
     part = ("train", "ILSVRC2015_VID_train_0000", "car")
     for kind in ("Data", "Annotations"):
         os.makedirs(str(tmp_path.joinpath("ILSVRC2015", kind, "VID", *part)))
@@ -299,15 +299,3 @@ def test_a_machine_without_opencv_is_told_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ZooError, match=r"OpenCV cannot be imported.*pip3 install -r .*requirements\.txt"):
         curation.to_jpeg(np.zeros((8, 8, 3), np.uint8))
-
-
-def test_frames_of_other_kinds_become_rgb(tmp_path):
-    ramp = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    Image.fromarray(ramp).save(str(tmp_path / "gray.png"))
-    Image.fromarray(ramp.astype(np.uint16) * 257).save(str(tmp_path / "deep.png"))
-    Image.fromarray(ramp).convert("RGBA").save(str(tmp_path / "alpha.png"))
-    for name in ("gray.png", "deep.png", "alpha.png"):
-        assert np.array_equal(read_frame(str(tmp_path / name)), np.repeat(ramp[..., None], 3, axis=2)), name
-    Image.fromarray(ramp[:4]).save(str(tmp_path / "tiny.png"))
-    with pytest.raises(ZooError, match="has 8 x 4 pixels"):
-        read_frame(str(tmp_path / "tiny.png"))

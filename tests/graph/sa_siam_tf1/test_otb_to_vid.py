@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.data.images import read_rgb
 from sa_siam_tf1.datasets import curation, imdb
-from sa_siam_tf1.inference.frames import read_frame
 from sa_siam_tf1.scripts import otb_to_vid
 
 WIDTH, HEIGHT = 40, 30
@@ -62,7 +62,7 @@ def test_boxes_and_frames(otb, capsys):
     assert (root.findtext("filename"), len(os.listdir(str(target / "Data" / video)))) == ("000004", 5)
     png = target / "Data" / "VID" / "train" / "ILSVRC2015_VID_train_0001" / "ILSVRC2015_train_00000001" / "000001.JPEG"
     assert png.read_bytes()[:3] == b"\xff\xd8\xff"
-    difference = read_frame(str(png)).astype(int) - read_frame(str(otb / "Still" / "img" / "0002.png"))
+    difference = read_rgb(str(png)).astype(int) - read_rgb(str(otb / "Still" / "img" / "0002.png"))
     assert difference.shape == (HEIGHT, WIDTH, 3) and np.abs(difference).mean() < 12  # of noise in JPEG of quality 90
 
 

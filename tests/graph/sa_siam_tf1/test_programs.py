@@ -16,7 +16,7 @@ from common.graph.compat import tf
 from sa_siam_tf1 import configuration, evaluate, export, predict, restore
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
-from sa_siam_tf1.inference import frames, ground_truth, track
+from sa_siam_tf1.inference import frames, otb, track
 from tests.graph.sa_siam_tf1.conftest import train, write_video
 from tests.kill_and_resume import checkpoint_values
 
@@ -66,8 +66,8 @@ def test_tracking_an_odd_sequence(appearance_run, sequence, capfd):
     out = capfd.readouterr().out
     assert "Device: cpu" in out and "Warning: frame 2: is missing" in out and "frames/s" in out
     folder = appearance_run / "0" / "predict" / "Odd"
-    boxes = ground_truth.read_boxes(str(folder / "boxes.txt"))
-    truth = ground_truth.read_boxes(str(sequence / "groundtruth_rect.txt"))
+    boxes = otb.read_boxes(str(folder / "boxes.txt"))
+    truth = otb.read_boxes(str(sequence / "groundtruth_rect.txt"))
     assert boxes.shape == (5, 4) and np.array_equal(boxes[0], truth[0]) and np.array_equal(boxes[1], truth[0])
     assert np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all()
     result = json.loads((folder / "track.json").read_text())
@@ -85,11 +85,11 @@ def test_tracking_both_branches(appearance_run, semantic_run, tiny_videos, capfd
     result = printed(capfd)
     assert result["branch"] == "both" and sorted(result["checkpoints"]) == ["appearance", "semantic"]
     assert Image.open(result["annotated"]).n_frames == 6
-    both = ground_truth.read_boxes(result["boxes"])
+    both = otb.read_boxes(result["boxes"])
     assert predict.main([*arguments, "--c_appearance=1", "--annotate=none"]) == 0
-    appearance_alone = ground_truth.read_boxes(printed(capfd)["boxes"])
+    appearance_alone = otb.read_boxes(printed(capfd)["boxes"])
     assert predict.main([arguments[0], arguments[1], "--annotate=none", "--json"]) == 0
-    assert np.allclose(ground_truth.read_boxes(printed(capfd)["boxes"]), appearance_alone, atol=1e-3)
+    assert np.allclose(otb.read_boxes(printed(capfd)["boxes"]), appearance_alone, atol=1e-3)
     assert not np.array_equal(both, appearance_alone)
 
 
@@ -99,14 +99,14 @@ def test_tracking_in_bfloat16(appearance_run, semantic_run, tiny_videos, capfd):
     arguments = [f"--sequence={tiny_videos / 'OTB' / 'Drawn2'}", f"--checkpoint={appearance_run / '0'}",
                  f"--semantic_checkpoint={semantic_run / '0'}", "--annotate=none", "--json"]
     assert predict.main(arguments) == 0
-    exact = ground_truth.read_boxes(printed(capfd)["boxes"])
+    exact = otb.read_boxes(printed(capfd)["boxes"])
     if not _convolves_in_bfloat16():
         assert predict.main([*arguments, "--compute_dtype=bfloat16"]) == 1
         error = capfd.readouterr().err
         assert "cannot convolve in it here" in error and error.count("\n") == 1
         return
     assert predict.main([*arguments, "--compute_dtype=bfloat16"]) == 0
-    np.testing.assert_allclose(ground_truth.read_boxes(printed(capfd)["boxes"]), exact, atol=4.0)
+    np.testing.assert_allclose(otb.read_boxes(printed(capfd)["boxes"]), exact, atol=4.0)
 
 
 def _convolves_in_bfloat16():
@@ -156,9 +156,9 @@ def test_tracking_a_video_that_was_cut_off(appearance_run, tmp_path, capfd):
                        f"--output_path={appearance_run}"]) == 0
     result = printed(capfd)
     count = result["frames"]
-    assert 1 < count < 8 and len(ground_truth.read_boxes(result["boxes"])) == count and result["fps"] > 0
+    assert 1 < count < 8 and len(otb.read_boxes(result["boxes"])) == count and result["fps"] > 0
     assert f"Notice: v has 8 boxes for {count} frames" in result["problems"]
-    assert f"Warning: {path}: says that it has 8 frames, {count} can be read; is it cut off?" in result["problems"]
+    assert f"Warning: {path}: announces 8 frames, {count} can be read; is it cut off?" in result["problems"]
 
 
 def test_evaluation_beside_baselines(appearance_run, tiny_videos, capfd):
@@ -260,7 +260,7 @@ def test_bad_sequences_are_named(tmp_path, appearance_run, tiny_videos, capfd):
     assert "Notice: S has 1 boxes for 6 frames; those of frames 1 to 1 are taken" in capfd.readouterr().out
     os.truncate(str(tmp_path / "S" / "img" / "0001.jpg"), 100)
     assert track.main([f"--sequence={tmp_path / 'S'}", "--box=20,20,20,20", f"--output_path={appearance_run}"]) == 1
-    assert "S: the first frame cannot be had" in capfd.readouterr().err
+    assert "S: the first frame cannot be read" in capfd.readouterr().err
     (tmp_path / "no.mp4").write_bytes(b"no video")
     flags = ["--box=20,20,20,20", f"--output_path={appearance_run}"]
     assert track.main([f"--sequence={tmp_path / 'no.mp4'}", *flags]) == 1
