@@ -34,7 +34,7 @@ def run(task: Task, record: Record) -> None:
         task: the model.
         record: of the run.
     """
-    stop, num_updates = record.stop, record.run.request.num_updates
+    stop, request = record.stop, record.run.request
     with stop.deferred(), contextlib.closing(record):
         step = task.start(record.restore(task))
         while True:
@@ -44,12 +44,12 @@ def run(task: Task, record: Record) -> None:
             if task.evaluation_due(step) and not record.has_evaluation(step):
                 record.save(step)
                 record.evaluation(step, task.evaluate(step))
-            if step == num_updates or task.is_over(step):
+            if step == request.num_updates or task.is_over(step):
                 break
             values = task.step(step)
             step += 1
             record.step(step, values)
-            if step % task.steps_per_epoch == 0 or record.is_save_due():
+            if (step % task.steps_per_epoch == 0 and not request.performance) or record.is_save_due():
                 record.save(step)
         record.save(step)
         task.finish(step)

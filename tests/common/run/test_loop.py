@@ -51,12 +51,12 @@ class Task:
         self.record.finish(step, None, {}, CURVES)
 
 
-def train(folder, **options):
-    """Run the loop; return the task and the steps that were saved."""
+def train(folder, *arguments, **options):
+    """Run the loop; return what it called and the steps that were saved."""
     stop = StopRequest()
     before = signal.signal(signal.SIGTERM, stop.handle)
     try:
-        with runs.open_run(folder, updates=UPDATES) as run:
+        with runs.open_run(folder, *arguments, updates=UPDATES) as run:
             record = RunRecord(run, stop, "take less", Store(run), V1)
             task = Task(record, **options)
             try:
@@ -106,3 +106,8 @@ def test_a_task_can_end_early(tmp_path):
 def test_checkpoints_by_time(tmp_path, monkeypatch, minutes, saved):
     monkeypatch.setattr(RunRecord, "is_save_due", lambda self: minutes == 0)
     assert train(tmp_path)[1] == saved
+
+
+def test_a_speed_run_saves_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(Task, "evaluation_due", lambda self, step: False)
+    assert train(tmp_path, "--performance")[1] == [UPDATES]
