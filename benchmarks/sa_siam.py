@@ -1,9 +1,9 @@
 """Measure SA-Siam: python3 benchmarks/sa_siam.py [PYTHON...], one row of the table for each interpreter.
 
-Every row comes from one process in which a training step of each branch, a tracked frame, the two embeddings of such
-a frame alone, the convolutions of all three as plain ops, and TensorFlow's own matrix multiplication take turns, so
-that their ratios hold on a noisy machine. Medians; the first round warms up. Training reads and augments drawn crops;
-the frame is 320 x 240, in memory. The weights are random, which changes no speed.
+A row is measured in one process. In it a training step of each branch, a tracked frame, the two embeddings of such a
+frame alone, the convolutions of all three as plain ops, and a matrix multiplication of TensorFlow take turns, so that
+their ratios hold on a noisy machine. Numbers are medians; the first round is a warm-up. Training reads and augments
+drawn crops; the frame is 320 x 240, in memory. The weights are random, which does not change the speed.
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 def _training_step(branch: str, tracks: list, settings) -> tuple:
-    """Return a function that makes a training step, reading its batch, and one that ends it."""
+    """Return a function that makes a training step with its batch, and one that closes everything."""
     from common.graph.compat import tf
     from sa_siam_tf1 import siamese_model
     from sa_siam_tf1.configuration import ModelConfig, TrainConfig
@@ -97,7 +97,7 @@ def measure() -> dict:
             wrapper = InferenceWrapper(ModelConfig(branch="both"), track)
             images = tf.get_variable("images", [track.num_scales, track.x_image_size, track.x_image_size, 3])
             with tf.variable_scope(tf.get_variable_scope(), reuse=True):
-                embeddings = [found.op for found in wrapper.instance_features(images)]
+                embeddings = [features.op for features in wrapper.instance_features(images)]
             matrix = tf.get_variable("matrix", [MATRIX_SIDE, MATRIX_SIDE])
             product = tf.matmul(matrix, matrix).op
             plain = [bare.training_step(branch, BATCH_SIZE, siamese_model.TRAIN_SIDE) for branch in BRANCHES]
@@ -119,8 +119,8 @@ def measure() -> dict:
         outside=1.0 - embedded[0] / tracked[0], outside_cpu=1.0 - embedded[1] / tracked[1],
         bare_gflops=track.num_scales * bare.embedding_flops(track.x_image_size) / bare_times[-1][0] / 1e9,
         matmul=2e-9 * MATRIX_SIDE ** 3 / product_seconds, peak_mb=measuring.peak_mb())
-    for name, found, limit in zip((*BRANCHES, "frame"), (appearance, semantic, tracked), bare_times):
-        row.update({f"{name}_of_bare": limit[0] / found[0], f"{name}_of_bare_cpu": limit[1] / found[1]})
+    for name, measured, limit in zip((*BRANCHES, "frame"), (appearance, semantic, tracked), bare_times):
+        row.update({f"{name}_of_bare": limit[0] / measured[0], f"{name}_of_bare_cpu": limit[1] / measured[1]})
     return row
 
 

@@ -1,4 +1,4 @@
-"""The graphs of training and validation: both towers, the response, the loss, one step."""
+"""The graphs of training and validation: both towers, the response, the loss and the update."""
 from __future__ import annotations
 
 import math
@@ -19,7 +19,7 @@ POSITIVE_RADIUS_PIXELS = 16.0
 
 
 class Towers(NamedTuple):
-    """A batch through the network."""
+    """The network applied to a batch."""
 
     exemplars: tf.Tensor  # placeholder, float32 [batch, side, side, 3], RGB, 0 to 255
     instances: tf.Tensor  # placeholder, the same
@@ -33,8 +33,8 @@ class TrainGraph(NamedTuple):
     """Tensors and ops of training."""
 
     towers: Towers
-    weight_decay: tf.Tensor  # float32 [], depends on variables alone
-    total_loss: tf.Tensor  # float32 [], batch loss and weight decay
+    weight_decay: tf.Tensor  # float32 [], depends only on variables
+    total_loss: tf.Tensor  # float32 [], batch loss plus weight decay
     learning_rate: tf.Tensor  # placeholder, float32 []
     gradients: list  # pairs (gradient, variable)
     train_op: tf.Operation
@@ -43,19 +43,19 @@ class TrainGraph(NamedTuple):
 
 
 def ground_truth(cells: int) -> np.ndarray:
-    """1 where the L1 distance from the middle is at most the positive radius, else 0; float32 [cells, cells]."""
+    """Return 1 where the L1 distance from the center is at most the positive radius, else 0; float32 [cells, cells]."""
     distance = np.abs(np.arange(cells) - (cells - 1) / 2.0)
     return (distance[:, None] + distance[None, :] <= POSITIVE_RADIUS_PIXELS / STRIDE).astype(np.float32)
 
 
 def class_weights(truth: np.ndarray) -> np.ndarray:
-    """Weights that give the positives half of the loss and the negatives the other half; float32 like `truth`."""
+    """Return weights that give positives and negatives half of the loss each; float32 like `truth`."""
     num_positive = truth.sum()
     return np.where(truth == 1, 0.5 / num_positive, 0.5 / (truth.size - num_positive)).astype(np.float32)
 
 
 def balanced_loss(response: tf.Tensor) -> tf.Tensor:
-    """Mean over the batch of the weighted sum over the map of log(1 + exp(-y v)), y = +-1 (SiamFC, equation 4).
+    """Return the batch mean of the weighted sum over the map of log(1 + exp(-y v)), y = +-1 (SiamFC, equation 4).
 
     Args:
         response: float32 [batch, cells, cells], logits v.
@@ -72,9 +72,9 @@ def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool 
     """Build the training graph in the default graph.
 
     Args:
-        config: the model.
-        train: how it is trained.
-        scales_losses: whether the adapter of an NPU scales the loss, see `npu_tf1.scale_losses`.
+        config: the network.
+        train: the training.
+        scales_losses: whether the NPU's adapter scales the loss, see `npu.scale_losses`.
     """
     tf.set_random_seed(train.seed)
     exemplar_norm, instance_norm = Normaliser(is_training=True), Normaliser(is_training=True)
@@ -90,17 +90,17 @@ def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool 
         optimizer = npu.scale_losses(optimizer)
     gradients = optimizer.compute_gradients(total_loss * train.loss_scale, tf.trainable_variables())
     gradients = [(gradient / train.loss_scale, variable) for gradient, variable in gradients]
-    with tf.control_dependencies([total_loss, towers.batch_loss]):  # read before anything is changed
+    with tf.control_dependencies([total_loss, towers.batch_loss]):  # read before any variable changes
         moving_ops = _moving_updates(exemplar_norm, instance_norm, config.bn_decay)
         apply_op = optimizer.apply_gradients(gradients)
-    with tf.control_dependencies([apply_op]):  # a step that loss scaling skips counts too: its images are gone
+    with tf.control_dependencies([apply_op]):  # a step that loss scaling skips counts too: its batch is used up
         step_op = global_step.assign_add(1)
     return TrainGraph(towers, decay, total_loss, learning_rate, gradients,
                       tf.group(step_op, *moving_ops, name="train_op"), global_step, (exemplar_norm, instance_norm))
 
 
 def build_validation(config: ModelConfig, batch_size: int, seed: int) -> Towers:
-    """Build the validation graph on the variables of a training graph; it changes nothing."""
+    """Build the validation graph on the variables of a training graph; it updates none of them."""
     with tf.variable_scope(tf.get_variable_scope(), reuse=True):
         return _towers(config, batch_size, VALIDATION_SIDE, (Normaliser(False), Normaliser(False)), seed)
 
@@ -113,12 +113,12 @@ def _towers(config: ModelConfig, batch_size: int, side: int, normalisers: tuple[
     features: list[Features] = []
     for images, normaliser, is_exemplar in ((exemplars, normalisers[0], True), (instances, normalisers[1], False)):
         with tf.variable_scope(tf.get_variable_scope(), reuse=True if features else None, custom_getter=getter):
-            found: Features = ()
+            of_images: Features = ()
             if config.branch != "semantic":
-                found += sa_siam.appearance(images, normaliser, seed, is_exemplar)
+                of_images += sa_siam.appearance(images, normaliser, seed, is_exemplar)
             if config.branch != "appearance":
-                found += sa_siam.semantic(images, seed, is_exemplar)
-            features.append(found)
+                of_images += sa_siam.semantic(images, seed, is_exemplar)
+            features.append(of_images)
     with tf.variable_scope("detection"):
         biases = tf.get_variable("biases", [1], initializer=tf.zeros_initializer())
     response = config.response_scale * sa_siam.correlate(*features) + biases
@@ -126,10 +126,10 @@ def _towers(config: ModelConfig, batch_size: int, side: int, normalisers: tuple[
 
 
 def _kaiming_normal(seed: int) -> Callable:
-    """A getter of variables that gives weights of convolutions other initial values than Xavier's (He et al., 2015).
+    """Return a variable getter that initialises convolution weights as He et al. (2015), with variance 2 / fan out.
 
-    Normal values beyond two deviations are drawn again, which would leave less than the variance of 2 / fan out that
-    is wanted; 1.3 makes up for it, as in the original.
+    Values beyond two deviations are drawn again, which lowers the variance; the factor 1.3 makes up for it, as in the
+    original.
     """
     def get(getter: Callable, name: str, **keywords: Any) -> tf.Variable:
         if name.endswith("/weights") and "/att_fc" not in name:
@@ -142,7 +142,7 @@ def _kaiming_normal(seed: int) -> Callable:
 
 
 def _moving_updates(exemplar: Normaliser, instance: Normaliser, decay: float) -> list[tf.Operation]:
-    """Two updates a step, by the instances' statistics first and then by the exemplars'."""
+    """Return the updates of the moving statistics: twice a step, by the instances and then by the exemplars."""
     rate = 1.0 - tf.constant(decay)
     ops = []
     for (moving, exemplar_value), (_, instance_value) in zip(exemplar.statistics, instance.statistics):

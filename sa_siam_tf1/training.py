@@ -183,7 +183,7 @@ class _Task:
                     **_center_errors(np.concatenate(responses)), evaluation_seconds=time.perf_counter() - started)
 
     def _show(self, family: str, step: int, batch: Batch, response: np.ndarray) -> None:
-        """Write the first pairs of a batch for TensorBoard, with the response that is wanted and the actual one."""
+        """Write the first pairs of a batch for TensorBoard, with their responses and the ground truth."""
         for index in range(min(NUM_SHOWN, len(response))):
             for tag, image in (("exemplar", batch.exemplars[index]), ("instance", batch.instances[index])):
                 self._images.add_image(step, f"{family}/{tag}/{index}", np.uint8(np.clip(image, 0, 255)))

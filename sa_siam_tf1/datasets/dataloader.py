@@ -1,6 +1,6 @@
-"""Batches of pairs, read ahead by threads. What an example is depends on the seed and its number alone. No TensorFlow.
+"""Batches of pairs, read ahead by threads. An example depends only on the seed and its index.
 
-So a run that goes on needs no state of the reader, and the number of threads changes nothing.
+So a run is resumed without any state of the reader, and the number of threads changes no result.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TRAINING, _VALIDATION = 0, 1  # streams of random numbers
 
 
 class Batch(NamedTuple):
-    """Pairs that go through the network together."""
+    """A batch of pairs."""
 
     exemplars: np.ndarray  # float32 [batch, side, side, 3], RGB, 0 to 255
     instances: np.ndarray
@@ -30,7 +30,7 @@ class TrainingBatches:
     """The endless sequence of training batches: passes over the tracks, one pair of frames from each."""
 
     def __init__(self, tracks: list, config: TrainConfig, side: int):
-        """Start nothing yet.
+        """Prepare the threads; they start with the first batch.
 
         Args:
             tracks: lists of crops.
@@ -41,18 +41,18 @@ class TrainingBatches:
         self._sampler = Sampler(len(tracks), config.seed, shuffle=True)
         self._pool = concurrent.futures.ThreadPoolExecutor(config.prefetch_threads)
         self._waiting: collections.deque = collections.deque()
-        self._next = 0  # example to be asked for
+        self._next = 0  # index of the next example to read
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of the step after `step` updates; steps are taken in order, from any first one."""
+        """Return the batch of the step after `step` updates; call it for consecutive steps, from any first one."""
         size = self._config.batch_size
         first = step * size
         if first + len(self._waiting) != self._next:
             self._drop_waiting()
             self._next = first
         while self._next < first + max(size, self._config.prefetch_capacity):
-            number, position, track = self._sampler.place(self._next)
-            seed = [self._config.seed, _TRAINING, number, position]
+            pass_index, position, track = self._sampler.locate(self._next)
+            seed = [self._config.seed, _TRAINING, pass_index, position]
             self._waiting.append(self._pool.submit(self._example, self._tracks[track], seed))
             self._next += 1
         return _stack([self._waiting.popleft().result() for _ in range(size)])

@@ -1,11 +1,11 @@
-"""The order in which tracks are taken. No TensorFlow."""
+"""The order of the tracks."""
 from __future__ import annotations
 
 import numpy as np
 
 
 class Sampler:
-    """An endless sequence of passes, each over all tracks once; shuffled anew for each pass, or in order."""
+    """An endless sequence of passes over all tracks, in order or shuffled anew for each pass."""
 
     def __init__(self, num_tracks: int, seed: int, shuffle: bool):
         self._num_tracks = num_tracks
@@ -15,8 +15,8 @@ class Sampler:
         self._pass = -1
         self._order = np.arange(num_tracks)
 
-    def place(self, index: int) -> tuple[int, int, int]:
-        """Return pass, position in it, and track of an example; whoever asks in rising order is served quickest."""
+    def locate(self, index: int) -> tuple[int, int, int]:
+        """Return pass, position in the pass, and track of an example; rising indices are fastest."""
         number, position = divmod(index, self._num_tracks)
         if self._shuffle:
             if number < self._pass:

@@ -200,7 +200,7 @@ def _compare_sampling(take: Taker, comparison: Comparison) -> None:
     comparison.add("pair_distance_mean", "vid/dist_mean_n150",
                    abs(float((drawn[:, 1] - drawn[:, 0]).mean()) - float(take("vid/dist_mean_n150"))), 1.0)
     sampler = Sampler(10, seed=0, shuffle=True)
-    order = [sampler.place(index)[2] for index in range(20)]
+    order = [sampler.locate(index)[2] for index in range(20)]
     comparison.add("order", "sampler/seed0_two_passes",
                    float(np.any(take("sampler/seed0_two_passes").reshape(-1) != order)), 0.0)
 

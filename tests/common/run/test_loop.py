@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -95,6 +96,13 @@ def test_an_evaluation_is_not_repeated(tmp_path):
     assert calls[-5:] == ["replayed step 3", "start 3", "eval 3", "step 4", "stopped"]
     calls, _ = train(tmp_path)
     assert [call for call in calls if call.endswith("eval 3")] == ["replayed eval 3"]
+
+
+def test_files_are_closed_when_a_run_is_stopped(tmp_path):
+    """TensorBoard's file has a thread, which ends when it is closed."""
+    before = threading.active_count()
+    assert train(tmp_path, stop_at=4)[0][-1] == "stopped"
+    assert threading.active_count() == before
 
 
 def test_a_task_can_end_early(tmp_path):

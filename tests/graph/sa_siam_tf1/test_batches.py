@@ -24,11 +24,11 @@ def test_pairs():
 
 def test_passes_can_be_entered_anywhere():
     whole = Sampler(7, 3, shuffle=True)
-    places = [whole.place(index) for index in range(30)]
-    assert sorted(track for _, _, track in places[7:14]) == list(range(7))
-    assert Sampler(7, 3, shuffle=True).place(25) == places[25]
-    assert whole.place(2) == places[2]
-    assert [Sampler(3, 0, shuffle=False).place(index)[2] for index in range(5)] == [0, 1, 2, 0, 1]
+    located = [whole.locate(index) for index in range(30)]
+    assert sorted(track for _, _, track in located[7:14]) == list(range(7))
+    assert Sampler(7, 3, shuffle=True).locate(25) == located[25]
+    assert whole.locate(2) == located[2]
+    assert [Sampler(3, 0, shuffle=False).locate(index)[2] for index in range(5)] == [0, 1, 2, 0, 1]
 
 
 def loader(raw, **changes):
