@@ -33,8 +33,7 @@ def find(flags: FlagValues, root: str) -> Folders:
     if flags.data_dir:
         faces = shared_flags.find_data_folder(flags.data_dir, root, (), face_data.has_faces, "data_dir")
     else:
-        data_path = shared_flags.require_data_path(flags.data_path)
-        faces = shared_flags.find_data_folder(data_path, root, face_data.FOLDER_NAMES, face_data.has_faces)
+        faces = shared_flags.find_data_folder(flags.data_path, root, face_data.FOLDER_NAMES, face_data.has_faces)
     return Folders(faces, find_lfw(flags, root))
 
 
@@ -51,6 +50,20 @@ def find_lfw(flags: FlagValues, root: str) -> str | None:
     parent = shared_flags.find_path("data_path", flags.data_path, root)
     candidates = [os.path.join(parent, *name.split("/")) for name in lfw.FOLDER_NAMES]
     return next((folder for folder in candidates if os.path.isdir(folder) and face_data.has_faces(folder)), None)
+
+
+def require_lfw(flags: FlagValues, root: str) -> str:
+    """Find LFW for a program that cannot do without it.
+
+    Raises:
+        ZooError: it is not there.
+    """
+    if not flags.lfw_dir:
+        shared_flags.require_data_path(flags.data_path)
+    folder = find_lfw(flags, root)
+    if folder is None:
+        raise ZooError(f"--data_path={flags.data_path}: holds no lfw-deepfunneled_align; give --lfw_dir=FOLDER")
+    return folder
 
 
 def load_faces(flags: FlagValues, folders: Folders) -> tuple[Faces, Split]:

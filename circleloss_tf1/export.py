@@ -10,52 +10,51 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import atomic_files
-from common.checkpoints import trained
+from circleloss_tf1 import usage_flags
+from common.checkpoints import exporting, trained
 from common.cli import program
-from common.cli.parser import FlagSet
+from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
+def define_flags() -> FlagSet:
+    """Return the flags of the export."""
+    flags = FlagSet(__doc__ or "")
+    usage_flags.define(flags, with_device=False)
+    return flags
+
+
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Export; return the exit status."""
-    from circleloss_tf1 import usage_flags
+    return exporting.run(define_flags().parse(arguments), ROOT, _export)
 
-    flag_set = FlagSet(__doc__ or "")
-    usage_flags.define_flags(flag_set, with_device=False)
-    flags = flag_set.parse(arguments)
-    weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
-    usage_flags.take_from_run(flags, weights_at.arguments())
-    device = selection.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
 
+def _export(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
     from circleloss_tf1 import model, restore
     from common.graph import export
     from common.graph.compat import tf
     from common.graph.session import inference_session
 
-    network = restore.network_settings(weights_at, flags)
-    side = network.extras.image_size
+    usage_flags.take_from_run(flags, checkpoint)
+    network = restore.network_settings(checkpoint, flags)
+    side, batch_norm = network.extras.image_size, network.switches.batch_norm
     with inference_session(device, "cpu", "", flags.json) as session:
         images = tf.placeholder(tf.float32, [None, side, side, 3], "images")
         embeddings = model.embed(images, network, restore.averaged if flags.ema_evaluation else None)
         outputs = dict(embeddings=tf.identity(embeddings, "embeddings"))
-        restore.variables(session, weights_at, network)
-        result = export.export(session, dict(images=images), outputs, weights_at.folder, "circle_loss")
-    result.update(checkpoint=weights_at.prefix, model_def=network.model_def, batch_norm=network.switches.batch_norm)
-    if flags.json:
-        print(atomic_files.to_json(result))
-    else:
-        print(f"Written and checked against the live graph (largest difference {result['max_difference']:.1e}), batch "
-              f"normalisation with {result['batch_norm']} statistics:")
-        print(f"  {result['frozen_graph']}\n  {result['saved_model']}")
-    return 0
+        restore.variables(session, checkpoint, network)
+        result = export.export(session, dict(images=images), outputs, checkpoint.output_folder, "circle_loss")
+    if not flags.json:
+        print(f"Batch normalization uses {batch_norm} statistics.")
+    return dict(result, model_def=network.model_def, batch_norm=batch_norm)
 
 
 if __name__ == "__main__":

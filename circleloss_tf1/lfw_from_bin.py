@@ -1,4 +1,4 @@
-"""LFW accuracy from the output files of an offline model that was given what lfw_to_bin.py writes. No TensorFlow.
+"""LFW accuracy from the output files of an offline model that was given what lfw_to_bin.py writes.
 
     python3 circleloss_tf1/lfw_from_bin.py --bin_path=FOLDER [--index=FILE]
 
@@ -17,23 +17,27 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from circleloss_tf1.lfw_to_bin import FOLDER, INDEX, ROOT
-from common import atomic_files
-from common.cli import program, shared_flags
+from common.cli import program, results, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.devices import selection
 from common.errors import ZooError
 from common.run import run_dir
 
 
+def define_flags() -> FlagSet:
+    """Return the flags."""
+    flags = FlagSet(__doc__ or "")
+    flags.data.string("bin_path", None, "Folder of the output files.", REQUIRED)
+    flags.data.string("index", None, f"{INDEX} of lfw_to_bin.py.", "that of the default run directory")
+    shared_flags.define_output(flags)
+    flags.data.boolean("json", False, "Print the result as one JSON object.")
+    return flags
+
+
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Compute the accuracy; return the exit status."""
-    flag_set = FlagSet(__doc__ or "")
-    flag_set.data.string("bin_path", None, "Folder of the output files.", REQUIRED)
-    flag_set.data.string("index", None, f"{INDEX} of lfw_to_bin.py.", "that of the default run directory")
-    shared_flags.define_output(flag_set)
-    flag_set.data.boolean("json", False, "Print the result as one JSON object.")
-    flags = flag_set.parse(arguments)
+    flags = define_flags().parse(arguments)
     if not flags.bin_path:
         raise ZooError("--bin_path is missing: the folder of the offline model's output files")
     default = os.path.join(run_dir.locate(flags.output_path, ROOT, selection.device_id(dict(os.environ))), "export",
@@ -47,16 +51,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.evaluation import verification
 
     embeddings = _read_outputs(os.path.expanduser(flags.bin_path), index)
-    found = verification.verify(embeddings, np.array(index["is_same"], bool), index["num_folds"], index["metric"],
-                                index["subtract_mean"])
-    result = dict(index=index_path, pairs=len(index["is_same"]), **lfw.summary(found))
-    path = os.path.join(os.path.dirname(index_path), "accuracy.json")
-    atomic_files.write_json(path, result)
-    if flags.json:
-        print(atomic_files.to_json(result))
-        return 0
-    for line in (*log_lines.lfw_lines(result), f"Written: {path}"):
-        print(line)
+    verified = verification.verify(embeddings, np.array(index["is_same"], bool), index["num_folds"], index["metric"],
+                                   index["subtract_mean"])
+    result = dict(index=index_path, pairs=len(index["is_same"]), **lfw.summary(verified))
+    results.report(os.path.join(os.path.dirname(index_path), "accuracy.json"), result, log_lines.lfw_lines(result),
+                   flags.json)
     return 0
 
 

@@ -15,61 +15,58 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from circleloss_tf1 import command_line
+from circleloss_tf1 import usage_flags
 from common import atomic_files
-from common.checkpoints import trained
-from common.cli import program, shared_flags
+from common.checkpoints.trained import Checkpoint
+from common.cli import program, results
 from common.cli.parser import FlagSet, FlagValues
 from common.data.batching import full_batches
 from common.devices import selection
-from common.errors import FlagError, ZooError
+from common.errors import FlagError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 FOLDER, INDEX = "lfw_bin", "index.json"
 
 
+def define_flags() -> FlagSet:
+    """Return the flags."""
+    flags = FlagSet(__doc__ or "")
+    usage_flags.define_lfw(flags)
+    usage_flags.define(flags, with_device=False)
+    return flags
+
+
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Write the files; return the exit status."""
-    from circleloss_tf1 import data_folders, usage_flags
+    from circleloss_tf1 import data_folders
 
-    flag_set = FlagSet(__doc__ or "")
-    shared_flags.define_data(flag_set, "Folder with lfw-deepfunneled_align.", "required without --lfw_dir")
-    command_line.define_lfw(flag_set)
-    usage_flags.define_flags(flag_set, with_device=False)
-    flags = flag_set.parse(arguments)
-    if not flags.lfw_dir:
-        shared_flags.require_data_path(flags.data_path)
-    weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
-    usage_flags.take_from_run(flags, weights_at.arguments())
+    flags = define_flags().parse(arguments)
+    lfw_folder = data_folders.require_lfw(flags, ROOT)
+    checkpoint = usage_flags.choose(flags, ROOT, "export")
     if flags.lfw_use_flipped_images:
         raise FlagError("--lfw_use_flipped_images: an offline model sees each image as it is; give "
                         "--lfw_use_flipped_images=false")
-    folder = data_folders.find_lfw(flags, ROOT)
-    if folder is None:
-        raise ZooError(f"--data_path={flags.data_path}: holds no lfw-deepfunneled_align; give --lfw_dir=FOLDER")
-    pairs = data_folders.read_pairs(flags, folder, ROOT)
-    out = os.path.join(weights_at.folder, FOLDER)
-    num_batches = _write_batches(flags, weights_at, pairs.paths, out, stop)
+    pairs = data_folders.read_pairs(flags, lfw_folder, ROOT)
+    folder = os.path.join(checkpoint.output_folder, FOLDER)
+    num_batches = _write_batches(flags, checkpoint, pairs.paths, folder, stop)
     index = dict(batch_size=flags.lfw_batch_size, num_batches=num_batches, images=pairs.paths,
                  is_same=[bool(same) for same in pairs.is_same], num_folds=flags.lfw_nrof_folds,
                  metric=int(flags.lfw_distance_metric), subtract_mean=flags.lfw_subtract_mean)
-    atomic_files.write_json(os.path.join(out, INDEX), index)
-    if flags.json:
-        print(atomic_files.to_json(dict(folder=out, batches=num_batches, images=len(pairs.paths))))
-    else:
-        print(f"Written: {num_batches} batches of {flags.lfw_batch_size} images, {out}")
+    atomic_files.write_json(os.path.join(folder, INDEX), index)
+    results.show(dict(folder=folder, batches=num_batches, images=len(pairs.paths)),
+                 [f"Written: {num_batches} batches of {flags.lfw_batch_size} images, {folder}"], flags.json)
     return 0
 
 
-def _write_batches(flags: FlagValues, weights_at: trained.Trained, paths: list[str], folder: str,
+def _write_batches(flags: FlagValues, checkpoint: Checkpoint, paths: list[str], folder: str,
                    stop: program.StopRequest) -> int:
     """Write a file for each batch; return how many."""
     from circleloss_tf1 import face_images, restore
     from common.graph.session import inference_session
 
     device = selection.choose("cpu", os.environ)
-    network = restore.network_settings(weights_at, flags)
+    network = restore.network_settings(checkpoint, flags)
     encoded = [path.encode("utf-8", "surrogateescape") for path in paths]
     batches = full_batches(len(encoded), flags.lfw_batch_size, wrap=True)
     os.makedirs(folder, exist_ok=True)

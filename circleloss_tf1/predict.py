@@ -15,9 +15,8 @@ from typing import NamedTuple
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from circleloss_tf1 import lfw
-from common import atomic_files
-from common.checkpoints import trained
+from circleloss_tf1 import command_line, lfw, usage_flags
+from common.checkpoints.trained import Checkpoint
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet, FlagValues
 from common.devices import selection
@@ -27,21 +26,20 @@ from common.evaluation import verification
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
-def _define_flags() -> FlagSet:
-    from circleloss_tf1 import usage_flags
-
-    flag_set = FlagSet(__doc__ or "")
-    flag_set.data.string("first", None, "Image of a face, aligned like the training images.", REQUIRED)
-    flag_set.data.string("second", None, "Image of another face.", REQUIRED)
-    flag_set.evaluation.number("far", verification.FAR_TARGET, "False accept rate that the threshold is chosen for.")
-    flag_set.evaluation.number("threshold", None, "Distance below which two faces are the same person.",
-                               unset="that of --far, as evaluate.py measured it")
-    usage_flags.define_flags(flag_set)
-    return flag_set
+def define_flags() -> FlagSet:
+    """Return the flags of prediction."""
+    flags = FlagSet(__doc__ or "")
+    flags.data.string("first", None, "Image of a face, aligned like the training images.", REQUIRED)
+    flags.data.string("second", None, "Image of another face.", REQUIRED)
+    flags.evaluation.number("far", verification.FAR_TARGET, "False accept rate that the threshold is chosen for.")
+    flags.evaluation.number("threshold", None, "Distance below which two faces are the same person.",
+                            unset="that of --far, as evaluate.py measured it")
+    usage_flags.define(flags)
+    return flags
 
 
 class _Measured(NamedTuple):
-    """What evaluate.py found out about the weights."""
+    """What evaluate.py has measured of a checkpoint."""
 
     threshold: float
     metric: int
@@ -49,13 +47,13 @@ class _Measured(NamedTuple):
     images: list  # str, the images of LFW in the order of the pairs
 
     @classmethod
-    def read(cls, weights_at: trained.Trained, flags: FlagValues) -> _Measured:
+    def read(cls, checkpoint: Checkpoint, flags: FlagValues) -> _Measured:
         """Read it, or take --threshold alone where there is nothing to read.
 
         Raises:
             ZooError: there is neither.
         """
-        folder = os.path.join(os.path.dirname(weights_at.folder), "evaluate")
+        folder = os.path.join(os.path.dirname(checkpoint.output_folder), "evaluate")
         result_path = os.path.join(folder, "evaluation.json")
         if not os.path.isfile(result_path):
             if flags.threshold is None:
@@ -79,42 +77,35 @@ class _Measured(NamedTuple):
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
-    from circleloss_tf1 import command_line, usage_flags
-
-    flags = _define_flags().parse(arguments)
+    flags = define_flags().parse(arguments)
     if not flags.first or not flags.second:
         raise FlagError("--first and --second are needed: two images of faces")
     if flags.far > 1.0:
         raise FlagError(f"--far={flags.far}: expected 0 to 1")
-    weights_at = trained.find(flags, ROOT, "predict", dict(os.environ))
-    usage_flags.take_from_run(flags, weights_at.arguments())
+    checkpoint = usage_flags.choose(flags, ROOT, "predict")
     images = [shared_flags.find_path(name, flags[name].value, ROOT) for name in ("first", "second")]
-    measured = _Measured.read(weights_at, flags)
+    measured = _Measured.read(checkpoint, flags)
     device = selection.choose(flags.device, os.environ)
 
     from circleloss_tf1 import restore
     from common.graph.session import inference_session
 
-    network = restore.network_settings(weights_at, flags)
+    network = restore.network_settings(checkpoint, flags)
     needs_context = network.switches.batch_norm == "batch"
     context = [path for path in measured.images if os.path.exists(path)][:measured.batch_size - 2]
     batch = [*images, *context] if needs_context else images
     with inference_session(device, flags.device, command_line.NPU_PRECISION, flags.json) as session:
-        embedder = restore.embedder(session, weights_at, network, len(batch), False, flags.ema_evaluation)
+        embedder = restore.embedder(session, checkpoint, network, len(batch), False, flags.ema_evaluation)
         embeddings = embedder.embed([os.fsencode(path) for path in batch])[:2]
     distance = float(verification.pair_distances(embeddings, measured.metric)[0])
-    result = dict(checkpoint=weights_at.prefix, first=images[0], second=images[1], distance=distance,
+    result = dict(checkpoint=checkpoint.prefix, first=images[0], second=images[1], distance=distance,
                   metric=measured.metric, threshold=measured.threshold, same=distance < measured.threshold)
-    path = weights_at.write_json("prediction.json", result)
     if needs_context and not context:
-        print("Warning: this network normalises with the statistics of the batch, here of two images; run evaluate.py "
+        print("Warning: this network normalizes with the statistics of the batch, here of two images; run evaluate.py "
               "first, so that the pair is looked at among LFW's images", file=sys.stderr)
-    if flags.json:
-        print(atomic_files.to_json(result))
-        return 0
-    print(f"{'the same person' if result['same'] else 'two people'}: distance {distance:.4f}, threshold "
-          f"{measured.threshold:.4f}")
-    print(f"Written: {path}")
+    checkpoint.report("prediction.json", result, [
+        f"{'the same person' if result['same'] else 'two people'}: distance {distance:.4f}, threshold "
+        f"{measured.threshold:.4f}"], flags.json)
     return 0
 
 

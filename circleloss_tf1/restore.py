@@ -9,33 +9,33 @@ from circleloss_tf1.evaluation import Embedder
 from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.model import build_forward
 from circleloss_tf1.recipe import NetworkSettings
-from common.checkpoints.trained import Trained
+from common.checkpoints.trained import Checkpoint
 from common.cli.parser import FlagValues
 from common.errors import FlagError
 from common.graph import checkpoints
 from common.graph.compat import tf
 
 
-def network_settings(trained: Trained, flags: FlagValues) -> NetworkSettings:
+def network_settings(checkpoint: Checkpoint, flags: FlagValues) -> NetworkSettings:
     """Return the network of a run, with the flags that were given in place of the run's.
 
-    A checkpoint that lies in no run has the reference recipe's.
+    For a checkpoint outside of a run they are those of the reference recipe.
 
     Raises:
         FlagError: moving statistics of a run that never moved them.
     """
-    before = trained.arguments().get("batch_norm")
-    if (before, flags.batch_norm) == ("batch", "moving"):
+    identity = checkpoint.run_identity()
+    if (identity.get("batch_norm"), flags.batch_norm) == ("batch", "moving"):
         raise FlagError("--batch_norm=moving: the run was trained with --batch_norm=batch, which leaves the moving "
                         "statistics where they began; train with --batch_norm=moving")
-    found = NetworkSettings.from_arguments(trained.arguments(), recipe.MODEL_DEFS[0])
+    settings = NetworkSettings.from_arguments(identity, recipe.MODEL_DEFS[0])
     given = {name: flags[name].value for name in ("batch_norm", "jpeg_decoding")
              if name in flags and flags[name].value is not None}
-    return dataclasses.replace(found, model_def=flags.model_def or found.model_def,
-                               switches=dataclasses.replace(found.switches, **given))
+    return dataclasses.replace(settings, model_def=flags.model_def or settings.model_def,
+                               switches=dataclasses.replace(settings.switches, **given))
 
 
-def variables(session: tf.Session, trained: Trained, settings: NetworkSettings) -> None:
+def variables(session: tf.Session, checkpoint: Checkpoint, settings: NetworkSettings) -> None:
     """Restore the variables of the default graph; moving statistics only where they are used.
 
     The original's checkpoints have no moving statistics, and batch statistics need none.
@@ -44,16 +44,16 @@ def variables(session: tf.Session, trained: Trained, settings: NetworkSettings) 
               if variable.op.name.split("/")[-1] in ("moving_mean", "moving_variance")]
     unused = [] if settings.switches.batch_norm == "moving" else [variable.op.name for variable in moving]
     session.run(tf.variables_initializer([variable for variable in moving if variable.op.name in unused]))
-    checkpoints.restore_all(session, trained.prefix, [variable for variable in tf.global_variables()
+    checkpoints.restore_all(session, checkpoint.prefix, [variable for variable in tf.global_variables()
                                                       if variable.op.name not in unused])
 
 
-def embedder(session: tf.Session, trained: Trained, settings: NetworkSettings, batch_size: int,
+def embedder(session: tf.Session, checkpoint: Checkpoint, settings: NetworkSettings, batch_size: int,
              use_flipped_images: bool, use_averages: bool) -> Embedder:
     """Build pipeline and forward graph in the default graph and restore them; arguments as those of the flags."""
     feed = ImageFeed(batch_size, settings)
     graph = build_forward(batch_size, settings, averaged if use_averages else None)
-    variables(session, trained, settings)
+    variables(session, checkpoint, settings)
     return Embedder(session, feed, graph, use_flipped_images)
 
 

@@ -1,8 +1,7 @@
-"""The flags of evaluate, predict and export that say how trained weights are used."""
+"""The flags of programs that use trained weights, and the checkpoint that they choose."""
 from __future__ import annotations
 
-from typing import Any, Mapping
-
+from circleloss_tf1 import command_line
 from circleloss_tf1.recipe import MODEL_DEFS, Switches
 from common.checkpoints import trained
 from common.cli import recipe, shared_flags
@@ -12,19 +11,31 @@ _OF_RUN = ("lfw_batch_size", "lfw_nrof_folds", "lfw_distance_metric", "lfw_subtr
            "ema_evaluation")
 
 
-def define_flags(flags: FlagSet, with_device: bool = True) -> None:
-    """Define them, with those that every program of the zoo has for trained weights."""
-    trained.define_flags(flags)
-    if with_device:
-        shared_flags.define_device(flags)
+def define(flags: FlagSet, with_device: bool = True) -> None:
+    """Define the flags that choose a checkpoint and say how its network is used."""
+    trained.define_flags(flags, with_device)
     flags.model.choice("model_def", None, MODEL_DEFS, "Network of the checkpoint.", "the run's")
     recipe.define(flags.model, Switches, ("batch_norm", "jpeg_decoding") if with_device else ("batch_norm",),
                   "the run's")
     flags.model.boolean("ema_evaluation", False, "Use the moving averages of the weights.")
 
 
-def take_from_run(flags: FlagValues, identity: Mapping[str, Any]) -> None:
-    """Give flags that were not given the run's values."""
+def define_lfw(flags: FlagSet) -> None:
+    """Define the flags of programs that read LFW."""
+    shared_flags.define_data(flags, "Folder with lfw-deepfunneled_align.", "required without --lfw_dir")
+    command_line.define_lfw(flags)
+
+
+def choose(flags: FlagValues, model_root: str, program: str) -> trained.Checkpoint:
+    """Choose the checkpoint that the flags name; flags that were not given take the values of its run."""
+    checkpoint = trained.choose(flags, model_root, program)
+    take_from_run(flags, checkpoint)
+    return checkpoint
+
+
+def take_from_run(flags: FlagValues, checkpoint: trained.Checkpoint) -> None:
+    """Set flags that were not given to the values of the checkpoint's run."""
+    identity = checkpoint.run_identity()
     for name in _OF_RUN:
         if name in flags and not flags[name].present and name in identity:
             flags[name].value = identity[name]

@@ -15,15 +15,25 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import atomic_files
 from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.devices import selection
 from common.errors import FlagError
+from gitloss_tf1.export import define_data
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 PRINTED = 20
+
+
+def define_flags() -> FlagSet:
+    """Return the flags of prediction."""
+    flags = FlagSet(__doc__ or "")
+    flags.data.string("images", None, "Image, folder of images, or IDX file of images.", REQUIRED)
+    flags.data.boolean("invert", False, "The digits are black on white.")
+    define_data(flags)
+    trained.define_flags(flags)
+    return flags
 
 
 @program.entry
@@ -31,17 +41,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
     from gitloss_tf1 import gitloss
 
-    flag_set = FlagSet(__doc__ or "")
-    flag_set.data.string("images", None, "Image, folder of images, or IDX file of images.", REQUIRED)
-    flag_set.data.boolean("invert", False, "The digits are black on white.")
-    shared_flags.define_data(flag_set, "Training data, from which the mean image is computed for a checkpoint outside "
-                             "of a run.", "none")
-    trained.define_flags(flag_set)
-    shared_flags.define_device(flag_set)
-    flags = flag_set.parse(arguments)
+    flags = define_flags().parse(arguments)
     if not flags.images:
         raise FlagError("--images is needed: an image, a folder of images, or an IDX file")
-    weights_at = trained.find(flags, ROOT, "predict", dict(os.environ))
+    checkpoint = trained.choose(flags, ROOT, "predict")
     names, images = _read(shared_flags.find_path("images", flags.images, ROOT))
     if flags.invert:
         images = 255 - images
@@ -50,27 +53,29 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.graph.session import inference_session
     from gitloss_tf1 import evaluation, restore
 
-    mean_image = restore.mean_image(weights_at, flags.data_path)
+    mean_image = restore.mean_image(checkpoint, flags.data_path)
     with inference_session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
-        graph, centers = restore.forward_graph(session, weights_at, min(len(images), evaluation.BATCH_SIZE))
+        graph, centers = restore.forward_graph(session, checkpoint, min(len(images), evaluation.BATCH_SIZE))
         features, logits = evaluation.forward(session, graph, images, mean_image)
     distances = np.linalg.norm(features[:, None, :] - centers[None, :, :], axis=2)  # [num, classes]
     predictions = [dict(image=name, label=int(label), feature=[float(x) for x in feature],
                         center_distances=[float(x) for x in row])
                    for name, label, feature, row in zip(names, logits.argmax(axis=1), features, distances)]
-    path = weights_at.write_json("predictions.json", dict(checkpoint=weights_at.prefix, predictions=predictions))
-    if flags.json:
-        print(atomic_files.to_json(dict(checkpoint=weights_at.prefix, predictions=predictions)))
-        return 0
+    checkpoint.report("predictions.json", dict(checkpoint=checkpoint.prefix, predictions=predictions),
+                      _lines(predictions), flags.json)
+    return 0
+
+
+def _lines(predictions: list[dict]) -> list[str]:
+    lines = []
     for prediction in predictions[:PRINTED]:
         x, y = prediction["feature"]
-        row = prediction["center_distances"]
-        print(f"{prediction['image']}: {prediction['label']}, feature ({x:.3f}, {y:.3f}), distances to the centers "
-              f"{' '.join(f'{distance:.2f}' for distance in row)}")
+        distances = " ".join(f"{distance:.2f}" for distance in prediction["center_distances"])
+        lines.append(f"{prediction['image']}: {prediction['label']}, feature ({x:.3f}, {y:.3f}), distances to the "
+                     f"centers {distances}")
     if len(predictions) > PRINTED:
-        print(f"... and {len(predictions) - PRINTED} more")
-    print(f"Written: {path}")
-    return 0
+        lines.append(f"... and {len(predictions) - PRINTED} more")
+    return lines
 
 
 def _read(path: str) -> tuple[list[str], np.ndarray]:

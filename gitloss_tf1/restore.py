@@ -6,7 +6,7 @@ import tokenize
 
 import numpy as np
 
-from common.checkpoints.trained import Trained
+from common.checkpoints.trained import Checkpoint
 from common.cli.shared_flags import find_data_folder
 from common.errors import FlagError, ZooError
 from common.graph import checkpoints
@@ -17,12 +17,13 @@ from gitloss_tf1.network import IMAGE_SHAPE
 from gitloss_tf1.training import MEAN_IMAGE
 
 
-def forward_graph(session: tf.Session, trained: Trained, batch_size: int | None) -> tuple[ForwardGraph, np.ndarray]:
+def forward_graph(session: tf.Session, checkpoint: Checkpoint, batch_size: int | None
+                  ) -> tuple[ForwardGraph, np.ndarray]:
     """Build the forward graph in the default graph and restore it.
 
     Args:
         session: on the default graph.
-        trained: which weights.
+        checkpoint: which weights.
         batch_size: images in a batch, None for any number.
 
     Returns:
@@ -30,28 +31,28 @@ def forward_graph(session: tf.Session, trained: Trained, batch_size: int | None)
     """
     graph = build_forward(batch_size, seed=0, reuse=False)
     centers = build_centers()
-    variables(session, trained)
+    variables(session, checkpoint)
     return graph, session.run(centers)
 
 
-def variables(session: tf.Session, trained: Trained) -> None:
+def variables(session: tf.Session, checkpoint: Checkpoint) -> None:
     """Restore all variables of the default graph."""
-    checkpoints.restore_all(session, trained.prefix, tf.global_variables())
+    checkpoints.restore_all(session, checkpoint.prefix, tf.global_variables())
 
 
-def mean_image(trained: Trained, data_path: str | None) -> np.ndarray:
+def mean_image(checkpoint: Checkpoint, data_path: str | None) -> np.ndarray:
     """Return the mean image, float32 [28, 28, 1], that the weights were trained with.
 
     Args:
-        trained: which weights; a run keeps its mean image.
+        checkpoint: which weights; a run keeps its mean image.
         data_path: for a checkpoint that lies in no run: the training data, which give it again.
 
     Raises:
         FlagError: a checkpoint without run and no data path.
         ZooError: the run's file is damaged.
     """
-    if trained.run_path is not None:
-        return _read_mean_image(os.path.join(trained.run_path, MEAN_IMAGE))
+    if checkpoint.run_path is not None:
+        return _read_mean_image(os.path.join(checkpoint.run_path, MEAN_IMAGE))
     if not data_path:
         raise FlagError("--data_path is needed for a checkpoint that lies in no run: the mean image comes from there")
     folder = find_data_folder(data_path, os.path.dirname(os.path.abspath(__file__)), mnist.FOLDER_NAMES, mnist.has_data)

@@ -16,7 +16,6 @@ if __name__ == "__main__":
 
 from typing import Any
 
-from common import atomic_files
 from common.checkpoints import bundle, trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
@@ -34,7 +33,6 @@ def define_flags() -> FlagSet:
     shared_flags.define_data(flags, "Folder of sequences in OTB's layout, or one such sequence.")
     flags.evaluation.boolean("baselines", True, "Also run a box that never moves, and the trackers of OpenCV.")
     track_flags.define(flags)
-    track_flags.define_device(flags)
     return flags
 
 
@@ -46,7 +44,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flags = define_flags().parse(arguments)
     data_path = shared_flags.require_data_path(flags.data_path)
     targets = evaluation.find_targets(shared_flags.find_path("data_path", data_path, ROOT))
-    found = trained.find(flags, ROOT, "evaluate", dict(os.environ))
+    checkpoint = trained.choose(flags, ROOT, "evaluate")
     device = selection.choose(flags.device, os.environ)
 
     from common.graph import compat
@@ -60,39 +58,34 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     for notice in filter(None, (target.notice for target in targets)):
         say(notice)
-    results: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
     with inference_session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
-        of_tracker = restore.tracker_weights(flags, ROOT, found)
-        wrapper = restore.tracker(session, of_tracker, flags.compute_dtype)
-        identity = identity_of(of_tracker, flags.compute_dtype, compat.place(device, flags.device))
+        weights = restore.tracker_weights(flags, ROOT, checkpoint)
+        wrapper = restore.tracker(session, weights, flags.compute_dtype)
+        identity = identity_of(weights, flags.compute_dtype, compat.place(device, flags.device))
         contenders = [Contender(OURS, tracker_maker(session, wrapper), identity)]
         if flags.baselines:
             contenders += evaluation.baseline_contenders()
         for contender in contenders:
-            results[contender.name] = evaluation.evaluate_tracker(contender, targets, found.folder, stop, say)
-    result = dict(branch=of_tracker.model.branch, checkpoints=of_tracker.prefixes,
-                  sequences=[target.name for target in targets], trackers=results)
-    path = found.write_json("evaluation.json", result)
-    evaluation.draw(results, found.folder)
-    if flags.json:
-        print(atomic_files.to_json(result))
-        return 0
-    for line in evaluation.table(results):
-        print(line)
-    print(f"Written: {path}")
+            scores[contender.name] = evaluation.evaluate_tracker(contender, targets, checkpoint.output_folder, stop,
+                                                                 say)
+    result = dict(branch=weights.model.branch, checkpoints=weights.prefixes,
+                  sequences=[target.name for target in targets], trackers=scores)
+    evaluation.draw(scores, checkpoint.output_folder)
+    checkpoint.report("evaluation.json", result, evaluation.table(scores), flags.json)
     return 0
 
 
-def identity_of(of_tracker: Any, compute_dtype: str, place: str) -> list:
+def identity_of(weights: Any, compute_dtype: str, place: str) -> list:
     """What our boxes depend on besides the sequence.
 
     Args:
-        of_tracker: from `restore.tracker_weights`.
+        weights: from `restore.tracker_weights`.
         compute_dtype: what the convolutions compute in.
-        place: device and TensorFlow, from `tf1.place`.
+        place: device and TensorFlow, from `compat.place`.
     """
-    return [of_tracker.model, of_tracker.track, compute_dtype, place,
-            [bundle.fingerprint(prefix) for prefix in of_tracker.prefixes.values()]]
+    return [weights.model, weights.track, compute_dtype, place,
+            [bundle.fingerprint(prefix) for prefix in weights.prefixes.values()]]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import zlib
 from typing import Any, Callable, NamedTuple
 
@@ -149,7 +148,7 @@ def table(results: dict) -> list[str]:
 
 def draw(results: dict, folder: str) -> None:
     """Draw success.png and precision.png."""
-    pyplot: Any = figures.plotting(folder, lambda warning: print(warning, file=sys.stderr))
+    pyplot: Any = figures.plotting(folder)
     if pyplot is None:
         return
     for curve, thresholds, key, label in (

@@ -12,51 +12,48 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import atomic_files
-from common.checkpoints import trained
+from common.checkpoints import exporting, trained
 from common.cli import program
-from common.cli.parser import FlagSet
+from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
+from sa_siam_tf1 import track_flags
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
+
+
+def define_flags() -> FlagSet:
+    """Return the flags of the export."""
+    flags = FlagSet(__doc__ or "")
+    track_flags.define(flags, with_device=False)
+    return flags
 
 
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Export; return the exit status."""
-    from sa_siam_tf1 import track_flags
+    return exporting.run(define_flags().parse(arguments), ROOT, _export)
 
-    flag_set = FlagSet(__doc__ or "")
-    track_flags.define(flag_set)
-    flags = flag_set.parse(arguments)
-    found = trained.find(flags, ROOT, "export", dict(os.environ))
-    device = selection.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
 
+def _export(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
     from common.graph import export
     from common.graph.session import inference_session
     from sa_siam_tf1 import restore
     from sa_siam_tf1.inference import inference_wrapper
 
-    result = {}
+    result: dict[str, Any] = {}
     for part, build in (("template", inference_wrapper.export_template), ("search", inference_wrapper.export_search)):
         with inference_session(device, "cpu", "", flags.json or part == "search") as session:
-            of_tracker = restore.tracker_weights(flags, ROOT, found)
-            inputs, outputs = build(of_tracker.model, of_tracker.track)
-            restore.variables(session, of_tracker)
-            result[part] = export.export(session, inputs, outputs, os.path.join(found.folder, part), part,
-                                               dict(images=255.0))
-    result["checkpoints"] = of_tracker.prefixes
-    if flags.json:
-        print(atomic_files.to_json(result))
-        return 0
-    for part in ("template", "search"):
-        print(f"Written and checked against the live graph (largest difference {result[part]['max_difference']:.1e}):")
-        print(f"  {result[part]['frozen_graph']}\n  {result[part]['saved_model']}")
-    return 0
+            weights = restore.tracker_weights(flags, ROOT, checkpoint)
+            inputs, outputs = build(weights.model, weights.track)
+            restore.variables(session, weights)
+            result[part] = export.export(session, inputs, outputs, os.path.join(checkpoint.output_folder, part), part,
+                                         dict(images=255.0))
+    return dict(result, checkpoints=weights.prefixes)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 
 from common.checkpoints import bundle, trained
 from common.checkpoints.bundle import reason_of
-from common.checkpoints.trained import Trained
+from common.checkpoints.trained import Checkpoint
 from common.cli.parser import FlagValues
 from common.cli.shared_flags import find_path
 from common.errors import FlagError, ZooError
@@ -22,40 +21,39 @@ class TrackerWeights:
     """What a tracker is made of.
 
     Attributes:
-        trained: the checkpoint that the flags name first, and where the program writes.
-        prefixes: checkpoint of each branch.
+        checkpoint: the one that the flags name first, and where the program writes.
+        prefixes: of the checkpoints, by branch.
         model: the network.
         track: how it tracks.
     """
 
-    trained: Trained
+    checkpoint: Checkpoint
     prefixes: dict
     model: ModelConfig
     track: TrackConfig
 
 
-def tracker_weights(flags: FlagValues, root: str, found: Trained) -> TrackerWeights:
+def tracker_weights(flags: FlagValues, root: str, checkpoint: Checkpoint) -> TrackerWeights:
     """Look into the checkpoints that the flags name.
 
     Args:
         flags: parsed flags, with those of `track_flags.define`.
         root: the model's folder.
-        found: from `trained.find`.
+        checkpoint: from `trained.choose`.
 
     Raises:
         ZooError: a checkpoint that is missing or of neither branch.
         FlagError: two checkpoints of one branch.
     """
-    prefixes = dict.fromkeys(_branches_in(found.prefix), found.prefix)
+    prefixes = dict.fromkeys(_branches_in(checkpoint.prefix), checkpoint.prefix)
     if flags.semantic_checkpoint:
-        names = types.SimpleNamespace(checkpoint=flags.semantic_checkpoint, output_path=None)
-        other = trained.find(names, root, "", {}).prefix
+        other = trained.find(flags.semantic_checkpoint)
         if list(prefixes) != ["appearance"] or _branches_in(other) != ["semantic"]:
-            raise FlagError(f"--semantic_checkpoint: {found.prefix} holds {' and '.join(prefixes)}, {other} "
+            raise FlagError(f"--semantic_checkpoint: {checkpoint.prefix} holds {' and '.join(prefixes)}, {other} "
                             f"{' and '.join(_branches_in(other))}; expected appearance and semantic")
         prefixes["semantic"] = other
     branch = "both" if len(prefixes) == 2 else next(iter(prefixes))
-    folder = find_path("config", flags.config, root) if flags.config else found.run_path
+    folder = find_path("config", flags.config, root) if flags.config else checkpoint.run_path
     load = configuration.load if flags.config else configuration.load_if_there
     model = dataclasses.replace(load(ModelConfig, folder) if folder else ModelConfig(), branch=branch)
     track = load(TrackConfig, folder) if folder else TrackConfig()
@@ -63,7 +61,7 @@ def tracker_weights(flags: FlagValues, root: str, found: Trained) -> TrackerWeig
         if branch != "both":
             raise FlagError("--c_appearance weighs two branches; give --semantic_checkpoint too")
         model = dataclasses.replace(model, c_appearance=flags.c_appearance)
-    return TrackerWeights(found, prefixes, model, track)
+    return TrackerWeights(checkpoint, prefixes, model, track)
 
 
 def tracker(session: tf.Session, weights: TrackerWeights, compute_dtype: str) -> InferenceWrapper:

@@ -17,11 +17,9 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import atomic_files
 from common.checkpoints import trained
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
-from common.cli.program import StopRequest
 from common.devices import selection
 from siamese_omniglot.recipe import Switches
 
@@ -43,10 +41,9 @@ def define_flags() -> FlagSet:
     flags.evaluation.integer("num_pairs", 4000, "Number of pairs, half of them of one character.", 2)
     flags.evaluation.integer("episodes", 100, "Number of episodes of each kind.", 2)
     flags.evaluation.integer("seed", 0, "Seed of pairs and episodes.", 0, shared_flags.MAX_SEED)
+    trained.define_flags(flags)
     define_network(flags)
     recipe.define(flags.data, Switches, ("split",), "the run's, else image")
-    trained.define_flags(flags)
-    shared_flags.define_device(flags)
     return flags
 
 
@@ -63,9 +60,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from siamese_omniglot.data import omniglot, one_shot_runs
 
     flags = define_flags().parse(arguments)
-    data_path = shared_flags.require_data_path(flags.data_path)
-    weights_at = trained.find(flags, ROOT, "evaluate", dict(os.environ))
-    folder = omniglot.find(data_path, ROOT)
+    folder = omniglot.find(shared_flags.require_data_path(flags.data_path), ROOT)
+    checkpoint = trained.choose(flags, ROOT, "evaluate")
     runs = one_shot_runs.load(shared_flags.find_path("one_shot", flags.one_shot, ROOT)) if flags.one_shot else []
     data = omniglot.load(folder)
     device = selection.choose(flags.device, os.environ)
@@ -74,24 +70,17 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from siamese_omniglot import evaluation, plots, restore
 
     session.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
-    scorer = evaluation.Scorer(restore.network(weights_at, flags))
-    split = "all" if flags.part == "all" else restore.setting(weights_at, flags, "split")
+    scorer = evaluation.Scorer(restore.network(checkpoint, flags))
+    split = "all" if flags.part == "all" else restore.setting(checkpoint, flags, "split")
     indices = _indices(data, split)
-    result: dict[str, Any] = dict(checkpoint=weights_at.prefix, data=folder, split=split, drawings=len(indices))
+    result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, data=folder, split=split, drawings=len(indices))
     logits, labels, result["pairs"] = _pairs(scorer, data, indices, flags, restore.setting(
-        weights_at, flags, "head"), stop)
+        checkpoint, flags, "head"), stop)
     result["few_shot"] = _few_shot(scorer, data, indices, flags, stop)
     if runs:
         result["official_one_shot"] = _official(evaluation.run_error_rates(scorer, runs, stop.check))
-    path = weights_at.write_json("evaluation.json", result)
-    plots.draw(weights_at.folder, logits, labels, result)
-    if flags.json:
-        print(atomic_files.to_json(result))
-        return 0
-    print(f"Checkpoint: {weights_at.prefix}")
-    for line in lines(result):
-        print(line)
-    print(f"Written: {path}")
+    plots.draw(checkpoint.output_folder, logits, labels, result)
+    checkpoint.report("evaluation.json", result, lines(result), flags.json)
     return 0
 
 
@@ -101,7 +90,7 @@ def _indices(data: Drawings, split: str) -> np.ndarray:
     return np.arange(len(data.labels)) if split == "all" else pairs.split(data, split).validation
 
 
-def _pairs(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValues, head: str, stop: StopRequest
+def _pairs(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValues, head: str, stop: program.StopRequest
            ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     from siamese_omniglot import evaluation
     from siamese_omniglot.data import pairs
@@ -112,7 +101,7 @@ def _pairs(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValue
     return logits, drawn.labels, evaluation.pair_result(logits, drawn.labels, head)._asdict()
 
 
-def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValues, stop: StopRequest
+def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValues, stop: program.StopRequest
               ) -> list[dict[str, Any]]:
     """Accuracies of the tasks; None where too few characters have enough drawings."""
     from common.evaluation import one_shot

@@ -10,31 +10,35 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import atomic_files
-from common.checkpoints import trained
+from common.checkpoints import exporting, trained
 from common.cli import program
-from common.cli.parser import FlagSet
+from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
+from siamese_omniglot.evaluate import define_network
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
+
+
+def define_flags() -> FlagSet:
+    """Return the flags of the export."""
+    flags = FlagSet(__doc__ or "")
+    trained.define_flags(flags, with_device=False)
+    define_network(flags)
+    return flags
 
 
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Export; return the exit status."""
-    from siamese_omniglot import evaluate
+    return exporting.run(define_flags().parse(arguments), ROOT, _export)
 
-    flag_set = FlagSet(__doc__ or "")
-    evaluate.define_network(flag_set)
-    trained.define_flags(flag_set)
-    flags = flag_set.parse(arguments)
-    weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
-    device = selection.choose("cpu", os.environ)  # an exported network holds no device and no adapter
 
+def _export(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
     import tensorflow as tf
 
     from common.keras import export, session
@@ -42,21 +46,14 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from siamese_omniglot.data.omniglot import SIDE
 
     session.start(device, "cpu", "", flags.json)
-    network = restore.network(weights_at, flags)
+    network = restore.network(checkpoint, flags)
 
     def compare(first: tf.Tensor, second: tf.Tensor) -> dict[str, tf.Tensor]:
         logit = network.logits(*(tf.repeat(images[..., None], network.channels, axis=-1) for images in (first, second)))
         return dict(similarity=tf.sigmoid(logit), logit=logit)
 
     shapes = dict.fromkeys(("first", "second"), (SIDE, SIDE))
-    result = export.export(compare, shapes, network.chain, weights_at.folder, "siamese")
-    result["checkpoint"] = weights_at.prefix
-    if flags.json:
-        print(atomic_files.to_json(result))
-    else:
-        print(f"Written and checked against the live network (largest difference {result['max_difference']:.1e} of the "
-              f"largest output):\n  {result['saved_model']}\n  {result['tflite']}")
-    return 0
+    return export.export(compare, shapes, network.chain, checkpoint.output_folder, "siamese")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any, Mapping
 
 import numpy as np
@@ -20,7 +19,7 @@ def draw(folder: str, logits: np.ndarray, labels: np.ndarray, result: Mapping[st
         labels: float32 [num], 1 for pairs of one character.
         result: as evaluate.py writes it.
     """
-    pyplot = figures.plotting(folder, lambda warning: print(warning, file=sys.stderr))
+    pyplot = figures.plotting(folder)
     if pyplot is None:
         return
     curve = roc(-logits, labels > 0.5)

@@ -17,35 +17,38 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import atomic_files
 from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.devices import selection
 from common.errors import FlagError
+from siamese_omniglot.evaluate import define_network
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 SHOWN = 10  # most similar pairs on the picture and on the terminal
 _BICUBIC = 3  # the number of PIL's filter
 
 
+def define_flags() -> FlagSet:
+    """Return the flags of prediction."""
+    flags = FlagSet(__doc__ or "")
+    flags.data.string("image", None, "Image of a drawing.", REQUIRED)
+    flags.data.string("other", None, "Another drawing, or a folder of drawings.", REQUIRED)
+    flags.data.boolean("invert", False, "The drawings are white on black.")
+    trained.define_flags(flags)
+    define_network(flags)
+    return flags
+
+
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
     from common.data import images
-    from siamese_omniglot import evaluate
 
-    flag_set = FlagSet(__doc__ or "")
-    flag_set.data.string("image", None, "Image of a drawing.", REQUIRED)
-    flag_set.data.string("other", None, "Another drawing, or a folder of drawings.", REQUIRED)
-    flag_set.data.boolean("invert", False, "The drawings are white on black.")
-    evaluate.define_network(flag_set)
-    trained.define_flags(flag_set)
-    shared_flags.define_device(flag_set)
-    flags = flag_set.parse(arguments)
+    flags = define_flags().parse(arguments)
     if not flags.image or not flags.other:
         raise FlagError("--image and --other are needed: two drawings, or one and a folder")
-    weights_at = trained.find(flags, ROOT, "predict", dict(os.environ))
+    checkpoint = trained.choose(flags, ROOT, "predict")
     image = shared_flags.find_path("image", flags.image, ROOT)
     others = images.list_images(shared_flags.find_path("other", flags.other, ROOT))
     drawings = np.stack([read(path) for path in (image, *others)])
@@ -57,24 +60,20 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from siamese_omniglot import evaluation, restore
 
     session.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
-    scorer = evaluation.Scorer(restore.network(weights_at, flags))
+    scorer = evaluation.Scorer(restore.network(checkpoint, flags))
     features = scorer.features(drawings.__getitem__, len(drawings), lambda: None)
     logits = scorer.logits(features, np.zeros(len(others), int), np.arange(1, len(others) + 1))
     similarities = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
     order = np.argsort(-similarities, kind="stable")
     result: dict[str, Any] = dict(
-        checkpoint=weights_at.prefix, image=image, similarities=[
+        checkpoint=checkpoint.prefix, image=image, similarities=[
             dict(other=others[number], similarity=float(similarities[number])) for number in order])
-    path = weights_at.write_json("predictions.json", result)
-    _draw(weights_at.folder, drawings, order, similarities)
-    if flags.json:
-        print(atomic_files.to_json(result))
-        return 0
-    for row in result["similarities"][:SHOWN]:
-        print(f"{os.path.basename(image)} and {os.path.basename(row['other'])}: similarity {row['similarity']:.3f}")
+    _draw(checkpoint.output_folder, drawings, order, similarities)
+    lines = [f"{os.path.basename(image)} and {os.path.basename(row['other'])}: similarity {row['similarity']:.3f}"
+             for row in result["similarities"][:SHOWN]]
     if len(others) > SHOWN:
-        print(f"... and {len(others) - SHOWN} less similar ones")
-    print(f"Written: {path}")
+        lines.append(f"... and {len(others) - SHOWN} less similar ones")
+    checkpoint.report("predictions.json", result, lines, flags.json)
     return 0
 
 
@@ -100,7 +99,7 @@ def _draw(folder: str, drawings: np.ndarray, order: np.ndarray, similarities: np
     """Draw similarity.png: the drawing beside the most similar ones."""
     from common.plots import figures
 
-    pyplot = figures.plotting(folder, lambda warning: print(warning, file=sys.stderr))
+    pyplot = figures.plotting(folder)
     if pyplot is None:
         return
     shown = order[:SHOWN]

@@ -18,7 +18,6 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import atomic_files
 from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
@@ -29,7 +28,17 @@ if TYPE_CHECKING:
     from siamese_triplet_tf2.pairs import Pairs, Sampler
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-NUM_SHOWN, NUM_FOUND = 5, 4
+NUM_SHOWN, NUM_NEAREST = 5, 4
+
+
+def define_flags() -> FlagSet:
+    """Return the flags of the evaluation."""
+    flags = FlagSet(__doc__ or "")
+    shared_flags.define_data(flags, "Folder with left/ and right/, or its parent.")
+    flags.evaluation.choice("pairs", "validation", ["validation", "all"], "Measure the pairs that the run kept for "
+                            "validation, or all.")
+    trained.define_flags(flags)
+    return flags
 
 
 @program.entry
@@ -37,17 +46,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
     from siamese_triplet_tf2 import pairs, siamese_network
 
-    flag_set = FlagSet(__doc__ or "")
-    shared_flags.define_data(flag_set, "Folder with left/ and right/, or its parent.")
-    flag_set.evaluation.choice("pairs", "validation", ["validation", "all"], "Measure the pairs that the run kept for "
-                               "validation, or all.")
-    trained.define_flags(flag_set)
-    shared_flags.define_device(flag_set)
-    flags = flag_set.parse(arguments)
-    data_path = shared_flags.require_data_path(flags.data_path)
-    weights_at = trained.find(flags, ROOT, "evaluate", dict(os.environ))
-    data = pairs.load(shared_flags.find_data_folder(data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data))
-    run = weights_at.arguments()
+    flags = define_flags().parse(arguments)
+    folder = shared_flags.find_data_folder(flags.data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)
+    checkpoint = trained.choose(flags, ROOT, "evaluate")
+    data = pairs.load(folder)
+    run = checkpoint.run_identity()
     sampler = pairs.Sampler(len(data.left), run.get("seed", 0), "fixed", run.get("negatives", "listed"))
     if flags.pairs == "validation":
         _require_same_data(run, data)
@@ -58,30 +61,29 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
     started = time.perf_counter()
-    network = restore.TrainedEmbedding(weights_at)
+    network = restore.TrainedEmbedding(checkpoint)
     triplets, chosen = _choose(sampler, flags.pairs, len(data.left))
     numbers = evaluation.images_needed(triplets, chosen, len(data.left))
     images = data.images()
     embeddings = network.embed([images[number] for number in numbers])
-    result: dict[str, Any] = dict(checkpoint=weights_at.prefix, pairs=len(chosen))
+    result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, pairs=len(chosen))
     result.update(evaluation.measure(numbers, embeddings, triplets, chosen, len(data.left)))
     left, right = (embeddings[np.searchsorted(numbers, chosen + shift)] for shift in (0, len(data.left)))
-    result["retrievals"] = _show(weights_at, data, chosen, left, right)
+    result["retrievals"] = _draw(checkpoint.file("retrievals.png"), data, chosen, left, right)
     result["seconds"] = time.perf_counter() - started
-    path = weights_at.write_json("evaluation.json", result)
-    if flags.json:
-        print(atomic_files.to_json(result))
-        return 0
-    print(f"Checkpoint: {weights_at.prefix}")
-    print(f"{result['pairs']} pairs: loss {result['valid_loss']:.4f}, triplet accuracy "
-          f"{result['triplet_accuracy']:.4f}")
+    checkpoint.report("evaluation.json", result, _lines(result), flags.json, beside=["retrievals.png"])
+    return 0
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    lines = [f"{result['pairs']} pairs: loss {result['valid_loss']:.4f}, triplet accuracy "
+             f"{result['triplet_accuracy']:.4f}"]
     for metric in ("cosine", "l2"):
         recalls = ", ".join(f"recall@{count} {result[f'{metric}_recall_at_{count}']:.4f}" for count in (1, 5, 10))
-        print(f"By {metric}: {recalls}, median rank {result[f'{metric}_median_rank']:.1f}")
-    print(f"Mean similarity: of pairs {result['positive_similarity']:.4f}, of others "
-          f"{result['negative_similarity']:.4f}")
-    print(f"Written: {path} and retrievals.png")
-    return 0
+        lines.append(f"By {metric}: {recalls}, median rank {result[f'{metric}_median_rank']:.1f}")
+    lines.append(f"Mean similarity: of pairs {result['positive_similarity']:.4f}, of others "
+                 f"{result['negative_similarity']:.4f}")
+    return lines
 
 
 def _require_same_data(run: dict[str, Any], data: Pairs) -> None:
@@ -97,32 +99,31 @@ def _choose(sampler: Sampler, which: str, num_pairs: int) -> tuple[Any, np.ndarr
     return sampler.all(), np.arange(num_pairs)
 
 
-def _show(weights_at: trained.Trained, data: Pairs, chosen: np.ndarray, left: np.ndarray, right: np.ndarray
+def _draw(path: str, data: Pairs, chosen: np.ndarray, left: np.ndarray, right: np.ndarray
           ) -> dict[str, list[dict[str, Any]]]:
     """Draw the left images that find their right ones best, and worst, with what they find; return them by name."""
     from common.plots import image_grid
     from siamese_triplet_tf2 import restore, retrieval
 
     similarity = retrieval.similarities(left, right, "cosine")
-    found = retrieval.ranks(similarity)
+    ranks = retrieval.ranks(similarity)
     own = np.diagonal(similarity)
-    order = np.lexsort((-own, found))  # by rank, then by similarity
+    order = np.lexsort((-own, ranks))  # by rank, then by similarity
     shown: dict[str, list[dict[str, Any]]] = {}
     rows = []
-    for kind, places in (("best", order[:NUM_SHOWN]), ("worst", order[::-1][:NUM_SHOWN])):
+    for kind, indices in (("best", order[:NUM_SHOWN]), ("worst", order[::-1][:NUM_SHOWN])):
         shown[kind] = []
-        for place in places:
-            nearest = np.argsort(-similarity[place], kind="stable")[:NUM_FOUND]
+        for index in indices:
+            nearest = np.argsort(-similarity[index], kind="stable")[:NUM_NEAREST]
             names = [os.path.basename(data.right[chosen[other]]) for other in nearest]
-            shown[kind].append(dict(left=os.path.basename(data.left[chosen[place]]), rank=int(found[place]),
-                                    similarity=float(own[place]), nearest=names))
-            cells = [(data.left[chosen[place]], f"{kind}, rank {found[place]}"),
-                     (data.right[chosen[place]], f"its own {own[place]:.3f}")]
-            cells += [(data.right[chosen[other]], f"{number}. {similarity[place, other]:.3f}")
+            shown[kind].append(dict(left=os.path.basename(data.left[chosen[index]]), rank=int(ranks[index]),
+                                    similarity=float(own[index]), nearest=names))
+            cells = [(data.left[chosen[index]], f"{kind}, rank {ranks[index]}"),
+                     (data.right[chosen[index]], f"its own {own[index]:.3f}")]
+            cells += [(data.right[chosen[other]], f"{number}. {similarity[index, other]:.3f}")
                       for number, other in enumerate(nearest, 1)]
-            rows.append([image_grid.Cell(restore.image_of(path), text) for path, text in cells])
-    image_grid.draw(os.path.join(weights_at.folder, "retrievals.png"),
-                       "left image, its right image, and the nearest right images by cosine", rows)
+            rows.append([image_grid.Cell(restore.image_of(image), text) for image, text in cells])
+    image_grid.draw(path, "left image, its right image, and the nearest right images by cosine", rows)
     return shown
 
 

@@ -10,46 +10,44 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common import atomic_files
-from common.checkpoints import trained
+from common.checkpoints import exporting, trained
 from common.cli import program
-from common.cli.parser import FlagSet
+from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
+def define_flags() -> FlagSet:
+    """Return the flags of the export."""
+    flags = FlagSet(__doc__ or "")
+    trained.define_flags(flags, with_device=False)
+    return flags
+
+
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Export; return the exit status."""
-    flag_set = FlagSet(__doc__ or "")
-    trained.define_flags(flag_set)
-    flags = flag_set.parse(arguments)
-    weights_at = trained.find(flags, ROOT, "export", dict(os.environ))
-    device = selection.choose("cpu", os.environ)  # an exported graph holds no device and no adapter
+    return exporting.run(define_flags().parse(arguments), ROOT, _export)
 
+
+def _export(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
     from common.keras import export, session
     from siamese_triplet_tf2 import decoding, restore
 
     session.start(device, "cpu", "", flags.json)
-    network = restore.TrainedEmbedding(weights_at)
+    network = restore.TrainedEmbedding(checkpoint)
 
     def embed(images: export.Tensor) -> dict[str, export.Tensor]:
         return {"embedding": network.model.whole(decoding.preprocess(images, network.input_scale), training=False)}
 
     shapes = {"images": (decoding.SIDE, decoding.SIDE, 3)}
-    result = export.export(embed, shapes, network.model.whole, weights_at.folder, "embedding")
-    result["checkpoint"] = weights_at.prefix
-    if flags.json:
-        print(atomic_files.to_json(result))
-    else:
-        print(f"Written and checked against the live network (largest difference {result['max_difference']:.1e} of the "
-              f"largest output):\n  {result['saved_model']}\n  {result['tflite']}")
-    return 0
+    return export.export(embed, shapes, network.model.whole, checkpoint.output_folder, "embedding")
 
 
 if __name__ == "__main__":

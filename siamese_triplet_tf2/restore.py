@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from common import atomic_files
 from common.checkpoints import bundle
-from common.checkpoints.trained import Trained
+from common.checkpoints.trained import Checkpoint
 from common.errors import ZooError
 from common.keras import checkpoints
 from siamese_triplet_tf2 import bad_images, decoding, evaluation, features
@@ -24,21 +24,21 @@ CACHE = "embeddings.npz"
 class TrainedEmbedding:
     """The network, with what its run says about reading images."""
 
-    def __init__(self, weights_at: Trained):
+    def __init__(self, checkpoint: Checkpoint):
         """Build the network that the checkpoint is of, and restore it.
 
         Raises:
             ZooError: the checkpoint is damaged or of another model.
         """
-        run = weights_at.arguments()
+        run = checkpoint.run_identity()
         self.accurate_jpeg: bool = run.get("accurate_jpeg", False)
         self.input_scale: str = run.get("input_scale", "unit")
-        self.prefix = weights_at.prefix
-        backbone = run.get("backbone") or _backbone_of(weights_at.prefix)
+        self.prefix = checkpoint.prefix
+        backbone = run.get("backbone") or _backbone_of(checkpoint.prefix)
         self.model = build_embedding(backbone, seed=0)
         variables = checkpoints.named(variable_names(self.model.whole), self.model.whole.weights)
-        checkpoints.restore_all(weights_at.prefix, variables)
-        self._folder = weights_at.folder
+        checkpoints.restore_all(checkpoint.prefix, variables)
+        self._folder = checkpoint.output_folder
 
     def embed(self, paths: Sequence[str]) -> np.ndarray:
         """Embed image files, float32 [len(paths), 256]; those embedded before with this checkpoint are read back.

@@ -1,88 +1,93 @@
-"""Which trained weights evaluate, predict and export use, and where they write. No TensorFlow.
-
-They never start, resume or move a run.
-"""
+"""The checkpoint that evaluate, predict and export use. These programs never start, resume or move a run."""
 from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+from typing import Any, Iterable, Mapping
 
-from common import atomic_files
 from common.checkpoints import bundle
-from common.cli import shared_flags
+from common.cli import results, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices.selection import device_id
 from common.errors import ZooError
 from common.run import metrics, run_dir
 
-LEVELS_OF_A_RUN = 3  # of folders between a run directory and a checkpoint in it, at most
+LEVELS_OF_A_RUN = 3  # a checkpoint is at most so many folders below its run directory
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
-    """Trained weights.
+class Checkpoint:
+    """A checkpoint, and where results about it are written.
 
     Attributes:
-        prefix: of the checkpoint.
-        run_path: the run directory that it lies in, or None.
-        folder: where the program writes.
+        prefix: its path without .index.
+        run_path: the run directory that it is in, or None.
+        output_folder: where the program writes.
     """
 
     prefix: str
     run_path: str | None
-    folder: str
+    output_folder: str
 
-    def arguments(self) -> dict[str, Any]:
-        """The identity part of the run's arguments; empty for a checkpoint that lies in no run."""
+    def run_identity(self) -> dict[str, Any]:
+        """What the run's arguments.json says about recipe, model and data; empty outside of a run."""
         return run_dir.read_arguments(self.run_path)["identity"] if self.run_path else {}
 
-    def write_json(self, name: str, content: Any) -> str:
-        """Write a result into the folder; return its path."""
-        os.makedirs(self.folder, exist_ok=True)
-        path = os.path.join(self.folder, name)
-        atomic_files.write_json(path, content)
-        return path
+    def file(self, name: str) -> str:
+        """Path of a file in the output folder, which is made."""
+        os.makedirs(self.output_folder, exist_ok=True)
+        return os.path.join(self.output_folder, name)
+
+    def report(self, name: str, result: Mapping[str, Any], lines: Iterable[str], as_json: bool,
+               beside: Iterable[str] = ()) -> None:
+        """Write a result into the output folder and print it, after the checkpoint, as `results.report` does."""
+        results.report(self.file(name), result, [f"Checkpoint: {self.prefix}", *lines], as_json, beside)
 
 
-def define_flags(flags: FlagSet) -> None:
-    """The flags that say which weights and where to write."""
+def define_flags(flags: FlagSet, with_device: bool = True) -> None:
+    """Define the flags that choose a checkpoint and say where and how to report."""
     flags.model.string("checkpoint", None, "Checkpoint file (its path without .index) or run directory.",
                        "the best, else the newest checkpoint of the default run directory")
     shared_flags.define_output(flags)
     flags.data.boolean("json", False, "Print the result as one JSON object.")
+    if with_device:
+        shared_flags.define_device(flags)
 
 
-def find(flags: FlagValues, model_root: str, program: str, environment: dict[str, str]) -> Trained:
-    """Find the weights that the flags name.
+def choose(flags: FlagValues, model_root: str, program: str) -> Checkpoint:
+    """Choose the checkpoint that the flags name.
 
     Args:
         flags: parsed flags, with those of `define_flags`.
         model_root: folder of the model.
-        program: "evaluate", "predict" or "export", the name of the folder to write to.
-        environment: os.environ.
+        program: "evaluate", "predict" or "export", the name of the output folder.
 
     Raises:
         ZooError: no such checkpoint, or a run without one.
     """
-    default_run = run_dir.locate(flags.output_path, model_root, device_id(environment))
-    path = bundle.prefix_of(flags.checkpoint) if flags.checkpoint else default_run
+    default_run = run_dir.locate(flags.output_path, model_root, device_id(dict(os.environ)))
+    prefix = find(flags.checkpoint or default_run)
+    run_path = _run_of(prefix)
+    parent = run_path or os.path.abspath(os.path.expanduser(flags.output_path or os.path.dirname(default_run)))
+    return Checkpoint(prefix, run_path, os.path.join(parent, program))
+
+
+def find(path: str) -> str:
+    """Return the prefix of the checkpoint at a path: itself, or the best, else the newest, of a run directory.
+
+    Raises:
+        ZooError: there is none.
+    """
+    path = bundle.prefix_of(path)
     if os.path.isdir(path):
         if not run_dir.is_run(path):
             raise ZooError(f"{path}: is no run directory (it has no {run_dir.ARGUMENTS}); train first, or give "
                            "--checkpoint=FILE or RUN_DIR")
-        return Trained(_best_or_newest(path), path, os.path.join(path, program))
+        return _best_or_newest(path)
     if not os.path.isfile(path + ".index"):
-        what = f"--checkpoint={flags.checkpoint}" if flags.checkpoint else "the default run directory"
-        raise ZooError(f"{what}: neither {path}.index nor a run directory {path} is there; train first, or give "
+        raise ZooError(f"{path}: neither {path}.index nor a run directory is there; train first, or give "
                        "--checkpoint=FILE or RUN_DIR")
-    run_path = path
-    for _ in range(LEVELS_OF_A_RUN):
-        run_path = os.path.dirname(run_path)
-        if run_dir.is_run(run_path):
-            return Trained(path, run_path, os.path.join(run_path, program))
-    parent = os.path.expanduser(flags.output_path) if flags.output_path else os.path.dirname(default_run)
-    return Trained(path, None, os.path.join(os.path.abspath(parent), program))
+    return path
 
 
 def _best_or_newest(run_path: str) -> str:
@@ -92,3 +97,12 @@ def _best_or_newest(run_path: str) -> str:
         raise ZooError(f"{run_path}: has no checkpoint yet")
     best = [row["step"] for row in metrics.read_rows(run_path, "eval") if row.get("best") and row["step"] in steps]
     return os.path.join(folder, f"{bundle.PREFIX}-{best[-1] if best else steps[-1]}")
+
+
+def _run_of(prefix: str) -> str | None:
+    path = prefix
+    for _ in range(LEVELS_OF_A_RUN):
+        path = os.path.dirname(path)
+        if run_dir.is_run(path):
+            return path
+    return None

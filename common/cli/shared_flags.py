@@ -135,12 +135,12 @@ def find_path(name: str, value: str, model_root: str) -> str:
     raise ZooError(f"--{name}={value}: not found, looked for {' and '.join(candidates)}")
 
 
-def find_data_folder(value: str, model_root: str, names: Iterable[str], has_data: Callable[[str], bool],
+def find_data_folder(value: str | None, model_root: str, names: Iterable[str], has_data: Callable[[str], bool],
                      flag: str = "data_path") -> str:
     """Find the data folder: data_path itself, or one of the known names in it.
 
     Args:
-        value: `--data_path`.
+        value: `--data_path`; unset is an error.
         model_root: folder of the model, searched for a relative path.
         names: sub-folders that users are known to have, for example `mnist`.
         has_data: tells whether a folder holds the data.
@@ -150,6 +150,7 @@ def find_data_folder(value: str, model_root: str, names: Iterable[str], has_data
         ZooError: nothing found, or more than one candidate.
     """
     names = list(names)
+    value = require_data_path(value)
     root = find_path(flag, value, model_root)
     if not os.path.isdir(root):
         raise ZooError(f"--{flag}={value}: is a file, expected a folder{_how_to_unpack([root])}")

@@ -2,16 +2,22 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any, Callable
 
 
-def plotting(folder: str, warn: Callable[[str], None]) -> Any:
+def _to_stderr(warning: str) -> None:
+    print(warning, file=sys.stderr)
+
+
+def plotting(folder: str, warn: Callable[[str], None] = _to_stderr) -> Any:
     """Return pyplot without a screen, or None after a warning when matplotlib is missing.
 
     Args:
-        folder: matplotlib keeps its font list there, instead of in the user's home.
+        folder: of the figures, which is made; matplotlib keeps its font list there, instead of in the user's home.
         warn: takes the warning.
     """
+    os.makedirs(folder, exist_ok=True)
     os.environ.setdefault("MPLCONFIGDIR", os.path.join(folder, ".matplotlib"))
     try:
         import matplotlib

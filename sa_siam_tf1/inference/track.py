@@ -21,7 +21,7 @@ import numpy as np
 
 from common import atomic_files
 from common.checkpoints import trained
-from common.cli import program, shared_flags
+from common.cli import program, results, shared_flags
 from common.cli.parser import REQUIRED, FlagSet, FlagValues
 from common.devices import selection
 from common.errors import FlagError
@@ -46,7 +46,6 @@ def define_flags() -> FlagSet:
     flags.data.choice("annotate", "mp4", drawing.FORMATS, "Format of the annotated frames.")
     flags.data.boolean("response_maps", False, "Draw the response over the annotated frames.")
     track_flags.define(flags)
-    track_flags.define_device(flags)
     return flags
 
 
@@ -63,17 +62,17 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         raise FlagError("--response_maps is drawn on annotated frames; --annotate=none makes none")
     path = shared_flags.find_path("sequence", flags.sequence, ROOT)
     sequence, box, truth, notice = align_to_first_box(flags, frames.open_sequence(path), path)
-    found = trained.find(flags, ROOT, "predict", dict(os.environ))
+    checkpoint = trained.choose(flags, ROOT, "predict")
     device = selection.choose(flags.device, os.environ)
 
     from common.graph.session import inference_session
     from sa_siam_tf1 import restore
     from sa_siam_tf1.inference.tracker import tracker_maker
 
-    folder = result_folder(found.folder, sequence)
+    folder = result_folder(checkpoint.output_folder, sequence)
     with inference_session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
-        of_tracker = restore.tracker_weights(flags, ROOT, found)
-        wrapper = restore.tracker(session, of_tracker, flags.compute_dtype)
+        weights = restore.tracker_weights(flags, ROOT, checkpoint)
+        wrapper = restore.tracker(session, weights, flags.compute_dtype)
         drawer = None if flags.annotate == "none" else drawing.Drawer(flags.annotate, folder)
 
         def draw(number: int, pixels: np.ndarray, drawn_box: np.ndarray, extra: tuple | None) -> None:
@@ -89,12 +88,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     boxes_path = os.path.join(folder, "boxes.txt")
     atomic_files.write_text(boxes_path, otb.boxes_text(tracked.boxes))
     result = dict(sequence=sequence.name, source=sequence.source, first_frame=sequence.first_number,
-                  frames=len(tracked.boxes), branch=of_tracker.model.branch, checkpoints=of_tracker.prefixes,
+                  frames=len(tracked.boxes), branch=weights.model.branch, checkpoints=weights.prefixes,
                   boxes=boxes_path, annotated=drawer.close() if drawer else None,
                   problems=[line for line in (notice, *tracked.problems) if line],
                   **sequences.speed(tracked.frame_seconds))
     atomic_files.write_json(os.path.join(folder, _RESULT), result)
-    _say(flags, result)
+    results.show(result, _lines(result), flags.json)
     return 0
 
 
@@ -113,17 +112,13 @@ def result_folder(parent: str, sequence: frames.Sequence) -> str:
     return folder
 
 
-def _say(flags: FlagValues, result: dict) -> None:
-    if flags.json:
-        print(atomic_files.to_json(result))
-        return
-    for problem in result["problems"]:
-        print(problem)
-    print(f"{result['sequence']}: {result['frames']} frames, branch {result['branch']}")
+def _lines(result: dict) -> list[str]:
+    lines = [*result["problems"], f"{result['sequence']}: {result['frames']} frames, branch {result['branch']}"]
     if result["fps"] is not None:
-        print(f"{result['fps']:.1f} frames/s; a frame takes {result['ms_median']:.1f} ms "
-              f"(90 %: {result['ms_p90']:.1f}, 99 %: {result['ms_p99']:.1f})")
-    print(f"Written: {result['boxes']}" + (f" and {result['annotated']}" if result["annotated"] else ""))
+        lines.append(f"{result['fps']:.1f} frames/s; a frame takes {result['ms_median']:.1f} ms "
+                     f"(90 %: {result['ms_p90']:.1f}, 99 %: {result['ms_p99']:.1f})")
+    lines.append(f"Written: {result['boxes']}" + (f" and {result['annotated']}" if result["annotated"] else ""))
+    return lines
 
 
 def align_to_first_box(flags: FlagValues, sequence: frames.Sequence, path: str) -> tuple:

@@ -1,6 +1,7 @@
 """Where programs write, and which run a checkpoint belongs to."""
 from __future__ import annotations
 
+import json
 import types
 
 import pytest
@@ -8,9 +9,9 @@ import pytest
 from common.checkpoints import trained
 
 
-def find(path):
+def choose(path):
     flags = types.SimpleNamespace(checkpoint=str(path), output_path=str(path / "elsewhere"))
-    return trained.find(flags, "/no/model", "predict", {})
+    return trained.choose(flags, "/no/model", "predict")
 
 
 @pytest.mark.parametrize("folders, belongs", [
@@ -22,10 +23,10 @@ def test_a_checkpoint_belongs_to_the_run_that_it_lies_in(tmp_path, folders, belo
     (run / "arguments.json").write_text("{}")
     path = run / folders / "model.ckpt-6649"
     (run / folders / "model.ckpt-6649.index").write_text("")
-    found = find(path)
-    assert found.prefix == str(path)
+    checkpoint = choose(path)
+    assert checkpoint.prefix == str(path)
     wanted = (str(run), str(run / "predict")) if belongs else (None, str(path / "elsewhere" / "predict"))
-    assert (found.run_path, found.folder) == wanted
+    assert (checkpoint.run_path, checkpoint.output_folder) == wanted
 
 
 def test_a_run_within_a_run_has_its_own(tmp_path):
@@ -34,4 +35,16 @@ def test_a_run_within_a_run_has_its_own(tmp_path):
     for run in (tmp_path / "0", inner):
         (run / "arguments.json").write_text("{}")
     (inner / "ckpt" / "model.ckpt-1.index").write_text("")
-    assert find(inner / "ckpt" / "model.ckpt-1").run_path == str(inner)
+    assert choose(inner / "ckpt" / "model.ckpt-1").run_path == str(inner)
+    assert choose(inner).prefix == str(inner / "ckpt" / "model.ckpt-1")
+
+
+@pytest.mark.parametrize("as_json, printed", [
+    (False, "Checkpoint: /m\na line\nWritten: {0}/predict/result.json and plot.png\n"),
+    (True, '{{"loss": 1.5}}\n'),
+])
+def test_a_result_is_written_and_printed_in_lines_or_as_json(tmp_path, capsys, as_json, printed):
+    checkpoint = trained.Checkpoint("/m", None, str(tmp_path / "predict"))
+    checkpoint.report("result.json", {"loss": 1.5}, ["a line"], as_json, beside=["plot.png"])
+    assert capsys.readouterr().out == printed.format(tmp_path)
+    assert json.loads((tmp_path / "predict" / "result.json").read_text()) == {"loss": 1.5}

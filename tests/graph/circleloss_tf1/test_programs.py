@@ -127,7 +127,7 @@ def test_export_with_batch_statistics_of_the_original_s_layout(reference_output,
     lone = str(tmp_path / index.name)
     arguments = [f"--checkpoint={lone}", f"--output_path={tmp_path / 'out'}"]
     assert export.main([*arguments, "--model_def=models.resnet10"]) == 0
-    assert "with batch statistics" in capfd.readouterr().out
+    assert "Batch normalization uses batch statistics" in capfd.readouterr().out
     images = np.random.RandomState(0).rand(2, 112, 112, 3).astype(np.float32)
     path = str(tmp_path / "out" / "export" / "circle_loss.pb")
     assert np.abs(frozen(path, images)[:1] - frozen(path, images[:1])).max() > 1e-4

@@ -32,17 +32,17 @@ def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearan
     (tmp_path / "track_model_checkpoints").symlink_to(appearance_run / "0" / "track_model_checkpoints")
     flags = track.define_flags().parse(
         [f"--checkpoint={tmp_path}/track_model_checkpoints/SA-Siam-Appearance/model.ckpt-1"])
-    found = trained.find(flags, "/no/model", "predict", {})
-    assert found.folder == str(tmp_path / "predict")
-    of_tracker = restore.tracker_weights(flags, "/no/model", found)
-    assert (of_tracker.model, of_tracker.track) == (ModelConfig(response_scale=0.002), track_config)
+    checkpoint = trained.choose(flags, "/no/model", "predict")
+    assert checkpoint.output_folder == str(tmp_path / "predict")
+    weights = restore.tracker_weights(flags, "/no/model", checkpoint)
+    assert (weights.model, weights.track) == (ModelConfig(response_scale=0.002), track_config)
 
     given = tmp_path / "given"  # as gen-sa-siam-cfg.py writes it, with one value changed
     given.mkdir()
     configuration.save(str(given), ModelConfig(branch="both"), TrainConfig(epoch=0), TrackConfig(num_scales=5))
-    flags = track.define_flags().parse([f"--checkpoint={found.prefix}", f"--config={given}"])
-    of_tracker = restore.tracker_weights(flags, "/no/model", found)
-    assert (of_tracker.model, of_tracker.track) == (ModelConfig(), TrackConfig(num_scales=5))
+    flags = track.define_flags().parse([f"--checkpoint={checkpoint.prefix}", f"--config={given}"])
+    weights = restore.tracker_weights(flags, "/no/model", checkpoint)
+    assert (weights.model, weights.track) == (ModelConfig(), TrackConfig(num_scales=5))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,18 @@
+"""What programs do with a result: write it as JSON, and print it in lines or, with --json, as JSON."""
+from __future__ import annotations
+
+from typing import Any, Iterable, Mapping
+
+from common import atomic_files
+
+
+def show(result: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    """Print a result in lines, or as one JSON object."""
+    print(atomic_files.to_json(result) if as_json else "\n".join(lines))
+
+
+def report(path: str, result: Mapping[str, Any], lines: Iterable[str], as_json: bool, beside: Iterable[str] = ()
+           ) -> None:
+    """Write a result to a file and print it; the last line names the file, and others written beside it."""
+    atomic_files.write_json(path, result)
+    show(result, [*lines, f"Written: {' and '.join([path, *beside])}"], as_json)
