@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import zlib
-from typing import NamedTuple
+from typing import Iterable, Iterator, NamedTuple
 
 import numpy as np
 
 from common.cli import program
+from common.data.listing import is_left_behind
 from common.errors import FlagError, ZooError
 
 FOLDER_NAMES = ("MS-Celeb-1M_clean_align", "dataset/MS-Celeb-1M_clean_align")
@@ -64,12 +65,17 @@ class Faces:
 def has_faces(folder: str) -> bool:
     """Whether a folder has a sub-folder with an image in it."""
     with os.scandir(os.fsencode(folder)) as entries:
-        return any(entry.is_dir() and _has_image(entry.path) for entry in entries)
+        return any(entry.is_dir() and _has_image(entry.path) for entry in _data(entries))
 
 
 def _has_image(folder: bytes) -> bool:
     with os.scandir(folder) as entries:
-        return any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
+        return any(entry.name.lower().endswith(SUFFIXES) for entry in _data(entries))
+
+
+def _data(entries: Iterable[os.DirEntry[bytes]]) -> Iterator[os.DirEntry[bytes]]:
+    """Leave out what systems leave behind."""
+    return (entry for entry in entries if not is_left_behind(os.fsdecode(entry.name)))
 
 
 def scan(folder: str) -> Faces:
@@ -82,7 +88,7 @@ def scan(folder: str) -> Faces:
     strays = nested = empty = 0
     with os.scandir(os.fsencode(folder)) as entries:
         folders = []
-        for entry in entries:
+        for entry in _data(entries):
             if entry.is_dir():
                 folders.append(entry.name)
             else:
@@ -90,7 +96,7 @@ def scan(folder: str) -> Faces:
     for person in sorted(folders):
         found = []
         with os.scandir(os.path.join(os.fsencode(folder), person)) as entries:
-            for entry in entries:
+            for entry in _data(entries):
                 if entry.is_dir():
                     nested += 1
                 elif entry.name.lower().endswith(SUFFIXES):

@@ -19,6 +19,7 @@ if __name__ == "__main__":
 from circleloss_tf1.lfw_to_bin import FOLDER, INDEX, ROOT
 from common.cli import program, results, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
+from common.data import listing
 from common.devices import selection
 from common.errors import ZooError
 from common.run import run_dir
@@ -78,7 +79,7 @@ def _read_outputs(folder: str, index: dict[str, Any]) -> Any:
     import numpy as np
 
     try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".bin"))
+        names = listing.files(folder, (".bin",))
     except OSError as error:
         raise ZooError(f"--bin_path={folder}: {error.strerror}") from None
     rows = []

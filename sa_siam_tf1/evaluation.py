@@ -11,6 +11,7 @@ import numpy as np
 
 from common import atomic_files
 from common.cli.program import StopRequest
+from common.data import listing
 from common.errors import ZooError
 from common.plots import figures
 from common.run import metrics
@@ -51,8 +52,8 @@ def find_targets(folder: str) -> list[Target]:
     """
     if not os.path.isdir(folder):
         raise ZooError(f"{folder}: expected a folder of sequences, <name>/img and <name>/groundtruth_rect.txt")
-    inner = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
-    targets = [target for path in (folder, *inner) if os.path.isdir(path) for target in _targets_of(path)]
+    inner = [os.path.join(folder, name) for name in listing.folders(folder)]
+    targets = [target for path in (folder, *inner) for target in _targets_of(path)]
     if not targets:
         raise ZooError(f"{folder}: no sequence with <name>/img and <name>/groundtruth_rect.txt in it")
     return targets

@@ -93,7 +93,7 @@ def _list(folder: str, side: str) -> list[str]:
     path = os.path.join(folder, side)
     if not os.path.isdir(path):
         raise ZooError(f"{path}: missing; expected left/ and right/ with images")
-    return images.list_images(path, SUFFIXES)
+    return sorted(images.list_images(path, SUFFIXES))
 
 
 def _stems(paths: Sequence[str]) -> list[str]:

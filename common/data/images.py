@@ -8,6 +8,7 @@ from typing import Sequence
 import numpy as np
 from PIL import Image
 
+from common.data import listing
 from common.errors import ZooError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -18,7 +19,7 @@ _BILINEAR = 2  # number of PIL's filter, whose name differs between versions
 
 
 def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
-    """Return an image file itself, or the image files of a folder, sorted.
+    """Return an image file itself, or the image files of a folder in the order of the numbers in their names.
 
     Raises:
         ZooError: there is none.
@@ -27,12 +28,10 @@ def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
         return [path]
     if not os.path.isdir(path):
         raise ZooError(f"{path}: no such file or folder")
-    with os.scandir(path) as entries:
-        names = sorted(entry.name for entry in entries
-                       if entry.name.lower().endswith(tuple(suffixes)) and entry.is_file())
+    names = listing.files(path, suffixes)
     if not names:
         raise ZooError(f"{path}: holds no image ({', '.join(suffixes)})")
-    return [os.path.join(path, name) for name in names]
+    return listing.in_frame_order([os.path.join(path, name) for name in names])
 
 
 def read_gray(path: str, side: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from common.data import listing
 from common.errors import ZooError
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE, EXEMPLAR_SIDE
@@ -133,8 +134,7 @@ class RawVideo(NamedTuple):
 
     def annotation_files(self) -> list[str]:
         """Paths of the annotations, in the order of the frames."""
-        names = sorted(name for name in os.listdir(self.annotations) if name.endswith(".xml"))
-        return [os.path.join(self.annotations, name) for name in names]
+        return [os.path.join(self.annotations, name) for name in listing.files(self.annotations, (".xml",))]
 
     def frame_of(self, annotation: str) -> str:
         """Path of the frame that an annotation belongs to."""
@@ -160,9 +160,8 @@ def raw_videos(root: str) -> list[RawVideo]:
     videos = []
     for part, letter in PARTS.items():
         annotations, frames = (os.path.join(root, kind, "VID", *part.split("/")) for kind in ("Annotations", "Data"))
-        names = sorted(os.listdir(annotations)) if os.path.isdir(annotations) else []
         videos += [RawVideo(letter, name, os.path.join(annotations, name), os.path.join(frames, name))
-                   for name in names if os.path.isdir(os.path.join(annotations, name))]
+                   for name in listing.folders(annotations)]
     if not videos:
         raise ZooError(f"{root}: no video in Annotations/VID/val or Annotations/VID/train/ILSVRC2015_VID_train_0000 to "
                        "0003")

@@ -16,7 +16,7 @@ from typing import Any, Iterable, NamedTuple
 import numpy as np
 
 from common.cli import program, shared_flags
-from common.data import images
+from common.data import images, listing
 from common.errors import ZooError
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE
@@ -117,10 +117,9 @@ def curated_videos(folder: str, letters: Iterable[str] = _LETTERS) -> list:
     videos = []
     data = os.path.join(folder, *_CURATED)
     for letter in letters:
-        names = sorted(os.listdir(os.path.join(data, letter))) if os.path.isdir(os.path.join(data, letter)) else []
-        for name in names:
+        for name in listing.folders(os.path.join(data, letter)):
             tracks: dict = {}
-            for file in sorted(os.listdir(os.path.join(data, letter, name))):
+            for file in listing.files(os.path.join(data, letter, name), (".jpg",)):
                 match = _CROP_NAME.fullmatch(file)
                 if match:
                     tracks.setdefault(int(match.group(2)), []).append("/".join((*_CURATED, letter, name, file)))

@@ -6,19 +6,16 @@ import concurrent.futures
 import contextlib
 import itertools
 import os
-import re
 from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 import numpy as np
 
-from common.data import images
+from common.data import images, listing
 from common.errors import ZooError
 from sa_siam_tf1 import opencv
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")
 _AHEAD = 8
-_DIGITS = re.compile("([0-9]+)")
-_NUMBERED = re.compile("(.*?)([0-9]+)")  # prefix and number
 
 
 class Sequence(NamedTuple):
@@ -64,15 +61,8 @@ def open_sequence(path: str) -> Sequence:
     if not os.path.isdir(path):
         raise ZooError(f"{path}: no such folder or file")
     inner = os.path.join(path, "img")
-    files = sorted(images.list_images(inner if os.path.isdir(inner) else path), key=_natural_order)
+    files = images.list_images(inner if os.path.isdir(inner) else path)
     return Sequence(name, *number_gaps(files), None)
-
-
-def _natural_order(path: str) -> tuple:
-    """Sort by numbers: frame 2 before frame 10, with or without leading zeros."""
-    stem, suffix = os.path.splitext(os.path.basename(path))
-    parts = _DIGITS.split(stem)  # every second one is a number
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], stem, suffix
 
 
 def number_gaps(paths: list) -> tuple[list, int, bool]:
@@ -84,12 +74,12 @@ def number_gaps(paths: list) -> tuple[list, int, bool]:
     Raises:
         ZooError: two frames of one number.
     """
-    matches = [_NUMBERED.fullmatch(os.path.splitext(os.path.basename(path))[0]) for path in paths]
+    numbers = listing.frame_numbers(paths)
+    if numbers is None:
+        return paths, 1, False
     by_number: dict = {}
-    for path, match in zip(paths, matches):
-        if match is None or match.group(1) != matches[0].group(1):
-            return paths, 1, False
-        by_number.setdefault(int(match.group(2)), []).append(path)
+    for path, number in zip(paths, numbers):
+        by_number.setdefault(number, []).append(path)
     first, last = min(by_number), max(by_number)
     if last - first >= 10 * len(paths) + 100:  # time stamps, for example
         return paths, 1, False

@@ -7,6 +7,7 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
+from common.data import listing
 from common.errors import ZooError
 from sa_siam_tf1.inference import frames
 from sa_siam_tf1.metrics.one_pass import has_target
@@ -32,7 +33,7 @@ def truth_files(folder: str) -> dict[int, str]:
     Of several for one target, groundtruth_rect.txt goes before groundtruth_rect.1.txt and that before groundtruth.txt.
     """
     files: dict[int, str] = {}
-    names = os.listdir(folder) if os.path.isdir(folder) else []
+    names = listing.names(folder) if os.path.isdir(folder) else []
     for name in sorted(names, key=lambda name: ("_rect" not in name, len(name), name)):
         match = _TRUTH_FILE.fullmatch(name)
         if match:

@@ -22,7 +22,7 @@ import numpy as np
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.cli.program import StopRequest
-from common.data import images
+from common.data import images, listing
 from common.errors import FlagError, ZooError
 from common.tiny_data import tracking
 from sa_siam_tf1 import evaluation
@@ -53,7 +53,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     if not flags.save_path:
         raise FlagError("--save_path is needed: the folder to write to, for example ILSVRC2015")
     target_folder = os.path.abspath(os.path.expanduser(flags.save_path))
-    if os.path.isdir(target_folder) and os.listdir(target_folder):
+    if os.path.isdir(target_folder) and listing.names(target_folder):
         raise ZooError(f"--save_path={flags.save_path}: is not empty, expected a new folder; remove it if a conversion "
                        "was stopped there, or name another one")
     targets = evaluation.find_targets(shared_flags.find_path("data_path", data_path, ROOT))

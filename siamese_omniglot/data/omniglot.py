@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.cli import program, shared_flags
-from common.data import images
+from common.data import images, listing
 from common.errors import ZooError
 
 SIDE = 105  # height and width of every drawing
@@ -70,10 +70,8 @@ def folder_names(data_path: str) -> list[str]:
     Args:
         data_path: an existing folder.
     """
-    inside = sorted(os.listdir(data_path)) if os.path.isdir(data_path) else []
-    known = [name for name in inside if _KNOWN_FOLDER.fullmatch(name)]
-    nested = os.path.join(data_path, "datasets")
-    below = sorted(os.listdir(nested)) if os.path.isdir(nested) else []
+    known = [name for name in listing.folders(data_path) if _KNOWN_FOLDER.fullmatch(name)]
+    below = listing.folders(os.path.join(data_path, "datasets"))
     return [*(known or ["images_background"]), "datasets",
             *(f"datasets/{name}" for name in below if _KNOWN_FOLDER.fullmatch(name))]
 
@@ -108,7 +106,7 @@ def load(folder: str) -> Drawings:
         labels += [len(characters)] * len(files)
         characters.append(character)
     notices += [f"Notice: {os.path.join(folder, alphabet)} holds no character and is passed over."
-                for alphabet in _alphabets(folder) if not _folders(os.path.join(folder, alphabet))]
+                for alphabet in _alphabets(folder) if not listing.folders(os.path.join(folder, alphabet))]
     if len(characters) < 2:
         raise ZooError(f"{folder}: holds {len(characters)} character with drawings, at least 2 are needed; expected "
                        "<Alphabet>/<character>/<drawing>.png")
@@ -135,21 +133,14 @@ def _characters(folder: str) -> list[tuple[str, list[str]]]:
     """Pairs ("Alphabet/character", its .png files), sorted."""
     found = []
     for alphabet in _alphabets(folder):
-        for character in _folders(os.path.join(folder, alphabet)):
-            with os.scandir(os.path.join(folder, alphabet, character)) as entries:
-                files = sorted(entry.name for entry in entries if entry.name.lower().endswith(".png")
-                               and not entry.name.startswith(".") and entry.is_file())
+        for character in listing.folders(os.path.join(folder, alphabet)):
+            files = listing.files(os.path.join(folder, alphabet, character), (".png",))
             found.append((f"{alphabet}/{character}", files))
     return found
 
 
 def _alphabets(folder: str) -> list[str]:
-    return [name for name in _folders(folder) if not _ONE_SHOT_RUN.fullmatch(name)]
-
-
-def _folders(path: str) -> list[str]:
-    with os.scandir(path) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return [name for name in listing.folders(folder) if not _ONE_SHOT_RUN.fullmatch(name)]
 
 
 def _fingerprint(names: list[str], paths: list[str]) -> list:

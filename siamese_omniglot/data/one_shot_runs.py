@@ -13,7 +13,7 @@ from typing import IO, Callable, NamedTuple
 
 import numpy as np
 
-from common.data import images
+from common.data import images, listing
 from common.errors import ZooError
 from siamese_omniglot.data.omniglot import SIDE
 
@@ -49,7 +49,8 @@ def load(path: str) -> list[OneShotRun]:
 
 
 def _load(path: str, names: list[str], read: Callable[[str], bytes]) -> list[OneShotRun]:
-    found = sorted(match.groups("") for match in map(_LABELS.fullmatch, names) if match)
+    found = sorted(match.groups("") for match in map(_LABELS.fullmatch, names)
+                   if match and not listing.is_path_left_behind(match.group()))
     if not found:
         raise ZooError(f"{path}: holds no one-shot runs (runNN/class_labels.txt); expected the folder or the zip of "
                        "Omniglot's one_shot runs")

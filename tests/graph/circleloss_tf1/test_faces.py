@@ -9,6 +9,7 @@ import pytest
 
 from circleloss_tf1 import faces
 from common.errors import FlagError, ZooError
+from tests.litter import leave_litter
 
 
 def make(folder, **people):
@@ -138,3 +139,12 @@ def test_check_of_a_folder(tmp_path, capsys):
     assert faces.main([make(tmp_path, a=["1.jpg", "2.jpg"], b=["1.jpg"])]) == 0
     assert capsys.readouterr().out == "3 images of 2 people, 1 to 2 of each, 1 people with one\n"
     assert faces.main([]) == 2
+
+
+def test_what_systems_leave_behind_is_no_face(tmp_path):
+    folder = make(tmp_path, a=["1.jpg", "2.jpg"], b=["1.png"])
+    clean = faces.scan(folder)
+    leave_litter(folder)
+    found = faces.scan(folder)
+    assert listed(found) == listed(clean) and found.people == [b"a", b"b"]
+    assert found.fingerprint == clean.fingerprint and found.notices == []

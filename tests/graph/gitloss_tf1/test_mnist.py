@@ -13,6 +13,7 @@ import pytest
 from common.errors import ZooError
 from common.tiny_data.mnist import write_idx
 from gitloss_tf1 import mnist
+from tests.litter import leave_litter
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
@@ -151,3 +152,10 @@ def test_batches_are_a_function_of_seed_and_step():
     for step in (13, 2, 19, 7):
         assert np.array_equal(mnist.Batches(50, 8, seed=1).indices(step), sequence[step])
     assert not np.array_equal(mnist.Batches(50, 8, seed=2).indices(0), sequence[0])
+
+
+def test_what_systems_leave_behind_is_no_data(folder):
+    clean = mnist.load(folder)
+    leave_litter(folder)
+    found = mnist.load(folder)
+    assert found.fingerprint == clean.fingerprint and np.array_equal(found.train.images, clean.train.images)

@@ -19,6 +19,7 @@ from common.tiny_data import tracking
 from sa_siam_tf1.datasets import curation, imdb
 from sa_siam_tf1.scripts import preprocess_VID_data
 from tests.conftest import ROOT
+from tests.litter import leave_litter
 from tests.shell.test_sa_siam_scripts import run_program
 
 
@@ -299,3 +300,15 @@ def test_a_machine_without_opencv_is_told_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ZooError, match=r"OpenCV cannot be imported.*pip3 install -r .*requirements\.txt"):
         curation.to_jpeg(np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["raw", "curated"])
+def test_what_systems_leave_behind_is_no_data(raw, curated, tmp_path, kind):
+    folder = tmp_path / "littered"
+    shutil.copytree(str(raw if kind == "raw" else curated), str(folder))
+    clean = imdb.load(str(folder))
+    leave_litter(folder)
+    found = imdb.load(str(folder))
+    assert (found.train, found.validation, found.fingerprint) == (clean.train, clean.validation, clean.fingerprint)
+    if kind == "curated":
+        assert [row[1:] for row in imdb.write_index(str(folder), str(tmp_path))] == [(2, 8), (1, 4)]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from common.data import images
 from common.errors import ZooError
+from sa_siam_tf1 import evaluation
 from sa_siam_tf1.inference import frames, otb, track
 from tests.graph.sa_siam_tf1.conftest import write_video
 
@@ -38,6 +39,9 @@ def test_frames_are_in_the_order_of_their_numbers(tmp_path, prefix):
     (["a1.png", "b3.png"], ["a1.png", "b3.png"]),  # two prefixes do not count together
     (["9.png", "1700000000.png"], ["9.png", "1700000000.png"]),  # time stamps do not count
     (["b\u00b2.png", "a.png"], ["a.png", "b\u00b2.png"]),
+    (["1700000000.168.png", "1700000000.1345671.png", "1700000000.2012345.png"],  # digits behind a point: a fraction
+     ["1700000000.1345671.png", "1700000000.168.png", "1700000000.2012345.png"]),
+    (["760577.05.png", "760577.5.png"], ["760577.05.png", "760577.5.png"]),
 ])
 def test_gaps_are_seen_where_names_count(tmp_path, names, wanted):
     assert found_names(write_frames(tmp_path / "S", names)) == wanted
@@ -46,6 +50,22 @@ def test_gaps_are_seen_where_names_count(tmp_path, names, wanted):
 def test_two_frames_of_a_number_are_refused(tmp_path):
     with pytest.raises(ZooError, match="1.png and 0?1.png: are both frame 1"):
         frames.open_sequence(str(write_frames(tmp_path / "S", ["1.png", "01.png"])))
+
+
+def test_what_systems_leave_behind_is_no_frame(tmp_path):
+    """310 frames of OTB's David, whose boxes begin at frame 300, as macOS copies them to a USB stick."""
+    names = [f"{number:04d}.jpg" for number in range(1, 311)]
+    folder = write_frames(tmp_path / "David" / "img", names)
+    for name in (*(f"._{name}" for name in names), ".DS_Store"):
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    truth = tmp_path / "David" / "groundtruth_rect.txt"
+    truth.write_text("1,1,5,5\n" * 11)
+    (tmp_path / "David" / "._groundtruth_rect.txt").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "__MACOSX" / "David" / "img").mkdir(parents=True)
+    assert found_names(tmp_path / "David") == names
+    (target,) = evaluation.find_targets(str(tmp_path))
+    assert [os.path.basename(path) for path in target.sequence.paths] == names[299:]
+    assert target.sequence.first_number == 300 and target.truth.shape == (11, 4)
 
 
 def boxes_of(count):

@@ -13,6 +13,7 @@ from common.tiny_data import omniglot as tiny_omniglot
 from siamese_omniglot.data import augmentation, omniglot, pairs
 from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
 from tests.conftest import GOLDEN
+from tests.litter import leave_litter
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +259,9 @@ def test_tiny_data_are_the_same_every_time(tiny_folder, tmp_path):
     name = os.path.join("images_background", "Alphabet_1", "character01", "0001_01.png")
     with open(os.path.join(tiny_folder, name), "rb") as one, open(str(tmp_path / name), "rb") as other:
         assert one.read() == other.read()
+
+
+def test_what_systems_leave_behind_is_no_drawing(folder, data):
+    leave_litter(folder)
+    found = omniglot.load(omniglot.find(str(folder.parent), "/"))
+    assert found.names == data.names and found.fingerprint == data.fingerprint and found.notices == data.notices

@@ -94,6 +94,10 @@ def test_an_identical_query_is_never_further_than_another(trained, tiny_runs):
 
 def test_runs_of_a_zip_are_those_of_the_folder(tiny_runs, tmp_path):
     archive = shutil.make_archive(str(tmp_path / "all_runs"), "zip", str(tiny_runs.parent), tiny_runs.name)
+    with zipfile.ZipFile(archive, "a") as opened:  # as macOS packs it
+        opened.writestr(f"__MACOSX/{tiny_runs.name}/run01/class_labels.txt", b"\0")
+        opened.writestr(f"{tiny_runs.name}/run01/._class_labels.txt", b"\0")
+    assert len(one_shot_runs.load(archive)) == len(one_shot_runs.load(str(tiny_runs)))
     for one, other in zip(one_shot_runs.load(archive), one_shot_runs.load(str(tiny_runs))):
         assert one.name == other.name and np.array_equal(one.answers, other.answers)
         assert np.array_equal(one.queries, other.queries) and np.array_equal(one.classes, other.classes)

@@ -1,12 +1,15 @@
 """Which images make triplets: order, split, negatives."""
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
 from common.errors import ZooError
 from siamese_triplet_tf2 import pairs
 from siamese_triplet_tf2.pairs import Sampler
+from tests.litter import leave_litter
 
 
 @pytest.mark.parametrize("negatives", ["listed", "others"])
@@ -107,3 +110,11 @@ def test_the_fingerprint_follows_names_and_sizes(tmp_path):
     assert before == pairs.load(path).fingerprint() and before[0] == 4
     (tmp_path / "left" / "a.jpg").write_bytes(b"xy")
     assert pairs.load(path).fingerprint() != before
+
+
+def test_what_systems_leave_behind_is_no_image(tmp_path):
+    path = folder(tmp_path, ["1.jpg", "10.jpg", "2.jpg"], ["1.jpg", "10.jpg", "2.jpg"])
+    clean = pairs.load(path)
+    leave_litter(path)
+    assert pairs.load(path) == clean
+    assert [os.path.basename(image) for image in clean.left] == ["1.jpg", "10.jpg", "2.jpg"]  # the original's order
