@@ -8,13 +8,12 @@ import time
 import numpy as np
 
 from common import atomic_files
-from common.checkpoints import store
+from common.checkpoints import bundle
 from common.checkpoints.bundle import reason_of
 from common.errors import ZooError
 from common.graph.compat import tf
-from common.run.metrics import Row
+from common.run.metrics import GrowingText, Row
 from common.run.opening import Run
-from common.run.text import GrowingText
 
 FOLDER = "models"
 # arrays of stat.h5, and the keys of their values in the rows
@@ -39,7 +38,7 @@ class WeightsOnly:
         print("Saving variables", flush=True)
         started = time.perf_counter()
         name = f"{self._stem}.ckpt-{epoch}"
-        store.write_whole(self._folder, name, self._write)
+        bundle.write_atomically(self._folder, name, self._write)
         for other in os.listdir(self._folder):
             if other.startswith(f"{self._stem}.ckpt-") and not other.startswith(f"{name}."):
                 os.remove(os.path.join(self._folder, other))

@@ -18,11 +18,10 @@ from circleloss_tf1.model import ForwardGraph, TrainGraph, ValidationGraph
 from common.cli.program import StopRequest
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import tf
-from common.graph.debug import StepDebugger
-from common.graph.session import open_session
+from common.graph.session import StepDebugger, open_session
 from common.run import loop
 from common.run.loop import RunRecord
-from common.run.metrics import Curve, number
+from common.run.metrics import Curve, format_number
 from common.run.opening import Run
 
 ADVICE = "take a smaller --learning_rate, or look for the op with --over_dump"
@@ -281,7 +280,7 @@ class _Task:
         accuracy = self._best_accuracy()
         result = dict(ActualLoss=f"{self._last_step['loss']}")
         if not self._request.performance:
-            result["TrainAccuracy"] = number(accuracy, 5)
+            result["TrainAccuracy"] = format_number(accuracy, 5)
         self._files.write()
         panels = dict(CURVES, **EVALUATION_CURVES) if self._record.evaluations else CURVES
         self._record.finish(step, accuracy, result, panels)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all. No TensorFlow."""
+"""Atomic writes: even after a power cut a file holds either its old or its new content."""
 from __future__ import annotations
 
 import io
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
+    """Write a file atomically."""
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
@@ -20,7 +20,7 @@ def write_bytes(path: str, content: bytes) -> None:
 
 
 def replace(temporary: str, path: str) -> None:
-    """Put a file that is written in the place of another, for good."""
+    """Replace a file by a finished temporary file, atomically and durably."""
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
@@ -28,17 +28,17 @@ def replace(temporary: str, path: str) -> None:
 
 
 def write_text(path: str, content: str) -> None:
-    """`write_bytes` for text."""
+    """Write a UTF-8 file atomically."""
     write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: str, content: Any) -> None:
-    """`write_bytes` for JSON."""
+    """Write a JSON file atomically."""
     write_text(path, to_json(content, indent=2) + "\n")
 
 
 def to_json(content: Any, indent: int | None = None) -> str:
-    """Return JSON, which has no NaN and no infinity: such numbers become null."""
+    """Return strict JSON: NaN and infinity, which JSON lacks, become null."""
     return json.dumps(_finite(content), indent=indent, allow_nan=False)
 
 
@@ -51,14 +51,14 @@ def _finite(content: Any) -> Any:
 
 
 def npz(**arrays: np.ndarray) -> bytes:
-    """Return the content of a .npz file."""
+    """Return the bytes of an .npz archive."""
     content = io.BytesIO()
     np.savez(content, **arrays)
     return content.getvalue()
 
 
 def sync_folder(folder: str) -> None:
-    """Make renames in a folder last."""
+    """Make renames in a folder durable."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

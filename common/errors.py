@@ -1,4 +1,4 @@
-"""The two errors that a user causes. `common.cli.program` prints them as one line and exits with their status."""
+"""Errors that a user can fix: `common.cli.program` prints one line and exits with the status of the class."""
 from __future__ import annotations
 
 

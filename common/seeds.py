@@ -1,12 +1,12 @@
-"""Seeds of single ops. No TensorFlow."""
+"""Seeds of individual ops."""
 from __future__ import annotations
 
 import zlib
 
 
 def op_seed(name: str, seed: int) -> int:
-    """Give an op a seed of its own that depends on its name, not on how many ops were made before it.
+    """Derive an op's seed from its name, so that it does not depend on how many ops were created before.
 
-    With a graph seed set as well, TensorFlow 1.15 and 2.x then draw the same numbers.
+    Combined with a graph-level seed, TensorFlow 1.15 and 2.x draw the same numbers.
     """
     return (zlib.crc32(name.encode("utf-8")) ^ seed) & 0x7FFFFFFF

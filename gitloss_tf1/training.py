@@ -12,12 +12,11 @@ from common import atomic_files
 from common.cli.program import StopRequest
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import tf
-from common.graph.debug import StepDebugger
-from common.graph.session import open_session
+from common.graph.session import StepDebugger, open_session
 from common.plots import figures
 from common.run import loop
 from common.run.loop import RunRecord
-from common.run.metrics import Curve, median_step_seconds, number
+from common.run.metrics import Curve, format_number, median_step_seconds
 from common.run.opening import Run
 from gitloss_tf1 import evaluation, log_lines, plots
 from gitloss_tf1.evaluation import LossSettings
@@ -179,13 +178,13 @@ class _Task:
         result = dict(ActualLoss=f"{last['train_loss']:.4f}")
         if self._config.train_time == "evaluation":
             mean = float(np.mean([row["train_time"] for row in self._record.evaluations]))
-            result.update(ActualFPS=number(batch_size / mean, 3), TrainingTime=number(mean, 6))
+            result.update(ActualFPS=format_number(batch_size / mean, 3), TrainingTime=format_number(mean, 6))
         if self._performance:
             accuracy = last["train_accuracy"]
             result["ActualAcc"] = f"{accuracy:.4f}"
             step_seconds = median_step_seconds(self._run.path)
             epoch_seconds = step_seconds and step_seconds * len(self._data.train.labels) / batch_size
-            print(f"Final Performance sec/epoch : {number(epoch_seconds, 4)}")
+            print(f"Final Performance sec/epoch : {format_number(epoch_seconds, 4)}")
         else:
             accuracy = last["valid_accuracy"]
             result["TrainAccuracy"] = f"{accuracy:.4f}"

@@ -142,7 +142,7 @@ def table(results: dict) -> list[str]:
         scored = result["overall"]
         rate = None if name == baselines.STILL else scored["fps"]  # it does nothing
         rows.append((name, f"{scored['auc']:.4f}", f"{scored['precision_20']:.4f}", f"{scored['mean_overlap']:.4f}",
-                     metrics.number(rate, 1)))
+                     metrics.format_number(rate, 1)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 

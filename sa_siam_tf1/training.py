@@ -15,13 +15,11 @@ from common.cli.program import StopRequest
 from common.graph import npu
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import assign, tf
-from common.graph.debug import StepDebugger
-from common.graph.session import open_session
+from common.graph.session import StepDebugger, open_session
 from common.run import loop
 from common.run.loop import RunRecord
-from common.run.metrics import Curve
+from common.run.metrics import Curve, GrowingText
 from common.run.opening import Run
-from common.run.text import GrowingText
 from sa_siam_tf1 import configuration, log_lines, siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets.dataloader import Batch, TrainingBatches, validation_batches

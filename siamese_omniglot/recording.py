@@ -7,8 +7,8 @@ from typing import Any, Mapping, Sequence
 
 from common import atomic_files
 from common.plots import figures
+from common.run.metrics import GrowingText
 from common.run.opening import Run
-from common.run.text import GrowingText
 from siamese_omniglot import log_lines, loss_curve
 
 WEIGHTS_PERIOD = 10  # epochs between weight files

@@ -12,7 +12,7 @@ from common.cli.program import StopRequest
 from common.keras import compat, session, workers
 from common.keras.agreement import Epochs, SharedStop
 from common.keras.checkpoints import KerasCheckpoints, initialise_from
-from common.keras.debug import StepDebugger, debugged
+from common.keras.session import StepDebugger, debugged
 from common.run import loop
 from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve

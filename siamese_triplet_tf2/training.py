@@ -15,10 +15,10 @@ from common.cli.program import StopRequest
 from common.keras import compat, session, workers
 from common.keras.agreement import Epochs, SharedStop
 from common.keras.checkpoints import KerasCheckpoints, initialise_from, named
-from common.keras.debug import StepDebugger, debugged
+from common.keras.session import StepDebugger, debugged
 from common.run import loop
 from common.run.loop import Record, RunRecord
-from common.run.metrics import Curve, median_step_seconds, number
+from common.run.metrics import Curve, format_number, median_step_seconds
 from common.run.opening import Run
 from siamese_triplet_tf2 import evaluation, features, log_lines, pretrained
 from siamese_triplet_tf2.model import FEATURE_SHAPES, Embedding, build_embedding, variable_names
@@ -259,8 +259,9 @@ class _Task:
         # milliseconds, and with the suffix of the shapes in a speed run, as the original has it
         suffix = f"_{'static' if self._config.static_shape else 'dynamic'}" if request.performance else ""
         result = dict(CaseName=request.case_name + suffix,
-                      TrainingTime=number(step_seconds and 1e3 * step_seconds, 3),
-                      TrainAccuracy=number(accuracy, 4), ActualLoss=f"{last.get('train_loss', self._last_loss):.4f}")
+                      TrainingTime=format_number(step_seconds and 1e3 * step_seconds, 3),
+                      TrainAccuracy=format_number(accuracy, 4),
+                      ActualLoss=f"{last.get('train_loss', self._last_loss):.4f}")
         self._write_losses()
         print(f"Final Training Duration sec : {round(self._record.seconds())}")
         self._record.finish(step, accuracy, result, CURVES)

@@ -1,48 +1,146 @@
-"""Checkpoints as files: a bundle `model.ckpt-<step>` is an .index file and .data files of variables by name."""
+"""Checkpoints: TensorFlow bundles `model.ckpt-<step>` in a folder, an .index file and .data files of named variables.
+
+A bundle is written to a temporary folder, synced and renamed, the index last: a step counts as saved once its index
+exists. The two newest steps are kept, and those that the caller names. The caller also decides what a bundle contains
+and how it is written and read.
+"""
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import zlib
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Collection, Mapping, Sequence
 
+from common import atomic_files
 from common.cli.parser import FlagValues
 from common.errors import ZooError
 
 PREFIX = "model.ckpt"
-BUNDLE_FILE = re.compile(r"model\.ckpt-(\d+)\.(index|data-\d{5}-of-\d{5})")
+NUM_NEWEST_KEPT = 2
+_FILE = re.compile(r"model\.ckpt-(\d+)\.(index|data-\d{5}-of-\d{5})")
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
+_TEMPORARY = ".saving-"
+
+
+class DamagedBundle(Exception):
+    """A bundle cannot be read; the message says why."""
+
+
+class CheckpointFolder:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: str, write: Callable[[str], None], read: Callable[[str], int]):
+        """Create the folder if it is missing, and remove the temporary files of a killed process.
+
+        Args:
+            folder: path of the folder.
+            write: writes a bundle to a prefix; raises ZooError if it cannot.
+            read: restores a bundle from a prefix and returns its step; raises DamagedBundle.
+        """
+        self.folder = folder
+        self._write, self._read = write, read
+        os.makedirs(folder, exist_ok=True)
+        for name in os.listdir(folder):
+            if name.startswith(_TEMPORARY):
+                shutil.rmtree(os.path.join(folder, name))
+
+    def save(self, step: int, keep: Collection[int] = ()) -> str:
+        """Save `model.ckpt-<step>`, prune, and return the prefix; `keep` as in `prune`."""
+        prefix = write_atomically(self.folder, f"{PREFIX}-{step}", self._write)
+        atomic_files.write_text(os.path.join(self.folder, "checkpoint"), f'model_checkpoint_path: "{PREFIX}-{step}"\n')
+        self.prune({step, *keep})
+        return prefix
+
+    def prune(self, keep: Collection[int]) -> None:
+        """Remove all steps except the two newest and those in `keep`, such as the best one."""
+        kept = {*steps_in(self.folder)[-NUM_NEWEST_KEPT:], *keep}
+        for name, step in self._files():
+            if step not in kept:
+                os.remove(os.path.join(self.folder, name))
+
+    def restore_newest(self) -> tuple[int | None, list[str]]:
+        """Restore the newest intact checkpoint; damaged ones are renamed, so that they no longer count.
+
+        Returns:
+            Its step (None if there is no checkpoint at all), and a notice for each damaged one.
+
+        Raises:
+            ZooError: every checkpoint is damaged.
+        """
+        reasons: dict[int, str] = {}
+        for step in reversed(steps_in(self.folder)):
+            try:
+                step_read = self._read(os.path.join(self.folder, f"{PREFIX}-{step}"))
+                if step_read == step:
+                    return step, self._rename_damaged(reasons)
+                reasons[step] = f"it contains step {step_read}"
+            except DamagedBundle as error:
+                reasons[step] = str(error)
+        if reasons:
+            newest = max(reasons)
+            raise ZooError(f"{self.folder}: every checkpoint is damaged ({PREFIX}-{newest}: {reasons[newest]}); "
+                           "restore one from a backup, or start a new run with --resume=never")
+        return None, []
+
+    def _rename_damaged(self, reasons: Mapping[int, str]) -> list[str]:
+        for name, step in self._files():
+            if step in reasons:
+                os.replace(os.path.join(self.folder, name), os.path.join(self.folder, f"damaged.{name}"))
+        return [f"Warning: {os.path.join(self.folder, PREFIX)}-{step} is damaged ({reason}); it was renamed to "
+                f"damaged.{PREFIX}-{step}, and the previous checkpoint is used." for step, reason in reasons.items()]
+
+    def _files(self) -> list[tuple[str, int]]:
+        """Return the names of all bundle files, with their steps."""
+        matches = map(_FILE.fullmatch, os.listdir(self.folder))
+        return [(match.group(), int(match.group(1))) for match in matches if match]
+
+
+def write_atomically(folder: str, name: str, write: Callable[[str], None]) -> str:
+    """Write a bundle to a temporary folder, sync its files and rename them; return the prefix."""
+    temporary = os.path.join(folder, f"{_TEMPORARY}{name}")
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
+    os.makedirs(temporary)
+    write(os.path.join(temporary, name))
+    written = sorted(os.listdir(temporary), key=lambda file: file.endswith(".index"))
+    for file in written:
+        with open(os.path.join(temporary, file), "rb") as opened:
+            os.fsync(opened.fileno())
+    for file in written:
+        os.replace(os.path.join(temporary, file), os.path.join(folder, file))
+    os.rmdir(temporary)
+    atomic_files.sync_folder(folder)
+    return os.path.join(folder, name)
 
 
 def steps_in(folder: str) -> list[int]:
-    """Steps of the checkpoints in a folder, rising; one counts when its index stands."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    matches = (BUNDLE_FILE.fullmatch(name) for name in names)
+    """Return the steps of the checkpoints in a folder, in ascending order."""
+    matches = map(_FILE.fullmatch, os.listdir(folder) if os.path.isdir(folder) else [])
     return sorted(int(match.group(1)) for match in matches if match and match.group(2) == "index")
 
 
 def prefix_of(path: str) -> str:
-    """Return the absolute prefix of a checkpoint that may be given as one of its files."""
+    """Return the absolute prefix of a checkpoint, which may be given as one of its files."""
     return _SUFFIX.sub("", os.path.abspath(os.path.expanduser(path)))
 
 
 def init_prefix(flags: FlagValues) -> str | None:
-    """Return the prefix of the checkpoint that --init_checkpoint names, None when the flag is unset."""
+    """Return the prefix of the checkpoint that --init_checkpoint names, None if the flag is unset."""
     return prefix_of(flags.init_checkpoint) if flags.init_checkpoint else None
 
 
 def require(prefix: str) -> None:
-    """Raise ZooError when there is no such checkpoint."""
+    """Raise ZooError if a checkpoint does not exist."""
     if not os.path.isfile(prefix + ".index"):
         raise ZooError(f"{prefix}: no such checkpoint ({prefix}.index is missing); give its path without .index or "
                        ".data")
 
 
 def fingerprint(prefix: str | None) -> list[Any] | None:
-    """Return name and content of a checkpoint to take weights from, None for none; its index holds checksums.
+    """Return the name of a checkpoint and a checksum of its index, which holds those of the variables; None for None.
 
     Raises:
-        ZooError: there is no such checkpoint.
+        ZooError: the checkpoint does not exist.
     """
     if not prefix:
         return None
@@ -52,52 +150,59 @@ def fingerprint(prefix: str | None) -> list[Any] | None:
 
 
 def damaged(prefix: str, error: BaseException) -> ZooError:
-    """Return the error that says a bundle is damaged, with TensorFlow's reason."""
+    """Return the error for a damaged bundle, with TensorFlow's reason."""
     return ZooError(f"{prefix}: is damaged ({reason_of(error)})")
 
 
-def require_shapes(prefix: str, shapes: Mapping[str, Sequence[int]], wanted: Mapping[str, Sequence[int]]) -> None:
-    """Check that a bundle holds all of some variables, for programs that use a trained model.
+def not_written(prefix: str, error: BaseException) -> ZooError:
+    """Return the error for a bundle that cannot be written, with TensorFlow's reason."""
+    return ZooError(f"{prefix}: cannot write the checkpoint ({reason_of(error)}); earlier ones are intact, free disk "
+                    "space and start the run again")
+
+
+def require_shapes(prefix: str, shapes: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]) -> None:
+    """Check that a bundle has all variables of a model, for programs that use a trained model.
 
     Args:
-        prefix: of the bundle.
-        shapes: of the variables in the bundle, by name.
-        wanted: shapes of the variables that are needed, by name.
+        prefix: prefix of the bundle.
+        shapes: shapes of the variables in the bundle, by name.
+        expected: shapes of the model's variables, by name.
 
     Raises:
-        ZooError: the bundle lacks a variable or has it in another shape.
+        ZooError: a variable is missing or has another shape.
     """
-    for name, shape in wanted.items():
+    for name, shape in expected.items():
         if shapes.get(name) != list(shape):
-            raise ZooError(f"{prefix}: has {name} {shapes.get(name) or '(missing)'}, expected {list(shape)}; is it a "
-                           "checkpoint of this model?")
+            problem = f"has shape {shapes[name]}" if name in shapes else "is missing"
+            raise ZooError(f"{prefix}: {name} {problem}, expected shape {list(shape)}; is it a checkpoint of this "
+                           "model?")
 
 
-def fitting(prefix: str, shapes: Mapping[str, Sequence[int]], wanted: Mapping[str, Sequence[int]]
-            ) -> tuple[list[str], list[str]]:
-    """Return which variables can be loaded from a bundle; arguments as those of `require_shapes`.
+def loadable(prefix: str, shapes: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]
+             ) -> tuple[list[str], list[str]]:
+    """Find the variables that can be loaded from a bundle; arguments as those of `require_shapes`.
 
     Returns:
-        Their names, and one line for each of the others, with the reason.
+        Their names, and a line for each of the others, with the reason.
 
     Raises:
-        ZooError: no variable fits.
+        ZooError: none can be loaded.
     """
-    names, left_out = [], []
-    for name, shape in wanted.items():
+    names, notices = [], []
+    for name, shape in expected.items():
         if shapes.get(name) == list(shape):
             names.append(name)
         else:
-            reason = f"it has {shapes[name]}, wanted {list(shape)}" if name in shapes else "not in the checkpoint"
-            left_out.append(f"Not loaded from {prefix}: {name} ({reason})")
+            reason = f"shape {shapes[name]}, expected {list(shape)}" if name in shapes else "not in the checkpoint"
+            notices.append(f"Not loaded from {prefix}: {name} ({reason})")
     if not names:
-        raise ZooError(f"--init_checkpoint={prefix}: no variable of this model is in it")
-    return names, left_out
+        raise ZooError(f"--init_checkpoint={prefix}: holds no variable of this model")
+    return names, notices
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in a line what TensorFlow found: the error's kind, and its first line that is not a mere heading."""
+    """Summarise an error of TensorFlow in one line: its type and the first line that is not a heading."""
     message = getattr(error, "message", None) or str(error)
     lines = [line.strip() for line in str(message).splitlines()]
-    telling = [line for line in lines if line and not line.endswith(":") and not line.startswith("Detected at node")]
-    return f"{type(error).__name__}: {telling[0][:200] if telling else lines[0]}"
+    reasons = [line for line in lines if line and not line.endswith(":") and not line.startswith("Detected at node")]
+    return f"{type(error).__name__}: {reasons[0][:200] if reasons else lines[0]}"

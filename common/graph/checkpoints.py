@@ -1,4 +1,4 @@
-"""Checkpoints of graph models: all global variables, by name, through tf.train.Saver."""
+"""Checkpoints of graph models: all global variables by name, saved and restored by tf.train.Saver."""
 from __future__ import annotations
 
 import os
@@ -6,24 +6,22 @@ from typing import Callable, Collection
 
 from common import atomic_files
 from common.checkpoints import bundle
-from common.checkpoints.bundle import reason_of
-from common.checkpoints.store import CheckpointFolder, DamagedBundle, write_whole
-from common.errors import ZooError
+from common.checkpoints.bundle import CheckpointFolder, DamagedBundle, reason_of
 from common.graph.compat import tf
 
 
 class Checkpoints(CheckpointFolder):
-    """The checkpoints of one run, of all global variables of the current graph."""
+    """The checkpoints of one run: all global variables of the default graph."""
 
     def __init__(self, folder: str, session: tf.Session, global_step: tf.Variable,
                  before_save: Callable[[], None] = lambda: None):
-        """Make the saver; all variables must exist.
+        """Create the saver; all variables must exist.
 
         Args:
-            folder: of the checkpoints.
-            session: the session.
-            global_step: updates made.
-            before_save: brings up to date what a variable only carries through checkpoints.
+            folder: path of the folder.
+            session: holds the variables.
+            global_step: variable that counts the updates.
+            before_save: called before each save, to update variables that only serve checkpoints.
         """
         self._before_save = before_save
         self._saver = tf.train.Saver(tf.global_variables(), max_to_keep=None)
@@ -32,8 +30,8 @@ class Checkpoints(CheckpointFolder):
         super().__init__(folder, self._write_bundle, self._read_bundle)
 
     def save_as(self, folder: str, name: str) -> None:
-        """Save a bundle under a name of its own, with the graph and TensorFlow's `checkpoint` file beside it."""
-        write_whole(folder, name, lambda prefix: self._write_bundle(prefix, with_graph=True))
+        """Save a bundle under another name, with the graph and TensorFlow's `checkpoint` file next to it."""
+        bundle.write_atomically(folder, name, lambda prefix: self._write_bundle(prefix, with_graph=True))
         graph = self._session.graph.as_graph_def(add_shapes=True)
         atomic_files.write_text(os.path.join(folder, "graph.pbtxt"), str(graph))
         atomic_files.write_text(os.path.join(folder, "checkpoint"),
@@ -43,9 +41,8 @@ class Checkpoints(CheckpointFolder):
         self._before_save()
         try:
             self._saver.save(self._session, prefix, write_meta_graph=with_graph, write_state=False)
-        except (tf.errors.OpError, ValueError) as error:  # the saver turns some errors of the disk into ValueError
-            raise ZooError(f"{prefix}: no checkpoint can be written ({reason_of(error)}); the ones before it stand, "
-                           "make space and start the run again") from None
+        except (tf.errors.OpError, ValueError) as error:  # the saver turns some disk errors into ValueError
+            raise bundle.not_written(prefix, error) from None
 
     def _read_bundle(self, prefix: str) -> int:
         try:
@@ -56,10 +53,10 @@ class Checkpoints(CheckpointFolder):
 
 
 def shapes_in(prefix: str) -> dict[str, list[int]]:
-    """Return the shape of every variable of a bundle, by name.
+    """Return the shapes of the variables in a bundle, by name.
 
     Raises:
-        ZooError: there is no such bundle, or it is damaged.
+        ZooError: the bundle does not exist or is damaged.
     """
     bundle.require(prefix)
     try:
@@ -69,10 +66,10 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
 
 
 def restore_all(session: tf.Session, prefix: str, variables: Collection[tf.Variable]) -> None:
-    """Restore variables from a bundle, for programs that use a model without training it.
+    """Restore variables from a bundle, for programs that use a trained model.
 
     Raises:
-        ZooError: the bundle is damaged or lacks one of the variables.
+        ZooError: the bundle is damaged, or a variable is missing or has another shape.
     """
     bundle.require_shapes(prefix, shapes_in(prefix), _shapes_of(variables))
     try:
@@ -82,17 +79,17 @@ def restore_all(session: tf.Session, prefix: str, variables: Collection[tf.Varia
 
 
 def initialise_from(session: tf.Session, prefix: str, variables: Collection[tf.Variable]) -> list[str]:
-    """Take weights from a bundle, by name and shape, and leave the rest as it is.
+    """Load the variables that a bundle has by the same name and shape, and leave the others as they are.
 
     Returns:
-        One line for each variable that was not loaded, with the reason.
+        A line for each variable that was not loaded, with the reason.
 
     Raises:
-        ZooError: there is no such checkpoint, it is damaged, or nothing in it fits.
+        ZooError: the bundle does not exist, is damaged, or has none of the variables.
     """
-    names, left_out = bundle.fitting(prefix, shapes_in(prefix), _shapes_of(variables))
+    names, notices = bundle.loadable(prefix, shapes_in(prefix), _shapes_of(variables))
     restore_all(session, prefix, [variable for variable in variables if variable.op.name in set(names)])
-    return left_out
+    return notices
 
 
 def _shapes_of(variables: Collection[tf.Variable]) -> dict[str, list[int]]:

@@ -1,14 +1,19 @@
-"""Sessions of graph models: an open run for training, a session for programs that use trained weights."""
+"""Sessions of graph models: an open run and its training steps, or a session for programs that use trained weights."""
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from typing import Any, Iterator, Mapping, Sequence
+
+import numpy as np
 
 from common.devices import selection
 from common.devices.npu_options import NpuOptions
 from common.graph import compat, npu
 from common.graph.compat import tf
 from common.run import opening
+from common.run.debug_plan import DebugPlan, out_of_memory
 from common.run.opening import Run
 from common.run.run_dir import RunRequest
 
@@ -16,15 +21,13 @@ from common.run.run_dir import RunRequest
 @contextlib.contextmanager
 def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[Run]:
     """Start the device and open the run; arguments and errors as those of `opening.open_run`."""
-    compat.enable()
-    device = compat.settle(request.device, request.flags.device)
-    npu.start(device)
+    device = _start(request.device, request.flags.device)
     with opening.open_run(request, device, tf.__version__, identity, notices) as run:
         yield run
 
 
 def open_session(run: Run) -> tf.Session:
-    """Return a session on the default graph that computes as the run asks for."""
+    """Return a session on the default graph, with the run's device, precision and threads."""
     is_mixed = run.precision == "allow_mix_precision"
     return tf.Session(config=npu.session_config(run.device, run.request.options, run.arguments["threads"], is_mixed))
 
@@ -32,19 +35,92 @@ def open_session(run: Run) -> tf.Session:
 @contextlib.contextmanager
 def inference_session(device: selection.Device, requested: str, npu_precision: str, quiet: bool
                       ) -> Iterator[tf.Session]:
-    """Open a session on a graph of its own, and say where it computes.
+    """Start the device, print which one it is, and open a session on a new graph.
 
     Args:
-        device: from `device.choose`.
-        requested: the value of --device.
+        device: from `selection.choose`.
+        requested: value of --device.
         npu_precision: the model's precision mode on an NPU.
-        quiet: say nothing, for programs that print JSON.
+        quiet: print nothing, for programs that print JSON.
     """
-    compat.enable()
-    device = compat.settle(device, requested)
-    npu.start(device)
+    device = _start(device, requested)
     if not quiet:
         print(selection.describe(device, tf.__version__, selection.precision_in_effect(device, None, npu_precision)))
     config = npu.session_config(device, NpuOptions(npu_precision), selection.num_cpus())
-    with tf.Graph().as_default(), tf.Session(config=config) as opened:
-        yield opened
+    with tf.Graph().as_default(), tf.Session(config=config) as session:
+        yield session
+
+
+def _start(device: selection.Device, requested: str) -> selection.Device:
+    compat.enable()
+    device = compat.settle(device, requested)
+    npu.start(device)
+    return device
+
+
+class StepDebugger:
+    """Runs training steps with over_dump, data_dump and profiling; on an NPU the adapter does all three."""
+
+    def __init__(self, run: Run, dumped: Mapping[str, tf.Tensor]):
+        """Add the numeric checks to the graph, which must be complete and contain nothing but training.
+
+        Args:
+            run: the open run.
+            dumped: tensors of a data dump, by name.
+        """
+        options = run.debug_options
+        self._plan = DebugPlan(options, run.request.num_updates)
+        self._dumped = dict(dumped)
+        self._checks = [tf.add_check_numerics_ops()] if options.over_dump_path else []
+
+    def run(self, session: tf.Session, fetches: Mapping[str, Any], feeds: Mapping[tf.Tensor, np.ndarray], update: int
+            ) -> dict[str, Any]:
+        """Run a training step and return the values of the fetches, by name.
+
+        Args:
+            session: the session.
+            fetches: what to fetch, by name.
+            feeds: the batch.
+            update: number of this update, from 1.
+
+        Raises:
+            ZooError: over_dump found NaN or infinity, or the device is out of memory.
+        """
+        all_fetches: dict[str, Any] = {"values": dict(fetches), "checks": self._checks}
+        if self._plan.dumps(update):
+            all_fetches["dump"] = self._dumped
+        run_options = metadata = None
+        if self._plan.profiles(update):
+            run_options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+            metadata = tf.RunMetadata()
+        try:
+            results = session.run(all_fetches, feeds, run_options, metadata)
+        except tf.errors.ResourceExhaustedError:
+            raise out_of_memory() from None
+        except tf.errors.InvalidArgumentError as error:
+            if not self._checks:
+                raise
+            raise self._plan.overflow(_summarise(error.message), error.message, update) from None
+        if "dump" in results:
+            self._plan.write_dump(results["dump"], update)
+        if metadata is not None:
+            self._write_profile(session, metadata, update)
+        return results["values"]
+
+    def _write_profile(self, session: tf.Session, metadata: Any, update: int) -> None:
+        from tensorflow.python.client import timeline
+
+        folder = self._plan.options.profiling_path
+        assert folder is not None
+        trace = timeline.Timeline(metadata.step_stats).generate_chrome_trace_format()
+        with open(os.path.join(folder, f"timeline-{update}.json"), "w", encoding="utf-8") as file:
+            file.write(trace)
+        writer = tf.summary.FileWriter(folder, session.graph)
+        writer.add_run_metadata(metadata, f"step {update}", update)
+        writer.close()
+
+
+def _summarise(message: str) -> str:
+    """Shorten the message of CheckNumerics, which contains `<tensor> : Tensor had NaN values`."""
+    match = re.search(r"(\S+) : Tensor had ([^\n\[]*)", message)
+    return f"op {match.group(1)} produced {match.group(2).strip()}" if match else message.split("\n", 1)[0]

@@ -1,6 +1,7 @@
-"""Checkpoints of Keras models: variables by names of our own, the same on every Keras, in bundles as graph models do.
+"""Checkpoints of Keras models: bundles of variables by name, as those of graph models.
 
-Keras' own formats differ between its versions, and TensorFlow's object checkpoints follow a model's Python structure.
+The names are our own, and the same for every version of Keras. Keras' own formats differ between its versions, and
+TensorFlow's object checkpoints depend on the Python structure of a model.
 """
 from __future__ import annotations
 
@@ -9,23 +10,21 @@ from typing import Any, Mapping, Sequence
 import tensorflow as tf
 
 from common.checkpoints import bundle
-from common.checkpoints.bundle import reason_of
-from common.checkpoints.store import CheckpointFolder, DamagedBundle
-from common.errors import ZooError
+from common.checkpoints.bundle import CheckpointFolder, DamagedBundle, reason_of
 
 STEP = "global_step"
 
 
 class KerasCheckpoints(CheckpointFolder):
-    """The checkpoints of one run, of given variables and a step counter."""
+    """The checkpoints of one run: the given variables and a step counter."""
 
     def __init__(self, folder: str, variables: Mapping[str, Any], global_step: Any):
         """Open the folder.
 
         Args:
-            folder: the folder.
-            variables: tf.Variable or Keras variables by name.
-            global_step: an integer variable, saved as `global_step`.
+            folder: path of the folder.
+            variables: tf.Variable or Keras variables, by name.
+            global_step: integer variable that counts the updates, saved as `global_step`.
         """
         self._variables = dict(variables, **{STEP: global_step})
         super().__init__(folder, self._write_bundle, self._read_bundle)
@@ -36,8 +35,7 @@ class KerasCheckpoints(CheckpointFolder):
             tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names),
                               tensors=[tf.convert_to_tensor(self._variables[name]) for name in names])
         except tf.errors.OpError as error:
-            raise ZooError(f"{prefix}: no checkpoint can be written ({reason_of(error)}); the ones before it stand, "
-                           "make space and start the run again") from None
+            raise bundle.not_written(prefix, error) from None
 
     def _read_bundle(self, prefix: str) -> int:
         try:
@@ -53,11 +51,7 @@ class KerasCheckpoints(CheckpointFolder):
 
 
 def read(prefix: str, dtypes: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-    """Read variables from a bundle.
-
-    Args:
-        prefix: of the bundle.
-        dtypes: dtype by name.
+    """Read variables from a bundle; `dtypes` are their types by name.
 
     Raises:
         tf.errors.OpError: the bundle is damaged or lacks a variable.
@@ -69,10 +63,10 @@ def read(prefix: str, dtypes: Mapping[str, Any]) -> dict[str, tf.Tensor]:
 
 
 def shapes_in(prefix: str) -> dict[str, list[int]]:
-    """Return the shape of every variable of a bundle, by name.
+    """Return the shapes of the variables in a bundle, by name.
 
     Raises:
-        ZooError: there is no such bundle, or it is damaged.
+        ZooError: the bundle does not exist or is damaged.
     """
     bundle.require(prefix)
     try:
@@ -82,10 +76,10 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
 
 
 def restore_all(prefix: str, variables: Mapping[str, Any]) -> None:
-    """Restore variables from a bundle, for programs that use a model without training it.
+    """Restore variables from a bundle, for programs that use a trained model.
 
     Raises:
-        ZooError: the bundle is damaged or lacks one of the variables.
+        ZooError: the bundle is damaged, or a variable is missing or has another shape.
     """
     bundle.require_shapes(prefix, shapes_in(prefix), {name: variable.shape for name, variable in variables.items()})
     try:
@@ -97,21 +91,21 @@ def restore_all(prefix: str, variables: Mapping[str, Any]) -> None:
 
 
 def initialise_from(prefix: str, variables: Mapping[str, Any]) -> list[str]:
-    """Take weights from a bundle, by name and shape, and leave the rest as it is.
+    """Load the variables that a bundle has by the same name and shape, and leave the others as they are.
 
     Returns:
-        One line for each variable that was not loaded, with the reason.
+        A line for each variable that was not loaded, with the reason.
 
     Raises:
-        ZooError: there is no such checkpoint, it is damaged, or nothing in it fits.
+        ZooError: the bundle does not exist, is damaged, or has none of the variables.
     """
-    wanted = {name: variable.shape for name, variable in variables.items()}
-    names, left_out = bundle.fitting(prefix, shapes_in(prefix), wanted)
+    expected = {name: variable.shape for name, variable in variables.items()}
+    names, notices = bundle.loadable(prefix, shapes_in(prefix), expected)
     restore_all(prefix, {name: variables[name] for name in names})
-    return left_out
+    return notices
 
 
 def named(names: Sequence[str], variables: Sequence[Any]) -> dict[str, Any]:
-    """Pair names with variables; every name stands once."""
+    """Pair unique names with variables."""
     assert len(set(names)) == len(names) == len(variables)
     return dict(zip(names, variables))

@@ -1,9 +1,10 @@
-"""Set-up of Keras programs: an open run for training, the device for programs that use trained weights."""
+"""Set-up of Keras programs: an open run and its training steps, or the device for programs that use trained weights."""
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Any, Iterator, Mapping, Sequence
+import re
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -12,13 +13,14 @@ from common.devices.selection import Rank
 from common.errors import ZooError
 from common.keras import npu
 from common.run import opening
+from common.run.debug_plan import DebugPlan, out_of_memory
 from common.run.opening import Run
 from common.run.run_dir import RunRequest
 
 
 @contextlib.contextmanager
 def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[Run]:
-    """Open the run, set threads and precision, and start the adapter; then variables may be made.
+    """Open the run, set threads and precision, and start the adapter; only then may variables be created.
 
     Arguments and errors are those of `opening.open_run`.
     """
@@ -32,14 +34,73 @@ def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence
         yield run
 
 
+def start(device: selection.Device, requested: str, npu_precision: str, quiet: bool) -> None:
+    """Start the device and print which one it is.
+
+    Args:
+        device: from `selection.choose`.
+        requested: value of --device.
+        npu_precision: the model's precision mode on an NPU.
+        quiet: print nothing, for programs that print JSON.
+    """
+    device = settle(device, requested)
+    set_threads(selection.num_cpus())
+    npu.start(device, npu_options.NpuOptions(npu_precision))
+    if not quiet:
+        print(selection.describe(device, tf.__version__, selection.precision_in_effect(device, None, npu_precision)))
+
+
+def settle(device: selection.Device, requested: str) -> selection.Device:
+    """Replace a "gpu" that was not asked for by the CPU when TensorFlow sees no GPU.
+
+    Raises:
+        ZooError: a GPU was asked for, but TensorFlow sees none.
+    """
+    if device.kind != "gpu":
+        return device
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus:
+        return device
+    if requested == "gpu":
+        raise ZooError(f"--device=gpu: TensorFlow {tf.__version__} sees no GPU; check the driver and that TensorFlow "
+                       "is a GPU build, or use --device=cpu")
+    return dataclasses.replace(device, kind="cpu")
+
+
+def set_threads(num: int) -> None:
+    """Set the threads within an op, on which the bits of sums depend; two ops run in parallel.
+
+    Has no effect once TensorFlow has run an op in this process.
+    """
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(num)
+        tf.config.threading.set_inter_op_parallelism_threads(2)
+
+
+def require_one_gpu(rank: Rank, device_kind: str) -> None:
+    """Check that one of several processes sees one GPU at most: TensorFlow's strategy would use all visible ones.
+
+    Raises:
+        ZooError: it sees several.
+    """
+    if rank.size == 1 or device_kind != "gpu":
+        return
+    num = len(tf.config.get_visible_devices("GPU"))
+    if num > 1:
+        raise ZooError(f"rank {rank.number} of {rank.size} sees {num} GPUs, expected one for each process: set another "
+                       "CUDA_VISIBLE_DEVICES for each, or let --distributed=True --nproc_per_node=N start them")
+
+
 def scale_losses(optimizer: Any, run: Run, requested: str | None) -> Any:
-    """Wrap an optimizer so that it scales the loss dynamically, if that is wanted.
+    """Wrap an optimizer for dynamic loss scaling, if requested.
 
     Args:
         optimizer: the optimizer.
         run: the open run.
-        requested: "none"; "dynamic"; "mixed" is dynamic where float16 is mixed in, else none; None is the same, but
-            none on an NPU.
+        requested: "none"; "dynamic"; "mixed" is "dynamic" where float16 is mixed in, else "none"; None is "none" on an
+            NPU, else "mixed".
     """
     if requested is None:
         requested = "none" if run.device.kind == "npu" else "mixed"
@@ -51,68 +112,64 @@ def scale_losses(optimizer: Any, run: Run, requested: str | None) -> Any:
 
 
 def _mixes_float16(run: Run) -> bool:
-    """Whether Keras does, on a GPU, or the adapter, which leaves the policy as it is."""
+    """Whether Keras does, on a GPU, or the adapter, which does not change Keras' policy."""
     if run.device.kind == "npu":
         return run.request.options.precision_mode in npu_options.FLOAT16_MODES
     return tf.keras.mixed_precision.global_policy().compute_dtype == "float16"
 
 
-def settle(device: selection.Device, requested: str) -> selection.Device:
-    """Say whether "a GPU if TensorFlow sees one" is a GPU.
-
-    Raises:
-        ZooError: a GPU was asked for and TensorFlow sees none.
-    """
-    if device.kind != "gpu":
-        return device
-    found = tf.config.list_physical_devices("GPU")
-    if found:
-        for gpu in found:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        return device
-    if requested == "gpu":
-        raise ZooError(f"--device=gpu: TensorFlow {tf.__version__} sees no GPU; check the driver and that TensorFlow "
-                       "is a GPU build, or use --device=cpu")
-    return dataclasses.replace(device, kind="cpu")
-
-
-def set_threads(num: int) -> None:
-    """Fix the threads within an op, on which the bits of sums depend; two ops run at a time.
-
-    A process whose TensorFlow has run already keeps what it has.
-    """
+@contextlib.contextmanager
+def debugged(run: Run) -> Iterator[StepDebugger]:
+    """Debug the training steps of a block. With over_dump, functions traced in the block get numeric checks."""
+    debugger = StepDebugger(run)
+    if debugger.has_checks:
+        tf.debugging.enable_check_numerics()
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(num)
-        tf.config.threading.set_inter_op_parallelism_threads(2)
-    except RuntimeError:
-        pass
+        yield debugger
+    finally:
+        if debugger.has_checks:
+            tf.debugging.disable_check_numerics()
 
 
-def require_one_gpu(rank: Rank, device_kind: str) -> None:
-    """Check that one of several processes sees one GPU at most: TensorFlow's strategy would take all that it sees.
+class StepDebugger:
+    """Runs training steps with over_dump, data_dump and profiling; on an NPU the adapter does all three."""
 
-    Raises:
-        ZooError: it sees more.
-    """
-    if rank.size == 1 or device_kind != "gpu":
-        return
-    num = len(tf.config.get_visible_devices("GPU"))
-    if num > 1:
-        raise ZooError(f"rank {rank.number} of {rank.size} sees {num} GPUs, expected one for each process: set another "
-                       "CUDA_VISIBLE_DEVICES for each, or let --distributed=True --nproc_per_node=N start them")
+    def __init__(self, run: Run):
+        self._plan = DebugPlan(run.debug_options, run.request.num_updates)
+        self.has_checks = run.debug_options.over_dump_path is not None
+
+    def run(self, step: Callable[[bool], tuple[Any, Mapping[str, Any]]], update: int) -> Any:
+        """Run a training step and return its result.
+
+        Args:
+            step: makes the update. Its argument says whether tensors are dumped; it returns a result and these tensors
+                by name.
+            update: number of this update, from 1.
+
+        Raises:
+            ZooError: over_dump found NaN or infinity, or the device is out of memory.
+        """
+        dumps, profiles = self._plan.dumps(update), self._plan.profiles(update)
+        if profiles:
+            tf.profiler.experimental.start(self._plan.options.profiling_path)
+        try:
+            result, tensors = step(dumps)
+        except tf.errors.ResourceExhaustedError:
+            raise out_of_memory() from None
+        except tf.errors.InvalidArgumentError as error:
+            if not self.has_checks:
+                raise
+            raise self._plan.overflow(_summarise(error.message), error.message, update) from None
+        finally:
+            if profiles:
+                tf.profiler.experimental.stop()
+        if dumps:
+            arrays = {name: tf.convert_to_tensor(tensor).numpy() for name, tensor in tensors.items()}
+            self._plan.write_dump(arrays, update)
+        return result
 
 
-def start(device: selection.Device, requested: str, npu_precision: str, quiet: bool) -> None:
-    """Settle and open the device, and say where the program computes.
-
-    Args:
-        device: from `device.choose`.
-        requested: the value of --device.
-        npu_precision: the model's precision mode on an NPU.
-        quiet: say nothing, for programs that print JSON.
-    """
-    device = settle(device, requested)
-    set_threads(selection.num_cpus())
-    npu.start(device, npu_options.NpuOptions(npu_precision))
-    if not quiet:
-        print(selection.describe(device, tf.__version__, selection.precision_in_effect(device, None, npu_precision)))
+def _summarise(message: str) -> str:
+    """Shorten TensorFlow's `Detected Infinity or NaN in output 0 of graph op "Log" (# of outputs: 1)`."""
+    match = re.search(r"Detected (.*?) in output \d+ of \w+ op \"(.*?)\"", message)
+    return f"op {match.group(2)} produced {match.group(1)}" if match else message.strip().split("\n")[0]

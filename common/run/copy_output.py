@@ -1,7 +1,8 @@
-"""Copy a program's two output streams to the terminal and into one log file.
+"""Copy the two output streams of a program to the terminal and to one log file.
 
-Run as a separate process, `python copy_output.py LOG FD`, with stdout's pipe on fd 0 and stderr's on FD. So the last
-output of a program that aborts in C++ is kept, and a terminal reader that goes away (`| head`) does not end training.
+Runs as a separate process, `python copy_output.py LOG FD`, which reads stdout from descriptor 0 and stderr from FD. So
+the log gets the last output of a program that aborts in C++, and training survives when the reader of the terminal
+output exits (`| head`).
 """
 import os
 import selectors
@@ -9,12 +10,12 @@ import signal
 import sys
 
 
-def main(log_path, error_source):
-    """Copy until both streams are at their end."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the program it serves decides when it ends
+def main(log_path, stderr_source):
+    """Copy until both streams have ended."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)  # the program decides when to end
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    targets = {0: 1, error_source: 2}
+    targets = {0: 1, stderr_source: 2}
     selector = selectors.DefaultSelector()
     for source in targets:
         selector.register(source, selectors.EVENT_READ)
@@ -26,11 +27,11 @@ def main(log_path, error_source):
                 continue
             _write(log, data)
             if key.fd in targets and not _write(targets[key.fd], data):
-                del targets[key.fd]  # the terminal went away; the log goes on
+                del targets[key.fd]  # the terminal is closed; keep writing the log
 
 
 def _write(target, data):
-    """Write all of data; False when the target is gone."""
+    """Write all data; return False if the target is closed."""
     try:
         while data:
             data = data[os.write(target, data):]

@@ -1,4 +1,4 @@
-"""When over_dump, data_dump and profiling act without an NPU, and what they write. No TensorFlow."""
+"""When over_dump, data_dump and profiling act on GPUs and CPUs, and the files they write."""
 from __future__ import annotations
 
 import os
@@ -14,14 +14,14 @@ LAST_PROFILED_UPDATE = 10
 
 
 class DebugPlan:
-    """What the flags ask for, step by step."""
+    """What the flags ask for at each update; updates count from 1."""
 
     def __init__(self, options: NpuOptions, num_updates: int):
-        """Make the folders.
+        """Create the folders.
 
         Args:
-            options: what the flags ask for; one without paths asks for nothing.
-            num_updates: updates of the run; one of the first ten of them is profiled.
+            options: the requested options; nothing is done for those without a path.
+            num_updates: total number of updates.
         """
         self.options = options
         self._profiled_update = min(LAST_PROFILED_UPDATE, num_updates)
@@ -29,30 +29,30 @@ class DebugPlan:
         options.make_folders()
 
     def dumps(self, update: int) -> bool:
-        """Whether tensors are dumped at an update, counted from 1."""
+        """Whether tensors are dumped."""
         return any(first <= update <= last for first, last in self._dump_steps)
 
     def profiles(self, update: int) -> bool:
-        """Whether an update is profiled."""
+        """Whether the update is profiled."""
         return bool(self.options.profiling_path) and update == self._profiled_update
 
     def write_dump(self, values: Mapping[str, np.ndarray], update: int) -> None:
-        """Write tensors by name, as .npy."""
+        """Write tensors, by name, as .npy files."""
         assert self.options.data_dump_path is not None
         folder = os.path.join(self.options.data_dump_path, f"step-{update}")
         os.makedirs(folder, exist_ok=True)
         for name, value in values.items():
             np.save(os.path.join(folder, name.replace("/", ".") + ".npy"), value, allow_pickle=False)
 
-    def overflow(self, found: str, message: str, update: int) -> ZooError:
-        """Write TensorFlow's message about a NaN or infinity, and return the error to raise."""
+    def overflow(self, summary: str, message: str, update: int) -> ZooError:
+        """Write TensorFlow's message about a NaN or infinity to a file, and return the error to raise."""
         assert self.options.over_dump_path is not None
         path = os.path.join(self.options.over_dump_path, f"overflow-step-{update}.txt")
         with open(path, "w", encoding="utf-8") as file:
             file.write(message + "\n")
-        return ZooError(f"overflow at step {update}: {found}; details in {path}")
+        return ZooError(f"overflow at step {update}: {summary}; details in {path}")
 
 
-def too_little_memory() -> ZooError:
-    """The error for a training step that does not fit."""
-    return ZooError("the device has too little memory for a training step: take a smaller --batch_size")
+def out_of_memory() -> ZooError:
+    """Return the error for a training step that does not fit into the memory of the device."""
+    return ZooError("the device is out of memory during a training step: choose a smaller --batch_size")

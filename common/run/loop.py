@@ -1,8 +1,7 @@
 """The training loop of all models: resume, evaluate and save when due, stop on a signal, finish.
 
-A model's `Task` says what its steps and evaluations are, the run's `Record` keeps what they give. Everything follows
-from the number of updates made. So a run that was stopped or killed at any moment ends with the numbers of one that was
-not.
+A model's `Task` defines its steps and evaluations; the run's `Record` keeps their results. Both depend on the number of
+updates only, so a run that was stopped or killed at any moment ends with the same numbers as an undisturbed one.
 """
 from __future__ import annotations
 
@@ -16,23 +15,19 @@ from common import atomic_files
 from common.cli.program import StopRequest
 from common.errors import ZooError
 from common.run import metrics
-from common.run.metrics import number
+from common.run.metrics import Row, format_number
 from common.run.opening import Run
 
 if TYPE_CHECKING:
     from typing import Protocol
 else:
-    Protocol = object  # Python 3.7 has none
+    Protocol = object  # Python 3.7 lacks it
 
 
 def run(task: Task, record: Record) -> None:
-    """Train until all updates are made, from the newest checkpoint when the run has one.
+    """Train until all updates are made, starting from the newest checkpoint of a resumed run.
 
-    A signal is acted on between two steps, after a checkpoint is saved.
-
-    Args:
-        task: the model.
-        record: of the run.
+    Signals are handled between two steps, after saving a checkpoint.
     """
     stop, request = record.stop, record.run.request
     with stop.deferred(), contextlib.closing(record):
@@ -57,77 +52,68 @@ def run(task: Task, record: Record) -> None:
 
 
 class Task(Protocol):
-    """What a model does in the loop. A step is counted by the updates made before it.
+    """What a model does in the loop. `step` is always the number of updates made so far.
 
     Attributes:
-        steps_per_epoch: a checkpoint is saved at the end of an epoch.
+        steps_per_epoch: a checkpoint is saved at the end of each epoch.
     """
 
     steps_per_epoch: int
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
-        """Take note of a row of metrics.jsonl: print it, write it to text files, sum it up.
+        """Process a row of metrics.jsonl: print it, write it to text files, update sums.
 
         Args:
-            row: the row, just written; or, when a run is resumed, each row of the earlier segments before `start`.
-            is_replayed: it is a row of an earlier segment, and has been printed.
+            row: a new row; or, before `start`, each row of a resumed run.
+            is_replayed: the row belongs to an earlier segment and was printed then.
         """
 
     def start(self, step: int | None) -> int:
-        """Get ready to train; return the updates made.
+        """Prepare for training; return the number of updates made.
 
         Args:
-            step: of the checkpoint that was restored; None for a run that begins.
+            step: step of the restored checkpoint, None for a new run.
         """
 
     def is_over(self, step: int) -> bool:
-        """Whether training ends here, before all updates are made."""
+        """Whether training ends early, before all updates are made."""
 
     def step(self, step: int) -> dict[str, Any]:
-        """Make the next update; return what it measured, `loss` and `step_seconds` among it."""
+        """Make one update; return its measurements, among them `loss` and `step_seconds`."""
 
     def evaluation_due(self, step: int) -> bool:
-        """Whether an evaluation follows so many updates."""
+        """Whether an evaluation is due."""
 
     def evaluate(self, step: int) -> dict[str, Any]:
-        """Evaluate without a change of the weights; return what was measured, `best` for the best weights so far."""
+        """Evaluate without changing the weights; return the measurements, with `best` true for the best weights."""
 
     def finish(self, step: int) -> None:
         """Write the results of the run."""
 
 
 class Record:
-    """The record of a process that is not rank 0: nothing is written, but a loss that is not finite ends training.
+    """The record of a rank other than 0, which writes nothing. It stops training when the loss is not finite.
 
     Attributes:
         run: the open run.
-        stop: signals.
+        stop: pending signals.
     """
 
     def __init__(self, run: Run, stop: StopRequest, advice: str):
-        """Write nothing yet.
-
-        Args:
-            run: the open run.
-            stop: the program's.
-            advice: what helps against divergence, for example "take a smaller --lr".
-        """
+        """Keep the arguments; `advice` is what helps against divergence, for example "take a smaller --lr"."""
         self.run, self.stop = run, stop
         self._advice = advice
 
     def restore(self, task: Task) -> int | None:
-        """Restore the newest checkpoint of a run that is resumed, and replay its rows.
-
-        Args:
-            task: takes these rows, and all that follow.
+        """Restore the newest checkpoint of a resumed run and replay its rows to the task, which gets new rows as well.
 
         Returns:
-            Updates made, None without a checkpoint.
+            The step of the checkpoint, None without one.
         """
         del task
         return None
 
-    def step(self, step: int, values: metrics.Row) -> None:
+    def step(self, step: int, values: Row) -> None:
         """Record an update.
 
         Raises:
@@ -137,11 +123,11 @@ class Record:
             raise ZooError(f"the loss is {values['loss']} at step {step}: training has diverged; {self._advice}")
 
     def has_evaluation(self, step: int) -> bool:
-        """Whether the evaluation after so many updates is recorded already."""
+        """Whether the evaluation at this step is already recorded."""
         del step
         return False
 
-    def evaluation(self, step: int, values: metrics.Row) -> None:
+    def evaluation(self, step: int, values: Row) -> None:
         """Record an evaluation."""
 
     def is_save_due(self) -> bool:
@@ -149,17 +135,17 @@ class Record:
         return False
 
     def save(self, step: int) -> None:
-        """Save a checkpoint, unless there is one of this step."""
+        """Save a checkpoint, unless this step has one."""
 
     def close(self) -> None:
-        """Close the files; `run` does, however it ends."""
+        """Close all files."""
 
 
 class RunRecord(Record):
     """The record of rank 0.
 
     Attributes:
-        checkpoints: of the run.
+        checkpoints: the checkpoints of the run.
         evaluations: rows of kind eval, in order, without values that are lists.
     """
 
@@ -168,12 +154,12 @@ class RunRecord(Record):
         """Write nothing yet.
 
         Args:
-            run: see `Record`.
-            stop: see `Record`; the run's seconds count from `stop.started`.
+            run: the open run.
+            stop: pending signals; the duration of the run counts from `stop.started`.
             advice: see `Record`.
-            checkpoints: a `CheckpointFolder` of `common.checkpoints.store`.
-            v1: TensorFlow's version 1 API, whose event writer is used.
-            clock: gives seconds.
+            checkpoints: a `bundle.CheckpointFolder`.
+            v1: TensorFlow's version 1 API, for its event writer.
+            clock: returns seconds.
         """
         super().__init__(run, stop, advice)
         self.checkpoints = checkpoints
@@ -191,25 +177,25 @@ class RunRecord(Record):
         if self.run.resumed:
             step, notices = self.checkpoints.restore_newest()
             for line in (*notices, f"Resuming after {step} updates." if step is not None else
-                         "Notice: the run was stopped before its first checkpoint; it starts afresh."):
+                         "Notice: the run was stopped before its first checkpoint; it starts from the beginning."):
                 print(line)
         self._saved_step = -1 if step is None else step
         self._task = task
         self._events = metrics.EventFile(self.run.folder("events"), self._v1)
         self._metrics = metrics.MetricsFile(self.run.path, step or 0, self.stop.started,
-                                            lambda row: self._note(row, is_replayed=True), self._clock)
+                                            lambda row: self._publish(row, is_replayed=True), self._clock)
         self._files = [self._metrics, self._events]
         return step
 
-    def step(self, step: int, values: metrics.Row) -> None:
+    def step(self, step: int, values: Row) -> None:
         super().step(step, values)
-        self._note(self._metrics.append("step", step, values))
+        self._publish(self._metrics.append("step", step, values))
 
     def has_evaluation(self, step: int) -> bool:
         return bool(self.evaluations) and self.evaluations[-1]["step"] == step
 
-    def evaluation(self, step: int, values: metrics.Row) -> None:
-        self._note(self._metrics.append("eval", step, values))
+    def evaluation(self, step: int, values: Row) -> None:
+        self._publish(self._metrics.append("eval", step, values))
 
     def is_save_due(self) -> bool:
         return time.monotonic() - self._saved_at >= self._save_seconds
@@ -225,17 +211,17 @@ class RunRecord(Record):
         self._saved_at, self._saved_step = time.monotonic(), step
 
     def seconds(self) -> float:
-        """Seconds that the run has taken, over all its segments."""
+        """Return the duration of the run, summed over its segments."""
         return self._metrics.seconds()
 
     def finish(self, step: int, accuracy: float | None, result: Mapping[str, str], panels: metrics.Panels) -> None:
-        """Write curves, result file and the `final` row, and print the last lines.
+        """Write the curves, the result file and the `final` row, and print the last lines.
 
         Args:
             step: updates made.
-            accuracy: the model's Final Train Accuracy; None prints n/a.
-            result: the model's entries of the result file, by key; they follow the throughput.
-            panels: of the curves.
+            accuracy: Final Train Accuracy, None for n/a.
+            result: the model's entries of the result file, written after the throughput.
+            panels: panels of the curves.
         """
         request = self.run.request
         metrics.draw_curves(self.run.path, panels)
@@ -244,18 +230,18 @@ class RunRecord(Record):
         seconds = self.seconds()
         entries: dict[str, Any] = dict(
             Network=request.network, RankSize=request.rank.size, BatchSize=request.flags.batch_size,
-            DeviceType=platform.machine(), CaseName=request.case_name, ActualFPS=number(rate, 3),
-            TrainingTime=number(step_seconds, 6))
+            DeviceType=platform.machine(), CaseName=request.case_name, ActualFPS=format_number(rate, 3),
+            TrainingTime=format_number(step_seconds, 6))
         entries.update(result)
         entries["E2ETrainingTime"] = round(seconds)
         atomic_files.write_text(self.run.file(f"{request.case_name}.log"),
                                 "".join(f"{key} = {value}\n" for key, value in entries.items()))
         print("------------------ Final result ------------------")
-        print(f"Final Performance images/sec : {number(rate, 2)}")
-        print(f"Final Performance sec/step : {number(step_seconds, 6)}")
+        print(f"Final Performance images/sec : {format_number(rate, 2)}")
+        print(f"Final Performance sec/step : {format_number(step_seconds, 6)}")
         print(f"E2E Training Duration sec : {round(seconds)}")
-        print(f"Final Train Accuracy : {number(accuracy, 4)}")
-        self._note(self._metrics.append("final", step, dict(
+        print(f"Final Train Accuracy : {format_number(accuracy, 4)}")
+        self._publish(self._metrics.append("final", step, dict(
             step_seconds=step_seconds, images_per_second=rate, e2e_seconds=seconds, accuracy=accuracy,
             device=self.run.device.kind)))
         self._metrics.sync()
@@ -264,7 +250,8 @@ class RunRecord(Record):
         for file in self._files:
             file.close()
 
-    def _note(self, row: metrics.Row, is_replayed: bool = False) -> None:
+    def _publish(self, row: Row, is_replayed: bool = False) -> None:
+        """Hand a row on to all that is derived from the rows."""
         if row["kind"] == "eval":
             self.evaluations.append({key: value for key, value in row.items() if not isinstance(value, list)})
         self._events.add(row)

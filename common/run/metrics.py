@@ -1,8 +1,8 @@
-"""metrics.jsonl, the only source of a run's numbers: one JSON object a line, a row.
+"""metrics.jsonl, the only source of a run's numbers: one JSON object per line, called a row.
 
-A row has `kind` (step, eval or final), `step` (updates made), `seconds` (of the run, summed over its segments) and
-values by name. All other results (result file, text files, curves, TensorBoard events) are made from the rows, so
-a resumed run needs nothing else. Rows are read one by one: memory does not grow with the length of a run.
+A row has `kind` (step, eval or final), `step` (updates made), `seconds` (duration of the run, summed over its segments)
+and named values. The result file, text files, curves and TensorBoard events are all derived from the rows, so that a
+resumed run needs nothing else. Rows are streamed: memory use does not grow with the length of a run.
 """
 from __future__ import annotations
 
@@ -12,51 +12,42 @@ import math
 import os
 import statistics
 import time
-from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence, TextIO
 
 from common import atomic_files
 from common.errors import ZooError
 from common.plots import figures
 
 METRICS = "metrics.jsonl"
-Row = Mapping[str, Any]
+MAX_POINTS = 4000  # per curve
 _MAX_LINE_BYTES = 1 << 20
 _MAX_WARM_UP_STEPS = 10
-MAX_POINTS = 4000  # of a curve; memory does not grow with the length of a run
+Row = Mapping[str, Any]
 
 
 def read_rows(run_path: str, kind: str | None = None) -> Iterator[dict[str, Any]]:
-    """Read the rows of a run one by one.
+    """Yield the rows of a run, of one kind or of all; null is read as NaN.
 
-    A last line that was only half written, by a process that was killed, is left out.
-
-    Args:
-        run_path: the run directory.
-        kind: only rows of this kind; None for all.
-
-    Yields:
-        The rows; null becomes NaN.
+    A last line that a killed process left incomplete is ignored.
 
     Raises:
-        ZooError: another line is damaged.
+        ZooError: any other line is damaged.
     """
     path = os.path.join(run_path, METRICS)
     if not os.path.exists(path):
         return
     with open(path, encoding="utf-8", errors="replace") as file:
-        damaged = 0
-        for number, line in enumerate(file, 1):
-            if damaged:
-                raise ZooError(f"{path}: line {damaged} is damaged; --resume=never archives the run")
+        for line_number, line in enumerate(file, 1):
             row = _parse(line)
             if row is None:
-                damaged = number
+                if next(file, None) is not None:
+                    raise ZooError(f"{path}: line {line_number} is damaged; --resume=never archives the run")
             elif kind in (None, row["kind"]):
                 yield row
 
 
 def last_row(run_path: str) -> dict[str, Any] | None:
-    """Return a run's last row, None when it has none or when it was only half written."""
+    """Return the last row of a run, None if it is missing or incomplete."""
     path = os.path.join(run_path, METRICS)
     if not os.path.exists(path):
         return None
@@ -82,14 +73,14 @@ class MetricsFile:
 
     def __init__(self, run_path: str, step: int, started: float, replay: Callable[[Row], None],
                  clock: Callable[[], float] = time.time):
-        """Cut the file back to a checkpoint, and open it to append.
+        """Truncate the file to the rows of a checkpoint, and open it for appending.
 
         Args:
             run_path: the run directory.
             step: updates made; rows of later steps and `final` rows are dropped.
-            started: when this segment of the run began, in seconds of `clock`.
-            replay: takes every row that is kept, in order.
-            clock: gives seconds.
+            started: start of this segment of the run, in seconds of `clock`.
+            replay: called with each row that is kept, in order.
+            clock: returns seconds.
         """
         self._clock, self._started, self._earlier_seconds = clock, started, 0.0
         path = os.path.join(run_path, METRICS)
@@ -102,39 +93,36 @@ class MetricsFile:
                     replay(row)
         atomic_files.replace(temporary, path)
         self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed in close()
+        self.close = self._file.close
 
     def seconds(self) -> float:
-        """Seconds that the run has taken, over all its segments."""
+        """Return the duration of the run, summed over its segments."""
         return self._earlier_seconds + self._clock() - self._started
 
     def append(self, kind: str, step: int, values: Row) -> dict[str, Any]:
-        """Write a row and return it; a process that is killed later does not take it along."""
+        """Write a row and return it. It reaches the operating system at once, so killing the process loses no row."""
         row = dict(kind=kind, step=step, seconds=round(self.seconds(), 3), **values)
         self._file.write(atomic_files.to_json(row) + "\n")
         return row
 
     def sync(self) -> None:
-        """Make the rows survive a power cut; call it before a checkpoint is saved."""
+        """Make the rows survive a power cut; called before a checkpoint is saved."""
         os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 class EventFile:
-    """The numbers of all rows for TensorBoard, as `<kind>/<key>`; TensorFlow's own writer writes them."""
+    """Events for TensorBoard: the numbers of all rows, tagged `<kind>/<key>`."""
 
     def __init__(self, folder: str, v1: Any):
-        """Begin the file anew: the rows of earlier segments are replayed.
+        """Start a new file in place of earlier ones, whose rows are replayed.
 
         Args:
-            folder: of the file.
-            v1: TensorFlow's version 1 API.
+            folder: folder of the file.
+            v1: TensorFlow's version 1 API, which has the writer.
         """
         for old in glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*")):
             os.remove(old)
-        with v1.Graph().as_default():  # the writer cannot be made where TensorFlow executes eagerly
+        with v1.Graph().as_default():  # the writer cannot be created in eager mode
             self._writer = v1.summary.FileWriter(folder, filename_suffix=f".{os.getpid()}")
         self._summary = v1.Summary
         self.flush, self.close = self._writer.flush, self._writer.close
@@ -146,23 +134,45 @@ class EventFile:
         self._writer.add_summary(self._summary(value=values), row["step"])
 
 
-def median_step_seconds(run_path: str) -> float | None:
-    """Return the median seconds of a run's training steps after a warm-up of min(10, steps // 2) steps.
+class GrowingText:
+    """A text file that grows with the rows. The first text that is added starts a new file: rows are replayed."""
 
-    None when fewer than two steps are left to time.
+    def __init__(self, path: str, head: str = ""):
+        """Open nothing yet; `head` is the beginning of the file."""
+        self._path, self._head = path, head
+        self._file: TextIO | None = None
+
+    def add(self, text: str) -> None:
+        """Append a text, which includes its line feeds."""
+        if self._file is None:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            self._file = open(self._path, "w", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed in close()
+            self._file.write(self._head)
+        self._file.write(text)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def median_step_seconds(run_path: str) -> float | None:
+    """Return the median duration of a training step after a warm-up of min(10, steps // 2) steps.
+
+    None if fewer than two steps remain.
     """
     durations = [row["step_seconds"] for row in read_rows(run_path, "step")]
     timed = durations[min(_MAX_WARM_UP_STEPS, len(durations) // 2):]
     return statistics.median(timed) if len(timed) >= 2 else None
 
 
-def number(value: float | None, decimals: int) -> str:
-    """Format a number, `n/a` for one that does not exist."""
+def format_number(value: float | None, decimals: int) -> str:
+    """Format a number; None and NaN give `n/a`."""
     return "n/a" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
 
 
 class Curve(NamedTuple):
-    """A value of the rows over the updates."""
+    """A value of the rows, plotted over the updates."""
 
     kind: str  # of the rows, step or eval
     key: str
@@ -173,7 +183,7 @@ Panels = Mapping[str, Sequence[Curve]]  # curves by the title of their panel
 
 
 class _Points:
-    """Every n-th point of a curve, where n doubles whenever there would be too many."""
+    """Every n-th point of a curve; n doubles whenever there are too many points."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -191,7 +201,7 @@ class _Points:
 
 
 def draw_curves(run_path: str, panels: Panels) -> None:
-    """Draw curves.png into a run directory; where matplotlib is missing, warn and draw nothing."""
+    """Draw curves.png in a run directory; without matplotlib print a warning only."""
     pyplot = figures.plotting(run_path, print)
     if pyplot is None:
         return

@@ -1,17 +1,19 @@
-"""Opening a run: its directory is locked, and a run in it is resumed or archived.
+"""Opening a run: lock its directory, resume or archive the run in it, and copy all output to its log.
 
-Archiving is renaming within the parent folder. All that the process and its children print goes to the log as well.
+Archiving a run means renaming its directory within the parent folder.
 """
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import platform
 import re
 import shlex
 import subprocess
+import sys
 import time
 import traceback
 import zlib
@@ -23,36 +25,29 @@ from common import atomic_files
 from common.cli.program import Stopped
 from common.devices import npu_options, selection
 from common.errors import ZooError
-from common.run import console_log
 from common.run.run_dir import ARGUMENTS, RunRequest, is_finished, is_run, read_arguments
 
 _LOCK = ".lock"
+_COPIER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "copy_output.py")
+_COPIER_SECONDS = 3.0  # for the copier to exit once the run has ended
 _TEMPORARY = re.compile(r"\..*\.\d+\.tmp(\.weights\.h5)?|.*\.matplotlib-lock")
 
 
 class Run:
-    """An open run: of rank 0 with its directory, of another rank with the folder of its log.
+    """An open run. Rank 0 has the run directory, every other rank a folder for its log.
 
     Attributes:
-        request: what was asked for.
-        device: the device, settled.
+        request: what the command line asks for.
+        device: the settled device.
         precision: the precision in effect.
         path: the run directory.
         arguments: content of arguments.json.
         resumed: whether an earlier run is resumed.
-        checksum: CRC-32 of what all ranks must share.
+        checksum: CRC-32 of the arguments that all ranks must share.
     """
 
     def __init__(self, request: RunRequest, device: selection.Device, tensorflow: str, identity: Mapping[str, Any]):
-        """Describe a run that is not opened yet.
-
-        Args:
-            request: what was asked for.
-            device: the settled device.
-            tensorflow: TensorFlow's version.
-            identity: what the model adds to what a run must share with one that it resumes: switches, data
-                fingerprint and so on. JSON values by name.
-        """
+        """Describe the run, without touching its directory; arguments as those of `open_run`."""
         flags = request.flags
         self.request, self.device, self.path, self.resumed = request, device, request.path, False
         mode = flags.precision_mode or (request.gpu_precision if device.kind == "gpu" else None)
@@ -71,24 +66,24 @@ class Run:
 
     @property
     def debug_options(self) -> npu_options.NpuOptions:
-        """The dumps and profiles to make in this process; none on an NPU, where the adapter makes them."""
+        """The options for the dumps and profiles that this process writes; on an NPU the adapter writes them."""
         options = self.request.options
         return options.without_diagnosis() if self.device.kind == "npu" else options
 
     def file(self, *names: str) -> str:
-        """Path of a file in the run directory; its folder is made."""
+        """Return the path of a file in the run directory, creating its folder."""
         path = os.path.join(self.path, *names)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         return path
 
     def folder(self, name: str) -> str:
-        """Path of a folder in the run directory; it is made."""
+        """Return the path of a folder in the run directory, creating it."""
         path = os.path.join(self.path, name)
         os.makedirs(path, exist_ok=True)
         return path
 
     def remember(self, key: str, value: Any) -> None:
-        """Store what an `auto` was resolved to, for processes that resume the run."""
+        """Store the value that `auto` was resolved to, so that a resumed run uses it again."""
         if self.arguments.get(key) != value:
             self.arguments[key] = value
             self.write_arguments()
@@ -101,17 +96,18 @@ class Run:
 @contextlib.contextmanager
 def open_run(request: RunRequest, device: selection.Device, tensorflow: str, identity: Mapping[str, Any],
              notices: Sequence[str]) -> Iterator[Run]:
-    """Open a run and print its first lines; all output goes to the log as well until the block ends.
+    """Open a run and print its first lines. Until the block ends, all output is copied to the log.
 
     Args:
-        request: what was asked for.
+        request: what the command line asks for.
         device: the settled device.
         tensorflow: TensorFlow's version.
-        identity: see `Run`.
-        notices: lines to print after the first.
+        identity: the model's part of the identity, JSON values by name: switches, data fingerprint and so on. Only a
+            run of the same identity is resumed.
+        notices: lines to print after the first ones.
 
     Raises:
-        ZooError: the directory is not ours, is in use, or holds an unfinished run with other arguments.
+        ZooError: the directory is not a run, is in use, or holds an unfinished run with other arguments.
     """
     run = Run(request, device, tensorflow, identity)
     with (_locked_run if request.rank.is_chief else _locked_log)(run) as archive_notices, \
@@ -124,13 +120,13 @@ def open_run(request: RunRequest, device: selection.Device, tensorflow: str, ide
         for notice in (*archive_notices, *notices):
             print(notice)
         if device.kind == "npu":
-            request.options.make_folders()  # on other devices whatever needs them makes them
+            request.options.make_folders()  # on other devices `DebugPlan` makes them
         yield run
 
 
 @contextlib.contextmanager
 def _locked_run(run: Run) -> Iterator[list[str]]:
-    """Lock the run directory, and resume or archive the run in it; yield notices."""
+    """Lock the run directory and resume or archive the run in it; yield notices."""
     notices = []
     lock = _lock(run.path)
     try:
@@ -151,7 +147,7 @@ def _locked_run(run: Run) -> Iterator[list[str]]:
 
 
 def _is_resumed(run: Run, earlier: dict[str, Any]) -> bool:
-    """Decide between resuming (True) and archiving (False); raise where the user must decide."""
+    """Whether to resume the earlier run; otherwise it is archived. Raises where the user must decide."""
     request = run.request
     is_explicit = request.flags.resume not in ("auto", "never")
     if not is_explicit and (request.flags.resume == "never" or request.performance or earlier["performance"]
@@ -159,38 +155,38 @@ def _is_resumed(run: Run, earlier: dict[str, Any]) -> bool:
         return False
     differences = "; ".join(_differences(run.arguments, earlier))
     if differences and is_explicit:
-        raise ZooError(f"{run.path}: is a run with other arguments ({differences}); give the same ones to resume it")
+        raise ZooError(f"{run.path}: a run with other arguments ({differences}); pass the same ones to resume it")
     if differences:
         command = " ".join(shlex.quote(word) for word in (*request.command, "--resume=never"))
-        raise ZooError(f"{run.path}: holds an unfinished run with other arguments ({differences}); give the same "
+        raise ZooError(f"{run.path}: holds an unfinished run with other arguments ({differences}); pass the same "
                        f"ones to resume it, or archive it with: {command}")
     return True
 
 
 def _differences(now: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
     before, after = dict(earlier["identity"]), now["identity"]
-    before.pop("compute_dtype", None)  # of older runs, always float32
+    before.pop("compute_dtype", None)  # written by older versions, always float32
     changed = [name for name in sorted(set(before) | set(after)) if before.get(name) != after.get(name)]
-    differences = [f"{name}: it has {before.get(name)}, now {after.get(name)}" for name in changed]
+    differences = [f"{name}: was {before.get(name)}, now {after.get(name)}" for name in changed]
     if earlier["performance"] != now["performance"]:
-        differences.append(f"performance: it has {earlier['performance']}, now {now['performance']}")
+        differences.append(f"performance: was {earlier['performance']}, now {now['performance']}")
     if now["num_updates"] < earlier["num_updates"]:
-        differences.append(f"updates: it has {earlier['num_updates']}, now {now['num_updates']}")
+        differences.append(f"updates: was {earlier['num_updates']}, now {now['num_updates']}")
     return differences
 
 
 def _archive(path: str, arguments: dict[str, Any]) -> str:
-    base = f"{path}.{arguments['started']}"
-    target, count = base, 1
+    """Rename a run directory; return the new path."""
+    base = target = f"{path}.{arguments['started']}"
+    suffixes = itertools.count(2)
     while os.path.lexists(target):
-        count += 1
-        target = f"{base}.{count}"
+        target = f"{base}.{next(suffixes)}"
     os.rename(path, target)
     return target
 
 
 def _clear_temporaries(path: str) -> None:
-    """Remove what a killed process left: half-written files of ours, and a lock that matplotlib would wait for."""
+    """Remove what a killed process left: temporary files, and a lock that matplotlib would wait for."""
     for folder, _, names in os.walk(path):
         for name in names:
             if _TEMPORARY.fullmatch(name):
@@ -198,22 +194,22 @@ def _clear_temporaries(path: str) -> None:
 
 
 def _lock(path: str) -> int:
-    """Make the directory if need be and lock it; return the lock's file descriptor.
+    """Create the directory if it is missing and lock it; return the file descriptor of the lock.
 
-    The lock file moves with its directory, so after locking it must still be the one in the directory.
+    Another process may rename the directory meanwhile, so the locked file must still be the one in the directory.
     """
     while True:
         try:
             os.makedirs(path, exist_ok=True)
         except OSError as error:
-            raise ZooError(f"{path}: cannot be made ({error.strerror}: {error.filename}); give another --output_path"
-                           ) from None
+            raise ZooError(f"{path}: cannot be created ({error.strerror}: {error.filename}); choose another "
+                           "--output_path") from None
         names = sorted(os.listdir(path))
-        ours = (_LOCK, f".{ARGUMENTS}")  # left by a process that was killed before it wrote arguments.json
-        foreign = [name for name in names if not name.startswith(ours)]
+        leftovers = (_LOCK, f".{ARGUMENTS}")  # of a process that was killed before it wrote arguments.json
+        foreign = [name for name in names if not name.startswith(leftovers)]
         if foreign and ARGUMENTS not in names:
-            raise ZooError(f"{path}: holds {foreign[0]!r} and no {ARGUMENTS}, so it is no run of ours and is left "
-                           "alone; give another --output_path")
+            raise ZooError(f"{path}: holds {foreign[0]!r} and no {ARGUMENTS}, so it is not a run and is left alone; "
+                           "choose another --output_path")
         lock = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -221,7 +217,7 @@ def _lock(path: str) -> int:
                 return lock
         except BlockingIOError:
             os.close(lock)
-            raise ZooError(f"{path}: another run is using it; wait for it, or set another ASCEND_DEVICE_ID or "
+            raise ZooError(f"{path}: another run is using it; wait for it to end, or set another ASCEND_DEVICE_ID or "
                            "--output_path") from None
         except FileNotFoundError:  # renamed between open and lock
             pass
@@ -230,32 +226,28 @@ def _lock(path: str) -> int:
 
 @contextlib.contextmanager
 def _locked_log(run: Run) -> Iterator[list[str]]:
-    """Lock the log of a rank other than 0, `<rank>/train_<rank>.log` beside rank 0's run; yield no notices.
-
-    Raises:
-        ZooError: that folder is a run or holds something else, or another process writes there.
-    """
+    """Lock the log of a rank other than 0, `<rank>/train_<rank>.log` next to the run of rank 0; yield no notices."""
     folder, name = run.path, f"train_{run.request.id}.log"
     foreign = sorted(set(os.listdir(folder)) - {name, *npu_options.FOLDERS}) if os.path.isdir(folder) else []
     if foreign:
         what = "is a run" if is_run(folder) else f"holds {foreign[0]!r}"
-        raise ZooError(f"{folder}: {what}, and the log of rank {run.request.rank.number} belongs there; move it away "
-                       "or give another --output_path")
+        raise ZooError(f"{folder}: {what}, but is needed for the log of rank {run.request.rank.number}; move it away "
+                       "or choose another --output_path")
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, name), "ab") as log:
         try:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ZooError(f"{os.path.join(folder, name)}: a rank of another job writes there; wait for it, or give "
-                           "another --output_path") from None
+            raise ZooError(f"{os.path.join(folder, name)}: in use by a rank of another job; wait for it to end, or "
+                           "choose another --output_path") from None
         yield []
 
 
 @contextlib.contextmanager
 def _logged(path: str) -> Iterator[None]:
-    """Copy all that the process and its children print to a file as well, and the error that ends the block."""
+    """Copy all output to a file as well, and the error that ends the block."""
     try:
-        with console_log.copy_output(path):
+        with copy_output(path):
             yield
     except BaseException as error:
         is_known = isinstance(error, (ZooError, Stopped))
@@ -265,15 +257,47 @@ def _logged(path: str) -> Iterator[None]:
         raise
 
 
-def _git_revision(folder: str) -> str | None:
-    """Return the revision of the sources, with `-dirty` behind it when they differ from it; None outside a checkout."""
+@contextlib.contextmanager
+def copy_output(log_path: str) -> Iterator[None]:
+    """Copy all that is printed, also by children and C++ code, to a log as well.
+
+    File descriptors 1 and 2 lead to a separate process (copy_output.py), and sys.stdout and sys.stderr to them.
+    """
+    streams = sys.stdout, sys.stderr
+    for stream in streams:
+        stream.flush()
+    originals = os.dup(1), os.dup(2)
+    (out_read, out_write), (error_read, error_write) = os.pipe(), os.pipe()
+    process = subprocess.Popen([sys.executable, "-I", "-S", _COPIER, log_path, str(error_read)], stdin=out_read,
+                               pass_fds=(error_read,), start_new_session=True)
+    os.dup2(out_write, 1)
+    os.dup2(error_write, 2)
+    for descriptor in (out_read, out_write, error_read, error_write):
+        os.close(descriptor)
+    sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace",
+                                        closefd=False) for descriptor in (1, 2))
     try:
-        answer = subprocess.run(["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"],
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = streams
+        for descriptor, original in zip((1, 2), originals):
+            os.dup2(original, descriptor)
+            os.close(original)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a child may outlive the run; its output is still copied
+            process.wait(_COPIER_SECONDS)
+
+
+def _git_revision(folder: str) -> str | None:
+    """Return the revision of the sources, with the suffix `-dirty` if they were modified; None outside a checkout."""
+    try:
+        result = subprocess.run(["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"],
                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=False,
-                                env=dict(os.environ, GIT_OPTIONAL_LOCKS="0"))  # or git refreshes its index
+                                env=dict(os.environ, GIT_OPTIONAL_LOCKS="0"))  # else git rewrites its index
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return answer.stdout.decode("ascii", "replace").strip() or None
+    return result.stdout.decode("ascii", "replace").strip() or None
 
 
 def _now() -> str:

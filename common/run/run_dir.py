@@ -1,6 +1,6 @@
-"""Run directories: which one a train entry asks for, and what is read from one.
+"""Run directories: where they are, how a train entry requests one, and what is read from an existing one.
 
-A directory is a run if it holds our arguments.json; any other one is never written to, moved or deleted.
+A directory is a run if it holds an arguments.json. Any other directory is never written to, moved or deleted.
 """
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def is_run(path: str) -> bool:
     return os.path.isfile(os.path.join(path, ARGUMENTS))
 
 
-def run_of_resume(resume: str) -> str | None:
+def resume_path(resume: str) -> str | None:
     """Return the run directory that --resume=PATH names, None for auto and never.
 
     Raises:
-        ZooError: the path is no run directory.
+        ZooError: the path is not a run directory.
     """
     if resume in ("auto", "never"):
         return None
     path = os.path.abspath(os.path.expanduser(resume))
     if not is_run(path):
-        raise ZooError(f"--resume={resume}: no run directory (it has no {ARGUMENTS}); expected auto, never or the "
+        raise ZooError(f"--resume={resume}: not a run directory (it has no {ARGUMENTS}); expected auto, never or the "
                        "path of a run directory")
     return path
 
 
 def read_arguments(path: str) -> dict[str, Any]:
-    """Read a run's arguments.json.
+    """Read the arguments.json of a run.
 
     Raises:
-        ZooError: the file is not one that a run writes.
+        ZooError: the file is damaged or was not written by a run.
     """
     name = os.path.join(path, ARGUMENTS)
     try:
@@ -59,41 +59,41 @@ def read_arguments(path: str) -> dict[str, Any]:
             arguments = json.load(file)
         for key, kind in _ARGUMENT_TYPES.items():
             if not isinstance(arguments[key], kind):
-                raise TypeError(f"{key} is no {kind.__name__}")
+                raise TypeError(f"{key} is not of type {kind.__name__}")
     except (ValueError, KeyError, TypeError) as error:
-        raise ZooError(f"{name}: is not a file that a run writes ({error}); move the folder away or give another "
+        raise ZooError(f"{name}: damaged, or not written by a run ({error}); move the folder away or choose another "
                        "--output_path") from None
     return arguments
 
 
 def is_finished(path: str) -> bool:
-    """Whether a run reached its end: its last row is of kind `final`."""
+    """Whether a run was completed: its last row is of kind `final`."""
     row = metrics.last_row(path)
     return row is not None and row["kind"] == "final"
 
 
 @dataclasses.dataclass(frozen=True)
 class RunRequest:
-    """A run as its command line asks for it. Making one checks the flags that the run depends on and writes nothing.
+    """What a command line asks for. Creating one validates the flags that the run depends on and writes nothing.
 
     Attributes:
-        script: path of the entry's file.
+        script: path of the train entry.
         network: name of the network in the result files.
         arguments: the command line, without the program's name.
         flags: the parsed flags.
         device: from `selection.choose`; whether "gpu" means a GPU is settled when the run is opened.
         npu_precision: the model's precision mode on an NPU when --precision_mode is unset.
-        num_updates: updates that the run is to make.
-        root: the model's folder; that of the script by default.
-        rank: which of several processes this is, or which is the first one that it is to start.
-        images_per_step: images in a step of all processes; --batch_size by default.
+        num_updates: total number of updates.
+        root: the model's folder; by default that of the script.
+        rank: rank of this process, or of the first process that it is to start.
+        images_per_step: images per step, over all processes; --batch_size by default.
         gpu_precision: precision mode on a GPU when --precision_mode is unset, None for float32.
-        path: the run directory; for a rank other than 0 the folder of its log, beside rank 0's run.
-        options: what the flags ask of the NPU adapter.
+        path: the run directory; for ranks other than 0 the folder of the log, next to the run of rank 0.
+        options: the requested options of the NPU adapter.
 
     Raises:
-        ZooError: --resume names no run.
-        FlagError: an adapter flag that cannot work.
+        ZooError: --resume does not name a run.
+        FlagError: invalid adapter flags.
     """
 
     script: str
@@ -111,27 +111,23 @@ class RunRequest:
     options: npu_options.NpuOptions = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        defaults: dict[str, Any] = dict(root=self.root or os.path.dirname(os.path.abspath(self.script)),
-                                        images_per_step=self.images_per_step or self.flags.batch_size)
-        for name, value in defaults.items():
-            object.__setattr__(self, name, value)
-        path = self._locate()
-        object.__setattr__(self, "path", path)
-        object.__setattr__(self, "options", npu_options.resolve(self.flags, self.root, path, self.npu_precision,
-                                                                self.num_updates))
+        root = self.root or os.path.dirname(os.path.abspath(self.script))
+        path = self._locate(root)
+        options = npu_options.resolve(self.flags, root, path, self.npu_precision, self.num_updates)
+        images_per_step = self.images_per_step or self.flags.batch_size
+        self.__dict__.update(root=root, path=path, options=options, images_per_step=images_per_step)  # it is frozen
 
-    def _locate(self) -> str:
-        is_alone = self.rank.size == 1
-        chief = locate(self.flags.output_path, self.root, self.device.id if is_alone else "0")
+    def _locate(self, root: str) -> str:
+        chief = locate(self.flags.output_path, root, self.device.id if self.rank.size == 1 else "0")
         if self.rank.is_chief:
-            return run_of_resume(self.flags.resume) or chief
-        if self.flags.resume not in ("auto", "never"):  # rank 0's run, which another machine need not have
+            return resume_path(self.flags.resume) or chief
+        if self.flags.resume not in ("auto", "never"):  # the run of rank 0 may exist on another machine only
             chief = os.path.abspath(os.path.expanduser(self.flags.resume))
         return os.path.join(os.path.dirname(chief), str(self.rank.number))
 
     @property
     def id(self) -> str:
-        """Name of the run's folder and log: the device, or the rank in a job of several processes."""
+        """The device id, or the rank if there are several processes; names the run directory and its log."""
         return str(self.rank.number) if self.rank.size > 1 else self.device.id
 
     @property
@@ -147,5 +143,5 @@ class RunRequest:
 
     @property
     def command(self) -> list[str]:
-        """The words of the command that started this process."""
+        """The command that started this process."""
         return [sys.executable, os.path.abspath(self.script), *self.arguments]

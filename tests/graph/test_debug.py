@@ -1,4 +1,4 @@
-"""over_dump, data_dump and profiling without an NPU."""
+"""over_dump, data_dump and profiling on GPUs and CPUs."""
 from __future__ import annotations
 
 import glob
@@ -10,8 +10,8 @@ import pytest
 
 from common.devices.npu_options import NpuOptions
 from common.errors import ZooError
-from common.graph import debug
 from common.graph.compat import enable, tf
+from common.graph.session import StepDebugger
 
 
 def steps(options, updates, value=2.0):
@@ -21,7 +21,7 @@ def steps(options, updates, value=2.0):
         x = tf.placeholder(tf.float32, [2], "x")
         y = tf.log(x, "the_log")
         run = types.SimpleNamespace(debug_options=options, request=types.SimpleNamespace(num_updates=20))
-        debugger = debug.StepDebugger(run, {"inputs": x, "gradient/w": y})
+        debugger = StepDebugger(run, {"inputs": x, "gradient/w": y})
         unrelated = tf.placeholder(tf.float32, [1], "of_another_graph")  # what comes later is not checked
         del unrelated
         with tf.Session() as session:
@@ -44,7 +44,7 @@ def test_dump_at_its_steps(tmp_path):
 
 
 def test_overflow_names_op_and_step(tmp_path):
-    with pytest.raises(ZooError, match=r"overflow at step 3: op the_log:0 gave Inf.*; details in") as caught:
+    with pytest.raises(ZooError, match=r"overflow at step 3: op the_log:0 produced Inf.*; details in") as caught:
         steps(NpuOptions("x", over_dump_path=str(tmp_path)), [3], value=0.0)
     assert "the_log" in (tmp_path / "overflow-step-3.txt").read_text()
     assert caught.value.status == 1

@@ -46,7 +46,7 @@ def test_other_arguments_are_refused_with_difference_and_command(tmp_path):
     runs.opened(tmp_path / "a b", "--seed=0")
     with pytest.raises(ZooError) as caught:
         runs.opened(tmp_path / "a b", "--seed=1")
-    assert "seed: it has 0, now 1" in str(caught.value)
+    assert "seed: was 0, now 1" in str(caught.value)
     assert f"/model/train.py '--output_path={tmp_path / 'a b'}' --seed=1 --resume=never" in str(caught.value)
     assert caught.value.status == 1
 
@@ -58,7 +58,7 @@ def test_a_run_of_a_version_with_compute_dtype_is_resumed(tmp_path):
 
 def test_fewer_updates_are_other_arguments(tmp_path):
     runs.opened(tmp_path, updates=10)
-    with pytest.raises(ZooError, match="updates: it has 10, now 5"):
+    with pytest.raises(ZooError, match="updates: was 10, now 5"):
         runs.opened(tmp_path, updates=5)
 
 
@@ -96,7 +96,7 @@ def test_performance_runs_never_resume_and_are_never_resumed(tmp_path):
 def test_a_path_resumes_a_finished_run_too(tmp_path):
     runs.opened(tmp_path, updates=10)
     finish(tmp_path / "0")
-    assert run_dir.run_of_resume(str(tmp_path / "0")) == str(tmp_path / "0")
+    assert run_dir.resume_path(str(tmp_path / "0")) == str(tmp_path / "0")
     assert runs.opened(tmp_path, f"--resume={tmp_path / '0'}", updates=20).resumed
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_arguments_file_is_named(tmp_path):
     whole = json.loads(path.read_text())
     for content in ("", "{}", "[]", json.dumps(dict(whole, identity=3)), json.dumps(dict(whole, threads="two"))):
         path.write_text(content)
-        with pytest.raises(ZooError, match="arguments.json: is not a file that a run writes"):
+        with pytest.raises(ZooError, match="arguments.json: damaged, or not written by a run"):
             runs.opened(tmp_path)
 
 
@@ -140,7 +140,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("path", ["file", "file/0"])
 def test_a_file_where_the_folder_should_be(tmp_path, path):
     (tmp_path / "file").touch()
-    with pytest.raises(ZooError, match="cannot be made .*give another --output_path"):
+    with pytest.raises(ZooError, match="cannot be created .*choose another --output_path"):
         runs.opened(tmp_path / path)
 
 

@@ -8,8 +8,7 @@ import tracemalloc
 
 import pytest
 
-from common.checkpoints.bundle import steps_in
-from common.checkpoints.store import CheckpointFolder
+from common.checkpoints.bundle import CheckpointFolder, steps_in
 from common.cli.program import StopRequest
 from common.errors import ZooError
 from common.graph.compat import tf as V1
@@ -157,7 +156,7 @@ def test_a_run_without_a_checkpoint_starts_afresh(tmp_path, capfd):
     with runs.open_run(tmp_path) as run:
         listener = Listener()
         assert record_of(run).restore(listener) is None and listener.rows == []
-    assert "it starts afresh" in capfd.readouterr().out and raw_rows(tmp_path / "0") == []
+    assert "it starts from the beginning" in capfd.readouterr().out and raw_rows(tmp_path / "0") == []
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])

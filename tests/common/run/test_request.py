@@ -45,7 +45,7 @@ def test_beside_the_run_that_rank_0_resumes(tmp_path):
     """Which another machine need not have."""
     resume = f"--resume={tmp_path / 'runs' / '0.2026'}"
     assert runs.request(tmp_path, resume, rank=Rank(1, 2)).path == str(tmp_path / "runs" / "1")
-    with pytest.raises(ZooError, match="no run directory"):
+    with pytest.raises(ZooError, match="not a run directory"):
         runs.request(tmp_path, resume, rank=Rank(0, 2))
 
 
@@ -59,8 +59,8 @@ def test_dumps_of_a_rank_are_in_its_own_folder(tmp_path):
     assert (tmp_path / "8" / "train_8.log").read_text().count("a notice") == 2
 
 
-@pytest.mark.parametrize("name, message", [(run_dir.ARGUMENTS, "is a run, and the log of rank 1 belongs there"),
-                                           ("thesis.tex", "holds 'thesis.tex', and the log of rank 1 belongs there")])
+@pytest.mark.parametrize("name, message", [(run_dir.ARGUMENTS, "is a run, but is needed for the log of rank 1"),
+                                           ("thesis.tex", "holds 'thesis.tex', but is needed for the log of rank 1")])
 def test_what_is_not_ours_is_left_alone(tmp_path, name, message):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / name).write_text("{}")
@@ -70,7 +70,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path, name, message):
 
 
 def test_two_jobs_do_not_write_one_log(tmp_path):
-    with runs.open_run(tmp_path, rank=Rank(1, 2)), pytest.raises(ZooError, match="a rank of another job writes"):
+    with runs.open_run(tmp_path, rank=Rank(1, 2)), pytest.raises(ZooError, match="in use by a rank of another job"):
         log_of(tmp_path, rank=Rank(1, 2))
     assert os.path.isfile(log_of(tmp_path, rank=Rank(1, 2)))
 

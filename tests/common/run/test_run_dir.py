@@ -14,6 +14,6 @@ def test_locate(output_path, wanted):
 
 
 def test_resume_path_must_be_a_run(tmp_path):
-    with pytest.raises(ZooError, match="no run directory"):
-        run_dir.run_of_resume(str(tmp_path))
-    assert run_dir.run_of_resume("auto") is None and run_dir.run_of_resume("never") is None
+    with pytest.raises(ZooError, match="not a run directory"):
+        run_dir.resume_path(str(tmp_path))
+    assert run_dir.resume_path("auto") is None and run_dir.resume_path("never") is None

@@ -46,4 +46,4 @@ def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_faces_folde
     os.remove(str(tmp_path / "0" / "metrics.jsonl"))  # as if it had been killed
     assert run(data, tmp_path, "--train_steps=1", "--gamma=64") == 1
     error = capfd.readouterr().err
-    assert "gamma: it has 256.0, now 64.0" in error and "--resume=never" in error
+    assert "gamma: was 256.0, now 64.0" in error and "--resume=never" in error

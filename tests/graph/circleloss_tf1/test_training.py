@@ -276,7 +276,7 @@ def test_weights_of_the_original_s_layout_can_be_taken_with_another_class_count(
     assert train(tmp_path / "data", tmp_path / "out", "--train_steps=1", "--learning_rate=1e-30", "--performance",
                  f"--init_checkpoint={index}") == 0
     out = capfd.readouterr().out
-    assert "dense/kernel (it has [128, 12], wanted [128, 11])" in out and out.count("Not loaded from") == 2
+    assert "dense/kernel (shape [128, 12], expected [128, 11])" in out and out.count("Not loaded from") == 2
     before = checkpoint_values(str(index)[:-6])
     after = checkpoint_values(tmp_path / "out" / "0" / "ckpt" / "model.ckpt-1")
     np.testing.assert_array_equal(before["conv2d_3/kernel"], after["conv2d_3/kernel"])

@@ -62,6 +62,6 @@ def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_mnist_folde
     os.remove(str(tmp_path / "0" / "metrics.jsonl"))  # as if it had been killed
     assert run(tiny_mnist_folder, tmp_path, "--train_steps=2", "--lambda_g=0.5") == 1
     error = capfd.readouterr().err
-    assert "lambda_g: it has 1.0, now 0.5" in error and "--resume=never" in error
+    assert "lambda_g: was 1.0, now 0.5" in error and "--resume=never" in error
     assert run(tiny_mnist_folder, tmp_path, "--train_steps=2", "--lambda_g=0.5", "--resume=never") == 0
     assert len(os.listdir(str(tmp_path))) == 2

@@ -44,4 +44,4 @@ def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_videos, cap
     os.remove(str(tmp_path / "0" / "metrics.jsonl"))  # as if it had been killed
     assert train(tiny_videos, tmp_path, "--batch_size=1", "--steps=1", "--initial_lr=0.02") == 1
     error = capfd.readouterr().err
-    assert "initial_lr: it has 0.01, now 0.02" in error and "--resume=never" in error
+    assert "initial_lr: was 0.01, now 0.02" in error and "--resume=never" in error

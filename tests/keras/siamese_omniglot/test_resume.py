@@ -36,5 +36,5 @@ def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_folder, cap
     (tmp_path / "0" / "metrics.jsonl").unlink()  # as if it had been killed
     assert train(tiny_folder, tmp_path, "--train_steps=1", "--augment=affine") == 1
     error = capfd.readouterr().err
-    assert "augment: it has imagenet, now affine" in error and "run_siamese_train.py" in error
+    assert "augment: was imagenet, now affine" in error and "run_siamese_train.py" in error
     assert run_siamese_train.ROOT in error

@@ -116,7 +116,7 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
     (["--batch_size=500"], 2, "--batch_size=500: only 108 drawings train"),
     (["--weights=missing.h5"], 1, "--weights=missing.h5: no such file"),
     (["--init_checkpoint=missing/model.ckpt-5"], 1, "no such checkpoint"),
-    (["--resume=missing"], 1, "--resume=missing: no run directory"),
+    (["--resume=missing"], 1, "--resume=missing: not a run directory"),
     (["--over_dump"], 2, "--over_dump, --data_dump_flag and --profiling diagnose one process"),
     (["--use_mixlist", "--mixlist_file=missing.json"], 2, "--mixlist_file=missing.json: no such file"),
 ])

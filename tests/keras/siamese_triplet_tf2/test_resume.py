@@ -66,7 +66,7 @@ def test_other_arguments_are_refused_while_unfinished(tmp_path, look_alike_folde
     (tmp_path / "0" / "metrics.jsonl").unlink()  # as if it had been killed
     assert run(look_alike_folder, tmp_path, "--train_steps=2", "--semi_hard") == 1
     error = capfd.readouterr().err
-    assert "semi_hard: it has False, now True" in error and "--resume=never" in error
+    assert "semi_hard: was False, now True" in error and "--resume=never" in error
 
 
 def test_metrics_are_json_without_nan(full_run):

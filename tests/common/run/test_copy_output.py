@@ -10,8 +10,8 @@ from tests.conftest import ROOT
 
 TALKER = """
 import os, subprocess, sys
-from common.run import console_log
-with console_log.copy_output(sys.argv[1]):
+from common.run import opening
+with opening.copy_output(sys.argv[1]):
     print("from python")
     print("an error", file=sys.stderr)
     subprocess.call(["sh", "-c", "echo from a child"])
