@@ -9,6 +9,7 @@ help: ## list the targets
 
 setup: ## make .venv with the pinned requirements (GPU=1 for NVIDIA GPUs)
 	@bash common/shell/make_venv.sh .venv 3.11 3.13 $(REQUIREMENTS)
+	@[ -x .venv/bin/zoo ] || .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 
 quickstart: setup ## train every model on tiny data and print a table
 	@.venv/bin/python quickstart.py

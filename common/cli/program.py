@@ -132,6 +132,12 @@ def run(body: Callable[[StopRequest], int]) -> int:
     except BrokenPipeError:  # the reader of what is printed went away, as `head` does
         _discard(sys.stdout)
         return 128 + signal.SIGPIPE
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] in sys.modules:  # a module of a package that is there
+            raise
+        _say(f"[Error] {sys.executable} lacks the package {error.name}: run 'make setup' in the repository's root and "
+             "use .venv/bin/python", sys.stderr)
+        return ZooError.status
     except MemoryError:
         _say("[Error] out of memory: take a smaller --batch_size, or a machine with more", sys.stderr)
         return ZooError.status

@@ -182,7 +182,7 @@ class Curve(NamedTuple):
 Panels = Mapping[str, Sequence[Curve]]  # curves by the title of their panel
 
 
-class _Points:
+class Points:
     """Every n-th point of a curve; n doubles whenever there are too many points."""
 
     def __init__(self) -> None:
@@ -205,7 +205,7 @@ def draw_curves(run_path: str, panels: Panels) -> None:
     pyplot = figures.plotting(run_path, print)
     if pyplot is None:
         return
-    points = {curve: _Points() for curves in panels.values() for curve in curves}
+    points = {curve: Points() for curves in panels.values() for curve in curves}
     for row in read_rows(run_path):
         for curve, of_curve in points.items():
             if row["kind"] == curve.kind and curve.key in row:

@@ -53,7 +53,8 @@ class Run:
         mode = flags.precision_mode or (request.gpu_precision if device.kind == "gpu" else None)
         self.precision = selection.precision_in_effect(device, mode, request.options.precision_mode)
         self.arguments: dict[str, Any] = dict(
-            flags={name: flags[name].value for name in sorted(flags)}, threads=selection.num_cpus(),
+            command=list(request.arguments), flags={name: flags[name].value for name in sorted(flags)},
+            threads=selection.num_cpus(),
             device_id=device.id, adapter=device.adapter, platform=platform.platform(),
             versions=dict(python=platform.python_version(), tensorflow=tensorflow, numpy=np.__version__),
             git_revision=_git_revision(request.root),

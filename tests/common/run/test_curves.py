@@ -27,7 +27,7 @@ def test_curves(run_path):
 
 
 def test_a_long_curve_is_thinned_out_evenly():
-    points = metrics._Points()
+    points = metrics.Points()
     for step in range(1, 3 * metrics.MAX_POINTS):
         points.add(step, float(step))
     assert metrics.MAX_POINTS / 2 <= len(points.steps) <= metrics.MAX_POINTS + 1

@@ -1,0 +1,82 @@
+"""Several runs side by side: settings, metrics, curves."""
+from __future__ import annotations
+
+import os
+from typing import Any, Mapping, Sequence
+
+from common.plots import figures
+from common.run import metrics
+from common.run.summary import RunSummary
+
+_MAX_CELL = 24
+
+
+def differing_settings(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:
+    """Return a row for each setting in which the runs differ, its name first."""
+    settings = [dict(run.arguments["identity"], num_updates=run.arguments["num_updates"],
+                     **{f"--{name}": value for name, value in run.arguments["flags"].items()
+                        if name not in run.arguments["identity"]}) for run in runs]
+    names = sorted(set().union(*settings))
+    rows = []
+    for name in names:
+        values = [setting.get(name) for setting in settings]
+        if any(value != values[0] for value in values):
+            rows.append((name, *map(_cell, values)))
+    return rows or [("(all the same)", *("" for _ in runs))]
+
+
+def metric_rows(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:
+    """Return a row for each number of the last evaluations and of the final rows, its name first."""
+    values: list[dict[str, Any]] = [dict(run.evaluation, **run.final) for run in runs]
+    names = [name for name in dict.fromkeys(name for value in values for name in value)
+             if any(_is_number(value.get(name)) for value in values)]
+    return [(name, *(_cell(value.get(name)) for value in values)) for name in names]
+
+
+def draw(path: str, runs: Mapping[str, RunSummary]) -> bool:
+    """Draw the curves of several runs over each other; return whether a file was written.
+
+    Args:
+        path: of the PNG.
+        runs: by the label of their curves.
+    """
+    pyplot = figures.plotting(os.path.dirname(path), print)
+    if pyplot is None:
+        return False
+    curves: dict[tuple[str, str], dict[str, metrics.Points]] = {}
+    for label, run in runs.items():
+        for row in metrics.read_rows(run.path):
+            for key in row:
+                if row["kind"] != "final" and _is_number(row[key]) and (row["kind"], key) not in _UNDRAWN:
+                    of_runs = curves.setdefault((row["kind"], key), {})
+                    of_runs.setdefault(label, metrics.Points()).add(row["step"], row[key])
+    shared = {name: of_runs for name, of_runs in curves.items() if len(of_runs) > 1 and not name[1].endswith("seconds")}
+    columns = min(3, max(1, len(shared)))
+    rows = -(-max(1, len(shared)) // columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(5 * columns, 3.2 * rows), squeeze=False,
+                                   constrained_layout=True)
+    for axis, ((kind, key), of_runs) in zip(axes.flat, shared.items()):
+        for label, points in of_runs.items():
+            axis.plot(points.steps, points.values, label=label, linewidth=1, marker="." if kind == "eval" else None)
+        axis.set_title(f"{key} ({'evaluation' if kind == 'eval' else 'training batch'})")
+        axis.set_xlabel("updates")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(True, alpha=0.3)
+        axis.legend()
+    for axis in list(axes.flat)[len(shared):]:
+        axis.remove()
+    figures.save_figure(figure, path)
+    return True
+
+
+_UNDRAWN = {("step", "step"), ("eval", "step"), ("step", "epoch"), ("eval", "epoch"), ("eval", "evaluation"),
+            ("eval", "printed_step"), ("step", "unix_seconds"), ("eval", "unix_seconds")}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> str:
+    text = "-" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _MAX_CELL else f"{text[:_MAX_CELL - 3]}..."

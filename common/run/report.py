@@ -1,0 +1,106 @@
+"""A run as one HTML file that needs no other: settings, results, curves, pictures, warnings."""
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+import time
+from typing import Any, Iterator
+
+from common import atomic_files
+from common.errors import ZooError
+from common.run.summary import RunSummary, summarise
+
+NAME = "report.html"
+MAX_PICTURES = 24
+MAX_PICTURE_BYTES = 4 << 20
+_SUFFIXES = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg"}
+_HIDDEN = ("kind", "seconds", "best")
+TEMPLATE = "report.html.jinja"
+
+
+def write(run_path: str) -> str:
+    """Write report.html into a run directory; return its path.
+
+    Raises:
+        ZooError: the directory is no run, or jinja2 is missing.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise ZooError(f"no report ({error}); pip install jinja2") from None
+    run = summarise(run_path)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+                                     loader=jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__))))
+    text = environment.get_template(TEMPLATE).render(
+        run=run, command=_command(run), metrics=list(_metrics(run)), warnings=_warnings(run),
+        pictures=list(_pictures(run_path)), settings=_settings(run), machine=_machine(run),
+        started=_written(run.arguments["started"]), duration=_duration(run))
+    path = os.path.join(run_path, NAME)
+    atomic_files.write_text(path, text)
+    return path
+
+
+def _command(run: RunSummary) -> str:
+    """The command to train again; of a run of an older version all flags that have a value."""
+    given = run.arguments.get("command") or [f"--{name}={value}" for name, value in
+                                             sorted(run.arguments["flags"].items()) if value not in (None, "", False)]
+    return " \\\n    ".join([f"zoo train {run.model}", *map(shlex.quote, given)])
+
+
+def _metrics(run: RunSummary) -> Iterator[tuple[str, str]]:
+    for name, value in {**run.evaluation, **run.final}.items():
+        if name not in _HIDDEN and isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield name, f"{value:.6g}"
+
+
+def _warnings(run: RunSummary) -> list[str]:
+    """Warnings and notices of the log, each once."""
+    path = os.path.join(run.path, f"train_{run.arguments.get('device_id', '0')}.log")
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = [line.strip() for line in file if line.startswith(("Warning", "WARNING:", "Notice", "[Error]"))]
+    return [line for line in dict.fromkeys(lines) if "absl::InitializeLog" not in line][:20]
+
+
+def _pictures(run_path: str) -> Iterator[tuple[str, str]]:
+    """Curves first, then the newest picture of every folder and name; each as a data address."""
+    paths = []
+    for folder, folders, names in os.walk(run_path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths += [os.path.join(folder, name) for name in sorted(names)
+                  if os.path.splitext(name)[1].lower() in _SUFFIXES and not name.startswith(".")]
+    newest: dict[tuple[str, str], str] = {}
+    for path in sorted(paths, key=os.path.getmtime):
+        newest[os.path.dirname(path), os.path.basename(path).rstrip("0123456789.pngif").rstrip("-")] = path
+    chosen = sorted(newest.values(), key=lambda path: (os.path.basename(path) != "curves.png", path))
+    for path in chosen[:MAX_PICTURES]:
+        if os.path.getsize(path) <= MAX_PICTURE_BYTES:
+            with open(path, "rb") as file:
+                content = base64.b64encode(file.read()).decode("ascii")
+            kind = _SUFFIXES[os.path.splitext(path)[1].lower()]
+            yield os.path.relpath(path, run_path), f"data:{kind};base64,{content}"
+
+
+def _settings(run: RunSummary) -> list[tuple[str, str]]:
+    return [(name, json.dumps(value) if not isinstance(value, str) else value)
+            for name, value in sorted(run.arguments["identity"].items()) if name not in ("data", "lfw")]
+
+
+def _machine(run: RunSummary) -> list[tuple[str, Any]]:
+    arguments, identity = run.arguments, run.arguments["identity"]
+    return [("device", f"{identity.get('device')}, adapter {arguments.get('adapter') or 'none'}"),
+            ("precision", identity.get("precision")), ("threads", arguments.get("threads")),
+            ("platform", arguments.get("platform")), ("source revision", arguments.get("git_revision")),
+            *sorted(arguments.get("versions", {}).items())]
+
+
+def _duration(run: RunSummary) -> str:
+    seconds = run.final.get("e2e_seconds")
+    return f" in {seconds:.0f} s" if seconds else ""
+
+
+def _written(started: str) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.strptime(started, "%Y%m%d-%H%M%S"))

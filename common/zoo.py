@@ -1,0 +1,220 @@
+"""The zoo's one command.
+
+    zoo list [FOLDER]                     models, and whether FOLDER holds their data
+    zoo train|evaluate|predict|export|benchmark MODEL [--flag=value ...]
+    zoo runs [FOLDER ...]                 all runs in folders
+    zoo compare RUN RUN ... [--output=FILE.png]
+    zoo report RUN                        write report.html into the run directory
+    zoo doctor [--device=...]             what this machine can run
+    zoo completion                        completion for bash: eval "$(zoo completion)"
+
+MODEL is a model's folder or the beginning of its name. Its programs take the flags that they take by path, and give the
+same exit status: `zoo train gitloss --help` lists them. `python3 -m common.zoo` is the same command.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from typing import Any, Callable, Sequence
+
+from common.cli import program
+from common.cli.program import HelpRequested
+from common.errors import FlagError, ZooError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MODEL_FILE = "model.json"
+PROGRAMS = ("train", "evaluate", "predict", "export", "benchmark")
+_WIDTH = 80
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model of the zoo, as its model.json describes it.
+
+    Attributes:
+        name: of its folder.
+        card: content of model.json.
+    """
+
+    name: str
+    card: dict[str, Any]
+
+    def program(self, kind: str) -> str:
+        """Path of one of its `PROGRAMS`."""
+        return os.path.normpath(os.path.join(ROOT, self.name, self.card["programs"][kind]))
+
+    def data_in(self, folder: str) -> str | None:
+        """Return the data of this model in a folder, None without any."""
+        candidates = (os.path.join(folder, name) for name in self.card["data_folders"])
+        return next(filter(os.path.exists, candidates), None)
+
+
+def models() -> list[Model]:
+    """Return all models: the folders of the repository that have a model.json."""
+    names = sorted(name for name in os.listdir(ROOT) if os.path.isfile(os.path.join(ROOT, name, MODEL_FILE)))
+    return [Model(name, _read_card(os.path.join(ROOT, name, MODEL_FILE))) for name in names]
+
+
+def _read_card(path: str) -> dict[str, Any]:
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+@program.entry
+def main(arguments: list[str], stop: program.StopRequest) -> int:
+    """Run a command; return its exit status."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        raise HelpRequested(__doc__ or "")
+    command, rest = arguments[0], arguments[1:]
+    if command in PROGRAMS:
+        return _start(command, rest)
+    if command == "doctor":
+        return _replace_process("-m", "common.doctor", *rest)
+    commands: dict[str, Callable[[list[str]], int]] = dict(
+        list=_list, runs=_runs, compare=_compare, report=_report, completion=_completion)
+    if command not in commands:
+        raise FlagError(f"zoo {command}: no such command; expected {', '.join((*commands, *PROGRAMS, 'doctor'))}")
+    if {"-h", "--help"} & set(rest):
+        raise HelpRequested(__doc__ or "")
+    return commands[command](rest)
+
+
+def _start(kind: str, arguments: list[str]) -> int:
+    """Become a program of a model."""
+    if not arguments or arguments[0].startswith("-"):
+        raise FlagError(f"zoo {kind} needs a model: zoo {kind} {'|'.join(model.name for model in models())} [flags]")
+    return _replace_process(_find(arguments[0]).program(kind), *arguments[1:])
+
+
+def _find(name: str) -> Model:
+    candidates = [model for model in models() if model.name.startswith(name.rstrip("/"))]
+    exact = [model for model in candidates if model.name == name.rstrip("/")]
+    if len(exact or candidates) != 1:
+        problem = "no such model" if not candidates else "more than one model begins so"
+        raise FlagError(f"{name}: {problem}; expected one of {', '.join(model.name for model in models())}")
+    return (exact or candidates)[0]
+
+
+def _replace_process(*words: str) -> int:
+    """Run Python in place of this process, so that signals and exit status are the program's own."""
+    sys.stdout.flush()
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
+    os.execv(sys.executable, [sys.executable, *words])
+    return 1  # not reached
+
+
+def _list(arguments: list[str]) -> int:
+    folder = os.path.expanduser(arguments[0]) if arguments else None
+    for model in models():
+        data = model.data_in(folder) if folder else None
+        about = f"found: {data}" if data else f"missing in {folder}" if folder else ", ".join(
+            model.card["data_folders"][:2])
+        print(f"{model.name:<20} {model.card['title']}: {model.card['use']}")
+        print(f"{'':<20} data {model.card['data']} ({about})")
+        print(f"{'':<20} TensorFlow {model.card['minimum_tensorflow']} or newer")
+    if not folder:
+        print("`zoo list FOLDER` looks for the data in a folder.")
+    return 0
+
+
+def _runs(arguments: list[str]) -> int:
+    from common.run import summary
+
+    folders = [os.path.abspath(os.path.expanduser(folder)) for folder in arguments] or [
+        os.path.join(ROOT, model.name, "test", "output") for model in models()]
+    for folder in folders:
+        if arguments and not os.path.isdir(folder):
+            raise ZooError(f"{folder}: no such folder")
+    rows = [("model", "recipe", "step", "metric", "state", "age", "run")]
+    for folder in folders:
+        for path in summary.find_runs(folder):
+            try:
+                run = summary.summarise(path)
+            except ZooError as error:
+                print(f"Warning: {error}", file=sys.stderr)
+                continue
+            rows.append((run.model, run.recipe, f"{run.step}/{run.arguments['num_updates']}", _metric(run), run.state,
+                         _age(run.seconds_ago), _short(path)))
+    if len(rows) == 1:
+        print(f"no runs in {', '.join(map(_short, folders))}")
+    else:
+        _print_table(rows)
+    return 0
+
+
+def _metric(run: Any) -> str:
+    card = next((model.card for model in models() if model.name == run.model), None)
+    value = run.evaluation.get(card["metric"]["key"]) if card else None
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _compare(arguments: list[str]) -> int:
+    from common.run import comparison, summary
+
+    output = [word.partition("=")[2] for word in arguments if word.startswith("--output=")]
+    paths = [os.path.abspath(os.path.expanduser(word)) for word in arguments if not word.startswith("-")]
+    if len(paths) < 2:
+        raise FlagError("zoo compare needs two runs or more: zoo compare RUN RUN [--output=FILE.png]")
+    runs = [summary.summarise(path) for path in paths]
+    names = [chr(ord("A") + number) for number in range(len(runs))]
+    for name, run in zip(names, runs):
+        print(f"{name}: {_short(run.path)}")
+    _print_table([("setting", *names), *comparison.differing_settings(runs)])
+    _print_table([("metric", *names), *comparison.metric_rows(runs)])
+    path = output[0] if output else os.path.join(paths[0], "compare.png")
+    if comparison.draw(path, dict(zip(names, runs))):
+        print(f"Written: {_short(path)}")
+    return 0
+
+
+def _report(arguments: list[str]) -> int:
+    from common.run import report
+
+    if len(arguments) != 1:
+        raise FlagError("zoo report needs one run: zoo report RUN")
+    print(f"Written: {_short(report.write(os.path.abspath(os.path.expanduser(arguments[0]))))}")
+    return 0
+
+
+def _completion(arguments: list[str]) -> int:
+    del arguments
+    names = " ".join(model.name for model in models())
+    print(f"""_zoo() {{
+    local word=${{COMP_WORDS[COMP_CWORD]}}
+    case "$COMP_CWORD:${{COMP_WORDS[1]}}" in
+        1:*) COMPREPLY=($(compgen -W "list {' '.join(PROGRAMS)} runs compare report doctor completion" -- "$word")) ;;
+        2:train | 2:evaluate | 2:predict | 2:export | 2:benchmark) COMPREPLY=($(compgen -W "{names}" -- "$word")) ;;
+        *) COMPREPLY=($(compgen -f -- "$word")) ;;
+    esac
+}}
+complete -o filenames -F _zoo zoo""")
+    return 0
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print columns side by side; the last one may wrap to a line of its own to fit 80 columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
+        line = "  ".join(cells).rstrip()
+        if len(line) > _WIDTH:
+            line = "  ".join(cells[:-1]).rstrip() + f"\n    {row[-1]}"
+        print(line)
+
+
+def _short(path: str) -> str:
+    """Return the shorter of a path and the path from here."""
+    return min(path, os.path.relpath(path), key=len)
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

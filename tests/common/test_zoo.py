@@ -1,0 +1,129 @@
+"""The zoo's one command: what it finds, starts and shows."""
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from common import zoo
+from common.run import comparison, report, summary
+from tests import runs
+from tests.common.run.test_record import CURVES, Deaf, record_of, step
+from tests.conftest import ROOT
+from tests.test_architecture import models, train_entry
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A finished run in a/0 and one that was stopped in b/0."""
+    for name, updates, finishes in (("a", 3, True), ("b", 5, False)):
+        with runs.open_run(tmp_path / name, f"--seed={updates}", updates=updates) as run:
+            record = record_of(run)
+            record.restore(Deaf())
+            for number in range(1, 4):
+                step(record, number, loss=1.0 / number)
+            record.evaluation(3, dict(accuracy=0.25 * updates, best=True))
+            if finishes:
+                record.finish(3, 0.75, {}, CURVES)
+            record.close()
+    return tmp_path
+
+
+def test_models_are_found_by_their_card():
+    assert [model.name for model in zoo.models()] == models()
+    for model in zoo.models():
+        assert model.program("train") == os.path.join(ROOT, model.name, train_entry(model.name))
+        assert all(os.path.isfile(model.program(kind)) for kind in zoo.PROGRAMS)
+        with open(os.path.join(ROOT, model.name, "modelzoo_level.txt"), encoding="utf-8") as file:
+            assert f"MinTensorFlow:{model.card['minimum_tensorflow']}" in file.read()
+
+
+@pytest.mark.parametrize("words, message", [
+    ([sys.executable], "zoo"), (["nonsense"], "zoo nonsense: no such command; expected list"),
+    (["train"], "zoo train needs a model: zoo train circleloss_tf1|"), (["train", "--seed=1"], "needs a model"),
+    (["evaluate", "resnet"], "resnet: no such model; expected one of circleloss_tf1"),
+    (["export", "siamese"], "siamese: more than one model begins so"),
+    (["compare", "one"], "needs two runs"), (["report"], "needs one run"),
+])
+def test_wrong_commands(words, message, capsys):
+    assert zoo.main(words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_programs_keep_their_flags_and_their_exit_status(tmp_path):
+    """Started from another folder, by the beginning of the model's name."""
+    command = [sys.executable, "-m", "common.zoo", "train", "gitloss"]
+    environment = dict(os.environ, PYTHONPATH=ROOT)
+    shown = subprocess.run([*command, "--help"], cwd=str(tmp_path), env=environment, stdout=subprocess.PIPE, check=True)
+    assert b"--update_centers" in shown.stdout
+    for flag, status in (("--nonsense", 2), ("--data_path=/nowhere", 1)):
+        assert subprocess.run([*command, flag], cwd=str(tmp_path), env=environment, stderr=subprocess.PIPE, check=False
+                              ).returncode == status
+
+
+def test_list_says_where_data_are(tmp_path, capsys):
+    (tmp_path / "MNIST").mkdir()
+    assert zoo.main(["list", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert f"data MNIST (found: {tmp_path / 'MNIST'})" in out and f"data Omniglot (missing in {tmp_path})" in out
+
+
+def test_runs(folder, capfd):
+    (folder / "c" / "0").mkdir(parents=True)
+    (folder / "c" / "0" / "arguments.json").write_text("{")
+    with runs.open_run(folder / "d"):
+        capfd.readouterr()
+        assert zoo.main(["runs", str(folder)]) == 0
+    out = capfd.readouterr()
+    rows = [line.split() for line in out.out.splitlines() if "reference" in line]
+    assert [row[2] for row in rows] == ["3/3", "3/5", "0/10"]
+    assert [row[4] for row in rows] == ["finished", "stopped", "running"]
+    assert "c/0/arguments.json: is not a file that a run writes" in out.err
+
+
+def test_no_runs(tmp_path, capsys):
+    assert zoo.main(["runs", str(tmp_path)]) == 0 and "no runs in" in capsys.readouterr().out
+    assert zoo.main(["runs", str(tmp_path / "missing")]) == 1
+
+
+def test_compare(folder, capsys):
+    assert zoo.main(["compare", str(folder / "a" / "0"), str(folder / "b" / "0")]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^seed +3 +5$", out, re.MULTILINE) and re.search(r"^accuracy +0.75 +1.25$", out, re.MULTILINE)
+    assert not re.search(r"^recipe", out, re.MULTILINE)  # the same in both
+    assert (folder / "a" / "0" / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_equal_runs_differ_in_nothing(folder):
+    run = summary.summarise(str(folder / "a" / "0"))
+    assert comparison.differing_settings([run, run]) == [("(all the same)", "", "")]
+
+
+def test_a_report_needs_no_other_file(folder, capsys):
+    run = folder / "a" / "0"
+    (run / "plots").mkdir()
+    for name in ("curves.png", "plots/features-2.png", "plots/features-9.png"):
+        (run / name).write_bytes(b"\x89PNG<script>")
+    (run / "train_0.log").write_text("Warning: <b>odd</b>\nWarning: <b>odd</b>\nquiet\n")
+    assert zoo.main(["report", str(run)]) == 0
+    text = (run / report.NAME).read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=\"(?!data:)", text) and "<script" not in text
+    assert text.count("Warning: &lt;b&gt;odd&lt;/b&gt;") == 1
+    assert "finished after 3 of 3 updates" in text and "zoo train model" in text and "--seed=3" in text
+    assert "curves.png" in text and "features-9.png" in text and "features-2.png" not in text  # the newest of a name
+    assert "Written: " in capsys.readouterr().out
+
+
+def test_a_report_of_a_stopped_run(folder):
+    with open(report.write(str(folder / "b" / "0")), encoding="utf-8") as file:
+        assert "stopped after 3 of 5 updates" in file.read()
+
+
+def test_completion_is_bash():
+    command = [sys.executable, "-m", "common.zoo", "completion"]
+    script = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout.decode()
+    check = script + '\nCOMP_WORDS=(zoo train git); COMP_CWORD=2; _zoo; echo "${COMPREPLY[@]}"'
+    assert subprocess.run(["bash", "-c", check], stdout=subprocess.PIPE, check=True).stdout == b"gitloss_tf1\n"
