@@ -53,6 +53,8 @@ class StopRequest:
         self._signum = signum
         if not self._deferred:
             raise Stopped(signum)
+        with contextlib.suppress(OSError):  # print() may be what the signal interrupted
+            os.write(1, b"Stopping after this step.\n")
 
     @property
     def requested(self) -> bool:

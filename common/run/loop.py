@@ -35,6 +35,8 @@ def run(task: Task, record: Record) -> None:
         while True:
             if stop.requested:
                 record.save(step)
+                if isinstance(record, RunRecord):
+                    print(f"Saved after {step} updates; the same command resumes.", flush=True)
                 stop.check()
             if task.evaluation_due(step) and not record.has_evaluation(step):
                 record.save(step)

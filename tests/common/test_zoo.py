@@ -81,7 +81,7 @@ def test_runs(folder, capfd):
     rows = [line.split() for line in out.out.splitlines() if "reference" in line]
     assert [row[2] for row in rows] == ["3/3", "3/5", "0/10"]
     assert [row[4] for row in rows] == ["finished", "stopped", "running"]
-    assert "c/0/arguments.json: is not a file that a run writes" in out.err
+    assert "c/0/arguments.json: damaged, or not written by a run" in out.err
 
 
 def test_no_runs(tmp_path, capsys):

@@ -80,9 +80,11 @@ def test_an_undisturbed_run(tmp_path):
     assert saved == [3, 4, 6, 7]
 
 
-def test_a_signal_saves_after_the_step_and_the_next_run_resumes_there(tmp_path):
+def test_a_signal_saves_after_the_step_and_the_next_run_resumes_there(tmp_path, capfd):
     calls, saved = train(tmp_path, stop_at=4)  # during update 5
     assert calls == ["start None", *steps(1, 3), "eval 3", *steps(4, 5), "stopped"] and saved == [3, 4, 5]
+    assert capfd.readouterr().out.splitlines()[-2:] == ["Stopping after this step.",
+                                                        "Saved after 5 updates; the same command resumes."]
     calls, saved = train(tmp_path)
     replayed = [f"replayed {call}" for call in (*steps(1, 3), "eval 3", *steps(4, 5))]
     assert calls == [*replayed, "start 5", "step 6", "eval 6", "step 7", "eval 7", "final 7"] and saved == [6, 7]
