@@ -62,7 +62,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     with inference_session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
         weights = restore.tracker_weights(flags, ROOT, checkpoint)
         wrapper = restore.tracker(session, weights, flags.compute_dtype)
-        identity = identity_of(weights, flags.compute_dtype, compat.place(device, flags.device))
+        identity = identity_of(weights, flags.compute_dtype, compat.device_and_version(device, flags.device))
         contenders = [Contender(OURS, tracker_maker(session, wrapper), identity)]
         if flags.baselines:
             contenders += evaluation.baseline_contenders()
@@ -82,7 +82,7 @@ def identity_of(weights: Any, compute_dtype: str, place: str) -> list:
     Args:
         weights: from `restore.tracker_weights`.
         compute_dtype: what the convolutions compute in.
-        place: device and TensorFlow, from `compat.place`.
+        place: device and TensorFlow, from `compat.device_and_version`.
     """
     return [weights.model, weights.track, compute_dtype, place,
             [bundle.fingerprint(prefix) for prefix in weights.prefixes.values()]]

@@ -1,14 +1,22 @@
-"""The head of every export program."""
+"""What all export programs share: the program itself, the folder of a SavedModel, and the check of what was written."""
 from __future__ import annotations
 
 import os
-from typing import Any, Callable
+import shutil
+from typing import Any, Callable, Mapping
 
+import numpy as np
+
+from common import atomic_files
 from common.checkpoints import trained
 from common.cli import results
 from common.cli.parser import FlagValues
 from common.devices import selection
+from common.errors import ZooError
 
+RECORD = "export.json"
+_SAVED_MODEL_FILES = {"saved_model.pb", "variables", "assets", "fingerprint.pb"}
+Arrays = Mapping[str, np.ndarray]
 Export = Callable[[FlagValues, trained.Checkpoint, selection.Device], "dict[str, Any]"]
 
 
@@ -21,7 +29,7 @@ def run(flags: FlagValues, model_root: str, export: Export) -> int:
         export: takes flags, checkpoint and device; returns the result of one export, or of several by name.
     """
     checkpoint = trained.choose(flags, model_root, "export")
-    device = selection.choose("cpu", os.environ)  # what is exported holds no device and no adapter
+    device = selection.choose("cpu", os.environ)  # exported models contain neither a device nor an adapter
     result = dict(export(flags, checkpoint, device), checkpoint=checkpoint.prefix)
     exports = [part for part in (result, *result.values()) if isinstance(part, dict) and "max_difference" in part]
     lines = [line for part in exports for line in _lines(part)]
@@ -34,3 +42,48 @@ def _lines(part: dict[str, Any]) -> list[str]:
     difference = f"{part['max_difference']:.1e}" + (" of the largest output" if "tflite" in part else "")
     return [f"Written and checked against the live network (largest difference {difference}):",
             *(f"  {path}" for path in written)]
+
+
+def saved_model_path(folder: str) -> str:
+    """Create a folder if it is missing and return the path for its SavedModel; an earlier export there is removed.
+
+    Raises:
+        ZooError: the path exists, but was not exported by us.
+    """
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "saved_model")
+    if os.path.lexists(path):
+        names = set(os.listdir(path)) if os.path.isdir(path) else {"a file"}
+        if not os.path.isfile(os.path.join(folder, RECORD)) or names - _SAVED_MODEL_FILES:
+            raise ZooError(f"{path}: not an export of ours, and left alone; move it away or choose another "
+                           "--output_path")
+        shutil.rmtree(path)
+    return path
+
+
+def largest_difference(path: str, outputs: Arrays, expected: Arrays, tolerance: float, is_relative: bool) -> float:
+    """Compare the outputs of an exported model with those of the live network, by name.
+
+    Args:
+        path: the exported model.
+        outputs: its outputs.
+        expected: outputs of the live network.
+        tolerance: largest difference allowed, in units of the largest expected value; without `is_relative` in units
+            of 1 at least.
+        is_relative: whether to return the difference in units of the largest expected value.
+
+    Raises:
+        ZooError: the difference is larger.
+    """
+    difference = 0.0
+    for name, values in expected.items():
+        error, scale = float(np.abs(outputs[name] - values).max()), float(np.abs(values).max())
+        if not error <= tolerance * (scale if is_relative else max(1.0, scale)):
+            raise ZooError(f"{path}: {name} differs from the live network by {error}, its largest value is {scale}")
+        difference = max(difference, error / (scale or 1.0) if is_relative else error)
+    return difference
+
+
+def record(folder: str, result: Mapping[str, Any]) -> None:
+    """Write export.json, which also marks the folder as an export of ours."""
+    atomic_files.write_json(os.path.join(folder, RECORD), result)

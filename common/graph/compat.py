@@ -1,6 +1,6 @@
-"""TensorFlow's version 1 API on TensorFlow 1.15, 2.6 and current: `from common.tf1 import tf`.
+"""TensorFlow's version 1 API on TensorFlow 1.15, 2.6 and current: `from common.graph.compat import tf`.
 
-Graph models import TensorFlow through this module only. `enable()` is called once, by an entry's main after the flags.
+Graph models import TensorFlow through this module only. A program calls `enable()` once, after it has parsed its flags.
 """
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import os
 import warnings
 from typing import Any, Iterator, Mapping
 
+from common.devices.selection import Device
+from common.errors import ZooError
+
 
 @contextlib.contextmanager
 def _without_keras() -> Iterator[None]:
-    """Keep TensorFlow from importing Keras, which graph code never uses and which brings matplotlib along."""
+    """Keep TensorFlow from importing Keras, which graph code never uses and which imports matplotlib."""
     name = "TF_USE_LEGACY_KERAS"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -27,13 +30,10 @@ def _without_keras() -> Iterator[None]:
 
 
 with warnings.catch_warnings(), _without_keras():
-    warnings.simplefilter("ignore", FutureWarning)  # TensorFlow 1.15 on the numpy it is pinned to
+    warnings.simplefilter("ignore", FutureWarning)  # of TensorFlow 1.15 and the numpy version it is pinned to
     import tensorflow.compat.v1 as tf
 
-from common.devices.selection import Device  # noqa: E402
-from common.errors import ZooError  # noqa: E402
-
-__all__ = ["assign", "enable", "place", "settle", "tf"]
+__all__ = ["assign", "device_and_version", "enable", "settle", "tf"]
 
 
 def enable() -> None:
@@ -44,14 +44,14 @@ def enable() -> None:
 
 
 def settle(device: Device, requested: str) -> Device:
-    """Say whether "a GPU if TensorFlow sees one" is a GPU.
+    """Replace a "gpu" that was not asked for by the CPU when TensorFlow sees no GPU.
 
     Args:
-        device: from `common.device.choose`.
-        requested: the value of --device.
+        device: from `selection.choose`.
+        requested: value of --device.
 
     Raises:
-        ZooError: a GPU was asked for and TensorFlow sees none.
+        ZooError: a GPU was asked for, but TensorFlow sees none.
     """
     if device.kind != "gpu" or tf.config.experimental.list_physical_devices("GPU"):
         return device
@@ -61,12 +61,12 @@ def settle(device: Device, requested: str) -> Device:
     return dataclasses.replace(device, kind="cpu")
 
 
-def place(device: Device, requested: str) -> str:
-    """Name what computes, the device's kind and TensorFlow's version; arguments and errors as `settle`."""
+def device_and_version(device: Device, requested: str) -> str:
+    """Return the kind of the settled device and TensorFlow's version; arguments and errors as those of `settle`."""
     return f"{settle(device, requested).kind}, TensorFlow {tf.__version__}"
 
 
 def assign(session: tf.Session, values: Mapping[tf.Variable, Any]) -> None:
-    """Give variables values, all in one run; `Variable.load` makes a run, and a look at the whole graph, for each."""
+    """Assign values to variables in a single run; `Variable.load` needs a run, and a pass over the graph, for each."""
     initialisers = [variable.initializer for variable in values]
     session.run(initialisers, {op.inputs[1]: value for op, value in zip(initialisers, values.values())})

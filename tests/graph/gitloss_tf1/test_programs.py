@@ -199,5 +199,5 @@ def test_an_export_removes_only_what_an_export_made(tmp_path, output, capfd):
     (folder / "saved_model.pb").touch()
     (folder / "thesis.txt").write_text("mine")
     assert export.main([f"--output_path={tmp_path / 'copy'}"]) == 1
-    assert "is no export of ours and is left alone" in capfd.readouterr().err
+    assert "not an export of ours, and left alone" in capfd.readouterr().err
     assert (folder / "thesis.txt").read_text() == "mine"

@@ -96,7 +96,7 @@ def test_what_boxes_depend_on(tmp_path, monkeypatch):
     (tmp_path / "a.index").write_bytes(b"two")
     assert identity_of(of_tracker, "float32", "cpu, TensorFlow 2.21.0") != first
 
-    assert compat.place(Device("cpu", "0"), "cpu") == f"cpu, TensorFlow {compat.tf.__version__}"
+    assert compat.device_and_version(Device("cpu", "0"), "cpu") == f"cpu, TensorFlow {compat.tf.__version__}"
 
     before = evaluation.baseline_contenders()
     monkeypatch.setattr(opencv.load(), "getVersionString", lambda: "0.0")

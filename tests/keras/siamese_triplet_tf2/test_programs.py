@@ -136,5 +136,5 @@ def test_a_foreign_saved_model_is_left_alone(tmp_path, full_run, capfd):
     (tmp_path / "export" / "saved_model").mkdir(parents=True)
     (tmp_path / "export" / "saved_model" / "thesis.txt").write_text("years of work")
     assert export.main([f"--checkpoint={tmp_path / 'lone' / 'model.ckpt-6'}", f"--output_path={tmp_path}"]) == 1
-    assert "is no export of ours" in capfd.readouterr().err
+    assert "not an export of ours" in capfd.readouterr().err
     assert (tmp_path / "export" / "saved_model" / "thesis.txt").exists()
