@@ -1,4 +1,4 @@
-"""The evaluation of trackers over a folder of sequences: find them, track, score, draw. No TensorFlow."""
+"""The evaluation of trackers on a folder of sequences: find targets, track, score, draw."""
 from __future__ import annotations
 
 import json
@@ -25,22 +25,22 @@ TRACKERS_FOLDER = "trackers"
 class Target(NamedTuple):
     """A target in a sequence."""
 
-    name: str  # of the sequence, with .2 behind it for its second target
+    name: str  # of the sequence, with .2 appended for its second target
     sequence: frames.Sequence
-    truth: np.ndarray  # float64 [frames, 4], 1-based
-    notice: str  # a line to print, or nothing
+    truth: np.ndarray  # float64 [frames, 4], counted from 1
+    notice: str  # a line to print, or ""
 
 
 class Contender(NamedTuple):
-    """A tracker that is evaluated."""
+    """A tracker to evaluate."""
 
     name: str
     make_tracker: sequences.MakeTracker
-    identity: list  # what its boxes depend on besides the sequence
+    identity: list  # everything its boxes depend on besides the sequence
 
 
 def baseline_contenders() -> list[Contender]:
-    """What ours is compared with."""
+    """Return the trackers to compare ours with."""
     return [Contender(name, maker, [opencv.load().getVersionString()]) for name, maker in baselines.makers().items()]
 
 
@@ -48,7 +48,7 @@ def find_targets(folder: str) -> list[Target]:
     """Find the targets of a folder of sequences, or of one sequence.
 
     Raises:
-        ZooError: none there, or one that cannot be scored.
+        ZooError: there is none, or one that cannot be scored.
     """
     if not os.path.isdir(folder):
         raise ZooError(f"{folder}: expected a folder of sequences, <name>/img and <name>/groundtruth_rect.txt")
@@ -70,31 +70,31 @@ def _targets_of(folder: str) -> list[Target]:
 
 def evaluate_tracker(contender: Contender, targets: list, folder: str, stop: StopRequest, say: Callable[[str], None]
                      ) -> dict:
-    """Track all targets and score them; what is tracked already by the same tracker is not tracked again.
+    """Track and score all targets; boxes that the same tracker has stored are used again.
 
     Args:
         contender: the tracker.
         targets: from `find_targets`.
-        folder: where the boxes are kept; several evaluations may share it, also at the same time.
-        stop: asked before every frame.
+        folder: where the boxes are stored; several evaluations may share it, also at the same time.
+        stop: checked before every frame.
         say: takes a line for each sequence.
 
     Returns:
-        The scores overall and by target, as JSON has them.
+        The scores overall and by target, as JSON values.
     """
     by_target, frame_seconds = {}, []
     for target in targets:
-        kept = _track_once(contender, target, folder, stop, say)
-        scored = one_pass.scores(np.array(kept["boxes"]), target.truth)
-        frame_seconds += kept["frame_seconds"]
-        by_target[target.name] = dict(scored._asdict(), **sequences.speed(kept["frame_seconds"]),
-                                      problems=kept["problems"])
-        for problem in kept["problems"]:
+        tracked = _track_once(contender, target, folder, stop, say)
+        scored = one_pass.scores(np.array(tracked["boxes"]), target.truth)
+        frame_seconds += tracked["frame_seconds"]
+        by_target[target.name] = dict(scored._asdict(), **sequences.speed(tracked["frame_seconds"]),
+                                      problems=tracked["problems"])
+        for problem in tracked["problems"]:
             say(f"{target.name}: {problem}")
         say(f"{contender.name}, {target.name}: AUC {scored.auc:.4f}, precision at 20 px {scored.precision_20:.4f}")
-    together = one_pass.overall([one_pass.Scores(**{field: scores[field] for field in one_pass.Scores._fields})
+    overall = one_pass.overall([one_pass.Scores(**{field: scores[field] for field in one_pass.Scores._fields})
                                  for scores in by_target.values()])
-    return dict(overall=dict(together._asdict(), **sequences.speed(frame_seconds)), targets=by_target)
+    return dict(overall=dict(overall._asdict(), **sequences.speed(frame_seconds)), targets=by_target)
 
 
 def _track_once(contender: Contender, target: Target, folder: str, stop: StopRequest, say: Callable[[str], None]
@@ -103,44 +103,44 @@ def _track_once(contender: Contender, target: Target, folder: str, stop: StopReq
     path = os.path.join(folder, TRACKERS_FOLDER, re.sub(r"\W+", "_", contender.name), f"{target.name}.{key:08x}.json")
     try:
         with open(path, "rb") as file:
-            kept = _kept(file.read(), len(target.sequence.paths))
-        if kept:
-            return kept
+            stored = _parse(file.read(), len(target.sequence.paths))
+        if stored:
+            return stored
         say(f"Notice: {path}: is no record of {len(target.sequence.paths)} tracked frames; they are tracked again")
     except FileNotFoundError:
         pass
     os.makedirs(os.path.dirname(path), exist_ok=True)
     tracked = sequences.track_sequence(target.sequence, target.truth[0], contender.make_tracker, check=stop.check)
-    made = dict(boxes=tracked.boxes.tolist(), frame_seconds=tracked.frame_seconds, problems=tracked.problems)
-    atomic_files.write_json(path, made)
-    return made
+    result = dict(boxes=tracked.boxes.tolist(), frame_seconds=tracked.frame_seconds, problems=tracked.problems)
+    atomic_files.write_json(path, result)
+    return result
 
 
-def _kept(content: bytes, num_frames: int) -> dict | None:
-    """Read what was tracked, None if that is not what a file holds."""
+def _parse(content: bytes, num_frames: int) -> dict | None:
+    """Read the stored result of tracking; None if a file holds something else."""
     try:
-        found = json.loads(content.decode("utf-8"))
-        boxes, seconds = (np.array(found[name], np.float64) for name in ("boxes", "frame_seconds"))
-        problems = found["problems"]
+        values = json.loads(content.decode("utf-8"))
+        boxes, seconds = (np.array(values[name], np.float64) for name in ("boxes", "frame_seconds"))
+        problems = values["problems"]
     except (ValueError, KeyError, TypeError):
         return None
-    fits = (boxes.shape == (num_frames, 4) and np.isfinite(boxes).all() and seconds.ndim == 1
+    is_valid = (boxes.shape == (num_frames, 4) and np.isfinite(boxes).all() and seconds.ndim == 1
             and isinstance(problems, list))
-    return dict(boxes=boxes.tolist(), frame_seconds=seconds.tolist(), problems=problems) if fits else None
+    return dict(boxes=boxes.tolist(), frame_seconds=seconds.tolist(), problems=problems) if is_valid else None
 
 
 def _fingerprint(target: Target) -> list:
-    """Where the frames are, their sizes and times, and the first box."""
+    """Return paths, sizes and times of the frames, and the first box."""
     return [[path and [os.path.realpath(path), os.path.getsize(path), os.stat(path).st_mtime_ns]
              for path in target.sequence.paths], target.truth[0].tolist()]
 
 
 def table(results: dict) -> list[str]:
-    """The scores as lines of a table."""
+    """Format the scores as lines of a table."""
     rows = [("tracker", "AUC", "precision at 20 px", "mean overlap", "frames/s")]
     for name, result in results.items():
         scored = result["overall"]
-        rate = None if name == baselines.STILL else scored["fps"]  # it does nothing
+        rate = None if name == baselines.STILL else scored["fps"]  # its speed means nothing
         rows.append((name, f"{scored['auc']:.4f}", f"{scored['precision_20']:.4f}", f"{scored['mean_overlap']:.4f}",
                      metrics.format_number(rate, 1)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

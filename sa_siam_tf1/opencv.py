@@ -1,4 +1,4 @@
-"""OpenCV, or one line that says what to do without it. No TensorFlow."""
+"""OpenCV, or one line that says how to install it."""
 from __future__ import annotations
 
 import os
@@ -11,11 +11,11 @@ def load() -> Any:
     """Return the module cv2.
 
     Raises:
-        ZooError: it is not installed, or does not start.
+        ZooError: it is not installed, or fails to load.
     """
     try:
         import cv2
-    except ImportError as error:  # also a shared library that is not there
+    except ImportError as error:  # also of a missing shared library
         requirements = os.path.join(os.path.dirname(os.path.abspath(__file__)), "requirements.txt")
         raise ZooError(f"OpenCV cannot be imported ({error}): pip3 install -r {requirements}") from None
     return cv2

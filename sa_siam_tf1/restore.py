@@ -1,4 +1,4 @@
-"""Trained weights, ready to track: those of one branch, or of two checkpoints put together."""
+"""Trained weights for tracking: of one branch, or of both from two checkpoints."""
 from __future__ import annotations
 
 import dataclasses
@@ -18,13 +18,13 @@ from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper
 
 @dataclasses.dataclass(frozen=True)
 class TrackerWeights:
-    """What a tracker is made of.
+    """The checkpoints and the configuration of a tracker.
 
     Attributes:
-        checkpoint: the one that the flags name first, and where the program writes.
+        checkpoint: that of --checkpoint, and where the program writes.
         prefixes: of the checkpoints, by branch.
         model: the network.
-        track: how it tracks.
+        track: the tracking.
     """
 
     checkpoint: Checkpoint
@@ -34,7 +34,7 @@ class TrackerWeights:
 
 
 def tracker_weights(flags: FlagValues, root: str, checkpoint: Checkpoint) -> TrackerWeights:
-    """Look into the checkpoints that the flags name.
+    """Find the branches in the checkpoints that the flags name, and the configuration.
 
     Args:
         flags: parsed flags, with those of `track_flags.define`.
@@ -42,7 +42,7 @@ def tracker_weights(flags: FlagValues, root: str, checkpoint: Checkpoint) -> Tra
         checkpoint: from `trained.choose`.
 
     Raises:
-        ZooError: a checkpoint that is missing or of neither branch.
+        ZooError: a checkpoint is missing or holds neither branch.
         FlagError: two checkpoints of one branch.
     """
     prefixes = dict.fromkeys(_branches_in(checkpoint.prefix), checkpoint.prefix)
@@ -70,10 +70,10 @@ def tracker(session: tf.Session, weights: TrackerWeights, compute_dtype: str) ->
     Args:
         session: of the default graph.
         weights: from `tracker_weights`.
-        compute_dtype: "float32" or "bfloat16", what the convolutions compute in.
+        compute_dtype: "float32" or "bfloat16", that the convolutions compute in.
 
     Raises:
-        ZooError: this device, or TensorFlow, has no such convolution.
+        ZooError: this device or TensorFlow lacks such convolutions.
     """
     dtype = tf.as_dtype(compute_dtype)
     _try_convolution(session, dtype)
@@ -83,28 +83,30 @@ def tracker(session: tf.Session, weights: TrackerWeights, compute_dtype: str) ->
 
 
 def variables(session: tf.Session, weights: TrackerWeights) -> None:
-    """Restore all variables of the default graph, each from its branch's checkpoint.
+    """Restore all variables of the default graph, each from the checkpoint of its branch.
 
     Raises:
         ZooError: a checkpoint lacks a variable or is damaged.
     """
     for branch, prefix in weights.prefixes.items():
         shapes = checkpoints.shapes_in(prefix)
-        wanted = {}
+        variables_by_name = {}
         for variable in tf.global_variables():
             name = variable.op.name
             if f"/{branch}_net/" in name or name in ("detection/biases", f"detection/biases_{branch}"):
-                # a branch's own checkpoint calls its bias detection/biases
-                wanted[name if name in shapes else "detection/biases" if "detection/" in name else name] = variable
-        bundle.require_shapes(prefix, shapes, {name: variable.shape.as_list() for name, variable in wanted.items()})
+                # in the checkpoint of one branch the bias is called detection/biases
+                stored_name = "detection/biases" if "detection/" in name and name not in shapes else name
+                variables_by_name[stored_name] = variable
+        bundle.require_shapes(prefix, shapes, {name: variable.shape.as_list()
+                                               for name, variable in variables_by_name.items()})
         try:
-            tf.train.Saver(wanted).restore(session, prefix)
+            tf.train.Saver(variables_by_name).restore(session, prefix)
         except (tf.errors.OpError, ValueError) as error:
             raise bundle.damaged(prefix, error) from None
 
 
 def _try_convolution(session: tf.Session, dtype: tf.DType) -> None:
-    """TensorFlow 2.6 has bfloat16 convolutions on its list and fails to run them on many CPUs."""
+    """TensorFlow 2.6 registers bfloat16 convolutions and fails to run them on many CPUs."""
     ones = tf.ones([1, 3, 3, 1], dtype)
     try:
         session.run(tf.cast(tf.nn.conv2d(ones, tf.ones([3, 3, 1, 1], dtype), [1, 1, 1, 1], "VALID"), tf.float32))

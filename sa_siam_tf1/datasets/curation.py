@@ -1,4 +1,4 @@
-"""From annotated frames of ILSVRC2015 VID to crops of 255 x 255 around the targets. No TensorFlow.
+"""From annotated frames of ILSVRC2015 VID to crops of 255 x 255 around the targets.
 
 Raw: Annotations/VID/{train/ILSVRC2015_VID_train_000N,val}/<video>/<frame>.xml beside Data/VID/.../<frame>.JPEG.
 Curated: Data/VID/train/<letter>/<video>/<frame>.<track>.crop.x.jpg, letters a to d for the parts of train and e for
@@ -19,8 +19,8 @@ from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE, EXEMPLAR_SIDE
 
 JPEG_QUALITY = 90
-# largest box, in sides of the frame: annotated targets lie inside, or reach out by some pixels; a crop takes memory
-# with the square of its box
+# largest box, in sides of the frame: annotated targets reach at most some pixels out of it, and the memory that a crop
+# takes grows with the square of the box
 MAX_BOX_SIDES = 2
 PARTS = {f"train/ILSVRC2015_VID_train_000{number}": letter for number, letter in enumerate("abcd")}
 PARTS["val"] = "e"
@@ -30,24 +30,29 @@ class Box(NamedTuple):
     """A target in a frame."""
 
     track: int
-    x: float  # of the centre, pixels, 0-based as the annotation counts
+    x: float  # of the centre, pixels, counted from 0 as in the annotation
     y: float
     width: float
     height: float
 
     @property
     def context(self) -> float:
-        """Side of the square that has the area of the box with its margin (SiamFC, section 3.1)."""
-        margin = 0.5 * (self.width + self.height)
-        return math.sqrt((self.width + margin) * (self.height + margin))
+        """Side of the target's context."""
+        return context_side(self.width, self.height)
+
+
+def context_side(width: float, height: float) -> float:
+    """Return the side of the square that has the area of a box with its margin (SiamFC, equation 15)."""
+    margin = 0.5 * (width + height)
+    return math.sqrt((width + margin) * (height + margin))
 
 
 def crop(image: np.ndarray, centre: Sequence[float], context: float) -> np.ndarray:
-    """Cut out a target with its surroundings; outside of the image is its mean colour.
+    """Crop a target with its surroundings; pixels outside of the image have its mean colour.
 
     Args:
         image: uint8 [height, width, 3].
-        centre: y, x, 0-based.
+        centre: y, x, counted from 0.
         context: side of the context, which becomes 127 of the result's 255 pixels.
 
     Returns:
@@ -68,11 +73,11 @@ def crop(image: np.ndarray, centre: Sequence[float], context: float) -> np.ndarr
 
 
 def to_jpeg(image: np.ndarray) -> bytes:
-    """Encode uint8 [height, width, 3], RGB, as the curated files are."""
+    """Encode uint8 [height, width, 3], RGB, as the curated files."""
     cv2 = opencv.load()
 
-    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    assert done
+    is_encoded, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert is_encoded
     return data.tobytes()
 
 
@@ -80,17 +85,17 @@ def read_annotation(path: str) -> list[Box]:
     """Read the targets of a frame.
 
     Raises:
-        ZooError: no XML, or a box that is none.
+        ZooError: the file is no XML, or a box is invalid.
     """
     try:
         root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, OSError, ValueError) as error:
         raise ZooError(f"{path}: is no annotation that can be read ({error})") from None
     boxes = []
-    for found in root.iter("object"):
+    for element in root.iter("object"):
         try:
-            track = int(found.findtext("trackid", ""))
-            left, right, top, bottom = (float(found.findtext(f"bndbox/{name}", ""))
+            track = int(element.findtext("trackid", ""))
+            left, right, top, bottom = (float(element.findtext(f"bndbox/{name}", ""))
                                         for name in ("xmin", "xmax", "ymin", "ymax"))
         except ValueError as error:
             raise ZooError(f"{path}: an object lacks trackid or bndbox with xmin, xmax, ymin, ymax ({error})") from None
@@ -108,10 +113,10 @@ def crop_box(image: np.ndarray, box: Box, path: str) -> np.ndarray:
     Args:
         image: uint8 [height, width, 3].
         box: the target.
-        path: of the frame, for the error.
+        path: of the frame, for the error's message.
 
     Raises:
-        ZooError: the box has no pixel in the frame, or is far larger than it.
+        ZooError: the box has no pixel in the frame, or is far larger than the frame.
     """
     height, width = image.shape[:2]
     if box.width > MAX_BOX_SIDES * width or box.height > MAX_BOX_SIDES * height:

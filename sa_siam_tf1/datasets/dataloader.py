@@ -1,6 +1,7 @@
-"""Batches of pairs, read ahead by threads. An example depends only on the seed and its index.
+"""Batches of pairs, read ahead by threads.
 
-So a run is resumed without any state of the reader, and the number of threads changes no result.
+An example depends only on the seed and on its index, so a resumed run needs no state of the reader, and the number of
+threads changes nothing.
 """
 from __future__ import annotations
 
@@ -13,24 +14,23 @@ import numpy as np
 from common.data.batching import full_batches
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.datasets import transforms
-from sa_siam_tf1.datasets.sampler import Sampler
-from sa_siam_tf1.datasets.vid import sample_pair
+from sa_siam_tf1.datasets.sampler import Sampler, sample_pair
 
 _TRAINING, _VALIDATION = 0, 1  # streams of random numbers
 
 
 class Batch(NamedTuple):
-    """A batch of pairs."""
+    """Pairs that go through the network together."""
 
     exemplars: np.ndarray  # float32 [batch, side, side, 3], RGB, 0 to 255
     instances: np.ndarray
 
 
 class TrainingBatches:
-    """The endless sequence of training batches: passes over the tracks, one pair of frames from each."""
+    """The endless sequence of training batches: passes over the tracks, with a pair of frames from each."""
 
     def __init__(self, tracks: list, config: TrainConfig, side: int):
-        """Prepare the threads; they start with the first batch.
+        """Create the threads; the first batch starts them.
 
         Args:
             tracks: lists of crops.
@@ -38,34 +38,34 @@ class TrainingBatches:
             side: of the images, pixels.
         """
         self._tracks, self._config, self._side = tracks, config, side
-        self._sampler = Sampler(len(tracks), config.seed, shuffle=True)
+        self._sampler = Sampler(len(tracks), config.seed)
         self._pool = concurrent.futures.ThreadPoolExecutor(config.prefetch_threads)
-        self._waiting: collections.deque = collections.deque()
-        self._next = 0  # index of the next example to read
+        self._pending: collections.deque = collections.deque()
+        self._next = 0  # index of the next example to request
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of the step after `step` updates; call it for consecutive steps, from any first one."""
+        """Return the batch of the step after `step` updates. The first step may be any; the others follow in order."""
         size = self._config.batch_size
         first = step * size
-        if first + len(self._waiting) != self._next:
-            self._drop_waiting()
+        if first + len(self._pending) != self._next:
+            self._cancel()
             self._next = first
         while self._next < first + max(size, self._config.prefetch_capacity):
-            pass_index, position, track = self._sampler.locate(self._next)
-            seed = [self._config.seed, _TRAINING, pass_index, position]
-            self._waiting.append(self._pool.submit(self._example, self._tracks[track], seed))
+            epoch, position, track = self._sampler.example(self._next)
+            seed = [self._config.seed, _TRAINING, epoch, position]
+            self._pending.append(self._pool.submit(self._example, self._tracks[track], seed))
             self._next += 1
-        return _stack([self._waiting.popleft().result() for _ in range(size)])
+        return _stack([self._pending.popleft().result() for _ in range(size)])
 
     def close(self) -> None:
         """Stop the threads."""
-        self._drop_waiting()
+        self._cancel()
         self._pool.shutdown()
 
-    def _drop_waiting(self) -> None:
-        for future in self._waiting:
+    def _cancel(self) -> None:
+        for future in self._pending:
             future.cancel()
-        self._waiting.clear()
+        self._pending.clear()
 
     def _example(self, track: list, seed: list) -> tuple[np.ndarray, np.ndarray]:
         config, random = self._config, np.random.RandomState(seed)
@@ -80,7 +80,7 @@ class TrainingBatches:
 
 
 def validation_batches(tracks: list, config: TrainConfig) -> Iterator[tuple[Batch, int]]:
-    """One pair of each track, always the same, without augmentation.
+    """Read one pair of each track, always the same, without augmentation.
 
     Yields:
         A batch of the configured size, the last one filled with its last pair, and how many of its pairs count.

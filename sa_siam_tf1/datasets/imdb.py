@@ -1,4 +1,4 @@
-"""Which crops there are: from a curated tree, its index files, or the raw tree of ILSVRC2015 VID. No TensorFlow.
+"""The crops to train on: of a curated tree, of its index files, or of the raw tree of ILSVRC2015 VID.
 
 `python3 -m sa_siam_tf1.datasets.imdb FOLDER` checks a folder.
 """
@@ -39,7 +39,7 @@ class Crop(NamedTuple):
     box: curation.Box | None = None
 
     def read(self) -> np.ndarray:
-        """Return uint8 [255, 255, 3], RGB; the same pixels from a frame as from the curated file made of it.
+        """Return uint8 [255, 255, 3], RGB; a frame gives the same pixels as the curated file made from it.
 
         Raises:
             ZooError: the file is missing, damaged or of another size.
@@ -57,11 +57,11 @@ class Crop(NamedTuple):
 
 
 class Tracks(NamedTuple):
-    """The data set: tracks, each a list of crops in the order of the frames."""
+    """The data set: tracks, each a list of crops in the order of their frames."""
 
     train: list
     validation: list
-    fingerprint: list  # number of crops, checksum of the names and sizes of files and of boxes in raw frames
+    fingerprint: list  # number of crops, checksum of the names and sizes of files and of the boxes in raw frames
     notices: list  # lines to print
 
 
@@ -81,10 +81,10 @@ def _is_curated(folder: str) -> bool:
 
 
 def load(folder: str) -> Tracks:
-    """Load a folder, whatever it is.
+    """Load a folder of any of these kinds.
 
     Raises:
-        ZooError: nothing to train on, or a file that is not what it should be.
+        ZooError: nothing to train on, or an invalid file.
     """
     notices: list = []
     if _is_curated(folder):
@@ -93,13 +93,13 @@ def load(folder: str) -> Tracks:
                  for part in parts]
     else:
         parts = _split(_raw_tracks(folder), notices)
-        notices.append("Notice: raw frames are cropped as they are read; for many passes make the crops once, with "
-                       "scripts/preprocess_VID_data.py.")
+        notices.append("Notice: raw frames are cropped whenever they are read; for many epochs make the crops once, "
+                       "with scripts/preprocess_VID_data.py.")
     train, validation = parts
     if not train:
         raise ZooError(f"{folder}: no track to train on")
     if not validation:
-        notices.append("Notice: no track is left to validate with.")
+        notices.append("Notice: no track is left for validation.")
     crops = [crop for part in parts for track in part for crop in track]
     return Tracks(train, validation, _fingerprint(folder, crops), notices)
 
@@ -109,7 +109,7 @@ def curated_videos(folder: str, letters: Iterable[str] = _LETTERS) -> list:
 
     Args:
         folder: the tree.
-        letters: those to list.
+        letters: parts to list.
 
     Returns:
         For each video a list of tracks, each a list of paths relative to the tree, with `/`.
@@ -132,14 +132,14 @@ def write_index(folder: str, target: str, validation: str = "tenth") -> list[tup
 
     Args:
         folder: the tree.
-        target: folder of the files.
-        validation: "tenth", the first tenth of the videos validates, or "val", the videos of that part do.
+        target: folder to write to.
+        validation: "tenth" validates with the first tenth of the videos, "val" with the videos of that part.
 
     Returns:
         Path, tracks and crops of each file.
 
     Raises:
-        ZooError: there is nothing to index, or nothing in the part val.
+        ZooError: there is nothing to index, or the part val is empty.
     """
     from common import atomic_files
 
@@ -168,7 +168,7 @@ def read_index(path: str) -> list:
     """Read an index file, .json or an old .pickle, as a list of tracks of relative paths.
 
     Raises:
-        ZooError: it is not one.
+        ZooError: it is none.
     """
     if path.endswith(".pickle"):
         content = plain_pickle.read_plain(path)
@@ -189,7 +189,7 @@ def read_index(path: str) -> list:
 
 
 def _relative(path: str, name: str) -> str:
-    """Make an absolute path of an old index relative to the tree; refuse what leads out of it."""
+    """Make an absolute path of an old index relative to the tree; refuse a path that leads out of it."""
     name = name.replace("\\", "/")
     marker = "/".join(_CURATED) + "/"
     if name.startswith("/") and f"/{marker}" in name:
@@ -217,12 +217,12 @@ def _from_index(folder: str, notices: list) -> list | None:
 
 
 def _split(videos: list, notices: list) -> list:
-    """The first tenth of the videos validates, as in the original; of fewer than ten videos the first one."""
+    """Validate with the first tenth of the videos, as in the original; of fewer than ten, with the first one."""
     videos = [video for video in videos if video]
     count = int(len(videos) * VALIDATION_SHARE)
     if count == 0 and len(videos) > 1:
         count = 1
-        notices.append(f"Notice: {len(videos)} videos, the first one validates.")
+        notices.append(f"Notice: only {len(videos)} videos: the first one is used for validation.")
     return [[track for video in part for track in video] for part in (videos[count:], videos[:count])]
 
 
@@ -238,7 +238,6 @@ def _raw_tracks(folder: str) -> list:
 
 
 def _fingerprint(folder: str, crops: Iterable[Crop]) -> list[Any]:
-    """Number of crops, and a checksum of the names and sizes of their files, and of the boxes in raw frames."""
     checksum, count, sizes = 0, 0, {}
     for path, box in crops:
         if path not in sizes:
@@ -246,7 +245,7 @@ def _fingerprint(folder: str, crops: Iterable[Crop]) -> list[Any]:
                 sizes[path] = os.path.getsize(path)
             except OSError as error:
                 raise ZooError(f"{path}: {error.strerror}; the index or an annotation names it") from None
-            except ValueError as error:  # no name that a file can have
+            except ValueError as error:  # not a valid file name
                 raise ZooError(f"{path!r}: {error}; the index names it") from None
         count += 1
         line = f"{os.path.relpath(path, folder)} {sizes[path]}{'' if box is None else f' {tuple(box)}'}\n"
@@ -256,7 +255,7 @@ def _fingerprint(folder: str, crops: Iterable[Crop]) -> list[Any]:
 
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
-    """Check a folder: say what is in it, and read a crop of each track; return the exit status."""
+    """Check a folder: print what is in it, and read a crop of each track; return the exit status."""
     (folder,) = program.positionals(arguments, "python3 -m sa_siam_tf1.datasets.imdb FOLDER")
     data = load(shared_flags.find_data_folder(folder, os.getcwd(), FOLDER_NAMES, has_data))
     for line in data.notices:

@@ -1,8 +1,8 @@
-"""Read pickles of plain data without executing what is in them. No TensorFlow.
+"""Read pickles of plain data without executing anything in them.
 
-A pickle can name any function and call it, and can hand any state to what it made. Here it is given none of numpy's own
-functions: what it asks for are stand-ins that check what they are told, so a file can hold lists, dicts, tuples,
-strings, numbers and (`read_arrays`) arrays of numbers, whose bytes are in the file.
+A pickle can call any function by its name, and can give any state to the result. Here it gets no function of numpy, but
+stand-ins that check their arguments, so a file can hold lists, dicts, tuples, strings, numbers and (`read_arrays`)
+arrays of numbers whose bytes are in the file.
 """
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import numpy as np
 from common.errors import ZooError
 
 _NPY_MAGIC = b"\x93NUMPY"
-_MAX_HEADER_BYTES = 1000  # that of a lone object has 118
+_MAX_HEADER_BYTES = 1000  # the header of a single object has 118
 _ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError,
            UnicodeDecodeError, MemoryError, OverflowError, RecursionError)
-# what pickle writes of plain data in protocols 2 to 5
+# what pickle uses for plain data in protocols 2 to 5
 _OPCODES = {
     "PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "LONG4",
     "BINFLOAT", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINUNICODE",
@@ -44,10 +44,10 @@ def read_plain(path: str) -> Any:
 
 
 def read_arrays(path: str) -> Any:
-    """Read what numpy.save made of a dict of arrays of numbers, or of a dict of such dicts.
+    """Read a file of numpy.save that holds a dict of arrays of numbers, or a dict of such dicts.
 
     Returns:
-        The dict. Arrays cannot be written to. What lies deeper than that, and arrays of anything else, are no arrays.
+        The dict. Its arrays are read-only; deeper arrays, and arrays of other things, are not returned as arrays.
 
     Raises:
         ZooError: it holds something else, or is damaged.
@@ -67,18 +67,18 @@ def read_arrays(path: str) -> Any:
         raise ZooError(f"{path}: its header cannot be read ({error})") from None
     if not dtype.hasobject or shape != ():
         raise ZooError(f"{path}: holds an array {dtype} {shape}, expected a dict of layers")
-    return _real(_real(_load(path, head.tell(), _ArrayUnpickler), 0), 2)
+    return _unwrapped(_unwrapped(_load(path, head.tell(), _ArrayUnpickler), 0), 2)
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds no class and no function."""
+    """Provides no class and no function."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which plain data do not need")
 
 
 class _ArrayUnpickler(_Unpickler):
-    """Finds stand-ins for what rebuilds an array."""
+    """Provides stand-ins for the functions that rebuild an array."""
 
     def find_class(self, module: str, name: str) -> Any:
         parts = module.split(".")
@@ -92,7 +92,7 @@ class _ArrayUnpickler(_Unpickler):
 
 
 class _Callable:
-    """What a pickle may call; a function itself could be given other defaults by it."""
+    """A function that a pickle may call, but not change, as it could change a function's defaults."""
 
     __slots__ = ("_function",)
 
@@ -106,7 +106,7 @@ class _Callable:
         raise pickle.UnpicklingError("a function is given a state")
 
 
-_NDARRAY = _Callable(lambda: None)  # the class, which numpy's pickles name and do not call
+_NDARRAY = _Callable(lambda: None)  # the class: numpy's pickles name it and do not call it
 
 
 class _Dtype:
@@ -115,7 +115,7 @@ class _Dtype:
     __slots__ = ("code", "order")
 
     def __init__(self, code: Any, *flags: Any):
-        del flags  # whether to align and to copy, of no use for one number
+        del flags  # whether to align and to copy, which means nothing for a number
         if not isinstance(code, str) or not (_NUMBERS.fullmatch(code) or _OBJECT.fullmatch(code)):
             raise pickle.UnpicklingError("an array is not of numbers")
         self.code, self.order = code, "="
@@ -131,15 +131,15 @@ class _Array:
     """Stands for an array.
 
     Attributes:
-        content: the array, made of the file's bytes; of an array of one object, the object.
+        content: the array, on the file's bytes; for an array of one object, the object.
     """
 
     __slots__ = ("content",)
 
     def __init__(self, kind: Any, shape: Any, typecode: Any):
         if kind is not _NDARRAY:
-            raise pickle.UnpicklingError("an array is not rebuilt as numpy does it")
-        del shape, typecode  # of an empty array, which numpy makes before it gets its state
+            raise pickle.UnpicklingError("an array is not rebuilt the way numpy does it")
+        del shape, typecode  # of the empty array that numpy creates before it sets the state
         self.content: Any = None
 
     def __setstate__(self, state: Any) -> None:
@@ -147,7 +147,7 @@ class _Array:
             raise pickle.UnpicklingError("an array has another state than numpy gives it")
         _, shape, dtype, is_fortran, data = state
         if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
-            raise pickle.UnpicklingError("an array has a shape that is none")
+            raise pickle.UnpicklingError("an array has an invalid shape")
         if _OBJECT.fullmatch(dtype.code):
             if shape != () or not isinstance(data, list) or len(data) != 1:
                 raise pickle.UnpicklingError("an array of objects has more than one")
@@ -168,12 +168,12 @@ def _latin1(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
-def _real(value: Any, levels: int) -> Any:
-    """Replace stand-ins by what they stand for, as deep as some levels of dicts."""
+def _unwrapped(value: Any, levels: int) -> Any:
+    """Replace stand-ins by their content, down to some levels of dicts."""
     if isinstance(value, _Array):
         return value.content
     if isinstance(value, dict) and levels:
-        return {key: _real(item, levels - 1) for key, item in value.items()}
+        return {key: _unwrapped(item, levels - 1) for key, item in value.items()}
     return value
 
 
@@ -182,7 +182,7 @@ def _load(path: str, offset: int, unpickler: type) -> Any:
         file.seek(offset)
         content = io.BytesIO(file.read())
     try:
-        _look_through(content)
+        _check_operations(content)
         content.seek(0)
         return unpickler(content, encoding="latin1").load()
     except _ERRORS as error:
@@ -190,19 +190,19 @@ def _load(path: str, offset: int, unpickler: type) -> Any:
                        ) from None
 
 
-def _look_through(content: io.BytesIO) -> None:
-    """Refuse operations that plain data do not need, and those that would take more memory or stack than the file.
+def _check_operations(content: io.BytesIO) -> None:
+    """Refuse operations that plain data do not need, or that would take more memory or stack than the file justifies.
 
     Raises:
         UnpicklingError: there is one.
         ValueError: the pickle is damaged.
     """
     tuples = 0
-    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
         if opcode.name not in _OPCODES:
             raise pickle.UnpicklingError(f"it uses {opcode.name}, which plain data do not need")
-        if opcode.name in ("BINPUT", "LONG_BINPUT") and argument > number:  # places up to the highest are allotted
-            raise pickle.UnpicklingError(f"it remembers value {argument} after {number} operations")
+        if opcode.name in ("BINPUT", "LONG_BINPUT") and argument > count:  # memory for so many values is allocated
+            raise pickle.UnpicklingError(f"it stores value {argument} after {count} operations")
         tuples += "TUPLE" in opcode.name
         if tuples > _MAX_TUPLES:
             raise pickle.UnpicklingError(f"it holds more than {_MAX_TUPLES} tuples")

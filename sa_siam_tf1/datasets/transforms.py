@@ -1,6 +1,6 @@
-"""What happens to the crops of a pair before training and validation. No TensorFlow.
+"""Augmentation of the crops of a pair.
 
-Images are [height, width, 3], RGB, 0 to 255: uint8 as they are read, float32 afterwards.
+Images are [height, width, 3], RGB, 0 to 255: uint8 when read, float32 after a change.
 """
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ _GRAY_OF_RGB = np.array([0.2989, 0.587, 0.114], np.float32)
 
 
 def resize_bilinear(image: np.ndarray, side: int) -> np.ndarray:
-    """Resize to side x side as TensorFlow's first resize did: pixel i comes from i * old / new, without half pixels."""
+    """Resize to side x side as TensorFlow 1 does: pixel i is sampled at i * old / new, without a half-pixel offset."""
     image = image.astype(np.float32)
     height, width = image.shape[:2]
-    rows = _between(image, 1, *_taps(width, side))
-    return _between(rows, 0, *_taps(height, side))
+    rows = _interpolate(image, 1, *_taps(width, side))
+    return _interpolate(rows, 0, *_taps(height, side))
 
 
-def _between(image: np.ndarray, axis: int, first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Go from one neighbour towards the other by a share, along an axis; in place, it is most of reading a pair."""
-    found, step = image.take(first, axis), image.take(second, axis)
-    step -= found
-    step *= share[(None,) * axis + (slice(None),) + (None,) * (2 - axis)]
-    found += step
-    return found
+def _interpolate(image: np.ndarray, axis: int, first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Interpolate between neighbours along an axis; in place, since this takes most of the time to read a pair."""
+    result, step = image.take(first, axis), image.take(second, axis)
+    step -= result
+    step *= weight[(None,) * axis + (slice(None),) + (None,) * (2 - axis)]
+    result += step
+    return result
 
 
 def _taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each new pixel its two neighbours and the share of the second, float32."""
+    """Return for each new pixel its two neighbours and the weight of the second, float32."""
     source = np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new))
     first = np.floor(source).astype(int)
     return first, np.minimum(first + 1, old - 1), (source - first).astype(np.float32)
 
 
 def center_crop_or_pad(image: np.ndarray, side: int) -> np.ndarray:
-    """Cut the middle out where the image is larger than side x side, put black around where it is smaller."""
+    """Crop the middle where an image is larger than side x side, pad it with black where it is smaller."""
     for axis in (0, 1):
         old = image.shape[axis]
         if old > side:
@@ -59,18 +59,18 @@ def stretch(image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
 
 
 def random_crop(image: np.ndarray, side: int, random: np.random.RandomState) -> np.ndarray:
-    """Cut out side x side at a random place; the last possible offset is never drawn, as in the original."""
+    """Crop side x side at a random offset; the last possible offset is never drawn, as in the original."""
     top, left = (int(random.randint(0, max(1, image.shape[axis] - side))) for axis in (0, 1))
     return image[top:top + side, left:left + side]
 
 
 def gray(image: np.ndarray) -> np.ndarray:
-    """Turn an image gray, three equal channels."""
+    """Convert an image to gray, with three equal channels."""
     values = np.round(image.astype(np.float32) @ _GRAY_OF_RGB)
     return np.repeat(values[..., None], 3, axis=2)
 
 
 def augment(image: np.ndarray, side: int, random: np.random.RandomState) -> np.ndarray:
-    """What a training image goes through: stretch, middle of 247, random crop; float32 [side, side, 3]."""
+    """Stretch a training image, take the middle 247 pixels and crop at random; float32 [side, side, 3]."""
     padded = center_crop_or_pad(stretch(image, random), PADDED_SIDE)
     return random_crop(padded, side, random).astype(np.float32)

@@ -1,7 +1,7 @@
-"""The two branches of SA-Siam (arXiv 1802.08817, sections 3.1 to 3.3): images in, feature maps out.
+"""The two branches of SA-Siam (arXiv 1802.08817, sections 3.1 to 3.3), from images to feature maps.
 
-Both are AlexNet-like trunks of five convolutions with total stride 8, all VALID. A branch's features are one or two
-maps; the response is the sum of their cross-correlations. Names of the variables are those of the original. NHWC.
+Both are AlexNet-like trunks of five VALID convolutions with a total stride of 8. A branch's features are one or two
+maps; the response is the sum of their cross-correlations. Variables have the original's names. NHWC.
 """
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Callable, NamedTuple, Tuple
 from common.graph.compat import tf
 from common.seeds import op_seed
 
-# What the fused op makes of the 1e-6 that the original asks for.
+# The original asks for 1e-6, which the fused op raises to this.
 BN_EPSILON = 1.001e-5
 EXEMPLAR_CELLS = 6
 SEMANTIC_MEAN = (123.0, 117.0, 104.0)  # of R, G, B; the trunk was trained on BGR
 SEMANTIC_SCALES = (0.1, 1.0)  # of conv4 and conv5 before their heads
-HEAD_CHANNELS = 128
 TRUNK_STRIDE = 8
 
 Features = Tuple[tf.Tensor, ...]  # maps of one branch, float32 [batch, side, side, channels]
 
 
 class Layer(NamedTuple):
-    """A convolution of the trunk."""
+    """A convolution."""
 
     name: str
     kernel: int
@@ -35,12 +34,13 @@ CONV1, CONV2, CONV3, CONV4, CONV5 = TRUNK = (
     Layer("conv1", 11, 2, 96, 1), Layer("conv2", 5, 1, 256, 2), Layer("conv3", 3, 1, 384, 1),
     Layer("conv4", 3, 1, 384, 2), Layer("conv5", 3, 1, 256, 2),
 )
+HEAD = Layer("c1x1", 1, 1, 128, 1)
 
 
 class Normaliser:
-    """Batch normalisation of the appearance branch; keeps the statistics of the batches that it has seen.
+    """Batch normalisation of the appearance branch; collects the statistics of its batches.
 
-    In training a batch is normalised by its own mean and biased variance; the moving variance takes the corrected one.
+    In training a batch is normalised by its own mean and biased variance; the moving variance uses the unbiased one.
     """
 
     def __init__(self, is_training: bool):
@@ -65,15 +65,15 @@ class Normaliser:
 
 def appearance(images: tf.Tensor, normaliser: Normaliser, seed: int, is_exemplar: bool,
                dtype: tf.DType = tf.float32) -> Features:
-    """Features of the appearance branch: conv5.
+    """Compute the features of the appearance branch: conv5.
 
     Args:
         images: float32 [batch, side, side, 3], RGB, 0 to 255.
         normaliser: of this tower.
         seed: the run's seed, for the initial weights.
-        is_exemplar: give the 6 x 6 cells in the middle alone. Batch statistics need the whole of conv1 to conv4; of
-            conv5 only what is wanted is computed.
-        dtype: what convolutions compute in.
+        is_exemplar: return only the 6 x 6 cells in the middle. Batch statistics need all of conv1 to conv4; of conv5
+            only these cells are computed.
+        dtype: that convolutions compute in.
 
     Returns:
         One map of 256 channels.
@@ -91,7 +91,7 @@ def appearance(images: tf.Tensor, normaliser: Normaliser, seed: int, is_exemplar
 
 
 def exemplar_window(images: tf.Tensor) -> tf.Tensor:
-    """Cut out the pixels that the appearance exemplar depends on where moving statistics are used: 127 x 127 of 255.
+    """Crop the pixels that the appearance exemplar depends on with moving statistics: 127 x 127 of 255 x 255.
 
     Args:
         images: float32 [batch, side, side, 3].
@@ -103,7 +103,7 @@ def exemplar_window(images: tf.Tensor) -> tf.Tensor:
 
 
 def conv5_side(image_side: int) -> int:
-    """Side of conv5's map: 20 for images of 239, 22 for 255."""
+    """Return the side of conv5's map: 20 for images of 239, 22 for 255."""
     side = image_side
     for layer, pooled in zip(TRUNK, (True, True, False, False, False)):
         side = (side - layer.kernel) // layer.stride + 1
@@ -112,16 +112,16 @@ def conv5_side(image_side: int) -> int:
 
 
 def semantic(images: tf.Tensor, seed: int, is_exemplar: bool, dtype: tf.DType = tf.float32) -> Features:
-    """Features of the semantic branch: 1 x 1 convolutions of conv4 and conv5 of a frozen CaffeNet.
+    """Compute the features of the semantic branch: 1 x 1 convolutions of conv4 and conv5 of a frozen CaffeNet.
 
-    For an exemplar each channel is weighted first by what surrounds the target (section 3.3), then the middle is cut
-    out: 8 x 8 cells of conv4, 6 x 6 of conv5.
+    For an exemplar, channel attention looks at the target and its surroundings (section 3.3); then the middle is
+    cropped: 8 x 8 cells of conv4, 6 x 6 of conv5.
 
     Args:
         images: float32 [batch, side, side, 3], RGB, 0 to 255.
         seed: the run's seed, for the initial weights.
         is_exemplar: see above.
-        dtype: what convolutions compute in.
+        dtype: that convolutions compute in.
 
     Returns:
         Two maps of 128 channels, of conv4 and of conv5.
@@ -140,19 +140,19 @@ def semantic(images: tf.Tensor, seed: int, is_exemplar: bool, dtype: tf.DType = 
         if is_exemplar:
             wider = int(conv4.shape[1]) - int(conv5.shape[1])
             sides = (EXEMPLAR_CELLS + wider, EXEMPLAR_CELLS)
-            maps = [_attend(found, side, name, seed) for found, side, name in zip(maps, sides, ("conv4", "conv5"))]
+            maps = [_attend(one, side, name, seed) for one, side, name in zip(maps, sides, ("conv4", "conv5"))]
         heads = []
-        for found, scale, name in zip(maps, SEMANTIC_SCALES, ("conv4", "conv5")):
+        for one, scale, name in zip(maps, SEMANTIC_SCALES, ("conv4", "conv5")):
             with tf.variable_scope(f"c1x1_{name}"):
-                heads.append(_add_bias(_filter(scale * found, 1, 1, HEAD_CHANNELS, seed, dtype=dtype)))
+                heads.append(_add_bias(_filter(scale * one, HEAD, seed, dtype=dtype)))
         return tuple(heads)
 
 
 def correlate(exemplar: Features, instance: Features) -> tf.Tensor:
     """Cross-correlate each sample's instance with its exemplar, VALID, and add up the maps (equation 1).
 
-    The products of all pairs of cells are one matrix multiplication a sample; a convolution with ones and zeros then
-    adds those that belong together. No loop over samples, so any batch size.
+    One matrix multiplication per sample gives the products of all pairs of cells; a convolution with ones and zeros
+    sums those of one offset. There is no loop over samples, so the batch size may be unknown.
 
     Args:
         exemplar: maps [batch, k, k, channels].
@@ -174,18 +174,18 @@ def correlate(exemplar: Features, instance: Features) -> tf.Tensor:
 
 
 def crop_start(side: int, cells: int) -> int:
-    """First cell of the middle `cells` of `side`."""
+    """Return the first of the middle `cells` among `side` cells."""
     return int((side - cells) / 2 + 0.5)
 
 
 def crop(maps: tf.Tensor, cells: int) -> tf.Tensor:
-    """Cut out the middle of square maps."""
+    """Crop the middle of square maps."""
     start = crop_start(int(maps.shape[1]), cells)
     return maps[:, start:start + cells, start:start + cells]
 
 
 def weight_variables() -> list[tf.Variable]:
-    """The variables that weight decay counts: weights of convolutions, frozen ones too, in the order they were made."""
+    """Return the variables of weight decay: weights of convolutions, frozen ones too, in the order of creation."""
     return [variable for variable in tf.global_variables()
             if variable.op.name.endswith("/weights") and "/att_fc" not in variable.op.name]
 
@@ -194,29 +194,29 @@ def _convolve(inputs: tf.Tensor, layer: Layer, seed: int, after: Callable[[tf.Te
               trainable: bool = True, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """Convolve; a layer of two groups has a kernel b1 for the first half of the channels and b2 for the second.
 
-    Two convolutions: one grouped op of TensorFlow 2.21 takes as long on CPUs (66 against 65 ms for conv2 of a frame),
-    has no gradient there, and 1.15 lacks it.
+    They are two convolutions: a grouped op of TensorFlow 2.21 takes as long on CPUs (66 against 65 ms for conv2 of a
+    frame), has no gradient there, and 1.15 lacks it.
     """
     with tf.variable_scope(layer.name):
         if layer.groups == 1:
-            return after(_filter(inputs, layer.kernel, layer.stride, layer.channels, seed, trainable, dtype))
+            return after(_filter(inputs, layer, seed, trainable, dtype))
         outputs = []
         for number, part in enumerate(tf.split(inputs, layer.groups, axis=3), 1):
             with tf.variable_scope(f"b{number}"):
-                outputs.append(after(_filter(part, layer.kernel, layer.stride, layer.channels // layer.groups, seed,
-                                             trainable, dtype)))
+                outputs.append(after(_filter(part, layer, seed, trainable, dtype)))
         return tf.concat(outputs, axis=3)
 
 
-def _filter(inputs: tf.Tensor, kernel: int, stride: int, channels: int, seed: int, trainable: bool = True,
-            dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Convolve with a variable `weights`, VALID; Glorot uniform with the fans of the group's kernel. What goes in and
-    comes out is float32, whatever the convolution computes in.
+def _filter(inputs: tf.Tensor, layer: Layer, seed: int, trainable: bool = True, dtype: tf.DType = tf.float32
+            ) -> tf.Tensor:
+    """Convolve one group with a variable `weights`, VALID; Glorot uniform with the fans of the group's kernel.
+
+    Inputs and outputs are float32, whatever the convolution computes in.
     """
-    shape = [kernel, kernel, int(inputs.shape[-1]), channels]
+    shape = [layer.kernel, layer.kernel, int(inputs.shape[-1]), layer.channels // layer.groups]
     weights = tf.get_variable("weights", shape, initializer=_glorot(seed), trainable=trainable)
-    return tf.cast(tf.nn.conv2d(tf.cast(inputs, dtype), tf.cast(weights, dtype), strides=[1, stride, stride, 1],
-                                padding="VALID"), tf.float32)
+    return tf.cast(tf.nn.conv2d(tf.cast(inputs, dtype), tf.cast(weights, dtype), padding="VALID",
+                                strides=[1, layer.stride, layer.stride, 1]), tf.float32)
 
 
 def _add_bias(inputs: tf.Tensor, trainable: bool = True) -> tf.Tensor:
@@ -230,17 +230,17 @@ def _pool(inputs: tf.Tensor) -> tf.Tensor:
 
 
 def _normalise_responses(inputs: tf.Tensor) -> tf.Tensor:
-    """X / (1 + 2e-5 * sum over five neighbouring channels of x^2)^0.75."""
+    """Compute x / (1 + 2e-5 * sum over five neighbouring channels of x^2)^0.75."""
     return tf.nn.local_response_normalization(inputs, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75)
 
 
 def _attend(maps: tf.Tensor, cells: int, name: str, seed: int) -> tf.Tensor:
-    """Weight channels by their maxima in the middle and the eight fields around it, then cut out the middle.
+    """Weight channels by their maxima in the middle and in the eight fields around it, then crop the middle.
 
     Args:
         maps: float32 [batch, side, side, channels].
         cells: side of the middle.
-        name: layer, for the variables' names.
+        name: of the layer, for the variables' names.
         seed: the run's seed.
     """
     side, start = int(maps.shape[1]), crop_start(int(maps.shape[1]), cells)

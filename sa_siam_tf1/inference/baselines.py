@@ -1,4 +1,4 @@
-"""What a tracker is measured against: a box that never moves, and the trackers that the installed OpenCV has."""
+"""Baselines for a tracker: a box that never moves, and the trackers of the installed OpenCV."""
 from __future__ import annotations
 
 from typing import Any, Callable, Sequence
@@ -8,25 +8,25 @@ import numpy as np
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.inference.sequences import Step
 
-# of OpenCV, those that need no files of weights
+# trackers of OpenCV that need no files of weights
 _OPENCV = ("MIL", "KCF", "CSRT")
 STILL = "still box"
 
 
 def makers() -> dict[str, Callable]:
-    """Return what `sequences.track_sequence` makes trackers with, by name; no TensorFlow."""
+    """Return a `sequences.MakeTracker` for each baseline by its name."""
     cv2 = opencv.load()
 
-    found: dict[str, Callable] = {STILL: _make_still}
+    baselines: dict[str, Callable] = {STILL: _make_still}
     for name in _OPENCV:
         create = _creator(cv2, name)
         if create is not None:
-            found[f"OpenCV {name}"] = _opencv_maker(create)
-    return found
+            baselines[f"OpenCV {name}"] = _opencv_maker(create)
+    return baselines
 
 
 def _creator(cv2: Any, name: str) -> Callable | None:
-    """OpenCV's builds have a tracker in one place or another, or not at all."""
+    """Return the function that creates a tracker, from one module or another; None where OpenCV lacks the tracker."""
     for module in (cv2, getattr(cv2, "legacy", None)):
         create = getattr(module, f"Tracker{name}_create", None)
         if create is not None:
@@ -49,9 +49,9 @@ def _opencv_maker(create: Callable) -> Callable:
         last = [list(box)]
 
         def step(pixels: np.ndarray) -> Step:
-            there, found = tracker.update(np.ascontiguousarray(pixels[..., ::-1]))
-            if there:
-                last[0] = [float(value) for value in found]
+            is_located, new_box = tracker.update(np.ascontiguousarray(pixels[..., ::-1]))
+            if is_located:
+                last[0] = [float(value) for value in new_box]
             return Step(last[0])
 
         return step

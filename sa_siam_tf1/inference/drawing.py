@@ -1,4 +1,4 @@
-"""Boxes and response maps over frames, as a video, a GIF or single frames. No TensorFlow."""
+"""Frames with boxes and response maps drawn on them, as a video, a GIF or single frames."""
 from __future__ import annotations
 
 import collections
@@ -16,19 +16,18 @@ FORMATS = ("mp4", "gif", "frames", "none")
 _BOX_COLOUR, _TRUTH_COLOUR = (255, 64, 64), (64, 255, 64)
 _FRAMES_A_SECOND = 25
 _GIF_LONGER_SIDE = 320
-_BICUBIC = 3  # the number of PIL's filter: its names moved between versions
+_BICUBIC = 3  # number of PIL's filter, whose name differs between versions
 _FRAME_NAME = re.compile(r"[0-9]{4,}\.jpg")
 
 
-def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | None, found: Any) -> np.ndarray:
+def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | None, details: Any) -> np.ndarray:
     """Draw on a copy of a frame.
 
     Args:
         pixels: uint8 [height, width, 3], RGB.
-        box: the target's, 1-based; red.
+        box: the target's, counted from 1; red.
         truth: the true one, or None; green.
-        found: what `Tracker.track` gave and where it looked from, (Found, Target before), to lay the response over the
-            search window; or None.
+        details: Location and the Target of the frame before, to draw the response over the search window; or None.
 
     Returns:
         uint8 [height, width, 3].
@@ -36,8 +35,8 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
     cv2 = opencv.load()
 
     drawn = pixels.copy()
-    if found is not None:
-        drawn = _with_response(drawn, *found)
+    if details is not None:
+        drawn = _with_response(drawn, *details)
     for one, colour in ((truth, _TRUTH_COLOUR), (box, _BOX_COLOUR)):
         if one is not None and np.isfinite(one).all():
             x, y, width, height = (int(round(float(value))) for value in one)
@@ -45,27 +44,27 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
     return drawn
 
 
-def _with_response(pixels: np.ndarray, found: Any, before: Any) -> np.ndarray:
-    """Lay the response over the square of the frame that it covers, in the middle of the search window."""
+def _with_response(pixels: np.ndarray, location: Any, before: Any) -> np.ndarray:
+    """Draw the response over the square of the frame that it covers, in the middle of the search window."""
     cv2 = opencv.load()
 
     height, width = pixels.shape[:2]
-    response = found.response - found.response.min()
+    response = location.response - location.response.min()
     response = (255 * response / max(float(response.max()), 1e-12)).astype(np.uint8)
     heat = cv2.applyColorMap(response, cv2.COLORMAP_JET)[..., ::-1]
-    side = found.response_side
+    side = location.response_side
     scale = side / response.shape[0]
-    place = np.array([[scale, 0, before.x - side / 2], [0, scale, before.y - side / 2]])
-    laid = cv2.warpAffine(np.ascontiguousarray(heat), place, (width, height))
-    inside = cv2.warpAffine(np.ones(response.shape, np.uint8), place, (width, height))[..., None] > 0
-    return np.where(inside, (0.6 * pixels + 0.4 * laid).astype(np.uint8), pixels)
+    to_frame = np.array([[scale, 0, before.x - side / 2], [0, scale, before.y - side / 2]])
+    warped = cv2.warpAffine(np.ascontiguousarray(heat), to_frame, (width, height))
+    is_covered = cv2.warpAffine(np.ones(response.shape, np.uint8), to_frame, (width, height))[..., None] > 0
+    return np.where(is_covered, (0.6 * pixels + 0.4 * warped).astype(np.uint8), pixels)
 
 
 class Drawer:
-    """Writes drawn frames; a video and a GIF have the first frame's size, to which later ones are brought."""
+    """Writes drawn frames; a video and a GIF have the first frame's size, to which later frames are resized."""
 
     def __init__(self, kind: str, folder: str):
-        """Prepare to write annotated.mp4, annotated.gif or frames/NNNN.jpg in a folder, instead of an earlier run's."""
+        """Prepare to write annotated.mp4, annotated.gif or frames/NNNN.jpg to a folder; earlier ones are replaced."""
         self._kind = kind
         self._writer: Any = None
         self._images: collections.deque = collections.deque()
@@ -76,16 +75,16 @@ class Drawer:
             for name in filter(_FRAME_NAME.fullmatch, os.listdir(self.path)):
                 os.remove(os.path.join(self.path, name))
 
-    def add(self, number: int, pixels: np.ndarray) -> None:
-        """Take a frame: its number from 0, uint8 [height, width, 3]."""
+    def add(self, index: int, pixels: np.ndarray) -> None:
+        """Add a frame, uint8 [height, width, 3], with its index in the sequence."""
         height, width = pixels.shape[:2]
         if self._kind == "frames":
-            Image.fromarray(pixels).save(os.path.join(self.path, f"{number + 1:04d}.jpg"), quality=90)
+            Image.fromarray(pixels).save(os.path.join(self.path, f"{index + 1:04d}.jpg"), quality=90)
         elif self._kind == "gif":
             if not self._images:
                 share = min(1.0, _GIF_LONGER_SIDE / max(height, width))
                 self._size = max(1, round(share * width)), max(1, round(share * height))
-            # of 256 colours, as Pillow keeps all frames of a GIF until it is written
+            # with 256 colours, since PIL keeps all frames of a GIF in memory until it is written
             self._images.append(Image.fromarray(pixels).resize(self._size, _BICUBIC).quantize())
         else:
             self._add_to_video(pixels)
@@ -101,7 +100,7 @@ class Drawer:
         self._writer.write(np.ascontiguousarray(cv2.resize(pixels, self._size)[..., ::-1]))
 
     def close(self) -> str:
-        """Finish; return what was written."""
+        """Finish writing; return the path."""
         if self._writer is not None:
             self._writer.release()
         if self._images:

@@ -1,4 +1,4 @@
-"""The graphs of tracking: a template out of the first frame, the response to it in a later one."""
+"""The graphs of tracking: the template of the first frame, and the response to it in a later frame."""
 from __future__ import annotations
 
 from typing import NamedTuple, Sequence
@@ -11,7 +11,7 @@ from sa_siam_tf1.configuration import EXEMPLAR_SIDE, ModelConfig, TrackConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
 
-_OUTSIDE = -1.0  # what the crop marks points with that lie outside of the frame; no pixel is negative
+_OUTSIDE = -1.0  # marks points outside of the frame in a crop; no pixel is negative
 
 
 class Windows(NamedTuple):
@@ -33,7 +33,7 @@ class TemplateGraph(NamedTuple):
 class SearchGraph(NamedTuple):
     """Frame and template to response."""
 
-    windows: Windows  # one a scale
+    windows: Windows  # one per scale
     features: Features  # of the instances
     template: Features  # placeholders
     response: tf.Tensor  # float32 [scales, cells, cells]
@@ -44,7 +44,7 @@ class InferenceWrapper:
     """Both graphs on the same variables, in a session that holds the weights."""
 
     def __init__(self, model: ModelConfig, track: TrackConfig, dtype: tf.DType = tf.float32):
-        """Build the graphs in the default graph; `dtype` is what the embeddings' convolutions compute in."""
+        """Build the graphs in the default graph; the embeddings' convolutions compute in `dtype`."""
         self.model, self.track, self._dtype = model, track, dtype
         self.template_graph = build_template(model, track, dtype)
         self.search_graph = build_search(model, track, dtype)
@@ -56,7 +56,7 @@ class InferenceWrapper:
         Args:
             session: holds the weights.
             frame: uint8 [height, width, 3], RGB.
-            centre: y, x of the target, 0-based.
+            centre: y, x of the target, counted from 0.
             context: side of the target's context, pixels of the frame.
         """
         graph = self.template_graph
@@ -69,14 +69,14 @@ class InferenceWrapper:
 
     def search_feeds(self, frame: np.ndarray, centre: Sequence[float], context: float,
                      template: Sequence[np.ndarray]) -> dict:
-        """What the search graph is fed."""
+        """Return the feeds of the search graph."""
         graph = self.search_graph
         feeds = self._feeds(graph.windows, frame, centre, context, search_factors(self.track))
         feeds.update(zip(graph.template, template))
         return feeds
 
     def instance_features(self, images: tf.Tensor) -> Features:
-        """Embed search images, float32 [num, side, side, 3], in a scope that reuses the variables."""
+        """Embed search images, float32 [num, side, side, 3]; to be called in a scope that reuses the variables."""
         return _instance_features(self.model, images, self._dtype)
 
     def _feeds(self, windows: Windows, frame: np.ndarray, centre: Sequence[float], context: float,
@@ -89,18 +89,18 @@ class InferenceWrapper:
 
 
 def search_factors(track: TrackConfig) -> np.ndarray:
-    """Factors of the window's side, float64 [scales], 1 in the middle."""
+    """Return the factors of the window's side, float64 [scales]; the middle one is 1."""
     half = track.num_scales // 2
     return track.scale_step ** np.arange(-half, half + 1, dtype=np.float64)
 
 
 def window_boxes(frame_size: Sequence[int], centre: Sequence[float], sides: Sequence[float]) -> np.ndarray:
-    """Outermost sample points of square windows, as `tf.image.crop_and_resize` takes them.
+    """Return the outermost sample points of square windows, in the form of `tf.image.crop_and_resize`.
 
     Args:
         frame_size: height and width.
-        centre: y, x, 0-based.
-        sides: a side for each window, pixels.
+        centre: y, x, counted from 0.
+        sides: of the windows, pixels.
 
     Returns:
         float32 [num, 4]: y1, x1, y2, x2, 0 for the first and 1 for the last row or column.
@@ -111,7 +111,7 @@ def window_boxes(frame_size: Sequence[int], centre: Sequence[float], sides: Sequ
 
 
 def build_template(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> TemplateGraph:
-    """Build the graph of the template and make the variables."""
+    """Build the graph of the template and create the variables."""
     with tf.name_scope("template"):
         windows = _windows(1, track.x_image_size)
         return TemplateGraph(windows, _exemplar_features(model, windows.images, dtype))
@@ -130,15 +130,15 @@ def build_search(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> Sea
 
 
 def export_template(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
-    """Build the template's graph for an export: inputs and outputs by name."""
+    """Build the template's graph for an export; return inputs and outputs by name."""
     images = tf.placeholder(tf.float32, [None, track.x_image_size, track.x_image_size, 3], "images")
     features = _exemplar_features(model, images)
-    return dict(images=images), {f"template_{number}": tf.identity(found, f"template_{number}")
-                                 for number, found in enumerate(features)}
+    return dict(images=images), {f"template_{number}": tf.identity(feature_map, f"template_{number}")
+                                 for number, feature_map in enumerate(features)}
 
 
 def export_search(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
-    """Build the search's graph for an export: inputs and outputs by name."""
+    """Build the search graph for an export; return inputs and outputs by name."""
     images = tf.placeholder(tf.float32, [None, track.x_image_size, track.x_image_size, 3], "images")
     features = _instance_features(model, images)
     template = tuple(tf.placeholder(tf.float32, [None, *shape], f"template_{number}")
@@ -146,20 +146,20 @@ def export_search(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
     response = _response(model, template, features)
     outputs = dict(response=tf.identity(response, "response"),
                    upsampled=tf.identity(_upsampled(response, track), "upsampled"))
-    return dict({found.op.name: found for found in template}, images=images), outputs
+    return dict({placeholder.op.name: placeholder for placeholder in template}, images=images), outputs
 
 
 def template_shapes(features: Features, track: TrackConfig) -> list[list[int]]:
     """Shapes of a template's maps, [cells, cells, channels] each, that fit the maps of the instances."""
     narrower = sa_siam.conv5_side(track.x_image_size) - sa_siam.EXEMPLAR_CELLS
-    return [[int(found.shape[1]) - narrower] * 2 + [int(found.shape[3])] for found in features]
+    return [[int(maps.shape[1]) - narrower] * 2 + [int(maps.shape[3])] for maps in features]
 
 
 def _exemplar_features(model: ModelConfig, images: tf.Tensor, dtype: tf.DType = tf.float32) -> Features:
     features: Features = ()
-    if model.branch != "semantic":  # nothing but the exemplar's own pixels is embedded
+    if model.branch != "semantic":  # only the exemplar's own pixels matter
         features += sa_siam.appearance(sa_siam.exemplar_window(images), Normaliser(False), 0, True, dtype)
-    if model.branch != "appearance":  # attention looks at the surroundings too
+    if model.branch != "appearance":  # attention needs the surroundings too
         features += sa_siam.semantic(images, 0, True, dtype)
     return features
 
@@ -174,7 +174,7 @@ def _instance_features(model: ModelConfig, images: tf.Tensor, dtype: tf.DType = 
 
 
 def _response(model: ModelConfig, template: Features, features: Features) -> tf.Tensor:
-    """Response of the branch, or the weighted sum of both (SA-Siam, equation 8), float32 [num, cells, cells]."""
+    """Return the response of a branch, or the weighted sum of both (SA-Siam, equation 8): [num, cells, cells]."""
     if model.branch != "both":
         return model.response_scale * sa_siam.correlate(template, features) + _bias("biases")
     appearance = model.response_scale * sa_siam.correlate(template[:1], features[:1]) + _bias("biases_appearance")
@@ -188,12 +188,12 @@ def _upsampled(response: tf.Tensor, track: TrackConfig) -> tf.Tensor:
 
 
 def _windows(num: int, side: int) -> Windows:
-    """Sample windows bilinearly; what lies outside of the frame has its mean colour."""
+    """Sample windows bilinearly; pixels outside of the frame have its mean colour."""
     frame = tf.placeholder(tf.uint8, [None, None, 3], "frame")
     mean_colour = tf.placeholder(tf.float32, [3], "mean_colour")
     boxes = tf.placeholder(tf.float32, [num, 4], "boxes")
-    found = tf.image.crop_and_resize(frame[None], boxes, [0] * num, [side, side], extrapolation_value=_OUTSIDE)
-    return Windows(frame, mean_colour, boxes, tf.where_v2(found < 0.0, mean_colour, found))
+    crops = tf.image.crop_and_resize(frame[None], boxes, [0] * num, [side, side], extrapolation_value=_OUTSIDE)
+    return Windows(frame, mean_colour, boxes, tf.where_v2(crops < 0.0, mean_colour, crops))
 
 
 def _bias(name: str) -> tf.Variable:

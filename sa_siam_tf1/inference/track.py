@@ -98,7 +98,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 
 def result_folder(parent: str, sequence: frames.Sequence) -> str:
-    """The folder called after a sequence; with .2 and so on behind it where another sequence's results are."""
+    """Return the folder named after a sequence, with .2, .3, ... appended if it holds another sequence's results."""
     for number in itertools.count(1):
         folder = os.path.join(parent, sequence.name if number == 1 else f"{sequence.name}.{number}")
         try:

@@ -1,6 +1,7 @@
-"""The tracker: where the target is in each frame, from its box in the first (SiamFC, section 2; SA-Siam, section 3.4).
+"""The tracker: the target's position and size in each frame, from its box in the first (SiamFC, section 2; SA-Siam,
+section 3.4).
 
-Boxes are x, y, width, height in pixels, x and y of the upper left pixel counted from 0.
+Boxes are x, y, width, height in pixels; x and y of the upper left pixel are counted from 0.
 """
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import numpy as np
 from common.errors import ZooError
 from common.graph.compat import tf
 from sa_siam_tf1.configuration import EXEMPLAR_SIDE, STRIDE, TrackConfig
+from sa_siam_tf1.datasets.curation import context_side
 from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, search_factors
 from sa_siam_tf1.inference.sequences import Step
 
@@ -21,7 +23,7 @@ _NEGATIVE = "the highest response is negative; the target may be lost"
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Where the target is; pixels, 0-based."""
+    """Position and size of the target in pixels, counted from 0."""
 
     y: float  # of the centre
     x: float
@@ -30,7 +32,7 @@ class Target:
 
     @classmethod
     def of_box(cls, box: Sequence[float]) -> Target:
-        """From x, y, width, height."""
+        """Convert x, y, width, height."""
         x, y, width, height = (float(value) for value in box)
         return cls(y + (height - 1.0) / 2.0, x + (width - 1.0) / 2.0, height, width)
 
@@ -41,18 +43,17 @@ class Target:
 
     @property
     def context(self) -> float:
-        """Side of the square that has the area of the box with a margin: s_z of SiamFC, equation 15."""
-        margin = 0.5 * (self.width + self.height)
-        return float(np.sqrt((self.width + margin) * (self.height + margin)))
+        """Side of the target's context."""
+        return context_side(self.width, self.height)
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What a frame gave.
+class Location:
+    """The target in a frame.
 
     Attributes:
-        target: where the target is now.
-        best_scale: index of the scale.
+        target: its position and size.
+        best_scale: index of the scale with the highest response.
         response_max: highest response at each scale, float32 [scales].
         response: of the best scale, float32 [side, side], before normalisation.
         response_side: side of the square that the response covers, pixels of the frame.
@@ -69,56 +70,56 @@ class Tracker:
     """Tracks one target through frames, uint8 [height, width, 3], RGB."""
 
     def __init__(self, session: tf.Session, wrapper: InferenceWrapper, frame: np.ndarray, box: Sequence[float]):
-        """Take the template from the first frame.
+        """Compute the template from the first frame.
 
         Args:
             session: holds the weights.
             wrapper: the graphs.
             frame: the first frame.
-            box: the target's, x, y, width, height, 0-based.
+            box: the target's, x, y, width, height, counted from 0.
         """
         self._session, self._wrapper = session, wrapper
         self._first = self.target = Target.of_box(box)
         self._template = wrapper.template(session, frame, (self.target.y, self.target.x), self.target.context)
 
-    def track(self, frame: np.ndarray) -> Found:
-        """Find the target in the next frame."""
+    def track(self, frame: np.ndarray) -> Location:
+        """Locate the target in the next frame."""
         target = self.target
         responses = self._wrapper.search(self._session, frame, (target.y, target.x), target.context, self._template)
-        found = locate(responses, target, self._first, self._wrapper.track)
-        self.target = found.target
-        return found
+        location = locate(responses, target, self._first, self._wrapper.track)
+        self.target = location.target
+        return location
 
 
 def tracker_maker(session: tf.Session, wrapper: InferenceWrapper) -> Callable:
-    """Return what `sequences.track_sequence` makes trackers with; besides the box they give Found and old Target."""
+    """Return a `sequences.MakeTracker`; the details of a step are Location and the Target of the frame before."""
     def make(frame: np.ndarray, box: Sequence[float]) -> Callable:
         tracker = Tracker(session, wrapper, frame, box)
 
         def step(pixels: np.ndarray) -> Step:
             before = tracker.target
-            found = tracker.track(pixels)
-            return Step(found.target.box, (found, before), _NEGATIVE if found.response.max() < 0 else "")
+            location = tracker.track(pixels)
+            return Step(location.target.box, (location, before), _NEGATIVE if location.response.max() < 0 else "")
 
         return step
 
     return make
 
 
-def locate(responses: np.ndarray, target: Target, first: Target, track: TrackConfig) -> Found:
-    """Turn responses into the target's new place and size.
+def locate(responses: np.ndarray, target: Target, first: Target, track: TrackConfig) -> Location:
+    """Turn responses into the target's new position and size.
 
     Args:
         responses: float32 [scales, side, side], upsampled.
-        target: where it was.
-        first: where it was in the first frame.
+        target: in the frame before.
+        first: in the first frame.
         track: the configuration.
 
     Raises:
         ZooError: a response is not finite.
     """
     if not np.isfinite(responses).all():
-        raise ZooError("the response is NaN or infinite; the checkpoint's weights are, or they are of another "
+        raise ZooError("the response is NaN or infinite; the checkpoint's weights are, or they belong to another "
                        "configuration; take another --checkpoint")
     factors = search_factors(track)
     penalties = np.full(len(factors), track.scale_penalty)
@@ -139,11 +140,11 @@ def locate(responses: np.ndarray, target: Target, first: Target, track: TrackCon
     growth = (1.0 - track.scale_damp) + track.scale_damp * factors[best]
     scale = float(np.clip(target.height / first.height * growth, track.scale_min, track.scale_max))
     moved = Target(target.y + float(move[0]), target.x + float(move[1]), first.height * scale, first.width * scale)
-    return Found(moved, best, response_max, responses[best], side / track.upsample_factor * float(pixels_a_cell))
+    return Location(moved, best, response_max, responses[best], side / track.upsample_factor * float(pixels_a_cell))
 
 
 @functools.lru_cache(maxsize=4)
 def cosine_window(side: int) -> np.ndarray:
-    """Outer product of two Hann windows with sum 1, float32 [side, side]."""
+    """Return the outer product of two Hann windows with sum 1, float32 [side, side]."""
     window = np.outer(np.hanning(side), np.hanning(side))
     return (window / window.sum()).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How well responses of centred pairs point to the middle: the two validation errors of the original. No TensorFlow."""
+"""The original's two validation errors: how far responses of centred pairs are from pointing to the middle."""
 from __future__ import annotations
 
 import numpy as np
@@ -11,7 +11,7 @@ _EDGE = 1e-7
 
 
 def center_score_error(responses: np.ndarray) -> float:
-    """Share of responses that are negative in the middle.
+    """Return the share of responses that are negative in the middle.
 
     Args:
         responses: float [num, cells, cells].
@@ -21,7 +21,7 @@ def center_score_error(responses: np.ndarray) -> float:
 
 
 def center_dist_error(responses: np.ndarray) -> float:
-    """1 minus the area under the curve of recall over thresholds of closeness.
+    """Return 1 minus the area under the curve of recall over thresholds of closeness.
 
     Closeness is 1 - min(d / (50 / 8), 1) for the distance d in cells from the highest response to the middle; recall is
     the share of responses that are closer than a threshold, and the area is taken by the trapezoid rule.

@@ -2,9 +2,9 @@
 
     python3 sa_siam_tf1/scripts/otb_to_vid.py --data_path=FOLDER --save_path=ILSVRC2015 [--frames_per_video=25]
 
-FOLDER holds sequences as evaluate.py takes them, <name>/img and <name>/groundtruth_rect.txt, or is one; a second
+FOLDER holds sequences in the layout of evaluate.py, <name>/img and <name>/groundtruth_rect.txt, or is one; a second
 target's boxes are in groundtruth_rect.2.txt. Boxes of OTB count pixels from 1, those of VID from 0 and in whole pixels;
-where a target is not to be seen it has no box. Frames that are JPEG are copied, others encoded as JPEG of quality 90.
+a target that is not visible has no box. JPEG frames are copied, others are encoded as JPEG of quality 90.
 """
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 
 def annotated_frames(targets: Sequence[evaluation.Target]) -> list[tuple[str, list]]:
-    """Bring the targets of a sequence together.
+    """Combine the targets of a sequence.
 
     Returns:
-        For each frame that is there its path, and pairs of track number and box as `vid_box` returns it. The first
-        target has the last number, as in the run that the README tells of.
+        For each existing frame its path, and pairs of track number and box as `vid_box` returns it. The first target
+        has the last number, as in the run that the README reports.
     """
     longest = max((target.sequence.paths for target in targets), key=len)
     boxes: dict[str, list] = {path: [] for path in longest if path}
@@ -94,7 +94,7 @@ def annotated_frames(targets: Sequence[evaluation.Target]) -> list[tuple[str, li
 
 
 def vid_box(box: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Return a box of OTB (x, y, width, height, counted from 1) in whole pixels counted from 0; None if it is none."""
+    """Return a box of OTB (x, y, width, height, counted from 1) in whole pixels counted from 0; None without extent."""
     if not np.isfinite(box).all():
         return None
     left, top, width, height = (int(round(float(value))) for value in box - [1, 1, 0, 0])
@@ -109,7 +109,7 @@ def write_video(root: str, part: str, name: str, frames: list, stop: StopRequest
         part: one of `curation.PARTS`.
         name: of the video.
         frames: from `annotated_frames`; a box that has no pixel in its frame is left out.
-        stop: asked before every frame.
+        stop: checked before every frame.
 
     Raises:
         ZooError: a frame cannot be read.
@@ -125,9 +125,9 @@ def write_video(root: str, part: str, name: str, frames: list, stop: StopRequest
             content = file.read()
         with open(os.path.join(data, f"{number:06d}.JPEG"), "wb") as file:
             file.write(content if content.startswith(_JPEG) else curation.to_jpeg(pixels))
-        seen = [(track, box) for track, box in boxes
-                if box[0] < width and box[1] < height and box[0] + box[2] > 0 and box[1] + box[3] > 0]
-        text = tracking.annotation("/".join((*part.split("/")[1:], name)), f"{number:06d}", seen, (width, height))
+        visible = [(track, box) for track, box in boxes
+                   if box[0] < width and box[1] < height and box[0] + box[2] > 0 and box[1] + box[3] > 0]
+        text = tracking.annotation("/".join((*part.split("/")[1:], name)), f"{number:06d}", visible, (width, height))
         with open(os.path.join(annotations, f"{number:06d}.xml"), "w", encoding="utf-8") as file:
             file.write(text)
 

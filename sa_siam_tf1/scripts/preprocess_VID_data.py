@@ -2,8 +2,8 @@
 
     python3 sa_siam_tf1/scripts/preprocess_VID_data.py --data_path=ILSVRC2015 --save_path=ILSVRC2015-VID-Curation
 
-Goes on where it was stopped: a crop that is there is kept, and it is there whole or not at all; what a killed run had
-begun to write is removed. JPEG of quality 90.
+Resumes where it was stopped: existing crops are kept, and unfinished ones of a killed run are removed. The JPEG files
+have quality 90.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from common.cli.parser import REQUIRED, FlagSet
 from common.errors import FlagError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_BEGUN = re.compile(r"\..+\.\d{2,}\.crop\.x\.jpg\.([1-9]\d{0,8})\.tmp")  # a crop, as files.write_bytes begins it
+_UNFINISHED = re.compile(r"\..+\.\d{2,}\.crop\.x\.jpg\.([1-9]\d{0,8})\.tmp")  # temporary name of `atomic_files`
 
 
 def define_flags() -> FlagSet:
@@ -50,7 +50,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     bar, made, kept = _Bar(len(videos)), 0, 0
     for number, video in enumerate(videos):
         stop.check()
-        remove_begun(os.path.join(target, *video.crop_folder.split("/")))
+        remove_unfinished(os.path.join(target, *video.crop_folder.split("/")))
         with concurrent.futures.ThreadPoolExecutor(flags.threads) as pool:
             for written, there in pool.map(lambda path, video=video: curate_frame(video, path, target),
                                            video.annotation_files()):
@@ -61,36 +61,36 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     return 0
 
 
-def remove_begun(folder: str) -> None:
-    """Remove crops that a process which no longer runs on this machine had begun to write.
+def remove_unfinished(folder: str) -> None:
+    """Remove temporary files of processes that no longer run on this machine.
 
     Args:
         folder: of a video in the curated tree; it may be missing.
     """
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
-        match, path = _BEGUN.fullmatch(name), os.path.join(folder, name)
+        match, path = _UNFINISHED.fullmatch(name), os.path.join(folder, name)
         if match and os.path.isfile(path) and not _runs(int(match.group(1))):
             os.remove(path)
 
 
 def _runs(process: int) -> bool:
-    """Whether another process has this number."""
-    if process == os.getpid():  # an earlier one had it, as in a container: this one has begun nothing yet
+    """Return whether another process has this id."""
+    if process == os.getpid():  # of an earlier process, as in a container: this one has written nothing yet
         return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # of another user
         pass
     return True
 
 
 def curate_frame(video, annotation: str, target: str) -> tuple[int, int]:
-    """Crop all targets of a frame; return how many crops were made and how many were there.
+    """Crop all targets of a frame; return how many crops were made and how many existed.
 
     Args:
-        video: its `curation.RawVideo`.
+        video: the frame's `curation.RawVideo`.
         annotation: path of the frame's annotation.
         target: the curated tree.
 
@@ -114,7 +114,7 @@ def curate_frame(video, annotation: str, target: str) -> tuple[int, int]:
 
 
 class _Bar:
-    """A progress bar on a terminal; elsewhere a line every tenth."""
+    """A progress bar on a terminal; elsewhere a line for every tenth."""
 
     def __init__(self, total: int):
         self._total = total

@@ -10,8 +10,7 @@ from common.errors import ZooError
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.datasets import imdb, transforms
 from sa_siam_tf1.datasets.dataloader import TrainingBatches, validation_batches
-from sa_siam_tf1.datasets.sampler import Sampler
-from sa_siam_tf1.datasets.vid import sample_pair
+from sa_siam_tf1.datasets.sampler import Sampler, sample_pair
 
 
 def test_pairs():
@@ -23,12 +22,11 @@ def test_pairs():
 
 
 def test_passes_can_be_entered_anywhere():
-    whole = Sampler(7, 3, shuffle=True)
-    located = [whole.locate(index) for index in range(30)]
-    assert sorted(track for _, _, track in located[7:14]) == list(range(7))
-    assert Sampler(7, 3, shuffle=True).locate(25) == located[25]
-    assert whole.locate(2) == located[2]
-    assert [Sampler(3, 0, shuffle=False).locate(index)[2] for index in range(5)] == [0, 1, 2, 0, 1]
+    whole = Sampler(7, 3)
+    examples = [whole.example(index) for index in range(30)]
+    assert sorted(example.track for example in examples[7:14]) == list(range(7))
+    assert Sampler(7, 3).example(25) == examples[25]
+    assert whole.example(2) == examples[2]
 
 
 def loader(raw, **changes):

@@ -87,9 +87,9 @@ def test_what_an_ended_curation_had_begun_is_removed_and_nothing_else(tmp_path):
     for name in begun + others:
         (tmp_path / name).write_bytes(b"half a crop")
     (tmp_path / f".000004.00.crop.x.jpg.{ended.pid}.tmp").mkdir()
-    preprocess_VID_data.remove_begun(str(tmp_path))
+    preprocess_VID_data.remove_unfinished(str(tmp_path))
     assert sorted(os.listdir(str(tmp_path))) == sorted([*others, f".000004.00.crop.x.jpg.{ended.pid}.tmp"])
-    preprocess_VID_data.remove_begun(str(tmp_path / "missing"))
+    preprocess_VID_data.remove_unfinished(str(tmp_path / "missing"))
 
 
 def test_real_frames_through_the_raw_layout(tmp_path, shared_data):
