@@ -16,6 +16,7 @@ import sys
 import pytest
 
 import quickstart
+from common import zoo
 from common.tiny_data.__main__ import MAKERS
 from tests.conftest import ROOT, on_the_default_leg
 from tests.test_architecture import FLOORS, models, runs_here, train_entry
@@ -73,6 +74,8 @@ def test_commands_parse(command):
         model, name = entry_of(words)
         if model in models() and name == train_entry(model)[:-3]:
             entry_module(model).define_flags().parse(words[2:])
+    elif words[0] == "zoo":
+        assert re.search(rf"zoo [a-z|]*\b{words[1]}\b", zoo.__doc__), command
     elif words[:2] == ["python3", "-m"]:
         assert importlib.util.find_spec(words[2]) is not None, command
 
@@ -84,13 +87,14 @@ def is_run(command):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Return a home directory with tiny data, a folder for each format, and `python3` in bin/."""
+    """Return a home directory with tiny data, a folder for each format, and with `python3` and `zoo` in bin/."""
     folder = tmp_path_factory.mktemp("home")
     for data_format, make in MAKERS.items():
         make(str(folder / data_format))
     (folder / "bin").mkdir()
-    (folder / "bin" / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (folder / "bin" / "python3").chmod(0o755)
+    for name, words in (("python3", ""), ("zoo", "-m common.zoo")):
+        (folder / "bin" / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+        (folder / "bin" / name).chmod(0o755)
     return folder
 
 
