@@ -120,8 +120,8 @@ class _Results:
 
 def _train(command: list[str], results: _Results | None, stop: StopRequest) -> int:
     """Run the script as a process of its own, so that results are copied even when it aborts."""
-    process = subprocess.Popen(command, env=dict(os.environ, PYTHON=sys.executable))
     seen = results.checkpoints() if results else set()
+    process = subprocess.Popen(command, env=dict(os.environ, PYTHON=sys.executable))
     with stop.deferred():
         stopping = False
         while process.poll() is None:

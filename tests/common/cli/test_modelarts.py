@@ -149,8 +149,8 @@ def test_nothing_is_left_on_this_machine(tmp_path, flag_set, script, bucket):
 def test_each_checkpoint_is_copied(flag_set, script, bucket, monkeypatch):
     monkeypatch.setattr(modelarts, "POLL_SECONDS", 0.1)
     body = ('for a in "$@"; do case $a in --output_path=*) o="${a#*=}";; esac; done; mkdir "$o/ckpt"; for i in 1 2; do '
-            f'touch "$o/ckpt/model.ckpt-$i.index"; while [ ! -e "{bucket.root}/out/ckpt/model.ckpt-$i.index" ]; '
-            'do sleep 0.05; done; done')
+            f'touch "$o/ckpt/model.ckpt-$i.index"; for wait in {{1..600}}; do '
+            f'[ -e "{bucket.root}/out/ckpt/model.ckpt-$i.index" ] || sleep 0.05; done; done')
     assert modelarts.main(script(body), flag_set, ["--data_url=/d", "--train_url=obs://b/out"]) == 0
     assert len(bucket.copies) == 3  # two checkpoints and the end
 
