@@ -132,7 +132,7 @@ class ImageFeed:
             self.decoded(session, path)
             return None
         except tf.errors.OpError as error:
-            return f"{os.fsdecode(path)}: is no image that can be read ({reason_of(error)})"
+            return f"{os.fsdecode(path)}: not a readable image ({reason_of(error)})"
 
     def _read(self, path: tf.Tensor, augmentation: tf.Tensor | None) -> tf.Tensor:
         image = decode(tf.read_file(path), self._network.switches.jpeg_decoding)

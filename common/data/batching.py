@@ -1,17 +1,16 @@
-"""Rows in batches of one size, so that one graph computes all of them (NPUs compile a graph for every shape)."""
+"""Batches of one size, so that a single graph computes all of them (NPUs compile a graph for every shape)."""
 from __future__ import annotations
 
 import numpy as np
 
 
 def full_batches(num: int, size: int, wrap: bool = False) -> np.ndarray:
-    """Divide rows 0 to num - 1 into full batches. Results of the rows that fill the last one are cut off, `[:num]`.
+    """Divide rows 0 to num - 1 into full batches. The caller drops the results of the padding, with `[:num]`.
 
     Args:
-        num: rows.
-        size: rows in a batch.
-        wrap: fill the last batch with rows from the beginning, as batch statistics call for, instead of repeating the
-            last row.
+        num: number of rows.
+        size: rows per batch.
+        wrap: pad the last batch with the first rows, as batch statistics require, instead of repeating the last row.
 
     Returns:
         int64 [batches, size].

@@ -1,39 +1,35 @@
-"""What counts as data in a folder, and in which order frames follow each other."""
+"""Which files in a folder count as data, and the order of frames."""
 from __future__ import annotations
 
 import os
 import re
 from typing import Sequence
 
-# beside these, everything hidden: ._name and .DS_Store of macOS, .ipynb_checkpoints of Jupyter
+# besides everything hidden, such as ._name and .DS_Store of macOS and .ipynb_checkpoints of Jupyter
 _LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin",
                     "system volume information", "@eadir", "lost+found")
-_LAST_NUMBER = re.compile("(.*?)([0-9]+)")  # prefix and number
-_FRACTION = re.compile(r".*[0-9]\.")  # a prefix behind which digits are a fraction
+_LAST_NUMBER = re.compile("(.*?)([0-9]+)")  # prefix and number of a stem
+_FRACTION = re.compile(r".*[0-9]\.")  # a prefix after which digits are a fraction
 _NUMBERS = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
 
 
 def is_left_behind(name: str) -> bool:
-    """Whether a file or folder is hidden or was left by an operating system or a tool, and is no data.
-
-    Args:
-        name: a name without folder.
-    """
+    """Whether a file or folder, given without its parent, is hidden or was left by an operating system or a tool."""
     return name.startswith(".") or name.lower() in _LEFT_BY_SYSTEMS
 
 
 def is_path_left_behind(path: str) -> bool:
-    """`is_left_behind` for any part of a relative path with `/`, as archives have them."""
+    """Whether `is_left_behind` holds for any part of a relative path with `/`, as in archives."""
     return any(is_left_behind(part) for part in path.split("/") if part not in ("", "."))
 
 
 def names(folder: str) -> list[str]:
-    """Names in a folder, sorted, without those that are left behind."""
+    """Return the sorted names in a folder, without files that systems left behind."""
     return sorted(name for name in os.listdir(folder) if not is_left_behind(name))
 
 
 def folders(folder: str) -> list[str]:
-    """Names of the folders in a folder, sorted; none where there is no such folder."""
+    """Return the sorted names of the folders in a folder; none if it does not exist."""
     if not os.path.isdir(folder):
         return []
     with os.scandir(folder) as entries:
@@ -41,17 +37,17 @@ def folders(folder: str) -> list[str]:
 
 
 def files(folder: str, suffixes: Sequence[str]) -> list[str]:
-    """Names of the files in a folder that end in one of some suffixes, in either case, sorted."""
+    """Return the sorted names of the files in a folder with one of the suffixes, in upper or lower case."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes))
                       and not is_left_behind(entry.name) and entry.is_file())
 
 
 def in_frame_order(paths: Sequence[str]) -> list[str]:
-    """Sort by the numbers in the names: frame 2 before frame 10, with or without leading zeros.
+    """Sort by the numbers in the names: frame 2 precedes frame 10, with or without leading zeros.
 
-    Digits behind a decimal point are a fraction, as in time stamps: 7.05 before 7.1345 before 7.5. They are whole
-    numbers where they count up by one, as in shot1.9, shot1.10, shot1.11.
+    Digits after a decimal point are a fraction, as in time stamps: 7.05, 7.1345, 7.5. They are integers if they are
+    consecutive, as in shot1.9, shot1.10, shot1.11.
     """
     numbers = frame_numbers(paths)
     if numbers is not None:
@@ -60,11 +56,7 @@ def in_frame_order(paths: Sequence[str]) -> list[str]:
 
 
 def frame_numbers(paths: Sequence[str]) -> list[int] | None:
-    """Numbers of frames whose names are one prefix with a number behind it; None for other names, such as time stamps.
-
-    Args:
-        paths: the frames, in any order.
-    """
+    """Return the numbers of frames that are named by a common prefix and a number, None for any other names."""
     matches = [_LAST_NUMBER.fullmatch(stem_of(path)) for path in paths]
     prefixes = {match.group(1) if match else None for match in matches}
     if len(prefixes) != 1 or None in prefixes:
@@ -77,7 +69,7 @@ def frame_numbers(paths: Sequence[str]) -> list[int] | None:
 
 
 def stem_of(path: str) -> str:
-    """Name of a file without its suffix."""
+    """Return the name of a file without its suffix."""
     return os.path.splitext(os.path.basename(path))[0]
 
 

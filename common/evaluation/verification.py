@@ -1,7 +1,7 @@
 """Face verification on pairs: distances, ROC, k-fold accuracy, VAL@FAR and EER, as in facenet's LFW protocol.
 
-A pair is accepted as "same" when its distance is below a threshold (strictly). Rows 2i and 2i + 1 of the embeddings are
-pair i. Folds are contiguous and unshuffled; their sizes differ by at most one, larger folds first.
+A pair is accepted as "same" if its distance is strictly below a threshold. Rows 2i and 2i + 1 of the embeddings are
+pair i. Folds are contiguous and not shuffled; their sizes differ by at most one, larger folds first.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METRICS = (SQUARED_EUCLIDEAN, ANGLE)
 THRESHOLDS = np.arange(0, 4, 0.01)  # of the accuracy and of the ROC
 FINE_THRESHOLDS = np.arange(0, 4, 0.001)  # of VAL@FAR
 FAR_TARGET = 1e-3
-_ROWS_AT_A_TIME = 128  # so many differences fit the cache
+_ROWS_PER_CHUNK = 128  # whose differences fit into the cache
 
 
 class Verification(NamedTuple):
@@ -25,13 +25,13 @@ class Verification(NamedTuple):
     thresholds: np.ndarray  # float64 [thresholds], of the ROC
     true_positive_rates: np.ndarray  # float64 [thresholds], mean over the folds' test pairs
     false_positive_rates: np.ndarray  # float64 [thresholds]
-    accuracies: np.ndarray  # float64 [folds], each with the threshold that is best on the other folds
+    accuracies: np.ndarray  # float64 [folds], with the best threshold of the other folds
     accuracy_thresholds: np.ndarray  # float64 [folds]
-    val_rates: np.ndarray  # float64 [folds], same pairs accepted where `far_target` of the other folds' are
+    val_rates: np.ndarray  # float64 [folds], same pairs accepted at the threshold for `far_target` on the other folds
     val_fars: np.ndarray  # float64 [folds], different pairs accepted
     val_thresholds: np.ndarray  # float64 [folds]
     equal_error_rate: float  # over all pairs, with one threshold
-    distances: np.ndarray  # float64 [pairs], without subtraction of a mean
+    distances: np.ndarray  # float64 [pairs], without mean subtraction
 
 
 def verify(embeddings: np.ndarray, is_same: np.ndarray, num_folds: int = 10, metric: int = SQUARED_EUCLIDEAN,
@@ -42,12 +42,12 @@ def verify(embeddings: np.ndarray, is_same: np.ndarray, num_folds: int = 10, met
         embeddings: float [2 * pairs, dim].
         is_same: bool [pairs].
         num_folds: at least 2.
-        metric: SQUARED_EUCLIDEAN, or ANGLE (arccos of the cosine, over pi).
-        subtract_mean: subtract the training folds' mean embedding first; the rows are not normalised again.
-        far_target: false accept rate that VAL is taken at.
+        metric: SQUARED_EUCLIDEAN, or ANGLE (arccos of the cosine, divided by pi).
+        subtract_mean: subtract the mean embedding of the training folds first; the rows are not normalised again.
+        far_target: false accept rate at which VAL is measured.
 
     Raises:
-        ValueError: arrays that do not fit together, or a fold that lacks same or different pairs.
+        ValueError: the shapes of the arrays do not match, or a fold lacks same or different pairs.
     """
     is_same = np.asarray(is_same, bool)
     if embeddings.ndim != 2 or len(embeddings) != 2 * len(is_same):
@@ -56,9 +56,8 @@ def verify(embeddings: np.ndarray, is_same: np.ndarray, num_folds: int = 10, met
         raise ValueError(f"metric {metric}: expected {SQUARED_EUCLIDEAN} (squared Euclidean) or {ANGLE} (angle)")
     folds = fold_slices(is_same, num_folds)
     distances = pair_distances(embeddings, metric)
-    of_fold = _distances_of_folds(embeddings, distances, folds, metric, subtract_mean)
     curves, accuracies, vals = [], [], []
-    for fold, fold_distances in zip(folds, of_fold):
+    for fold, fold_distances in zip(folds, _distances_by_fold(embeddings, distances, folds, metric, subtract_mean)):
         test = SortedPairs.of(fold_distances[fold], is_same[fold])
         train = SortedPairs.of(np.delete(fold_distances, fold), np.delete(is_same, fold))
         curves.append(test.rates(THRESHOLDS))
@@ -80,39 +79,37 @@ def pair_distances(embeddings: np.ndarray, metric: int = SQUARED_EUCLIDEAN) -> n
         dots, squares = _products(first, second)
         return _angle(dots, squares[0] * squares[1])
     distances = np.empty(len(first))
-    for begin in range(0, len(first), _ROWS_AT_A_TIME):
-        rows = slice(begin, begin + _ROWS_AT_A_TIME)
+    for begin in range(0, len(first), _ROWS_PER_CHUNK):
+        rows = slice(begin, begin + _ROWS_PER_CHUNK)
         difference = np.subtract(first[rows], second[rows], dtype=np.float64)
         np.einsum("ij,ij->i", difference, difference, out=distances[rows])
     return distances
 
 
 def fold_slices(is_same: np.ndarray, num_folds: int) -> list[slice]:
-    """Return contiguous test folds, as equal as can be.
+    """Divide pairs into contiguous test folds.
 
     Raises:
         ValueError: a fold has no same or no different pair.
     """
     if not 2 <= num_folds <= len(is_same):
         raise ValueError(f"{num_folds} folds of {len(is_same)} pairs; expected 2 to {len(is_same)}")
-    sizes = np.full(num_folds, len(is_same) // num_folds)
-    sizes[:len(is_same) % num_folds] += 1
-    ends = np.cumsum(sizes)
-    folds = [slice(int(end - size), int(end)) for end, size in zip(ends, sizes)]
-    for number, fold in enumerate(folds, 1):
+    bounds = np.cumsum([0, *map(len, np.array_split(is_same, num_folds))]).tolist()
+    folds = [slice(begin, end) for begin, end in zip(bounds, bounds[1:])]
+    for fold_number, fold in enumerate(folds, 1):
         if is_same[fold].all() or not is_same[fold].any():
-            raise ValueError(f"fold {number} of {num_folds} has only {'same' if is_same[fold].all() else 'different'} "
-                             "pairs")
+            kind = "same" if is_same[fold].all() else "different"
+            raise ValueError(f"fold {fold_number} of {num_folds} has only {kind} pairs")
     return folds
 
 
 def threshold_at_far(distances: np.ndarray, is_same: np.ndarray, far_target: float) -> float:
-    """Return the threshold below which `far_target` of the different pairs lie; 0 when too many lie at 0."""
+    """Return the threshold that accepts a fraction `far_target` of the different pairs; 0 if too many are at 0."""
     return _threshold_at_far(SortedPairs.of(distances, is_same).rates(FINE_THRESHOLDS)[1], far_target)
 
 
 def _threshold_at_far(fars: np.ndarray, far_target: float) -> float:
-    """Interpolate the threshold after the last one whose FAR does not exceed the target; 0 where none exceeds it."""
+    """Interpolate after the last of FINE_THRESHOLDS whose FAR does not exceed the target; 0 if no FAR reaches it."""
     if fars.max() < far_target:
         return 0.0
     last = int(np.searchsorted(fars, far_target, side="right")) - 1
@@ -125,29 +122,29 @@ def _threshold_at_far(fars: np.ndarray, far_target: float) -> float:
 
 
 def _products(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inner products of the pairs [pairs], and squared lengths [2, pairs]."""
+    """Return the inner products of the pairs [pairs], and the squared lengths [2, pairs]."""
     first, second = first.astype(np.float64), second.astype(np.float64)
     dots = np.einsum("ij,ij->i", first, second)
     return dots, np.stack([np.einsum("ij,ij->i", rows, rows) for rows in (first, second)])
 
 
 def _angle(dots: np.ndarray, products_of_squares: np.ndarray) -> np.ndarray:
-    """Arccos of the cosine over pi; rounding may push a cosine past 1. A row of zeros is at a right angle to all."""
+    """Return arccos of the cosine, divided by pi. A row of zeros is orthogonal to all; rounding may exceed cosine 1."""
     lengths = np.sqrt(np.maximum(products_of_squares, 0.0))
     cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0.0)
     return np.arccos(np.clip(cosines, -1.0, 1.0)) / np.pi
 
 
-def _distances_of_folds(embeddings: np.ndarray, distances: np.ndarray, folds: list[slice], metric: int,
-                        subtract_mean: bool) -> list[np.ndarray]:
-    """Distances of all pairs as each fold sees them; Euclidean ones do not change with the mean."""
+def _distances_by_fold(embeddings: np.ndarray, distances: np.ndarray, folds: list[slice], metric: int,
+                       subtract_mean: bool) -> list[np.ndarray]:
+    """Return the distances of all pairs with the mean of each fold subtracted, which Euclidean ones ignore."""
     if metric == SQUARED_EUCLIDEAN or not subtract_mean:
         return [distances] * len(folds)
     first, second = embeddings[0::2].astype(np.float64), embeddings[1::2].astype(np.float64)
-    of_folds = []
+    by_fold = []
     for fold in folds:
         train = np.delete(np.arange(len(first)), fold)
         mean = (first[train].mean(axis=0) + second[train].mean(axis=0)) / 2.0
         dots, squares = _products(first - mean, second - mean)
-        of_folds.append(_angle(dots, squares[0] * squares[1]))
-    return of_folds
+        by_fold.append(_angle(dots, squares[0] * squares[1]))
+    return by_fold

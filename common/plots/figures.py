@@ -1,9 +1,12 @@
-"""Matplotlib without a screen, and PNG files that are there whole or not at all."""
+"""Matplotlib without a display, and PNG files that are written atomically."""
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any, Callable
+
+from common import atomic_files
 
 
 def _to_stderr(warning: str) -> None:
@@ -11,10 +14,10 @@ def _to_stderr(warning: str) -> None:
 
 
 def plotting(folder: str, warn: Callable[[str], None] = _to_stderr) -> Any:
-    """Return pyplot without a screen, or None after a warning when matplotlib is missing.
+    """Return pyplot without a display, or None after a warning if matplotlib is missing.
 
     Args:
-        folder: of the figures, which is made; matplotlib keeps its font list there, instead of in the user's home.
+        folder: folder of the figures, created if missing; matplotlib keeps its font list there, not in the home folder.
         warn: takes the warning.
     """
     os.makedirs(folder, exist_ok=True)
@@ -31,10 +34,10 @@ def plotting(folder: str, warn: Callable[[str], None] = _to_stderr) -> Any:
 
 
 def save_figure(figure: Any, path: str) -> None:
-    """Write a matplotlib figure as a PNG, atomically, and close it."""
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, path)
+    """Write a figure as a PNG and close it."""
     from matplotlib import pyplot
 
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
     pyplot.close(figure)
+    atomic_files.write_bytes(path, content.getvalue())

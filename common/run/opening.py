@@ -138,7 +138,7 @@ def _locked_run(run: Run) -> Iterator[list[str]]:
             run.arguments = dict(earlier, num_updates=run.request.num_updates,
                                  segments=earlier["segments"] + [_now()])
         elif earlier:
-            notices.append(f"The earlier run is kept as {_archive(run.path, earlier)}.")
+            notices.append(f"The earlier run was archived as {_archive(run.path, earlier)}.")
             archived_lock, lock = lock, _lock(run.path)
             os.close(archived_lock)
         run.write_arguments()

@@ -55,7 +55,7 @@ def test_a_damaged_frame_is_one_line(tmp_path, capsys):
     for fixture in (tmp_path / "parity_infer.npz", damaged.parent):
         assert main(["sa_siam", str(fixture)]) == 1
         error = capsys.readouterr().err
-        assert f"{damaged}: is no image that can be read" in error and error.count("\n") == 1
+        assert f"{damaged}: not a readable image" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("size", [0, 30, 100_000])

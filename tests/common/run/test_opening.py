@@ -69,7 +69,7 @@ def test_never_archives_an_unfinished_run(tmp_path):
     archived = [name for name in names(tmp_path) if name != "0"]
     assert archived == [f"0.{first.arguments['started']}"]
     assert run_dir.read_arguments(str(tmp_path / archived[0]))["identity"]["seed"] == 0
-    assert f"The earlier run is kept as {tmp_path / archived[0]}." in (tmp_path / "0" / "train_0.log").read_text()
+    assert f"The earlier run was archived as {tmp_path / archived[0]}." in (tmp_path / "0" / "train_0.log").read_text()
 
 
 def test_a_finished_run_is_archived(tmp_path):

@@ -139,6 +139,6 @@ def test_a_damaged_image_is_named(tmp_path, content):
         feed.next(session)
         with pytest.raises(DamagedImages) as caught:
             feed.next(session)
-        assert list(caught.value.reasons) == [1] and "bad.jpg: is no image that can be read" in caught.value.reasons[1]
+        assert list(caught.value.reasons) == [1] and "bad.jpg: not a readable image" in caught.value.reasons[1]
         feed.start(session, [good, good])
         assert feed.next(session).shape == (2, 32, 32, 3)

@@ -162,7 +162,7 @@ def test_damaged_images_are_named(output, tiny_faces_folder, tmp_path, capfd):
         file.write(b"no image")
     assert predict.main([f"--first={face(str(tmp_path / 'data'))}", f"--second={face(tiny_faces_folder)}",
                          "--threshold=1", f"--output_path={output}"]) == 1
-    assert "Person_A_0001.jpg: is no image that can be read" in capfd.readouterr().err
+    assert "Person_A_0001.jpg: not a readable image" in capfd.readouterr().err
 
 
 def test_offline_inference_round_trip(output, tiny_faces_folder, tmp_path, capfd):

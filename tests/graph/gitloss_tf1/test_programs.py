@@ -175,7 +175,7 @@ def test_no_training_yet(tmp_path, tiny_mnist_folder, capfd):
 def test_damaged_inputs_are_named(tmp_path, output, tiny_mnist_folder, capfd):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     assert predict.main([f"--images={tmp_path / 'bad.png'}", f"--output_path={output}"]) == 1
-    assert "bad.png: is no image that can be read" in capfd.readouterr().err
+    assert "bad.png: not a readable image" in capfd.readouterr().err
     shutil.copytree(str(output), str(tmp_path / "copy"))
     for name in ("model.ckpt-4.data-00000-of-00001", "model.ckpt-2.data-00000-of-00001"):
         if os.path.exists(str(tmp_path / "copy" / "0" / "ckpt" / name)):

@@ -55,7 +55,7 @@ def test_a_corrupt_frame_is_named_when_its_batch_is_due(raw):
         for name in names:
             os.truncate(os.path.join(base, name), 700)
     batches = loader(raw)
-    with pytest.raises(ZooError, match=r"\.JPEG: is no image that can be read"):
+    with pytest.raises(ZooError, match=r"\.JPEG: not a readable image"):
         batches.batch(0)
     batches.close()
 

@@ -271,7 +271,7 @@ def test_missing_and_corrupt_frames_are_named(raw, tmp_path):
     for change in (lambda: os.truncate(path, 900), lambda: os.remove(path)):
         change()
         result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={tmp_path / 'out'}")
-        assert result.returncode == 1 and f"{path}: is no image that can be read" in result.stderr
+        assert result.returncode == 1 and f"{path}: not a readable image" in result.stderr
 
 
 def test_a_crop_of_another_size_is_named(curated):

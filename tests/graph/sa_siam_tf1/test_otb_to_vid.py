@@ -102,4 +102,4 @@ def test_a_damaged_frame_is_named(otb, capsys):
     path = str(otb / "Runners" / "img" / "0003.jpg")
     os.truncate(path, 100)
     assert otb_to_vid.main([f"--data_path={otb}", f"--save_path={otb.parent / 'new'}"]) == 1
-    assert f"{path}: is no image that can be read" in capsys.readouterr().err
+    assert f"{path}: not a readable image" in capsys.readouterr().err

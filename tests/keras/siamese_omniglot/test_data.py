@@ -85,9 +85,9 @@ def test_empty_alphabets_and_characters_are_passed_over_with_a_notice(folder):
 
 
 @pytest.mark.parametrize("spoil, message", [
-    (lambda path: path.write_bytes(b"no picture"), "is no image that can be read"),
-    (lambda path: path.write_bytes(path.read_bytes()[:60]), "is no image that can be read"),
-    (lambda path: path.write_bytes(b""), "is no image that can be read"),
+    (lambda path: path.write_bytes(b"no picture"), "not a readable image"),
+    (lambda path: path.write_bytes(path.read_bytes()[:60]), "not a readable image"),
+    (lambda path: path.write_bytes(b""), "not a readable image"),
     (lambda path: Image.new("1", (28, 105)).save(str(path)), "is 28 x 105 pixels, expected 105 x 105"),
 ])
 def test_a_bad_drawing_is_named(folder, spoil, message):

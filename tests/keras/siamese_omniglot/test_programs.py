@@ -133,7 +133,7 @@ def replace_by_a_pipe(folder):
 
 @pytest.mark.parametrize("spoil, message", [
     (lambda folder: (folder / "run01" / "class_labels.txt").write_text("one\n"), "class_labels.txt is damaged"),
-    (lambda folder: (folder / "run01" / "test" / "item01.png").write_bytes(b"x"), "item01.png: is no image"),
+    (lambda folder: (folder / "run01" / "test" / "item01.png").write_bytes(b"x"), "item01.png: not a readable image"),
     (lambda folder: (folder / "run02" / "test" / "item01.png").unlink(), "cannot be read"),
     (lambda folder: [path.unlink() for path in folder.glob("*/class_labels.txt")], "holds no one-shot runs"),
     (lambda folder: (folder / "run01" / "class_labels.txt").write_text("run01/../../x.png run01/training/class01.png"),
