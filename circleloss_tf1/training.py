@@ -28,8 +28,6 @@ ADVICE = "take a smaller --learning_rate, or look for the op with --over_dump"
 CURVES = {
     "loss": [Curve("step", "loss", "total"), Curve("step", "circle_loss", "circle")],
     "training accuracy": [Curve("step", "accuracy", "batch"), Curve("eval", "validation_accuracy", "validation")],
-}
-EVALUATION_CURVES = {
     "LFW": [Curve("eval", "lfw_accuracy", "accuracy"), Curve("eval", "lfw_val_rate", "VAL"),
             Curve("eval", "lfw_equal_error_rate", "EER")],
 }
@@ -97,7 +95,7 @@ def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
         with open_session(run) as session:
             histogram = _Histogram(graphs.train.histogram, session, config.histogram_max)
             checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step, histogram.store)
-            record = RunRecord(run, stop, ADVICE, checkpoints, tf)
+            record = RunRecord(run, stop, checkpoints, tf)
             with contextlib.closing(_Task(config, data, graphs, session, histogram, record)) as task:
                 loop.run(task, record)
 
@@ -144,6 +142,9 @@ class _Histogram:
 
 class _Task:
     """See `loop.Task`; close it to complete its files."""
+
+    advice = ADVICE
+    curves = CURVES
 
     def __init__(self, config: Config, data: Data, graphs: _Graphs, session: tf.Session, histogram: _Histogram,
                  record: RunRecord):
@@ -282,5 +283,4 @@ class _Task:
         if not self._request.performance:
             result["TrainAccuracy"] = format_number(accuracy, 5)
         self._files.write()
-        panels = dict(CURVES, **EVALUATION_CURVES) if self._record.evaluations else CURVES
-        self._record.finish(step, accuracy, result, panels)
+        self._record.finish(step, accuracy, result)

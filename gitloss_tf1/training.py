@@ -67,7 +67,7 @@ def train(config: Config, data: Mnist, run: Run, stop: StopRequest) -> None:
         graphs = _build(config, data, run)
         with open_session(run) as session:
             checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step)
-            record = RunRecord(run, stop, ADVICE, checkpoints, tf)
+            record = RunRecord(run, stop, checkpoints, tf)
             loop.run(_Task(config, data, graphs, session, record), record)
 
 
@@ -83,6 +83,9 @@ def _build(config: Config, data: Mnist, run: Run) -> _Graphs:
 
 class _Task:
     """See `loop.Task`."""
+
+    advice = ADVICE
+    curves = CURVES
 
     def __init__(self, config: Config, data: Mnist, graphs: _Graphs, session: tf.Session, record: RunRecord):
         self._config, self._data, self._graphs, self._session, self._record = config, data, graphs, session, record
@@ -191,4 +194,4 @@ class _Task:
         self._write_files()
         print(f"Device ID: {self._run.device.id}")
         print(f"ActualLoss : {last['train_loss']:.4f}")
-        self._record.finish(step, accuracy, result, CURVES)
+        self._record.finish(step, accuracy, result)

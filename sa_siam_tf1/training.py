@@ -73,7 +73,7 @@ def train(config: Config, data: Tracks, run: Run, stop: StopRequest) -> None:
         graphs = _build(config, data, run)
         with open_session(run) as session:
             checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step)
-            record = RunRecord(run, stop, ADVICE, checkpoints, tf)
+            record = RunRecord(run, stop, checkpoints, tf)
             with contextlib.closing(_Task(config, data, graphs, session, record)) as task:
                 loop.run(task, record)
 
@@ -93,6 +93,9 @@ def _build(config: Config, data: Tracks, run: Run) -> _Graphs:
 
 class _Task:
     """See `loop.Task`; close it to stop the reading threads and to complete its files."""
+
+    advice = ADVICE
+    curves = CURVES
 
     def __init__(self, config: Config, data: Tracks, graphs: _Graphs, session: tf.Session, record: RunRecord):
         self._config, self._data, self._graphs, self._session, self._record = config, data, graphs, session, record
@@ -214,7 +217,7 @@ class _Task:
         result = dict(ActualLoss=f"{self._logged_losses[-1]:.4f}")
         if not self._performance:
             result["TrainAccuracy"] = f"{mean:.4f}"
-        self._record.finish(step, mean, result, CURVES)
+        self._record.finish(step, mean, result)
 
 
 def _feeds(towers: Towers, batch: Batch) -> dict[tf.Tensor, np.ndarray]:

@@ -92,9 +92,9 @@ def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
     shared_stop = SharedStop(stop, team)
     with debugged(run) as debugger:
         model = _build(config, team, run)
-        record: Record = Record(run, shared_stop, ADVICE)
+        record: Record = Record(run, shared_stop)
         if run.request.rank.is_chief:
-            record = RunRecord(run, shared_stop, ADVICE, _checkpoints(model, run), tf.compat.v1)
+            record = RunRecord(run, shared_stop, _checkpoints(model, run), tf.compat.v1)
         task = _Task(config, data, model, team, debugger, record)
         try:
             loop.run(task, record)
@@ -120,6 +120,9 @@ def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints:
 
 class _Task:
     """See `loop.Task`."""
+
+    advice = ADVICE
+    curves = CURVES
 
     def __init__(self, config: Config, data: Data, model: _Model, team: workers.Workers, debugger: StepDebugger,
                  record: Record):
@@ -222,5 +225,5 @@ class _Task:
         result = dict(ActualLoss=f"{last.get('train_loss', self._logs.last_loss):.4f}")
         if rows:
             result["TrainAccuracy"] = f"{last['val_accuracy']:.4f}"
-        self._record.finish(step, last.get("val_accuracy"), result, CURVES)
+        self._record.finish(step, last.get("val_accuracy"), result)
         print(f"Logs and weights: {self._logs.folder}", flush=True)

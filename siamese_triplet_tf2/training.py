@@ -97,9 +97,9 @@ def train(config: Config, data: Pairs, run: Run, stop: StopRequest) -> None:
     shared_stop = SharedStop(stop, team)
     with debugged(run) as debugger:
         model = _build(config, data, team, run)
-        record: Record = Record(run, shared_stop, ADVICE)
+        record: Record = Record(run, shared_stop)
         if run.request.rank.is_chief:
-            record = RunRecord(run, shared_stop, ADVICE, _checkpoints(model, run), tf.compat.v1)
+            record = RunRecord(run, shared_stop, _checkpoints(model, run), tf.compat.v1)
         loop.run(_Task(config, data, model, team, debugger, record), record)
 
 
@@ -144,6 +144,9 @@ def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints:
 
 class _Task:
     """See `loop.Task`."""
+
+    advice = ADVICE
+    curves = CURVES
 
     def __init__(self, config: Config, data: Pairs, model: _Model, team: workers.Workers, debugger: StepDebugger,
                  record: Record):
@@ -264,4 +267,4 @@ class _Task:
                       ActualLoss=f"{last.get('train_loss', self._last_loss):.4f}")
         self._write_losses()
         print(f"Final Training Duration sec : {round(self._record.seconds())}")
-        self._record.finish(step, accuracy, result, CURVES)
+        self._record.finish(step, accuracy, result)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping
 from common import atomic_files
 from common.cli.program import StopRequest
 from common.errors import ZooError
-from common.run import metrics
+from common.run import metrics, report
 from common.run.metrics import Row, format_number
 from common.run.opening import Run
 
@@ -35,8 +35,7 @@ def run(task: Task, record: Record) -> None:
         while True:
             if stop.requested:
                 record.save(step)
-                if isinstance(record, RunRecord):
-                    print(f"Saved after {step} updates; the same command resumes.", flush=True)
+                record.describe_stop(step)
                 stop.check()
             if task.evaluation_due(step) and not record.has_evaluation(step):
                 record.save(step)
@@ -58,9 +57,13 @@ class Task(Protocol):
 
     Attributes:
         steps_per_epoch: a checkpoint is saved at the end of each epoch.
+        advice: what helps against divergence, for example "take a smaller --lr".
+        curves: the panels of curves.png.
     """
 
     steps_per_epoch: int
+    advice: str
+    curves: metrics.Panels
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
         """Process a row of metrics.jsonl: print it, write it to text files, update sums.
@@ -101,10 +104,9 @@ class Record:
         stop: pending signals.
     """
 
-    def __init__(self, run: Run, stop: StopRequest, advice: str):
-        """Keep the arguments; `advice` is what helps against divergence, for example "take a smaller --lr"."""
+    def __init__(self, run: Run, stop: StopRequest):
         self.run, self.stop = run, stop
-        self._advice = advice
+        self._task: Task
 
     def restore(self, task: Task) -> int | None:
         """Restore the newest checkpoint of a resumed run and replay its rows to the task, which gets new rows as well.
@@ -112,7 +114,7 @@ class Record:
         Returns:
             The step of the checkpoint, None without one.
         """
-        del task
+        self._task = task
         return None
 
     def step(self, step: int, values: Row) -> None:
@@ -122,7 +124,7 @@ class Record:
             ZooError: the loss is not finite.
         """
         if not math.isfinite(values["loss"]):
-            raise ZooError(f"the loss is {values['loss']} at step {step}: training has diverged; {self._advice}")
+            raise ZooError(f"the loss is {values['loss']} at step {step}: training has diverged; {self._task.advice}")
 
     def has_evaluation(self, step: int) -> bool:
         """Whether the evaluation at this step is already recorded."""
@@ -139,6 +141,9 @@ class Record:
     def save(self, step: int) -> None:
         """Save a checkpoint, unless this step has one."""
 
+    def describe_stop(self, step: int) -> None:
+        """Show where a run stops that a signal ends."""
+
     def close(self) -> None:
         """Close all files."""
 
@@ -151,25 +156,23 @@ class RunRecord(Record):
         evaluations: rows of kind eval, in order, without values that are lists.
     """
 
-    def __init__(self, run: Run, stop: StopRequest, advice: str, checkpoints: Any, v1: Any,
+    def __init__(self, run: Run, stop: StopRequest, checkpoints: Any, v1: Any,
                  clock: Callable[[], float] = time.time):
         """Write nothing yet.
 
         Args:
             run: the open run.
             stop: pending signals; the duration of the run counts from `stop.started`.
-            advice: see `Record`.
             checkpoints: a `bundle.CheckpointFolder`.
             v1: TensorFlow's version 1 API, for its event writer.
             clock: returns seconds.
         """
-        super().__init__(run, stop, advice)
+        super().__init__(run, stop)
         self.checkpoints = checkpoints
         self.evaluations: list[dict[str, Any]] = []
         self._v1, self._clock = v1, clock
         self._save_seconds = 60.0 * run.request.flags.save_minutes
         self._saved_at, self._saved_step = time.monotonic(), -1
-        self._task: Task
         self._files: list[Any] = []
         self._metrics: metrics.MetricsFile
         self._events: metrics.EventFile
@@ -216,17 +219,21 @@ class RunRecord(Record):
         """Return the duration of the run, summed over its segments."""
         return self._metrics.seconds()
 
-    def finish(self, step: int, accuracy: float | None, result: Mapping[str, str], panels: metrics.Panels) -> None:
-        """Write the curves, the result file and the `final` row, and print the last lines.
+    def describe_stop(self, step: int) -> None:
+        metrics.draw_curves(self.run.path, self._task.curves)
+        report.write_or_warn(self.run.path)
+        print(f"Saved after {step} updates; the same command resumes.", flush=True)
+
+    def finish(self, step: int, accuracy: float | None, result: Mapping[str, str]) -> None:
+        """Write curves, result file, `final` row and report, and print the last lines.
 
         Args:
             step: updates made.
             accuracy: Final Train Accuracy, None for n/a.
             result: the model's entries of the result file, written after the throughput.
-            panels: panels of the curves.
         """
         request = self.run.request
-        metrics.draw_curves(self.run.path, panels)
+        metrics.draw_curves(self.run.path, self._task.curves)
         step_seconds = metrics.median_step_seconds(self.run.path)
         rate = request.images_per_step / step_seconds if step_seconds else None
         seconds = self.seconds()
@@ -247,6 +254,7 @@ class RunRecord(Record):
             step_seconds=step_seconds, images_per_second=rate, e2e_seconds=seconds, accuracy=accuracy,
             device=self.run.device.kind)))
         self._metrics.sync()
+        report.write_or_warn(self.run.path)
 
     def close(self) -> None:
         for file in self._files:

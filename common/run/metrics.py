@@ -210,12 +210,18 @@ def draw_curves(run_path: str, panels: Panels) -> None:
         for curve, of_curve in points.items():
             if row["kind"] == curve.kind and curve.key in row:
                 of_curve.add(row["step"], row[curve.key])
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(6 * len(panels), 4), squeeze=False)
-    for axis, (title, curves) in zip(axes[0], panels.items()):
+    drawn = {title: [curve for curve in curves if points[curve].steps] for title, curves in panels.items()}
+    drawn = {title: curves for title, curves in drawn.items() if curves}
+    if not drawn:
+        return
+    figure, axes = pyplot.subplots(1, len(drawn), figsize=(6 * len(drawn), 4), squeeze=False, constrained_layout=True)
+    for axis, (title, curves) in zip(axes[0], drawn.items()):
         for curve in curves:
             axis.plot(points[curve].steps, points[curve].values, label=curve.label,
                       marker="." if curve.kind == "eval" else None, linewidth=1)
         axis.set_title(title)
         axis.set_xlabel("updates")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(True, alpha=0.3)
         axis.legend()
     figures.save_figure(figure, os.path.join(run_path, "curves.png"))

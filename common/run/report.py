@@ -42,6 +42,14 @@ def write(run_path: str) -> str:
     return path
 
 
+def write_or_warn(run_path: str) -> None:
+    """Write report.html; print a warning where that is not possible."""
+    try:
+        write(run_path)
+    except ZooError as error:
+        print(f"Warning: {error}")
+
+
 def _command(run: RunSummary) -> str:
     """The command to train again; of a run of an older version all flags that have a value."""
     given = run.arguments.get("command") or [f"--{name}={value}" for name, value in

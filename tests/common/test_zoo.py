@@ -11,7 +11,7 @@ import pytest
 from common import zoo
 from common.run import comparison, report, summary
 from tests import runs
-from tests.common.run.test_record import CURVES, Deaf, record_of, step
+from tests.common.run.test_record import Deaf, record_of, step
 from tests.conftest import ROOT
 from tests.test_architecture import models, train_entry
 
@@ -27,7 +27,7 @@ def folder(tmp_path):
                 step(record, number, loss=1.0 / number)
             record.evaluation(3, dict(accuracy=0.25 * updates, best=True))
             if finishes:
-                record.finish(3, 0.75, {}, CURVES)
+                record.finish(3, 0.75, {})
             record.close()
     return tmp_path
 

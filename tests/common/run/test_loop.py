@@ -20,6 +20,8 @@ class Task:
     """Evaluates every third update and at the end; notes what is called."""
 
     steps_per_epoch = 4
+    advice = "take less"
+    curves = CURVES
 
     def __init__(self, record, stop_at=None, over_at=None):
         self.record, self.stop_at, self.over_at = record, stop_at, over_at
@@ -49,7 +51,7 @@ class Task:
         return dict(accuracy=1.0)
 
     def finish(self, step):
-        self.record.finish(step, None, {}, CURVES)
+        self.record.finish(step, None, {})
 
 
 def train(folder, *arguments, **options):
@@ -58,7 +60,7 @@ def train(folder, *arguments, **options):
     before = signal.signal(signal.SIGTERM, stop.handle)
     try:
         with runs.open_run(folder, *arguments, updates=UPDATES) as run:
-            record = RunRecord(run, stop, "take less", Store(run), V1)
+            record = RunRecord(run, stop, Store(run), V1)
             task = Task(record, **options)
             try:
                 loop.run(task, record)
@@ -85,6 +87,7 @@ def test_a_signal_saves_after_the_step_and_the_next_run_resumes_there(tmp_path, 
     assert calls == ["start None", *steps(1, 3), "eval 3", *steps(4, 5), "stopped"] and saved == [3, 4, 5]
     assert capfd.readouterr().out.splitlines()[-2:] == ["Stopping after this step.",
                                                         "Saved after 5 updates; the same command resumes."]
+    assert {"curves.png", "report.html"} <= set(os.listdir(str(tmp_path / "0")))
     calls, saved = train(tmp_path)
     replayed = [f"replayed {call}" for call in (*steps(1, 3), "eval 3", *steps(4, 5))]
     assert calls == [*replayed, "start 5", "step 6", "eval 6", "step 7", "eval 7", "final 7"] and saved == [6, 7]

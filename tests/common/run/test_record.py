@@ -47,6 +47,9 @@ def scalars(folder):
 class Listener:
     """Notes what it is told."""
 
+    advice = "take less"
+    curves = CURVES
+
     def __init__(self):
         self.rows = []
 
@@ -56,6 +59,9 @@ class Listener:
 
 class Deaf:
     """Forgets what it is told."""
+
+    advice = "take less"
+    curves = CURVES
 
     def on_row(self, row, is_replayed):
         pass
@@ -92,7 +98,7 @@ class Store:
 def record_of(run, **options):
     stop = StopRequest()
     stop.started = 0.0
-    return RunRecord(run, stop, "take less", Store(run), V1, **options)
+    return RunRecord(run, stop, Store(run), V1, **options)
 
 
 def step(record, number, **values):
@@ -162,9 +168,9 @@ def test_a_run_without_a_checkpoint_starts_afresh(tmp_path, capfd):
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_ends_training_on_every_rank(tmp_path, loss):
     with runs.open_run(tmp_path) as run:
-        record = record_of(run)
-        record.restore(Listener())
-        for any_rank in (record, Record(run, StopRequest(), "take less")):
+        record, other_rank = record_of(run), Record(run, StopRequest())
+        for any_rank in (record, other_rank):
+            any_rank.restore(Listener())
             with pytest.raises(ZooError, match=f"the loss is {loss} at step 3: training has diverged; take less"):
                 step(any_rank, 3, loss=loss)
     assert raw_rows(tmp_path / "0") == []
@@ -176,7 +182,7 @@ def test_result_file_and_last_lines(tmp_path, capfd):
         record.restore(Listener())
         for number, seconds in enumerate([9.0, 9.0, 0.5, 0.25], 1):
             step(record, number, step_seconds=seconds)
-        record.finish(4, 0.98765, {"ActualLoss": "1.0000", "TrainAccuracy": "0.9877"}, CURVES)
+        record.finish(4, 0.98765, {"ActualLoss": "1.0000", "TrainAccuracy": "0.9877"})
         with open(run.file(f"{run.request.case_name}.log"), encoding="utf-8") as file:
             entries = [line.rstrip("\n").split(" = ") for line in file]
     assert [key for key, _ in entries] == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS",
@@ -202,7 +208,7 @@ def test_too_few_steps_give_no_throughput(tmp_path, capfd):
         record = record_of(run)
         record.restore(Listener())
         step(record, 1)
-        record.finish(1, None, {}, CURVES)
+        record.finish(1, None, {})
     out = capfd.readouterr().out
     assert "images/sec : n/a" in out and "sec/step : n/a" in out and "Accuracy : n/a" in out
 
@@ -219,7 +225,7 @@ def test_events_of_a_resumed_run_hold_each_step_once(tmp_path):
         record = record_of(run)
         record.restore(Listener())
         step(record, 3, loss=7.0)
-        record.finish(3, None, {}, CURVES)
+        record.finish(3, None, {})
         record.close()
         assert [(number, value) for number, tag, value in scalars(run.folder("events")) if tag == "step/loss"] == [
             (1, 1.0), (2, 2.0), (3, 7.0)]
@@ -230,7 +236,7 @@ def test_numbers_of_a_row_become_events(tmp_path):
         record = record_of(run, clock=lambda: 1.5)
         record.restore(Deaf())
         record.evaluation(3, dict(accuracy=0.5, best=True, histogram=[1, 2], name="x"))
-        record.finish(3, None, {}, CURVES)
+        record.finish(3, None, {})
         record.close()
         written = scalars(run.folder("events"))
     assert [entry for entry in written if entry[1].startswith("eval/")] == [(3, "eval/seconds", 1.5),

@@ -114,7 +114,8 @@ def test_statistics(full_run):
 def test_files_of_the_run_directory(full_run):
     names = sorted(path.name for path in full_run.iterdir() if path.name != ".matplotlib")
     assert names == sorted([".lock", "arguments.json", "arguments.txt", "metrics.jsonl", "train_0.log", f"{CASE}.log",
-                            f"{CASE}_loss.txt", "curves.png", "events", "ckpt", "models", "stat.h5", "StepTime.txt",
+                            f"{CASE}_loss.txt", "curves.png", "report.html", "events", "ckpt", "models", "stat.h5",
+                            "StepTime.txt",
                             "step_time_list.txt", "train_accuracy.txt", "lfw_result.txt", "revision_info.txt"])
     arguments = json.loads((full_run / "arguments.json").read_text())
     assert arguments["identity"]["head"] == "logits" and arguments["identity"]["num_classes"] == 12

@@ -100,6 +100,7 @@ def test_text_files_hold_every_evaluation(full_run):
 def test_files_of_the_run_directory(full_run):
     names = sorted(path.name for path in full_run.iterdir() if path.name != ".matplotlib")
     assert names == sorted([".lock", "arguments.json", "metrics.jsonl", "train_0.log", f"{CASE}.log", "curves.png",
+                            "report.html",
                             "events", "ckpt", "ckpt_npu", "plots", "mean_image.npy", "loss+perf_gpu.txt",
                             "train_0_traintime.txt", "train_0_traintime_avg.txt", f"train_{CASE}_loss.txt"])
     plots = sorted(path.name for path in (full_run / "plots").glob("*.png"))
