@@ -106,7 +106,7 @@ def _build(config: Config, team: workers.Workers, run: Run) -> _Model:
     positions = team.positions(2 * config.batch_size)
     with team.scope():
         network = siamese.build(config.backbone, config.switches.head, config.seed)
-        optimizer = session.scale_losses(team.distribute(make_optimizer(config.optimizer)), run, "mixed")
+        optimizer = session.scale_losses(make_optimizer(config.optimizer), run, "mixed")
         updates = tf.Variable(0, dtype=tf.int64, trainable=False)
     settings = UpdateSettings(config.switches.head, config.weight_decay, 2 * config.batch_size,
                               run.device.kind != "npu")

@@ -109,8 +109,7 @@ def _build(config: Config, data: Pairs, team: workers.Workers, run: Run) -> _Mod
     with team.scope():
         updates = tf.Variable(0, dtype=tf.int64, trainable=False)
         embedding = build_embedding(config.backbone, config.seed)
-        optimizer = session.scale_losses(team.distribute(tf.keras.optimizers.Adam(LEARNING_RATE)), run,
-                                         config.loss_scale)
+        optimizer = session.scale_losses(tf.keras.optimizers.Adam(LEARNING_RATE), run, config.loss_scale)
     if config.weights_path:
         pretrained.load(embedding.whole, config.weights_path)
     updater = Updater(embedding, optimizer, config.batch_statistics, config.semi_hard, team)

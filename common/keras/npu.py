@@ -41,7 +41,9 @@ def start(device: Device, options: NpuOptions) -> None:
 def loss_scale_optimizer(optimizer: Any) -> Any:
     """Wrap an optimizer so that it scales the loss dynamically, as float16 on an NPU needs it.
 
-    Ascend 910 does not make infinities but clips, so Keras' own wrapper would never see an overflow.
+    Ascend 910A clips instead of making infinities, so Keras' own class would never see an overflow there. On other
+    products this class leaves it to Keras, and so to each rank, to see an infinite gradient. With sums over the ranks
+    all see the same, and skip the same steps.
     """
     import npu_device
 
@@ -104,27 +106,17 @@ def shard(dataset: Any, num: int) -> tuple[Any, int]:
     return npu_device.distribute.shard_and_rebatch_dataset(dataset, num)
 
 
-def distributed_optimizer(optimizer: Any) -> Any:
-    """Let an optimizer add up the gradients of all ranks where it computes them, which `minimize` has it do.
-
-    It adds up nothing where a tape computes them. `loss_scale_optimizer` goes around it. Optimizers since Keras 2.11
-    lack what the adapter puts its own in the place of.
-    """
-    import npu_device
-
-    return npu_device.distribute.npu_distributed_keras_optimizer_wrapper(optimizer, reduce_reduction="sum")
-
-
-def all_reduce(values: list[Any], reduction: str) -> list[Any]:
-    """Reduce tensors over all NPUs, inside a tf.function.
+def all_reduce(values: list[Any], fuse: bool) -> list[Any]:
+    """Add tensors up over all NPUs, which must all call it.
 
     Args:
         values: tensors.
-        reduction: "sum" or "mean".
+        fuse: let the graph engine send them together with others, as is good for gradients; False keeps what is small
+            from waiting for them.
     """
     import npu_device
 
-    return list(npu_device.distribute.all_reduce(values, reduction=reduction))
+    return list(npu_device.distribute.all_reduce(values, reduction="sum", fusion=int(fuse)))
 
 
 def broadcast(variables: list[Any]) -> None:

@@ -45,10 +45,6 @@ class Workers:
         """
         return np.arange(self.rank.number, num, self.rank.size)
 
-    def distribute(self, optimizer: Any) -> Any:
-        """Prepare an optimizer for `gradients` and `apply`, before anything is wrapped around it."""
-        return optimizer
-
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile a function of this worker's tensors; all workers must call it."""
         return tf.function(function, autograph=False)
@@ -59,7 +55,9 @@ class Workers:
 
     def gradients(self, optimizer: Any, tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any]
                   ) -> Sequence[tf.Tensor]:
-        """Within a compiled function: the gradients of this worker's loss, as `apply` takes them; on NPUs sums."""
+        """Within a compiled function: the gradients of this worker's loss, as `apply` takes them; on NPUs, their sums
+        over the workers.
+        """
         with tape:
             scaled = compat.scale_loss(optimizer, loss)
         return compat.unscale(optimizer, tape.gradient(scaled, variables))
@@ -155,8 +153,9 @@ class MirroredWorkers(_SeveralWorkers):
 class HcclWorkers(_SeveralWorkers):
     """Workers on NPUs, one for each; the adapter is open and knows the ranks from its environment.
 
-    Optimizers of Keras 2 add up the gradients while they compute them, as the adapter makes them do; those of Keras 3
-    take the sums. NPUs of which one runs a graph of its own wait for each other for ever.
+    Gradients are summed before they are applied. The adapter's wrapper of optimizers would sum them within
+    `apply_gradients`, which a loss-scale optimizer calls only where no gradient is infinite: at the first overflow of
+    one rank the others would wait for it for ever, as NPUs do when one runs a graph of its own.
     """
 
     run_the_same = True
@@ -165,25 +164,16 @@ class HcclWorkers(_SeveralWorkers):
         dataset, size = npu.shard(tf.data.Dataset.range(num), num)
         return next(iter(dataset.batch(size))).numpy()
 
-    def distribute(self, optimizer: Any) -> Any:
-        return npu.distributed_optimizer(optimizer) if _computes_gradients(optimizer) else optimizer
-
     def total(self, value: tf.Tensor) -> tf.Tensor:
-        return npu.all_reduce([value], "sum")[0]
+        return npu.all_reduce([value], fuse=False)[0]
 
     def gradients(self, optimizer: Any, tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any]
                   ) -> Sequence[tf.Tensor]:
-        if _computes_gradients(optimizer):
-            return [gradient for gradient, _ in optimizer._compute_gradients(loss, variables, tape=tape)]
-        return npu.all_reduce(list(super().gradients(optimizer, tape, loss, variables)), "sum")
+        return npu.all_reduce(list(super().gradients(optimizer, tape, loss, variables)), fuse=True)
 
     def broadcast(self, variables: Sequence[Any]) -> None:
         with _explained(self.rank):
             npu.broadcast(list(variables))
-
-
-def _computes_gradients(optimizer: Any) -> bool:
-    return hasattr(optimizer, "_compute_gradients")  # until Keras 2.10
 
 
 def _same_everywhere(next_creator: Callable[..., Any], **options: Any) -> Any:

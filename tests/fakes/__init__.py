@@ -18,6 +18,7 @@ from typing import Any, Iterator
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 VERSIONS = ("r1.6", "tfa_v0.0.20", "hicann", "tf2.13")
 ADAPTERS = ("npu_bridge", "npu_device")
+_PARTS = (*ADAPTERS, "hccl")
 _OWN_STATE = ("adapter_record", "adapter_session")
 
 
@@ -64,7 +65,7 @@ def environment(folder: str, version: str, adapter: str) -> dict[str, str]:
         adapter: one of ADAPTERS.
     """
     for name in os.listdir(FOLDER):
-        if name == adapter or name.startswith("adapter_"):
+        if name in (adapter, "hccl") or name.startswith("adapter_"):
             os.symlink(os.path.join(FOLDER, name), os.path.join(folder, name))
     paths = [folder] + [path for path in [os.environ.get("PYTHONPATH")] if path]
     return dict(os.environ, PYTHONPATH=os.pathsep.join(paths), ZOO_FAKE_ADAPTER=version)
@@ -72,5 +73,5 @@ def environment(folder: str, version: str, adapter: str) -> dict[str, str]:
 
 def _forget() -> None:
     for name in list(sys.modules):
-        if name.split(".")[0] in ADAPTERS + _OWN_STATE:
+        if name.split(".")[0] in _PARTS + _OWN_STATE:
             del sys.modules[name]

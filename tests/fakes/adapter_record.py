@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import sys
 from typing import Any
 
@@ -55,7 +56,11 @@ class Process:
         handle: what open() returned.
         calls: what npu_device was asked for, in order; in a graph when it is traced. Name and what matters:
             ("open", device), ("as_default",), ("shard", samples, samples of this rank), ("optimizer_wrapper",
-            reduction), ("loss_scale_optimizer",), ("broadcast", root, tensors), ("all_reduce", reduction, tensors).
+            reduction), ("loss_scale_optimizer",), ("broadcast", root, tensors), ("all_reduce", reduction, tensors,
+            fusion).
+        num_collectives: collectives that were made, over the ranks.
+        sat_mode: what `set_device_sat_mode` set, None for the product's own.
+        overflows: steps in which a loss that is scaled overflows on this rank, from 1; see `train/optimizer.py`.
         graphs: what was sent to the NPU as a tf.function, each different shape of arguments once. Ranks whose graphs
             differ wait for each other for ever.
         loss_scales: what the NPULossScaleOptimizers of graph models were made with: first scale, steps until it grows,
@@ -70,6 +75,9 @@ class Process:
         self.options: Any = None
         self.handle: Any = None
         self.calls: list[tuple] = []
+        self.num_collectives = 0
+        self.sat_mode: int | None = None
+        self.overflows = [int(step) for step in os.environ.get("ZOO_FAKE_OVERFLOWS", "").split(",") if step]
         self.graphs: list[str] = []
         self.loss_scales: list[tuple] = []
         self._older_variables: set[int] = set()

@@ -47,6 +47,7 @@ class Version:
         has_type_errors: a value of a wrong type raises TypeError, before that ValueError.
         logs_compilation: prints a line for each graph that it compiles.
         knows_chief: ranks can also be set up by CM_WORKER_SIZE, CM_CHIEF_IP and their like.
+        knows_inf_nan: its loss scaling asks whether the device makes infinities.
         aborts_early: bad dump folders and missing profiling options abort the process.
     """
 
@@ -58,6 +59,7 @@ class Version:
     has_type_errors: bool = True
     logs_compilation: bool = True
     knows_chief: bool = True
+    knows_inf_nan: bool = True
     aborts_early: bool = False
 
 
@@ -65,7 +67,8 @@ VERSIONS = {
     version.name: version
     for version in (
         Version("r1.6", "Ascend/tensorflow@r1.6.0", "A:r1.6.0", mixed_modes=("allow_mix_precision",), has_compat=False,
-                has_type_errors=False, logs_compilation=False, knows_chief=False, aborts_early=True),
+                has_type_errors=False, logs_compilation=False, knows_chief=False, knows_inf_nan=False,
+                aborts_early=True),
         Version("tfa_v0.0.20", "Ascend/tensorflow@tfa_v0.0.20_7.0.0.alpha003", "A:tfa_v0.0.20_7.0.0.alpha003"),
         Version("hicann", "hicann/tensorflow@master", "H:master"),
         Version("tf2.13", "hicann/tensorflow@dev/tf2.13-CANN9.0.0", "H:dev/tf2.13-CANN9.0.0"),
@@ -151,6 +154,17 @@ def problems(options: Mapping[str, Any], of: Version) -> Iterator[Problem]:
         yield from _folder_problems("work_path", options.get("work_path", "./"), "aborts")
 
 
+def product() -> str:
+    """The product to fake."""
+    return os.environ.get("ZOO_FAKE_PRODUCT", "A2")
+
+
+def num_ranks(environment: Mapping[str, str]) -> int:
+    """How many processes npu_device.open() takes the job for."""
+    chief_size = environment.get("CM_WORKER_SIZE", "1") if version().knows_chief else "1"
+    return int(environment.get("RANK_SIZE", chief_size))
+
+
 def check_ranks(environment: Mapping[str, str]) -> None:
     """Refuse what npu_device.open() refuses of the ranks' environment.
 
@@ -162,7 +176,7 @@ def check_ranks(environment: Mapping[str, str]) -> None:
     knows_chief = version().knows_chief
     if knows_chief and "RANK_SIZE" in environment and "CM_WORKER_SIZE" in environment:
         raise ValueError("RANK_SIZE and CM_WORKER_SIZE cannot be configured at the same time")
-    size = int(environment.get("RANK_SIZE", environment.get("CM_WORKER_SIZE", "1") if knows_chief else "1"))
+    size = num_ranks(environment)
     if size <= 1:
         return  # the table is not looked at
     has_chief = knows_chief and "CM_CHIEF_IP" in environment

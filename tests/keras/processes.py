@@ -74,20 +74,22 @@ def run_on_two_fake_npus(entry: str, folder: Any, *arguments: Sequence[str]) -> 
     Returns:
         For each rank what the fake has seen: status, calls, graphs and openings.
     """
-    folder.mkdir()
-    (folder / "table.json").write_text(json.dumps(RANK_TABLE))
-    processes = []
-    for rank in range(2):
-        environment = dict(RANK_SIZE="2", RANK_ID=str(rank), ASCEND_DEVICE_ID=str(rank),
-                           RANK_TABLE_FILE=str(folder / "table.json"))
-        processes.append(_start_on_fake_npu(entry, folder / f"rank-{rank}", arguments[rank % len(arguments)],
-                                            environment))
     seen = []
-    for process in processes:
+    for process in start_on_two_fake_npus(entry, folder, arguments):
         out, error = process.communicate(timeout=300)
         assert process.returncode == 0, error.decode()
         seen.append(json.loads(out.decode().splitlines()[-1]))
     return seen
+
+
+def start_on_two_fake_npus(entry: str, folder: Any, arguments: Sequence[Sequence[str]],
+                           environments: Sequence[Mapping[str, str]] = ({},)) -> list[subprocess.Popen]:
+    """Start an entry as two ranks; arguments and environments are of all ranks, or of each rank."""
+    folder.mkdir()
+    (folder / "table.json").write_text(json.dumps(RANK_TABLE))
+    return [_start_on_fake_npu(entry, folder / f"rank-{rank}", arguments[rank % len(arguments)], dict(
+        RANK_SIZE="2", RANK_ID=str(rank), ASCEND_DEVICE_ID=str(rank), RANK_TABLE_FILE=str(folder / "table.json"),
+        **environments[rank % len(environments)])) for rank in range(2)]
 
 
 def _start_on_fake_npu(entry: str, folder: Any, arguments: Sequence[str], environment: Mapping[str, str]

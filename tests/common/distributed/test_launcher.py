@@ -239,7 +239,7 @@ def is_alive(number):
     try:
         with open(f"/proc/{number}/stat", encoding="ascii") as file:
             return file.read().split()[2] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it is opened, or read
         return False
 
 

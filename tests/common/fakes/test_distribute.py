@@ -1,4 +1,4 @@
-"""The fake's collectives refuse what sums gradients twice or not at all, and what would hang or do nothing."""
+"""The fake's collectives do what the real ones do, and refuse what would hang or do nothing."""
 from __future__ import annotations
 
 import importlib
@@ -30,11 +30,6 @@ class Optimizer:
 class NewOptimizer:
     def apply_gradients(self, grads_and_vars):
         return list(grads_and_vars)
-
-
-class LossScaleOptimizer(Optimizer):
-    def get_scaled_loss(self, loss):
-        return loss
 
 
 @pytest.fixture
@@ -74,45 +69,63 @@ def test_a_shard_must_fit_and_come_first(adapter, monkeypatch):
         npu.shard(tf.data.Dataset.range(6), 6)
 
 
-def test_a_wrapped_optimizer_adds_gradients_up_where_it_computes_them(adapter):
-    optimizer = npu.distributed_optimizer(Optimizer())
-    (first, name), (second, _) = optimizer._compute_gradients(None, ["kernel", "bias"], tape=None)
-    assert (first.shape, second.shape, name) == ((), (), "kernel")
-    assert adapter.process.calls == [("optimizer_wrapper", "sum"), ("all_reduce", "sum", 2)]
-    assert optimizer.apply_gradients([(first, "kernel")]) == [(first, "kernel")]
-
-
-def test_ranks_add_up(adapter, monkeypatch):
-    """What rank 0 gives and what this one, rank 1, does."""
-    (total,) = npu.all_reduce([tf.constant([1.0, 2.0])], "sum")
-    exchange = importlib.import_module("npu_device.distribute")._Exchange("all_reduce-1")
-    exchange._times = 1
-    monkeypatch.setenv("RANK_ID", "0")
-    exchange.give([np.array([10.0, 20.0], np.float32)])
-    monkeypatch.setenv("RANK_ID", "1")
-    with tf.Session() as session:
-        assert list(session.run(total)) == [11.0, 22.0]
-
-
-def test_gradients_are_not_added_up_twice_or_never(adapter):
-    optimizer = npu.distributed_optimizer(Optimizer())
-    with refused("wrapped again"):
-        npu.distributed_optimizer(optimizer)
-    with refused("added up already"):
-        npu.all_reduce([tf.constant(1.0), tf.constant(2.0)], "sum")
-    with refused("nothing is reduced"):  # what a tape computed
-        optimizer.apply_gradients([(tf.constant(1.0), "kernel")])
-
-
-def test_the_wrapper_belongs_inside_loss_scaling(adapter):
-    with refused("inside NpuLossScaleOptimizer"):
-        npu.distributed_optimizer(LossScaleOptimizer())
-    adapter.process.calls.append(("loss_scale_optimizer",))
-    with refused("inside NpuLossScaleOptimizer"):
-        npu.distributed_optimizer(Optimizer())
+def test_a_wrapped_optimizer_reduces_what_it_applies_and_nothing_else(adapter):
+    optimizer = adapter.distribute.npu_distributed_keras_optimizer_wrapper(Optimizer(), "sum")
+    gradients = optimizer._compute_gradients(None, ["kernel", "bias"], tape=None)
+    assert optimizer.get_gradients(None, [1]) == optimizer.get_gradient(None, [1]) == [1]
+    assert adapter.process.calls == [("optimizer_wrapper", "sum")]
+    (applied, name), _ = optimizer.apply_gradients(gradients)
+    assert (applied.shape, name) == ((), "kernel") and applied is not gradients[0][0]
+    assert adapter.process.calls == [("optimizer_wrapper", "sum"), ("all_reduce", "sum", 2, 1)]
 
 
 def test_an_optimizer_of_keras_2_11_cannot_be_wrapped(adapter):
     with pytest.raises(AttributeError):
-        npu.distributed_optimizer(NewOptimizer())
+        adapter.distribute.npu_distributed_keras_optimizer_wrapper(NewOptimizer())
     assert adapter.process.calls == []
+
+
+@pytest.fixture
+def give(monkeypatch):
+    """Return a function that gives what rank 0 does, in the place of which this process is rank 1."""
+    return importlib.import_module("npu_device.distribute").give
+
+
+def test_ranks_add_up(adapter, give):
+    (total,) = npu.all_reduce([tf.constant([1.0, 2.0])], fuse=True)
+    (other,) = npu.all_reduce([tf.constant(3)], fuse=False)
+    give(0, 1, "all_reduce sum of float32(2,)", [np.array([10.0, 20.0], np.float32)])
+    give(0, 2, "all_reduce sum of int32()", [np.array(4, np.int32)])
+    with tf.Session() as session:
+        results = session.run([total, other])
+    assert list(results[0]) == [11.0, 22.0] and results[1] == 7
+    assert adapter.process.calls == [("all_reduce", "sum", 1, 1), ("all_reduce", "sum", 1, 0)]
+
+
+def test_what_is_missing_stays_missing(adapter):
+    first, missing, second = adapter.distribute.all_reduce([tf.constant(1.0), None, tf.constant(2.0)])
+    assert missing is None and first is not None and second is not None
+
+
+def test_ranks_that_make_different_collectives_would_wait_for_ever(adapter, give):
+    (total,) = npu.all_reduce([tf.constant(1.0)], fuse=False)
+    give(0, 1, "all_reduce sum of float32(2,)", [np.array([10.0, 20.0], np.float32)])
+    with tf.Session() as session, pytest.raises(tf.errors.UnknownError, match=r"rank 0 makes all_reduce sum of "
+                                                r"float32\(2,\).*this rank all_reduce sum of float32"):
+        session.run(total)
+
+
+def test_a_rank_that_makes_none_is_waited_for(adapter, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("npu_device.distribute"), "_PATIENCE_SECONDS", 0.05)
+    (total,) = npu.all_reduce([tf.constant(1.0)], fuse=False)
+    with tf.Session() as session, pytest.raises(tf.errors.UnknownError, match="rank 0 does not make collective 1"):
+        session.run(total)
+
+
+def test_a_collective_without_a_job_does_nothing(adapter, monkeypatch):
+    monkeypatch.setattr(adapter.process.handle, "workers_num", 1)
+    with refused("with RANK_SIZE 1 does nothing"):
+        npu.all_reduce([tf.constant(1.0)], fuse=True)
+    adapter.process.openings[0].num_as_default = 0
+    with refused("without open"):
+        npu.all_reduce([tf.constant(1.0)], fuse=True)

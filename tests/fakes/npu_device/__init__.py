@@ -6,5 +6,8 @@ from npu_device import (
 )
 from npu_device.npu_device import global_options, open  # noqa: F401
 
+if adapter_schema.version().knows_inf_nan:
+    from npu_device.npu_device import is_inf_nan_enabled, set_device_sat_mode  # noqa: F401
+
 if adapter_schema.version().has_compat:
     from npu_device import compat  # noqa: F401

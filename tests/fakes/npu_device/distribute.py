@@ -1,7 +1,8 @@
-"""Collectives over the NPUs of a job, whose ranks are processes that exchange files beside the rank table.
+"""Collectives over the NPUs of a job, whose ranks are processes that exchange files beside the rank table,
+or in ZOO_FAKE_HCCL_FOLDER.
 
-A rank that makes a collective which another does not make waits for ever; here it fails after a while. What is
-traced and not run exchanges nothing.
+Ranks must make the same collectives in the same order. Where one makes another one than the rest, or none, all wait for
+ever; here they fail, at once or after a while. What is traced and not run exchanges nothing.
 
 STRICTER: the real ones do nothing, without a word, when no NPU is the default.
 """
@@ -17,73 +18,75 @@ from adapter_record import process
 from adapter_schema import SilentlyAccepted
 
 _REDUCTIONS = {"mean": np.mean, "max": np.max, "min": np.min, "prod": np.prod, "sum": np.sum}
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = float(os.environ.get("ZOO_FAKE_HCCL_SECONDS", "60"))
 
 
-def _require_default(name: str) -> None:
-    if not process.openings or process.openings[0].num_as_default != 1:
-        raise SilentlyAccepted(f"{name} without open().as_default() does nothing")
-    if _size() <= 1:
-        raise SilentlyAccepted(f"{name} with RANK_SIZE 1 does nothing")
+def all_reduce(values: Any, reduction: str = "mean", fusion: int = 1, fusion_id: int = -1,
+               group: str = "hccl_world_group") -> Any:
+    """Reduce a tensor, or each of a list, over all ranks; outside of a tf.function it is one itself.
 
-
-def _size() -> int:
-    return int(os.environ.get("RANK_SIZE", "1"))
-
-
-def _was_called(name: str) -> bool:
-    return any(called == name for called, *_ in process.calls)
-
-
-def all_reduce(values: Sequence[Any], reduction: str = "mean", fusion: int = 1, fusion_id: int = -1,
-               group: str = "hccl_world_group") -> Sequence[Any]:
-    """Reduce tensors over all ranks, within a graph."""
+    Args:
+        values: None stays None.
+        reduction: how.
+        fusion: 1 lets the graph engine put reductions together, as it does with gradients; 0 keeps one apart.
+        fusion_id: of a group that the caller chooses.
+        group: of ranks.
+    """
     _require_default("all_reduce")
     if reduction not in _REDUCTIONS:
         raise ValueError(f"reduction {reduction!r}, expected one of {sorted(_REDUCTIONS)}")
     if not isinstance(values, (list, tuple)):
-        raise SilentlyAccepted("all_reduce of what is no list")
-    if _was_called("optimizer_wrapper") and len(values) > 1:  # STRICTER: the real one cannot know that it is wrong
-        raise SilentlyAccepted("all_reduce of gradients that the wrapped optimizer has added up already")
-    return _reduce(values, reduction)
+        return all_reduce([values], reduction, fusion, fusion_id, group)[0]
+    reduced = _reduce([value for value in values if value is not None], reduction, fusion)
+    return [None if value is None else reduced.pop(0) for value in values]
 
 
-def _reduce(values: Sequence[Any], reduction: str) -> list[Any]:
+def _reduce(values: Sequence[Any], reduction: str, fusion: int) -> list[Any]:
     import tensorflow
 
-    if tensorflow.executing_eagerly():
-        raise SilentlyAccepted("all_reduce outside of a tf.function is not run on the NPU")
-    process.calls.append(("all_reduce", reduction, len(values)))
-    exchange = _Exchange(f"all_reduce-{sum(name == 'all_reduce' for name, *_ in process.calls)}")
+    process.calls.append(("all_reduce", reduction, len(values), fusion))
+    values = [tensorflow.convert_to_tensor(value) for value in values]
+    what = f"all_reduce {reduction} of " + ", ".join(f"{value.dtype.name}{value.shape}" for value in values)
 
     def reduce(*arrays: np.ndarray) -> list[np.ndarray]:
-        by_rank = exchange.all(arrays)
+        by_rank = _exchange(what, arrays)
         return [_REDUCTIONS[reduction](np.stack(found), axis=0).astype(own.dtype)
                 for own, found in zip(arrays, zip(*by_rank))]
 
-    reduced = tensorflow.numpy_function(reduce, list(values), [value.dtype for value in values])
-    for own, other in zip(values, reduced):
-        other.set_shape(own.shape)
+    with tensorflow.control_dependencies(_earlier_collectives()):
+        reduced = tensorflow.numpy_function(reduce, values, [value.dtype for value in values])
+    reduced = reduced if isinstance(reduced, (list, tuple)) else [reduced]
+    if not tensorflow.executing_eagerly():
+        for own, other in zip(values, reduced):
+            other.set_shape(own.shape)
     return list(reduced)
+
+
+def _earlier_collectives() -> list[Any]:
+    """What may hold collectives of the graph that is being traced: the graph engine keeps their order."""
+    import tensorflow
+
+    if tensorflow.executing_eagerly():
+        return []
+    operations = tensorflow.compat.v1.get_default_graph().get_operations()
+    return [operation for operation in operations if operation.type in ("PyFunc", "If", "StatefulPartitionedCall")]
 
 
 def broadcast(values: Sequence[Any], root_rank: int = 0, fusion: int = 2, fusion_id: int = 0,
               group: str = "hccl_world_group") -> None:
-    """Give variables the values of one rank; once, and before they are updated."""
+    """Give variables the values of one rank. STRICTER: once, and before they are updated."""
     _require_default("broadcast")
     if any(not hasattr(value, "assign") for value in values):
         raise SilentlyAccepted("broadcast of what is no variable")
     if _was_called("broadcast"):
         raise SilentlyAccepted("broadcast is called again")
-    if any(name == "all_reduce" and counts[-1] > 1 for name, *counts in process.calls):
+    if any(name == "all_reduce" and counts[1] > 1 for name, *counts in process.calls):
         raise SilentlyAccepted("broadcast after the first step")
     process.calls.append(("broadcast", root_rank, len(values)))
-    exchange = _Exchange("broadcast")
-    if int(os.environ["RANK_ID"]) == root_rank:
-        exchange.give([np.asarray(value) for value in values])
-        return
-    for value, received in zip(values, exchange.take(root_rank)):
-        value.assign(received)
+    received = _exchange(f"broadcast of {len(values)}", [np.asarray(value) for value in values])[root_rank]
+    if process.handle.worker_id != root_rank:
+        for value, sent in zip(values, received):
+            value.assign(sent)
 
 
 def shard_and_rebatch_dataset(dataset: Any, global_bs: int) -> tuple[Any, int]:
@@ -96,7 +99,48 @@ def shard_and_rebatch_dataset(dataset: Any, global_bs: int) -> tuple[Any, int]:
     if process.eager_variables():  # STRICTER
         raise SilentlyAccepted("shard_and_rebatch_dataset after the model is made")
     process.calls.append(("shard", global_bs, global_bs // _size()))
-    return dataset.shard(_size(), int(os.environ["RANK_ID"])), global_bs // _size()
+    return dataset.shard(_size(), process.handle.worker_id), global_bs // _size()
+
+
+def npu_distributed_keras_optimizer_wrapper(optimizer: Any, reduce_reduction: str = "mean", fusion: int = 1,
+                                            fusion_id: int = -1, group: str = "hccl_world_group") -> Any:
+    """Let `apply_gradients` of an optimizer reduce what it is given.
+
+    Where gradients are computed nothing is reduced. Inside a loss-scale optimizer the reduction is made only by ranks
+    that do not skip the step.
+
+    Raises:
+        AttributeError: the optimizer is one of Keras 2.11 or newer, which lack methods that are wrapped too.
+    """
+    _require_default("npu_distributed_keras_optimizer_wrapper")
+    get_gradients, compute_gradients = optimizer.get_gradients, optimizer._compute_gradients
+    apply_gradients = optimizer.apply_gradients
+
+    def reduce_and_apply(grads_and_vars: Any, *arguments: Any, **options: Any) -> Any:
+        gradients, variables = zip(*grads_and_vars)
+        reduced = all_reduce(gradients, reduce_reduction, fusion, fusion_id, group)
+        return apply_gradients(zip(reduced, variables), *arguments, **options)
+
+    optimizer.apply_gradients = reduce_and_apply
+    # The real one puts functions here that reduce nothing either. The first name, without an s, is its own.
+    optimizer.get_gradient, optimizer._compute_gradients = get_gradients, compute_gradients
+    process.calls.append(("optimizer_wrapper", reduce_reduction))
+    return optimizer
+
+
+def _require_default(name: str) -> None:
+    if not process.openings or process.openings[0].num_as_default != 1:
+        raise SilentlyAccepted(f"{name} without open().as_default() does nothing")
+    if _size() <= 1:
+        raise SilentlyAccepted(f"{name} with RANK_SIZE 1 does nothing")
+
+
+def _size() -> int:
+    return process.handle.workers_num
+
+
+def _was_called(name: str) -> bool:
+    return any(called == name for called, *_ in process.calls)
 
 
 def _is_batched(dataset: Any) -> bool:
@@ -104,78 +148,48 @@ def _is_batched(dataset: Any) -> bool:
     return "Batch" in type(dataset).__name__ or any(map(_is_batched, dataset._inputs()))
 
 
-def npu_distributed_keras_optimizer_wrapper(optimizer: Any, reduce_reduction: str = "mean", fusion: int = 1,
-                                            fusion_id: int = -1, group: str = "hccl_world_group") -> Any:
-    """Put methods that reduce gradients in the place of the optimizer's that compute them.
+def _exchange(what: str, arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+    """Give this rank's arrays, as its next collective; return those of all ranks.
 
     Raises:
-        AttributeError: it has none, since Keras 2.11.
+        RuntimeError: another rank makes another collective, or none.
     """
-    _require_default("npu_distributed_keras_optimizer_wrapper")
-    get_gradients, compute_gradients = optimizer.get_gradients, optimizer._compute_gradients
-    apply_gradients = optimizer.apply_gradients
-    if _was_called("optimizer_wrapper"):  # STRICTER, as the next
-        raise SilentlyAccepted("an optimizer is wrapped again: gradients are reduced twice")
-    if _was_called("loss_scale_optimizer") or hasattr(optimizer, "get_scaled_loss"):
-        raise SilentlyAccepted("npu_distributed_keras_optimizer_wrapper belongs inside NpuLossScaleOptimizer")
-    graphs: list[Any] = []
-
-    def compute_and_reduce(*arguments: Any, **options: Any) -> list[tuple[Any, Any]]:
-        gradients, variables = zip(*compute_gradients(*arguments, **options))
-        graphs.append(_graph())
-        return list(zip(_reduce(gradients, reduce_reduction), variables))
-
-    def apply_reduced(*arguments: Any, **options: Any) -> Any:  # STRICTER: the real one lets apply_gradients be
-        graph = _graph()
-        while graph is not None and graph not in graphs:
-            graph = getattr(graph, "outer_graph", None)
-        if graph is None:
-            raise SilentlyAccepted("apply_gradients of what the optimizer did not compute: nothing is reduced")
-        return apply_gradients(*arguments, **options)
-
-    optimizer.get_gradients = lambda loss, params: _reduce(get_gradients(loss, params), reduce_reduction)
-    optimizer._compute_gradients = compute_and_reduce
-    optimizer.apply_gradients = apply_reduced
-    process.calls.append(("optimizer_wrapper", reduce_reduction))
-    return optimizer
+    process.num_collectives += 1
+    give(process.handle.worker_id, process.num_collectives, what, arrays)
+    return [_take(rank, process.num_collectives, what) for rank in range(_size())]
 
 
-def _graph() -> Any:
-    import tensorflow
+def give(rank: int, number: int, what: str, arrays: Sequence[np.ndarray]) -> None:
+    """Give arrays as those of a rank.
 
-    return tensorflow.compat.v1.get_default_graph()
+    Args:
+        rank: whose.
+        number: of its collective, from 1.
+        what: describes the collective.
+        arrays: of the rank.
+    """
+    path = _path(rank, number)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, *arrays, what=np.array(what))
+    with open(f"{path}.part", "wb") as file:
+        file.write(buffer.getvalue())
+    os.replace(f"{path}.part", path)
 
 
-class _Exchange:
-    """Arrays that ranks give each other, again and again, in files beside the rank table."""
+def _take(rank: int, number: int, what: str) -> list[np.ndarray]:
+    path, deadline = _path(rank, number), time.monotonic() + _PATIENCE_SECONDS
+    while not os.path.exists(path):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"HCCL: rank {rank} does not make collective {number}, {what}: all wait for ever")
+        time.sleep(0.002)
+    with np.load(path) as found:
+        if str(found["what"]) != what:
+            raise RuntimeError(f"HCCL: rank {rank} makes {found['what']} as collective {number}, this rank {what}: "
+                               "all wait for ever")
+        return [found[f"arr_{index}"] for index in range(len(found.files) - 1)]
 
-    def __init__(self, name: str):
-        self._name, self._times = name, 0
-        self._folder = os.path.join(os.path.dirname(os.environ["RANK_TABLE_FILE"]), "hccl")
 
-    def all(self, arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        """Give this rank's; return those of all ranks."""
-        self._times += 1
-        self.give(arrays)
-        return [self.take(rank) for rank in range(_size())]
-
-    def give(self, arrays: Sequence[np.ndarray]) -> None:
-        os.makedirs(self._folder, exist_ok=True)
-        buffer = io.BytesIO()
-        np.savez(buffer, *arrays)
-        path = self._path(int(os.environ["RANK_ID"]))
-        with open(f"{path}.part", "wb") as file:
-            file.write(buffer.getvalue())
-        os.replace(f"{path}.part", path)
-
-    def take(self, rank: int) -> list[np.ndarray]:
-        path, deadline = self._path(rank), time.monotonic() + _PATIENCE_SECONDS
-        while not os.path.exists(path):
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"HCCL: rank {rank} did not make {os.path.basename(path)}")
-            time.sleep(0.002)
-        with np.load(path) as found:
-            return [found[f"arr_{number}"] for number in range(len(found.files))]
-
-    def _path(self, rank: int) -> str:
-        return os.path.join(self._folder, f"{self._name}-{self._times}-rank-{rank}.npz")
+def _path(rank: int, number: int) -> str:
+    folder = os.environ.get("ZOO_FAKE_HCCL_FOLDER") or os.path.dirname(os.environ["RANK_TABLE_FILE"])
+    return os.path.join(folder, "hccl", f"{number}-rank-{rank}.npz")

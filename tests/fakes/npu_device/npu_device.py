@@ -12,10 +12,21 @@ from npu_device import npu_config
 
 
 class NpuDeviceHandle:
-    """An open device."""
+    """An open device.
+
+    Attributes:
+        workers_num: ranks of the job.
+        worker_id: which of them this process is, as HCCL says.
+    """
 
     def __init__(self, opening: Opening):
         self._opening = opening
+        self.workers_num = adapter_schema.num_ranks(os.environ)
+        self.worker_id = 0
+        if self.workers_num > 1:
+            from hccl.manage.api import get_rank_id
+
+            self.worker_id = get_rank_id()
 
     def name(self) -> str:
         return "/job:localhost/replica:0/task:0/device:NPU:0"
@@ -61,6 +72,18 @@ def open(device_id: int | None = None) -> NpuDeviceHandle:
     process.calls.append(("open", device_id))
     process.handle = NpuDeviceHandle(process.openings[0])
     return process.handle
+
+
+def set_device_sat_mode(mode: int) -> None:
+    """Let overflows be clipped (0), or give infinities (1)."""
+    if adapter_schema.product() == "910A" and mode != 0:
+        raise SilentlyAccepted("Ascend 910A clips, whatever is set")
+    process.sat_mode = mode
+
+
+def is_inf_nan_enabled() -> bool:
+    """Whether an overflow gives infinity, the default of everything but Ascend 910A."""
+    return (adapter_schema.product() != "910A") if process.sat_mode is None else process.sat_mode == 1
 
 
 _restore: list[tuple[type, Any]] = []

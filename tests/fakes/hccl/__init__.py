@@ -1,0 +1,1 @@
+"""Fake of HCCL's Python package, which an adapter of several ranks imports."""
