@@ -6,16 +6,18 @@ import dataclasses
 import re
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-import tensorflow as tf
-
 from common.devices import npu_options, selection
 from common.devices.selection import Rank
 from common.errors import ZooError
 from common.keras import npu
+from common.quiet import import_noise_hidden
 from common.run import opening
 from common.run.debug_plan import DebugPlan, out_of_memory
 from common.run.opening import Run
 from common.run.run_dir import RunRequest
+
+with import_noise_hidden():
+    import tensorflow as tf
 
 
 @contextlib.contextmanager
