@@ -72,7 +72,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     data_path = shared_flags.require_data_path(flags.data_path)
     folder = shared_flags.find_data_folder(data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)
     device = selection.choose(flags.device, os.environ)
-    rank = processes.place(flags, device.kind)
+    rank = processes.resolve_rank(flags, device.kind)
     _check_processes(flags, rank)
     data = pairs.load(folder)
     num_updates, _ = _length(flags, len(data.left))

@@ -1,4 +1,4 @@
-"""Weights from Keras' h5 files, read as data: by layer and variable names, with checked shapes."""
+"""Weights from Keras' h5 files, read by layer and variable names, with checked shapes."""
 from __future__ import annotations
 
 import os
@@ -8,19 +8,19 @@ import numpy as np
 
 from common.errors import ZooError
 
-_OLD_NAMES = {"kernel": "W", "bias": "b"}  # Keras 1 wrote `layer/layer_W_1:0`
+_KERAS_1_NAMES = {"kernel": "W", "bias": "b"}  # as in `layer/layer_W_1:0`
 
 
 def find(flag: str | None, candidates: Sequence[str], advice: str) -> str:
-    """Return the first path that is a file.
+    """Return the first candidate that exists.
 
     Args:
-        flag: --weights, or None for the default paths.
-        candidates: paths, the likeliest first.
-        advice: where to get the file.
+        flag: value of --weights, None if the candidates are default paths.
+        candidates: paths, the preferred one first.
+        advice: where to get the file, for the message.
 
     Raises:
-        ZooError: none of them is a file.
+        ZooError: no candidate exists.
     """
     for path in candidates:
         if os.path.isfile(path):
@@ -29,20 +29,20 @@ def find(flag: str | None, candidates: Sequence[str], advice: str) -> str:
 
 
 def load(path: str, variables: Mapping[str, Any], advice: str, optional: Container[str] = ()) -> list[str]:
-    """Assign variables their values in a file of weights alone, or of a whole model.
+    """Load variables from a file of weights or of a whole model.
 
     Args:
         path: the file.
-        variables: by `layer/variable`.
-        advice: where to get a file that fits.
+        variables: variables by `layer/variable`.
+        advice: where to get the right file, for the message.
         optional: names of variables that may be missing.
 
     Returns:
-        The names of those that are.
+        The names of the missing variables.
 
     Raises:
-        ZooError: the file is damaged or of another layout, lacks a variable, or has one of another shape. No variable
-            is changed then.
+        ZooError: the file is damaged or has another layout, or a variable is missing or has another shape. No variable
+            has changed in this case.
     """
     values = _read(path, variables, advice)
     missing = [name for name in variables if name not in values and name in optional]
@@ -64,26 +64,26 @@ def _read(path: str, names: Mapping[str, Any], advice: str) -> dict[str, np.ndar
             root = file.get("model_weights", file)
             values = {name: _read_variable(root, name) for name in names if name.split("/")[0] in root}
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise ZooError(f"{path}: is damaged or no weights file of Keras ({str(error).splitlines()[0]}); {advice}"
-                       ) from None
+        raise ZooError(f"{path}: damaged, or not a weights file of Keras ({str(error).splitlines()[0]}); "
+                       f"{advice}") from None
     if not values:
-        raise ZooError(f"{path}: has no layer of this network by name (Keras 3 writes another layout); continue from a "
-                       f"run's checkpoint with --init_checkpoint, or {advice}")
+        raise ZooError(f"{path}: has no layer with a name of this network (Keras 3 uses another layout); start from "
+                       f"the checkpoint of a run with --init_checkpoint, or {advice}")
     return values
 
 
 def _read_variable(root: Any, name: str) -> np.ndarray:
-    """Keras 2 writes `layer/layer/variable:0`, some files without `:0`."""
+    """Read a variable that Keras 2 calls `layer/layer/variable:0`, in some files without `:0`."""
     layer, variable = name.split("/")
     group = root[layer]
     for weight_name in group.attrs["weight_names"]:
         text = weight_name.decode("utf-8") if isinstance(weight_name, bytes) else str(weight_name)
         last = text.split("/")[-1].split(":")[0]
-        if last == variable or last.startswith(f"{layer}_{_OLD_NAMES.get(variable, variable)}"):
+        if last == variable or last.startswith(f"{layer}_{_KERAS_1_NAMES.get(variable, variable)}"):
             return np.asarray(group[text], np.float32)
     raise KeyError(f"{name} is missing")
 
 
 def fingerprint(path: str | None) -> list[Any] | None:
-    """Return name and size of a file, None for none."""
+    """Return the name and size of a file, None for None."""
     return [os.path.basename(path), os.path.getsize(path)] if path else None

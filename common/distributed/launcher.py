@@ -1,7 +1,7 @@
-"""The launcher of several processes that train one model. No TensorFlow.
+"""The launcher of several processes that train one model.
 
-It starts the same command once for each device of this machine, with a rank in its environment (see `ranks`); launchers
-of several machines meet (see `meeting`) and stop when one of them fails.
+It starts the same command once per device of this machine, with a rank in its environment (see `devices.ranks`). The
+launchers of several machines connect to each other (see `rendezvous`), and all stop when one of them fails.
 """
 from __future__ import annotations
 
@@ -23,69 +23,68 @@ from common.distributed.rendezvous import POLL_SECONDS, Failure, Job, Meeting, m
 from common.errors import ZooError
 
 NPU_PROCESSES = (1, 2, 4, 8)
-_PIPE = "ZOO_LAUNCHER_PIPE"  # variable: the reading end of a pipe that ends when the launcher does
-_PATIENCE_SECONDS = 20.0  # for rank 0 to end when one has failed
-_HELPER_PATIENCE_SECONDS = 5.0  # for the others, who have nothing to save
-_GO_ON = "; the same command goes on from the last checkpoint"
-_SAID = (1, 2)  # exit statuses of those who say why
-_STOP_SECONDS = 120.0  # for ranks to save and end when they are asked to
-_STOPS = (128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+_PIPE = "ZOO_LAUNCHER_PIPE"  # environment variable: read end of a pipe that is closed when the launcher ends
+_RESUME_ADVICE = "; the same command resumes from the last checkpoint"
+_EXPLAINED_STATUSES = (1, 2)  # of programs that print the reason themselves
+_SIGNAL_STATUSES = (128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+_CHIEF_SECONDS = 20.0  # for rank 0 to end after another rank has failed
+_OTHERS_SECONDS = 5.0  # for the other ranks, which have nothing to save
+_STOP_SECONDS = 120.0  # for all ranks to save and end after a signal
 
 
 @dataclasses.dataclass(frozen=True)
-class _Started:
-    """A rank that was started.
+class _RankProcess:
+    """The process of a rank.
 
     Attributes:
-        number: of the rank.
-        process: its process.
-        words: what it writes to stderr; None for rank 0, who writes to the launcher's.
+        number: the rank.
+        process: the process.
+        stderr: file with its error output; None for rank 0, which shares the launcher's stderr.
     """
 
     number: int
     process: subprocess.Popen
-    words: IO[bytes] | None
+    stderr: IO[bytes] | None
 
 
 def start(command: Sequence[str], job: Job, device_kind: str, environment: MutableMapping[str, str], stop: StopRequest
           ) -> int:
-    """Start one process for each device of this machine and wait for all.
+    """Start one process per device of this machine and wait for all of them.
 
-    When one fails, the others are stopped within a bounded time. Rank 0 speaks for all: of another rank the words on
-    stderr are shown when it is the first to fail.
+    If one fails, the others are stopped within a bounded time. Only the output of rank 0 is shown, and the error output
+    of another rank if that is the first to fail.
 
     Args:
-        command: the words of the command.
-        job: the processes.
+        command: the command to start.
+        job: all processes.
         device_kind: "npu", "gpu" or "cpu".
         environment: os.environ.
-        stop: signals are handed on to all ranks.
+        stop: signals are forwarded to all ranks.
 
     Returns:
-        0 when every rank returned 0, else the status of the first that failed.
+        0 if every rank returned 0, else the status of the first rank that failed.
 
     Raises:
-        ZooError: the processes cannot be set up as asked.
+        ZooError: the processes cannot be set up as requested.
     """
     if device_kind == "npu" and job.processes not in NPU_PROCESSES:
         raise ZooError(f"--nproc_per_node={job.processes}: an Ascend server takes "
                        f"{', '.join(map(str, NPU_PROCESSES[:-1]))} or {NPU_PROCESSES[-1]} processes")
     if not 0 <= job.node < job.nodes:
         raise ZooError(f"--node_rank={job.node}: expected 0 to {job.nodes - 1}, --nnode is {job.nodes}")
-    if device_kind == "npu" and job.size > 1:
-        first = job.node * job.processes
-        npu_rank(dict(environment, RANK_SIZE=str(job.size), RANK_ID=str(first)), job.size)
     if device_kind != "npu":
-        _gpus(job, environment)
+        _visible_gpus(job, environment)
+    elif job.size > 1:
+        npu_rank(dict(environment, RANK_SIZE=str(job.size), RANK_ID=str(job.first_rank)), job.size)
     with stop.deferred():
         meeting = Meeting([], {}) if device_kind == "npu" else meet(job, stop)
-        ranks: list[_Started] = []
+        ranks: list[_RankProcess] = []
         node, status = job.node, 1
-        pipe, held = os.pipe()
+        pipe, write_end = os.pipe()
         try:
-            for local in range(job.processes):
-                own = _environment(job, local, meeting.workers, environment)
-                ranks.append(_start_rank(command, job, local, dict(own, **{_PIPE: str(pipe)})))
+            for local_rank in range(job.processes):
+                variables = _rank_environment(job, local_rank, meeting.workers, environment)
+                ranks.append(_start_rank(command, job, local_rank, dict(variables, **{_PIPE: str(pipe)})))
             node, status = _wait(ranks, job, meeting, stop)
             return status
         except Stopped as stopped:
@@ -95,11 +94,11 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
             meeting.end(node, status)
             _end(ranks)
             os.close(pipe)
-            os.close(held)
+            os.close(write_end)
 
 
 def watch_launcher(environment: MutableMapping[str, str]) -> None:
-    """In a rank: stop as on SIGTERM when the launcher is gone, which cannot tell when it is killed."""
+    """In a rank: stop as on SIGTERM when the launcher has died, since a killed launcher cannot tell."""
     pipe = environment.pop(_PIPE, None)
     if pipe:
         threading.Thread(target=_end_with_launcher, args=(int(pipe),), daemon=True).start()
@@ -109,18 +108,18 @@ def _end_with_launcher(pipe: int) -> None:
     os.read(pipe, 1)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_STOP_SECONDS)
-    os._exit(128 + signal.SIGTERM)  # it waits for a rank that is gone
+    os._exit(128 + signal.SIGTERM)  # it still waits for a rank that has died
 
 
 def leave(status: int) -> None:
-    """End this process with a status, as the last thing that it does.
+    """Exit this process, as its last action.
 
-    One of several ends without taking TensorFlow's servers down: in TensorFlow 2.6 that aborts now and then, when
-    others are gone already.
+    One of several processes exits without shutting down TensorFlow's servers: in TensorFlow 2.6 that sometimes aborts
+    when other processes have already ended.
     """
     try:
         is_alone = len(workers_of(os.environ)[0]) < 2
-    except ZooError:  # the status says it
+    except ZooError:  # already reported by the status
         is_alone = True
     if not is_alone:
         atexit._run_exitfuncs()
@@ -130,52 +129,49 @@ def leave(status: int) -> None:
     sys.exit(status)
 
 
-def _environment(job: Job, local: int, workers: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables of a rank."""
-    rank = job.node * job.processes + local
-    first = 0 if workers else number_of(environment, "ASCEND_DEVICE_ID", 0)
-    own = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size), ASCEND_DEVICE_ID=str(first + local))
+def _rank_environment(job: Job, local_rank: int, workers: Sequence[str], environment: Mapping[str, str]
+                      ) -> dict[str, str]:
+    rank = job.first_rank + local_rank
+    first_device = 0 if workers else number_of(environment, "ASCEND_DEVICE_ID", 0)
+    variables = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size),
+                     ASCEND_DEVICE_ID=str(first_device + local_rank))
     if workers:
-        own.update(TF_CONFIG=json.dumps(dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))),
-                   CUDA_VISIBLE_DEVICES=_gpus(job, environment)[local])
-    return own
+        config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))
+        variables.update(TF_CONFIG=json.dumps(config), CUDA_VISIBLE_DEVICES=_visible_gpus(job, environment)[local_rank])
+    return variables
 
 
-def _gpus(job: Job, environment: Mapping[str, str]) -> list[str]:
-    """CUDA_VISIBLE_DEVICES of each rank here.
+def _visible_gpus(job: Job, environment: Mapping[str, str]) -> list[str]:
+    """Return CUDA_VISIBLE_DEVICES of each rank on this machine.
 
     Raises:
         ZooError: it lists fewer GPUs than there are ranks.
     """
     listed = environment.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
-        return [str(number) for number in range(job.processes)]
-    names = [name.strip() for name in listed.split(",")]
-    if names[0] in ("", "-1"):  # GPUs are hidden
+        return [str(gpu) for gpu in range(job.processes)]
+    gpus = [gpu.strip() for gpu in listed.split(",")]
+    if gpus[0] in ("", "-1"):  # GPUs are hidden
         return [listed] * job.processes
-    if len(names) < job.processes:
-        raise ZooError(f"CUDA_VISIBLE_DEVICES={listed}: lists {len(names)} GPUs for --nproc_per_node={job.processes}; "
-                       "list one for each process, or give --device=cpu")
-    return names
+    if len(gpus) < job.processes:
+        raise ZooError(f"CUDA_VISIBLE_DEVICES={listed}: lists {len(gpus)} GPUs for --nproc_per_node={job.processes}; "
+                       "list one for each process, or use --device=cpu")
+    return gpus
 
 
-def _start_rank(command: Sequence[str], job: Job, local: int, environment: Mapping[str, str]) -> _Started:
-    rank = job.node * job.processes + local
-    words = None if rank == 0 else tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL if words else None, stderr=words,
+def _start_rank(command: Sequence[str], job: Job, local_rank: int, environment: Mapping[str, str]) -> _RankProcess:
+    rank = job.first_rank + local_rank
+    stderr = None if rank == 0 else tempfile.TemporaryFile()  # noqa: SIM115 - closed in _end
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL if stderr else None, stderr=stderr,
                                pass_fds=(int(environment[_PIPE]),))
     if "TF_CONFIG" in environment and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(process.pid, _processors(local, job.processes))
-    return _Started(rank, process, words)
+        usable = sorted(os.sched_getaffinity(0))
+        if len(usable) >= job.processes:  # each rank gets its share of the processors
+            os.sched_setaffinity(process.pid, usable[local_rank::job.processes])
+    return _RankProcess(rank, process, stderr)
 
 
-def _processors(local: int, num: int) -> list[int]:
-    """A rank's share of the processors; all of them where there are fewer than ranks."""
-    usable = sorted(os.sched_getaffinity(0))
-    return usable[local::num] if len(usable) >= num else usable
-
-
-def _wait(ranks: Sequence[_Started], job: Job, meeting: Meeting, stop: StopRequest) -> tuple[int, int]:
+def _wait(ranks: Sequence[_RankProcess], job: Job, meeting: Meeting, stop: StopRequest) -> tuple[int, int]:
     """Wait for the ranks, or a failure here or on another machine; return the machine that failed and its status."""
     deadline = None
     elsewhere: Failure | None = None
@@ -183,7 +179,7 @@ def _wait(ranks: Sequence[_Started], job: Job, meeting: Meeting, stop: StopReque
         is_running = any(rank.process.poll() is None for rank in ranks)
         failed = [rank for rank in ranks if rank.process.poll()]
         elsewhere = elsewhere or meeting.failure()
-        if stop.requested or (elsewhere and elsewhere.status in _STOPS):
+        if stop.requested or (elsewhere and elsewhere.status in _SIGNAL_STATUSES):
             if deadline is None:
                 deadline = time.monotonic() + _STOP_SECONDS
                 _terminate(ranks)
@@ -191,7 +187,7 @@ def _wait(ranks: Sequence[_Started], job: Job, meeting: Meeting, stop: StopReque
             if is_over:
                 stop.check()
         elif failed:
-            first = min(failed, key=lambda rank: rank.process.returncode > 0)  # a killed one is why others fail
+            first = min(failed, key=lambda rank: rank.process.returncode > 0)  # a killed rank makes others fail
             _explain(first, ranks[0])
             status = first.process.returncode
             return job.node, status if status > 0 else 128 - status
@@ -200,70 +196,67 @@ def _wait(ranks: Sequence[_Started], job: Job, meeting: Meeting, stop: StopReque
         else:
             is_over = True
         if elsewhere and is_over:
-            return _of_another_machine(elsewhere)
+            return _report_other_machine(elsewhere)
         time.sleep(POLL_SECONDS)
 
 
-def _of_another_machine(failure: Failure) -> tuple[int, int]:
-    if failure.status in _STOPS:
-        what = "was stopped: so are the ranks here"
+def _report_other_machine(failure: Failure) -> tuple[int, int]:
+    if failure.status in _SIGNAL_STATUSES:
+        event = "was stopped: stopping the ranks here"
     elif failure.status is None:
-        what = f"is gone: the ranks here are stopped{_GO_ON}"
+        event = f"is lost: stopping the ranks here{_RESUME_ADVICE}"
     else:
-        what = f"failed with exit status {failure.status} and says why: the ranks here are stopped"
-    print(f"[Error] machine {failure.node} {what}", file=sys.stderr, flush=True)
+        event = f"failed with exit status {failure.status}, see its output: stopping the ranks here"
+    print(f"[Error] machine {failure.node} {event}", file=sys.stderr, flush=True)
     return failure.node, failure.status or 1
 
 
-def _explain(failed: _Started, first: _Started) -> None:
-    """Say why a rank failed, if nobody has said it yet."""
+def _explain(failed: _RankProcess, first_rank: _RankProcess) -> None:
+    """Print why a rank failed, unless rank 0 prints the same reason."""
     status = failed.process.returncode
-    words = _last_words(failed) if status in _SAID else []
-    if status not in _SAID or (failed.words and not words):
-        advice = _GO_ON if status < 0 or status >= 128 else ""
-        words = [f"[Error] rank {failed.number} {_ended(status)}: the other ranks are stopped{advice}"]
-    elif words and first.number == 0:
-        try:  # what is wrong for one is often wrong for all, and then rank 0 says it too
-            if first.process.wait(_HELPER_PATIENCE_SECONDS) in _SAID:
+    lines = _error_lines(failed) if status in _EXPLAINED_STATUSES else []
+    if status not in _EXPLAINED_STATUSES or (failed.stderr and not lines):
+        ending = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+        advice = _RESUME_ADVICE if status < 0 or status >= 128 else ""
+        lines = [f"[Error] rank {failed.number} {ending}: the other ranks are stopped{advice}"]
+    elif lines and first_rank.number == 0:
+        try:  # a mistake often affects all ranks, and then rank 0 reports it
+            if first_rank.process.wait(_OTHERS_SECONDS) in _EXPLAINED_STATUSES:
                 return
         except subprocess.TimeoutExpired:
             pass
-    for line in words:
+    for line in lines:
         print(line, file=sys.stderr, flush=True)
 
 
-def _last_words(rank: _Started) -> list[str]:
-    """Return a rank's last error line; the end of all that it wrote when there is none."""
-    if rank.words is None:
+def _error_lines(rank: _RankProcess) -> list[str]:
+    """Return the last error line of a rank, or the last lines of its stderr if it has none."""
+    if rank.stderr is None:
         return []
-    rank.words.seek(0)
-    lines = rank.words.read().decode("utf-8", "replace").splitlines()
+    rank.stderr.seek(0)
+    lines = rank.stderr.read().decode("utf-8", "replace").splitlines()
     return [line for line in lines if line.startswith("[Error]")][-1:] or lines[-30:]
 
 
-def _ended(status: int) -> str:
-    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
-
-
-def _terminate(ranks: Sequence[_Started]) -> None:
+def _terminate(ranks: Sequence[_RankProcess]) -> None:
     for rank in ranks:
         if rank.process.poll() is None:
             rank.process.terminate()
 
 
-def _end(ranks: Sequence[_Started]) -> None:
-    """Ask ranks to end, and end those that do not: one that waits for a rank that is gone hears no signal."""
+def _end(ranks: Sequence[_RankProcess]) -> None:
+    """Terminate the ranks, and kill those that do not end: a rank that waits for a lost one handles no signal."""
     began = time.monotonic()
     _terminate(ranks)
     for rank in ranks:
-        patience = _HELPER_PATIENCE_SECONDS if rank.number else _PATIENCE_SECONDS
+        seconds = _OTHERS_SECONDS if rank.number else _CHIEF_SECONDS
         try:
-            rank.process.wait(max(0.0, began + patience - time.monotonic()))
+            rank.process.wait(max(0.0, began + seconds - time.monotonic()))
         except subprocess.TimeoutExpired:
             if rank.number == 0:
-                print("[Error] rank 0 does not end by itself, it waits for one that is gone: it is killed",
+                print("[Error] rank 0 does not end by itself, because it waits for a lost rank: it is killed",
                       file=sys.stderr, flush=True)
             rank.process.kill()
             rank.process.wait()
-        if rank.words:
-            rank.words.close()
+        if rank.stderr:
+            rank.stderr.close()

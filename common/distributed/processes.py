@@ -1,4 +1,4 @@
-"""The flags of training with several processes, and starting them. No TensorFlow."""
+"""Training with several processes: the flags, the rank of this process, and starting the others."""
 from __future__ import annotations
 
 import os
@@ -12,73 +12,66 @@ from common.devices.selection import Rank
 from common.distributed import launcher
 from common.errors import FlagError
 
-_SOURCE = "the environment (TF_CONFIG, or RANK_SIZE of NPUs) names"
+_SOURCE = "the environment (TF_CONFIG, or RANK_SIZE on NPUs) defines"
 
 
 def define(flags: FlagSet) -> None:
-    """The flags."""
+    """Define the flags."""
     accelerator = flags.accelerator
     accelerator.boolean("distributed", False, "Train with --nproc_per_node processes.")
     accelerator.integer("nproc_per_node", 1, "Processes on this machine, one per device. They share a batch.", 1, 1024)
     accelerator.integer("nnode", 1, "Number of machines.", 1, 4096)
     accelerator.integer("node_rank", 0, "Rank of this machine.")
     accelerator.string("master_addr", "127.0.0.1", "Address of the machine of rank 0.")
-    accelerator.integer("master_port", 29500, "Port of that machine on which the machines meet.", 1, 65535)
+    accelerator.integer("master_port", 29500, "Port of that machine where the launchers connect.", 1, 65535)
 
 
 def check(flags: FlagValues) -> None:
-    """Refuse flags that cannot be meant.
-
-    Raises:
-        FlagError: several processes without --distributed.
-    """
+    """Raise FlagError if several processes are requested without --distributed."""
     if flags.nproc_per_node * flags.nnode > 1 and not flags.distributed:
-        raise FlagError(f"--nproc_per_node={flags.nproc_per_node} --nnode={flags.nnode} is for --distributed=True")
+        raise FlagError(f"--nproc_per_node={flags.nproc_per_node} --nnode={flags.nnode}: needs --distributed=True")
 
 
-def place(flags: FlagValues, device_kind: str) -> Rank:
-    """Return the rank of this process, or of the first one that it is to start.
-
-    Args:
-        flags: parsed flags.
-        device_kind: "npu", "gpu" or "cpu".
+def resolve_rank(flags: FlagValues, device_kind: str) -> Rank:
+    """Return the rank of this process, or of the first process that it is to start.
 
     Raises:
-        FlagError: more processes than samples in a step, NPUs that cannot share them evenly, or diagnosis of several.
-        ZooError: the environment says several processes and not how they find each other.
+        FlagError: a step has fewer samples than processes, NPUs cannot share them evenly, or several processes are to
+            be diagnosed.
+        ZooError: the environment defines several processes, but not how they connect.
     """
     rank, job = ranks.current(os.environ, device_kind), _job(flags)
     if rank.size == 1 and job.size > 1:
         rank = Rank(job.node * job.processes, job.size)
     if rank.size > flags.batch_size:
-        raise FlagError(f"--batch_size={flags.batch_size}: is that of all {rank.size} processes together; each needs a "
-                        "sample")
+        raise FlagError(f"--batch_size={flags.batch_size}: the {rank.size} processes share a batch, and each needs at "
+                        "least one sample")
     if device_kind == "npu" and flags.batch_size % rank.size:
-        raise FlagError(f"--batch_size={flags.batch_size}: {rank.size} NPUs share it evenly; take a multiple of "
+        raise FlagError(f"--batch_size={flags.batch_size}: {rank.size} NPUs share a batch evenly, choose a multiple of "
                         f"{rank.size}")
     if rank.size > 1 and device_kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):
-        raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: leave --distributed away")
+        raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: drop --distributed")
     return rank
 
 
 def start(flags: FlagValues, command: Sequence[str], device_kind: str, stop: StopRequest) -> int | None:
-    """Start the processes that the flags ask for, unless this is one of them, and wait for them.
+    """Start the processes that the flags ask for and wait for them, unless this is one of them.
 
-    Check first all that can be checked: what a rank finds, each of them finds.
+    Call it after all other checks, whose errors every rank would repeat.
 
     Args:
         flags: parsed flags.
         command: path and arguments of the train entry.
         device_kind: "npu", "gpu" or "cpu".
-        stop: signals are handed on to all ranks.
+        stop: signals are forwarded to all ranks.
 
     Returns:
-        Their exit status; None when this process is to train.
+        The exit status; None if this process is to train.
     """
     job = _job(flags)
     if job.size > 1 and ranks.current(os.environ, device_kind).size == 1:
         if job.nodes > 1 and device_kind != "npu" and not flags["master_addr"].present:
-            print(f"Warning: --nnode={job.nodes} without --master_addr: only launchers on this machine can meet",
+            print(f"Warning: --nnode={job.nodes} without --master_addr: only launchers on this machine can connect",
                   file=sys.stderr, flush=True)
         return launcher.start([sys.executable, *command], job, device_kind, os.environ, stop)
     launcher.watch_launcher(os.environ)
@@ -90,11 +83,11 @@ def _job(flags: FlagValues) -> launcher.Job:
 
 
 def notices(flags: FlagValues, rank: Rank, shared: str) -> list[str]:
-    """What a process says about its place among several.
+    """Return lines about the rank of this process and about flags without effect.
 
     Args:
         flags: parsed flags.
-        rank: of this process.
+        rank: rank of this process.
         shared: what the processes share in every step, for example "64 pairs".
     """
     lines = []

@@ -1,9 +1,9 @@
-"""Where the launchers of several machines meet, and what they tell each other until they end. No TensorFlow.
+"""Connections between the launchers of several machines.
 
-The first machine's launcher listens; the others connect to it and stay connected. A message is a line of JSON:
-{"nodes": 2, "node": 1, "processes": 8, "ports": [...]} to the first machine, back {"workers": ["host:port", ...]} or
-{"error": text}; at its end each says {"node": 1, "status": 0}, and the first tells the others of a failure. A
-connection that ends without that is a machine that is gone.
+The launcher of machine 0 listens; the others connect to it and stay connected. A message is a line of JSON. Each
+machine introduces itself, {"nodes": 2, "node": 1, "processes": 8, "ports": [...]}, and machine 0 answers
+{"workers": ["host:port", ...]} or {"error": text}. At its end each machine sends {"node": 1, "status": 0}; machine 0
+forwards failures to the others. A connection that ends without this message means that the machine is lost.
 """
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from common.cli.program import StopRequest
 from common.errors import ZooError
 
 POLL_SECONDS = 0.1
-_MEET_SECONDS = 300.0  # for the launchers of other machines to come
+_MEET_SECONDS = 300.0  # for the launchers of all machines to connect
 _CONNECT_SECONDS = 2.0
 _SEND_SECONDS = 10.0
 _MAX_BYTES = 1 << 20  # of a message
-_PORTS = range(20000, 32000)  # below those that systems give to outgoing connections
+_PORTS = range(20000, 32000)  # below the ports that systems use for outgoing connections
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Processes to start.
+    """The processes to start.
 
     Attributes:
-        processes: on this machine, one for each device.
-        nodes: machines.
-        node: number of this machine, from 0.
-        address: of machine 0.
-        port: of machine 0, where the launchers meet; not used on one machine.
+        processes: processes on this machine, one per device.
+        nodes: number of machines.
+        node: index of this machine, from 0.
+        address: address of machine 0.
+        port: port of machine 0 where the launchers connect; unused with one machine.
     """
 
     processes: int
@@ -46,17 +46,22 @@ class Job:
 
     @property
     def size(self) -> int:
-        """Processes on all machines."""
+        """Number of processes on all machines."""
         return self.processes * self.nodes
+
+    @property
+    def first_rank(self) -> int:
+        """Rank of the first process on this machine."""
+        return self.node * self.processes
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """Another machine failed.
+    """Failure of another machine.
 
     Attributes:
-        node: its number.
-        status: its exit status; None when it is gone without a word.
+        node: index of the machine.
+        status: its exit status; None if the connection was lost.
     """
 
     node: int
@@ -64,13 +69,13 @@ class Failure:
 
 
 class _Peer:
-    """A connection whose messages are read without waiting for them."""
+    """A connection whose messages are read without blocking."""
 
     def __init__(self, connection: socket.socket, host: str):
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, name):  # else a machine that falls silent is noticed after hours
+            if hasattr(socket, name):  # otherwise a silent machine is noticed only after hours
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self.host = host
         self.is_open = True
@@ -78,7 +83,7 @@ class _Peer:
         self._received = b""
 
     def read(self) -> dict[str, Any] | None:
-        """Return the next message, None while there is none. Closes a connection that brings anything else."""
+        """Return the next message, None if there is none yet. Anything but a message closes the connection."""
         try:
             while b"\n" not in self._received and len(self._received) <= _MAX_BYTES:
                 data = self._connection.recv(65536)
@@ -102,7 +107,7 @@ class _Peer:
         return message
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message; a peer that does not take it is closed."""
+        """Send a message; if that fails, close the connection."""
         try:
             self._connection.settimeout(_SEND_SECONDS)
             self._connection.sendall(json.dumps(message).encode("ascii") + b"\n")
@@ -117,10 +122,10 @@ class _Peer:
 
 
 class Meeting:
-    """The machines of a job, as the launcher of one sees them.
+    """The other machines of a job, as the launcher of one machine sees them.
 
     Attributes:
-        workers: addresses "host:port" of all ranks, in their order.
+        workers: addresses "host:port" of all ranks, in order.
     """
 
     def __init__(self, workers: Sequence[str], peers: dict[int, _Peer]):
@@ -128,7 +133,7 @@ class Meeting:
         self._peers = peers
 
     def failure(self) -> Failure | None:
-        """Look whether another machine has failed; one that ended well is forgotten."""
+        """Return the failure of another machine, if there is one."""
         for node, peer in list(self._peers.items()):
             message = peer.read()
             if message is None and peer.is_open:
@@ -138,11 +143,11 @@ class Meeting:
             if message is None:
                 return Failure(node, None)
             if message.get("status") != 0:
-                return Failure(_number(message, "node", node), _number(message, "status", 1))
+                return Failure(_integer(message, "node", node), _integer(message, "status", 1))
         return None
 
     def end(self, node: int, status: int) -> None:
-        """Tell the other machines how one of them ended, this or one that has told it, and part from them."""
+        """Tell the other machines how a machine has ended, and close the connections."""
         for peer in self._peers.values():
             peer.send(dict(node=node, status=status))
             peer.close()
@@ -150,10 +155,10 @@ class Meeting:
 
 
 def meet(job: Job, stop: StopRequest) -> Meeting:
-    """Find free ports for the ranks of this machine, and learn those of the others.
+    """Choose ports for the ranks of this machine, and exchange addresses with the other machines.
 
     Raises:
-        ZooError: the machines do not find each other, or do not fit together.
+        ZooError: the machines cannot connect, or were started with different flags.
     """
     ports = free_ports(job.processes)
     if job.nodes == 1:
@@ -163,39 +168,39 @@ def meet(job: Job, stop: StopRequest) -> Meeting:
 
 
 def free_ports(num: int) -> list[int]:
-    """Choose ports that nobody listens on, where no outgoing connection takes them before the ranks do."""
-    found: list[int] = []
+    """Choose unused ports, from a range where no outgoing connection takes them before the ranks do."""
+    ports: list[int] = []
     for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
-        if len(found) == num:
+        if len(ports) == num:
             break
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("", port))
-            found.append(port)
-    return found
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            ports.append(port)
+    return ports
 
 
 def _meet_as_first(job: Job, ports: list[int], deadline: float, stop: StopRequest) -> Meeting:
-    arrived: list[_Peer] = []
-    cards: dict[int, dict[str, Any]] = {}  # by machine
+    connected: list[_Peer] = []
+    introductions: dict[int, dict[str, Any]] = {}  # by machine
     peers: dict[int, _Peer] = {}
     try:
-        with _listening(job.port) as server:
+        with _listen(job.port) as server:
             while len(peers) < job.nodes - 1:
                 stop.check()
                 if time.monotonic() > deadline:
                     raise ZooError(f"--nnode={job.nodes}: after {_MEET_SECONDS:.0f} s only machines "
-                                   f"{sorted([0, *peers])} are there; start the others with "
+                                   f"{sorted([0, *peers])} have connected; start the others with "
                                    f"--master_addr={job.address} --master_port={job.port}")
-                with contextlib.suppress(OSError):  # nobody came within the server's timeout
+                with contextlib.suppress(OSError):  # no connection within the timeout of the server
                     connection, (host, *_) = server.accept()
-                    arrived.append(_Peer(connection, host))
-                for peer in arrived:
-                    _hear(peer, job, peers, cards)
-                arrived = [peer for peer in arrived if peer.is_open]
-                peers = {node: peer for node, peer in peers.items() if peer.is_open}  # another may come in its place
+                    connected.append(_Peer(connection, host))
+                for peer in connected:
+                    _read_introduction(peer, job, peers, introductions)
+                connected = [peer for peer in connected if peer.is_open]
+                peers = {node: peer for node, peer in peers.items() if peer.is_open}  # a lost machine may reconnect
         workers = [f"{job.address}:{port}" for port in ports]
         for node in range(1, job.nodes):
-            workers += [f"{peers[node].host}:{port}" for port in cards[node]["ports"]]
+            workers += [f"{peers[node].host}:{port}" for port in introductions[node]["ports"]]
         for peer in peers.values():
             peer.send(dict(workers=workers))
         return Meeting(workers, peers)
@@ -206,30 +211,31 @@ def _meet_as_first(job: Job, ports: list[int], deadline: float, stop: StopReques
             peer.close()
         raise
     finally:
-        for peer in arrived:
+        for peer in connected:
             if peer not in peers.values():
                 peer.close()
 
 
-def _hear(peer: _Peer, job: Job, peers: dict[int, _Peer], cards: dict[int, dict[str, Any]]) -> None:
-    """Let one that came introduce itself; what is no launcher, such as a probe of the port, is sent away."""
-    card = peer.read()
-    if card is None:
+def _read_introduction(peer: _Peer, job: Job, peers: dict[int, _Peer], introductions: dict[int, dict[str, Any]]
+                       ) -> None:
+    """Register a peer that introduces itself, and close the connection to anything else, such as a port scanner."""
+    message = peer.read()
+    if message is None:
         return
-    if not _is_card(card) or peer in peers.values():
+    if not _is_introduction(message) or peer in peers.values():
         peer.close()
         return
-    node = card["node"]
-    is_there = node in peers and peers[node].is_open
-    if (card["nodes"], card["processes"]) != (job.nodes, job.processes) or not 0 < node < job.nodes or is_there:
-        text = (f"{peer.host}: came as --node_rank={node} with --nnode={card['nodes']} --nproc_per_node="
-                f"{card['processes']}; expected another machine with {job.nodes} and {job.processes}")
+    node = message["node"]
+    is_taken = node in peers and peers[node].is_open
+    if (message["nodes"], message["processes"]) != (job.nodes, job.processes) or not 0 < node < job.nodes or is_taken:
+        text = (f"{peer.host}: connected as --node_rank={node} with --nnode={message['nodes']} --nproc_per_node="
+                f"{message['processes']}; expected another machine with {job.nodes} and {job.processes}")
         peer.send(dict(error=text))
         raise ZooError(text)
-    peers[node], cards[node] = peer, card
+    peers[node], introductions[node] = peer, message
 
 
-def _listening(port: int) -> socket.socket:
+def _listen(port: int) -> socket.socket:
     server = socket.socket()
     try:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -238,16 +244,15 @@ def _listening(port: int) -> socket.socket:
         server.settimeout(POLL_SECONDS)
     except OSError as error:
         server.close()
-        raise ZooError(f"--master_port={port}: cannot be used ({error.strerror}); give another one") from None
+        raise ZooError(f"--master_port={port}: cannot be used ({error.strerror}); choose another one") from None
     return server
 
 
-def _is_card(message: dict[str, Any]) -> bool:
-    """Whether a message is that of a launcher which introduces itself."""
-    numbers = [message.get(name) for name in ("nodes", "node", "processes")]
+def _is_introduction(message: dict[str, Any]) -> bool:
     ports = message.get("ports")
-    return all(_is_number(value) for value in numbers) and isinstance(ports, list) and all(
-        _is_number(port) and 0 < port < 65536 for port in ports) and len(ports) == message["processes"]
+    return all(_is_integer(message.get(name)) for name in ("nodes", "node", "processes")) and isinstance(
+        ports, list) and len(ports) == message["processes"] and all(
+            _is_integer(port) and 0 < port < 65536 for port in ports)
 
 
 def _meet_as_other(job: Job, ports: list[int], deadline: float, stop: StopRequest) -> Meeting:
@@ -260,16 +265,16 @@ def _meet_as_other(job: Job, ports: list[int], deadline: float, stop: StopReques
             stop.check()
             message = peer.read()
             if message is None and not peer.is_open:
-                raise ZooError(f"{where}: the other side ended the connection; if machine 0's launcher runs there, see "
-                               "what it says")
-            if time.monotonic() > deadline + _SEND_SECONDS:  # machine 0's own deadline comes first
+                raise ZooError(f"{where}: the other side closed the connection; if it is machine 0's launcher, see its "
+                               "output")
+            if time.monotonic() > deadline + _SEND_SECONDS:  # machine 0 gives up first
                 raise ZooError(f"{where}: no answer within {_MEET_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
         if "error" in message:
-            raise ZooError(f"machine 0 says: {message['error']}")
+            raise ZooError(f"machine 0 reports: {message['error']}")
         workers = message.get("workers")
         if not isinstance(workers, list) or [type(worker) for worker in workers] != [str] * job.size:
-            raise ZooError(f"{where}: what answers there is not machine 0's launcher")
+            raise ZooError(f"{where}: the answer is not from the launcher of machine 0")
         return Meeting(workers, {0: peer})
     except BaseException:
         peer.close()
@@ -288,9 +293,9 @@ def _connect(job: Job, where: str, deadline: float, stop: StopRequest) -> _Peer:
             time.sleep(POLL_SECONDS)
 
 
-def _is_number(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _number(message: dict[str, Any], name: str, default: int) -> int:
-    return message[name] if _is_number(message.get(name)) else default
+def _integer(message: dict[str, Any], name: str, default: int) -> int:
+    return message[name] if _is_integer(message.get(name)) else default

@@ -1,4 +1,4 @@
-"""Make a tiny data set: python3 -m common.tiny_data FORMAT FOLDER."""
+"""Generate a tiny data set: python3 -m common.tiny_data FORMAT FOLDER."""
 from __future__ import annotations
 
 import sys
@@ -16,11 +16,11 @@ MAKERS: dict[str, Callable[[str], None]] = {
 
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
-    """Make one data set; return the exit status."""
+    """Generate one data set; return the exit status."""
     usage = f"python3 -m common.tiny_data {'|'.join(MAKERS)} FOLDER"
     data_format, folder = program.positionals(arguments, usage, 2)
     if data_format not in MAKERS:
-        raise FlagError(f"{data_format}: no such format; usage: {usage}")
+        raise FlagError(f"unknown format {data_format}; usage: {usage}")
     MAKERS[data_format](folder)
     return 0
 

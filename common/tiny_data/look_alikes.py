@@ -1,4 +1,4 @@
-"""Tiny look-alikes: pairs of drawn images, the same shape in other colours, in left/ and right/. No TensorFlow."""
+"""Tiny look-alikes: pairs of images of one shape in different colours, in left/ and right/."""
 from __future__ import annotations
 
 import os
@@ -10,21 +10,15 @@ SIDE = 96
 
 
 def make(folder: str, num_pairs: int = 40, seed: int = 0) -> None:
-    """Write left/00000.jpg ... and right/00000.jpg ...; a pair shares the polygon, not the colours.
-
-    Args:
-        folder: made when missing.
-        num_pairs: number of pairs.
-        seed: of the drawing.
-    """
+    """Write left/00000.jpg ... and right/00000.jpg ...; a pair shares the polygon, not the colours."""
     random = np.random.RandomState(seed)
     for side in ("left", "right"):
         os.makedirs(os.path.join(folder, side), exist_ok=True)
-    for number in range(num_pairs):
+    for pair in range(num_pairs):
         corners = random.uniform(8, SIDE - 8, (random.randint(3, 7), 2))
         for side in ("left", "right"):
             paper, ink = random.randint(0, 256, (2, 3))
-            image = Image.new("RGB", (SIDE, SIDE), tuple(int(x) for x in paper))
+            image = Image.new("RGB", (SIDE, SIDE), tuple(map(int, paper)))
             moved = corners + random.normal(0.0, 1.5, corners.shape)
-            ImageDraw.Draw(image).polygon([(float(x), float(y)) for x, y in moved], fill=tuple(int(x) for x in ink))
-            image.save(os.path.join(folder, side, f"{number:05d}.jpg"), quality=92)
+            ImageDraw.Draw(image).polygon([(float(x), float(y)) for x, y in moved], fill=tuple(map(int, ink)))
+            image.save(os.path.join(folder, side, f"{pair:05d}.jpg"), quality=92)

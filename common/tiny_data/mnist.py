@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 
-# Ten digits in 5 x 7 cells, '#' is ink.
+# Ten digits of 5 x 7 cells; # is ink.
 _GLYPHS = (
     ".###.#...##...##...##...##...#.###.", "..#...##....#....#....#....#...###.",
     ".###.#...#....#...#...#...#...#####", ".###.#...#....#..##.....##...#.###.",
@@ -19,15 +19,7 @@ _SCALE = 3
 
 
 def draw(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Draw digits at random places, in random strength, on noise.
-
-    Args:
-        labels: int [num], 0 to 9.
-        seed: the same seed draws the same images.
-
-    Returns:
-        uint8 [num, 28, 28].
-    """
+    """Draw digits of random position and intensity on noise, uint8 [num, 28, 28]; `labels` is int [num], 0 to 9."""
     random = np.random.RandomState(seed)
     images = random.randint(0, 40, (len(labels), 28, 28))
     for image, label in zip(images, labels):
@@ -39,7 +31,7 @@ def draw(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def make(folder: str, num_train: int = 600, num_test: int = 120, seed: int = 0) -> None:
-    """Write the four files, gzipped; existing ones are written again."""
+    """Write the four files, gzipped."""
     os.makedirs(folder, exist_ok=True)
     for name, num, part_seed in (("train", num_train, seed), ("t10k", num_test, seed + 1)):
         labels = np.random.RandomState(part_seed).permutation(np.arange(num) % 10)
@@ -48,7 +40,7 @@ def make(folder: str, num_train: int = 600, num_test: int = 120, seed: int = 0) 
 
 
 def write_idx(path: str, array: np.ndarray) -> None:
-    """Write a uint8 array as an IDX file, gzipped when the name ends in .gz; the same array gives the same bytes."""
+    """Write a uint8 array as an IDX file, gzipped if the name ends in .gz."""
     content = struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
     with open(path, "wb") as file:
         file.write(gzip.compress(content) if path.endswith(".gz") else content)

@@ -8,15 +8,15 @@ from PIL import Image, ImageDraw
 
 SIDE = 105
 _MARGIN = 18
-_SCALE = 4  # drawn larger, then made small
+_SCALE = 4  # characters are drawn larger, then reduced
 
 
 def draw(strokes: np.ndarray, random: np.random.RandomState) -> Image.Image:
-    """Draw a character once, with a shaking hand: black strokes of one bit on white.
+    """Draw a character with an unsteady hand, black on white with one bit per pixel.
 
     Args:
-        strokes: float [strokes, points, 2], x and y from 0 to 1.
-        random: of this drawing.
+        strokes: float [strokes, points, 2], x and y in [0, 1].
+        random: generator for this drawing.
     """
     image = Image.new("L", (SIDE * _SCALE, SIDE * _SCALE), 255)
     pen = ImageDraw.Draw(image)
@@ -28,14 +28,12 @@ def draw(strokes: np.ndarray, random: np.random.RandomState) -> Image.Image:
 
 
 def make(folder: str, num_alphabets: int = 3, num_characters: int = 6, num_drawings: int = 10, seed: int = 0) -> None:
-    """Write images_background/<Alphabet>/characterNN/NNNN_MM.png; existing ones are written again."""
-    number = 0
-    for alphabet in range(num_alphabets):
-        for character in range(1, num_characters + 1):
-            number += 1
-            strokes = np.random.RandomState([seed, number]).rand(3, 3, 2)
-            path = os.path.join(folder, "images_background", f"Alphabet_{alphabet + 1}", f"character{character:02d}")
-            os.makedirs(path, exist_ok=True)
-            for drawing in range(1, num_drawings + 1):
-                image = draw(strokes, np.random.RandomState([seed, number, drawing]))
-                image.save(os.path.join(path, f"{number:04d}_{drawing:02d}.png"))
+    """Write images_background/<Alphabet>/characterNN/NNNN_MM.png."""
+    for index in range(num_alphabets * num_characters):
+        alphabet, character = divmod(index, num_characters)
+        strokes = np.random.RandomState([seed, index + 1]).rand(3, 3, 2)
+        path = os.path.join(folder, "images_background", f"Alphabet_{alphabet + 1}", f"character{character + 1:02d}")
+        os.makedirs(path, exist_ok=True)
+        for drawing in range(1, num_drawings + 1):
+            image = draw(strokes, np.random.RandomState([seed, index + 1, drawing]))
+            image.save(os.path.join(path, f"{index + 1:04d}_{drawing:02d}.png"))

@@ -1,4 +1,4 @@
-"""Tiny videos of a drawn target that moves over a drawn ground, annotated as ILSVRC2015 VID and as OTB do it."""
+"""Tiny videos of a drawn target that moves over a background, annotated as in ILSVRC2015 VID and as in OTB."""
 from __future__ import annotations
 
 import os
@@ -13,64 +13,59 @@ _JPEG_QUALITY = 92
 def draw(num_frames: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Draw a video.
 
-    Args:
-        num_frames: frames.
-        seed: the same seed draws the same video.
-
     Returns:
         Frames, uint8 [height, width, 3], and boxes, int [frames, 4]: x, y, width, height, 0-based.
     """
     random = np.random.RandomState(seed)
-    ground = np.kron(random.randint(40, 160, (HEIGHT // 8, WIDTH // 8, 3)), np.ones((8, 8, 1), int))
+    background = np.kron(random.randint(40, 160, (HEIGHT // 8, WIDTH // 8, 3)), np.ones((8, 8, 1), int))
     cells = random.randint(0, 256, (4, 5, 3))
     cells[1:3, 1:4] = 255 - cells[0, 0]
     size = random.randint(5, 8)
     target = np.kron(cells, np.ones((size, size, 1), int))
     height, width = target.shape[:2]
-    place = np.array([random.uniform(10, HEIGHT - height - 10), random.uniform(10, WIDTH - width - 10)])
+    position = np.array([random.uniform(10, HEIGHT - height - 10), random.uniform(10, WIDTH - width - 10)])
     speed = random.uniform(-2.5, 2.5, 2)
     frames, boxes = [], []
     for _ in range(num_frames):
-        top, left = np.round(place).astype(int)
-        frame = ground + random.randint(-8, 9, ground.shape)
+        top, left = np.round(position).astype(int)
+        frame = background + random.randint(-8, 9, background.shape)
         frame[top:top + height, left:left + width] = target
         frames.append(frame.clip(0, 255).astype(np.uint8))
         boxes.append([left, top, width, height])
         for axis, limit in ((0, HEIGHT - height), (1, WIDTH - width)):
-            if not 0 <= place[axis] + speed[axis] <= limit:
+            if not 0 <= position[axis] + speed[axis] <= limit:
                 speed[axis] = -speed[axis]
-        place = place + speed
+        position = position + speed
     return frames, np.array(boxes)
 
 
 def make(folder: str, num_videos: int = 12, num_frames: int = 10, num_sequences: int = 2, seed: int = 0) -> None:
-    """Write ILSVRC2015/, the raw tree, and OTB/, sequences to track; existing files are written again."""
-    for number in range(num_videos):
-        part = ("val",) if number % 4 == 3 else ("train", f"ILSVRC2015_VID_train_000{number % 4}")
-        name = f"ILSVRC2015_{part[0]}_{number:08d}"
-        frames, boxes = draw(num_frames, seed + number)
-        for frame_number, (frame, box) in enumerate(zip(frames, boxes)):
-            data, annotations = (os.path.join(folder, "ILSVRC2015", kind, "VID", *part, name)
-                                 for kind in ("Data", "Annotations"))
-            _save(frame, os.path.join(data, f"{frame_number:06d}.JPEG"))
-            _write(os.path.join(annotations, f"{frame_number:06d}.xml"),
-                   annotation("/".join((*part[1:], name)), f"{frame_number:06d}", [(0, box)]))
-    for number in range(num_sequences):
-        frames, boxes = draw(num_frames, seed + 1000 + number)
-        sequence = os.path.join(folder, "OTB", f"Drawn{number + 1}")
-        for frame_number, frame in enumerate(frames, 1):
-            _save(frame, os.path.join(sequence, "img", f"{frame_number:04d}.jpg"))
+    """Write ILSVRC2015/, the raw data set, and OTB/, sequences to track."""
+    for video in range(num_videos):
+        part = ("val",) if video % 4 == 3 else ("train", f"ILSVRC2015_VID_train_000{video % 4}")
+        name = f"ILSVRC2015_{part[0]}_{video:08d}"
+        data, annotations = (os.path.join(folder, "ILSVRC2015", kind, "VID", *part, name)
+                             for kind in ("Data", "Annotations"))
+        for index, (frame, box) in enumerate(zip(*draw(num_frames, seed + video))):
+            _save(frame, os.path.join(data, f"{index:06d}.JPEG"))
+            _write(os.path.join(annotations, f"{index:06d}.xml"),
+                   annotation("/".join((*part[1:], name)), f"{index:06d}", [(0, box)]))
+    for video in range(num_sequences):
+        frames, boxes = draw(num_frames, seed + 1000 + video)
+        sequence = os.path.join(folder, "OTB", f"Drawn{video + 1}")
+        for index, frame in enumerate(frames, 1):
+            _save(frame, os.path.join(sequence, "img", f"{index:04d}.jpg"))
         _write(os.path.join(sequence, "groundtruth_rect.txt"),
                "".join(f"{x + 1},{y + 1},{width},{height}\n" for x, y, width, height in boxes))
 
 
 def annotation(video: str, frame: str, targets: list, size: tuple = (WIDTH, HEIGHT)) -> str:
-    """Return a frame's annotation.
+    """Return the XML annotation of a frame.
 
     Args:
-        video: folder of the video below the part.
+        video: folder of the video, relative to train/ or val/.
         frame: name of the frame without suffix.
-        targets: pairs of track number and box (x, y, width, height, 0-based).
+        targets: pairs of a track id and a box (x, y, width, height, 0-based).
         size: width and height of the frame.
     """
     objects = "".join(

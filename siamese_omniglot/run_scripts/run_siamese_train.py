@@ -93,7 +93,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     _check(flags)
     path = omniglot.find(shared_flags.require_data_path(flags.data_path), ROOT)
     device = selection.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
-    rank = processes.place(flags, device.kind)
+    rank = processes.resolve_rank(flags, device.kind)
     data = omniglot.load(path)
     switches = recipe.resolve(RECIPES, flags)
     split = pairs.split(data, switches.split)

@@ -32,7 +32,7 @@ def test_eight_processes_by_flag(tmp_path, data):
     assert result.returncode == 0, result.stderr.decode()
     assert (tmp_path / "out" / "0" / "Siamese_bs4_2p_perf.log").exists()
     assert run(*EIGHT, f"--data_path={data}", "--batch_size=4").stderr.decode().startswith(
-        "[Error] --batch_size=4: is that of all 8 processes together")
+        "[Error] --batch_size=4: the 8 processes share a batch")
 
 
 @pytest.mark.parametrize("arguments, status, message", [

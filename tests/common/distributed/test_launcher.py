@@ -119,7 +119,7 @@ def start(script, job, *arguments, kind="cpu", environment=None):
     return launcher.start(words, job, kind, dict(environment or os.environ), StopRequest())
 
 
-def test_every_process_has_its_place(tmp_path):
+def test_every_process_gets_its_rank(tmp_path):
     assert start(WRITE, launcher.Job(3), tmp_path) == 0
     found = [json.loads((tmp_path / str(rank)).read_text()) for rank in range(3)]
     clusters = [json.loads(row["TF_CONFIG"]) for row in found]
@@ -254,16 +254,16 @@ def test_jobs_that_cannot_be(job, kind, message):
         start("", job, kind=kind, environment=environment)
 
 
-GO_ON = "; the same command goes on from the last checkpoint"
+ADVICE = "; the same command resumes from the last checkpoint"
 
 
 @pytest.mark.parametrize("ending, status, line", [
     ("sys.exit(3)", 3, "[Error] rank 1 ended with exit status 3: the other ranks are stopped"),
-    ("os.kill(os.getpid(), 9)", 137, f"[Error] rank 1 was ended by SIGKILL: the other ranks are stopped{GO_ON}"),
-    ("sys.exit(134)", 134, f"[Error] rank 1 ended with exit status 134: the other ranks are stopped{GO_ON}"),
+    ("os.kill(os.getpid(), 9)", 137, f"[Error] rank 1 was ended by SIGKILL: the other ranks are stopped{ADVICE}"),
+    ("sys.exit(134)", 134, f"[Error] rank 1 ended with exit status 134: the other ranks are stopped{ADVICE}"),
 ])
 def test_one_that_fails_ends_all(capfd, ending, status, line):
-    """Only who was killed is advised to go on."""
+    """Only after a kill is it advised to resume."""
     script = (f"import os, signal, sys, time\nif os.environ['RANK_ID'] == '1':\n    time.sleep(0.3); {ending}\n"
               "signal.signal(signal.SIGTERM, signal.SIG_DFL)\ntime.sleep(60)")
     began = time.monotonic()
@@ -276,7 +276,7 @@ def test_one_that_fails_ends_all(capfd, ending, status, line):
                                            ("012", ["[Error] mistake of 0"])])
 def test_a_mistake_is_one_line(capfd, monkeypatch, who, expected):
     """Found by rank 0, by another, by all; those that are stopped say nothing, not even when they must be killed."""
-    monkeypatch.setattr(launcher, "_HELPER_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(launcher, "_OTHERS_SECONDS", 1.0)
     script = ("import os, signal, sys, time\nrank = os.environ['RANK_ID']\n"
               f"if rank in {who!r}:\n"
               "    time.sleep(0.3 if rank == '0' else 0.1)\n"
@@ -291,14 +291,14 @@ def test_a_mistake_is_one_line(capfd, monkeypatch, who, expected):
 
 
 def test_a_traceback_of_another_rank_is_shown(capfd, monkeypatch):
-    monkeypatch.setattr(launcher, "_HELPER_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(launcher, "_OTHERS_SECONDS", 0.5)
     assert start("import os, time\nif os.environ['RANK_ID'] == '1': 1 / 0\ntime.sleep(60)", launcher.Job(2)) == 1
     error = capfd.readouterr().err.splitlines()
     assert error[0].startswith("Traceback") and error[-1] == "ZeroDivisionError: division by zero"
 
 
-def test_one_that_hears_nothing_is_killed(monkeypatch, capfd):
-    monkeypatch.setattr(launcher, "_PATIENCE_SECONDS", 0.5)
+def test_a_rank_that_ignores_sigterm_is_killed(monkeypatch, capfd):
+    monkeypatch.setattr(launcher, "_CHIEF_SECONDS", 0.5)
     script = ("import os, signal, sys, time\nif os.environ['RANK_ID'] == '1':\n    time.sleep(0.5); sys.exit(1)\n"
               "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)")
     began = time.monotonic()

@@ -86,7 +86,7 @@ def test_a_machine_that_does_not_fit_is_named_on_both(port):
     found, threads = in_threads(rendezvous.Job(3, 2, 1, "127.0.0.1", port), rendezvous.Job(2, 2, 0, "127.0.0.1", port))
     finish(threads)
     assert "--nproc_per_node=3; expected another machine with 2 and 2" in str(found[1])
-    assert str(found[0]) == f"machine 0 says: {found[1]}"
+    assert str(found[0]) == f"machine 0 reports: {found[1]}"
 
 
 @pytest.mark.parametrize("content", [
@@ -159,9 +159,9 @@ def answer(port, content):
 
 
 @pytest.mark.parametrize("content, message", [
-    (b"", "the other side ended the connection"),
-    (b"SSH-2.0-OpenSSH\n", "the other side ended the connection"),
-    (b'{"workers": ["a:1"]}\n', "what answers there is not machine 0's launcher"),
+    (b"", "the other side closed the connection"),
+    (b"SSH-2.0-OpenSSH\n", "the other side closed the connection"),
+    (b'{"workers": ["a:1"]}\n', "the answer is not from the launcher of machine 0"),
 ])
 def test_something_else_answers(port, content, message):
     assert message in answer(port, content)
@@ -202,13 +202,13 @@ def ends(process, seconds=10):
 
 @pytest.mark.parametrize("failing, ending, statuses, lines", [
     (1, "print('[Error] bad', file=sys.stderr); sys.exit(1)", [1, 1],
-     ["[Error] machine 1 failed with exit status 1 and says why: the ranks here are stopped", "[Error] bad"]),
+     ["[Error] machine 1 failed with exit status 1, see its output: stopping the ranks here", "[Error] bad"]),
     (0, "print('[Error] bad', file=sys.stderr); sys.exit(2)", [2, 2],
-     ["[Error] bad", "[Error] machine 0 failed with exit status 2 and says why: the ranks here are stopped"]),
+     ["[Error] bad", "[Error] machine 0 failed with exit status 2, see its output: stopping the ranks here"]),
     (1, "os.kill(os.getppid(), 9); time.sleep(9)", [1, -9],
-     ["[Error] machine 1 is gone: the ranks here are stopped; the same command goes on from the last checkpoint"]),
+     ["[Error] machine 1 is lost: stopping the ranks here; the same command resumes from the last checkpoint"]),
     (1, "os.kill(os.getppid(), 15); time.sleep(9)", [143, 143],
-     ["[Error] machine 1 was stopped: so are the ranks here", "Stopped by SIGTERM."]),
+     ["[Error] machine 1 was stopped: stopping the ranks here", "Stopped by SIGTERM."]),
 ])
 def test_the_end_of_one_machine_is_that_of_all(port, failing, ending, statuses, lines):
     script = (f"import os, sys, time\nif os.environ['RANK_ID'] == '{failing}':\n    time.sleep(0.3); {ending}\n"
@@ -223,7 +223,7 @@ def test_the_first_machine_tells_the_others(port):
     script = "import os, sys, time\nif os.environ['RANK_ID'] == '2': sys.exit(1)\ntime.sleep(30)"
     processes = [launcher(script, node, port, 3) for node in range(3)]
     results = [ends(process) for process in processes]
-    line = "[Error] machine 2 failed with exit status 1 and says why: the ranks here are stopped"
+    line = "[Error] machine 2 failed with exit status 1, see its output: stopping the ranks here"
     assert [status for status, _ in results] == [1, 1, 1] and [error for _, error in results[:2]] == [[line], [line]]
 
 

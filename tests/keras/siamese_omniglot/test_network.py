@@ -224,11 +224,11 @@ def test_bad_weight_files(tmp_path, conv4):
     with pytest.raises(ZooError, match="block1_conv1/kernel is missing"):
         pretrained.load(wider.named_variables(), path)
     (tmp_path / "c.h5").write_bytes(b"no h5")
-    with pytest.raises(ZooError, match="is damaged or no weights file of Keras"):
+    with pytest.raises(ZooError, match="damaged, or not a weights file of Keras"):
         pretrained.load(variables, str(tmp_path / "c.h5"))
     with h5py.File(str(tmp_path / "d.h5"), "w") as file:
         file.create_group("layers")
-    with pytest.raises(ZooError, match="has no layer of this network by name"):
+    with pytest.raises(ZooError, match="has no layer with a name of this network"):
         pretrained.load(variables, str(tmp_path / "d.h5"))
     with pytest.raises(ZooError, match="no such file; get vgg16_weights"):
         pretrained.find("/no/such.h5", "/")

@@ -82,7 +82,7 @@ def test_a_worker_that_dies_stops_all_and_others_go_on_from_there(tmp_path, tiny
     assert b"the other ranks are stopped; the same command resumes from the last checkpoint" in error
     # what TensorFlow tells rank 0 at once, or, when that hangs, the launcher of it
     assert "another worker is gone" in (tmp_path / "0" / "train_0.log").read_text() or \
-        b"rank 0 does not end by itself, it waits for one that is gone: it is killed" in error
+        b"rank 0 does not end by itself, because it waits for a lost rank: it is killed" in error
     other = start([*words, "--nproc_per_node=3", "--distributed=True"])  # from the same place, another number
     log = tmp_path / "0" / "train_0.log"
     while "Resuming after" not in log.read_text() or "Iteration: 2 " not in log.read_text().split("Resuming")[1]:
@@ -112,7 +112,7 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
 
 
 @pytest.mark.parametrize("flags, status, message", [
-    (["--batch_size=1"], 2, "--batch_size=1: is that of all 2 processes together"),
+    (["--batch_size=1"], 2, "--batch_size=1: the 2 processes share a batch"),
     (["--batch_size=500"], 2, "--batch_size=500: only 108 drawings train"),
     (["--weights=missing.h5"], 1, "--weights=missing.h5: no such file"),
     (["--init_checkpoint=missing/model.ckpt-5"], 1, "no such checkpoint"),
@@ -141,7 +141,7 @@ def test_a_bad_drawing_is_found_before_processes_start(tmp_path, capfd, monkeypa
     ("{", ["--help"], None),
     ("{", [], "TF_CONFIG={: cannot be used"),
     ('{"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 0}}', ["--batch_size=2"],
-     "--batch_size=2: is that of all 3 processes together"),
+     "--batch_size=2: the 3 processes share a batch"),
 ])
 def test_a_tf_config_is_checked(tmp_path, tiny_folder, text, flags, message):
     """The script itself: what it does last looks at TF_CONFIG too."""

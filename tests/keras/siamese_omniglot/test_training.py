@@ -201,8 +201,8 @@ def test_init_checkpoint(tmp_path, tiny_folder, trained, capfd):
 
 @pytest.mark.parametrize("flags, status, message", [
     (["--model_name=facenet"], 2, "--model_name=facenet: this program trains Siamese"),
-    (["--nproc_per_node=2"], 2, "is for --distributed=True"),
-    (["--nproc_per_node=8", "--distributed=True"], 2, "is that of all 8 processes together"),
+    (["--nproc_per_node=2"], 2, "needs --distributed=True"),
+    (["--nproc_per_node=8", "--distributed=True"], 2, "the 8 processes share a batch"),
     (["--batch_size=200"], 2, "only 108 drawings train"),
     (["--weights=/no/such.h5"], 1, "--weights=/no/such.h5: no such file"),
     (["--data_path=/no/such"], 1, "not found"),

@@ -66,7 +66,7 @@ def test_a_damaged_file_is_one_line(tmp_path, tiny, values, content):
     else:
         with open(path, "wb") as file:
             file.write(content)
-    with pytest.raises(ZooError, match="is damaged or no weights file of Keras") as caught:
+    with pytest.raises(ZooError, match="damaged, or not a weights file of Keras") as caught:
         pretrained.load(tiny.whole, path)
     assert "\n" not in str(caught.value)
 
