@@ -59,7 +59,7 @@ def require_lfw(flags: FlagValues, root: str) -> str:
         ZooError: it is not there.
     """
     if not flags.lfw_dir:
-        shared_flags.require_data_path(flags.data_path)
+        shared_flags.find_path("data_path", flags.data_path, root)
     folder = find_lfw(flags, root)
     if folder is None:
         raise ZooError(f"--data_path={flags.data_path}: holds no lfw-deepfunneled_align; give --lfw_dir=FOLDER")

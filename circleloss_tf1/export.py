@@ -17,7 +17,6 @@ if __name__ == "__main__":
 
 from circleloss_tf1 import usage_flags
 from common.checkpoints import exporting, trained
-from common.cli import program
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 
@@ -31,13 +30,9 @@ def define_flags() -> FlagSet:
     return flags
 
 
-@program.entry
-def main(arguments: list[str], stop: program.StopRequest) -> int:
-    """Export; return the exit status."""
-    return exporting.run(define_flags().parse(arguments), ROOT, _export)
-
-
-def _export(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
+@exporting.entry(ROOT, define_flags)
+def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
+    """Export; return what is written."""
     from circleloss_tf1 import model, restore
     from common.graph import export
     from common.graph.compat import tf

@@ -39,8 +39,6 @@ def define_flags() -> FlagSet:
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Compute the accuracy; return the exit status."""
     flags = define_flags().parse(arguments)
-    if not flags.bin_path:
-        raise ZooError("--bin_path is missing: the folder of the offline model's output files")
     default = os.path.join(run_dir.locate(flags.output_path, ROOT, selection.device_id(dict(os.environ))), "export",
                            FOLDER, INDEX)
     index_path = os.path.abspath(os.path.expanduser(flags.index or default))

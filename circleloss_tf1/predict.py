@@ -78,8 +78,6 @@ class _Measured(NamedTuple):
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
     flags = define_flags().parse(arguments)
-    if not flags.first or not flags.second:
-        raise FlagError("--first and --second are needed: two images of faces")
     if flags.far > 1.0:
         raise FlagError(f"--far={flags.far}: expected 0 to 1")
     checkpoint = usage_flags.choose(flags, ROOT, "predict")

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "CircleLoss_ID1221_for_TensorFlow"
-PERFORMANCE_UPDATES = 100
 NUM_EPOCHS = 500
 
 
@@ -39,12 +38,8 @@ def define_flags() -> FlagSet:
 
 def num_updates(flags: FlagValues) -> int:
     """Return the updates to make: the smallest of the limits that were given, or the default."""
-    limits = []
-    if flags.train_steps:
-        limits.append(flags.train_steps)
-    if flags.epochs:
-        limits.append(flags.epochs * flags.epoch_size)
-    return min(limits) if limits else PERFORMANCE_UPDATES if flags.performance else NUM_EPOCHS * flags.epoch_size
+    return shared_flags.num_updates(flags, NUM_EPOCHS * flags.epoch_size,
+                                    flags.epochs and flags.epochs * flags.epoch_size)
 
 
 @program.entry

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common.checkpoints import exporting, trained
-from common.cli import program, shared_flags
+from common.cli import shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 
@@ -37,13 +37,9 @@ def define_data(flags: FlagSet) -> None:
                              "a run.", "none")
 
 
-@program.entry
-def main(arguments: list[str], stop: program.StopRequest) -> int:
-    """Export; return the exit status."""
-    return exporting.run(define_flags().parse(arguments), ROOT, _export)
-
-
-def _export(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
+@exporting.entry(ROOT, define_flags)
+def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
+    """Export; return what is written."""
     from common.graph import export
     from common.graph.compat import tf
     from common.graph.session import inference_session

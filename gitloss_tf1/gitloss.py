@@ -30,7 +30,6 @@ NETWORK = "Gitloss_ID1277_for_TensorFlow"
 NPU_PRECISION = "allow_mix_precision"
 BATCH_SIZE = 128
 STEPS = 8000
-PERFORMANCE_UPDATES = 100
 
 
 def define_flags() -> FlagSet:
@@ -57,14 +56,8 @@ def define_flags() -> FlagSet:
 
 def num_updates(flags: FlagValues, num_train: int) -> int:
     """Return the updates to make: the smallest of the limits that were given, or the default."""
-    limits = []
-    if flags.train_steps:
-        limits.append(flags.train_steps)
-    if flags.steps:
-        limits.append(flags.steps - 1)
-    if flags.epochs:
-        limits.append(max(1, flags.epochs * num_train // flags.batch_size))
-    return min(limits) if limits else PERFORMANCE_UPDATES if flags.performance else STEPS - 1
+    return shared_flags.num_updates(flags, STEPS - 1, flags.steps and flags.steps - 1,
+                                    flags.epochs and max(1, flags.epochs * num_train // flags.batch_size))
 
 
 @program.entry
@@ -74,9 +67,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
-    data_path = shared_flags.require_data_path(flags.data_path)
     selection.require_single_device(os.environ)
-    folder = shared_flags.find_data_folder(data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
+    folder = shared_flags.find_data_folder(flags.data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
     data = mnist.load(folder)
     device = selection.choose(flags.device, os.environ)
 

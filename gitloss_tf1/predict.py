@@ -19,7 +19,6 @@ from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.devices import selection
-from common.errors import FlagError
 from gitloss_tf1.export import define_data
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -42,8 +41,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from gitloss_tf1 import gitloss
 
     flags = define_flags().parse(arguments)
-    if not flags.images:
-        raise FlagError("--images is needed: an image, a folder of images, or an IDX file")
     checkpoint = trained.choose(flags, ROOT, "predict")
     names, images = _read(shared_flags.find_path("images", flags.images, ROOT))
     if flags.invert:

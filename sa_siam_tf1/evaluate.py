@@ -42,8 +42,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from sa_siam_tf1 import evaluation, train_siamese_model
 
     flags = define_flags().parse(arguments)
-    data_path = shared_flags.require_data_path(flags.data_path)
-    targets = evaluation.find_targets(shared_flags.find_path("data_path", data_path, ROOT))
+    targets = evaluation.find_targets(shared_flags.find_path("data_path", flags.data_path, ROOT))
     checkpoint = trained.choose(flags, ROOT, "evaluate")
     device = selection.choose(flags.device, os.environ)
 

@@ -18,7 +18,6 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common.checkpoints import exporting, trained
-from common.cli import program
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from sa_siam_tf1 import track_flags
@@ -33,13 +32,9 @@ def define_flags() -> FlagSet:
     return flags
 
 
-@program.entry
-def main(arguments: list[str], stop: program.StopRequest) -> int:
-    """Export; return the exit status."""
-    return exporting.run(define_flags().parse(arguments), ROOT, _export)
-
-
-def _export(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
+@exporting.entry(ROOT, define_flags)
+def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
+    """Export; return what is written."""
     from common.graph import export
     from common.graph.session import inference_session
     from sa_siam_tf1 import restore

@@ -27,7 +27,6 @@ from sa_siam_tf1.recipe import Switches
 ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "Siamese_ID1289_for_TensorFlow"
 NPU_PRECISION = "allow_mix_precision"
-PERFORMANCE_UPDATES = 100
 
 
 def define_flags() -> FlagSet:
@@ -51,15 +50,10 @@ def num_updates(flags: FlagValues, train: TrainConfig) -> int:
     Raises:
         FlagError: the epoch of the configuration is 0, and no limit is given.
     """
-    limits = [limit for limit in (flags.train_steps, flags.steps) if limit]
-    if flags.performance and not flags.epochs and not limits:
-        return PERFORMANCE_UPDATES
-    if flags.epochs or not limits:
-        if not train.epoch:
-            raise FlagError(f"--config={flags.config}: its epoch is 0, which trains nothing; give --epochs or "
-                            "--train_steps")
-        limits.append(train.num_steps)
-    return min(limits)
+    if (flags.epochs or not (flags.train_steps or flags.steps or flags.performance)) and not train.epoch:
+        raise FlagError(f"--config={flags.config}: its epoch is 0, which trains nothing; give --epochs or "
+                        "--train_steps")
+    return shared_flags.num_updates(flags, train.num_steps, flags.steps, flags.epochs and train.num_steps)
 
 
 @program.entry
@@ -72,9 +66,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     model, train, track = train_flags.configure(flags)
     flags.batch_size, flags.seed = train.batch_size, train.seed  # --config may have set them
     updates = num_updates(flags, train)
-    data_path = shared_flags.require_data_path(flags.data_path)
     selection.require_single_device(os.environ)
-    folder = shared_flags.find_data_folder(data_path, ROOT, imdb.FOLDER_NAMES, imdb.has_data)
+    folder = shared_flags.find_data_folder(flags.data_path, ROOT, imdb.FOLDER_NAMES, imdb.has_data)
     device = selection.choose(flags.device, os.environ)
     init_checkpoint = bundle.init_prefix(flags)
     imported = pretrained.choose(flags, model.branch, folder, init_checkpoint)

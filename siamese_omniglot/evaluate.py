@@ -60,7 +60,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from siamese_omniglot.data import omniglot, one_shot_runs
 
     flags = define_flags().parse(arguments)
-    folder = omniglot.find(shared_flags.require_data_path(flags.data_path), ROOT)
+    folder = omniglot.find(flags.data_path, ROOT)
     checkpoint = trained.choose(flags, ROOT, "evaluate")
     runs = one_shot_runs.load(shared_flags.find_path("one_shot", flags.one_shot, ROOT)) if flags.one_shot else []
     data = omniglot.load(folder)

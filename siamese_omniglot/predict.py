@@ -21,7 +21,6 @@ from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.devices import selection
-from common.errors import FlagError
 from siamese_omniglot.evaluate import define_network
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -46,8 +45,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.data import images
 
     flags = define_flags().parse(arguments)
-    if not flags.image or not flags.other:
-        raise FlagError("--image and --other are needed: two drawings, or one and a folder")
     checkpoint = trained.choose(flags, ROOT, "predict")
     image = shared_flags.find_path("image", flags.image, ROOT)
     others = images.list_images(shared_flags.find_path("other", flags.other, ROOT))

@@ -16,7 +16,6 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common.checkpoints import exporting, trained
-from common.cli import program
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 
@@ -30,13 +29,9 @@ def define_flags() -> FlagSet:
     return flags
 
 
-@program.entry
-def main(arguments: list[str], stop: program.StopRequest) -> int:
-    """Export; return the exit status."""
-    return exporting.run(define_flags().parse(arguments), ROOT, _export)
-
-
-def _export(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
+@exporting.entry(ROOT, define_flags)
+def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
+    """Export; return what is written."""
     from common.keras import export, session
     from siamese_triplet_tf2 import decoding, restore
 

@@ -19,7 +19,6 @@ from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.devices import selection
-from common.errors import FlagError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -41,8 +40,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from siamese_triplet_tf2 import pairs, siamese_network
 
     flags = define_flags().parse(arguments)
-    if not flags.query or not flags.images:
-        raise FlagError("--query=IMAGE and --images=IMAGE|FOLDER are needed")
     checkpoint = trained.choose(flags, ROOT, "predict")
     query = shared_flags.find_path("query", flags.query, ROOT)
     paths = images.list_images(shared_flags.find_path("images", flags.images, ROOT), pairs.SUFFIXES)

@@ -29,7 +29,6 @@ NETWORK = "siamese_network_ID2539_for_TensorFlow2.X"
 NPU_PRECISION = "allow_fp32_to_fp16"
 BATCH_SIZE = 32
 EPOCHS = 10
-PERFORMANCE_UPDATES = 100
 # flags that a run must share with one it goes on with, besides the shared ones and the recipe's switches
 IDENTITY = ("split", "backbone", "batch_statistics", "semi_hard", "loss_scale", "cache_features", "static_shape")
 
@@ -69,8 +68,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
     processes.check(flags)
-    data_path = shared_flags.require_data_path(flags.data_path)
-    folder = shared_flags.find_data_folder(data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)
+    folder = shared_flags.find_data_folder(flags.data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)
     device = selection.choose(flags.device, os.environ)
     rank = processes.resolve_rank(flags, device.kind)
     _check_processes(flags, rank)
@@ -140,8 +138,7 @@ def _length(flags: FlagValues, num_pairs: int) -> tuple[int, int]:
     if steps == 0:
         raise FlagError(f"--batch_size={flags.batch_size}: only {num_train} pairs train, too few for a full batch; "
                         "take a smaller one, or --static_shape=false")
-    limits = [limit for limit in (flags.train_steps, flags.epochs and flags.epochs * steps) if limit]
-    return min(limits) if limits else PERFORMANCE_UPDATES if flags.performance else EPOCHS * steps, steps
+    return shared_flags.num_updates(flags, EPOCHS * steps, flags.epochs and flags.epochs * steps), steps
 
 
 if __name__ == "__main__":

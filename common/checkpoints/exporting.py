@@ -1,6 +1,7 @@
 """What all export programs share: the program itself, the folder of a SavedModel, and the check of what was written."""
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from typing import Any, Callable, Mapping
@@ -9,8 +10,8 @@ import numpy as np
 
 from common import atomic_files
 from common.checkpoints import trained
-from common.cli import results
-from common.cli.parser import FlagValues
+from common.cli import program, results
+from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.errors import ZooError
 
@@ -20,28 +21,38 @@ Arrays = Mapping[str, np.ndarray]
 Export = Callable[[FlagValues, trained.Checkpoint, selection.Device], "dict[str, Any]"]
 
 
-def run(flags: FlagValues, model_root: str, export: Export) -> int:
-    """Export a checkpoint and print what was written; return the exit status.
+def entry(model_root: str, define_flags: Callable[[], FlagSet]) -> Callable[[Export], Callable[..., int]]:
+    """Decorator: turn `main(flags, checkpoint, device)` into `main(argv=None)` of an export program.
+
+    The decorated function gets the parsed flags, the checkpoint to export and the CPU: exported models contain neither
+    a device nor an adapter. It returns the result of one export, or of several by name, which is printed.
 
     Args:
-        flags: parsed flags.
         model_root: folder of the model.
-        export: takes flags, checkpoint and device; returns the result of one export, or of several by name.
+        define_flags: returns the flags of the program.
     """
-    checkpoint = trained.choose(flags, model_root, "export")
-    device = selection.choose("cpu", os.environ)  # exported models contain neither a device nor an adapter
-    result = dict(export(flags, checkpoint, device), checkpoint=checkpoint.prefix)
-    exports = [part for part in (result, *result.values()) if isinstance(part, dict) and "max_difference" in part]
-    lines = [line for part in exports for line in _lines(part)]
-    results.show(result, [f"Checkpoint: {checkpoint.prefix}", *lines], flags.json)
-    return 0
+
+    def decorate(export: Export) -> Callable[..., int]:
+        @program.entry
+        @functools.wraps(export)
+        def main(arguments: list[str], stop: program.StopRequest) -> int:
+            flags = define_flags().parse(arguments)
+            checkpoint = trained.choose(flags, model_root, "export")
+            result = dict(export(flags, checkpoint, selection.choose("cpu", os.environ)), checkpoint=checkpoint.prefix)
+            results.show(result, [f"Checkpoint: {checkpoint.prefix}", *_lines(result)], flags.json)
+            return 0
+
+        return main
+
+    return decorate
 
 
-def _lines(part: dict[str, Any]) -> list[str]:
-    written = [part[name] for name in ("frozen_graph", "saved_model", "tflite") if name in part]
-    difference = f"{part['max_difference']:.1e}" + (" of the largest output" if "tflite" in part else "")
+def _lines(result: dict[str, Any]) -> list[str]:
+    if "max_difference" not in result:
+        return [line for part in result.values() if isinstance(part, dict) for line in _lines(part)]
+    difference = f"{result['max_difference']:.1e}" + (" of the largest output" if "tflite" in result else "")
     return [f"Written and checked against the live network (largest difference {difference}):",
-            *(f"  {path}" for path in written)]
+            *(f"  {result[name]}" for name in ("frozen_graph", "saved_model", "tflite") if name in result)]
 
 
 def saved_model_path(folder: str) -> str:

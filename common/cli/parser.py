@@ -53,6 +53,11 @@ class Group:
     def choice(self, name: str, default: str | None, choices: Iterable[str], text: str, unset: str = "none") -> None:
         self._define(name, absl_flags.EnumParser(list(choices)), default, text, unset)
 
+    @property
+    def required(self) -> list[str]:
+        """The flags that must be given; a missing --data_path is found later, by `shared_flags.find_path`."""
+        return [name for name, default in self.defaults.items() if default == REQUIRED and name != "data_path"]
+
     def _define(self, name: str, parser: Any, default: Any, text: str, unset: str) -> None:
         absl_flags.DEFINE(parser, name, default, text, flag_values=self._values)
         self.defaults[name] = unset if default is None else str(default)
@@ -105,7 +110,8 @@ class FlagSet:
 
         Raises:
             HelpRequested: `-h` or `--help` is among the arguments, whatever the others are.
-            FlagError: an unknown flag, a left-over positional argument or a value that does not fit.
+            FlagError: an unknown flag, a left-over positional argument, a value that does not fit, or a required flag
+                is missing.
         """
         if "-h" in arguments or "--help" in arguments:
             raise HelpRequested(self.help())
@@ -114,6 +120,9 @@ class FlagSet:
                 self.values[name].parse(word)
             except absl_flags.IllegalFlagValueError:
                 raise FlagError(f"--{name}={word}: expected {_expected(self.values[name].parser)}") from None
+        for flag in (self.values[name] for group in self.groups for name in group.required):
+            if flag.value is None:
+                raise FlagError(f"--{flag.name} is needed: {flag.help[0].lower()}{flag.help[1:-1]}")
         self.values.mark_as_parsed()
         return self.values
 

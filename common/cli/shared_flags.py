@@ -7,7 +7,7 @@ import shlex
 from types import MappingProxyType
 from typing import Callable, Iterable, Mapping
 
-from common.cli.parser import REQUIRED, FlagSet, Group
+from common.cli.parser import REQUIRED, FlagSet, FlagValues, Group
 from common.errors import FlagError, ZooError
 
 PRECISION_MODES = (
@@ -16,6 +16,7 @@ PRECISION_MODES = (
 )  # fmt: skip
 
 MAX_BATCH_SIZE = 1 << 16
+PERFORMANCE_UPDATES = 100
 MAX_SEED = 2 ** 32 - 1  # numpy takes no larger one
 
 _DUMP_STEP = re.compile(r"\d+(-\d+)?(\|\d+(-\d+)?)*")
@@ -67,7 +68,7 @@ def define_training(flags: FlagSet, samples: str, batch_size: int, seed: int, ep
     flags.alias("init_checkpoint", "pretrained_model")
     training.integer("seed", seed, "Seed of initial weights and of the order of the data.", 0, MAX_SEED)
     training.integer("save_minutes", 5, "Minutes between checkpoints.", 1)
-    training.boolean("performance", False, "Measure speed: 100 updates without evaluation.")
+    training.boolean("performance", False, f"Measure speed: {PERFORMANCE_UPDATES} updates without evaluation.")
 
 
 def define_accelerator(flags: FlagSet, precision_mode: str, devices: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -112,19 +113,26 @@ def define_loss_scale(flags: FlagSet, default: bool | None = True, unset: str = 
                               "dynamically, as the original does. No effect elsewhere.", unset)
 
 
-def require_data_path(value: str | None) -> str:
-    """The data path, or the error that users of the originals know."""
-    if not value:
-        raise ZooError('para "data_path" must be config')
-    return value
+def num_updates(flags: FlagValues, default: int, *limits: int | None) -> int:
+    """Return how many updates to make: the smallest limit that was given, or the default.
+
+    Args:
+        flags: parsed flags.
+        default: updates of a run without any limit that is not a speed run.
+        limits: what other flags than --train_steps allow; None or 0 for one that was not given.
+    """
+    given = [limit for limit in (flags.train_steps, *limits) if limit]
+    return min(given) if given else PERFORMANCE_UPDATES if flags.performance else default
 
 
-def find_path(name: str, value: str, model_root: str) -> str:
+def find_path(name: str, value: str | None, model_root: str) -> str:
     """Find what a path flag names: relative to the current directory, then to the model's folder.
 
     Raises:
-        ZooError: neither exists.
+        ZooError: neither exists, or the data path is missing, in words that users of the originals know.
     """
+    if not value:
+        raise ZooError('para "data_path" must be config')
     path = os.path.expanduser(value)
     candidates = [os.path.abspath(path)]
     if not os.path.isabs(path):
@@ -150,7 +158,6 @@ def find_data_folder(value: str | None, model_root: str, names: Iterable[str], h
         ZooError: nothing found, or more than one candidate.
     """
     names = list(names)
-    value = require_data_path(value)
     root = find_path(flag, value, model_root)
     if not os.path.isdir(root):
         raise ZooError(f"--{flag}={value}: is a file, expected a folder{_how_to_unpack([root])}")

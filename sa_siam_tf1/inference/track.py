@@ -56,8 +56,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from sa_siam_tf1.inference import drawing
 
     flags = define_flags().parse(arguments)
-    if not flags.sequence:
-        raise FlagError("--sequence is needed: a folder of frames, an OTB sequence, or a video file")
     if flags.response_maps and flags.annotate == "none":
         raise FlagError("--response_maps is drawn on annotated frames; --annotate=none makes none")
     path = shared_flags.find_path("sequence", flags.sequence, ROOT)

@@ -32,8 +32,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flag_set.data.choice("validation", "tenth", ["tenth", "val"], "Validation videos: the first tenth, as in the "
                          "original, or those of the part val.")
     flags = flag_set.parse(arguments)
-    data_path = shared_flags.require_data_path(flags.data_path)
-    curated = shared_flags.find_data_folder(data_path, ROOT, ["ILSVRC2015-VID-Curation"],
+    curated = shared_flags.find_data_folder(flags.data_path, ROOT, ["ILSVRC2015-VID-Curation"],
                                          lambda path: os.path.isdir(os.path.join(path, "Data", "VID", "train")))
     target = os.path.abspath(os.path.expanduser(flags.save_path)) if flags.save_path else curated
     for path, tracks, crops in imdb.write_index(curated, target, flags.validation):

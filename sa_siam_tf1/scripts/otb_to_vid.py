@@ -49,14 +49,11 @@ def define_flags() -> FlagSet:
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Convert; return the exit status."""
     flags = define_flags().parse(arguments)
-    data_path = shared_flags.require_data_path(flags.data_path)
-    if not flags.save_path:
-        raise FlagError("--save_path is needed: the folder to write to, for example ILSVRC2015")
     target_folder = os.path.abspath(os.path.expanduser(flags.save_path))
     if os.path.isdir(target_folder) and listing.names(target_folder):
         raise ZooError(f"--save_path={flags.save_path}: is not empty, expected a new folder; remove it if a conversion "
                        "was stopped there, or name another one")
-    targets = evaluation.find_targets(shared_flags.find_path("data_path", data_path, ROOT))
+    targets = evaluation.find_targets(shared_flags.find_path("data_path", flags.data_path, ROOT))
     sequences = {name: list(found) for name, found in itertools.groupby(targets, lambda target: target.sequence.name)}
     validation = flags.validation.split(",") if flags.validation else []
     for name in validation:

@@ -18,7 +18,6 @@ if __name__ == "__main__":
 
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
-from common.errors import FlagError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _UNFINISHED = re.compile(r"\..+\.\d{2,}\.crop\.x\.jpg\.([1-9]\d{0,8})\.tmp")  # temporary name of `atomic_files`
@@ -40,10 +39,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from sa_siam_tf1.datasets import curation
 
     flags = define_flags().parse(arguments)
-    data_path = shared_flags.require_data_path(flags.data_path)
-    if not flags.save_path:
-        raise FlagError("--save_path is needed: the folder to write the crops to")
-    root = shared_flags.find_data_folder(data_path, ROOT, ["ILSVRC2015"],
+    root = shared_flags.find_data_folder(flags.data_path, ROOT, ["ILSVRC2015"],
                                       lambda folder: os.path.isdir(os.path.join(folder, "Annotations", "VID")))
     target = os.path.abspath(os.path.expanduser(flags.save_path))
     videos = curation.raw_videos(root)

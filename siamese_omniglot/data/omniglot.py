@@ -76,7 +76,7 @@ def folder_names(data_path: str) -> list[str]:
             *(f"datasets/{name}" for name in below if _KNOWN_FOLDER.fullmatch(name))]
 
 
-def find(data_path: str, model_root: str) -> str:
+def find(data_path: str | None, model_root: str) -> str:
     """Find the data folder that --data_path means.
 
     Raises:

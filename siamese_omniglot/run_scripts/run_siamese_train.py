@@ -35,7 +35,6 @@ MODEL_NAMES = ("siamese", "siamese_omniglot")
 BATCH_SIZE = 32
 EPOCHS = 50
 LEARNING_RATE = 1e-2
-PERFORMANCE_UPDATES = 100
 NPU_PRECISIONS = {False: "allow_fp32_to_fp16", True: "allow_mix_precision"}  # by use_amp
 IGNORED = {
     "grad_scale": "Keras or the NPU adapter scales the loss where float16 is mixed in.",
@@ -91,7 +90,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
     _check(flags)
-    path = omniglot.find(shared_flags.require_data_path(flags.data_path), ROOT)
+    path = omniglot.find(flags.data_path, ROOT)
     device = selection.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
     rank = processes.resolve_rank(flags, device.kind)
     data = omniglot.load(path)
@@ -171,7 +170,7 @@ def _num_epochs(flags: FlagValues) -> int:
 def _num_updates(flags: FlagValues, split: Split) -> int:
     limits = [flags.train_steps, flags.step if flags.step > 0 else None,
               _num_epochs(flags) * (len(split.train) // flags.batch_size),
-              PERFORMANCE_UPDATES if flags.performance and not flags.train_steps else None]
+              shared_flags.PERFORMANCE_UPDATES if flags.performance and not flags.train_steps else None]
     return min(limit for limit in limits if limit)
 
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from common.cli import shared_flags
-from common.cli.parser import FlagSet
+from common.cli.parser import REQUIRED, FlagSet
 from common.cli.program import HelpRequested
 from common.errors import FlagError, ZooError
 
@@ -57,8 +57,23 @@ def test_empty_value_is_unset_and_the_last_one_counts(flag_set):
 def test_bare_data_path_is_missing_data(flag_set):
     for arguments in (["--data_path"], ["--data_path="], ["--data_path", "--seed=1"]):
         with pytest.raises(ZooError, match='^para "data_path" must be config$') as caught:
-            shared_flags.require_data_path(flag_set.parse(arguments).data_path)
+            shared_flags.find_path("data_path", flag_set.parse(arguments).data_path, "/model")
         assert caught.value.status == 1
+
+
+def test_a_required_flag_is_asked_for(flag_set):
+    flag_set.data.string("images", None, "Image, or folder of images.", REQUIRED)
+    with pytest.raises(FlagError, match="^--images is needed: image, or folder of images$"):
+        flag_set.parse([])
+    assert flag_set.parse(["--images=x"]).images == "x"
+
+
+@pytest.mark.parametrize("arguments, limits, wanted", [
+    ([], (), 1000), ([], (None, 0), 1000), (["--performance"], (), 100), (["--performance"], (50, 300), 50),
+    (["--train_steps=7"], (9,), 7), (["--train_steps=7", "--performance"], (5,), 5),
+])
+def test_the_smallest_limit_that_was_given_ends_a_run(flag_set, arguments, limits, wanted):
+    assert shared_flags.num_updates(flag_set.parse(arguments), 1000, *limits) == wanted
 
 
 def test_unknown_flag_names_the_nearest(flag_set):

@@ -150,12 +150,12 @@ def test_what_is_tracked_and_what_is_drawn(tmp_path):
     (tmp_path / "S" / "groundtruth_rect.txt").write_text("1,1,5,5\n2,1,5,5\n3,1,5,5\n4,1,5,5\n")
     path = str(tmp_path / "S")
     sequence = frames.open_sequence(path)
-    tracked, box, truth, notice = track.align_to_first_box(track.define_flags().parse([]), sequence, path)
+    tracked, box, truth, notice = track.align_to_first_box(track.define_flags().parse(["--sequence=S"]), sequence, path)
     assert (tracked.first_number, len(tracked.paths), box[0], truth[:, 0].tolist()) == (2, 3, 2, [2, 3, 4])
     assert notice == "Notice: S has 4 boxes for 3 frames; those of frames 2 to 4 are taken"
 
     (tmp_path / "S" / "groundtruth_rect.txt").write_text("NaN NaN NaN NaN\n3,1,5,5\n4,1,5,5\n")
-    flags = track.define_flags().parse(["--box=9,1,5,5"])
+    flags = track.define_flags().parse(["--sequence=S", "--box=9,1,5,5"])
     tracked, box, truth, notice = track.align_to_first_box(flags, sequence, path)
     assert (tracked.first_number, len(tracked.paths), box[0]) == (2, 3, 9)
     np.testing.assert_array_equal(truth[:, 0], [np.nan, 3, 4])

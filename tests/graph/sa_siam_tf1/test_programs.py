@@ -31,7 +31,7 @@ def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearan
     (tmp_path / "arguments.json").write_text("{}")
     (tmp_path / "track_model_checkpoints").symlink_to(appearance_run / "0" / "track_model_checkpoints")
     flags = track.define_flags().parse(
-        [f"--checkpoint={tmp_path}/track_model_checkpoints/SA-Siam-Appearance/model.ckpt-1"])
+        ["--sequence=S", f"--checkpoint={tmp_path}/track_model_checkpoints/SA-Siam-Appearance/model.ckpt-1"])
     checkpoint = trained.choose(flags, "/no/model", "predict")
     assert checkpoint.output_folder == str(tmp_path / "predict")
     weights = restore.tracker_weights(flags, "/no/model", checkpoint)
@@ -40,7 +40,7 @@ def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearan
     given = tmp_path / "given"  # as gen-sa-siam-cfg.py writes it, with one value changed
     given.mkdir()
     configuration.save(str(given), ModelConfig(branch="both"), TrainConfig(epoch=0), TrackConfig(num_scales=5))
-    flags = track.define_flags().parse([f"--checkpoint={checkpoint.prefix}", f"--config={given}"])
+    flags = track.define_flags().parse(["--sequence=S", f"--checkpoint={checkpoint.prefix}", f"--config={given}"])
     weights = restore.tracker_weights(flags, "/no/model", checkpoint)
     assert (weights.model, weights.track) == (ModelConfig(), TrackConfig(num_scales=5))
 

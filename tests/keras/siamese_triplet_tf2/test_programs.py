@@ -100,7 +100,7 @@ def test_two_images_and_the_nearest_of_a_folder(tmp_path, full_run, look_alike_f
 
 
 @pytest.mark.parametrize("arguments, status, message", [
-    ([], 2, "--query=IMAGE and --images=IMAGE|FOLDER are needed"),
+    ([], 2, "--query is needed: image to compare with"),
     (["--query=/no/such.jpg", "--images=."], 1, "--query=/no/such.jpg: not found"),
     (["--query={text}", "--images={text}"], 1, "1 of 1 images cannot be used"),
 ])
