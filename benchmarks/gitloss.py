@@ -34,7 +34,7 @@ def measure() -> dict:
     from common.graph.compat import enable, tf
     from gitloss_tf1 import evaluation, mnist, model
     from gitloss_tf1.class_statistics import class_statistics
-    from gitloss_tf1.recipe import RECIPES
+    from gitloss_tf1.recipe import LossSettings
 
     enable()
     import_mb = measuring.peak_mb()
@@ -45,7 +45,7 @@ def measure() -> dict:
     batches = mnist.Batches(NUM_TRAIN, BATCH_SIZE, seed=0)
     config = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
     with tf.Graph().as_default(), tf.Session(config=config) as session:
-        train = model.build_training(BATCH_SIZE, 1.0, 1.0, RECIPES["reference"], seed=0)
+        train = model.build_training(LossSettings(BATCH_SIZE), seed=0)
         graph = model.build_forward(evaluation.BATCH_SIZE, 0, reuse=True)
         bare = bare_gitloss.training_step(BATCH_SIZE)
         matrix = tf.get_variable("matrix", [MATRIX_SIDE, MATRIX_SIDE])
@@ -61,8 +61,7 @@ def measure() -> dict:
 
         times = measuring.take_turns(
             [step, lambda: session.run(bare), lambda: session.run(product)], ROUNDS, STEPS_A_ROUND)
-        settings = evaluation.LossSettings(BATCH_SIZE, 1.0, 1.0, RECIPES["reference"])
-        found = evaluation.evaluate(session, graph, data, np.zeros((10, 2), np.float32), settings, (), True)
+        found = evaluation.evaluate(session, graph, data, LossSettings(BATCH_SIZE), with_splits=True)
     durations = []
     for _ in range(20):
         started = time.perf_counter()

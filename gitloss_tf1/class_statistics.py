@@ -1,4 +1,4 @@
-"""Class statistics of the features, and the git loss of a whole set, in numpy. No TensorFlow."""
+"""Class statistics of the features, and the git loss of a whole set, in numpy."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -6,14 +6,15 @@ from typing import NamedTuple
 import numpy as np
 
 from gitloss_tf1.mnist import NUM_CLASSES
+from gitloss_tf1.recipe import LossSettings
 
 
 class ClassStatistics(NamedTuple):
-    """How the classes lie in the feature plane."""
+    """Centers of the classes in the feature plane, distances between them and within classes."""
 
     centers: np.ndarray  # float64 [classes, dim]; NaN for a class without samples
     inter_distances: np.ndarray  # float64 [pairs], between centers of different classes, classes in rising order
-    intra_distances: np.ndarray  # float64 [classes present], mean distance of a class's samples to its center
+    intra_distances: np.ndarray  # float64 [classes with samples], mean distance of the samples to their center
 
     @property
     def intra_distance(self) -> float:
@@ -27,20 +28,20 @@ class ClassStatistics(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Distance between classes over distance within them; NaN when every class is a point."""
+        """Distance between classes divided by distance within them; NaN when every class is a point."""
         return self.inter_distance / self.intra_distance if self.intra_distance else float("nan")
 
 
 def class_statistics(features: np.ndarray, labels: np.ndarray, batch_size: int, form: str) -> ClassStatistics:
-    """Compute centers, distances between classes and within them.
+    """Compute centers, distances between classes and distances within them.
 
     Args:
         features: float32 [num, dim].
         labels: int64 [num].
         batch_size: samples in a batch of the form "batch_means".
-        form: "batch_means": centers are the mean over batches of the batch's class means, over full batches alone, and
-            samples that fill no batch are not looked at (what the original does; a batch without a class counts for
-            the others); "class_means": centers are the means of all samples of a class.
+        form: "batch_means": centers are the mean over batches of the class means of a batch, as in the original; only
+            full batches are used, and a class has no mean in a batch without it. "class_means": centers are the means
+            of all samples of a class.
     """
     if form == "batch_means":
         batch_size = min(batch_size, len(labels))
@@ -77,7 +78,7 @@ def _means_of_batch_means(features: np.ndarray, labels: np.ndarray, batch_size: 
 
 
 class SetLoss(NamedTuple):
-    """Terms of the git loss over a set taken as one batch."""
+    """Terms of the git loss of a set as one batch."""
 
     softmax: float
     center: float
@@ -87,31 +88,31 @@ class SetLoss(NamedTuple):
 
 
 def set_loss(features: np.ndarray, logits: np.ndarray, labels: np.ndarray, centers: np.ndarray,
-             lambdas: tuple[float, float], forms: tuple[str, str]) -> SetLoss:
+             settings: LossSettings) -> SetLoss:
     """Compute the loss of a whole set as one batch, as `git_loss.git_loss` defines it, in float64.
 
-    The original holds a [5000, 5000, 2] tensor for its 5,000 validation images; summed over classes it is 5,000 x 10.
+    The original needs a [5000, 5000, 2] tensor for its 5,000 validation images; the sum over classes is 5,000 x 10.
 
     Args:
         features: float32 [num, dim].
         logits: float32 [num, classes].
         labels: int64 [num].
         centers: float32 [classes, dim].
-        lambdas: lambda_c and lambda_g.
-        forms: of the center term and of the pair term, "element" or "sample".
+        settings: weights and forms of the terms.
     """
+    switches = settings.switches
     features, logits, centers = (array.astype(np.float64) for array in (features, logits, centers))
     num = len(labels)
     shifted = logits - logits.max(axis=1, keepdims=True)
     softmax = float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(num), labels]))
     squares = np.square(features[:, None, :] - centers[None, :, :])  # [num, classes, dim]
     own = squares[np.arange(num), labels]  # [num, dim]
-    center = float(own.mean()) if forms[0] == "element" else float(0.5 * own.sum(axis=1).mean())
+    center = float(own.mean()) if switches.center_term == "element" else float(0.5 * own.sum(axis=1).mean())
     own_class = np.eye(len(centers))[labels]
     others = own_class.sum(axis=0) - own_class  # [num, classes]
-    if forms[1] == "element":
+    if switches.pair_term == "element":
         pair = float((others * (1.0 / (1.0 + squares)).mean(axis=2)).sum() / num ** 2 + 1.0 / num)
     else:
         pair = float((others / (1.0 + squares.sum(axis=2))).sum() / max(num * (num - 1), 1))
-    total = softmax + lambdas[0] * center + lambdas[1] * pair
+    total = softmax + settings.lambda_c * center + settings.lambda_g * pair
     return SetLoss(softmax, center, pair, total, float(np.mean(logits.argmax(axis=1) == labels)))

@@ -42,13 +42,14 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.graph.session import inference_session
     from common.plots import figures
     from gitloss_tf1 import evaluation, plots, restore
+    from gitloss_tf1.recipe import LossSettings
 
     if checkpoint.run_path:
         data = data._replace(mean_image=restore.mean_image(checkpoint, None))
-    settings = evaluation.LossSettings.from_arguments(checkpoint.run_identity(), gitloss.BATCH_SIZE)
+    settings = LossSettings.from_identity(checkpoint.run_identity(), gitloss.BATCH_SIZE)
     with inference_session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
-        graph, centers = restore.forward_graph(session, checkpoint, evaluation.BATCH_SIZE)
-        measured = evaluation.evaluate(session, graph, data, centers, settings, (), with_splits=True)
+        graph = restore.forward_graph(session, checkpoint, evaluation.BATCH_SIZE)
+        measured = evaluation.evaluate(session, graph, data, settings, with_splits=True)
     result = dict(
         checkpoint=checkpoint.prefix,
         validation=measured.validation._asdict() if measured.validation else None,
@@ -59,7 +60,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         seconds=measured.seconds,
     )
     plots.draw(figures.plotting(checkpoint.output_folder), checkpoint.file("features.png"), measured.train_features,
-               data.train.labels, centers, "training images")
+               data.train.labels, measured.centers, "training images")
     lines = [f"{name}: loss {loss.total:.4f}, accuracy {loss.accuracy:.4f}"
              for name, loss in (("Validation", measured.validation), ("Test", measured.test)) if loss]
     lines.append(f"Between classes {result['inter_cls_dist']:.4f}, within {result['intra_cls_dist']:.4f}, ratio "

@@ -20,7 +20,7 @@ from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.run.run_dir import RunRequest
-from gitloss_tf1.recipe import RECIPES, Switches
+from gitloss_tf1.recipe import RECIPES, LossSettings, Switches
 
 if TYPE_CHECKING:
     from gitloss_tf1 import training
@@ -93,7 +93,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 def _configure(flags: FlagValues) -> training.Config:
     from gitloss_tf1 import training
-    from gitloss_tf1.evaluation import LossSettings
 
     switches = recipe.resolve(RECIPES, flags)
     return training.Config(

@@ -1,4 +1,4 @@
-"""MNIST from its four IDX files, plain or .gz, and the batches that training draws from it. No TensorFlow.
+"""MNIST from its four IDX files, plain or .gz, and the training batches.
 
 `python3 -m gitloss_tf1.mnist FOLDER` checks a folder.
 """
@@ -38,7 +38,7 @@ class Split(NamedTuple):
 
 
 class Mnist(NamedTuple):
-    """The data set, split as the original does it: the first images of the train file validate."""
+    """The data set; the first images of the train file are the validation split, as in the original."""
 
     train: Split
     validation: Split
@@ -49,7 +49,7 @@ class Mnist(NamedTuple):
 
 
 def has_data(folder: str) -> bool:
-    """Whether a folder holds at least one of the IDX files."""
+    """Return whether a folder holds at least one of the IDX files."""
     return any(_find(folder, name) for name in _FILES.values())
 
 
@@ -57,7 +57,7 @@ def load(folder: str) -> Mnist:
     """Load the four files of a folder.
 
     Raises:
-        ZooError: a file is missing, truncated, damaged, of another kind, empty, or does not fit its sibling.
+        ZooError: a file is missing, truncated, damaged, of another kind or empty, or images and labels do not match.
     """
     paths = {}
     for what, name in _FILES.items():
@@ -69,8 +69,8 @@ def load(folder: str) -> Mnist:
     whole = _load_split(paths["train images"], paths["train labels"])
     test = _load_split(paths["test images"], paths["test labels"])
     if len(whole.labels) < 2:
-        raise ZooError(f"{paths['train images']}: has {len(whole.labels)} image, one to train on and one to validate "
-                       "with are needed")
+        raise ZooError(f"{paths['train images']}: has {len(whole.labels)} image, expected at least one for training "
+                       "and one for validation")
     size, notices = _validation_size(len(whole.labels))
     train = Split(whole.images[size:], whole.labels[size:])
     validation = Split(whole.images[:size], whole.labels[:size])
@@ -83,8 +83,8 @@ def _validation_size(num_images: int) -> tuple[int, list[str]]:
     if num_images > VALIDATION_SIZE:
         return VALIDATION_SIZE, []
     size = max(1, num_images // 12)
-    return size, [f"Notice: {num_images} images in the train file, too few for {VALIDATION_SIZE} to validate with: "
-                  f"the first {size} validate (1/12, as 5,000 of MNIST's 60,000)."]
+    return size, [f"Notice: the train file has {num_images} images, too few for a validation split of "
+                  f"{VALIDATION_SIZE}: the first {size} are used for it (1/12, as 5,000 of MNIST's 60,000)."]
 
 
 def preprocess(images: np.ndarray, mean_image: np.ndarray) -> np.ndarray:
@@ -93,15 +93,15 @@ def preprocess(images: np.ndarray, mean_image: np.ndarray) -> np.ndarray:
 
 
 def epoch_order(num_images: int, seed: int, epoch: int) -> np.ndarray:
-    """Order of the images in an epoch, int64 [num]; a function of its arguments, so a resumed run goes on exactly."""
+    """Return the order of the images in an epoch, int64 [num]; it depends only on the arguments, so runs can resume."""
     return np.random.RandomState([seed, epoch]).permutation(num_images)
 
 
 class Batches:
-    """The endless sequence of training batches: shuffled epochs one after the other, cut into batches.
+    """The endless sequence of training batches: shuffled epochs one after the other, divided into batches.
 
-    A batch that crosses an epoch's end takes the rest of the old order and the beginning of the new one, so every image
-    is used once an epoch and every batch is full.
+    A batch across the end of an epoch takes the rest of the old order and the beginning of the new one, so every image
+    is used once in an epoch, and every batch is full.
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int):
@@ -112,7 +112,7 @@ class Batches:
         self._order = np.zeros(0, np.int64)
 
     def indices(self, step: int) -> np.ndarray:
-        """Return the image numbers, int64 [batch], of the step after `step` updates."""
+        """Return the indices of the images of the step after `step` updates, int64 [batch]."""
         position = step * self._batch_size
         pieces, missing = [], self._batch_size
         while missing:
@@ -130,7 +130,7 @@ def read_images(path: str) -> np.ndarray:
     """Read an IDX file of 28 x 28 images, plain or .gz, as uint8 [num, 28, 28, 1].
 
     Raises:
-        ZooError: the file is not that.
+        ZooError: the file is none.
     """
     with _open(path) as file:
         count, height, width = _header(path, file, _IMAGES_MAGIC, 3)
@@ -143,7 +143,7 @@ def read_labels(path: str) -> np.ndarray:
     """Read an IDX file of labels, plain or .gz, as int64 [num], 0 to 9.
 
     Raises:
-        ZooError: the file is not that.
+        ZooError: the file is none.
     """
     with _open(path) as file:
         (count,) = _header(path, file, _LABELS_MAGIC, 1)
@@ -175,9 +175,9 @@ def _open(path: str) -> BinaryIO:
 
 def _header(path: str, file: BinaryIO, magic: int, dimensions: int) -> tuple[int, ...]:
     data = _read(path, file, 4 + 4 * dimensions)
-    found, *sizes = struct.unpack(f">{1 + dimensions}I", data)
-    if found != magic:
-        raise ZooError(f"{path}: begins with magic number {found}, expected {magic}: no IDX file of the right kind")
+    actual, *sizes = struct.unpack(f">{1 + dimensions}I", data)
+    if actual != magic:
+        raise ZooError(f"{path}: begins with magic number {actual}, expected {magic}: no IDX file of the right kind")
     if sizes[0] == 0:
         raise ZooError(f"{path}: is empty, it announces 0 items")
     return tuple(sizes)
@@ -191,7 +191,7 @@ def _body(path: str, file: BinaryIO, count: int, item_bytes: int) -> np.ndarray:
 
 
 def _read(path: str, file: BinaryIO, size: int) -> bytes:
-    """Read exactly `size` bytes, in pieces: memory grows with what is there, not with what a header announces."""
+    """Read exactly `size` bytes, in pieces, so that memory grows with the file and not with the size in its header."""
     pieces, missing = [], size
     while missing:
         piece = _read_some(path, file, min(missing, _CHUNK))
@@ -211,7 +211,7 @@ def _read_some(path: str, file: BinaryIO, size: int) -> bytes:
 
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
-    """Check a folder: load it and say what is in it; return the exit status."""
+    """Check a folder: load it and print what is in it; return the exit status."""
     (folder,) = program.positionals(arguments, "python3 -m gitloss_tf1.mnist FOLDER")
     data = load(folder)
     for line in data.notices:

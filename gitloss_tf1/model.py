@@ -1,4 +1,4 @@
-"""The graphs: one that trains, one that only looks, on the same variables."""
+"""The training graph and the inference graph, on shared variables."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from common.graph.compat import tf
 from gitloss_tf1 import git_loss
 from gitloss_tf1.mnist import NUM_CLASSES
 from gitloss_tf1.network import FEATURE_DIM, IMAGE_SHAPE, Outputs, network
-from gitloss_tf1.recipe import Switches
+from gitloss_tf1.recipe import LossSettings
 
 LEARNING_RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-8
 
@@ -21,9 +21,9 @@ class TrainGraph(NamedTuple):
     loss: git_loss.GitLoss
     accuracy: tf.Tensor  # float32 []
     center_distances: tf.Tensor  # float32 [batch, 2]
-    gradients: list  # pairs (gradient, variable), the variables in the order of their creation
-    train_op: tf.Operation  # one Adam step and one update of the centers, both from the values before the step
-    global_step: tf.Variable  # int32 [], updates made
+    gradients: list  # pairs (gradient, variable), in the order in which the variables were created
+    train_op: tf.Operation  # an Adam step and an update of the centers, both computed from the values before the step
+    global_step: tf.Variable  # int32 [], number of updates
     centers: tf.Variable  # float32 [10, 2]
 
 
@@ -32,31 +32,29 @@ class ForwardGraph(NamedTuple):
 
     images: tf.Tensor  # placeholder, float32 [batch, 28, 28, 1]
     outputs: Outputs
+    centers: tf.Variable  # float32 [10, 2]
 
 
-def build_training(batch_size: int, lambda_c: float, lambda_g: float, switches: Switches, seed: int) -> TrainGraph:
-    """Build the training graph in the default graph, with the variable names and their order of the original.
+def build_training(settings: LossSettings, seed: int) -> TrainGraph:
+    """Build the training graph in the default graph; names and order of the variables are the original's.
 
     Args:
-        batch_size: images in a step.
-        lambda_c: weight of the center term.
-        lambda_g: weight of the pair term.
-        switches: the recipe.
-        seed: seed of the initial weights.
+        settings: batch size, weights of the terms and switches.
+        seed: of the initial weights.
     """
     tf.set_random_seed(seed)
+    switches = settings.switches
     if switches.dead_variables:
         _unused("is_training", False, tf.bool)
     global_step = tf.get_variable("global_step", [], tf.int32, tf.zeros_initializer(), trainable=False)
-    images = tf.placeholder(tf.float32, [batch_size, *IMAGE_SHAPE], "train_images")
-    labels = tf.placeholder(tf.int64, [batch_size], "train_labels")
+    images = tf.placeholder(tf.float32, [settings.batch_size, *IMAGE_SHAPE], "train_images")
+    labels = tf.placeholder(tf.int64, [settings.batch_size], "train_labels")
     outputs = network(images, seed)
     with tf.variable_scope("loss"):
         centers = _centers()
     with tf.name_scope("git_loss"):
         old_centers = centers.read_value()
-        loss = git_loss.git_loss(outputs.features, outputs.logits, labels, old_centers, lambda_c, lambda_g,
-                                 switches.center_term, switches.pair_term)
+        loss = git_loss.git_loss(outputs.features, outputs.logits, labels, old_centers, settings)
     dead_centers = _centers() if switches.dead_variables else None
     distances = git_loss.center_distances(
         outputs.features, labels, dead_centers if switches.distance_centers == "dead" else old_centers)
@@ -65,30 +63,26 @@ def build_training(batch_size: int, lambda_c: float, lambda_g: float, switches: 
     optimizer = tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2, EPSILON)
     gradients = optimizer.compute_gradients(loss.total, tf.trainable_variables())
     adam_op = optimizer.apply_gradients(gradients, global_step)
-    # The loss, and with it the old centers and the features, is read before either is changed.
+    # The loss needs the old centers and features, so it comes before both are changed.
     with tf.control_dependencies([loss.total, distances, accuracy]):
         centers_op = git_loss.update_centers(centers, old_centers, outputs.features, labels)
     return TrainGraph(images, labels, outputs, loss, accuracy, distances, gradients,
                       tf.group(adam_op, centers_op, name="train_op"), global_step, centers)
 
 
-def build_forward(batch_size: int | None, seed: int, reuse: bool) -> ForwardGraph:
-    """Build the graph of evaluation.
+def build_forward(batch_size: int, seed: int, reuse: bool) -> ForwardGraph:
+    """Build the inference graph in the default graph.
 
     Args:
-        batch_size: images in a batch, None for any number.
+        batch_size: images in a batch.
         seed: the run's seed.
         reuse: use the variables of a training graph.
     """
     images = tf.placeholder(tf.float32, [batch_size, *IMAGE_SHAPE], "images")
     with tf.variable_scope(tf.get_variable_scope(), reuse=reuse):
-        return ForwardGraph(images, network(images, seed))
-
-
-def build_centers() -> tf.Variable:
-    """Make the centers' variable for a graph that does not train."""
-    with tf.variable_scope("loss"):
-        return _centers()
+        outputs = network(images, seed)
+        with tf.variable_scope("loss"):
+            return ForwardGraph(images, outputs, _centers())
 
 
 def _centers() -> tf.Variable:

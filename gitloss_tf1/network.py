@@ -18,14 +18,14 @@ STAGE_CHANNELS = (32, 64, 128)
 
 
 class Outputs(NamedTuple):
-    """What the network gives for a batch."""
+    """The network's outputs for a batch."""
 
-    features: tf.Tensor  # float32 [batch, 2], before the PReLU: what the git loss and the plots use
+    features: tf.Tensor  # float32 [batch, 2], before the PReLU; for the git loss and the plots
     logits: tf.Tensor  # float32 [batch, 10]
 
 
 def network(images: tf.Tensor, seed: int) -> Outputs:
-    """Build the network, or use the variables again in a scope that reuses.
+    """Build the network; in a scope that reuses, on existing variables.
 
     Args:
         images: float32 [batch, 28, 28, 1], in [0, 1] minus the mean image.
@@ -63,7 +63,7 @@ def conv2d(inputs: tf.Tensor, filters: int, kernel: int, scope: str, seed: int, 
 
 
 def max_pool(inputs: tf.Tensor, size: int) -> tf.Tensor:
-    """Take the maximum over size x size windows that do not overlap; what does not fill a window is dropped."""
+    """Take the maximum over windows of size x size that do not overlap; incomplete windows are dropped."""
     return tf.nn.max_pool2d(inputs, ksize=size, strides=size, padding="VALID")
 
 
@@ -94,14 +94,14 @@ def dense(inputs: tf.Tensor, units: int, scope: str, seed: int, activation: Acti
 
 
 def prelu(inputs: tf.Tensor, scope: str) -> tf.Tensor:
-    """Parametric ReLU, relu(x) + alpha * (x - |x|) / 2, one alpha a channel, 0 at first (He et al. 2015, eq. 1)."""
+    """Apply a parametric ReLU, relu(x) + alpha * (x - |x|) / 2, with an alpha per channel (He et al. 2015, eq. 1)."""
     with tf.variable_scope(scope):
         alphas = tf.get_variable("alphas", [int(inputs.shape[-1])], initializer=tf.zeros_initializer())
         return tf.nn.relu(inputs) + alphas * (inputs - tf.abs(inputs)) * 0.5
 
 
 def _weights(shape: list[int], seed: int) -> tf.Variable:
-    """Glorot uniform: limit sqrt(6 / (fan_in + fan_out)), the fans of a kernel times its receptive field."""
+    """Create Glorot uniform weights: limit sqrt(6 / (fan_in + fan_out)); fans include a kernel's receptive field."""
     name = f"{tf.get_variable_scope().name}/weights"
     return tf.get_variable("weights", shape, initializer=tf.glorot_uniform_initializer(seed=op_seed(name, seed)))
 

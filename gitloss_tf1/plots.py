@@ -1,4 +1,4 @@
-"""The scatter plot of the 2-D features with their centers, as the paper shows it."""
+"""The scatter plot of the 2-D features with their centers, as in the paper."""
 from __future__ import annotations
 
 from typing import Any
@@ -13,7 +13,7 @@ def draw(pyplot: Any, path: str, features: np.ndarray, labels: np.ndarray, cente
     """Write a PNG.
 
     Args:
-        pyplot: from `report.plotting`; None draws nothing.
+        pyplot: from `figures.plotting`; None draws nothing.
         path: the file to write.
         features: float32 [num, 2].
         labels: int64 [num].

@@ -52,8 +52,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     mean_image = restore.mean_image(checkpoint, flags.data_path)
     with inference_session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
-        graph, centers = restore.forward_graph(session, checkpoint, min(len(images), evaluation.BATCH_SIZE))
+        graph = restore.forward_graph(session, checkpoint, min(len(images), evaluation.BATCH_SIZE))
         features, logits = evaluation.forward(session, graph, images, mean_image)
+        centers = session.run(graph.centers)
     distances = np.linalg.norm(features[:, None, :] - centers[None, :, :], axis=2)  # [num, classes]
     predictions = [dict(image=name, label=int(label), feature=[float(x) for x in feature],
                         center_distances=[float(x) for x in row])

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Mapping
 
 from common.cli.recipe import switch
 from common.errors import FlagError
@@ -46,3 +47,32 @@ RECIPES = {
     "corrected": Switches("sample", "sample", "real", dead_variables=False, eval_centers="class_means",
                           inter_cls_dist="current"),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings:
+    """What the git loss and the class statistics depend on besides features and labels.
+
+    Attributes:
+        batch_size: of training; class statistics of the form "batch_means" use it too.
+        lambda_c: weight of the center term.
+        lambda_g: weight of the pair term; with 0 the loss is center loss (Wen et al. 2016).
+        switches: of the recipe.
+    """
+
+    batch_size: int
+    lambda_c: float = 1.0
+    lambda_g: float = 1.0
+    switches: Switches = RECIPES["reference"]
+
+    @classmethod
+    def from_identity(cls, identity: Mapping[str, Any], batch_size: int) -> LossSettings:
+        """Return a run's settings, or the defaults where the identity of the run lacks them.
+
+        Args:
+            identity: of a run, empty for a checkpoint outside of a run.
+            batch_size: the default batch size.
+        """
+        values = {field.name: identity[field.name] for field in dataclasses.fields(Switches) if field.name in identity}
+        return cls(identity.get("batch_size", batch_size), identity.get("lambda_c", 1.0), identity.get("lambda_g", 1.0),
+                   Switches(**values))

@@ -1,4 +1,4 @@
-"""Trained weights, ready to use: what evaluate, predict and export share."""
+"""Weights of a run, restored for evaluate, predict and export."""
 from __future__ import annotations
 
 import os
@@ -12,27 +12,22 @@ from common.errors import FlagError, ZooError
 from common.graph import checkpoints
 from common.graph.compat import tf
 from gitloss_tf1 import mnist
-from gitloss_tf1.model import ForwardGraph, build_centers, build_forward
+from gitloss_tf1.model import ForwardGraph, build_forward
 from gitloss_tf1.network import IMAGE_SHAPE
 from gitloss_tf1.training import MEAN_IMAGE
 
 
-def forward_graph(session: tf.Session, checkpoint: Checkpoint, batch_size: int | None
-                  ) -> tuple[ForwardGraph, np.ndarray]:
-    """Build the forward graph in the default graph and restore it.
+def forward_graph(session: tf.Session, checkpoint: Checkpoint, batch_size: int) -> ForwardGraph:
+    """Build the inference graph in the default graph and restore its variables.
 
     Args:
         session: on the default graph.
-        checkpoint: which weights.
-        batch_size: images in a batch, None for any number.
-
-    Returns:
-        The graph, and the trained centers, float32 [10, 2].
+        checkpoint: holds the weights.
+        batch_size: images in a batch.
     """
     graph = build_forward(batch_size, seed=0, reuse=False)
-    centers = build_centers()
     variables(session, checkpoint)
-    return graph, session.run(centers)
+    return graph
 
 
 def variables(session: tf.Session, checkpoint: Checkpoint) -> None:
@@ -44,17 +39,17 @@ def mean_image(checkpoint: Checkpoint, data_path: str | None) -> np.ndarray:
     """Return the mean image, float32 [28, 28, 1], that the weights were trained with.
 
     Args:
-        checkpoint: which weights; a run keeps its mean image.
-        data_path: for a checkpoint that lies in no run: the training data, which give it again.
+        checkpoint: holds the weights; its run holds the mean image.
+        data_path: the training data, to compute it for a checkpoint outside of a run.
 
     Raises:
-        FlagError: a checkpoint without run and no data path.
+        FlagError: the checkpoint is outside of a run, and there is no data path.
         ZooError: the run's file is damaged.
     """
     if checkpoint.run_path is not None:
         return _read_mean_image(os.path.join(checkpoint.run_path, MEAN_IMAGE))
     if not data_path:
-        raise FlagError("--data_path is needed for a checkpoint that lies in no run: the mean image comes from there")
+        raise FlagError("--data_path is needed for a checkpoint outside of a run: the mean image is computed from it")
     folder = find_data_folder(data_path, os.path.dirname(os.path.abspath(__file__)), mnist.FOLDER_NAMES, mnist.has_data)
     return mnist.load(folder).mean_image
 

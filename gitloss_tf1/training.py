@@ -19,9 +19,9 @@ from common.run.loop import RunRecord
 from common.run.metrics import Curve, format_number, median_step_seconds
 from common.run.opening import Run
 from gitloss_tf1 import evaluation, log_lines, plots
-from gitloss_tf1.evaluation import LossSettings
 from gitloss_tf1.mnist import Batches, Mnist, preprocess
 from gitloss_tf1.model import ForwardGraph, TrainGraph, build_forward, build_training
+from gitloss_tf1.recipe import LossSettings
 
 MEAN_IMAGE = "mean_image.npy"
 ADVICE = "take a smaller --lambda_c or --lambda_g, or look for the op with --over_dump"
@@ -72,8 +72,7 @@ def train(config: Config, data: Mnist, run: Run, stop: StopRequest) -> None:
 
 
 def _build(config: Config, data: Mnist, run: Run) -> _Graphs:
-    settings = config.settings
-    graph = build_training(settings.batch_size, settings.lambda_c, settings.lambda_g, settings.switches, config.seed)
+    graph = build_training(config.settings, config.seed)
     dumped = dict(images=graph.images, labels=graph.labels, **graph.outputs._asdict(),
                   **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.gradients})
     debugger = StepDebugger(run, dumped)
@@ -137,15 +136,16 @@ class _Task:
 
     def evaluate(self, step: int) -> dict[str, Any]:
         earlier = self._record.evaluations
-        centers = self._session.run(self._graphs.train.centers)
-        result = evaluation.evaluate(self._session, self._graphs.forward, self._data, centers, self._config.settings,
-                                     [row["inter_cls_dist_current"] for row in earlier], not self._performance,
-                                     self._record.stop.check)
+        result = evaluation.evaluate(self._session, self._graphs.forward, self._data, self._config.settings,
+                                     not self._performance, self._record.stop.check)
+        distance = result.statistics.inter_distance
+        is_cumulative = self._config.settings.switches.inter_cls_dist == "cumulative"
+        distances = [row["inter_cls_dist_current"] for row in earlier] if is_cumulative else []
         is_training_time = self._config.train_time == "training"
         values: dict[str, Any] = dict(
             printed_step=step + 1, evaluation=len(earlier) + 1, train_loss=self._last_step["loss"],
-            train_accuracy=self._last_step["accuracy"], inter_cls_dist=result.inter_distance,
-            inter_cls_dist_current=result.statistics.inter_distance, intra_cls_dist=result.statistics.intra_distance,
+            train_accuracy=self._last_step["accuracy"], inter_cls_dist=float(np.mean([*distances, distance])),
+            inter_cls_dist_current=distance, intra_cls_dist=result.statistics.intra_distance,
             train_time=float(np.median(self._step_seconds)) if is_training_time else result.legacy_seconds,
             evaluation_seconds=result.seconds)
         if result.validation and result.test:
@@ -154,8 +154,8 @@ class _Task:
                           test_loss=result.test.total, test_accuracy=result.test.accuracy,
                           best=result.validation.accuracy > best)
         plots.draw(figures.plotting(self._run.path, print), self._run.file("plots", f"features-{step}.png"),
-                            result.train_features, self._data.train.labels, centers,
-                            f"after {step} updates, training images")
+                   result.train_features, self._data.train.labels, result.centers,
+                   f"after {step} updates, training images")
         return values
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:

@@ -11,7 +11,7 @@ from common.graph.compat import enable, tf
 from gitloss_tf1 import git_loss
 from gitloss_tf1.class_statistics import class_statistics
 from gitloss_tf1.model import TrainGraph, build_training
-from gitloss_tf1.recipe import RECIPES
+from gitloss_tf1.recipe import LossSettings
 from tests.parity.comparison import Comparison, FixtureError, Taker, load
 
 FORWARD, LOSS, GRADIENT, CENTERS = 1e-5, 1e-5, 1e-4, 1e-5
@@ -55,7 +55,7 @@ def _compare_training(take: Taker, comparison: Comparison) -> None:
     lambda_c, lambda_g = float(take("inputs/lambda_c")), float(take("inputs/lambda_g"))
     take("inputs/seed")
     with tf.Graph().as_default():
-        graph = build_training(len(labels), lambda_c, lambda_g, RECIPES["reference"], seed=0)
+        graph = build_training(LossSettings(len(labels), lambda_c, lambda_g), seed=0)
         feeds = {graph.images: images, graph.labels: labels}
         variables = {variable.op.name: variable for variable in tf.global_variables()}
         update = git_loss.update_centers(graph.centers, graph.centers.read_value(), graph.outputs.features,

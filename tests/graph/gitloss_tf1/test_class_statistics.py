@@ -7,6 +7,7 @@ import pytest
 from common.graph.compat import enable, tf
 from gitloss_tf1 import git_loss
 from gitloss_tf1.class_statistics import class_statistics, set_loss
+from gitloss_tf1.recipe import LossSettings, Switches
 
 
 def loop_statistics(features, labels, batch_size):
@@ -66,12 +67,13 @@ def test_loss_of_a_set_is_that_of_the_graph_on_one_batch(form, num):
     features, labels = sample(num, range(10))
     random = np.random.RandomState(1)
     logits, centers = random.randn(num, 10).astype(np.float32), random.randn(10, 2).astype(np.float32)
+    settings = LossSettings(num, 0.7, 0.3, Switches(form, form))
     enable()
     with tf.Graph().as_default(), tf.Session() as session:
         loss = git_loss.git_loss(tf.constant(features), tf.constant(logits), tf.constant(labels, tf.int64),
-                                 tf.constant(centers), 0.7, 0.3, form, form)
+                                 tf.constant(centers), settings)
         wanted = session.run(loss)
-    found = set_loss(features, logits, labels, centers, (0.7, 0.3), (form, form))
+    found = set_loss(features, logits, labels, centers, settings)
     for term in ("softmax", "center", "pair", "total"):
         assert getattr(found, term) == pytest.approx(getattr(wanted, term), rel=2e-6)
     assert found.accuracy == np.mean(logits.argmax(1) == labels)

@@ -6,6 +6,7 @@ import pytest
 
 from common.graph.compat import enable, tf
 from gitloss_tf1 import git_loss
+from gitloss_tf1.recipe import LossSettings, Switches
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +25,10 @@ def batch(size=7, classes=4, dim=2, seed=0):
     random = np.random.RandomState(seed)
     return (random.randn(size, dim).astype(np.float32), random.randint(0, classes, size),
             random.randn(classes, dim).astype(np.float32), random.randn(size, classes).astype(np.float32))
+
+
+def settings(form="element", lambda_c=1.0, lambda_g=1.0):
+    return LossSettings(7, lambda_c, lambda_g, Switches(form, form))
 
 
 def loop_pair_term(features, labels, centers, form):
@@ -78,8 +83,8 @@ def test_values_worked_by_hand():
 @pytest.mark.parametrize("form", ["element", "sample"])
 def test_total_is_the_weighted_sum_and_lambda_g_zero_is_center_loss(form):
     features, labels, centers, logits = batch()
-    loss = git_loss.git_loss(features_t(features), tf.constant(logits), labels_t(labels), tf.constant(centers), 0.5,
-                             0.0, form, form)
+    loss = git_loss.git_loss(features_t(features), tf.constant(logits), labels_t(labels), tf.constant(centers),
+                             settings(form, 0.5, 0.0))
     found = evaluate(loss)[0]
     shifted = logits - logits.max(1, keepdims=True)
     softmax = np.mean(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(7), labels])
@@ -92,7 +97,8 @@ def test_total_is_the_weighted_sum_and_lambda_g_zero_is_center_loss(form):
 def test_gradient_against_finite_differences(form):
     features, labels, centers, logits = batch()
     place = tf.placeholder(tf.float32, features.shape)
-    loss = git_loss.git_loss(place, tf.constant(logits), labels_t(labels), tf.constant(centers), 0.3, 0.7, form, form)
+    loss = git_loss.git_loss(place, tf.constant(logits), labels_t(labels), tf.constant(centers),
+                             settings(form, 0.3, 0.7))
     (gradient,) = tf.gradients(loss.git, place)
     with tf.Session() as session:
         found = session.run(gradient, {place: features})
@@ -111,8 +117,8 @@ def test_gradient_against_finite_differences(form):
 def test_no_gradient_reaches_the_centers():
     features, labels, centers, logits = batch()
     variable = tf.get_variable("c", initializer=centers)
-    loss = git_loss.git_loss(features_t(features), tf.constant(logits), labels_t(labels), variable.read_value(), 1.0,
-                             1.0)
+    loss = git_loss.git_loss(features_t(features), tf.constant(logits), labels_t(labels), variable.read_value(),
+                             settings())
     assert tf.gradients(loss.total, variable) == [None]
 
 
@@ -120,8 +126,7 @@ def test_no_gradient_reaches_the_centers():
 def test_far_features_stay_finite(form):
     features, labels, centers, logits = batch()
     far = features_t(features * 1e15)
-    loss = git_loss.git_loss(far, tf.constant(logits * 1e3), labels_t(labels), tf.constant(centers), 1.0, 1.0, form,
-                             form)
+    loss = git_loss.git_loss(far, tf.constant(logits * 1e3), labels_t(labels), tf.constant(centers), settings(form))
     (gradient,) = tf.gradients(loss.total, far)
     values, slopes = evaluate(loss, gradient)
     assert np.isfinite(values).all() and np.isfinite(slopes).all()
@@ -145,4 +150,4 @@ def test_centers_move_by_class_and_from_their_old_place():
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="expected features .batch, dim. and centers"):
         git_loss.git_loss(features_t(np.zeros((3, 2))), features_t(np.zeros((3, 4))), labels_t([0, 0, 0]),
-                          features_t(np.zeros((4, 3))), 1.0, 1.0)
+                          features_t(np.zeros((4, 3))), settings())

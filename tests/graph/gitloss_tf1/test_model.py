@@ -11,7 +11,7 @@ from common.errors import FlagError
 from common.graph import checkpoints
 from common.graph.compat import enable, tf
 from gitloss_tf1 import model
-from gitloss_tf1.recipe import RECIPES, Switches
+from gitloss_tf1.recipe import RECIPES, LossSettings, Switches
 from tests.conftest import GOLDEN
 
 
@@ -23,7 +23,7 @@ def _graph():
 
 
 def build(switches=RECIPES["reference"], seed=0, batch=4):
-    return model.build_training(batch, 1.0, 1.0, switches, seed)
+    return model.build_training(LossSettings(batch, switches=switches), seed)
 
 
 def test_variables_are_those_of_the_original_in_their_order():
