@@ -63,7 +63,7 @@ def test_the_first_images_validate(tmp_path):
 def test_small_sets_validate_with_a_twelfth(folder):
     data = mnist.load(str(folder))
     assert len(data.validation.labels) == 20 and len(data.train.labels) == 220
-    assert "the first 20 validate" in data.notices[0]
+    assert "the first 20 are used for it" in data.notices[0]
 
 
 def break_file(folder, what):  # noqa: PLR0912 - a list of damages
