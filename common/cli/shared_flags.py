@@ -82,8 +82,10 @@ def define_accelerator(flags: FlagSet, precision_mode: str, devices: Mapping[str
     define_device(flags, devices)
     npu = flags.accelerator
     npu.choice("precision_mode", None, PRECISION_MODES, "Precision mode of the NPU adapter. A GPU supports "
-               "allow_mix_precision only, which mixes in float16; a CPU always computes in float32.",
-               f"{precision_mode} on an NPU, else float32")
+               "allow_mix_precision, which mixes in float16, and force_fp32, which switches TF32 off; a CPU always "
+               "computes in float32.", f"{precision_mode} on an NPU, tf32 on a GPU that has it, else float32")
+    npu.boolean("deterministic", False, "Compute the same bits in every run on a GPU or NPU too; slower. A CPU always "
+                "does.")
     npu.boolean("use_mixlist", False, "NPU: change the adapter's mixed-precision lists; implies "
                 "--precision_mode=allow_mix_precision.")
     npu.string("mixlist_file", "ops_info.json", "NPU: file of the lists for --use_mixlist. A bare name is looked up in "

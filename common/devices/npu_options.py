@@ -10,6 +10,7 @@ from common.cli.shared_flags import parse_dump_steps
 from common.errors import FlagError
 
 FLOAT16_MODES = ("allow_mix_precision", "allow_mix_precision_fp16")  # that mix float16 in
+GPU_MODES = ("allow_mix_precision", "force_fp32")  # that have an effect on a GPU
 MIXED_MODES = (*FLOAT16_MODES, "allow_mix_precision_bf16")
 FOLDERS = DATA_DUMP, OVERFLOW_DUMP, PROFILING, TUNING = "data_dump", "overflow_dump", "profiling", "tuning"
 _MIXLIST_LISTS = {"black-list", "white-list"}
@@ -107,7 +108,7 @@ def without_effect(flags: FlagValues, device_kind: str) -> list[str]:
     if device_kind == "npu":
         return []
     names = [name for name in ("use_mixlist", "fusion_off_flag", "auto_tune") if flags[name].value]
-    if flags.precision_mode and not (device_kind == "gpu" and flags.precision_mode == "allow_mix_precision"):
+    if flags.precision_mode and not (device_kind == "gpu" and flags.precision_mode in GPU_MODES):
         names.append("precision_mode")
     return [f"Warning: --{name} has no effect on a {device_kind}" for name in names]
 

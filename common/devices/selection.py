@@ -31,11 +31,13 @@ class Device:
         kind: "npu", "gpu" or "cpu".
         id: ASCEND_DEVICE_ID, a plain name that also names the run directory.
         adapter: "npu_bridge" or "npu_device" on an NPU, else None.
+        has_tf32: whether a GPU computes float32 products and convolutions in TF32 unless it is told not to.
     """
 
     kind: str
     id: str
     adapter: str | None = None
+    has_tf32: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,8 +163,8 @@ def precision_in_effect(device: Device, precision_mode: str | None, npu_default:
     if device.kind == "npu":
         return precision_mode or npu_default
     if device.kind == "gpu" and precision_mode == "allow_mix_precision":
-        return "allow_mix_precision"
-    return "float32"
+        return precision_mode
+    return "tf32" if device.has_tf32 and precision_mode != "force_fp32" else "float32"
 
 
 def describe(device: Device, tensorflow: str, precision: str) -> str:

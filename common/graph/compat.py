@@ -5,13 +5,12 @@ Graph models import TensorFlow through this module only. A program calls `enable
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import warnings
 from typing import Any, Iterator, Mapping
 
+from common.devices import gpu
 from common.devices.selection import Device
-from common.errors import ZooError
 from common.quiet import import_noise_hidden
 
 
@@ -33,8 +32,9 @@ def _without_keras() -> Iterator[None]:
 with warnings.catch_warnings(), _without_keras(), import_noise_hidden():
     warnings.simplefilter("ignore", FutureWarning)  # of TensorFlow 1.15 and the numpy version it is pinned to
     import tensorflow.compat.v1 as tf
+    from tensorflow import config
 
-__all__ = ["assign", "device_and_version", "enable", "settle", "tf"]
+__all__ = ["assign", "config", "device_and_version", "enable", "settle", "tf"]
 
 
 def enable() -> None:
@@ -54,12 +54,7 @@ def settle(device: Device, requested: str) -> Device:
     Raises:
         ZooError: a GPU was asked for, but TensorFlow sees none.
     """
-    if device.kind != "gpu" or tf.config.experimental.list_physical_devices("GPU"):
-        return device
-    if requested == "gpu":
-        raise ZooError(f"--device=gpu: TensorFlow {tf.__version__} sees no GPU; check the driver and that TensorFlow "
-                       "is a GPU build, or use --device=cpu")
-    return dataclasses.replace(device, kind="cpu")
+    return gpu.settle(device, requested, tf)
 
 
 def device_and_version(device: Device, requested: str) -> str:

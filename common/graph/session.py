@@ -8,7 +8,7 @@ from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from common.devices import selection
+from common.devices import gpu, selection
 from common.devices.npu_options import NpuOptions
 from common.graph import compat, npu
 from common.graph.compat import tf
@@ -23,6 +23,7 @@ def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence
     """Start the device and open the run; arguments and errors as those of `opening.open_run`."""
     device = _start(request.device, request.flags.device)
     with opening.open_run(request, device, tf.__version__, identity, notices) as run:
+        gpu.prepare(device, run.precision, request.flags.deterministic, compat.config.experimental)
         yield run
 
 
@@ -97,6 +98,8 @@ class StepDebugger:
             results = session.run(all_fetches, feeds, run_options, metadata)
         except tf.errors.ResourceExhaustedError:
             raise out_of_memory() from None
+        except tf.errors.UnimplementedError as error:
+            raise gpu.not_deterministic(error.message) or error from None
         except tf.errors.InvalidArgumentError as error:
             if not self._checks:
                 raise

@@ -2,11 +2,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from common.devices import npu_options, selection
+from common.devices import gpu, npu_options, selection
 from common.devices.selection import Rank
 from common.errors import ZooError
 from common.keras import npu
@@ -31,6 +30,7 @@ def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence
     with opening.open_run(request, device, tf.__version__, identity, notices) as run:
         set_threads(run.arguments["threads"])
         npu.start(device, request.options)
+        gpu.prepare(device, run.precision, request.flags.deterministic, tf.config.experimental)
         if device.kind == "gpu" and run.precision == "allow_mix_precision":
             tf.keras.mixed_precision.set_global_policy("mixed_float16")
         yield run
@@ -60,15 +60,9 @@ def settle(device: selection.Device, requested: str) -> selection.Device:
     """
     if device.kind != "gpu":
         return device
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    if gpus:
-        return device
-    if requested == "gpu":
-        raise ZooError(f"--device=gpu: TensorFlow {tf.__version__} sees no GPU; check the driver and that TensorFlow "
-                       "is a GPU build, or use --device=cpu")
-    return dataclasses.replace(device, kind="cpu")
+    for physical_gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(physical_gpu, True)
+    return gpu.settle(device, requested, tf)
 
 
 def set_threads(num: int) -> None:
@@ -158,6 +152,8 @@ class StepDebugger:
             result, tensors = step(dumps)
         except tf.errors.ResourceExhaustedError:
             raise out_of_memory() from None
+        except tf.errors.UnimplementedError as error:
+            raise gpu.not_deterministic(error.message) or error from None
         except tf.errors.InvalidArgumentError as error:
             if not self.has_checks:
                 raise

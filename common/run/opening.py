@@ -62,6 +62,8 @@ class Run:
                           batch_size=flags.batch_size, precision=self.precision, device=device.kind,
                           tensorflow=tensorflow),
             num_updates=request.num_updates, performance=request.performance, started=_now(), segments=[_now()])
+        if flags.deterministic:
+            self.arguments["identity"]["deterministic"] = True
         shared = [self.arguments[key] for key in ("identity", "num_updates", "performance")]
         self.checksum = zlib.crc32(json.dumps(shared, sort_keys=True).encode("utf-8"))
 
@@ -118,6 +120,9 @@ def open_run(request: RunRequest, device: selection.Device, tensorflow: str, ide
             print(f"Python {platform.python_version()} ({request.command[0]})")
             print(f"Run directory: {run.path}" + (" (resumed)" if run.resumed else ""))
             notices = [*npu_options.without_effect(request.flags, device.kind), *notices]
+            if run.resumed and device.kind != "cpu" and not request.flags.deterministic:
+                notices.append(f"Notice: on a {device.kind} the bits differ from those of an undisturbed run; "
+                               "--deterministic makes them equal.")
         for notice in (*archive_notices, *notices):
             print(notice)
         if device.kind == "npu":

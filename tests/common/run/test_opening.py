@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from common.devices.selection import Device
 from common.errors import ZooError
 from common.run import metrics, run_dir
 from tests import runs
@@ -150,3 +151,18 @@ def test_a_second_live_run_is_refused(tmp_path):
             with pytest.raises(ZooError, match="another run is using it"):
                 runs.opened(tmp_path, f"--resume={resume}")
     assert runs.opened(tmp_path).resumed
+
+
+@pytest.mark.parametrize("flags, kind, warns", [((), "gpu", True), (("--deterministic",), "gpu", False),
+                                                ((), "npu", True), ((), "cpu", False)])
+def test_a_resumed_run_says_where_bits_will_differ(tmp_path, flags, kind, warns, capfd):
+    for _ in range(2):
+        run = runs.opened(tmp_path, *flags, device=Device(kind, "0"))
+    assert run.resumed and ("the bits differ" in capfd.readouterr().out) == warns
+    assert run.arguments["identity"].get("deterministic", False) == bool(flags)
+
+
+def test_tf32_is_another_run(tmp_path):
+    runs.opened(tmp_path, device=Device("gpu", "0", has_tf32=True))
+    with pytest.raises(ZooError, match="precision: .*tf32.*float32"):
+        runs.opened(tmp_path, "--precision_mode=force_fp32", device=Device("gpu", "0", has_tf32=True))
