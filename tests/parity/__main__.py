@@ -1,4 +1,4 @@
-"""Compare a model with recorded numbers: python3 -m tests.parity MODEL FIXTURE.
+"""Compare a model with recorded numbers: python3 -m tests.parity MODEL FIXTURE [--device=cpu|gpu].
 
 Prints one JSON line: for each group its largest error over its tolerance's scale, the tolerance, and whether all hold.
 Exit status 0 within tolerance, 1 beyond it or when the fixture is not one of the model, 2 for a wrong command.
@@ -18,7 +18,7 @@ MODELS = ("circleloss", "gitloss", "sa_siam", "siamese_omniglot", "siamese_tripl
 def main(arguments: list[str]) -> int:
     """Run one comparison; return the exit status."""
     if len(arguments) != 2 or arguments[0] not in MODELS:
-        print(f"usage: python3 -m tests.parity {'|'.join(MODELS)} FIXTURE", file=sys.stderr)
+        print(f"usage: python3 -m tests.parity {'|'.join(MODELS)} FIXTURE [--device=cpu|gpu]", file=sys.stderr)
         return 2
     from common.errors import ZooError
     from tests.parity.comparison import FixtureError
@@ -35,5 +35,9 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the numbers were recorded with TensorFlow's own kernels
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    sys.exit(main(sys.argv[1:]))
+    words = [word for word in sys.argv[1:] if word not in ("--device=cpu", "--device=gpu")]
+    if "--device=gpu" in sys.argv:
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # float32 and nothing less, of every TensorFlow
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    sys.exit(main(words))
