@@ -97,11 +97,6 @@ class PairSampler:
                            f"{len(self._anchors)} of them with {MIN_IMAGES} drawings or more{left_out}; 2 and 1 are "
                            "needed: give more data or another --split")
 
-    @property
-    def num_anchors(self) -> int:
-        """Characters that pairs of one character are drawn from."""
-        return len(self._anchors)
-
     def draw(self, num_samples: int, stream: int, number: int, permute: str, positions: np.ndarray | None = None
              ) -> Pairs:
         """Draw one batch of 2 * num_samples pairs, half of them of one character, or a part of it.
