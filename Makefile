@@ -7,7 +7,7 @@ SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
-setup: ## make .venv with the pinned requirements (GPU=1 for NVIDIA GPUs)
+setup: ## create .venv with the pinned requirements (GPU=1 for NVIDIA GPUs)
 	@bash common/shell/make_venv.sh .venv 3.11 3.13 $(REQUIREMENTS)
 	@[ -x .venv/bin/zoo ] || .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 
@@ -17,10 +17,10 @@ quickstart: setup ## train every model on tiny data and print a table
 test: setup ## run the tests
 	@bash tests/run_leg.sh .venv/bin/python
 
-test-slow: setup ## run the tests that kill trainings, or run every command of the READMEs
+test-slow: setup ## run the tests that kill training runs or run every command of the READMEs
 	@bash tests/run_leg.sh .venv/bin/python -m slow
 
-test-all: ## run all tests: those of make test on TensorFlow 1.15.5, 2.6.5 and current, the slow ones on current
+test-all: ## run all tests: those of `make test` on TensorFlow 1.15.5, 2.6.5 and current, the slow ones on current
 	@bash tests/run_all_legs.sh
 	@$(MAKE) --no-print-directory test-slow
 
@@ -30,10 +30,10 @@ lint: ## ruff, shellcheck and mypy
 	.venvs/lint/bin/shellcheck -x -P . $(SCRIPTS)
 	.venvs/lint/bin/mypy
 
-docs: setup ## write the flag tables of the READMEs from the code
+docs: setup ## generate the flag tables of the READMEs from the code
 	@.venv/bin/python docs/flag_tables.py
 
-format: ## let ruff mend what it can
+format: ## let ruff fix what it can
 	@bash common/shell/make_venv.sh .venvs/lint 3.11 3.13 requirements-lint.txt
 	.venvs/lint/bin/ruff check --fix .
 

@@ -1,4 +1,4 @@
-"""Train every model on tiny made-up data and print one table: make quickstart."""
+"""Train every model on tiny synthetic data and print one table: make quickstart."""
 from __future__ import annotations
 
 import dataclasses
@@ -14,18 +14,23 @@ LIMIT_SECONDS = 45
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model of the quick start: its folder, the format of its data, flags that make it short, what its metric is, and
-    a program to run on the result, with {data} and {output} for the folders.
+    """A model of the quick start.
+
+    Attributes:
+        name: its folder.
+        data_format: format of its data.
+        flags: training flags for a short run.
+        metric: name of its metric.
+        program: program to run afterwards, with flags; {data} and {output} stand for the folders.
     """
 
     name: str
     data_format: str
     flags: tuple[str, ...]
     metric: str
-    afterwards: tuple[str, ...] = ()
+    program: tuple[str, ...] = ()
 
 
-# The one table of quick-start flags.
 MODELS = (
     Model("circleloss_tf1", "faces", ("--batch_size=16", "--train_steps=60", "--epoch_size=30",
                                       "--sample_with_replacement", "--model_def=models.resnet10"), "LFW accuracy"),
@@ -42,13 +47,13 @@ MODELS = (
 
 
 def main() -> int:
-    """Train all, print the table; return 1 when a model failed."""
+    """Train all models and print the table; return 1 if a model failed."""
     rows, failed = [("model", "device", "loss first -> last", "metric", "images/s", "results")], []
     for model in MODELS:
         data, output = (os.path.join(FOLDER, part, model.name) for part in ("data", "runs"))
         print(f"== {model.name}: tiny data in {data}, training for at most {LIMIT_SECONDS} s", flush=True)
         subprocess.run([sys.executable, "-m", "common.tiny_data", model.data_format, data], cwd=ROOT, check=True)
-        error = _train(model, data, output) or _use(model, data, output)
+        error = _train(model, data, output) or _run_program(model, data, output)
         if error:
             failed.append(model.name)
             rows.append((model.name, "-", "-", f"FAILED: {error}", "-", output))
@@ -62,7 +67,7 @@ def main() -> int:
 
 
 def _train(model: Model, data: str, output: str) -> str | None:
-    """Train through the model's own script; return what went wrong."""
+    """Train with the model's own script; return what went wrong, if anything."""
     script = os.path.join(model.name, "test", "train_full_1p.sh")
     environment = {key: value for key, value in os.environ.items() if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE")}
     process = subprocess.Popen(["bash", script, f"--data_path={data}", f"--output_path={output}", "--resume=never",
@@ -76,11 +81,11 @@ def _train(model: Model, data: str, output: str) -> str | None:
     return f"exit status {status}" if status else None
 
 
-def _use(model: Model, data: str, output: str) -> str | None:
-    """Run the model's program on the result, if it has one; return what went wrong."""
-    if not model.afterwards:
+def _run_program(model: Model, data: str, output: str) -> str | None:
+    """Run the model's program, if it has one; return what went wrong, if anything."""
+    if not model.program:
         return None
-    program, *flags = (word.format(data=data, output=output) for word in model.afterwards)
+    program, *flags = (word.format(data=data, output=output) for word in model.program)
     command = [sys.executable, os.path.join(model.name, program), *flags]
     status = subprocess.run(command, cwd=ROOT, check=False).returncode
     return f"{program} ended with status {status}" if status else None

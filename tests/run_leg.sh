@@ -1,39 +1,39 @@
 #!/usr/bin/env bash
 # Run the tests with one interpreter: bash tests/run_leg.sh PYTHON [pytest arguments]
-# Graph code and Keras code never share a process. Four processes run side by side, their words are printed one after
-# the other; exit status 1 when one failed.
+# Graph code and Keras code never share a process. Four processes run in parallel, and their output is printed one after
+# the other; the exit status is 1 if one of them failed.
 set -euo pipefail
-set -m  # or what runs in the background, and all it starts, would ignore SIGINT
+set -m  # otherwise background jobs ignore SIGINT
 python=$1
 shift
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
-words=$(mktemp -d)
+output=$(mktemp -d)
 declare -A processes=()
-trap 'rm -rf -- "$words"' EXIT
+trap 'rm -rf -- "$output"' EXIT
 trap 'kill -- "${processes[@]}"; exit 130' INT TERM
 
-# $1: name of the part. Then pytest's arguments.
-begin() {
+# Run a part of the tests in the background. $1: name of the part. Then the arguments of pytest.
+start() {
     local name=$1
     shift
-    "$python" -m pytest "$@" >"$words/$name" 2>&1 &
+    "$python" -m pytest "$@" >"$output/$name" 2>&1 &
     processes[$name]=$!
 }
 
 parts=(graph others readme)
-begin graph tests/graph "$@"
-begin others --ignore=tests/graph --ignore=tests/keras --ignore=tests/test_readme.py tests "$@"
-begin readme tests/test_readme.py "$@"
+start graph tests/graph "$@"
+start others --ignore=tests/graph --ignore=tests/keras --ignore=tests/test_readme.py tests "$@"
+start readme tests/test_readme.py "$@"
 if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 8))'; then
     parts+=(keras)
-    begin keras tests/keras "$@"
+    start keras tests/keras "$@"
 else
-    echo "tests/keras is left out: the Keras models need TensorFlow 2.6 or newer, and this Python has 1.15"
+    echo "tests/keras is skipped: the Keras models need TensorFlow 2.6 or newer, and this Python has 1.15"
 fi
 status=0
 for part in "${parts[@]}"; do
-    wait "${processes[$part]}" || [ $? -eq 5 ] || status=1  # 5: the arguments choose no test of this part
+    wait "${processes[$part]}" || [ $? -eq 5 ] || status=1  # 5: the arguments select no test of this part
     echo "== tests: $part"
-    cat -- "$words/$part"
+    cat -- "$output/$part"
 done
 exit "$status"

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# The library behind every <model>/test/*.sh. Sourced, it defines functions and does nothing.
+# The library behind every <model>/test/*.sh. Sourcing it only defines functions.
 #
-# A script names its entry and fixed flags, then passes on what its user gave:
+# A script names its entry and fixed flags, then passes on the arguments of its user:
 #
 #     train_1p gitloss.py -- "$@"
 #     train_1p gitloss.py --performance -- "$@"
 #
-# The variables data_path, output_path, batch_size, train_epochs, train_steps and precision_mode of the script become
-# flags when they are not empty; flags of the command line come later and win.
+# The script's variables data_path, output_path, batch_size, train_epochs, train_steps and precision_mode become flags
+# unless they are empty; flags on the command line take precedence.
 
-# Print the interpreter to use: $PYTHON, else that of an active environment, else the repository's .venv, else python3.
+# Print the interpreter to use: $PYTHON, else the active environment, else .venv of the repository, else python3.
 # $1: root of the repository.
 zoo_python() {
     if [ -n "${PYTHON:-}" ]; then
@@ -23,7 +23,7 @@ zoo_python() {
     fi
 }
 
-# Fail with one line when an interpreter is missing or lacks packages.
+# Fail with one line if an interpreter is missing or lacks packages.
 # $1: the interpreter. $2: root of the repository. Then the packages.
 zoo_require_packages() {
     local python=$1 root=$2 status=0
@@ -34,30 +34,30 @@ zoo_require_packages() {
         0) return 0 ;;
         3) echo "[Error] $python lacks one of the packages $*: run 'make setup' in $root, or set PYTHON to an" \
             "interpreter that has them" >&2 ;;
-        *) echo "[Error] $python is no Python interpreter that runs: run 'make setup' in $root, or set PYTHON" >&2 ;;
+        *) echo "[Error] $python is not a working Python interpreter: run 'make setup' in $root, or set PYTHON" >&2 ;;
     esac
     return 1
 }
 
-# Send a signal to a process until it ends. A child in the background begins with SIGINT ignored, so one that comes
-# before the program has its handlers would be lost; the program acts on the first that it hears.
+# Send a signal to a process until it ends. A background process starts with SIGINT ignored, so a signal that arrives
+# before the program has installed its handlers would be lost; the program acts on the first signal that it receives.
 # $1: the signal. $2: the process.
-zoo_insist() {
+zoo_signal_until_end() {
     while kill "-$1" "$2" 2>/dev/null; do
         sleep 0.5
     done
 }
 
-# Run a program and return its status, 128+n for one that signal n ended. Signals are handed on, so that who stops this
-# script stops the training, which then saves its state.
+# Run a program and return its status, 128+n if signal n ended it. Signals are forwarded, so that stopping this script
+# stops the training, which then saves its state.
 # $@: the command.
 zoo_run() {
     local child status=0
     "$@" <&0 &
     child=$!
-    trap 'zoo_insist INT "$child" &' INT
-    trap 'zoo_insist TERM "$child" &' TERM
-    trap 'zoo_insist HUP "$child" &' HUP
+    trap 'zoo_signal_until_end INT "$child" &' INT
+    trap 'zoo_signal_until_end TERM "$child" &' TERM
+    trap 'zoo_signal_until_end HUP "$child" &' HUP
     while :; do
         status=0
         wait "$child" || status=$?
@@ -68,7 +68,7 @@ zoo_run() {
 }
 
 # Train a model with one process.
-# $1: the entry, relative to the model's folder. Then fixed flags, `--`, and the flags of the user.
+# $1: the entry, relative to the model's folder. Then fixed flags, `--`, and the arguments of the user.
 train_1p() {
     local model_root zoo_root python entry name flag packages=(absl numpy tensorflow)
     local -a arguments=()

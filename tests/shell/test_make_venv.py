@@ -70,7 +70,7 @@ def test_changed_requirements_are_installed(place):
 def test_no_python(place):
     result = run(place)
     assert result.returncode == 3
-    assert "Python 3.11 to 3.13 is needed and was not found (python3 is missing)" in one_line(result)
+    assert "Python 3.11 to 3.13 is needed, but was not found (python3 is missing)" in one_line(result)
 
 
 def test_python_too_old_or_too_new(place):

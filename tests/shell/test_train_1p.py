@@ -125,7 +125,7 @@ def test_interpreter_that_does_not_exist(zoo):
     result = run(zoo, PYTHON="/no/such/python")
     assert result.returncode == 1
     error = result.stderr.decode()
-    assert error.count("\n") == 1 and "/no/such/python is no Python interpreter" in error
+    assert error.count("\n") == 1 and "/no/such/python is not a working Python interpreter" in error
 
 
 def test_interpreter_without_tensorflow(zoo, tmp_path):
