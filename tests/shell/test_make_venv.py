@@ -107,7 +107,7 @@ def test_no_space(place):
 
 def test_python_without_venv(place):
     add_python(place, venv="exit 1")
-    assert "cannot make virtual environments" in one_line(run(place))
+    assert "cannot create virtual environments" in one_line(run(place))
 
 
 @pytest.mark.parametrize("words, message", [
@@ -126,7 +126,7 @@ def test_a_folder_that_is_no_environment_is_left_alone(place):
     add_python(place)
     (place / "venv").mkdir()
     (place / "venv" / "thesis.txt").write_text("mine")
-    assert "is no virtual environment: move it away" in one_line(run(place))
+    assert "is not a virtual environment: move it away" in one_line(run(place))
     assert os.listdir(str(place / "venv")) == ["thesis.txt"]
 
 
@@ -144,4 +144,4 @@ def test_a_leg_that_does_not_exist_is_refused(place):
     script = os.path.join(ROOT, "tests", "run_all_legs.sh")
     result = subprocess.run([shutil.which("bash"), script, "tf99"], check=False, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, env={"PATH": str(place / "bin"), "HOME": str(place)})
-    assert result.returncode == 2 and "no leg tf99" in one_line(result)
+    assert result.returncode == 2 and "unknown leg tf99" in one_line(result)
