@@ -70,7 +70,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                                                                  say)
     result = dict(branch=weights.model.branch, checkpoints=weights.prefixes,
                   sequences=[target.name for target in targets], trackers=scores)
-    evaluation.draw(scores, checkpoint.output_folder)
+    evaluation.draw(scores, checkpoint)
     checkpoint.report("evaluation.json", result, evaluation.table(scores), flags.json)
     return 0
 

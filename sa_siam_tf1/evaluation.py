@@ -10,6 +10,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from common import atomic_files
+from common.checkpoints.trained import Checkpoint
 from common.cli.program import StopRequest
 from common.data import listing
 from common.errors import ZooError
@@ -147,9 +148,9 @@ def table(results: dict) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def draw(results: dict, folder: str) -> None:
+def draw(results: dict, checkpoint: Checkpoint) -> None:
     """Draw success.png and precision.png."""
-    pyplot: Any = figures.plotting(folder)
+    pyplot: Any = figures.plotting(checkpoint.output_folder)
     if pyplot is None:
         return
     for curve, thresholds, key, label in (
@@ -162,4 +163,4 @@ def draw(results: dict, folder: str) -> None:
         axis.set_xlabel(label)
         axis.set_ylim(0.0, 1.0)
         axis.legend()
-        figures.save_figure(figure, os.path.join(folder, f"{curve}.png"))
+        figures.save_figure(figure, checkpoint.file(f"{curve}.png"))

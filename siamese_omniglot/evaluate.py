@@ -79,7 +79,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     result["few_shot"] = _few_shot(scorer, data, indices, flags, stop)
     if runs:
         result["official_one_shot"] = _official(evaluation.run_error_rates(scorer, runs, stop.check))
-    plots.draw(checkpoint.output_folder, logits, labels, result)
+    plots.draw(checkpoint, logits, labels, result)
     checkpoint.report("evaluation.json", result, lines(result), flags.json)
     return 0
 
@@ -95,7 +95,8 @@ def _pairs(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValue
     from siamese_omniglot import evaluation
     from siamese_omniglot.data import pairs
 
-    sampler = pairs.PairSampler(data, indices, flags.seed, use_all_characters=True)
+    advice = "give more data" if flags.part == "all" else "take --part=all or another --split"
+    sampler = pairs.PairSampler(data, indices, flags.seed, use_all_characters=True, advice=advice)
     drawn = sampler.draw(flags.num_pairs // 2, pairs.VALIDATION, 0, "sample")
     logits = evaluation.pair_logits(scorer, data.store, drawn, stop.check)
     return logits, drawn.labels, evaluation.pair_result(logits, drawn.labels, head)._asdict()
@@ -133,11 +134,14 @@ def lines(result: dict[str, Any]) -> list[str]:
     pairs = result["pairs"]
     said = [f"Pairs ({result['split']}): accuracy {pairs['accuracy']:.4f} +- {pairs['accuracy_error']:.4f} "
             f"({pairs['num_pairs']} pairs), loss {pairs['loss']:.4f}, EER {pairs['eer']:.4f}, AUC {pairs['auc']:.4f}"]
+    advice = "" if result["split"] == "all" else "; --part=all draws from all characters"
     for row in result["few_shot"]:
         name = f"{row['n_way']}-way {row['k_shot']}-shot"
-        said.append(f"{name}: n/a, {row['characters']} characters have enough drawings" if row["accuracy"] is None else
-                    f"{name}: accuracy {row['accuracy']:.4f} +- {row['half_width']:.4f} (95 %, {row['episodes']} "
-                    "episodes)")
+        if row["accuracy"] is None:
+            said.append(f"{name}: n/a, {row['characters']} characters have enough drawings{advice}")
+        else:
+            said.append(f"{name}: accuracy {row['accuracy']:.4f} +- {row['half_width']:.4f} (95 %, {row['episodes']} "
+                        "episodes)")
     official = result.get("official_one_shot")
     if official:
         said += [f"{name}: error rate {rate:.2f}" for name, rate in official["runs"].items()]

@@ -1,25 +1,25 @@
-"""Plots of an evaluation. No TensorFlow."""
+"""Plots of an evaluation."""
 from __future__ import annotations
 
-import os
 from typing import Any, Mapping
 
 import numpy as np
 
+from common.checkpoints.trained import Checkpoint
 from common.evaluation.roc import roc
 from common.plots import figures
 
 
-def draw(folder: str, logits: np.ndarray, labels: np.ndarray, result: Mapping[str, Any]) -> None:
+def draw(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, result: Mapping[str, Any]) -> None:
     """Draw roc.png, and one_shot.png when the official runs were evaluated.
 
     Args:
-        folder: where to write.
+        checkpoint: the evaluated one, which says where to write.
         logits: float32 [num] of the pairs.
         labels: float32 [num], 1 for pairs of one character.
         result: as evaluate.py writes it.
     """
-    pyplot = figures.plotting(folder)
+    pyplot = figures.plotting(checkpoint.output_folder)
     if pyplot is None:
         return
     curve = roc(-logits, labels > 0.5)
@@ -29,7 +29,7 @@ def draw(folder: str, logits: np.ndarray, labels: np.ndarray, result: Mapping[st
     axis.set_xlabel("different pairs accepted")
     axis.set_ylabel("same pairs accepted")
     axis.legend(loc="lower right")
-    figures.save_figure(figure, os.path.join(folder, "roc.png"))
+    figures.save_figure(figure, checkpoint.file("roc.png"))
     if "official_one_shot" not in result:
         return
     official = result["official_one_shot"]
@@ -40,4 +40,4 @@ def draw(folder: str, logits: np.ndarray, labels: np.ndarray, result: Mapping[st
     axis.tick_params(axis="x", rotation=90)
     axis.legend()
     figure.tight_layout()
-    figures.save_figure(figure, os.path.join(folder, "one_shot.png"))
+    figures.save_figure(figure, checkpoint.file("one_shot.png"))

@@ -65,7 +65,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     result: dict[str, Any] = dict(
         checkpoint=checkpoint.prefix, image=image, similarities=[
             dict(other=others[number], similarity=float(similarities[number])) for number in order])
-    _draw(checkpoint.output_folder, drawings, order, similarities)
+    _draw(checkpoint, drawings, order, similarities)
     lines = [f"{os.path.basename(image)} and {os.path.basename(row['other'])}: similarity {row['similarity']:.3f}"
              for row in result["similarities"][:SHOWN]]
     if len(others) > SHOWN:
@@ -92,11 +92,11 @@ def read(path: str) -> np.ndarray:
     return np.asarray(image, np.uint8)
 
 
-def _draw(folder: str, drawings: np.ndarray, order: np.ndarray, similarities: np.ndarray) -> None:
+def _draw(checkpoint: trained.Checkpoint, drawings: np.ndarray, order: np.ndarray, similarities: np.ndarray) -> None:
     """Draw similarity.png: the drawing beside the most similar ones."""
     from common.plots import figures
 
-    pyplot = figures.plotting(folder)
+    pyplot = figures.plotting(checkpoint.output_folder)
     if pyplot is None:
         return
     shown = order[:SHOWN]
@@ -107,7 +107,7 @@ def _draw(folder: str, drawings: np.ndarray, order: np.ndarray, similarities: np
         axis.set_title(f"Similarity:{similarities[number]:.3f}", fontsize=9)
     for axis in axes:
         axis.axis("off")
-    figures.save_figure(figure, os.path.join(folder, "similarity.png"))
+    figures.save_figure(figure, checkpoint.file("similarity.png"))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session
-    from siamese_triplet_tf2 import evaluation, restore
+    from siamese_triplet_tf2 import evaluation, log_lines, restore
 
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
     started = time.perf_counter()
@@ -71,7 +71,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     left, right = (embeddings[np.searchsorted(numbers, chosen + shift)] for shift in (0, len(data.left)))
     result["retrievals"] = _draw(checkpoint.file("retrievals.png"), data, chosen, left, right)
     result["seconds"] = time.perf_counter() - started
-    checkpoint.report("evaluation.json", result, _lines(result), flags.json, beside=["retrievals.png"])
+    if log_lines.has_collapsed(result):
+        print(log_lines.collapse_warning(run.get("recipe")), file=sys.stderr)
+    checkpoint.report("evaluation.json", result, _lines(result), flags.json)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Lines and files that users of the original read. No TensorFlow."""
+"""Lines and files that users of the original read, and what else is printed of an evaluation."""
 from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
@@ -31,6 +31,22 @@ def metric_line(row: Mapping[str, Any]) -> str:
             f"{row['cosine_recall_at_5']:.4f} , recall@10: {row['cosine_recall_at_10']:.4f} , median_rank: "
             f"{row['cosine_median_rank']:.1f} , positive_similarity: {row['positive_similarity']:.4f} , "
             f"negative_similarity: {row['negative_similarity']:.4f}")
+
+
+def has_collapsed(row: Mapping[str, Any]) -> bool:
+    """Whether all images of an evaluation have nearly the same embedding: their similarities are printed as 1.0000."""
+    return min(row["positive_similarity"], row["negative_similarity"]) >= 0.99995
+
+
+def collapse_warning(recipe: str | None) -> str:
+    """The line about embeddings that have collapsed.
+
+    Args:
+        recipe: the run's, None if it is not known.
+    """
+    advice = ("a lower learning rate, other --init_checkpoint or more data may help" if recipe == "corrected" else
+              "--recipe=corrected trains on the full range of pixel values and on more negatives")
+    return f"Warning: the embeddings have collapsed, the similarity of any two images is 1.0000; {advice}"
 
 
 def loss_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -61,7 +61,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     image_grid.draw(checkpoint.file("nearest.png"), "nearest by cosine", [row])
     lines = [f"{image['image']}: cosine {image['cosine']:.4f}, squared distance {image['squared_distance']:.4f}"
              for image in result["nearest"]]
-    checkpoint.report("predictions.json", result, lines, flags.json, beside=["nearest.png"])
+    checkpoint.report("predictions.json", result, lines, flags.json)
     return 0
 
 

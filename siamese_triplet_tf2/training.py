@@ -177,6 +177,8 @@ class _Task:
             num_epochs = -(-self._run.request.num_updates // self.steps_per_epoch)
             for line in (*log_lines.epoch_lines(row, num_epochs), log_lines.metric_line(row)):
                 print(line, flush=True)
+            if log_lines.has_collapsed(row):
+                print(log_lines.collapse_warning(self._run.arguments["identity"]["recipe"]), flush=True)
             self._write_losses()
 
     def start(self, step: int | None) -> int:

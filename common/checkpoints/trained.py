@@ -23,11 +23,13 @@ class Checkpoint:
         prefix: its path without .index.
         run_path: the run directory that it is in, or None.
         output_folder: where the program writes.
+        names: the files in it that the program has asked for.
     """
 
     prefix: str
     run_path: str | None
     output_folder: str
+    names: list[str] = dataclasses.field(default_factory=list, compare=False)
 
     def run_identity(self) -> dict[str, Any]:
         """What the run's arguments.json says about recipe, model and data; empty outside of a run."""
@@ -36,11 +38,12 @@ class Checkpoint:
     def file(self, name: str) -> str:
         """Path of a file in the output folder, which is made."""
         os.makedirs(self.output_folder, exist_ok=True)
+        self.names.append(name)
         return os.path.join(self.output_folder, name)
 
-    def report(self, name: str, result: Mapping[str, Any], lines: Iterable[str], as_json: bool,
-               beside: Iterable[str] = ()) -> None:
-        """Write a result into the output folder and print it, after the checkpoint, as `results.report` does."""
+    def report(self, name: str, result: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
+        """Write a result into the output folder and print it, after the checkpoint, with the names of all files."""
+        beside = [other for other in self.names if os.path.exists(os.path.join(self.output_folder, other))]
         results.report(self.file(name), result, [f"Checkpoint: {self.prefix}", *lines], as_json, beside)
 
 

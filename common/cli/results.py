@@ -15,4 +15,9 @@ def report(path: str, result: Mapping[str, Any], lines: Iterable[str], as_json: 
            ) -> None:
     """Write a result to a file and print it; the last line names the file, and others written beside it."""
     atomic_files.write_json(path, result)
-    show(result, [*lines, f"Written: {' and '.join([path, *beside])}"], as_json)
+    show(result, [*lines, written(path, *beside)], as_json)
+
+
+def written(*paths: str) -> str:
+    """The line that names the files a program has written: "Written: A, B and C"."""
+    return f"Written: {' and '.join(filter(None, [', '.join(paths[:-1]), paths[-1]]))}"

@@ -1,4 +1,4 @@
-"""A tiny MNIST: drawn digits in the four IDX files."""
+"""Drawn digits in the four IDX files."""
 from __future__ import annotations
 
 import gzip

@@ -1,4 +1,4 @@
-"""A tiny Omniglot: drawn characters in folders of alphabets."""
+"""Drawn characters in folders of alphabets."""
 from __future__ import annotations
 
 import os

@@ -90,8 +90,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                   boxes=boxes_path, annotated=drawer.close() if drawer else None,
                   problems=[line for line in (notice, *tracked.problems) if line],
                   **sequences.speed(tracked.frame_seconds))
-    atomic_files.write_json(os.path.join(folder, _RESULT), result)
-    results.show(result, _lines(result), flags.json)
+    others = filter(None, [boxes_path, result["annotated"]])
+    results.report(os.path.join(folder, _RESULT), result, _lines(result), flags.json, others)
     return 0
 
 
@@ -115,7 +115,6 @@ def _lines(result: dict) -> list[str]:
     if result["fps"] is not None:
         lines.append(f"{result['fps']:.1f} frames/s; a frame takes {result['ms_median']:.1f} ms "
                      f"(90 %: {result['ms_p90']:.1f}, 99 %: {result['ms_p99']:.1f})")
-    lines.append(f"Written: {result['boxes']}" + (f" and {result['annotated']}" if result["annotated"] else ""))
     return lines
 
 

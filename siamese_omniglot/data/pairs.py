@@ -72,7 +72,8 @@ def shuffled(num: int) -> np.ndarray:
 class PairSampler:
     """Draws pairs: for every sample one of the same character and one of two characters."""
 
-    def __init__(self, data: Drawings, indices: np.ndarray, seed: int, use_all_characters: bool):
+    def __init__(self, data: Drawings, indices: np.ndarray, seed: int, use_all_characters: bool,
+                 advice: str = "give more data or another --split"):
         """Sort a part's drawings by character.
 
         Args:
@@ -80,6 +81,7 @@ class PairSampler:
             indices: the part's.
             seed: seed of the pairs.
             use_all_characters: False leaves out the last character of the data set, as the original does.
+            advice: what the error tells the user to do.
 
         Raises:
             ZooError: no pairs can be drawn.
@@ -95,7 +97,7 @@ class PairSampler:
             left_out = "" if use_all_characters else ", the last character left out"
             raise ZooError(f"{len(indices)} drawings give no pairs: {len(self._groups)} characters, "
                            f"{len(self._anchors)} of them with {MIN_IMAGES} drawings or more{left_out}; 2 and 1 are "
-                           "needed: give more data or another --split")
+                           f"needed: {advice}")
 
     def draw(self, num_samples: int, stream: int, number: int, permute: str, positions: np.ndarray | None = None
              ) -> Pairs:

@@ -31,5 +31,8 @@ def test_command(tmp_path):
     command = [sys.executable, "-m", "common.tiny_data"]
     assert subprocess.call([*command, "mnist", str(tmp_path / "m")]) == 0
     assert len(os.listdir(str(tmp_path / "m"))) == 4
+    explained = subprocess.check_output([*command, "--help"]).decode()
+    assert all(name in explained for name in ("faces", "look_alikes", "mnist", "omniglot", "tracking"))
+    assert max(map(len, explained.splitlines()[1:])) <= 80
     wrong = subprocess.run([*command, "imagenet", "x"], stderr=subprocess.PIPE, check=False)
     assert wrong.returncode == 2 and b"usage" in wrong.stderr

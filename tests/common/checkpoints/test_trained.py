@@ -40,11 +40,15 @@ def test_a_run_within_a_run_has_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("as_json, printed", [
-    (False, "Checkpoint: /m\na line\nWritten: {0}/predict/result.json and plot.png\n"),
+    (False, "Checkpoint: /m\na line\nWritten: {0}/predict/result.json, plot.png and pairs.csv\n"),
     (True, '{{"loss": 1.5}}\n'),
 ])
 def test_a_result_is_written_and_printed_in_lines_or_as_json(tmp_path, capsys, as_json, printed):
     checkpoint = trained.Checkpoint("/m", None, str(tmp_path / "predict"))
-    checkpoint.report("result.json", {"loss": 1.5}, ["a line"], as_json, beside=["plot.png"])
+    for name in ("plot.png", "pairs.csv"):
+        with open(checkpoint.file(name), "w", encoding="utf-8"):
+            pass
+    checkpoint.file("not_drawn.png")
+    checkpoint.report("result.json", {"loss": 1.5}, ["a line"], as_json)
     assert capsys.readouterr().out == printed.format(tmp_path)
     assert json.loads((tmp_path / "predict" / "result.json").read_text()) == {"loss": 1.5}

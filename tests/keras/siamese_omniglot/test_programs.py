@@ -70,6 +70,14 @@ def test_evaluate_says_the_run_s_numbers(trained, tiny_folder, capfd):
         assert result["pairs"]["loss"] == pytest.approx(best["val_loss"], rel=1e-5)
 
 
+def test_episodes_that_cannot_be_drawn_name_the_flag_that_helps():
+    result = dict(split="image", pairs=dict(accuracy=1, accuracy_error=0, num_pairs=2, loss=0, eer=0, auc=1), few_shot=[
+        dict(n_way=20, k_shot=5, accuracy=None, characters=3)])
+    assert evaluate.lines(result)[1] == ("20-way 5-shot: n/a, 3 characters have enough drawings; --part=all draws from "
+                                         "all characters")
+    assert evaluate.lines(dict(result, split="all"))[1].endswith("enough drawings")
+
+
 def _last_character_validates(tiny_folder):
     from siamese_omniglot.data import omniglot, pairs
 

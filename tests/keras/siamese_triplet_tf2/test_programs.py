@@ -11,7 +11,7 @@ from PIL import Image
 
 from common.run import metrics
 from common.tiny_data import look_alikes
-from siamese_triplet_tf2 import evaluate, export, predict, restore
+from siamese_triplet_tf2 import evaluate, export, log_lines, predict, restore
 
 
 def printed(capfd):
@@ -40,6 +40,15 @@ def test_evaluate_gives_the_run_s_numbers(full_run, look_alike_folder, capfd, mo
     monkeypatch.setattr(restore.evaluation, "embed", never)  # the embeddings are kept
     assert evaluate.main(arguments) == 0
     assert printed(capfd)["valid_loss"] == result["valid_loss"]
+
+
+@pytest.mark.parametrize("others, recipe, advice", [
+    (0.9999, "reference", None), (0.99996, "reference", "--recipe=corrected"), (1.0, "corrected", "learning rate"),
+])
+def test_embeddings_that_have_collapsed_are_noticed(others, recipe, advice):
+    row = dict(positive_similarity=1.0, negative_similarity=others)
+    assert log_lines.has_collapsed(row) == (advice is not None)
+    assert advice is None or advice in log_lines.collapse_warning(recipe)
 
 
 def test_a_damaged_or_foreign_cache_is_computed_anew(full_run, look_alike_folder, capfd):
