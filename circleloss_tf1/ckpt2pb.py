@@ -1,4 +1,4 @@
-"""Freeze a checkpoint: export.py under the name that it is known by."""
+"""Export a checkpoint: export.py under its known name."""
 from __future__ import annotations
 
 import os

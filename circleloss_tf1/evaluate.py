@@ -1,9 +1,9 @@
-"""Evaluate Circle loss on LFW: accuracy, VAL@FAR and EER of trained weights.
+"""Evaluate a checkpoint of Circle loss on LFW: accuracy, VAL@FAR and equal error rate.
 
     python3 circleloss_tf1/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
 
-Writes evaluation.json, pairs.csv with the distance of every pair, roc.png, distances.png and the pairs furthest wrong,
-worst_pairs.png, to <run directory>/evaluate/.
+Writes to <run directory>/evaluate/: evaluation.json, pairs.csv with the distance of each pair, roc.png, distances.png,
+and worst_pairs.png with the pairs that are furthest wrong.
 """
 from __future__ import annotations
 

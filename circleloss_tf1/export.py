@@ -1,10 +1,11 @@
-"""Export Circle loss: a frozen graph and a SavedModel that need nothing of this repository. Known as ckpt2pb.py.
+"""Export Circle loss as a frozen graph and a SavedModel, which do not need this repository. Also known as ckpt2pb.py.
 
     python3 circleloss_tf1/export.py [--checkpoint=FILE|RUN_DIR] [--batch_norm=batch|moving]
 
-Writes circle_loss.pb and saved_model/ to <run directory>/export/. Input `images`, float32 [num, 112, 112, 3], (pixel -
-127.5) / 128; output `embeddings` [num, 512], L2-normalised. With --batch_norm=batch, the reference recipe's, an
-embedding depends on the other images of its batch. Both are run and compared with the live graph.
+Writes circle_loss.pb and saved_model/ to <run directory>/export/, and compares their outputs with those of the live
+network. Input: `images`, float32 [num, 112, 112, 3], (pixel - 127.5) / 128. Output: `embeddings`, [num, 512],
+L2-normalized. With --batch_norm=batch, as in the reference recipe, an embedding depends on the other images of its
+batch.
 """
 from __future__ import annotations
 

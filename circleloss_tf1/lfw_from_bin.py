@@ -1,10 +1,10 @@
-"""LFW accuracy from the output files of an offline model that was given what lfw_to_bin.py writes.
+"""Compute the LFW accuracy of an offline model from its output files.
 
     python3 circleloss_tf1/lfw_from_bin.py --bin_path=FOLDER [--index=FILE]
 
-FOLDER holds one file for each input file, whose name begins with that one's and ends in .bin, such as
-000000_output_0.bin: float32 [batch, dim], little endian. Prints what evaluate.py prints, and writes accuracy.json
-beside index.json.
+FOLDER contains one output file for each input file of lfw_to_bin.py. Its name begins with that of the input file and
+ends in .bin, such as 000000_output_0.bin; float32 [batch, dim], little endian. Prints the lines of evaluate.py and
+writes accuracy.json beside index.json.
 """
 from __future__ import annotations
 

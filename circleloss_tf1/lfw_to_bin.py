@@ -1,10 +1,10 @@
-"""Write LFW as the input files of an offline model: after export and ATC, a model that runs without TensorFlow.
+"""Write LFW as input files of an offline model, which ATC makes of an export and which runs without TensorFlow.
 
     python3 circleloss_tf1/lfw_to_bin.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR] [--lfw_batch_size=N]
 
-Writes 000000.bin, 000001.bin, ... to <run directory>/export/lfw_bin/, each float32 [batch, side, side, 3], little
-endian, what the exported graph takes as `images`; the last one is filled with images from the beginning. index.json
-beside them says what lfw_from_bin.py needs to know.
+Writes 000000.bin, 000001.bin, ... to <run directory>/export/lfw_bin/: float32 [batch, side, side, 3], little endian,
+the `images` of the exported graph. The last batch is filled up with the first images. index.json is for
+lfw_from_bin.py.
 """
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Predict with Circle loss: are these two faces the same person?
+"""Predict with Circle loss whether two faces are the same person.
 
     python3 circleloss_tf1/predict.py --first=FILE --second=FILE [--checkpoint=FILE|RUN_DIR]
 
-The threshold is the one below which --far of LFW's different pairs lie, as evaluate.py measured it; --threshold gives
-another. Writes prediction.json to <run directory>/predict/.
+The threshold accepts a share of --far of LFW's pairs of different people, as evaluate.py measured it, unless
+--threshold is given. Writes prediction.json to <run directory>/predict/.
 """
 from __future__ import annotations
 

@@ -1,19 +1,18 @@
-"""Write the flag tables of the models' READMEs from the code: make docs. With --check, say which are stale.
+"""Write the flag tables of the READMEs from the code: make docs. --check only reports what is stale.
 
-The tables stand between two markers. The Chinese of every English text is in flags.zh-CN.json.
+A table is between two markers. flags.zh-CN.json has the Chinese translation of every English text.
 """
 from __future__ import annotations
 
-import glob
 import importlib
 import json
 import os
-import re
 import sys
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+from common import zoo
 from common.cli.parser import REQUIRED, FlagSet
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -22,10 +21,10 @@ BEGIN, END = "<!-- flags:begin -->\n", "<!-- flags:end -->"
 
 
 class Language:
-    """How a language writes a flag table.
+    """Writes flag tables in a language.
 
     Attributes:
-        used: the translation of every text that was asked for, empty where there is none.
+        used: every text in the tables, with its translation; empty if there is none.
     """
 
     def __init__(self, header: str, brackets: str, comma: str, one_of: str, catalogue: dict[str, str] | None = None):
@@ -34,7 +33,7 @@ class Language:
         self._catalogue = catalogue
 
     def table(self, flags: FlagSet) -> str:
-        """The Markdown table of a program's flags."""
+        """Return the Markdown table of a program's flags."""
         lines = [f"| {self._header} |", "|---|---|---|"]
         for group in flags.groups:
             if group.defaults:
@@ -59,19 +58,14 @@ class Language:
 
 
 def train_flags() -> dict[str, FlagSet]:
-    """The flags of every train entry, by the folder of its model."""
-    flags = {}
-    for script in sorted(glob.glob(os.path.join(ROOT, "*", "test", "train_full_1p.sh"))):
-        with open(script, encoding="utf-8") as file:
-            entry = re.findall(r"^train_1p (\S+)\.py", file.read(), re.MULTILINE)[0]
-        model = os.path.dirname(os.path.dirname(script))
-        module = importlib.import_module(f"{os.path.basename(model)}.{entry.replace('/', '.')}")
-        flags[model] = module.define_flags()
-    return flags
+    """Return the flags of each train entry, by the name of its model."""
+    modules = {model.name: os.path.relpath(model.program("train"), ROOT)[:-len(".py")].replace(os.sep, ".")
+               for model in zoo.models()}
+    return {name: importlib.import_module(module).define_flags() for name, module in modules.items()}
 
 
 def main() -> int:
-    """Write the tables, or check them; return 1 if they are stale or the catalogue does not fit."""
+    """Write the tables, or check them; return 1 if a table is stale or the catalogue is incomplete or outdated."""
     with open(CATALOGUE, encoding="utf-8") as file:
         catalogue = json.load(file)
     english = Language("flag | default | meaning", " ({})", ", ", " One of {}.")
@@ -79,7 +73,7 @@ def main() -> int:
     problems = []
     for model, flags in train_flags().items():
         for name, language in (("README.md", english), ("README.zh-CN.md", chinese)):
-            path = os.path.join(model, name)
+            path = os.path.join(ROOT, model, name)
             with open(path, encoding="utf-8") as file:
                 page = file.read()
             start, end = page.index(BEGIN) + len(BEGIN), page.index(END)

@@ -1,4 +1,4 @@
-"""Evaluate Git loss: loss, accuracy and class distances of trained weights.
+"""Evaluate a checkpoint of Git loss: loss, accuracy and distances of classes.
 
     python3 gitloss_tf1/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
 

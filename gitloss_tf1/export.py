@@ -1,10 +1,10 @@
-"""Export Git loss: a frozen graph and a SavedModel that need nothing of this repository.
+"""Export Git loss as a frozen graph and a SavedModel, which do not need this repository.
 
     python3 gitloss_tf1/export.py [--checkpoint=FILE|RUN_DIR]
 
-Writes git_loss.pb and saved_model/ to <run directory>/export/. Input `images`, float32 [num, 28, 28, 1] in [0, 1],
-white digits on black; outputs `features` [num, 2], `logits` and `probabilities` [num, 10]. The mean image is inside.
-Both are run and compared with the live graph before the program says it is done.
+Writes git_loss.pb and saved_model/ to <run directory>/export/, and compares their outputs with those of the live
+network. Input: `images`, float32 [num, 28, 28, 1] in [0, 1], white digits on black; the mean image is subtracted
+inside. Outputs: `features`, [num, 2], `logits` and `probabilities`, [num, 10].
 """
 from __future__ import annotations
 

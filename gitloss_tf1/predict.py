@@ -1,9 +1,9 @@
-"""Predict with Git loss: class, 2-D feature and distance to each center.
+"""Predict digits with Git loss: class, 2-D feature and distance to each center.
 
     python3 gitloss_tf1/predict.py --images=FILE|FOLDER [--checkpoint=FILE|RUN_DIR]
 
---images names an image, a folder of images, or an IDX file. Digits are white on black as in MNIST; --invert takes black
-on white. Writes predictions.json to <run directory>/predict/.
+Digits are white on black as in MNIST; --invert is for black on white. Writes predictions.json to <run
+directory>/predict/.
 """
 from __future__ import annotations
 

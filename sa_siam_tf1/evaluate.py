@@ -1,10 +1,10 @@
-"""Evaluate SA-Siam: one-pass evaluation over sequences with true boxes, beside baselines.
+"""Evaluate SA-Siam by one-pass evaluation of sequences with true boxes, beside baselines.
 
     python3 sa_siam_tf1/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
 
-FOLDER holds sequences in OTB's layout, <name>/img/*.jpg and <name>/groundtruth_rect.txt, or is one; a second target's
-boxes are in groundtruth_rect.2.txt. Writes evaluation.json, success.png and precision.png to <run
-directory>/evaluate/, and each sequence's boxes to trackers/, from where an evaluation that was stopped goes on.
+FOLDER contains sequences in OTB's layout, <name>/img/*.jpg and <name>/groundtruth_rect.txt, or is one. The boxes of a
+second target are in groundtruth_rect.2.txt. Writes evaluation.json, success.png and precision.png to <run
+directory>/evaluate/, and the boxes of each sequence to trackers/, from which a stopped evaluation resumes.
 """
 from __future__ import annotations
 

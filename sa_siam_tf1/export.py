@@ -1,12 +1,12 @@
-"""Export the tracker: a frozen graph and a SavedModel that need nothing of this repository.
+"""Export the tracker as frozen graphs and SavedModels, which do not need this repository.
 
     python3 sa_siam_tf1/export.py [--checkpoint=FILE|RUN_DIR] [--semantic_checkpoint=FILE|RUN_DIR]
 
-Writes to <run directory>/export/template/ and search/, template.pb and search.pb with a saved_model/ beside each.
-template takes `images`, float32 [num, 255, 255, 3], RGB, 0 to 255, the search image of the first frame, and gives the
-template's maps `template_0`, `template_1` ...; search takes `images`, the search images of a frame, one a scale, and
-a template for each, and gives `response`, [num, 17, 17], and `upsampled`, [num, 272, 272]. All are run and compared
-with the live graph.
+Writes template.pb, search.pb and a saved_model/ of each to <run directory>/export/template/ and search/, and compares
+their outputs with those of the live network. template takes `images`, float32 [num, 255, 255, 3], RGB, 0 to 255, the
+search image of the first frame, and returns maps `template_0`, `template_1` ... search takes `images`, the search
+images of a frame, one per scale, and these maps for each, and returns `response`, [num, 17, 17], and `upsampled`,
+[num, 272, 272].
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Track a target: the same program as inference/track.py."""
+"""Track a target: inference/track.py under the name that all models share."""
 from __future__ import annotations
 
 import os

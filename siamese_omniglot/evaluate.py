@@ -1,9 +1,9 @@
-"""Evaluate trained weights: pairs with ROC, N-way K-shot episodes, and the official one-shot runs.
+"""Evaluate a checkpoint: pairs with ROC, N-way K-shot episodes, and Omniglot's one-shot runs.
 
     python3 siamese_omniglot/evaluate.py --data_path=FOLDER [--one_shot=FOLDER|ZIP] [--checkpoint=FILE|RUN_DIR]
 
-Pairs and episodes are of the drawings that the run has validated on (--part=all: of all that are there, for characters
-that it has never seen). --one_shot names Omniglot's one_shot_all_runs, 20 tasks within an alphabet. Writes
+Pairs and episodes come from the validation drawings of the run, or with --part=all from all drawings, for characters
+that the run has not seen. --one_shot is Omniglot's one_shot_all_runs, 20 tasks within an alphabet. Writes
 evaluation.json, roc.png and one_shot.png to <run directory>/evaluate/.
 """
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Export the Siamese network: a SavedModel and a TFLite model that need nothing of this repository.
+"""Export the Siamese network as a SavedModel and a TFLite model, which do not need this repository.
 
     python3 siamese_omniglot/export.py [--checkpoint=FILE|RUN_DIR]
 
-Writes saved_model/ and siamese.tflite to <run directory>/export/. Inputs `first` and `second`, float32 [num, 105, 105]
-in [0, 1], black on white; outputs `similarity` [num], the probability that both show one character, and `logit` [num].
-Both are run and compared with the live network before the program says it is done.
+Writes saved_model/ and siamese.tflite to <run directory>/export/, and compares their outputs with those of the live
+network. Inputs: `first` and `second`, float32 [num, 105, 105] in [0, 1], black on white. Outputs: `similarity`, [num],
+the probability that both show the same character, and `logit`, [num].
 """
 from __future__ import annotations
 

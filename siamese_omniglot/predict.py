@@ -1,10 +1,10 @@
-"""Compare drawings: how alike are two, or one and those of a folder?
+"""Predict how similar two drawings are, or one and those of a folder.
 
     python3 siamese_omniglot/predict.py --image=FILE --other=FILE|FOLDER [--checkpoint=FILE|RUN_DIR]
 
-Drawings are black on white, as in Omniglot; --invert takes white on black. Others than 105 x 105 are resized: the short
-side to 105, then the middle is taken. Prints the similarity of each pair, the probability that both show one character,
-and writes predictions.json and similarity.png to <run directory>/predict/.
+Drawings are black on white, as in Omniglot; --invert is for white on black. The short side of a drawing is resized to
+105 pixels, and the middle is cropped. Prints the similarity of each pair, the probability that both show the same
+character, and writes predictions.json and similarity.png to <run directory>/predict/.
 """
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Evaluate the triplet network: triplet accuracy, and how well left images find their right ones.
+"""Evaluate the triplet network: triplet accuracy, and retrieval of right images by left ones.
 
     python3 siamese_triplet_tf2/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
 
-Measures the pairs that the run kept for validation; --pairs=all takes every pair of the folder, for data that no run
-has seen. Writes evaluation.json, the embeddings, and retrievals.png with the best and the worst to <run
+Measures the validation pairs of the run, or with --pairs=all every pair of the folder, for data that the run has not
+seen. Writes evaluation.json, embeddings.npz, and retrievals.png with the best and the worst to <run
 directory>/evaluate/.
 """
 from __future__ import annotations

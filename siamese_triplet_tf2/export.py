@@ -1,10 +1,10 @@
-"""Export the triplet network: a SavedModel and a TFLite model that need nothing of this repository.
+"""Export the triplet network as a SavedModel and a TFLite model, which do not need this repository.
 
     python3 siamese_triplet_tf2/export.py [--checkpoint=FILE|RUN_DIR]
 
-Writes saved_model/ and embedding.tflite to <run directory>/export/. Input `images`, float32 [batch, 200, 200, 3], RGB
-in [0, 1]; output `embedding`, float32 [batch, 256]. Preprocessing is inside. Both are run and compared with the live
-network before the program says it is done.
+Writes saved_model/ and embedding.tflite to <run directory>/export/, and compares their outputs with those of the live
+network. Input: `images`, float32 [batch, 200, 200, 3], RGB in [0, 1]; preprocessing is part of the model. Output:
+`embedding`, float32 [batch, 256].
 """
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Similarity of images with the triplet network: of two images, or the images of a folder that are nearest to one.
+"""Predict how similar two images are, or find the images of a folder that are nearest to one.
 
     python3 siamese_triplet_tf2/predict.py --query=IMAGE --images=IMAGE|FOLDER [--checkpoint=FILE|RUN_DIR]
 
-Writes predictions.json, the embeddings, and nearest.png to <run directory>/predict/.
+Writes predictions.json, embeddings.npz and nearest.png to <run directory>/predict/.
 """
 from __future__ import annotations
 

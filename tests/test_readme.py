@@ -203,7 +203,7 @@ def test_flag_tables_are_those_of_the_code_in_both_languages():
 def test_every_flag_is_in_the_model_s_readme(model):
     flags = entry_module(model).define_flags()
     for path in (f"{model}/README.md", f"{model}/README.zh-CN.md"):
-        missing = [name for name in flags.names() if f"`{name}`" not in read(path)]
+        missing = [name for name in flags.values if f"`{name}`" not in read(path)]
         assert not missing, f"{path}: {missing}"
 
 

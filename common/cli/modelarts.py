@@ -1,8 +1,8 @@
-"""The body of every ModelArts entry: data in, training through the model's own script, results out. No TensorFlow.
+"""Body of the ModelArts entries: fetch the data, train with the model's own script, store the results.
 
---data_url and --train_url may be folders, which are used in place (the platform mounts and copies them), or obs:// and
-s3:// addresses, which are copied through moxing: the data and an earlier run before training, so that it can go on, the
-results after each checkpoint and at the end, also when training failed.
+--data_url and --train_url are folders, which the platform mounts and which are used in place, or obs:// and s3://
+addresses. moxing copies from and to these: data and earlier runs before training, so that a run can be resumed, and
+results after each checkpoint and at the end, even if training fails.
 """
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def main(script: str, flag_set: FlagSet, argv: list[str] | None = None) -> int:
 
     Args:
         script: path of the model's test/*.sh.
-        flag_set: the train entry's flags; flags of the platform that are not among them are logged and ignored.
-        argv: the arguments, without the program's name.
+        flag_set: the flags of the train entry. Other flags, which the platform adds, are logged and ignored.
+        argv: the arguments without the program's name.
     """
     arguments = sys.argv[1:] if argv is None else argv
     return program.run(lambda stop: _run(script, flag_set, arguments, stop))
@@ -38,7 +38,7 @@ def main(script: str, flag_set: FlagSet, argv: list[str] | None = None) -> int:
 
 def _run(script: str, flag_set: FlagSet, arguments: list[str], stop: StopRequest) -> int:
     known, ignored = split_known(flag_set, arguments)
-    flag_set.parse(known)  # a wrong one is an error before anything is copied
+    flag_set.parse(known)  # before anything is copied
     if ignored:
         print(f"Ignored, flags of the platform: {' '.join(ignored)}", flush=True)
     words = flag_set.words(known)
@@ -57,11 +57,11 @@ def _run(script: str, flag_set: FlagSet, arguments: list[str], stop: StopRequest
         finally:
             if results:
                 results.publish()
-                shutil.rmtree(results.local)  # only when all of it is in the bucket
+                shutil.rmtree(results.local)  # not reached if copying fails
 
 
 def split_known(flag_set: FlagSet, arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Separate the arguments that belong to known flags from those that the platform adds."""
+    """Separate arguments of known flags from those that the platform adds."""
     known: list[str] = []
     ignored: list[str] = []
     queue = list(arguments)
@@ -79,7 +79,7 @@ class _Results:
     """An output folder in a bucket, and its copy on this machine."""
 
     def __init__(self, remote: str):
-        """Fetch what earlier runs left in the bucket."""
+        """Fetch the results of earlier runs from the bucket."""
         self.remote = remote.rstrip("/")
         has_earlier = _moxing(remote).file.exists(self.remote)
         self.local = tempfile.mkdtemp(prefix="zoo-output-", dir=_scratch())
@@ -90,8 +90,8 @@ class _Results:
     def publish(self) -> None:
         """Copy the folder to the bucket.
 
-        A run that was set aside here, `<id>` renamed to `<id>.<start time>`, is set aside there too: copied under its
-        new name first, then its old files are removed, or they would mix with the new run's.
+        A run that was archived here, by renaming `<id>` to `<id>.<start time>`, is archived there too: it is copied
+        under its new name before the files under its old name are removed, which would mix with those of the new run.
 
         Raises:
             ZooError: the copy failed; the results stay on this machine.
@@ -106,21 +106,21 @@ class _Results:
         _copy(self.local, self.remote)
 
     def publish_checkpoint(self) -> None:
-        """`publish`, but a failure is a warning: the copy at the end is the one that counts."""
+        """Publish, with a warning instead of an error: the results are copied again at the end."""
         try:
             self.publish()
         except ZooError as error:
             print(f"Warning: {error}", flush=True)
 
     def checkpoints(self) -> set[str]:
-        """The checkpoints that are there."""
+        """Return the checkpoints in the local folder."""
         return {os.path.join(folder, name) for folder, _, names in os.walk(self.local) for name in names
                 if name.endswith(".index")}
 
 
 def _train(command: list[str], results: _Results | None, stop: StopRequest) -> int:
-    """Run the script as a process of its own, so that results are copied even when it aborts."""
-    seen = results.checkpoints() if results else set()
+    """Run the script in a process of its own, so that results are copied even if it aborts."""
+    published = results.checkpoints() if results else set()
     process = subprocess.Popen(command, env=dict(os.environ, PYTHON=sys.executable))
     with stop.deferred():
         stopping = False
@@ -131,9 +131,8 @@ def _train(command: list[str], results: _Results | None, stop: StopRequest) -> i
             try:
                 process.wait(0.2 if stop.requested else POLL_SECONDS)
             except subprocess.TimeoutExpired:
-                found = results.checkpoints() if results else seen
-                if results and found != seen:
-                    seen = found
+                if results and results.checkpoints() != published:
+                    published = results.checkpoints()
                     results.publish_checkpoint()
         status = process.returncode
         return status if status >= 0 else 128 - status
@@ -146,7 +145,7 @@ def _copy(source: str, target: str) -> None:
     try:
         moxing.file.copy_parallel(source, target)
     except Exception as error:  # moxing raises what its transport raises
-        raise ZooError(f"copying {source} to {target} failed, the source is left as it is ({type(error).__name__}: "
+        raise ZooError(f"copying {source} to {target} failed, the source is unchanged ({type(error).__name__}: "
                        f"{error})") from error
     print(f"Copied {source} to {target} in {time.monotonic() - started:.0f} s", flush=True)
 
@@ -161,6 +160,6 @@ def _moxing(address: str) -> Any:
 
 
 def _scratch() -> str:
-    """ModelArts has its large local disk at /cache."""
+    """Return a folder for large temporary files: on ModelArts the local disk is at /cache."""
     return "/cache" if os.access("/cache", os.W_OK) else tempfile.gettempdir()
 

@@ -1,6 +1,6 @@
-"""Flags: how a command line is defined, read and explained.
+"""Flags: their definition, the command line, and --help.
 
-absl holds definitions and values; every call of a program has its own. The command line is read here, so that
+absl holds definitions and values; every call of a program has its own. This module splits the command line, so that
 `--use_amp True`, `--use_amp=yes` and a bare `--use_amp` mean the same, and an empty value leaves a flag unset.
 """
 from __future__ import annotations
@@ -24,11 +24,13 @@ _SYNTAX = ("Flags are written --flag=value or --flag value. A bare boolean flag 
 
 
 class Group:
-    """Flags that --help shows together, in the order of their definition: most used first.
+    """A group of flags in --help, in the order of their definition.
+
+    Methods take name, default and text of a flag. `unset` says what a default of None means.
 
     Attributes:
-        title: what --help calls them.
-        defaults: by name of the flag, the default as it is shown, or what it means that there is none.
+        title: heading of the group.
+        defaults: the default of each flag as --help shows it, by name.
     """
 
     def __init__(self, title: str, values: FlagValues):
@@ -53,18 +55,13 @@ class Group:
     def choice(self, name: str, default: str | None, choices: Iterable[str], text: str, unset: str = "none") -> None:
         self._define(name, absl_flags.EnumParser(list(choices)), default, text, unset)
 
-    @property
-    def required(self) -> list[str]:
-        """The flags that must be given; a missing --data_path is found later, by `shared_flags.find_path`."""
-        return [name for name, default in self.defaults.items() if default == REQUIRED and name != "data_path"]
-
     def _define(self, name: str, parser: Any, default: Any, text: str, unset: str) -> None:
         absl_flags.DEFINE(parser, name, default, text, flag_values=self._values)
         self.defaults[name] = unset if default is None else str(default)
 
 
 class FlagSet:
-    """The flags of one program: definitions by group, then one `parse`."""
+    """The flags of one program, in groups."""
 
     def __init__(self, description: str):
         self.description = description
@@ -75,43 +72,39 @@ class FlagSet:
         self.evaluation = Group("Evaluation", self.values)
         self.accelerator = Group("Accelerator", self.values)
         self.diagnosis = Group("Diagnosis", self.values)
-        self.ignored = Group("Accepted without effect", self.values)  # their text says why
+        self.ignored = Group("Accepted without effect", self.values)  # the text of a flag says why
         self.groups = (self.data, self.training, self.model, self.evaluation, self.accelerator, self.diagnosis,
                        self.ignored)
         self._aliases: dict[str, str] = {}
 
     def alias(self, name: str, *aliases: str) -> None:
-        """Give a flag further names."""
+        """Add names of a flag."""
         self._aliases.update(dict.fromkeys(aliases, name))
 
     def aliases(self, name: str) -> list[str]:
-        """The further names of a flag."""
+        """Return the other names of a flag."""
         return [alias for alias, target in self._aliases.items() if target == name]
 
     def warnings(self) -> list[str]:
-        """One line for each flag that was given and has no effect."""
+        """Return a line for each given flag that has no effect."""
         given = [self.values[name] for name in self.ignored.defaults if self.values[name].present]
         return [f"Warning: --{flag.name} has no effect. {flag.help}" for flag in given]
 
-    def names(self) -> list[str]:
-        """Names of the flags, without aliases."""
-        return [name for group in self.groups for name in group.defaults]
-
     def canonical(self, name: str) -> str | None:
-        """The name of the flag that a name or an alias stands for, if there is one."""
+        """Return the name of the flag that has a name or an alias, or None."""
         name = self._aliases.get(name, name)
         return name if name in self.values else None
 
     def parse(self, arguments: list[str]) -> FlagValues:
-        """Read a command line (without the program's name).
+        """Parse a command line (without the program's name).
 
         Returns:
-            The flag values, as attributes. `values[name].present` tells whether a flag was given.
+            The values of the flags as attributes; `values[name].present` is true for a flag that was given.
 
         Raises:
             HelpRequested: `-h` or `--help` is among the arguments, whatever the others are.
-            FlagError: an unknown flag, a left-over positional argument, a value that does not fit, or a required flag
-                is missing.
+            FlagError: a flag is unknown, lacks a value, has a wrong one or is required and missing, or an argument is
+                no flag.
         """
         if "-h" in arguments or "--help" in arguments:
             raise HelpRequested(self.help())
@@ -120,17 +113,18 @@ class FlagSet:
                 self.values[name].parse(word)
             except absl_flags.IllegalFlagValueError:
                 raise FlagError(f"--{name}={word}: expected {_expected(self.values[name].parser)}") from None
-        for flag in (self.values[name] for group in self.groups for name in group.required):
-            if flag.value is None:
+        required = [name for group in self.groups for name, default in group.defaults.items() if default == REQUIRED]
+        for flag in map(self.values.__getitem__, required):
+            if flag.value is None and flag.name != "data_path":  # shared_flags.find_path has its own words
                 raise FlagError(f"--{flag.name} is needed: {flag.help[0].lower()}{flag.help[1:-1]}")
         self.values.mark_as_parsed()
         return self.values
 
     def words(self, arguments: list[str]) -> dict[str, str]:
-        """Read a command line into words by the name of their flag; the last of several counts, an empty one unsets.
+        """Split a command line into the unparsed values of flags, by name. The last of several values wins.
 
         Raises:
-            FlagError: an unknown flag, a missing value or a left-over positional argument.
+            FlagError: a flag is unknown or lacks a value, or an argument is no flag.
         """
         words: dict[str, str] = {}
         queue = list(arguments)
@@ -141,7 +135,7 @@ class FlagSet:
             given, equals, word = argument[2:].partition("=")
             name = self.canonical(given)
             if name is None:
-                near = difflib.get_close_matches(given, [*self.names(), *self._aliases], n=1)
+                near = difflib.get_close_matches(given, [*self.values, *self._aliases], n=1)
                 hint = f"; did you mean --{near[0]}?" if near else ""
                 raise FlagError(f"unknown flag --{given}{hint} (--help lists all)")
             words.pop(name, None)
@@ -151,7 +145,7 @@ class FlagSet:
         return words
 
     def _next_word(self, name: str, queue: list[str]) -> str:
-        """Take the value of a flag that was given without `=`."""
+        """Take the value of a flag without `=` from the arguments that follow."""
         if isinstance(self.values[name].parser, _BooleanParser):
             return queue.pop(0) if queue and queue[0].lower() in _BOOLEANS else "true"
         if queue and not queue[0].startswith("--"):
@@ -161,7 +155,7 @@ class FlagSet:
         raise FlagError(f"--{name} needs a value: --{name}=VALUE")
 
     def help(self) -> str:
-        """The text of --help."""
+        """Return the text of --help."""
         paragraphs = [text if text.startswith(" ") else textwrap.fill(text, _WIDTH)
                       for text in (*self.description.strip().split("\n\n"), _SYNTAX)]
         for group in self.groups:
@@ -199,6 +193,6 @@ def _expected(parser: Any) -> str:
 
 
 def _value_name(parser: Any) -> str:
-    """What --help shows behind the name of a flag."""
+    """Return what --help shows after the name of a flag."""
     names = {"bool": "", "int": "=INTEGER", "float": "=NUMBER", "string": "=VALUE"}
     return f"={'|'.join(parser.enum_values)}" if hasattr(parser, "enum_values") else names[parser.flag_type()]

@@ -33,8 +33,8 @@ class Stopped(BaseException):
 class StopRequest:
     """Turns SIGINT, SIGTERM and SIGHUP into `Stopped`, at once or at the next safe point.
 
-    A training loop runs under `deferred()` and calls `check()` where its state can be saved. A signal acts once; those
-    that follow it, as a terminal and a script may send, change nothing.
+    A training loop runs under `deferred()` and calls `check()` where its state can be saved. Only the first signal has
+    an effect: a terminal and a script may both send one.
 
     Attributes:
         started: when the program began, in seconds of time.time().
@@ -58,7 +58,7 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal waits to be acted on."""
+        """Whether a signal has arrived."""
         return self._signum is not None
 
     def check(self) -> None:
@@ -67,12 +67,12 @@ class StopRequest:
             raise Stopped(self._signum)
 
     def complete(self) -> None:
-        """Say that all is done that was asked; a signal that comes now, or waits, makes no failure of it."""
+        """Declare the work done: a pending or later signal no longer makes the program fail."""
         self._complete = True
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Hold signals back until `check()`; one that nobody checked for is acted on when the block ends well."""
+        """Defer signals until `check()`; a pending one is raised when the block ends without an error."""
         self._deferred = True
         try:
             yield
@@ -84,10 +84,10 @@ class StopRequest:
 @contextlib.contextmanager
 def _signals_to(stop: StopRequest) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # signal handlers belong to the main thread: a program embedded elsewhere keeps its own
+        yield  # only the main thread may install signal handlers
         return
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # ignored under nohup, which is then meant
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it on purpose
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, stop.handle) for number in numbers}
     try:
@@ -98,7 +98,7 @@ def _signals_to(stop: StopRequest) -> Iterator[None]:
 
 
 def take_signals_back() -> None:
-    """Make Python's signal handlers the process's again, after a library has put its own in their place."""
+    """Reinstall Python's signal handlers after a library has replaced them."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             handler = signal.getsignal(number)
@@ -107,13 +107,13 @@ def take_signals_back() -> None:
 
 
 def run(body: Callable[[StopRequest], int]) -> int:
-    """Run a program's body and turn its end into an exit status.
+    """Run the body of a program and return its exit status.
 
     Args:
         body: takes the StopRequest and returns the exit status.
 
     Returns:
-        The body's status; that of the ZooError or signal that ended it, after one line on stderr.
+        The status of the body, or of the ZooError or signal that ended it, which is printed in one line on stderr.
     """
     stop = StopRequest()
     _open_closed_streams()
@@ -131,7 +131,7 @@ def run(body: Callable[[StopRequest], int]) -> int:
     except Stopped as stopped:
         _say(str(stopped), sys.stderr)
         return stopped.status
-    except BrokenPipeError:  # the reader of what is printed went away, as `head` does
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         _discard(sys.stdout)
         return 128 + signal.SIGPIPE
     except ModuleNotFoundError as error:
@@ -144,7 +144,7 @@ def run(body: Callable[[StopRequest], int]) -> int:
         _say("[Error] out of memory: take a smaller --batch_size, or a machine with more", sys.stderr)
         return ZooError.status
     except OSError as error:
-        if error.strerror is None:  # raised by hand somewhere, not by the system: a defect
+        if error.strerror is None:  # not from the operating system, so a defect
             raise
         where = f": {error.filename}" if error.filename else ""
         _say(f"[Error] {error.strerror}{where}", sys.stderr)
@@ -152,9 +152,9 @@ def run(body: Callable[[StopRequest], int]) -> int:
 
 
 def entry(body: Callable[[list[str], StopRequest], int]) -> Callable[..., int]:
-    """Decorator: turn `main(arguments, stop)` into `main(argv=None)`, which runs it by `run`.
+    """Decorator: turn `main(arguments, stop)` into `main(argv=None)`, which runs it with `run`.
 
-    `argv` is the command line without the program's name; None takes that of the process.
+    `argv` is a command line without the program's name; None means that of the process.
     """
 
     @functools.wraps(body)
@@ -166,16 +166,16 @@ def entry(body: Callable[[list[str], StopRequest], int]) -> Callable[..., int]:
 
 
 def positionals(arguments: list[str], usage: str, count: int = 1) -> list[str]:
-    """Check the command line of a program without flags.
+    """Return the arguments of a program without flags.
 
     Args:
         arguments: the command line without the program's name.
-        usage: the command, to be shown.
-        count: how many arguments it takes.
+        usage: the command, for messages.
+        count: number of arguments that it takes.
 
     Raises:
         HelpRequested: `-h` or `--help` is among the arguments.
-        FlagError: there are more or fewer.
+        FlagError: the number of arguments is wrong.
     """
     if "-h" in arguments or "--help" in arguments:
         raise HelpRequested(f"usage: {usage}")
@@ -185,7 +185,7 @@ def positionals(arguments: list[str], usage: str, count: int = 1) -> list[str]:
 
 
 def _open_closed_streams() -> None:
-    """Give a program that was started with `>&-` something to print to."""
+    """Open stdout and stderr on /dev/null if the program was started with them closed (`>&-`)."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
@@ -200,5 +200,5 @@ def _say(text: str, stream: TextIO) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what is still to be flushed go nowhere, or the interpreter complains at its end."""
+    """Discard output that is not flushed yet; the interpreter would fail to flush it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

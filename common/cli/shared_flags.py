@@ -1,4 +1,4 @@
-"""The flags that all programs share, and the paths and ranges that some of them hold."""
+"""Flags that programs share, and what they mean: paths, numbers of updates, ranges of steps."""
 from __future__ import annotations
 
 import os
@@ -23,34 +23,34 @@ _DUMP_STEP = re.compile(r"\d+(-\d+)?(\|\d+(-\d+)?)*")
 
 
 def define_data(flags: FlagSet, text: str, unset: str = REQUIRED) -> None:
-    """The data folder."""
+    """Define --data_path."""
     flags.data.string("data_path", None, text, unset)
     flags.alias("data_path", "data_url")
 
 
 def define_output(flags: FlagSet) -> None:
-    """Where run directories are."""
+    """Define --output_path."""
     flags.data.string("output_path", None, "Parent of the run directories: a run is <output_path>/<ASCEND_DEVICE_ID>.",
                       "test/output in the folder of the model")
     flags.alias("output_path", "train_url")
 
 
 def define_device(flags: FlagSet, more: Mapping[str, str] = MappingProxyType({})) -> None:
-    """The device; `more` has values that a model knows besides, and a sentence about each."""
+    """Define --device; `more` has further values, and a sentence about each."""
     flags.accelerator.choice("device", "auto", ["auto", "npu", "gpu", "cpu", *more], " ".join((
         "Device to compute on. auto takes an NPU if there is one, else a GPU, else the CPU; cpu hides NPUs and GPUs.",
         *more.values())))
 
 
 def define_training(flags: FlagSet, samples: str, batch_size: int, seed: int, epochs: str = "none") -> None:
-    """The flags of every train entry, besides data and accelerator.
+    """Define the flags of every train entry for output and training.
 
     Args:
         flags: where to define them.
         samples: what a batch consists of, for example "Images".
         batch_size: the default.
         seed: the default.
-        epochs: epochs of a run without any limit, for the help.
+        epochs: default for a run without any limit, for the help.
     """
     define_output(flags)
     flags.alias("output_path", "exp_save_dir")
@@ -72,12 +72,12 @@ def define_training(flags: FlagSet, samples: str, batch_size: int, seed: int, ep
 
 
 def define_accelerator(flags: FlagSet, precision_mode: str, devices: Mapping[str, str] = MappingProxyType({})) -> None:
-    """The flags of every train entry about device, precision, NPU adapter and diagnosis.
+    """Define the flags of every train entry for device, precision, NPU adapter and diagnosis.
 
     Args:
         flags: where to define them.
-        precision_mode: the model's default on an NPU, for the help.
-        devices: as `more` of `define_device`.
+        precision_mode: default on an NPU, for the help.
+        devices: `more` of `define_device`.
     """
     define_device(flags, devices)
     npu = flags.accelerator
@@ -110,28 +110,28 @@ def _define_diagnosis(diagnosis: Group) -> None:
 
 
 def define_loss_scale(flags: FlagSet, default: bool | None = True, unset: str = "none") -> None:
-    """Loss scaling of graph models."""
+    """Define the loss scaling of graph models."""
     flags.accelerator.boolean("dynamic_loss_scale", default, "NPU with TensorFlow 1.15: let the adapter scale the loss "
                               "dynamically, as the original does. No effect elsewhere.", unset)
 
 
 def num_updates(flags: FlagValues, default: int, *limits: int | None) -> int:
-    """Return how many updates to make: the smallest limit that was given, or the default.
+    """Return the number of updates of a run: the smallest limit that was given, or the default.
 
     Args:
         flags: parsed flags.
-        default: updates of a run without any limit that is not a speed run.
-        limits: what other flags than --train_steps allow; None or 0 for one that was not given.
+        default: number of updates without any limit, except in a speed run.
+        limits: those of flags other than --train_steps; None or 0 for a flag that was not given.
     """
     given = [limit for limit in (flags.train_steps, *limits) if limit]
     return min(given) if given else PERFORMANCE_UPDATES if flags.performance else default
 
 
 def find_path(name: str, value: str | None, model_root: str) -> str:
-    """Find what a path flag names: relative to the current directory, then to the model's folder.
+    """Return the path that a flag names, relative to the current directory or else to the model's folder.
 
     Raises:
-        ZooError: neither exists, or the data path is missing, in words that users of the originals know.
+        ZooError: neither exists, or --data_path was not given. The message is that of the original scripts.
     """
     if not value:
         raise ZooError('para "data_path" must be config')
@@ -147,36 +147,36 @@ def find_path(name: str, value: str | None, model_root: str) -> str:
 
 def find_data_folder(value: str | None, model_root: str, names: Iterable[str], has_data: Callable[[str], bool],
                      flag: str = "data_path") -> str:
-    """Find the data folder: data_path itself, or one of the known names in it.
+    """Return the data folder: the one that a flag names, or a known folder in it.
 
     Args:
-        value: `--data_path`; unset is an error.
-        model_root: folder of the model, searched for a relative path.
-        names: sub-folders that users are known to have, for example `mnist`.
-        has_data: tells whether a folder holds the data.
-        flag: name of the flag that `value` was given to.
+        value: of the flag; None is an error.
+        model_root: folder of the model, see `find_path`.
+        names: known folders, for example `mnist`.
+        has_data: whether a folder contains the data.
+        flag: name of the flag.
 
     Raises:
-        ZooError: nothing found, or more than one candidate.
+        ZooError: no folder, or more than one, contains the data.
     """
     names = list(names)
     root = find_path(flag, value, model_root)
     if not os.path.isdir(root):
         raise ZooError(f"--{flag}={value}: is a file, expected a folder{_how_to_unpack([root])}")
     folders = [root] + [os.path.join(root, *name.split("/")) for name in names]
-    found = {os.path.realpath(folder): folder for folder in folders if os.path.isdir(folder) and has_data(folder)}
-    if len(found) > 1:
-        raise ZooError(f"--{flag}={value}: data in {' and in '.join(found.values())}; name one of them")
-    if not found:
+    with_data = {os.path.realpath(folder): folder for folder in folders if os.path.isdir(folder) and has_data(folder)}
+    if len(with_data) > 1:
+        raise ZooError(f"--{flag}={value}: data in {' and in '.join(with_data.values())}; name one of them")
+    if not with_data:
         or_below = f" or in a sub-folder {', '.join(names)}" if names else ""
         inside = sorted(os.path.join(root, name) for name in os.listdir(root))
         raise ZooError(f"--{flag}={value}: no data in {root}{or_below}"
                        f"{_how_to_unpack(inside)}")
-    return next(iter(found.values()))
+    return next(iter(with_data.values()))
 
 
 def _how_to_unpack(paths: Iterable[str]) -> str:
-    """The command that unpacks the first archive among some paths."""
+    """Return how to unpack the first archive among some paths, or nothing."""
     for path in paths:
         folder = shlex.quote(os.path.dirname(path))
         if path.endswith(".zip"):
@@ -187,10 +187,10 @@ def _how_to_unpack(paths: Iterable[str]) -> str:
 
 
 def parse_dump_steps(text: str) -> list[tuple[int, int]]:
-    """Read `0|5|10-20` as ranges, both ends included.
+    """Parse steps such as `0|5|10-20` into ranges that include both ends.
 
     Raises:
-        FlagError: not in that form, more than 100 items, or a range that does not rise.
+        FlagError: the form is wrong, a range does not rise, or there are more than 100 items.
     """
     if not _DUMP_STEP.fullmatch(text):
         raise FlagError(f"--data_dump_step={text}: expected a step, or steps and ranges as in 0|5|10-20")

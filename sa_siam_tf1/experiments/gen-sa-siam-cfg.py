@@ -1,9 +1,9 @@
-"""Write the configuration of the tracker of both branches, without training anything.
+"""Write the configuration of a tracker with both branches, without training.
 
     python3 sa_siam_tf1/experiments/gen-sa-siam-cfg.py --output_path=FOLDER
 
-Writes model_config.json, train_config.json and track_config.json to FOLDER/SA-Siam/; change them, and give that
-folder as --config to track or evaluate; or to train a branch, with --branch and --epochs, since its own epoch is 0.
+Writes model_config.json, train_config.json and track_config.json to FOLDER/SA-Siam/, to be edited. Track and evaluate
+take this folder as --config. Training takes it with --branch and --epochs, since its own epoch is 0.
 """
 from __future__ import annotations
 

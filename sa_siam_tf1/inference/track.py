@@ -2,9 +2,9 @@
 
     python3 sa_siam_tf1/inference/track.py --sequence=FOLDER|VIDEO [--box=x,y,width,height] [--checkpoint=FILE|RUN_DIR]
 
---sequence names a folder of frames, a sequence in OTB's layout (img/ and groundtruth_rect.txt) or a video file. The
-first box comes from --box, else from --ground_truth, else from the sequence's own ground truth; pixels are counted
-from 1, as OTB does. Writes boxes.txt, track.json and the annotated frames to <run directory>/predict/<sequence>/.
+--sequence is a folder of frames, a sequence in OTB's layout (img/ and groundtruth_rect.txt) or a video file. The first
+box is that of --box, else of --ground_truth, else of the sequence's own ground truth. Pixels are counted from 1, as in
+OTB. Writes boxes.txt, track.json and annotated frames to <run directory>/predict/<sequence>/.
 """
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Index curated crops: which tracks there are, and which of them validate.
+"""Index curated crops by track, for training and validation.
 
     python3 sa_siam_tf1/scripts/build_VID2015_imdb.py --data_path=ILSVRC2015-VID-Curation
 
-Writes train_imdb.json and validation_imdb.json into the folder, or to --save_path; paths are relative to the folder.
-The first tenth of the videos, in the order of their names, validates; with --validation=val those of the part val do.
+Writes train_imdb.json and validation_imdb.json to the folder, or to --save_path; paths in them are relative to the
+folder. The first tenth of the videos by name is for validation, with --validation=val the part val.
 """
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Turn sequences in OTB's layout into raw videos in the layout of ILSVRC2015 VID, to train on.
+"""Convert sequences in OTB's layout to raw videos in the layout of ILSVRC2015 VID, for training.
 
     python3 sa_siam_tf1/scripts/otb_to_vid.py --data_path=FOLDER --save_path=ILSVRC2015 [--frames_per_video=25]
 
-FOLDER holds sequences in the layout of evaluate.py, <name>/img and <name>/groundtruth_rect.txt, or is one; a second
-target's boxes are in groundtruth_rect.2.txt. Boxes of OTB count pixels from 1, those of VID from 0 and in whole pixels;
-a target that is not visible has no box. JPEG frames are copied, others are encoded as JPEG of quality 90.
+FOLDER contains sequences as for evaluate.py, <name>/img and <name>/groundtruth_rect.txt, or is one. The boxes of a
+second target are in groundtruth_rect.2.txt. OTB counts pixels from 1, VID counts whole pixels from 0; a target that is
+not visible has no box. JPEG frames are copied, others are encoded as JPEG of quality 90.
 """
 from __future__ import annotations
 

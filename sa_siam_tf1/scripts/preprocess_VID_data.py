@@ -1,9 +1,9 @@
-"""Crop the targets out of ILSVRC2015 VID: 255 x 255 around each, as training takes them.
+"""Crop 255 x 255 pixels around the targets of ILSVRC2015 VID, for training.
 
     python3 sa_siam_tf1/scripts/preprocess_VID_data.py --data_path=ILSVRC2015 --save_path=ILSVRC2015-VID-Curation
 
-Resumes where it was stopped: existing crops are kept, and unfinished ones of a killed run are removed. The JPEG files
-have quality 90.
+A stopped program resumes: existing crops are kept, and unfinished ones of a killed run are removed. The JPEG files have
+quality 90.
 """
 from __future__ import annotations
 

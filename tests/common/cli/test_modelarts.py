@@ -136,7 +136,7 @@ def test_a_run_that_is_set_aside_does_not_mix_with_the_new_one(flag_set, script,
 def test_results_that_cannot_be_copied_stay_here(tmp_path, flag_set, script, bucket, capfd):
     body = 'for a in "$@"; do case $a in --output_path=*) echo r > "${a#*=}/result";; esac; done'
     assert modelarts.main(script(body), flag_set, ["--data_url=/d", "--train_url=obs://b/missing"]) == 1
-    assert "failed, the source is left as it is" in capfd.readouterr().err
+    assert "failed, the source is unchanged" in capfd.readouterr().err
     (left,) = tmp_path.glob("zoo-output-*")
     assert (left / "result").read_text() == "r\n"
 

@@ -38,7 +38,7 @@ def test_a_given_flag_wins_over_the_recipe():
 def test_the_flags_of_some_switches():
     flags = FlagSet("A program.")
     recipe.define(flags.model, Switches, ["order"], "the run's")
-    assert flags.names() == ["order"] and "Which order. Default: the run's." in flags.help()
+    assert list(flags.values) == ["order"] and "Which order. Default: the run's." in flags.help()
 
 
 def test_the_notice_names_every_switch():
