@@ -15,9 +15,10 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from circleloss_tf1 import command_line, usage_flags
+from circleloss_tf1.recipe import Switches
 from common import atomic_files
 from common.checkpoints.trained import Checkpoint
-from common.cli import program
+from common.cli import program, recipe
 from common.cli.parser import FlagSet
 from common.devices import selection
 
@@ -29,6 +30,7 @@ def define_flags() -> FlagSet:
     flags = FlagSet(__doc__ or "")
     usage_flags.define_lfw(flags)
     usage_flags.define(flags)
+    recipe.define(flags.model, Switches, ("exif_orientation",), "the run's")
     return flags
 
 

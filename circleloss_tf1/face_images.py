@@ -2,8 +2,8 @@
 
     decode (JPEG or PNG, 3 channels) -> [turn, crop, mirror] -> bilinear resize -> (x - 127.5) / 128
 
-Gray is spread over three channels, alpha dropped. The resize is TensorFlow 1's: source coordinate = output coordinate *
-input size / output size, no antialiasing.
+Gray is spread over three channels; what is transparent lies on white. The resize is TensorFlow 1's: source coordinate =
+output coordinate * input size / output size, no antialiasing.
 """
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
-from circleloss_tf1.recipe import Extras, NetworkSettings
+from circleloss_tf1.recipe import Extras, NetworkSettings, Switches
 from common.checkpoints.bundle import reason_of
+from common.data import image_headers, images
 from common.errors import ZooError
 from common.graph.compat import tf
 
@@ -76,7 +77,7 @@ class ImageFeed:
             iterator = tf.data.make_initializable_iterator(dataset)
             self._initialise, self._next = iterator.initializer, iterator.get_next()
             self._path = tf.placeholder(tf.string, [], "path")
-            self._image = decode(tf.read_file(self._path), network.switches.jpeg_decoding)
+            self._image = decode(tf.read_file(self._path), network.switches)
         self._batches: list = []
 
     def start(self, session: tf.Session, paths: Sequence[bytes], augmentation: Augmentation | None = None) -> None:
@@ -132,22 +133,61 @@ class ImageFeed:
             self.decoded(session, path)
             return None
         except tf.errors.OpError as error:
-            return f"{os.fsdecode(path)}: not a readable image ({reason_of(error)})"
+            header = image_headers.read_header(path)
+            reason = reason_of(error)
+            if os.path.isfile(path) and image_headers.format_of(header) not in ("JPEG", "PNG"):
+                reason = f"it {image_headers.describe(header)}, expected JPEG or PNG"
+            return f"{os.fsdecode(path)}: not a readable image ({reason})"
 
     def _read(self, path: tf.Tensor, augmentation: tf.Tensor | None) -> tf.Tensor:
-        image = decode(tf.read_file(path), self._network.switches.jpeg_decoding)
+        image = decode(tf.read_file(path), self._network.switches)
         if augmentation is not None:
             return prepare_augmented(image, augmentation, self._network.extras)
         return prepare(image, self._network.extras)
 
 
-def decode(contents: tf.Tensor, jpeg_decoding: str) -> tf.Tensor:
-    """Decode a JPEG or PNG file's contents, string [], to uint8 [height, width, 3]."""
+def decode(contents: tf.Tensor, switches: Switches) -> tf.Tensor:
+    """Decode a JPEG or PNG file's contents, string [], to uint8 [height, width, 3].
+
+    Other formats fail: TensorFlow's decoders take some of them, as images of other shapes.
+    """
+    method = DCT_METHODS[switches.jpeg_decoding]
     image = tf.cond(tf.image.is_jpeg(contents),
-                    lambda: tf.image.decode_jpeg(contents, channels=3, dct_method=DCT_METHODS[jpeg_decoding]),
-                    lambda: tf.image.decode_png(contents, channels=3))
+                    lambda: tf.image.decode_jpeg(contents, channels=3, dct_method=method),
+                    lambda: _decode_png(contents))
     image.set_shape([None, None, 3])
-    return image
+    return _turn_upright(image, contents) if switches.exif_orientation else image
+
+
+def _decode_png(contents: tf.Tensor) -> tf.Tensor:
+    is_png = tf.equal(tf.strings.substr(contents, 0, 4), b"\x89PNG")
+    with tf.control_dependencies([tf.Assert(is_png, ["neither JPEG nor PNG"])]):
+        contents = tf.identity(contents)
+    has_alpha = tf.numpy_function(image_headers.has_alpha, [contents], tf.bool)
+    has_alpha.set_shape([])
+    return tf.cond(has_alpha, lambda: _on_white(tf.image.decode_png(contents, channels=4)),
+                   lambda: tf.image.decode_png(contents, channels=3))
+
+
+def _on_white(image: tf.Tensor) -> tf.Tensor:
+    """`images.on_background`, white."""
+    pixels = tf.cast(image, tf.int32)
+    alpha = pixels[..., 3:]
+    white = images.BACKGROUNDS["white"]
+    return tf.cast((pixels[..., :3] * alpha + white * (255 - alpha) + 127) // 255, tf.uint8)
+
+
+def _turn_upright(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
+    """`images.turn` by the orientation that a file's contents name."""
+    orientation = tf.numpy_function(lambda content: np.int64(image_headers.orientation(content)), [contents], tf.int64)
+    orientation.set_shape([])
+    return tf.cond(tf.equal(orientation, 1), lambda: image, lambda: _turned(image, orientation))
+
+
+def _turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    turned = tf.numpy_function(images.turn, [image, orientation], tf.uint8)
+    turned.set_shape([None, None, 3])
+    return turned
 
 
 def prepare(image: tf.Tensor, extras: Extras) -> tf.Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 from typing import Any, Sequence
 
 import numpy as np
-from PIL import Image
 
 from circleloss_tf1.lfw import Pairs
+from common.data import images
 from common.evaluation.verification import Verification
 from common.plots import figures, image_grid
 
@@ -54,7 +54,6 @@ def draw_pairs(path: str, pairs: Pairs, found: Verification, chosen: Sequence[in
         texts = ("same" if pairs.is_same[pair] else "different", f"distance {found.distances[pair]:.3f}")
         cells = []
         for name, text in zip(pairs.paths[2 * pair:2 * pair + 2], texts):
-            with Image.open(name) as image:
-                cells.append(image_grid.Cell(np.asarray(image.convert("RGB")), text))
+            cells.append(image_grid.Cell(np.asarray(images.open_image(name, "RGB")), text))
         rows.append(cells)
     image_grid.draw(path, "pairs furthest wrong", rows)

@@ -7,6 +7,7 @@ The threshold accepts a share of --far of LFW's pairs of different people, as ev
 """
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -89,6 +90,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.graph.session import inference_session
 
     network = restore.network_settings(checkpoint, flags)
+    network = dataclasses.replace(network, switches=dataclasses.replace(network.switches, exif_orientation=True))
     needs_context = network.switches.batch_norm == "batch"
     context = [path for path in measured.images if os.path.exists(path)][:measured.batch_size - 2]
     batch = [*images, *context] if needs_context else images

@@ -21,6 +21,7 @@ class Switches:
         batch_norm: "batch": statistics of the batch always; "moving": moving statistics outside training.
         jpeg_decoding: "fast": TensorFlow's default integer DCT; "accurate": the one of PIL and OpenCV.
         extra_options: whether the options that the original accepts and ignores (`Extras`) have an effect.
+        exif_orientation: turn images as a viewer shows them.
     """
 
     head: str = switch("logits", "Similarities of the loss: normalized logits, or cosines of embeddings and class "
@@ -31,9 +32,10 @@ class Switches:
     extra_options: bool = switch(False, "Whether options that the original accepts and ignores have an effect: "
                                  "image_size, embedding_size, keep_probability, weight_decay, "
                                  "use_fixed_image_standardization, random_crop, random_flip and random_rotate.")
+    exif_orientation: bool = switch(False, "Turn images as their EXIF orientation says.")
 
 
-RECIPES = {"reference": Switches(), "corrected": Switches("cosine", "moving", "accurate", True)}
+RECIPES = {"reference": Switches(), "corrected": Switches("cosine", "moving", "accurate", True, True)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ def network_settings(checkpoint: Checkpoint, flags: FlagValues) -> NetworkSettin
         raise FlagError("--batch_norm=moving: the run was trained with --batch_norm=batch, which leaves the moving "
                         "statistics where they began; train with --batch_norm=moving")
     settings = NetworkSettings.from_arguments(identity, recipe.MODEL_DEFS[0])
-    given = {name: flags[name].value for name in ("batch_norm", "jpeg_decoding")
+    given = {name: flags[name].value for name in ("batch_norm", "jpeg_decoding", "exif_orientation")
              if name in flags and flags[name].value is not None}
     return dataclasses.replace(settings, model_def=flags.model_def or settings.model_def,
                                switches=dataclasses.replace(settings.switches, **given))

@@ -19,6 +19,7 @@ from circleloss_tf1 import command_line
 from common.checkpoints import bundle
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
+from common.data import images
 from common.devices import selection
 from common.run.run_dir import RunRequest
 
@@ -68,6 +69,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     identity = dict(dataclasses.asdict(switches), **dataclasses.asdict(extras), **command_line.identity(flags),
                     num_classes=len(faces.people), data=faces.fingerprint, lfw=data_folders.fingerprint(pairs),
                     init_checkpoint=bundle.fingerprint(config.init_checkpoint))
+    if not switches.exif_orientation:
+        warnings += images.orientation_notices(faces.path, len(faces), "--exif_orientation turns them")
     notices = [*flag_set.warnings(), *warnings, *faces.notices, f"Data: {folders.faces}, {len(faces.people)} people, "
                f"{len(split.train)} training and {len(split.validation)} validation images", *pairs_notices,
                f"Network: {flags.model_def} | {recipe.notice(flags.recipe, switches)}"]

@@ -2,8 +2,8 @@
 
     python3 gitloss_tf1/predict.py --images=FILE|FOLDER [--checkpoint=FILE|RUN_DIR]
 
-Digits are white on black as in MNIST; --invert is for black on white. Writes predictions.json to <run
-directory>/predict/.
+Digits are white on black as in MNIST; --invert is for black on white. Transparent images lie on white, or on
+--background=black. Writes predictions.json to <run directory>/predict/.
 """
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def define_flags() -> FlagSet:
     flags = FlagSet(__doc__ or "")
     flags.data.string("images", None, "Image, folder of images, or IDX file of images.", REQUIRED)
     flags.data.boolean("invert", False, "The digits are black on white.")
+    shared_flags.define_background(flags.data)
     define_data(flags)
     trained.define_flags(flags)
     return flags
@@ -42,7 +43,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
-    names, images = _read(shared_flags.find_path("images", flags.images, ROOT))
+    names, images = _read(shared_flags.find_path("images", flags.images, ROOT), flags.background)
     if flags.invert:
         images = 255 - images
     device = selection.choose(flags.device, os.environ)
@@ -76,7 +77,7 @@ def _lines(predictions: list[dict]) -> list[str]:
     return lines
 
 
-def _read(path: str) -> tuple[list[str], np.ndarray]:
+def _read(path: str, background: str) -> tuple[list[str], np.ndarray]:
     """Return names and images, uint8 [num, 28, 28, 1]."""
     from common.data import images
     from gitloss_tf1 import mnist
@@ -85,7 +86,9 @@ def _read(path: str) -> tuple[list[str], np.ndarray]:
         idx_images = mnist.read_images(path)
         return [f"{os.path.basename(path)}[{number}]" for number in range(len(idx_images))], idx_images
     paths = images.list_images(path)
-    decoded = np.stack([images.read_gray(name, mnist.SIDE) for name in paths])[..., None]
+    decoded = np.stack([images.read_gray(name, mnist.SIDE, background) for name in paths])[..., None]
+    for notice in images.one_color_notices(paths, decoded):
+        print(notice, file=sys.stderr)
     return [os.path.basename(name) for name in paths], decoded
 
 

@@ -34,6 +34,7 @@ def define_flags() -> FlagSet:
     flags.data.string("image", None, "Image of a drawing.", REQUIRED)
     flags.data.string("other", None, "Another drawing, or a folder of drawings.", REQUIRED)
     flags.data.boolean("invert", False, "The drawings are white on black.")
+    shared_flags.define_background(flags.data)
     trained.define_flags(flags)
     define_network(flags)
     return flags
@@ -48,7 +49,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     checkpoint = trained.choose(flags, ROOT, "predict")
     image = shared_flags.find_path("image", flags.image, ROOT)
     others = images.list_images(shared_flags.find_path("other", flags.other, ROOT))
-    drawings = np.stack([read(path) for path in (image, *others)])
+    drawings = np.stack([read(path, flags.background) for path in (image, *others)])
+    for notice in images.one_color_notices((image, *others), drawings):
+        print(notice, file=sys.stderr)
     if flags.invert:
         drawings = 255 - drawings
     device = selection.choose(flags.device, os.environ)
@@ -74,8 +77,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     return 0
 
 
-def read(path: str) -> np.ndarray:
+def read(path: str, background: str = "white") -> np.ndarray:
     """Read a drawing as uint8 [105, 105]: short side resized, middle taken.
+
+    Args:
+        path: of an image.
+        background: what it lies on where it is transparent.
 
     Raises:
         ZooError: it cannot be read.
@@ -83,7 +90,7 @@ def read(path: str) -> np.ndarray:
     from common.data import images
     from siamese_omniglot.data.omniglot import SIDE
 
-    image = images.open_image(path, "L")
+    image = images.open_image(path, "L", background=background, upright=True)
     if image.size != (SIDE, SIDE):
         scale = SIDE / min(image.size)
         width, height = (max(SIDE, int(round(length * scale))) for length in image.size)

@@ -138,28 +138,29 @@ def free_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def computer(frozen: Any, paths: Sequence[str], accurate: bool, input_scale: str) -> Callable[[np.ndarray], np.ndarray]:
+def computer(frozen: Any, paths: Sequence[str], how: decoding.Decoding, input_scale: str
+             ) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from numbers of images to their features.
 
     Args:
         frozen: Keras model.
         paths: files of all images.
-        accurate: see `decoding.decode`.
+        how: how images are decoded.
         input_scale: see `decoding.preprocess`.
     """
     run = tf.function(lambda images: tf.cast(frozen(decoding.preprocess(images, input_scale), training=False),
                                              tf.float32))
 
     def compute(numbers: np.ndarray) -> np.ndarray:
-        return run(decoding.load_batch([paths[number] for number in numbers], accurate)).numpy()
+        return run(decoding.load_batch([paths[number] for number in numbers], how)).numpy()
 
     return compute
 
 
-def fingerprint(frozen: Any, data: Any, accurate: bool, input_scale: str) -> str:
+def fingerprint(frozen: Any, data: Any, how: decoding.Decoding, input_scale: str) -> str:
     """Return a text that changes with the frozen weights, the images, or how they are read."""
     checksum = 0
     for weights in frozen.get_weights():
         checksum = zlib.crc32(np.ascontiguousarray(weights).tobytes(), checksum)
-    described = json.dumps([data, accurate, input_scale])
+    described = json.dumps([data, how, input_scale])
     return f"{checksum:08x}-{zlib.crc32(described.encode('utf-8')):08x}"

@@ -50,7 +50,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from siamese_triplet_tf2 import restore, retrieval
 
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
-    embeddings = restore.TrainedEmbedding(checkpoint).embed([query, *paths])
+    embeddings = restore.TrainedEmbedding(checkpoint, upright=True).embed([query, *paths])
     cosine, l2 = (retrieval.similarities(embeddings[:1], embeddings[1:], metric)[0] for metric in ("cosine", "l2"))
     nearest = np.argsort(-cosine, kind="stable")[:flags.k]
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, query=query, nearest=[

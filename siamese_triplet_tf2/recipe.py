@@ -14,6 +14,7 @@ class Switches:
         input_scale: "unit" or "255", see `decoding.preprocess`.
         accurate_jpeg: decode JPEG with the accurate DCT.
         negatives: "listed" or "others", see `pairs.Sampler`.
+        exif_orientation: turn images as a viewer shows them.
     """
 
     input_scale: str = switch("unit", "Images in [0, 1] or in [0, 255] before the mean is subtracted.",
@@ -21,6 +22,7 @@ class Switches:
     accurate_jpeg: bool = switch(False, "Decode JPEG with the accurate DCT.")
     negatives: str = switch("listed", "Negatives come from the original's list, or are any images but the anchor "
                             "and its positive.", ("listed", "others"))
+    exif_orientation: bool = switch(False, "Turn images as their EXIF orientation says.")
 
 
-RECIPES = {"reference": Switches(), "corrected": Switches("255", True, "others")}
+RECIPES = {"reference": Switches(), "corrected": Switches("255", True, "others", True)}

@@ -24,14 +24,19 @@ CACHE = "embeddings.npz"
 class TrainedEmbedding:
     """The network, with what its run says about reading images."""
 
-    def __init__(self, checkpoint: Checkpoint):
+    def __init__(self, checkpoint: Checkpoint, upright: bool | None = None):
         """Build the network that the checkpoint is of, and restore it.
+
+        Args:
+            checkpoint: which weights.
+            upright: turn images as their EXIF orientation says; None for what the run does.
 
         Raises:
             ZooError: the checkpoint is damaged or of another model.
         """
         run = checkpoint.run_identity()
-        self.accurate_jpeg: bool = run.get("accurate_jpeg", False)
+        self.decoding = decoding.Decoding(
+            run.get("accurate_jpeg", False), run.get("exif_orientation", False) if upright is None else upright)
         self.input_scale: str = run.get("input_scale", "unit")
         self.prefix = checkpoint.prefix
         backbone = run.get("backbone") or _backbone_of(checkpoint.prefix)
@@ -52,7 +57,7 @@ class TrainedEmbedding:
         missing = [path for path, key in zip(paths, keys) if key not in kept]
         if missing:
             source = features.FeatureSource(
-                features.computer(self.model.frozen, missing, self.accurate_jpeg, self.input_scale))
+                features.computer(self.model.frozen, missing, self.decoding, self.input_scale))
             found = evaluation.embed(self.run_tail, source, np.arange(len(missing)))
             kept.update(zip(map(_key, missing), found))
             self._write_cache(kept)
@@ -64,7 +69,7 @@ class TrainedEmbedding:
         return tf.function(lambda kept: self.model.tail(kept, training=False))
 
     def _fingerprint(self) -> str:
-        return json.dumps([bundle.fingerprint(self.prefix), self.accurate_jpeg, self.input_scale])
+        return json.dumps([bundle.fingerprint(self.prefix), self.decoding, self.input_scale])
 
     def _read_cache(self) -> dict[str, np.ndarray]:
         path = os.path.join(self._folder, CACHE)
@@ -102,4 +107,5 @@ def _backbone_of(prefix: str) -> str:
 
 def image_of(path: str) -> np.ndarray:
     """Decode a file to show it, uint8 [200, 200, 3]."""
-    return (decoding.decode(path, accurate=True).numpy() * 255.0).round().astype(np.uint8)
+    how = decoding.Decoding(accurate=True, upright=True)
+    return (decoding.decode(path, how).numpy() * 255.0).round().astype(np.uint8)

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 from common.checkpoints import bundle, h5_weights
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
+from common.data import images
 from common.devices import selection
 from common.devices.selection import Rank
 from common.distributed import launcher, processes
@@ -107,7 +108,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     identity = dict(dataclasses.asdict(config.switches), data=data.fingerprint(),
                     weights=h5_weights.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_prefix),
                     **{name: flags[name].value for name in IDENTITY})
+    files = data.images()
+    orientations = [] if config.switches.exif_orientation else images.orientation_notices(
+        files.__getitem__, len(files), "--exif_orientation turns them")
     notices = [*flag_set.warnings(), *processes.notices(flags, rank, f"{flags.batch_size} triplets"), *data.notices,
+               *orientations,
                *pretrained.notices(weights_path, flags.backbone),
                f"Data: {folder}, {len(data.left)} pairs",
                f"Backbone: {flags.backbone}, weights {weights_path or 'random'}",

@@ -21,6 +21,7 @@ from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve, format_number, median_step_seconds
 from common.run.opening import Run
 from siamese_triplet_tf2 import evaluation, features, log_lines, pretrained
+from siamese_triplet_tf2.decoding import Decoding
 from siamese_triplet_tf2.model import FEATURE_SHAPES, Embedding, build_embedding, variable_names
 from siamese_triplet_tf2.pairs import Pairs, Sampler, Triplets
 from siamese_triplet_tf2.recipe import Switches
@@ -130,10 +131,14 @@ def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) 
     megabytes = features.total_bytes(len(images), shape) / 1e6
     print(f"Features: {len(images)} images, {megabytes:.0f} MB, " + {
         "memory": "kept in memory", "disk": "kept in the run directory", "off": "computed at every step"}[choice])
-    compute = features.computer(embedding.frozen, images, config.switches.accurate_jpeg, config.switches.input_scale)
+    compute = features.computer(embedding.frozen, images, _decoding(config.switches), config.switches.input_scale)
     if choice == "off":
         return features.FeatureSource(compute)
     return features.KeptFeatures(compute, shape, len(images))
+
+
+def _decoding(switches: Switches) -> Decoding:
+    return Decoding(switches.accurate_jpeg, switches.exif_orientation)
 
 
 def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints:
@@ -192,7 +197,7 @@ class _Task:
         if isinstance(self._model.features, features.KeptFeatures):
             switches, started = self._config.switches, time.perf_counter()
             fingerprint = features.fingerprint(self._model.embedding.frozen, self._data.fingerprint(),
-                                               switches.accurate_jpeg, switches.input_scale)
+                                               _decoding(switches), switches.input_scale)
             is_on_disk = self._run.arguments.get("cache_features") == "disk"
             self._model.features.fill(self._record.stop.check, self._run.folder("features") if is_on_disk else None,
                                       fingerprint)

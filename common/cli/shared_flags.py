@@ -127,6 +127,11 @@ def num_updates(flags: FlagValues, default: int, *limits: int | None) -> int:
     return min(given) if given else PERFORMANCE_UPDATES if flags.performance else default
 
 
+def define_background(group: Group) -> None:
+    """Define --background."""
+    group.choice("background", "white", ["white", "black"], "What transparent images lie on.")
+
+
 def find_path(name: str, value: str | None, model_root: str) -> str:
     """Return the path that a flag names, relative to the current directory or else to the model's folder.
 

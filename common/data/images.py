@@ -1,21 +1,28 @@
-"""Reading of untrusted image files."""
+"""Untrusted image files, decoded to gray or RGB by the rule that holds for all models (docs/images.md).
+
+What is transparent lies on a background. 16 bits become 8. Palettes, 1 bit and CMYK become gray or RGB. An image is
+turned as its EXIF orientation says where the caller asks for it. Of an animated PNG, the default image is decoded.
+"""
 from __future__ import annotations
 
 import io
 import os
-from typing import Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 from PIL import Image
 
-from common.data import listing
+from common.data import image_headers, listing
 from common.errors import ZooError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 FORMATS = ("PNG", "JPEG", "BMP")
+BACKGROUNDS = {"white": 255, "black": 0}
+MAX_BYTES = 2 ** 28
 MAX_PIXELS = 2 ** 30 // 12  # PIL warns of more
 MIN_SIDE = 8
-_BILINEAR = 2  # PIL.Image.BILINEAR, whose name differs between versions
+_BILINEAR = 2  # number of PIL's filter, whose name differs between versions
+_LOOKED_AT = 200  # files that `orientation_notices` looks at
 
 
 def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
@@ -34,41 +41,136 @@ def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
     return listing.in_frame_order([os.path.join(path, name) for name in names])
 
 
-def read_gray(path: str, side: int) -> np.ndarray:
-    """Decode an image to gray, uint8 [side, side], resized regardless of its aspect ratio; errors as `open_image`."""
-    return np.asarray(open_image(path, "L").resize((side, side), _BILINEAR), np.uint8)
+def read_gray(path: str, side: int, background: str = "white") -> np.ndarray:
+    """Decode an image to gray, turned as a viewer shows it, and resize it without keeping its aspect.
+
+    Args:
+        path: a PNG, JPEG or BMP file.
+        side: height and width of the result.
+        background: what transparent images lie on.
+
+    Returns:
+        uint8 [side, side].
+    """
+    image = open_image(path, "L", background=background, upright=True)
+    return np.asarray(image.resize((side, side), _BILINEAR), np.uint8)
 
 
-def read_rgb(path: str) -> np.ndarray:
-    """Decode an image to RGB, uint8 [height, width, 3].
+def read_rgb(path: str, upright: bool = True) -> np.ndarray:
+    """Decode an image to RGB.
+
+    Args:
+        path: a PNG, JPEG or BMP file.
+        upright: turn it as a viewer shows it.
+
+    Returns:
+        uint8 [height, width, 3].
 
     Raises:
         ZooError: the image is tiny, or as `open_image`.
     """
-    pixels = np.array(open_image(path, "RGB"))
+    pixels = np.array(open_image(path, "RGB", upright=upright))
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise ZooError(f"{path}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {MIN_SIDE} or more")
     return pixels
 
 
-def open_image(path: str, mode: str, content: bytes | None = None) -> Image.Image:
-    """Decode an image at its own size; 16 bits are scaled to 8, which PIL would clip.
+def open_image(path: str, mode: str, content: bytes | None = None, background: str = "white", upright: bool = False
+               ) -> Image.Image:
+    """Decode an image in its own size.
 
     Args:
         path: a PNG, JPEG or BMP file.
         mode: "L" for gray, or "RGB".
-        content: the bytes of the file if they are already read, for example from an archive.
+        content: the file's bytes if they were read elsewhere, as from an archive.
+        background: "white" or "black", what transparent images lie on.
+        upright: turn it as its EXIF orientation says.
 
     Raises:
         ZooError: the file is damaged, of another format, or absurdly large.
     """
+    if content is None:
+        content = _read(path)
+    if image_headers.format_of(content) not in FORMATS:
+        raise ZooError(f"{path}: not a readable image: it {image_headers.describe(content)}, expected "
+                       f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     try:
-        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:  # PIL only warns, and threads share the filters of warnings
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:  # PIL's own limit is a warning, whose filters threads share
                 raise ValueError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are decoded")
-            if image.mode.startswith("I"):
-                scaled = (np.asarray(image, np.float64) / 257.0).round().clip(0, 255)
-                return Image.fromarray(scaled.astype(np.uint8)).convert(mode)
-            return image.convert(mode)
+            decoded = _flatten(image, mode, BACKGROUNDS[background])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ZooError(f"{path}: not a readable image ({error})") from None
+    orientation = image_headers.orientation(content) if upright else 1
+    return decoded if orientation == 1 else Image.fromarray(turn(np.asarray(decoded), orientation))
+
+
+def _read(path: str) -> bytes:
+    try:
+        size = os.path.getsize(path)
+        if size > MAX_BYTES:
+            raise ZooError(f"{path}: has {size} bytes, at most {MAX_BYTES} are read")
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ZooError(f"{path}: not a readable image ({error})") from None
+
+
+def _flatten(image: Image.Image, mode: str, background: int) -> Image.Image:
+    """Convert to gray or RGB: 16 bits are scaled to 8, where PIL would clip them, and nothing is transparent."""
+    if image.mode.startswith("I"):
+        scaled = (np.asarray(image, np.float64) / 257.0).round().clip(0, 255)
+        return Image.fromarray(scaled.astype(np.uint8)).convert(mode)
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        return Image.fromarray(on_background(np.asarray(image.convert("RGBA")), background)).convert(mode)
+    return image.convert(mode)
+
+
+def on_background(pixels: np.ndarray, background: int) -> np.ndarray:
+    """Lay an image on a gray level.
+
+    Args:
+        pixels: uint8 [height, width, 4], RGB and alpha.
+        background: 0 to 255.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    alpha = pixels[..., 3:].astype(np.int32)
+    return ((pixels[..., :3] * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn and mirror an image as a viewer does.
+
+    Args:
+        pixels: [height, width, ...].
+        orientation: of EXIF, 1 to 8.
+    """
+    if orientation >= 5:
+        pixels = np.swapaxes(pixels, 0, 1)
+    rows, columns = -1 if orientation in (3, 4, 7, 8) else 1, -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(pixels[::rows, ::columns])
+
+
+def orientation_notices(path_of: Callable[[int], str | bytes], num: int, advice: str) -> list[str]:
+    """Say in a line when images are taken as they are stored though a viewer would turn them.
+
+    Args:
+        path_of: returns the path of an image by its number.
+        num: how many images there are; of many, some that are spread over them are looked at.
+        advice: how to have them turned.
+    """
+    count = min(num, _LOOKED_AT)
+    chosen = [path_of(index * num // count) for index in range(count)]
+    turned = [path for path in chosen if image_headers.orientation(image_headers.read_header(path)) != 1]
+    if not turned:
+        return []
+    return [f"Notice: {len(turned)} of {count} images looked at have an EXIF orientation, which is ignored, such as "
+            f"{os.fsdecode(turned[0])}; {advice}"]
+
+
+def one_color_notices(names: Sequence[str], pixels: Sequence[np.ndarray]) -> list[str]:
+    """Return a line for each image whose pixels are all alike, as those of a white drawing on white."""
+    return [f"Warning: {name}: all pixels are {image.flat[0]}; is it transparent? --background=black or white says "
+            "what it lies on" for name, image in zip(names, pixels) if (image == image.flat[0]).all()]

@@ -28,6 +28,7 @@ from common.errors import ZooError
 from common.run.run_dir import ARGUMENTS, RunRequest, is_finished, is_run, read_arguments
 
 _LOCK = ".lock"
+_LATER_SWITCHES = {"exif_orientation": False}  # older runs, which do not store them, have these values
 _COPIER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "copy_output.py")
 _COPIER_SECONDS = 3.0  # for the copier to exit once the run has ended
 _TEMPORARY = re.compile(r"\..*\.\d+\.tmp(\.weights\.h5)?|.*\.matplotlib-lock")
@@ -172,6 +173,8 @@ def _is_resumed(run: Run, earlier: dict[str, Any]) -> bool:
 def _differences(now: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
     before, after = dict(earlier["identity"]), now["identity"]
     before.pop("compute_dtype", None)  # written by older versions, always float32
+    for name in set(after) & set(_LATER_SWITCHES):
+        before.setdefault(name, _LATER_SWITCHES[name])
     changed = [name for name in sorted(set(before) | set(after)) if before.get(name) != after.get(name)]
     differences = [f"{name}: was {before.get(name)}, now {after.get(name)}" for name in changed]
     if earlier["performance"] != now["performance"]:

@@ -44,7 +44,7 @@ class Crop(NamedTuple):
         Raises:
             ZooError: the file is missing, damaged or of another size.
         """
-        image = images.read_rgb(self.path)
+        image = images.read_rgb(self.path, upright=False)
         if self.box is not None:
             cv2 = opencv.load()
 
@@ -101,7 +101,9 @@ def load(folder: str) -> Tracks:
     if not validation:
         notices.append("Notice: no track is left for validation.")
     crops = [crop for part in parts for track in part for crop in track]
-    return Tracks(train, validation, _fingerprint(folder, crops), notices)
+    fingerprint = _fingerprint(folder, crops)
+    notices += images.orientation_notices(lambda number: crops[number].path, len(crops), "boxes count stored pixels")
+    return Tracks(train, validation, fingerprint, notices)
 
 
 def curated_videos(folder: str, letters: Iterable[str] = _LETTERS) -> list:

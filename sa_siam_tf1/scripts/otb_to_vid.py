@@ -22,14 +22,13 @@ import numpy as np
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.cli.program import StopRequest
-from common.data import images, listing
+from common.data import image_headers, images, listing
 from common.errors import FlagError, ZooError
 from common.tiny_data import tracking
 from sa_siam_tf1 import evaluation
 from sa_siam_tf1.datasets import curation
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_JPEG = b"\xff\xd8\xff"
 _TRAIN_PARTS = sorted(part for part in curation.PARTS if part != "val")
 
 
@@ -121,12 +120,16 @@ def write_video(root: str, part: str, name: str, frames: list, stop: StopRequest
         with open(path, "rb") as file:
             content = file.read()
         with open(os.path.join(data, f"{number:06d}.JPEG"), "wb") as file:
-            file.write(content if content.startswith(_JPEG) else curation.to_jpeg(pixels))
+            file.write(content if _is_upright_jpeg(content) else curation.to_jpeg(pixels))
         visible = [(track, box) for track, box in boxes
                    if box[0] < width and box[1] < height and box[0] + box[2] > 0 and box[1] + box[3] > 0]
         text = tracking.annotation("/".join((*part.split("/")[1:], name)), f"{number:06d}", visible, (width, height))
         with open(os.path.join(annotations, f"{number:06d}.xml"), "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def _is_upright_jpeg(content: bytes) -> bool:
+    return image_headers.format_of(content) == "JPEG" and image_headers.orientation(content) == 1
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def curate_frame(video, annotation: str, target: str) -> tuple[int, int]:
     missing = [box for box, path in paths.items() if not os.path.exists(path)]
     if missing:
         frame_path = video.frame_of(annotation)
-        frame = images.read_rgb(frame_path)
+        frame = images.read_rgb(frame_path, upright=False)
         for box in missing:
             os.makedirs(os.path.dirname(paths[box]), exist_ok=True)
             atomic_files.write_bytes(paths[box], curation.to_jpeg(curation.crop_box(frame, box, frame_path)))

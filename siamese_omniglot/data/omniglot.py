@@ -111,6 +111,7 @@ def load(folder: str) -> Drawings:
         raise ZooError(f"{folder}: holds {len(characters)} character with drawings, at least 2 are needed; expected "
                        "<Alphabet>/<character>/<drawing>.png")
     paths = [os.path.join(folder, *name.split("/")) for name in names]
+    notices += images.orientation_notices(paths.__getitem__, len(paths), "drawings are read as they are stored")
     with ThreadPoolExecutor(_FILE_THREADS) as pool:
         drawings = list(pool.map(read_drawing, paths))
     return Drawings(DrawingStore(drawings), np.array(labels), characters, names, _fingerprint(names, paths), notices)

@@ -1,12 +1,19 @@
 """Untrusted images are decoded to gray or RGB, or refused in one line."""
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from common.data import images
+from common.data import image_headers, images
 from common.errors import ZooError
+from tests import odd_images
+from tests.conftest import ROOT
+
+CASES = os.path.join(ROOT, "tests", "cases")
+DIGITS = os.path.join(CASES, "alpha_digits")
 
 
 def test_images_of_other_kinds_become_rgb(tmp_path):
@@ -37,3 +44,52 @@ def test_an_absurdly_large_image_is_refused_by_its_size(tmp_path, monkeypatch):
     for read in (images.read_rgb, lambda path: images.read_gray(path, 4)):
         with pytest.raises(ZooError, match="0001.png: .*it has 16 x 12 pixels, at most 191 are decoded"):
             read(path)
+
+
+@pytest.mark.parametrize("kind", odd_images.KINDS)
+def test_the_rule_for_pixels(tmp_path, kind):
+    found = images.read_rgb(odd_images.make(str(tmp_path), kind))
+    assert found.shape == odd_images.shown(kind).shape
+    assert np.abs(found.astype(int) - odd_images.shown(kind)).mean() < odd_images.TOLERANCE
+
+
+def test_without_orientation_pixels_are_as_stored(tmp_path):
+    path = odd_images.make(str(tmp_path), "orientation_6")
+    stored = np.asarray(Image.open(path).convert("RGB"))
+    assert np.array_equal(images.read_rgb(path, upright=False), stored) and stored.shape == (64, 48, 3)
+    (notice,) = images.orientation_notices(lambda number: path, 1000, "turn them")
+    assert notice.startswith("Notice: 200 of 200 images looked at have an EXIF orientation") and path in notice
+    plain = odd_images.make(str(tmp_path), "orientation_1")
+    assert images.orientation_notices([plain, plain].__getitem__, 2, "") == []
+
+
+def test_a_phone_s_picture_is_as_a_viewer_shows_it():
+    upright, stored = (images.read_rgb(os.path.join(CASES, "exif", name)).astype(int)
+                       for name in ("upright.png", "stored_no_tag.jpg"))
+    found = images.read_rgb(os.path.join(CASES, "exif", "phone.jpg"))
+    assert np.abs(found - upright).mean() < 3 < np.abs(found - stored).mean()
+
+
+@pytest.mark.parametrize("digit", ["0", "1"])
+def test_digits_drawn_in_a_browser(digit):
+    """a: white on black, b: black on transparent, c: white on transparent, d: black on white."""
+    def read(kind, background="white"):
+        (name,) = (name for name in os.listdir(DIGITS) if name.startswith(f"{digit}_{kind}"))
+        return images.read_gray(os.path.join(DIGITS, name), 28, background)
+
+    assert np.array_equal(read("b"), read("d")) and np.array_equal(read("c", "black"), read("a"))
+    assert read("d").min() < 100 and read("d").max() == 255
+    assert images.one_color_notices(["c.png", "d.png"], [read("c"), read("d")]) == [
+        "Warning: c.png: all pixels are 255; is it transparent? --background=black or white says what it lies on"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in odd_images.OTHER_FORMATS if kind != "BMP"])
+def test_another_format_is_named(tmp_path, kind):
+    with pytest.raises(ZooError, match=f"{kind}.jpg: not a readable image: it is {kind}, expected PNG, JPEG"):
+        images.read_rgb(odd_images.make_other(str(tmp_path), kind))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe1\0", b"\xff\xd8\xff\xe1\0\x20Exif\0\0MM\0*\xff\xff\xff\xff",
+                                     b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffeXIfII*\0", b"\xff\xd8" + b"\xff\xe0\0\0" * 9])
+def test_headers_that_are_cut_or_false_name_no_orientation(content):
+    assert image_headers.orientation(content) == 1

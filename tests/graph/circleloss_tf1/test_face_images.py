@@ -10,7 +10,9 @@ from PIL import Image
 from circleloss_tf1 import face_images
 from circleloss_tf1.face_images import Augmentation, DamagedImages, ImageFeed
 from circleloss_tf1.recipe import RECIPES, Extras, NetworkSettings
+from common.data import images
 from common.graph.compat import enable, tf
+from tests import odd_images
 
 enable()
 EXTRAS = Extras(image_size=32)
@@ -59,14 +61,35 @@ def test_png_resized_and_scaled(tmp_path):
     np.testing.assert_allclose(read([path], network())[0], wanted, atol=1e-5)
 
 
-def test_gray_is_spread_and_alpha_dropped(tmp_path):
-    gray = write(tmp_path, "g.png", picture().convert("L"))
-    image = picture().convert("RGBA")
-    image.putalpha(17)
-    alpha = write(tmp_path, "a.png", image)
-    found = read([gray, alpha, write(tmp_path, "c.png", picture())], network())
-    assert (found[0][..., 0] == found[0][..., 1]).all() and (found[0][..., 0] == found[0][..., 2]).all()
-    np.testing.assert_array_equal(found[1], found[2])
+def test_gray_is_spread(tmp_path):
+    (found,) = read([write(tmp_path, "g.png", picture().convert("L"))], network())
+    assert (found[..., 0] == found[..., 1]).all() and (found[..., 0] == found[..., 2]).all()
+
+
+def test_the_rule_for_pixels_holds(tmp_path):
+    """Of all kinds, in both ways of taking EXIF orientation."""
+    paths = [odd_images.make(str(tmp_path), kind) for kind in odd_images.KINDS]
+    with tf.Graph().as_default(), tf.Session() as session:
+        upright, stored = (ImageFeed(1, NetworkSettings("models.resnet10", dataclasses.replace(
+            RECIPES["corrected"], exif_orientation=is_upright), EXTRAS)) for is_upright in (True, False))
+        for kind, path in zip(odd_images.KINDS, paths):
+            found = upright.decoded(session, path.encode()).astype(int)
+            assert np.abs(found - odd_images.shown(kind)).mean() < odd_images.TOLERANCE, kind
+            np.testing.assert_allclose(found, images.read_rgb(path), atol=4 if kind == "cmyk" else 1, err_msg=kind)
+            np.testing.assert_allclose(stored.decoded(session, path.encode()).astype(int),
+                                       images.read_rgb(path, upright=False), atol=4 if kind == "cmyk" else 1)
+
+
+@pytest.mark.parametrize("kind", odd_images.OTHER_FORMATS)
+def test_another_format_under_jpg_is_named(tmp_path, kind):
+    path = odd_images.make_other(str(tmp_path), kind).encode()
+    with tf.Graph().as_default(), tf.Session() as session:
+        feed = ImageFeed(1, network())
+        feed.start(session, [path])
+        with pytest.raises(DamagedImages) as caught:
+            feed.next(session)
+    assert caught.value.reasons == {
+        0: f"{path.decode()}: not a readable image (it is {kind}, expected JPEG or PNG)"}
 
 
 def test_accurate_decoding_is_pillow_s(tmp_path):

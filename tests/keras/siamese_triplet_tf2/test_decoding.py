@@ -13,6 +13,8 @@ from PIL import Image
 
 from common.errors import ZooError
 from siamese_triplet_tf2 import bad_images, decoding, pairs
+from siamese_triplet_tf2.decoding import Decoding
+from tests import odd_images
 
 
 def photo(height=60, width=80):
@@ -39,7 +41,7 @@ def test_preprocessing_of_the_original_and_the_corrected_scale():
 
 def test_resizing_is_bilinear_without_antialias_and_keeps_no_aspect(tmp_path):
     path = save(tmp_path, "a.png", photo())
-    found = decoding.decode(path, accurate=False).numpy()
+    found = decoding.decode(path, Decoding(accurate=False)).numpy()
     pixels = np.asarray(photo(), np.float64) / 255.0
     for row, column in ((0, 0), (57, 131), (100, 7), (199, 199)):
         y, x = (row + 0.5) * 60 / 200 - 0.5, (column + 0.5) * 80 / 200 - 0.5
@@ -56,12 +58,27 @@ def test_accurate_decoding_is_that_of_libjpeg_s_slow_dct(tmp_path):
     """PIL decodes with the accurate DCT; the fast one differs from it by more."""
     path = save(tmp_path, "a.jpg", photo(200, 200), quality=70, subsampling=0)
     wanted = np.asarray(Image.open(path), np.float64) / 255.0
-    accurate, fast = (np.abs(decoding.decode(path, mode).numpy() - wanted).max() for mode in (True, False))
+    accurate, fast = (np.abs(decoding.decode(path, Decoding(mode)).numpy() - wanted).max() for mode in (True, False))
     assert accurate <= 1.01 / 255
     assert fast > accurate
 
 
-def odd_images(tmp_path):
+@pytest.mark.parametrize("kind", odd_images.KINDS)
+def test_the_rule_for_pixels_holds(tmp_path, kind):
+    path = odd_images.make(str(tmp_path), kind)
+    assert decoding.find_bad([path]) == {}
+    wanted = tf.image.resize(odd_images.shown(kind) / np.float32(255.0), (200, 200)).numpy()
+    found = decoding.decode(path, Decoding(accurate=True, upright=True)).numpy()
+    assert np.abs(found - wanted).mean() < odd_images.TOLERANCE / 255
+
+
+@pytest.mark.parametrize("kind", odd_images.OTHER_FORMATS)
+def test_another_format_under_jpg_is_named(tmp_path, kind):
+    path = odd_images.make_other(str(tmp_path), kind)
+    assert decoding.find_bad([path]) == {path: f"is {kind}, expected JPEG or PNG"}
+
+
+def odd_kinds(tmp_path):
     """Files that can be used, by what is odd about them."""
     gray = photo().convert("L")
     sixteen = Image.fromarray(np.asarray(gray, np.uint16) * 257)
@@ -69,19 +86,20 @@ def odd_images(tmp_path):
                 alpha=save(tmp_path, "alpha.png", photo().convert("RGBA")),
                 palette=save(tmp_path, "palette.png", photo().quantize(8)),
                 sixteen=save(tmp_path, "sixteen.png", sixteen),
+                animated=save(tmp_path, "animated.png", photo(), save_all=True, append_images=[photo().rotate(90)]),
                 progressive=save(tmp_path, "progressive.jpg", photo(), progressive=True),
                 png_named_jpg=save(tmp_path, "named.jpg", photo(), format="PNG"))
 
 
 def test_odd_formats_are_decoded(tmp_path):
-    paths = odd_images(tmp_path)
+    paths = odd_kinds(tmp_path)
     assert decoding.find_bad(list(paths.values())) == {}
     for kind, path in paths.items():
-        image = decoding.decode(path, accurate=True).numpy()
+        image = decoding.decode(path, Decoding(accurate=True)).numpy()
         assert image.shape == (200, 200, 3) and image.min() >= 0.0 and image.max() <= 1.0, kind
         if kind in ("gray", "sixteen"):
             assert np.array_equal(image[..., 0], image[..., 2]), kind
-    sixteen, gray = (decoding.decode(paths[kind], True).numpy() for kind in ("sixteen", "gray"))
+    sixteen, gray = (decoding.decode(paths[kind], Decoding(True)).numpy() for kind in ("sixteen", "gray"))
     assert np.abs(sixteen - gray).mean() < 0.02
 
 
@@ -99,16 +117,16 @@ def huge_png(width, height):
 def bad_files():
     whole = io.BytesIO()
     photo().save(whole, "JPEG")
-    animated = io.BytesIO()
-    photo().save(animated, "PNG", save_all=True, append_images=[photo().rotate(90)])
+    webp = io.BytesIO()
+    photo().save(webp, "WEBP")
     gif = io.BytesIO()
     photo().save(gif, "GIF")
     return {
         "empty.jpg": (b"", "is empty"),
-        "text.jpg": (b"this is no image", "is no JPEG or PNG"),
+        "text.jpg": (b"this is no image", "is of no known format, expected JPEG or PNG"),
         "cut.jpg": (whole.getvalue()[:len(whole.getvalue()) // 2], "cannot be decoded"),
-        "gif.jpg": (gif.getvalue(), "is no JPEG or PNG"),
-        "animated.png": (animated.getvalue(), "is animated"),
+        "gif.jpg": (gif.getvalue(), "is GIF, expected JPEG or PNG"),
+        "webp.jpg": (webp.getvalue(), "is WebP, expected JPEG or PNG"),
         "huge.png": (huge_png(9000, 9000), "is 9000 x 9000"),
     }
 
@@ -145,8 +163,8 @@ def test_policies_for_bad_images(tmp_path):
     (tmp_path / "left" / "1.jpg").write_bytes(b"")
     (tmp_path / "right" / "3.jpg").write_bytes(b"text")
     data = pairs.load(folder)
-    with pytest.raises(ZooError, match=r"2 of 8 images cannot be used: \S+left/1.jpg is empty; \S+right/3.jpg is no .*"
-                                       "--bad_images=skip"):
+    with pytest.raises(ZooError, match=r"2 of 8 images cannot be used: \S+left/1.jpg is empty; "
+                                       r"\S+right/3.jpg is of no .*--bad_images=skip"):
         bad_images.apply(data, "fail")
     kept = bad_images.apply(data, "skip")
     assert [os.path.basename(path) for path in kept.left] == ["0.jpg", "2.jpg"]

@@ -10,6 +10,7 @@ import pytest
 from common.cli.program import Stopped
 from common.errors import ZooError
 from siamese_triplet_tf2 import features, pairs
+from siamese_triplet_tf2.decoding import Decoding
 
 SHAPE = (2, 3)
 
@@ -119,7 +120,7 @@ def test_size_of_the_real_data_set():
 
 def test_the_fingerprint_follows_weights_images_and_reading(tiny):
     def mark(data="data", accurate=False, scale="unit"):
-        return features.fingerprint(tiny.frozen, data, accurate, scale)
+        return features.fingerprint(tiny.frozen, data, Decoding(accurate), scale)
 
     before = mark()
     assert before == mark() and len({before, mark("other"), mark(accurate=True), mark(scale="255")}) == 4
@@ -132,7 +133,7 @@ def test_the_fingerprint_follows_weights_images_and_reading(tiny):
 
 def test_computed_from_files(tiny, look_alike_folder):
     paths = pairs.load(look_alike_folder).images()
-    compute_them = features.computer(tiny.frozen, paths, False, "unit")
+    compute_them = features.computer(tiny.frozen, paths, Decoding(accurate=False), "unit")
     both = compute_them(np.array([3, 1]))
     assert both.shape == (2, 13, 13, 16) and both.dtype == np.float32
     # another place in the batch may sum in another order

@@ -132,7 +132,7 @@ def test_exports_agree_with_the_live_network(full_run, look_alike_folder, capfd)
     assert predict.main([f"--query={query}", f"--images={query}", f"--checkpoint={full_run}", "--json"]) == 0
     with np.load(str(full_run / "predict" / restore.CACHE), allow_pickle=False) as archive:
         wanted = archive["embeddings"][[key.endswith("00003.jpg") for key in archive["keys"]]]
-    image = restore.decoding.load_batch([query], accurate=False)
+    image = restore.decoding.load_batch([query], restore.decoding.Decoding(accurate=False))
     loaded = tf.saved_model.load(result["saved_model"])
     embedding = loaded.signatures["serving_default"](images=image)["embedding"].numpy()
     assert min(np.abs(row - embedding).max() for row in wanted) < 1e-4 * np.abs(embedding).max()

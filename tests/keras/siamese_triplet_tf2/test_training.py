@@ -1,6 +1,7 @@
 """The train entry from flags to files, in this process, on a few drawn look-alikes."""
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -165,14 +166,15 @@ def test_batch_statistics_move_the_statistics(tmp_path, look_alike_folder, full_
 
 
 @pytest.mark.parametrize("recipe, flags, wanted", [
-    ("reference", [], Switches("unit", False, "listed")),
-    ("corrected", [], Switches("255", True, "others")),
-    ("corrected", ["--negatives=listed", "--accurate_jpeg=false"], Switches("255", False, "listed")),
+    ("reference", [], Switches("unit", False, "listed", False)),
+    ("corrected", [], Switches("255", True, "others", True)),
+    ("corrected", ["--negatives=listed", "--accurate_jpeg=false", "--exif_orientation=false"],
+     Switches("255", False, "listed", False)),
 ])
 def test_recipes(tmp_path, look_alike_folder, recipe, flags, wanted, capfd):
     assert train(look_alike_folder, tmp_path, f"--recipe={recipe}", "--train_steps=1", *flags) == 0
     identity = json.loads((tmp_path / "0" / "arguments.json").read_text())["identity"]
-    assert Switches(*(identity[name] for name in ("input_scale", "accurate_jpeg", "negatives"))) == wanted
+    assert Switches(**{field.name: identity[field.name] for field in dataclasses.fields(Switches)}) == wanted
     assert f"Recipe: {recipe}, input_scale={wanted.input_scale}, accurate_jpeg=" in capfd.readouterr().out
 
 
