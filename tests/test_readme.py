@@ -76,6 +76,8 @@ def test_commands_parse(command):
             entry_module(model).define_flags().parse(words[2:])
     elif words[0] == "zoo":
         assert re.search(rf"zoo [a-z|]*\b{words[1]}\b", zoo.__doc__), command
+        if words[1] == "train" and runs_here(words[2]):
+            entry_module(words[2]).define_flags().parse(words[3:])
     elif words[:2] == ["python3", "-m"]:
         assert importlib.util.find_spec(words[2]) is not None, command
 
@@ -193,8 +195,9 @@ def test_model_readme_begins_with_the_quick_start(model):
 
 
 @on_the_default_leg
-def test_flag_tables_are_those_of_the_code_in_both_languages():
-    result = subprocess.run([sys.executable, "docs/flag_tables.py", "--check"], cwd=ROOT, stdout=subprocess.PIPE,
+@pytest.mark.parametrize("program", ["docs/flag_tables.py", "docs/result_tables.py"])
+def test_generated_tables_are_current_in_both_languages(program):
+    result = subprocess.run([sys.executable, program, "--check"], cwd=ROOT, stdout=subprocess.PIPE,
                             check=False)
     assert (result.returncode, result.stdout.decode()) == (0, "")
 
