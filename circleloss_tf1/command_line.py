@@ -1,4 +1,4 @@
-"""The flags of training and what they come to. No TensorFlow."""
+"""The flags of training, and the settings that they stand for."""
 from __future__ import annotations
 
 import dataclasses
@@ -14,7 +14,7 @@ NPU_PRECISION = "allow_mix_precision"
 BATCH_SIZE = 30
 SEED = 666
 OPTIMIZERS = ("ADAGRAD", "ADADELTA", "ADAM", "RMSPROP", "MOM", "GD")
-# flags that a run must share with one it goes on with, besides switches, extra options and data
+# flags that must be the same when a run is resumed, besides switches, extra options and data
 _IDENTITY = ("model_def", "gamma", "margin", "center_loss_factor", "center_loss_alfa", "prelogits_norm_loss_factor",
              "prelogits_norm_p", "prelogits_hist_max", "dynamic_loss_scale", "optimizer",
              "learning_rate", "learning_rate_decay_epochs", "learning_rate_decay_factor",
@@ -162,5 +162,5 @@ def sampling(flags: FlagValues) -> str:
 
 
 def identity(flags: FlagValues) -> dict[str, Any]:
-    """What the flags add to what a run must share with one it goes on with."""
+    """Return the flags that must be the same when a run is resumed."""
     return {name: flags[name].value for name in _IDENTITY}
