@@ -47,7 +47,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch):
     for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", "RANK_TABLE_FILE", "CM_WORKER_SIZE", "CM_CHIEF_IP",
-                 "JOB_ID", "ZOO_FAKE_ADAPTER"):
+                 "CM_CHIEF_PORT", "CM_CHIEF_DEVICE", "CM_WORKER_IP", "NPU_LOOP_SIZE", "JOB_ID", "ZOO_FAKE_ADAPTER",
+                 "ZOO_FAKE_PRODUCT"):
         monkeypatch.delenv(name, raising=False)
 
 

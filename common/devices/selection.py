@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from typing import MutableMapping
 
+from common.devices import npu_environment
 from common.errors import ZooError
 
 ADAPTERS = ("npu_bridge", "npu_device")
@@ -74,11 +75,12 @@ def require_single_device(environment: MutableMapping[str, str]) -> None:
     """Refuse a set-up for several devices, for a model that runs on one.
 
     Raises:
-        ZooError: RANK_SIZE is not 1.
+        ZooError: RANK_SIZE or CM_WORKER_SIZE is not 1.
     """
-    size = environment.get("RANK_SIZE") or "1"
-    if size != "1":
-        raise ZooError(f"RANK_SIZE={size}: single-device model, unset RANK_SIZE or set it to 1")
+    for name in ("RANK_SIZE", "CM_WORKER_SIZE"):
+        size = environment.get(name) or "1"
+        if size != "1":
+            raise ZooError(f"{name}={size}: single-device model, unset {name} or set it to 1")
 
 
 def installed_adapters() -> list[str]:
@@ -112,8 +114,8 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     Raises:
         ZooError: an NPU is wanted and cannot be used as things are.
     """
-    for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE"):
-        if environment.get(name) == "":  # the adapters read numbers and fail on an empty one
+    for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", *npu_environment.JOB):
+        if environment.get(name) == "":  # for the adapters an empty number is an error, and an empty text is set
             del environment[name]
     environment.setdefault("KERAS_HOME", os.devnull)
     environment.setdefault("MPLCONFIGDIR", _passing_folder())

@@ -6,6 +6,9 @@ so they are imported only when a run is to use the NPU.
 """
 from __future__ import annotations
 
+import os
+
+from common.devices import npu_environment
 from common.devices.npu_options import NpuOptions, profiling_options
 from common.devices.selection import Device, adapter_failure
 from common.errors import ZooError
@@ -14,15 +17,19 @@ from common.graph.compat import tf
 INTER_OP_THREADS = 2  # ops at a time; has no influence on the numbers
 
 
-def start(device: Device) -> None:
+def start(device: Device) -> list[str]:
     """Load the adapter, on an NPU; do nothing elsewhere. Call it before any op or session is made.
+
+    Returns:
+        Notices about the environment.
 
     Raises:
         ZooError: the adapter is installed and does not start.
     """
     if device.kind != "npu":
-        return
+        return []
     assert device.adapter is not None
+    notices = npu_environment.leave_job(os.environ)
     try:
         if device.adapter == "npu_bridge":
             import npu_bridge.npu_init  # noqa: F401
@@ -32,6 +39,7 @@ def start(device: Device) -> None:
         raise
     except Exception as error:  # it loads shared libraries: ImportError, OSError, NotFoundError, AttributeError
         raise adapter_failure(device.adapter, error) from error
+    return notices
 
 
 def scales_losses(device: Device, wanted: bool) -> bool:

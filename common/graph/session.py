@@ -21,8 +21,8 @@ from common.run.run_dir import RunRequest
 @contextlib.contextmanager
 def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[Run]:
     """Start the device and open the run; arguments and errors as those of `opening.open_run`."""
-    device = _start(request.device, request.flags.device)
-    with opening.open_run(request, device, tf.__version__, identity, notices) as run:
+    device, own_notices = _start(request.device, request.flags.device)
+    with opening.open_run(request, device, tf.__version__, identity, [*own_notices, *notices]) as run:
         gpu.prepare(device, run.precision, request.flags.deterministic, compat.config.experimental)
         yield run
 
@@ -44,19 +44,20 @@ def inference_session(device: selection.Device, requested: str, npu_precision: s
         npu_precision: the model's precision mode on an NPU.
         quiet: print nothing, for programs that print JSON.
     """
-    device = _start(device, requested)
+    device, notices = _start(device, requested)
     if not quiet:
-        print(selection.describe(device, tf.__version__, selection.precision_in_effect(device, None, npu_precision)))
+        print(selection.describe(device, tf.__version__, selection.precision_in_effect(device, None, npu_precision)),
+              *notices, sep="\n")
     config = npu.session_config(device, NpuOptions(npu_precision), selection.num_cpus())
     with tf.Graph().as_default(), tf.Session(config=config) as session:
         yield session
 
 
-def _start(device: selection.Device, requested: str) -> selection.Device:
+def _start(device: selection.Device, requested: str) -> tuple[selection.Device, list[str]]:
+    """Return the device, started, and notices about the environment."""
     compat.enable()
     device = compat.settle(device, requested)
-    npu.start(device)
-    return device
+    return device, npu.start(device)
 
 
 class StepDebugger:

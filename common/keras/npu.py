@@ -6,27 +6,34 @@ entry calls `start` once, before it makes anything of TensorFlow's.
 """
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from common.devices import npu_environment
 from common.devices.npu_options import NpuOptions, profiling_options
 from common.devices.selection import Device, adapter_failure
 from common.errors import FlagError, ZooError
 
 
-def start(device: Device, options: NpuOptions) -> None:
+def start(device: Device, options: NpuOptions, is_alone: bool = True) -> list[str]:
     """Load the adapter, set its options, open the NPU and make it the default, once; do nothing elsewhere.
 
     Args:
         device: the settled device.
         options: what the flags ask of the adapter. Its folders exist (`NpuOptions.make_folders`).
+        is_alone: the process is not one of several.
+
+    Returns:
+        Notices about the environment.
 
     Raises:
         FlagError: this version of the adapter does not know the precision mode.
         ZooError: the adapter is installed and does not start.
     """
     if device.kind != "npu":
-        return
+        return []
     assert device.adapter is not None
+    notices = npu_environment.leave_job(os.environ) if is_alone else []
     try:
         import npu_device
 
@@ -36,6 +43,7 @@ def start(device: Device, options: NpuOptions) -> None:
         raise
     except Exception as error:  # it loads shared libraries: ImportError, OSError, NotFoundError, AttributeError
         raise adapter_failure(device.adapter, error) from error
+    return notices
 
 
 def loss_scale_optimizer(optimizer: Any) -> Any:

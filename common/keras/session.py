@@ -29,7 +29,8 @@ def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence
     require_one_gpu(request.rank, device.kind)
     with opening.open_run(request, device, tf.__version__, identity, notices) as run:
         set_threads(run.arguments["threads"])
-        npu.start(device, request.options)
+        for notice in npu.start(device, request.options, request.rank.size == 1):
+            print(notice)
         gpu.prepare(device, run.precision, request.flags.deterministic, tf.config.experimental)
         if device.kind == "gpu" and run.precision == "allow_mix_precision":
             tf.keras.mixed_precision.set_global_policy("mixed_float16")
@@ -47,9 +48,10 @@ def start(device: selection.Device, requested: str, npu_precision: str, quiet: b
     """
     device = settle(device, requested)
     set_threads(selection.num_cpus())
-    npu.start(device, npu_options.NpuOptions(npu_precision))
+    notices = npu.start(device, npu_options.NpuOptions(npu_precision))
     if not quiet:
-        print(selection.describe(device, tf.__version__, selection.precision_in_effect(device, None, npu_precision)))
+        print(selection.describe(device, tf.__version__, selection.precision_in_effect(device, None, npu_precision)),
+              *notices, sep="\n")
 
 
 def settle(device: selection.Device, requested: str) -> selection.Device:

@@ -190,6 +190,31 @@ def check_ranks(environment: Mapping[str, str]) -> None:
         _check_rank_table(environment["RANK_TABLE_FILE"], size, environment["RANK_ID"])
 
 
+def check_session_ranks(environment: Mapping[str, str]) -> None:
+    """Refuse what makes a session something else than the program meant: of several ranks, or of one device alone.
+
+    A session joins HCCL's job with any rank table or chief, also where it is the only rank.
+
+    Raises:
+        SilentlyAccepted: a session of one device joins a job, or one of several ranks does not.
+    """
+    table, chief = environment.get("RANK_TABLE_FILE"), environment.get("CM_CHIEF_IP")
+    if table and chief:
+        raise SilentlyAccepted("CM_CHIEF_IP and RANK_TABLE_FILE cannot be configured at the same time: an error is "
+                               "logged and the session is one of a single device")
+    size = _number(environment.get("RANK_SIZE") or environment.get("CM_WORKER_SIZE"), default=1)
+    has_chief = all(environment.get(f"CM_CHIEF_{name}") for name in ("IP", "PORT", "DEVICE"))
+    joins = bool(table) and "CM_WORKER_SIZE" not in environment or has_chief and "RANK_SIZE" not in environment
+    if joins and size <= 1:
+        raise SilentlyAccepted(f"the session of one device joins HCCL's job of {table or chief}")
+    if size > 1 and not joins:
+        raise SilentlyAccepted(f"{size} ranks without a rank table: each session is one of a single device")
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdigit() else default
+
+
 def _check_rank_table(path: str, size: int, rank: str) -> None:
     table = _json_object(path)
     if table is None:

@@ -115,7 +115,7 @@ def _check(config: Any) -> SessionRecord:
     problem = next(adapter_schema.problems(parameters, version), None)
     if problem:
         raise _exception(problem)
-    adapter_schema.check_ranks(os.environ)
+    adapter_schema.check_session_ranks(os.environ)
     _check_against_first(parameters)
     return SessionRecord(config, parameters, dict(os.environ))
 

@@ -197,3 +197,26 @@ def test_an_adapter_that_is_gone_is_explained(monkeypatch):
     monkeypatch.setitem(sys.modules, ADAPTER, None)
     with pytest.raises(ZooError, match=f"does not start .*{ADAPTER}"):
         npu.start(NPU)
+
+
+# what is left in the environment
+
+
+LEFT = {"RANK_TABLE_FILE": "/user/config/jobstart_hccl.json", "RANK_SIZE": "1", "RANK_ID": "0"}
+CHIEF = {"CM_CHIEF_IP": "10.0.0.1", "CM_CHIEF_PORT": "6000", "CM_CHIEF_DEVICE": "0", "CM_WORKER_SIZE": "1"}
+
+
+@pytest.mark.parametrize("left, named", [
+    (LEFT, ["RANK_TABLE_FILE=/user/config/jobstart_hccl.json"]),
+    ({"RANK_TABLE_FILE": ""}, []),
+    (CHIEF, ["CM_CHIEF_IP=10.0.0.1", "CM_CHIEF_PORT=6000", "CM_CHIEF_DEVICE=0", "CM_WORKER_SIZE=1"]),
+])
+def test_a_job_that_is_left_in_the_environment_is_not_joined(process, monkeypatch, left, named):
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    notices = npu.start(NPU)
+    tf.Session(config=npu.session_config(NPU, NpuOptions("allow_mix_precision"), threads=1)).close()
+    assert [notice.split(" ")[1] for notice in notices] == named
+    assert all(notice.startswith("Notice: ") and "is ignored: this program uses one device" in notice
+               for notice in notices)
+    assert not {"RANK_TABLE_FILE", "CM_CHIEF_IP"} & set(process.sessions[0].environment)

@@ -30,7 +30,8 @@ def main(argv: Sequence[str]) -> int:
 
     from common.keras import compat, npu, workers
 
-    npu.start(Device("npu", os.environ["ASCEND_DEVICE_ID"], "npu_device"), NpuOptions("allow_mix_precision"))
+    npu.start(Device("npu", os.environ["ASCEND_DEVICE_ID"], "npu_device"), NpuOptions("allow_mix_precision"),
+              is_alone=False)
     rank = ranks.current(os.environ, "npu")
     team = workers.make(rank, "npu")
     layer = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")

@@ -80,6 +80,8 @@ def test_several_ranks_are_refused_by_single_device_models(size, refused):
         return
     with pytest.raises(ZooError, match="single-device model"):
         selection.require_single_device(environment)
+    with pytest.raises(ZooError, match="CM_WORKER_SIZE=8: single-device model"):
+        selection.require_single_device({"CM_WORKER_SIZE": "8"})
 
 
 @pytest.mark.parametrize("kind, flag, wanted", [

@@ -148,7 +148,7 @@ def test_as_default_is_called_once(eager):
         handle.as_default()
 
 
-CHIEF = {"CM_CHIEF_IP": "10.0.0.1", "CM_CHIEF_PORT": "6000", "CM_CHIEF_DEVICE": "0"}
+CHIEF = dict(CM_CHIEF_IP="10.0.0.1", CM_CHIEF_PORT="6000", CM_CHIEF_DEVICE="0")
 
 
 @pytest.mark.parametrize("environment, kind, text", [
@@ -443,13 +443,26 @@ def test_a_session_has_one_optimizer_and_no_rewriting(graph, config, text, sessi
         session_class(config=config)
 
 
-@pytest.mark.parametrize("environment, kind", [({"RANK_SIZE": "2"}, RuntimeError), ({"RANK_SIZE": ""}, ValueError)])
-def test_a_session_of_several_ranks_needs_a_rank_table(graph, monkeypatch, environment, kind):
-    monkeypatch.delenv("RANK_TABLE_FILE", raising=False)
+@pytest.mark.parametrize("environment, text", [
+    ({"RANK_SIZE": "2"}, "2 ranks without a rank table"),
+    ({"RANK_SIZE": ""}, None),
+    ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "table.json"}, None),
+    ({"RANK_SIZE": "1", "RANK_TABLE_FILE": "table.json"}, "one device joins HCCL's job of table.json"),
+    ({"RANK_TABLE_FILE": "table.json"}, "one device joins"),
+    ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "table.json", "CM_CHIEF_IP": "10.0.0.1"}, "at the same time"),
+    (CHIEF, "one device joins HCCL's job of 10.0.0.1"),
+    (dict(CHIEF, RANK_SIZE="1"), None),
+    ({"CM_CHIEF_IP": "10.0.0.1"}, None),
+    (dict(CHIEF, CM_WORKER_SIZE="2"), None),
+])
+def test_a_session_joins_a_job_or_does_not(graph, monkeypatch, environment, text):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(kind):
-        tf.Session(config=make_config(BASE))
+    if text is None:
+        tf.Session(config=make_config(BASE)).close()
+    else:
+        with pytest.raises(error("SilentlyAccepted"), match=text):
+            tf.Session(config=make_config(BASE))
 
 
 def test_the_first_session_sets_the_process_and_each_its_dumps(graph, folder):

@@ -130,7 +130,17 @@ def test_a_refused_option_opens_nothing(process, tmp_path):
 def test_a_failure_to_open_is_explained(process, monkeypatch):
     monkeypatch.setenv("RANK_SIZE", "2")
     with pytest.raises(ZooError, match="npu_device is installed but does not start .*RuntimeError: .*--device=cpu"):
-        npu.start(NPU, NpuOptions("force_fp16"))
+        npu.start(NPU, NpuOptions("force_fp16"), is_alone=False)
+
+
+def test_a_job_that_is_left_in_the_environment_is_not_joined(process, monkeypatch):
+    """It names two ranks, but this program, an evaluation perhaps, is not one of them."""
+    for name, value in dict(RANK_SIZE="2", RANK_ID="1", RANK_TABLE_FILE="/t.json").items():
+        monkeypatch.setenv(name, value)
+    notices = npu.start(NPU, NpuOptions("force_fp16"))
+    assert notices == [f"Notice: {text} is ignored: this program uses one device"
+                       for text in ("RANK_TABLE_FILE=/t.json", "RANK_SIZE=2", "RANK_ID=1")]
+    assert process.handle.workers_num == 1
 
 
 @pytest.mark.parametrize("statement, reason", [

@@ -20,6 +20,7 @@ def train(folder, output, *flags):
 
 def test_a_run(tmp_path, tiny_mnist_folder, monkeypatch, capfd):
     monkeypatch.setenv("ASCEND_DEVICE_ID", "2")
+    monkeypatch.setenv("RANK_TABLE_FILE", "/user/config/jobstart_hccl.json")
     with fakes.installed("hicann", ADAPTER) as process:
         assert train(tiny_mnist_folder, tmp_path, "--data_dump_flag", "--data_dump_step=1|3", "--profiling",
                      "--auto_tune") == 0
@@ -35,6 +36,7 @@ def test_a_run(tmp_path, tiny_mnist_folder, monkeypatch, capfd):
         steps = [signature for signature in session.signatures if "train_op" in str(signature)]
         assert len(steps) == 1  # every training step has the same shapes: one compilation
     out = capfd.readouterr().out
+    assert "Notice: RANK_TABLE_FILE=/user/config/jobstart_hccl.json is ignored: this program uses one device" in out
     assert f"Device: npu | TensorFlow {tf.__version__} | adapter {ADAPTER} | precision allow_mix_precision" in out
     assert os.listdir(str(run / "data_dump")) == []  # on an NPU the adapter dumps, not we
     arguments = json.loads((run / "arguments.json").read_text())
