@@ -1,4 +1,4 @@
-"""Keep what TensorFlow writes about itself when it is imported off the terminal."""
+"""Hide the messages about itself that TensorFlow writes to the terminal when it is imported."""
 from __future__ import annotations
 
 import contextlib
@@ -7,14 +7,14 @@ import re
 import tempfile
 from typing import Iterator
 
-# TensorFlow 2.21 writes these before its log level applies, on CPUs for which oneDNN is the default
+# written by TensorFlow 2.21 before its log level applies, on CPUs where oneDNN is the default
 _NOISE = re.compile(rb"WARNING: All log messages before absl::InitializeLog\(\)|I\d+ .*(port|cpu_feature_guard)\.cc:|"
                     rb"To enable the following instructions: ")
 
 
 @contextlib.contextmanager
 def import_noise_hidden() -> Iterator[None]:
-    """Drop these lines from stderr in a block, also when C++ code writes them; all others follow when it ends."""
+    """Drop these lines from stderr in a block, also if C++ code writes them; all others are written at its end."""
     with tempfile.TemporaryFile() as captured:
         terminal = os.dup(2)
         os.dup2(captured.fileno(), 2)

@@ -120,7 +120,7 @@ def _list(arguments: list[str]) -> int:
 
 
 def _runs(arguments: list[str]) -> int:
-    from common.run import summary
+    from common.run import run_dir
 
     folders = [os.path.abspath(os.path.expanduser(folder)) for folder in arguments] or [
         os.path.join(ROOT, model.name, "test", "output") for model in models()]
@@ -129,9 +129,9 @@ def _runs(arguments: list[str]) -> int:
             raise ZooError(f"{folder}: no such folder")
     rows = [("model", "recipe", "step", "metric", "state", "age", "run")]
     for folder in folders:
-        for path in summary.find_runs(folder):
+        for path in run_dir.find_runs(folder):
             try:
-                run = summary.summarise(path)
+                run = run_dir.summarise(path)
             except ZooError as error:
                 print(f"Warning: {error}", file=sys.stderr)
                 continue
@@ -151,13 +151,13 @@ def _metric(run: Any) -> str:
 
 
 def _compare(arguments: list[str]) -> int:
-    from common.run import comparison, summary
+    from common.run import comparison, run_dir
 
     output = [word.partition("=")[2] for word in arguments if word.startswith("--output=")]
     paths = [os.path.abspath(os.path.expanduser(word)) for word in arguments if not word.startswith("-")]
     if len(paths) < 2:
         raise FlagError("zoo compare needs two runs or more: zoo compare RUN RUN [--output=FILE.png]")
-    runs = [summary.summarise(path) for path in paths]
+    runs = [run_dir.summarise(path) for path in paths]
     names = [chr(ord("A") + number) for number in range(len(runs))]
     for name, run in zip(names, runs):
         print(f"{name}: {_short(run.path)}")

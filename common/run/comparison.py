@@ -1,4 +1,4 @@
-"""Several runs side by side: settings, metrics, curves."""
+"""Comparison of several runs: settings, metrics and curves."""
 from __future__ import annotations
 
 import os
@@ -6,13 +6,14 @@ from typing import Any, Mapping, Sequence
 
 from common.plots import figures
 from common.run import metrics
-from common.run.summary import RunSummary
+from common.run.run_dir import RunSummary
 
-_MAX_CELL = 24
+_MAX_CELL_LENGTH = 24
+_NOT_DRAWN = ("step", "epoch", "evaluation", "printed_step", "unix_seconds")
 
 
 def differing_settings(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:
-    """Return a row for each setting in which the runs differ, its name first."""
+    """Return a row for each setting that differs between the runs: its name and its values."""
     settings = [dict(run.arguments["identity"], num_updates=run.arguments["num_updates"],
                      **{f"--{name}": value for name, value in run.arguments["flags"].items()
                         if name not in run.arguments["identity"]}) for run in runs]
@@ -26,19 +27,19 @@ def differing_settings(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:
 
 
 def metric_rows(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:
-    """Return a row for each number of the last evaluations and of the final rows, its name first."""
+    """Return a row for each number of the last evaluations and the final rows: its name and its values."""
     values: list[dict[str, Any]] = [dict(run.evaluation, **run.final) for run in runs]
     names = [name for name in dict.fromkeys(name for value in values for name in value)
-             if any(_is_number(value.get(name)) for value in values)]
+             if any(metrics.is_number(value.get(name)) for value in values)]
     return [(name, *(_cell(value.get(name)) for value in values)) for name in names]
 
 
 def draw(path: str, runs: Mapping[str, RunSummary]) -> bool:
-    """Draw the curves of several runs over each other; return whether a file was written.
+    """Draw the curves of several runs into common panels; return whether a file was written.
 
     Args:
-        path: of the PNG.
-        runs: by the label of their curves.
+        path: path of the PNG.
+        runs: runs by the label of their curves.
     """
     pyplot = figures.plotting(os.path.dirname(path), print)
     if pyplot is None:
@@ -47,16 +48,17 @@ def draw(path: str, runs: Mapping[str, RunSummary]) -> bool:
     for label, run in runs.items():
         for row in metrics.read_rows(run.path):
             for key in row:
-                if row["kind"] != "final" and _is_number(row[key]) and (row["kind"], key) not in _UNDRAWN:
-                    of_runs = curves.setdefault((row["kind"], key), {})
-                    of_runs.setdefault(label, metrics.Points()).add(row["step"], row[key])
-    shared = {name: of_runs for name, of_runs in curves.items() if len(of_runs) > 1 and not name[1].endswith("seconds")}
+                if row["kind"] != "final" and metrics.is_number(row[key]) and key not in _NOT_DRAWN:
+                    by_label = curves.setdefault((row["kind"], key), {})
+                    by_label.setdefault(label, metrics.Points()).add(row["step"], row[key])
+    shared = {name: by_label for name, by_label in curves.items()
+              if len(by_label) > 1 and not name[1].endswith("seconds")}
     columns = min(3, max(1, len(shared)))
     rows = -(-max(1, len(shared)) // columns)
     figure, axes = pyplot.subplots(rows, columns, figsize=(5 * columns, 3.2 * rows), squeeze=False,
                                    constrained_layout=True)
-    for axis, ((kind, key), of_runs) in zip(axes.flat, shared.items()):
-        for label, points in of_runs.items():
+    for axis, ((kind, key), by_label) in zip(axes.flat, shared.items()):
+        for label, points in by_label.items():
             axis.plot(points.steps, points.values, label=label, linewidth=1, marker="." if kind == "eval" else None)
         axis.set_title(f"{key} ({'evaluation' if kind == 'eval' else 'training batch'})")
         axis.set_xlabel("updates")
@@ -69,14 +71,6 @@ def draw(path: str, runs: Mapping[str, RunSummary]) -> bool:
     return True
 
 
-_UNDRAWN = {("step", "step"), ("eval", "step"), ("step", "epoch"), ("eval", "epoch"), ("eval", "evaluation"),
-            ("eval", "printed_step"), ("step", "unix_seconds"), ("eval", "unix_seconds")}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _cell(value: Any) -> str:
     text = "-" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= _MAX_CELL else f"{text[:_MAX_CELL - 3]}..."
+    return text if len(text) <= _MAX_CELL_LENGTH else f"{text[:_MAX_CELL_LENGTH - 3]}..."

@@ -130,7 +130,7 @@ class EventFile:
     def add(self, row: Row) -> None:
         """Write the numbers of a row."""
         values = [self._summary.Value(tag=f"{row['kind']}/{key}", simple_value=value) for key, value in row.items()
-                  if key not in ("kind", "step") and isinstance(value, (int, float)) and not isinstance(value, bool)]
+                  if key not in ("kind", "step") and is_number(value)]
         self._writer.add_summary(self._summary(value=values), row["step"])
 
 
@@ -164,6 +164,11 @@ def median_step_seconds(run_path: str) -> float | None:
     durations = [row["step_seconds"] for row in read_rows(run_path, "step")]
     timed = durations[min(_MAX_WARM_UP_STEPS, len(durations) // 2):]
     return statistics.median(timed) if len(timed) >= 2 else None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a row is a number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def format_number(value: float | None, decimals: int) -> str:

@@ -25,9 +25,8 @@ from common import atomic_files
 from common.cli.program import Stopped
 from common.devices import npu_options, selection
 from common.errors import ZooError
-from common.run.run_dir import ARGUMENTS, RunRequest, is_finished, is_run, read_arguments
+from common.run.run_dir import ARGUMENTS, LOCK, RunRequest, is_finished, is_run, read_arguments
 
-_LOCK = ".lock"
 _LATER_SWITCHES = {"exif_orientation": False}  # older runs, which do not store them, have these values
 _COPIER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "copy_output.py")
 _COPIER_SECONDS = 3.0  # for the copier to exit once the run has ended
@@ -214,15 +213,15 @@ def _lock(path: str) -> int:
             raise ZooError(f"{path}: cannot be created ({error.strerror}: {error.filename}); choose another "
                            "--output_path") from None
         names = sorted(os.listdir(path))
-        leftovers = (_LOCK, f".{ARGUMENTS}")  # of a process that was killed before it wrote arguments.json
+        leftovers = (LOCK, f".{ARGUMENTS}")  # of a process that was killed before it wrote arguments.json
         foreign = [name for name in names if not name.startswith(leftovers)]
         if foreign and ARGUMENTS not in names:
             raise ZooError(f"{path}: holds {foreign[0]!r} and no {ARGUMENTS}, so it is not a run and is left alone; "
                            "choose another --output_path")
-        lock = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(os.path.join(path, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock), os.stat(os.path.join(path, _LOCK))):
+            if os.path.samestat(os.fstat(lock), os.stat(os.path.join(path, LOCK))):
                 return lock
         except BlockingIOError:
             os.close(lock)

@@ -1,4 +1,4 @@
-"""A run as one HTML file that needs no other: settings, results, curves, pictures, warnings."""
+"""The report of a run, a self-contained HTML file: settings, results, curves, pictures and warnings."""
 from __future__ import annotations
 
 import base64
@@ -10,7 +10,8 @@ from typing import Any, Iterator
 
 from common import atomic_files
 from common.errors import ZooError
-from common.run.summary import RunSummary, summarise
+from common.run import metrics
+from common.run.run_dir import RunSummary, summarise
 
 NAME = "report.html"
 MAX_PICTURES = 24
@@ -24,7 +25,7 @@ def write(run_path: str) -> str:
     """Write report.html into a run directory; return its path.
 
     Raises:
-        ZooError: the directory is no run, or jinja2 is missing.
+        ZooError: the directory is not a run, or jinja2 is missing.
     """
     try:
         import jinja2
@@ -36,14 +37,14 @@ def write(run_path: str) -> str:
     text = environment.get_template(TEMPLATE).render(
         run=run, command=_command(run), metrics=list(_metrics(run)), warnings=_warnings(run),
         pictures=list(_pictures(run_path)), settings=_settings(run), machine=_machine(run),
-        started=_written(run.arguments["started"]), duration=_duration(run))
+        started=_format_time(run.arguments["started"]), duration=_duration(run))
     path = os.path.join(run_path, NAME)
     atomic_files.write_text(path, text)
     return path
 
 
 def write_or_warn(run_path: str) -> None:
-    """Write report.html; print a warning where that is not possible."""
+    """Write report.html, or print a warning if that is impossible."""
     try:
         write(run_path)
     except ZooError as error:
@@ -51,7 +52,7 @@ def write_or_warn(run_path: str) -> None:
 
 
 def _command(run: RunSummary) -> str:
-    """The command to train again; of a run of an older version all flags that have a value."""
+    """Return the command that repeats the run; runs of older versions did not store it, but all flags."""
     given = run.arguments.get("command") or [f"--{name}={value}" for name, value in
                                              sorted(run.arguments["flags"].items()) if value not in (None, "", False)]
     return " \\\n    ".join([f"zoo train {run.model}", *map(shlex.quote, given)])
@@ -59,12 +60,12 @@ def _command(run: RunSummary) -> str:
 
 def _metrics(run: RunSummary) -> Iterator[tuple[str, str]]:
     for name, value in {**run.evaluation, **run.final}.items():
-        if name not in _HIDDEN and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if name not in _HIDDEN and metrics.is_number(value):
             yield name, f"{value:.6g}"
 
 
 def _warnings(run: RunSummary) -> list[str]:
-    """Warnings and notices of the log, each once."""
+    """Return the distinct warnings and notices of the log."""
     path = os.path.join(run.path, f"train_{run.arguments.get('device_id', '0')}.log")
     if not os.path.exists(path):
         return []
@@ -74,7 +75,7 @@ def _warnings(run: RunSummary) -> list[str]:
 
 
 def _pictures(run_path: str) -> Iterator[tuple[str, str]]:
-    """Curves first, then the newest picture of every folder and name; each as a data address."""
+    """Yield the curves and the newest picture of every folder and name, as data URLs."""
     paths = []
     for folder, folders, names in os.walk(run_path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -110,5 +111,5 @@ def _duration(run: RunSummary) -> str:
     return f" in {seconds:.0f} s" if seconds else ""
 
 
-def _written(started: str) -> str:
+def _format_time(started: str) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.strptime(started, "%Y%m%d-%H%M%S"))

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from common import zoo
-from common.run import comparison, report, summary
+from common.run import comparison, report, run_dir
 from tests import runs
 from tests.common.run.test_record import Deaf, record_of, step
 from tests.conftest import ROOT
@@ -98,7 +98,7 @@ def test_compare(folder, capsys):
 
 
 def test_equal_runs_differ_in_nothing(folder):
-    run = summary.summarise(str(folder / "a" / "0"))
+    run = run_dir.summarise(str(folder / "a" / "0"))
     assert comparison.differing_settings([run, run]) == [("(all the same)", "", "")]
 
 
