@@ -99,10 +99,7 @@ def variables(session: tf.Session, weights: TrackerWeights) -> None:
                 variables_by_name[stored_name] = variable
         bundle.require_shapes(prefix, shapes, {name: variable.shape.as_list()
                                                for name, variable in variables_by_name.items()})
-        try:
-            tf.train.Saver(variables_by_name).restore(session, prefix)
-        except (tf.errors.OpError, ValueError) as error:
-            raise bundle.damaged(prefix, error) from None
+        checkpoints.load(session, prefix, variables_by_name)
 
 
 def _try_convolution(session: tf.Session, dtype: tf.DType) -> None:

@@ -6,11 +6,12 @@ and how it is written and read.
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import zlib
-from typing import Any, Callable, Collection, Mapping, Sequence
+from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 
 from common import atomic_files
 from common.cli.parser import FlagValues
@@ -21,6 +22,8 @@ NUM_NEWEST_KEPT = 2
 _FILE = re.compile(r"model\.ckpt-(\d+)\.(index|data-\d{5}-of-\d{5})")
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _TEMPORARY = ".saving-"
+_PATTERN = re.compile(r"[][*?\\]")
+_DESCRIPTORS = "/proc/self/fd"
 
 
 class DamagedBundle(Exception):
@@ -117,6 +120,30 @@ def steps_in(folder: str) -> list[int]:
     """Return the steps of the checkpoints in a folder, in ascending order."""
     matches = map(_FILE.fullmatch, os.listdir(folder) if os.path.isdir(folder) else [])
     return sorted(int(match.group(1)) for match in matches if match and match.group(2) == "index")
+
+
+@contextlib.contextmanager
+def literal(path: str) -> Iterator[str]:
+    """Yield a path by which TensorFlow reads a checkpoint or SavedModel.
+
+    TensorFlow takes the paths that it reads as patterns, so it does not find what is in `run[1]/`. Such a folder is
+    opened here and named by its descriptor.
+
+    Raises:
+        ZooError: the file's own name looks like a pattern, or this system does not name descriptors.
+    """
+    if not _PATTERN.search(path):
+        yield path
+        return
+    folder, name = os.path.split(os.path.abspath(path))
+    if _PATTERN.search(name) or not os.path.isdir(_DESCRIPTORS):
+        raise ZooError(f"{path}: TensorFlow cannot read names with [ ] * ? or \\ in them; rename "
+                       f"{name if _PATTERN.search(name) else folder}")
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield os.path.join(_DESCRIPTORS, str(descriptor), name)
+    finally:
+        os.close(descriptor)
 
 
 def prefix_of(path: str) -> str:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from typing import Callable, Collection
+from typing import Callable, Collection, Mapping
 
 from common import atomic_files
 from common.checkpoints import bundle
@@ -46,7 +46,8 @@ class Checkpoints(CheckpointFolder):
 
     def _read_bundle(self, prefix: str) -> int:
         try:
-            self._saver.restore(self._session, prefix)
+            with bundle.literal(prefix) as path:
+                self._saver.restore(self._session, path)
             return int(self._session.run(self._global_step))
         except (tf.errors.OpError, ValueError) as error:
             raise DamagedBundle(reason_of(error)) from None
@@ -60,7 +61,8 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
     """
     bundle.require(prefix)
     try:
-        return dict(tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
+        with bundle.literal(prefix) as path:
+            return dict(tf.train.load_checkpoint(path).get_variable_to_shape_map())
     except (tf.errors.OpError, ValueError) as error:
         raise bundle.damaged(prefix, error) from None
 
@@ -72,8 +74,18 @@ def restore_all(session: tf.Session, prefix: str, variables: Collection[tf.Varia
         ZooError: the bundle is damaged, or a variable is missing or has another shape.
     """
     bundle.require_shapes(prefix, shapes_in(prefix), _shapes_of(variables))
+    load(session, prefix, {variable.op.name: variable for variable in variables})
+
+
+def load(session: tf.Session, prefix: str, variables: Mapping[str, tf.Variable]) -> None:
+    """Load variables from a bundle, by the names that they have in it.
+
+    Raises:
+        ZooError: the bundle is damaged.
+    """
     try:
-        tf.train.Saver(list(variables)).restore(session, prefix)
+        with bundle.literal(prefix) as path:
+            tf.train.Saver(dict(variables)).restore(session, path)
     except (tf.errors.OpError, ValueError) as error:
         raise bundle.damaged(prefix, error) from None
 

@@ -7,7 +7,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from common import atomic_files
-from common.checkpoints import exporting
+from common.checkpoints import bundle, exporting
 from common.graph.compat import tf
 
 CHECKED_SAMPLES = 8
@@ -65,8 +65,8 @@ def _run_frozen(path: str, samples: Mapping[str, np.ndarray], outputs: list[str]
 
 
 def _run_saved_model(path: str, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    with tf.Graph().as_default(), tf.Session() as session:
-        loaded = tf.saved_model.loader.load(session, [tf.saved_model.tag_constants.SERVING], path)
+    with bundle.literal(path) as literal, tf.Graph().as_default(), tf.Session() as session:
+        loaded = tf.saved_model.loader.load(session, [tf.saved_model.tag_constants.SERVING], literal)
         signature = loaded.signature_def[tf.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY]
         return session.run({key: info.name for key, info in signature.outputs.items()},
                            {signature.inputs[key].name: value for key, value in samples.items()})

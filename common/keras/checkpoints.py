@@ -57,8 +57,9 @@ def read(prefix: str, dtypes: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         tf.errors.OpError: the bundle is damaged or lacks a variable.
     """
     names = sorted(dtypes)
-    values = tf.raw_ops.RestoreV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names),
-                                  dtypes=[tf.as_dtype(dtypes[name]) for name in names])
+    with bundle.literal(prefix) as path:
+        values = tf.raw_ops.RestoreV2(prefix=path, tensor_names=names, shape_and_slices=[""] * len(names),
+                                      dtypes=[tf.as_dtype(dtypes[name]) for name in names])
     return dict(zip(names, values))
 
 
@@ -70,7 +71,8 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
     """
     bundle.require(prefix)
     try:
-        return dict(tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
+        with bundle.literal(prefix) as path:
+            return dict(tf.train.load_checkpoint(path).get_variable_to_shape_map())
     except (tf.errors.OpError, ValueError) as error:
         raise bundle.damaged(prefix, error) from None
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import atomic_files
-from common.checkpoints import exporting
+from common.checkpoints import bundle, exporting
 
 CHECKED_SAMPLES = 2
 MAX_DIFFERENCE = 1e-4  # of the largest output: TFLite sums in another order
@@ -65,7 +65,8 @@ def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 
 def _run_saved_model(path: str, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    loaded = tf.saved_model.load(path)  # owns the variables
+    with bundle.literal(path) as literal:
+        loaded = tf.saved_model.load(literal)  # owns the variables
     return _arrays(loaded.signatures["serving_default"](**_tensors(samples)))
 
 

@@ -223,3 +223,26 @@ def test_a_variable_is_brought_up_to_date_before_it_is_saved(tmp_path, model):
     saved.save_as(str(tmp_path / "named"), "model.ckpt")
     for prefix, value in ((tmp_path / "hooked" / "model.ckpt-0", 1.0), (tmp_path / "named" / "model.ckpt", 2.0)):
         assert tf.train.load_checkpoint(str(prefix)).get_tensor("weight")[0] == value
+
+
+@pytest.mark.parametrize("name", ["run[1]", "a*b?", r"b\[c]", "sp ace'q\"%s", "\u6c49\u5b57", "x" * 200])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    (tmp_path / "axbx" / "ckpt").mkdir(parents=True)  # a*b? as a pattern
+    model = Model(tmp_path / name / "ckpt")
+    prefix = model.save(3)
+    model.session.run(model.weight.assign(np.zeros(200, np.float32)))
+    assert model.restore() == (3, [])
+    assert model.session.run(model.weight)[0] == 3.0
+    assert checkpoints.shapes_in(prefix) == {"global_step": [], "weight": [200]}
+    model.session.run(model.weight.assign(np.zeros(200, np.float32)))
+    checkpoints.restore_all(model.session, prefix, [model.weight])
+    assert model.session.run(model.weight)[0] == 3.0
+    model.session.close()
+
+
+def test_a_checkpoint_whose_own_name_is_a_pattern_is_refused(model, tmp_path):
+    prefix = model.save(1)
+    for suffix in (".index", ".data-00000-of-00001"):
+        shutil.copy(prefix + suffix, str(tmp_path / f"best[1]{suffix}"))
+    with pytest.raises(ZooError, match=r"best\[1\]: TensorFlow cannot read names with .*; rename best\[1\]"):
+        checkpoints.shapes_in(str(tmp_path / "best[1]"))

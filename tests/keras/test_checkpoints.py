@@ -109,3 +109,14 @@ def test_an_optimizer_s_variables_exist_before_its_first_step_and_bring_it_back(
     weight.assign(before)
     moved(optimizers[1], 1)
     assert np.array_equal(weight.numpy(), expected)
+
+
+@pytest.mark.parametrize("name", ["run[1]", "a*b?", r"b\[c]"])
+def test_a_folder_may_have_any_name(tmp_path, name, weight):
+    step = tf.Variable(3, dtype=tf.int64)
+    made = checkpoints.KerasCheckpoints(str(tmp_path / name), {"layer/kernel": weight}, step)
+    weight.assign(np.full((3, 2), 3.0, np.float32))
+    prefix = made.save(3)
+    weight.assign(np.zeros((3, 2), np.float32))
+    assert made.restore_newest() == (3, []) and weight.numpy()[0, 0] == 3.0
+    assert checkpoints.shapes_in(prefix) == {"global_step": [], "layer/kernel": [3, 2]}
