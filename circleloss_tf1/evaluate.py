@@ -3,7 +3,8 @@
     python3 circleloss_tf1/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
 
 Writes to <run directory>/evaluate/: evaluation.json, pairs.csv with the distance of each pair, roc.png, distances.png,
-and worst_pairs.png with the pairs that are furthest wrong.
+and worst_pairs.png with the pairs that are furthest wrong. evaluation.json holds the threshold for predict.py: it
+accepts a share of --far of the different pairs or, if there are too few pairs to measure that, has the best accuracy.
 """
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from common.checkpoints.trained import Checkpoint
 from common.cli import program, recipe
 from common.cli.parser import FlagSet
 from common.devices import selection
+from common.evaluation import verification
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -29,6 +31,7 @@ def define_flags() -> FlagSet:
     """Return the flags of the evaluation."""
     flags = FlagSet(__doc__ or "")
     usage_flags.define_lfw(flags)
+    usage_flags.define_far(flags, verification.FAR_TARGET)
     usage_flags.define(flags)
     recipe.define(flags.model, Switches, ("exif_orientation",), "the run's")
     return flags
@@ -40,6 +43,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from circleloss_tf1 import data_folders
 
     flags = define_flags().parse(arguments)
+    usage_flags.require_far(flags)
     folder = data_folders.require_lfw(flags, ROOT)
     checkpoint = usage_flags.choose(flags, ROOT, "evaluate")
     pairs = data_folders.read_pairs(flags, folder, ROOT)
@@ -55,29 +59,35 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                                     flags.ema_evaluation)
         once = network.switches.batch_norm == "moving"
         embeddings = evaluation.embed_pairs(embedder, pairs, once, lambda number: None)
-    verification = evaluation.verify(embeddings, pairs, settings)
+    found = evaluation.verify(embeddings, pairs, settings)
+    thresholds = verification.measure_thresholds(found.distances, pairs.is_same, flags.far)
     result = dict(checkpoint=checkpoint.prefix, model_def=network.model_def, batch_norm=network.switches.batch_norm,
                   metric=settings.metric, batch_size=settings.batch_size, pairs=len(pairs.is_same),
-                  **lfw.summary(verification))
-    result["worst_pairs"] = _draw(checkpoint, pairs, verification, result["lfw_threshold"])
+                  threshold=thresholds.chosen, threshold_by=thresholds.chosen_by, thresholds=thresholds._asdict(),
+                  **lfw.summary(found))
+    result["worst_pairs"] = _draw(checkpoint, pairs, found, thresholds)
+    if not thresholds.resolves_far:
+        print(log_lines.far_warning(thresholds), file=sys.stderr)
     checkpoint.report("evaluation.json", result,
-                      [*pairs.notices, *log_lines.lfw_lines(result), *map(_line, result["worst_pairs"])], flags.json)
+                      [*pairs.notices, *log_lines.lfw_lines(result), log_lines.thresholds_line(thresholds),
+                       *map(_line, result["worst_pairs"])], flags.json)
     return 0
 
 
-def _draw(checkpoint: Checkpoint, pairs: Any, verification: Any, threshold: float) -> list[dict[str, Any]]:
+def _draw(checkpoint: Checkpoint, pairs: Any, found: verification.Verification, thresholds: verification.Thresholds
+          ) -> list[dict[str, Any]]:
     """Write the distances and the pictures; return the pairs furthest wrong."""
     from circleloss_tf1 import lfw, plots
     from common.plots import figures
 
-    atomic_files.write_text(checkpoint.file(lfw.DISTANCES_FILE), lfw.to_csv(pairs, verification.distances))
+    atomic_files.write_text(checkpoint.file(lfw.DISTANCES_FILE), lfw.to_csv(pairs, found.distances))
     pyplot = figures.plotting(checkpoint.output_folder)
-    plots.draw_roc(pyplot, checkpoint.file("roc.png"), verification)
-    plots.draw_distances(pyplot, checkpoint.file("distances.png"), verification, pairs)
-    worst = plots.worst_pairs(verification, pairs, threshold)
-    plots.draw_pairs(checkpoint.file("worst_pairs.png"), pairs, verification, worst)
+    plots.draw_roc(pyplot, checkpoint.file("roc.png"), found)
+    plots.draw_distances(pyplot, checkpoint.file("distances.png"), found, pairs)
+    worst = plots.worst_pairs(found, pairs, thresholds.best_accuracy)
+    plots.draw_pairs(checkpoint.file("worst_pairs.png"), pairs, found, worst)
     return [dict(images=pairs.paths[2 * pair:2 * pair + 2], same=bool(pairs.is_same[pair]),
-                 distance=float(verification.distances[pair])) for pair in worst]
+                 distance=float(found.distances[pair])) for pair in worst]
 
 
 def _line(pair: dict[str, Any]) -> str:

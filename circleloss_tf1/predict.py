@@ -2,8 +2,7 @@
 
     python3 circleloss_tf1/predict.py --first=FILE --second=FILE [--checkpoint=FILE|RUN_DIR]
 
-The threshold accepts a share of --far of LFW's pairs of different people, as evaluate.py measured it, unless
---threshold is given. Writes prediction.json to <run directory>/predict/.
+The threshold is the one that evaluate.py stored, unless --far or --threshold is given. Writes prediction.json to <run directory>/predict/.
 """
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from common.checkpoints.trained import Checkpoint
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet, FlagValues
 from common.devices import selection
-from common.errors import FlagError, ZooError
+from common.errors import ZooError
 from common.evaluation import verification
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -32,9 +31,9 @@ def define_flags() -> FlagSet:
     flags = FlagSet(__doc__ or "")
     flags.data.string("first", None, "Image of a face, aligned like the training images.", REQUIRED)
     flags.data.string("second", None, "Image of another face.", REQUIRED)
-    flags.evaluation.number("far", verification.FAR_TARGET, "False accept rate that the threshold is chosen for.")
+    usage_flags.define_far(flags, None, "that of evaluate.py")
     flags.evaluation.number("threshold", None, "Distance below which two faces are the same person.",
-                            unset="that of --far, as evaluate.py measured it")
+                            unset="the one that evaluate.py has stored")
     usage_flags.define(flags)
     return flags
 
@@ -43,6 +42,8 @@ class _Measured(NamedTuple):
     """What evaluate.py has measured of a checkpoint."""
 
     threshold: float
+    threshold_by: str  # "accuracy", "far" or "given"
+    thresholds: verification.Thresholds | None
     metric: int
     batch_size: int
     images: list  # str, the images of LFW in the order of the pairs
@@ -60,33 +61,35 @@ class _Measured(NamedTuple):
             if flags.threshold is None:
                 raise ZooError(f"{result_path}: is missing, and with it the threshold; run evaluate.py first, or give "
                                "--threshold")
-            return cls(flags.threshold, verification.SQUARED_EUCLIDEAN, 2, [])
+            return cls(flags.threshold, "given", None, verification.SQUARED_EUCLIDEAN, 2, [])
         try:
             with open(result_path, encoding="utf-8") as file:
                 result = json.load(file)
             images, is_same, distances = lfw.from_csv(os.path.join(folder, lfw.DISTANCES_FILE))
             metric, batch_size = int(result["metric"]), int(result["batch_size"])
+            stored = verification.Thresholds(**result["thresholds"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ZooError(f"{folder}: holds no evaluation that can be read ({error}); run evaluate.py again"
                            ) from None
-        threshold = flags.threshold
-        if threshold is None:
-            threshold = verification.threshold_at_far(distances, is_same, flags.far)
-        return cls(threshold, metric, batch_size, images)
+        thresholds = verification.measure_thresholds(distances, is_same, stored.far if flags.far is None else flags.far)
+        if flags.threshold is not None:
+            return cls(flags.threshold, "given", thresholds, metric, batch_size, images)
+        if flags.far is not None:
+            return cls(thresholds.at_far, "far", thresholds, metric, batch_size, images)
+        return cls(stored.chosen, stored.chosen_by, stored, metric, batch_size, images)
 
 
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
     flags = define_flags().parse(arguments)
-    if flags.far > 1.0:
-        raise FlagError(f"--far={flags.far}: expected 0 to 1")
+    usage_flags.require_far(flags)
     checkpoint = usage_flags.choose(flags, ROOT, "predict")
     images = [shared_flags.find_path(name, flags[name].value, ROOT) for name in ("first", "second")]
     measured = _Measured.read(checkpoint, flags)
     device = selection.choose(flags.device, os.environ)
 
-    from circleloss_tf1 import restore
+    from circleloss_tf1 import log_lines, restore
     from common.graph.session import inference_session
 
     network = restore.network_settings(checkpoint, flags)
@@ -99,14 +102,25 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         embeddings = embedder.embed([os.fsencode(path) for path in batch])[:2]
     distance = float(verification.pair_distances(embeddings, measured.metric)[0])
     result = dict(checkpoint=checkpoint.prefix, first=images[0], second=images[1], distance=distance,
-                  metric=measured.metric, threshold=measured.threshold, same=distance < measured.threshold)
+                  metric=measured.metric, threshold=measured.threshold, threshold_by=measured.threshold_by,
+                  same=distance < measured.threshold)
+    thresholds, lines = measured.thresholds, []
+    if thresholds is not None:
+        result["thresholds"] = thresholds._asdict()
+        lines = [f"  {name}: threshold {value:.4f}, {_verdict(distance < value)}" for name, value in (
+            ("best accuracy", thresholds.best_accuracy), (f"FAR {thresholds.far:g}", thresholds.at_far))]
+        if measured.threshold_by == "far" and not thresholds.resolves_far:
+            print(log_lines.far_warning(thresholds), file=sys.stderr)
     if needs_context and not context:
         print("Warning: this network normalizes with the statistics of the batch, here of two images; run evaluate.py "
               "first, so that the pair is looked at among LFW's images", file=sys.stderr)
     checkpoint.report("prediction.json", result, [
-        f"{'the same person' if result['same'] else 'two people'}: distance {distance:.4f}, threshold "
-        f"{measured.threshold:.4f}"], flags.json)
+        f"{_verdict(result['same'])}: distance {distance:.4f}, threshold {measured.threshold:.4f}", *lines], flags.json)
     return 0
+
+
+def _verdict(is_same: bool) -> str:
+    return "the same person" if is_same else "two people"
 
 
 if __name__ == "__main__":

@@ -103,6 +103,36 @@ def fold_slices(is_same: np.ndarray, num_folds: int) -> list[slice]:
     return folds
 
 
+class Thresholds(NamedTuple):
+    """Thresholds that a pair can be judged by, measured on all pairs."""
+
+    best_accuracy: float
+    at_far: float  # accepts a fraction `far` of the different pairs
+    far: float
+    num_different: int  # different pairs
+
+    @property
+    def resolves_far(self) -> bool:
+        """Whether there are enough different pairs for one of them to be accepted at `far`."""
+        return self.far * self.num_different >= 1.0
+
+    @property
+    def chosen_by(self) -> str:
+        """Which threshold to trust: "far", or "accuracy" where too few pairs resolve it."""
+        return "far" if self.resolves_far else "accuracy"
+
+    @property
+    def chosen(self) -> float:
+        """The threshold to trust."""
+        return self.at_far if self.resolves_far else self.best_accuracy
+
+
+def measure_thresholds(distances: np.ndarray, is_same: np.ndarray, far: float = FAR_TARGET) -> Thresholds:
+    """Measure both thresholds on all pairs."""
+    best = int(np.argmax(SortedPairs.of(distances, is_same).accuracy(THRESHOLDS)))
+    return Thresholds(float(THRESHOLDS[best]), threshold_at_far(distances, is_same, far), far, int((~is_same).sum()))
+
+
 def threshold_at_far(distances: np.ndarray, is_same: np.ndarray, far_target: float) -> float:
     """Return the threshold that accepts a fraction `far_target` of the different pairs; 0 if too many are at 0."""
     return _threshold_at_far(SortedPairs.of(distances, is_same).rates(FINE_THRESHOLDS)[1], far_target)

@@ -111,6 +111,16 @@ def test_threshold_at_far():
         assert np.mean(distances < threshold) == pytest.approx(far, abs=0.011)
 
 
+@pytest.mark.parametrize("far, chosen_by, chosen", [(0.1, "far", 0.5), (0.05, "accuracy", 0.41)])
+def test_a_far_that_the_pairs_cannot_resolve_is_not_chosen(far, chosen_by, chosen):
+    """Ten different pairs at 0.5, 0.6, ...: one of them is the least FAR, 0.1."""
+    distances = np.append(np.full(10, 0.4), np.arange(5, 15) / 10.0)
+    found = verification.measure_thresholds(distances, np.arange(20) < 10, far)
+    assert (found.chosen_by, found.num_different) == (chosen_by, 10)
+    assert found.chosen == pytest.approx(chosen, abs=0.11 if chosen_by == "far" else 1e-9)
+    assert found.best_accuracy == pytest.approx(0.41)
+
+
 @pytest.mark.parametrize("embeddings, is_same, folds, metric, message", [
     (np.zeros((6, 2)), np.ones(4, bool), 2, 0, "expected embeddings"),
     (np.zeros((8, 2)), np.arange(4) % 2 == 0, 2, 2, "metric 2"),

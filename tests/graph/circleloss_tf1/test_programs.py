@@ -52,6 +52,7 @@ def test_evaluate_gives_the_run_s_numbers_and_predict_uses_them(output, tiny_fac
     before = tree(output)
     assert evaluate.main([f"--data_path={tiny_faces_folder}", f"--output_path={output}", "--json"]) == 0
     result = printed(capfd)
+    assert result["threshold"] == result["thresholds"]["best_accuracy"]
     best = [row for row in metrics.read_rows(str(output / "0"), "eval") if row.get("best")][-1]
     assert result["checkpoint"].endswith(f"ckpt/model.ckpt-{best['step']}") and result["batch_size"] == 16
     for key in ("lfw_accuracy", "lfw_val_rate", "lfw_equal_error_rate"):
@@ -74,6 +75,13 @@ def test_evaluate_gives_the_run_s_numbers_and_predict_uses_them(output, tiny_fac
     assert found["same"] == (found["distance"] < found["threshold"])
     assert predict.main([*arguments, "--threshold=4"]) == 0
     assert printed(capfd)["same"] is True
+    assert predict.main(arguments) == 0  # ten different pairs do not resolve FAR 0.001
+    found = printed(capfd)
+    assert (found["threshold"], found["threshold_by"]) == (result["thresholds"]["best_accuracy"], "accuracy")
+    assert predict.main([*arguments, "--far=0.001"]) == 0
+    message = capfd.readouterr()
+    assert json.loads(message.out)["threshold"] == result["thresholds"]["at_far"]
+    assert "10 different pairs cannot resolve FAR 0.001" in message.err
 
 
 def test_one_face_is_the_same_as_itself(output, tiny_faces_folder, tmp_path, capfd):
