@@ -103,12 +103,11 @@ def read_pairs(flags: FlagValues, folder: str, root: str) -> lfw.Pairs:
     if flags.lfw_pairs:
         path = shared_flags.find_path("lfw_pairs", flags.lfw_pairs, root)
     else:
-        places = [os.path.join(place, lfw.PAIRS_FILE) for place in (os.path.dirname(folder), folder,
-                                                                    os.path.join(root, "data"))]
-        found = [place for place in places if os.path.isfile(place)]
-        if not found:
-            raise ZooError(f"{lfw.PAIRS_FILE} is missing: looked for {', '.join(places)}; give --lfw_pairs=FILE")
-        path = found[0]
+        folders = (os.path.dirname(folder), folder, os.path.join(root, "data"))
+        candidates = [os.path.join(parent, lfw.PAIRS_FILE) for parent in folders]
+        path = next(filter(os.path.isfile, candidates), "")
+        if not path:
+            raise ZooError(f"{lfw.PAIRS_FILE} is missing: looked for {', '.join(candidates)}; give --lfw_pairs=FILE")
     return lfw.read_pairs(path, folder, flags.lfw_nrof_folds, flags.lfw_missing)
 
 

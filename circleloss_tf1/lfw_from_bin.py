@@ -82,10 +82,10 @@ def _read_outputs(folder: str, index: dict[str, Any]) -> Any:
         raise ZooError(f"--bin_path={folder}: {error.strerror}") from None
     rows = []
     for number in range(index["num_batches"]):
-        found = [name for name in names if name.startswith(f"{number:06d}")]
-        if len(found) != 1:
-            raise ZooError(f"--bin_path={folder}: {len(found)} files {number:06d}*.bin, expected one")
-        path = os.path.join(folder, found[0])
+        matches = [name for name in names if name.startswith(f"{number:06d}")]
+        if len(matches) != 1:
+            raise ZooError(f"--bin_path={folder}: {len(matches)} files {number:06d}*.bin, expected one")
+        path = os.path.join(folder, matches[0])
         values = np.fromfile(path, "<f4")
         dim, rest = divmod(os.path.getsize(path), 4 * index["batch_size"])
         if rest or not dim or (rows and dim != rows[0].shape[1]):

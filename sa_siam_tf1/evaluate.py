@@ -75,15 +75,15 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     return 0
 
 
-def identity_of(weights: Any, compute_dtype: str, place: str) -> list:
+def identity_of(weights: Any, compute_dtype: str, platform: str) -> list:
     """What our boxes depend on besides the sequence.
 
     Args:
         weights: from `restore.tracker_weights`.
         compute_dtype: what the convolutions compute in.
-        place: device and TensorFlow, from `compat.device_and_version`.
+        platform: device and TensorFlow, from `compat.device_and_version`.
     """
-    return [weights.model, weights.track, compute_dtype, place,
+    return [weights.model, weights.track, compute_dtype, platform,
             [bundle.fingerprint(prefix) for prefix in weights.prefixes.values()]]
 
 

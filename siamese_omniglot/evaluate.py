@@ -110,7 +110,7 @@ def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagVa
 
     labels = data.labels[indices]
     features = scorer.features(lambda rows: data.store.take(indices[rows]), len(indices), stop.check)
-    found = []
+    accuracies = []
     for n_way, k_shot in TASKS:
         row: dict[str, Any] = dict(n_way=n_way, k_shot=k_shot, accuracy=None, half_width=None, episodes=0,
                                    characters=len(one_shot.classes_for(labels, k_shot)))
@@ -118,8 +118,8 @@ def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagVa
             task = evaluation.Task(n_way, k_shot, flags.episodes, flags.seed)
             mean = one_shot.estimate(evaluation.episode_accuracies(scorer, features, labels, task, stop.check))
             row.update(accuracy=mean.mean, half_width=mean.half_width, episodes=mean.num)
-        found.append(row)
-    return found
+        accuracies.append(row)
+    return accuracies
 
 
 def _official(error_rates: dict[str, float]) -> dict[str, Any]:

@@ -53,21 +53,21 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         raise ZooError(f"--save_path={flags.save_path}: is not empty, expected a new folder; remove it if a conversion "
                        "was stopped there, or name another one")
     targets = evaluation.find_targets(shared_flags.find_path("data_path", flags.data_path, ROOT))
-    sequences = {name: list(found) for name, found in itertools.groupby(targets, lambda target: target.sequence.name)}
+    sequences = {name: list(group) for name, group in itertools.groupby(targets, lambda target: target.sequence.name)}
     validation = flags.validation.split(",") if flags.validation else []
     for name in validation:
         if name not in sequences:
             raise FlagError(f"--validation={flags.validation}: no sequence {name}, there are {', '.join(sequences)}")
     counts = dict(train=0, val=0)
-    for name, found in sequences.items():
-        frames, kind = annotated_frames(found), "val" if name in validation else "train"
+    for name, group in sequences.items():
+        frames, kind = annotated_frames(group), "val" if name in validation else "train"
         length = flags.frames_per_video or len(frames)
         for start in range(0, len(frames), length):
             part = "val" if kind == "val" else _TRAIN_PARTS[counts[kind] % len(_TRAIN_PARTS)]
             video = f"ILSVRC2015_{kind}_{counts[kind]:08d}"
             write_video(target_folder, part, video, frames[start:start + length], stop)
             counts[kind] += 1
-        print(f"{name}: {len(frames)} frames, targets: {len(found)}, to {kind}", flush=True)
+        print(f"{name}: {len(frames)} frames, targets: {len(group)}, to {kind}", flush=True)
     print(f"{counts['train']} videos of train and {counts['val']} of val in {target_folder}")
     return 0
 
