@@ -2,7 +2,8 @@
 
     python3 circleloss_tf1/predict.py --first=FILE --second=FILE [--checkpoint=FILE|RUN_DIR]
 
-The threshold is the one that evaluate.py stored, unless --far or --threshold is given. Writes prediction.json to <run directory>/predict/.
+The threshold is the one that evaluate.py stored, unless --far or --threshold is given. Writes prediction.json to <run
+directory>/predict/.
 """
 from __future__ import annotations
 

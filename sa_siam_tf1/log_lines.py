@@ -45,6 +45,11 @@ def loss_line(row: Mapping[str, Any]) -> str:
     return f"{row['loss']:.2f}\n"
 
 
+def mean_loss_line(mean: float, num_steps: int) -> str:
+    """Return the line that says what `Final Train Accuracy`, the same number, is."""
+    return f"Mean total loss of the last {num_steps} logged steps : {mean:.4f}"
+
+
 def is_in_table(row: Mapping[str, Any]) -> bool:
     """Whether a step has a line in the table."""
     return (row["step"] - 1) % SUMMARY_INTERVAL == 0

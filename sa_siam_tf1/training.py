@@ -217,6 +217,7 @@ class _Task:
         result = dict(ActualLoss=f"{self._logged_losses[-1]:.4f}")
         if not self._performance:
             result["TrainAccuracy"] = f"{mean:.4f}"
+        print(log_lines.mean_loss_line(mean, len(self._logged_losses)))
         self._record.finish(step, mean, result)
 
 

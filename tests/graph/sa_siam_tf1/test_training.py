@@ -44,6 +44,7 @@ def test_what_a_run_leaves_behind(appearance_run):
     assert list(result) == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime",
                             "ActualLoss", "TrainAccuracy", "E2ETrainingTime"]
     assert float(result["ActualLoss"]) == pytest.approx(steps[0]["loss"], abs=1e-4) == float(result["TrainAccuracy"])
+    assert f"\nMean total loss of the last 1 logged steps : {result['TrainAccuracy']}\n" in log
     assert (run / f"{name}_loss.txt").read_text() == f"{steps[0]['loss']:.2f}\n"
     table = (run / "appearance_npu.csv").read_text().splitlines()
     assert table == ["Step,Loss,batch_loss", f"step 0,{steps[0]['loss']:.6f},{steps[0]['batch_loss']:.6f}"]
