@@ -1,9 +1,9 @@
-"""What an image file says about itself in its first bytes: its format and how a viewer turns it. Pure Python."""
+"""Format, orientation and transparency of an image file, read from its first bytes in pure Python."""
 from __future__ import annotations
 
 import struct
 
-HEADER_BYTES = 1 << 16  # orientation is in the first segment of a JPEG
+HEADER_BYTES = 1 << 16  # includes the first segment of a JPEG, which has the orientation
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"BM", "BMP"), (b"GIF8", "GIF"),
     (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"\xff\x0a", "JPEG XL"), (b"\0\0\0\x0cJXL ", "JPEG XL"),
@@ -16,7 +16,7 @@ _ORIENTATION = 0x0112
 
 
 def format_of(content: bytes) -> str | None:
-    """Return the name of the format that a file's first bytes are of; None for an unknown one."""
+    """Return the name of the format of a file, from its first bytes; None if it is unknown."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "WebP"
     if content[4:8] == b"ftyp":
@@ -25,34 +25,30 @@ def format_of(content: bytes) -> str | None:
 
 
 def describe(content: bytes) -> str:
-    """Say what a file is, by its first bytes, for an error: "is WebP", "is empty", "is of no known format"."""
-    found = format_of(content)
-    if found:
-        return f"is {found}"
-    return "is of no known format" if content else "is empty"
+    """Describe a file for an error message, from its first bytes: "is WebP", "is empty", "has an unknown format"."""
+    name = format_of(content)
+    if name:
+        return f"is {name}"
+    return "has an unknown format" if content else "is empty"
 
 
 def read_header(path: str | bytes) -> bytes:
-    """Return the first bytes of a file, none if it cannot be read."""
+    """Return the first bytes of a file, b"" if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(HEADER_BYTES)
-    except (OSError, ValueError):  # also a name that no file can have
+    except (OSError, ValueError):  # ValueError: an impossible name
         return b""
 
 
 def orientation(content: bytes) -> int:
-    """Return the EXIF orientation of a JPEG or PNG, 1 to 8; 1, as it is stored, where there is none that is valid.
-
-    Args:
-        content: the file, or its beginning.
-    """
+    """Return the EXIF orientation, 1 to 8, of a JPEG or PNG, from its first bytes; 1 if it has no valid one."""
     try:
         tiff = _exif_of_png(content) if content.startswith(b"\x89PNG") else _exif_of_jpeg(content)
-        found = _orientation_in(tiff) if tiff else 1
-    except struct.error:  # cut off
+        value = _orientation_in(tiff) if tiff else 1
+    except struct.error:  # truncated
         return 1
-    return found if 1 <= found <= 8 else 1
+    return value if 1 <= value <= 8 else 1
 
 
 def _exif_of_jpeg(content: bytes) -> bytes:
@@ -61,14 +57,14 @@ def _exif_of_jpeg(content: bytes) -> bytes:
         marker, size = struct.unpack_from(">BH", content, position + 1)
         if marker == 0xE1 and content[position + 4:position + 10] == b"Exif\0\0":
             return content[position + 10:position + 2 + size]
-        if marker in (0xDA, 0xD9) or size < 2:  # pixels begin, or the end
+        if marker in (0xDA, 0xD9) or size < 2:  # start of the pixels, or end of the file
             break
         position += 2 + size
     return b""
 
 
 def has_alpha(content: bytes) -> bool:
-    """Whether a PNG has transparent pixels or may have some."""
+    """Whether a PNG may have transparent pixels."""
     return content[25:26] in (b"\4", b"\6") or _chunk_of_png(content, b"tRNS") is not None
 
 
@@ -76,11 +72,11 @@ def _exif_of_png(content: bytes) -> bytes:
     return _chunk_of_png(content, b"eXIf") or b""
 
 
-def _chunk_of_png(content: bytes, wanted: bytes) -> bytes | None:
+def _chunk_of_png(content: bytes, name: bytes) -> bytes | None:
     position = 8
     while position + 8 <= len(content):
         size, kind = struct.unpack_from(">I4s", content, position)
-        if kind == wanted:
+        if kind == name:
             return content[position + 8:position + 8 + size]
         position += 12 + size
     return None
@@ -90,10 +86,10 @@ def _orientation_in(tiff: bytes) -> int:
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
         return 1
-    (first,) = struct.unpack_from(f"{order}I", tiff, 4)
-    (count,) = struct.unpack_from(f"{order}H", tiff, first)
+    (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (count,) = struct.unpack_from(f"{order}H", tiff, directory)
     for index in range(count):
-        tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, first + 2 + 12 * index)
+        tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * index)
         if tag == _ORIENTATION and kind == 3:
             return value
     return 1

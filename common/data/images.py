@@ -1,7 +1,7 @@
-"""Untrusted image files, decoded to gray or RGB by the rule that holds for all models (docs/images.md).
+"""Untrusted image files, decoded to gray or RGB by the same rules for all models (docs/images.md).
 
-What is transparent lies on a background. 16 bits become 8. Palettes, 1 bit and CMYK become gray or RGB. An image is
-turned as its EXIF orientation says where the caller asks for it. Of an animated PNG, the default image is decoded.
+Transparent pixels are blended with a background, 16 bits are reduced to 8, palettes, 1 bit and CMYK are converted. The
+EXIF orientation is applied if the caller asks for it. An animated PNG gives its default image.
 """
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ BACKGROUNDS = {"white": 255, "black": 0}
 MAX_BYTES = 2 ** 28
 MAX_PIXELS = 2 ** 30 // 12  # PIL warns of more
 MIN_SIDE = 8
-_BILINEAR = 2  # number of PIL's filter, whose name differs between versions
-_LOOKED_AT = 200  # files that `orientation_notices` looks at
+_BILINEAR = 2  # PIL.Image.BILINEAR, whose name differs between versions
+_MAX_CHECKED = 200  # files that `orientation_notices` reads
 
 
 def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
@@ -42,12 +42,12 @@ def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
 
 
 def read_gray(path: str, side: int, background: str = "white") -> np.ndarray:
-    """Decode an image to gray, turned as a viewer shows it, and resize it without keeping its aspect.
+    """Decode an upright image to gray and resize it, regardless of its aspect ratio.
 
     Args:
         path: a PNG, JPEG or BMP file.
         side: height and width of the result.
-        background: what transparent images lie on.
+        background: background of transparent pixels.
 
     Returns:
         uint8 [side, side].
@@ -61,7 +61,7 @@ def read_rgb(path: str, upright: bool = True) -> np.ndarray:
 
     Args:
         path: a PNG, JPEG or BMP file.
-        upright: turn it as a viewer shows it.
+        upright: apply the EXIF orientation.
 
     Returns:
         uint8 [height, width, 3].
@@ -77,14 +77,14 @@ def read_rgb(path: str, upright: bool = True) -> np.ndarray:
 
 def open_image(path: str, mode: str, content: bytes | None = None, background: str = "white", upright: bool = False
                ) -> Image.Image:
-    """Decode an image in its own size.
+    """Decode an image at its own size.
 
     Args:
         path: a PNG, JPEG or BMP file.
         mode: "L" for gray, or "RGB".
-        content: the file's bytes if they were read elsewhere, as from an archive.
-        background: "white" or "black", what transparent images lie on.
-        upright: turn it as its EXIF orientation says.
+        content: the bytes of the file if they are already read, for example from an archive.
+        background: background of transparent pixels, "white" or "black".
+        upright: apply the EXIF orientation.
 
     Raises:
         ZooError: the file is damaged, of another format, or absurdly large.
@@ -96,7 +96,7 @@ def open_image(path: str, mode: str, content: bytes | None = None, background: s
                        f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:  # PIL's own limit is a warning, whose filters threads share
+            if image.width * image.height > MAX_PIXELS:  # PIL only warns, and threads share the filters of warnings
                 raise ValueError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are decoded")
             decoded = _flatten(image, mode, BACKGROUNDS[background])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -117,7 +117,7 @@ def _read(path: str) -> bytes:
 
 
 def _flatten(image: Image.Image, mode: str, background: int) -> Image.Image:
-    """Convert to gray or RGB: 16 bits are scaled to 8, where PIL would clip them, and nothing is transparent."""
+    """Convert to gray or RGB; 16 bits are scaled to 8, which PIL would clip, and transparency is removed."""
     if image.mode.startswith("I"):
         scaled = (np.asarray(image, np.float64) / 257.0).round().clip(0, 255)
         return Image.fromarray(scaled.astype(np.uint8)).convert(mode)
@@ -127,26 +127,13 @@ def _flatten(image: Image.Image, mode: str, background: int) -> Image.Image:
 
 
 def on_background(pixels: np.ndarray, background: int) -> np.ndarray:
-    """Lay an image on a gray level.
-
-    Args:
-        pixels: uint8 [height, width, 4], RGB and alpha.
-        background: 0 to 255.
-
-    Returns:
-        uint8 [height, width, 3].
-    """
+    """Blend an image, uint8 [height, width, 4], with a gray background, 0 to 255; return uint8 [height, width, 3]."""
     alpha = pixels[..., 3:].astype(np.int32)
     return ((pixels[..., :3] * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn and mirror an image as a viewer does.
-
-    Args:
-        pixels: [height, width, ...].
-        orientation: of EXIF, 1 to 8.
-    """
+    """Rotate and flip an image [height, width, ...] by an EXIF orientation, 1 to 8."""
     if orientation >= 5:
         pixels = np.swapaxes(pixels, 0, 1)
     rows, columns = -1 if orientation in (3, 4, 7, 8) else 1, -1 if orientation in (2, 3, 6, 7) else 1
@@ -154,23 +141,23 @@ def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def orientation_notices(path_of: Callable[[int], str | bytes], num: int, advice: str) -> list[str]:
-    """Say in a line when images are taken as they are stored though a viewer would turn them.
+    """Return a line if images have an EXIF orientation that is ignored.
 
     Args:
-        path_of: returns the path of an image by its number.
-        num: how many images there are; of many, some that are spread over them are looked at.
-        advice: how to have them turned.
+        path_of: returns the path of an image by its index.
+        num: number of images, of which a sample is checked.
+        advice: how to apply the orientation.
     """
-    count = min(num, _LOOKED_AT)
-    chosen = [path_of(index * num // count) for index in range(count)]
-    turned = [path for path in chosen if image_headers.orientation(image_headers.read_header(path)) != 1]
-    if not turned:
+    count = min(num, _MAX_CHECKED)
+    checked = [path_of(index * num // count) for index in range(count)]
+    rotated = [path for path in checked if image_headers.orientation(image_headers.read_header(path)) != 1]
+    if not rotated:
         return []
-    return [f"Notice: {len(turned)} of {count} images looked at have an EXIF orientation, which is ignored, such as "
-            f"{os.fsdecode(turned[0])}; {advice}"]
+    return [f"Notice: {len(rotated)} of {count} checked images have an EXIF orientation, which is ignored, such as "
+            f"{os.fsdecode(rotated[0])}; {advice}"]
 
 
 def one_color_notices(names: Sequence[str], pixels: Sequence[np.ndarray]) -> list[str]:
-    """Return a line for each image whose pixels are all alike, as those of a white drawing on white."""
-    return [f"Warning: {name}: all pixels are {image.flat[0]}; is it transparent? --background=black or white says "
-            "what it lies on" for name, image in zip(names, pixels) if (image == image.flat[0]).all()]
+    """Return a line for each image whose pixels are all equal, such as a white drawing on white."""
+    return [f"Warning: {name}: all pixels are {image.flat[0]}; if the image is transparent, set its background with "
+            "--background=black or white" for name, image in zip(names, pixels) if (image == image.flat[0]).all()]

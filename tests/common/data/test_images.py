@@ -58,7 +58,7 @@ def test_without_orientation_pixels_are_as_stored(tmp_path):
     stored = np.asarray(Image.open(path).convert("RGB"))
     assert np.array_equal(images.read_rgb(path, upright=False), stored) and stored.shape == (64, 48, 3)
     (notice,) = images.orientation_notices(lambda number: path, 1000, "turn them")
-    assert notice.startswith("Notice: 200 of 200 images looked at have an EXIF orientation") and path in notice
+    assert notice.startswith("Notice: 200 of 200 checked images have an EXIF orientation") and path in notice
     plain = odd_images.make(str(tmp_path), "orientation_1")
     assert images.orientation_notices([plain, plain].__getitem__, 2, "") == []
 
@@ -80,7 +80,8 @@ def test_digits_drawn_in_a_browser(digit):
     assert np.array_equal(read("b"), read("d")) and np.array_equal(read("c", "black"), read("a"))
     assert read("d").min() < 100 and read("d").max() == 255
     assert images.one_color_notices(["c.png", "d.png"], [read("c"), read("d")]) == [
-        "Warning: c.png: all pixels are 255; is it transparent? --background=black or white says what it lies on"]
+        "Warning: c.png: all pixels are 255; if the image is transparent, set its background with "
+        "--background=black or white"]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in odd_images.OTHER_FORMATS if kind != "BMP"])

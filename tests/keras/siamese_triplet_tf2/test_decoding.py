@@ -123,7 +123,7 @@ def bad_files():
     photo().save(gif, "GIF")
     return {
         "empty.jpg": (b"", "is empty"),
-        "text.jpg": (b"this is no image", "is of no known format, expected JPEG or PNG"),
+        "text.jpg": (b"this is no image", "has an unknown format, expected JPEG or PNG"),
         "cut.jpg": (whole.getvalue()[:len(whole.getvalue()) // 2], "cannot be decoded"),
         "gif.jpg": (gif.getvalue(), "is GIF, expected JPEG or PNG"),
         "webp.jpg": (webp.getvalue(), "is WebP, expected JPEG or PNG"),
@@ -164,7 +164,7 @@ def test_policies_for_bad_images(tmp_path):
     (tmp_path / "right" / "3.jpg").write_bytes(b"text")
     data = pairs.load(folder)
     with pytest.raises(ZooError, match=r"2 of 8 images cannot be used: \S+left/1.jpg is empty; "
-                                       r"\S+right/3.jpg is of no .*--bad_images=skip"):
+                                       r"\S+right/3.jpg has an unknown .*--bad_images=skip"):
         bad_images.apply(data, "fail")
     kept = bad_images.apply(data, "skip")
     assert [os.path.basename(path) for path in kept.left] == ["0.jpg", "2.jpg"]
