@@ -8,8 +8,8 @@
     zoo doctor [--device=...]             what this machine can run
     zoo completion                        completion for bash: eval "$(zoo completion)"
 
-MODEL is a model's folder or the beginning of its name. Its programs take the flags that they take by path, and give the
-same exit status: `zoo train gitloss --help` lists them. `python3 -m common.zoo` is the same command.
+MODEL is the folder of a model or a prefix of its name. Flags and exit statuses are those of the model's own programs, and
+`zoo train gitloss --help` lists the flags. `python3 -m common.zoo` is the same command.
 """
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Model:
     """A model of the zoo, as its model.json describes it.
 
     Attributes:
-        name: of its folder.
+        name: name of its folder.
         card: content of model.json.
     """
 
@@ -42,11 +42,11 @@ class Model:
     card: dict[str, Any]
 
     def program(self, kind: str) -> str:
-        """Path of one of its `PROGRAMS`."""
+        """Return the path of one of its `PROGRAMS`."""
         return os.path.normpath(os.path.join(ROOT, self.name, self.card["programs"][kind]))
 
     def data_in(self, folder: str) -> str | None:
-        """Return the data of this model in a folder, None without any."""
+        """Return the path of the model's data in a folder, None if it has none."""
         candidates = (os.path.join(folder, name) for name in self.card["data_folders"])
         return next(filter(os.path.exists, candidates), None)
 
@@ -82,26 +82,26 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 
 def _start(kind: str, arguments: list[str]) -> int:
-    """Become a program of a model."""
+    """Run a program of a model in place of this process."""
     if not arguments or arguments[0].startswith("-"):
         raise FlagError(f"zoo {kind} needs a model: zoo {kind} {'|'.join(model.name for model in models())} [flags]")
-    return _replace_process(_find(arguments[0]).program(kind), *arguments[1:])
+    return _replace_process(_find_model(arguments[0]).program(kind), *arguments[1:])
 
 
-def _find(name: str) -> Model:
+def _find_model(name: str) -> Model:
     candidates = [model for model in models() if model.name.startswith(name.rstrip("/"))]
     exact = [model for model in candidates if model.name == name.rstrip("/")]
     if len(exact or candidates) != 1:
-        problem = "no such model" if not candidates else "more than one model begins so"
+        problem = "several models have this prefix" if candidates else "no such model"
         raise FlagError(f"{name}: {problem}; expected one of {', '.join(model.name for model in models())}")
     return (exact or candidates)[0]
 
 
-def _replace_process(*words: str) -> int:
-    """Run Python in place of this process, so that signals and exit status are the program's own."""
+def _replace_process(*arguments: str) -> int:
+    """Run Python in place of this process, so that signals and exit status are those of the program."""
     sys.stdout.flush()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
-    os.execv(sys.executable, [sys.executable, *words])
+    os.execv(sys.executable, [sys.executable, *arguments])
     return 1  # not reached
 
 
@@ -158,7 +158,7 @@ def _compare(arguments: list[str]) -> int:
     if len(paths) < 2:
         raise FlagError("zoo compare needs two runs or more: zoo compare RUN RUN [--output=FILE.png]")
     runs = [run_dir.summarise(path) for path in paths]
-    names = [chr(ord("A") + number) for number in range(len(runs))]
+    names = [chr(ord("A") + index) for index in range(len(runs))]
     for name, run in zip(names, runs):
         print(f"{name}: {_short(run.path)}")
     _print_table([("setting", *names), *comparison.differing_settings(runs)])
@@ -194,7 +194,7 @@ complete -o filenames -F _zoo zoo""")
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print columns side by side; the last one may wrap to a line of its own to fit 80 columns."""
+    """Print aligned columns; the last one moves to a separate line if a row exceeds 80 characters."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths)]
@@ -205,7 +205,7 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _short(path: str) -> str:
-    """Return the shorter of a path and the path from here."""
+    """Return an absolute path or the relative one, whichever is shorter."""
     return min(path, os.path.relpath(path), key=len)
 
 
