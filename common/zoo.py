@@ -8,7 +8,7 @@
     zoo doctor [--device=...]             what this machine can run
     zoo completion                        completion for bash: eval "$(zoo completion)"
 
-MODEL is the folder of a model or a prefix of its name. Flags and exit statuses are those of the model's own programs, and
+MODEL is the folder of a model or a prefix of its name. Flags and exit statuses are those of the model's own programs;
 `zoo train gitloss --help` lists the flags. `python3 -m common.zoo` is the same command.
 """
 from __future__ import annotations

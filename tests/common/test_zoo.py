@@ -45,7 +45,7 @@ def test_models_are_found_by_their_card():
     ([sys.executable], "zoo"), (["nonsense"], "zoo nonsense: no such command; expected list"),
     (["train"], "zoo train needs a model: zoo train circleloss_tf1|"), (["train", "--seed=1"], "needs a model"),
     (["evaluate", "resnet"], "resnet: no such model; expected one of circleloss_tf1"),
-    (["export", "siamese"], "siamese: more than one model begins so"),
+    (["export", "siamese"], "siamese: several models have this prefix"),
     (["compare", "one"], "needs two runs"), (["report"], "needs one run"),
 ])
 def test_wrong_commands(words, message, capsys):
