@@ -103,11 +103,15 @@ def read_pairs(flags: FlagValues, folder: str, root: str) -> lfw.Pairs:
     if flags.lfw_pairs:
         path = shared_flags.find_path("lfw_pairs", flags.lfw_pairs, root)
     else:
-        folders = (os.path.dirname(folder), folder, os.path.join(root, "data"))
-        candidates = [os.path.join(parent, lfw.PAIRS_FILE) for parent in folders]
+        folders = [os.path.dirname(folder), folder]
+        if flags.data_path:
+            data_path = shared_flags.find_path("data_path", flags.data_path, root)
+            folders += [data_path, os.path.join(data_path, "dataset")]
+        candidates = [os.path.join(parent, lfw.PAIRS_FILE) for parent in (*folders, os.path.join(root, "data"))]
         path = next(filter(os.path.isfile, candidates), "")
         if not path:
-            raise ZooError(f"{lfw.PAIRS_FILE} is missing: looked for {', '.join(candidates)}; give --lfw_pairs=FILE")
+            raise ZooError(f"{lfw.PAIRS_FILE} is missing: looked for {', '.join(dict.fromkeys(candidates))}; give "
+                           "--lfw_pairs=FILE")
     return lfw.read_pairs(path, folder, flags.lfw_nrof_folds, flags.lfw_missing)
 
 

@@ -1,7 +1,8 @@
 """Labelled Faces in the Wild: which pairs to verify, and their embeddings.
 
 pairs.txt: a first line `folds<TAB>pairs`, then for each fold as many lines `name a b` (images a and b of one person)
-and as many `name a other b` (images of two). An image is <folder>/<name>/<name>_<number with 4 digits>.jpg, else .jpeg,
+and as many `name a other b` (images of two), separated by tabs or blanks; names with blanks need tabs where a line could
+be read in two ways. A file without the first line is read as well. An image is <folder>/<name>/<name>_<number with 4 digits>.jpg, else .jpeg,
 else .png.
 """
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from typing import NamedTuple, Sequence
 
 import numpy as np
@@ -20,6 +22,8 @@ FOLDER_NAMES = ("lfw-deepfunneled_align", "dataset/lfw-deepfunneled_align")
 PAIRS_FILE = "pairs.txt"
 DISTANCES_FILE = "pairs.csv"
 SUFFIXES = (".jpg", ".jpeg", ".png")
+_SAME = re.compile(r"(\D+?)\s+(\d+)\s+(\d+)")
+_DIFFERENT = re.compile(r"(\D+?)\s+(\d+)\s+(\D+?)\s+(\d+)")
 
 
 class Pairs(NamedTuple):
@@ -42,19 +46,13 @@ def read_pairs(pairs_path: str, folder: str, num_folds: int, missing: str) -> Pa
     Raises:
         ZooError: the file has another form, images are missing, or there are fewer pairs than the folds need.
     """
-    try:
-        with open(pairs_path, encoding="utf-8") as file:
-            lines = file.read().splitlines()[1:]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ZooError(f"{pairs_path}: cannot be read ({error})") from None
+    lines, notices = _lines(pairs_path)
     paths, is_same, absent = [], [], []
-    for number, line in enumerate(lines, 2):
-        words = line.split("\t") if "\t" in line else line.split()
-        if not line.strip():
-            continue
+    for number, words in lines:
         stems = _stems(words)
         if stems is None:
-            raise ZooError(f"{pairs_path}: line {number} is {line!r}, expected `name a b` or `name a other b`")
+            raise ZooError(f"{pairs_path}: line {number} is {' '.join(words)!r}, expected `name a b` or `name a other "
+                           "b`")
         found = [_find(os.path.join(folder, stem)) for stem in stems]
         absent += [stem for stem, path in zip(stems, found) if path is None]
         if None not in found:
@@ -63,8 +61,36 @@ def read_pairs(pairs_path: str, folder: str, num_folds: int, missing: str) -> Pa
     if absent and missing == "strict":
         raise ZooError(f"{folder}: {len(absent)} images of {pairs_path} are missing, the first is {absent[0]}.jpg; "
                        "--lfw_missing=skip leaves their pairs out")
-    notices = [f"Notice: LFW: {len(absent)} missing images, {len(is_same)} pairs are left"] if absent else []
+    if absent:
+        notices.append(f"Notice: LFW: {len(absent)} missing images, {len(is_same)} pairs are left")
     return _in_balanced_folds(paths, np.array(is_same, bool), num_folds, pairs_path, notices)
+
+
+def _lines(path: str) -> tuple[list[tuple[int, list[str]]], list[str]]:
+    """Return the lines of pairs with their numbers, divided into words, and notices about their count."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ZooError(f"{path}: cannot be read ({error})") from None
+    lines = [(number, _words(line.strip())) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines or len(lines[0][1]) > 2 or not all(word.isdigit() for word in lines[0][1]):
+        return lines, [f"Notice: {path}: the first line is a pair, expected folds and pairs; it is read as a pair"
+                       ] if lines else []
+    announced = 2
+    for word in lines[0][1]:
+        announced *= int(word)
+    count = len(lines) - 1
+    return lines[1:], [f"Notice: {path}: announces {announced} pairs and holds {count}"] if count != announced else []
+
+
+def _words(line: str) -> list[str]:
+    """Divide a line into words; a name with blanks is one if its line has tabs, or can be read in one way only."""
+    if "\t" in line:
+        return [word.strip() for word in line.split("\t")]
+    words = line.split()
+    match = None if _stems(words) else _SAME.fullmatch(line) or _DIFFERENT.fullmatch(line)
+    return list(match.groups()) if match else words
 
 
 def _stems(words: Sequence[str]) -> list[str] | None:

@@ -6,18 +6,20 @@ import os
 import numpy as np
 import pytest
 
-from circleloss_tf1 import lfw
+from circleloss_tf1 import command_line, data_folders, lfw
 from common.errors import ZooError
 from common.evaluation import verification
+from tests.conftest import ROOT
 
 
 def make(folder, pairs, **people):
+    os.makedirs(str(folder), exist_ok=True)
     for person, names in people.items():
         os.makedirs(os.path.join(str(folder), person), exist_ok=True)
         for name in names:
             open(os.path.join(str(folder), person, name), "wb").close()
     path = os.path.join(str(folder), "pairs.txt")
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         file.write(pairs)
     return path
 
@@ -40,7 +42,7 @@ def test_missing_images(tmp_path):
                                        "--lfw_missing=skip"):
         lfw.read_pairs(path, str(tmp_path), 2, "strict")
     found = lfw.read_pairs(path, str(tmp_path), 2, "skip")
-    assert len(found.is_same) == 4 and "3 missing images, 4 pairs are left" in found.notices[0]
+    assert len(found.is_same) == 4 and "3 missing images, 4 pairs are left" in found.notices[-1]
 
 
 @pytest.mark.parametrize("line", ["Ann\t1", "Ann\tone\t2", "Ann\t1\t2\tBob\t3", "../x\t1\t2", "Ann\t1\tBob\tx",
@@ -66,7 +68,7 @@ def test_one_official_fold_is_dealt_out(tmp_path, num_same, num_different, folds
     """All same pairs first, as in one fold of the official file."""
     lines = ["1\t6"] + ["Ann\t1\t2"] * num_same + ["Ann\t1\tBob\t1"] * num_different
     found = lfw.read_pairs(make(tmp_path, "\n".join(lines), **PEOPLE), str(tmp_path), folds, "strict")
-    assert "dealt out evenly" in found.notices[0]
+    assert "dealt out evenly" in found.notices[-1]
     assert found.is_same.sum() == num_same and len(found.is_same) == num_same + num_different
     for pair, is_same in enumerate(found.is_same):
         assert ("Ann" in os.path.basename(found.paths[2 * pair + 1])) == is_same
@@ -91,3 +93,50 @@ def test_csv_round_trip(tmp_path):
     (tmp_path / "p.csv").write_text(lfw.to_csv(found, distances), encoding="utf-8")
     paths, is_same, read = lfw.from_csv(str(tmp_path / "p.csv"))
     assert paths == found.paths and is_same.tolist() == found.is_same.tolist() and read.tolist() == distances.tolist()
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: "\ufeff" + text,  # of editors on Windows
+    lambda text: text.replace("\n", "\r\n"),
+    lambda text: text.replace("\n", "\t\n"),
+    lambda text: text.replace("\t", " "),
+    lambda text: text.rstrip("\n"),
+])
+def test_files_of_other_editors_are_the_same(tmp_path, change):
+    wanted = lfw.read_pairs(make(tmp_path, LINES, **PEOPLE), str(tmp_path), 2, "strict")
+    found = lfw.read_pairs(make(tmp_path, change(LINES)), str(tmp_path), 2, "strict")
+    assert found.paths == wanted.paths and found.is_same.tolist() == wanted.is_same.tolist() and not found.notices
+
+
+def test_the_first_pair_of_a_file_without_its_first_line_counts(tmp_path):
+    """20 pairs, 10 of them same."""
+    with open(os.path.join(ROOT, "tests", "cases", "pairs", "no_header.txt"), encoding="utf-8") as file:
+        text = file.read()
+    people = {f"Person_{letter}": [f"Person_{letter}_{number:04d}.jpg" for number in range(1, 6)] for letter in "ABCDEF"}
+    found = lfw.read_pairs(make(tmp_path, text, **people), str(tmp_path), 10, "strict")
+    assert (len(found.is_same), int(found.is_same.sum())) == (20, 10)
+    assert [os.path.basename(path) for path in found.paths[:2]] == ["Person_D_0003.jpg", "Person_D_0001.jpg"]
+    assert "the first line is a pair" in found.notices[0]
+
+
+def test_pairs_are_counted(tmp_path):
+    found = lfw.read_pairs(make(tmp_path, LINES.replace("2\t1", "10\t300"), **PEOPLE), str(tmp_path), 2, "strict")
+    assert "pairs.txt: announces 6000 pairs and holds 4" in found.notices[0]
+
+
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_names_with_blanks(tmp_path, separator):
+    lines = ["2 1", "Ann Lee 1 2", "Ann Lee 1 Bob 1", "Bob 1 2", "Bob 2 Ann Lee 2"]
+    if separator == "\t":
+        lines = [line.replace(" ", "\t").replace("Ann\tLee", "Ann Lee") for line in lines]
+    people = {name: [f"{name}_0001.jpg", f"{name}_0002.jpg"] for name in ("Ann Lee", "Bob")}
+    found = lfw.read_pairs(make(tmp_path, "\n".join(lines), **people), str(tmp_path), 2, "strict")
+    assert [os.path.basename(path)[:-9] for path in found.paths] == ["Ann Lee"] * 3 + ["Bob"] * 4 + ["Ann Lee"]
+
+
+def test_pairs_beside_the_data_when_lfw_is_elsewhere(tmp_path):
+    make(tmp_path / "lfw", "", **PEOPLE)
+    os.remove(str(tmp_path / "lfw" / "pairs.txt"))
+    make(tmp_path / "data" / "dataset", LINES)
+    flags = command_line.define_flags("").parse([f"--data_path={tmp_path / 'data'}", "--lfw_nrof_folds=2"])
+    assert len(data_folders.read_pairs(flags, str(tmp_path / "lfw"), "/no").is_same) == 4
