@@ -1,9 +1,8 @@
 """Labelled Faces in the Wild: which pairs to verify, and their embeddings.
 
 pairs.txt: a first line `folds<TAB>pairs`, then for each fold as many lines `name a b` (images a and b of one person)
-and as many `name a other b` (images of two), separated by tabs or blanks; names with blanks need tabs where a line could
-be read in two ways. A file without the first line is read as well. An image is <folder>/<name>/<name>_<number with 4 digits>.jpg, else .jpeg,
-else .png.
+and as many `name a other b` (images of two), separated by tabs or blanks; a file without the first line is read too. An
+image is <folder>/<name>/<name>_<number with 4 digits>.jpg, else .jpeg, else .png.
 """
 from __future__ import annotations
 

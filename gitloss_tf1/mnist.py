@@ -9,14 +9,14 @@ import os
 import struct
 import sys
 import zlib
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Iterable, NamedTuple
 
 import numpy as np
 
 from common.cli import program
 from common.errors import ZooError
 
-FOLDER_NAMES = ("mnist", "MNIST", "MNIST/raw", "MNIST_data")
+FOLDER_NAMES = ("mnist", "MNIST", "MNIST/raw", "MNIST_data", "FashionMNIST/raw", "fashion-mnist", "EMNIST/raw")
 VALIDATION_SIZE = 5000
 NUM_CLASSES = 10
 SIDE = 28
@@ -26,6 +26,7 @@ _FILES = {
     "test images": "t10k-images-idx3-ubyte",
     "test labels": "t10k-labels-idx1-ubyte",
 }
+_EMNIST = ("digits", "mnist")  # its splits of ten classes
 _IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049
 _CHUNK = 1 << 20
 
@@ -136,7 +137,9 @@ def read_images(path: str) -> np.ndarray:
         count, height, width = _header(path, file, _IMAGES_MAGIC, 3)
         if (height, width) != (SIDE, SIDE):
             raise ZooError(f"{path}: images of {height} x {width}, expected {SIDE} x {SIDE}")
-        return _body(path, file, count, SIDE * SIDE).reshape(count, SIDE, SIDE, 1)
+        images = _body(path, file, count, SIDE * SIDE).reshape(count, SIDE, SIDE, 1)
+    is_transposed = os.path.basename(path).startswith("emnist-")  # all of EMNIST is
+    return images.transpose(0, 2, 1, 3).copy() if is_transposed else images
 
 
 def read_labels(path: str) -> np.ndarray:
@@ -155,11 +158,24 @@ def read_labels(path: str) -> np.ndarray:
 
 
 def _find(folder: str, name: str) -> str | None:
-    for candidate in (name, name + ".gz"):
-        path = os.path.join(folder, candidate)
-        if os.path.isfile(path):
-            return path
-    return None
+    """Find a file by the name that it has in MNIST, in copies of it, or in EMNIST.
+
+    Raises:
+        ZooError: there are files of two splits of EMNIST.
+    """
+    of_emnist = [f"emnist-{split}-{name.replace('t10k', 'test')}" for split in _EMNIST]
+    found = [_first_file(folder, (name, name.replace("-idx", ".idx"), os.path.join(name, name))),
+             *(_first_file(folder, (candidate,)) for candidate in of_emnist)]
+    paths = [path for path in found if path]
+    if len(paths) > 1 and not found[0]:
+        raise ZooError(f"{folder}: has {' and '.join(map(os.path.basename, paths))}; leave the files of one of them "
+                       "there")
+    return paths[0] if paths else None
+
+
+def _first_file(folder: str, names: Iterable[str]) -> str | None:
+    paths = (os.path.join(folder, name + suffix) for name in names for suffix in ("", ".gz"))
+    return next(filter(os.path.isfile, paths), None)
 
 
 def _load_split(images_path: str, labels_path: str) -> Split:

@@ -15,6 +15,7 @@ from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 
 from common import atomic_files
 from common.cli.parser import FlagValues
+from common.data import listing
 from common.errors import ZooError
 
 PREFIX = "model.ckpt"
@@ -22,6 +23,7 @@ NUM_NEWEST_KEPT = 2
 _FILE = re.compile(r"model\.ckpt-(\d+)\.(index|data-\d{5}-of-\d{5})")
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _TEMPORARY = ".saving-"
+_STATE = re.compile(r'^model_checkpoint_path: "([^"]*)"', re.MULTILINE)
 _PATTERN = re.compile(r"[][*?\\]")
 _DESCRIPTORS = "/proc/self/fd"
 
@@ -147,8 +149,48 @@ def literal(path: str) -> Iterator[str]:
 
 
 def prefix_of(path: str) -> str:
-    """Return the absolute prefix of a checkpoint, which may be given as one of its files."""
-    return _SUFFIX.sub("", os.path.abspath(os.path.expanduser(path)))
+    """Return the absolute prefix of a checkpoint, which may be given as one of its files or as a folder.
+
+    Args:
+        path: the prefix; a file of the checkpoint; TensorFlow's `checkpoint` file; or a folder with such a file or one
+            checkpoint, in itself or in ckpt/. Of any other path, it is returned as it is.
+
+    Raises:
+        ZooError: a folder has several checkpoints and no `checkpoint` file.
+    """
+    path = _SUFFIX.sub("", os.path.abspath(os.path.expanduser(path)))
+    if os.path.basename(path) == "checkpoint" and os.path.isfile(path):
+        return _named_in(path) or path
+    for folder in (path, os.path.join(path, "ckpt")):
+        prefix = _in_folder(folder)
+        if prefix:
+            return prefix
+    return path
+
+
+def _in_folder(folder: str) -> str | None:
+    prefix = _named_in(os.path.join(folder, "checkpoint"))
+    if prefix or not os.path.isdir(folder):
+        return prefix
+    names = [name[:-len(".index")] for name in listing.names(folder) if name.endswith(".index")]
+    if len(names) > 1:
+        raise ZooError(f"{folder}: has {len(names)} checkpoints, {', '.join(names[:3])}{' ...' * (len(names) > 3)}; "
+                       "give one of them")
+    return os.path.join(folder, names[0]) if names else None
+
+
+def _named_in(path: str) -> str | None:
+    """Return the checkpoint that TensorFlow's `checkpoint` file names, if both are there."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            match = _STATE.search(file.read(1 << 16))
+    except (OSError, UnicodeDecodeError):
+        return None
+    if not match:
+        return None
+    folder, named = os.path.dirname(path), match.group(1)
+    candidates = (os.path.join(folder, named), os.path.join(folder, os.path.basename(named)))  # the folder was moved
+    return next((prefix for prefix in candidates if os.path.isfile(f"{prefix}.index")), None)
 
 
 def init_prefix(flags: FlagValues) -> str | None:

@@ -81,12 +81,16 @@ def find(path: str) -> str:
     Raises:
         ZooError: there is none.
     """
+    path = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(path) and run_dir.is_run(path):
+        return _best_or_newest(path)
     path = bundle.prefix_of(path)
     if os.path.isdir(path):
-        if not run_dir.is_run(path):
-            raise ZooError(f"{path}: is no run directory (it has no {run_dir.ARGUMENTS}); train first, or give "
-                           "--checkpoint=FILE or RUN_DIR")
-        return _best_or_newest(path)
+        raise ZooError(f"{path}: is no run directory (it has no {run_dir.ARGUMENTS}) and holds no checkpoint; train "
+                       "first, or give --checkpoint=FILE or RUN_DIR")
+    if path.endswith(".h5"):
+        raise ZooError(f"{path}: is a weights file of Keras, expected a run directory or a checkpoint of TensorFlow; "
+                       "of a run, give --checkpoint=RUN_DIR")
     if not os.path.isfile(path + ".index"):
         raise ZooError(f"{path}: neither {path}.index nor a run directory is there; train first, or give "
                        "--checkpoint=FILE or RUN_DIR")

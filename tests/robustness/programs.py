@@ -37,7 +37,7 @@ MODELS = (
 def run(model: Model, program: str, *flags: str, **environment: str) -> subprocess.CompletedProcess:
     """Run a program of a model to its end; stdout and stderr are decoded and together."""
     command = [sys.executable, os.path.join(ROOT, model.name, program), *flags]
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True,
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors="replace", env=dict(os.environ, **environment), check=False, timeout=600)
 
 

@@ -7,6 +7,7 @@ import types
 import pytest
 
 from common.checkpoints import trained
+from common.errors import ZooError
 
 
 def choose(path):
@@ -52,3 +53,40 @@ def test_a_result_is_written_and_printed_in_lines_or_as_json(tmp_path, capsys, a
     checkpoint.report("result.json", {"loss": 1.5}, ["a line"], as_json)
     assert capsys.readouterr().out == printed.format(tmp_path)
     assert json.loads((tmp_path / "predict" / "result.json").read_text()) == {"loss": 1.5}
+
+
+def spellings(folder):
+    prefix = folder / "model.ckpt-7"
+    return [str(prefix), *(f"{prefix}{suffix}" for suffix in (".index", ".meta", ".data-00000-of-00001")),
+            str(folder / "checkpoint"), str(folder), str(folder.parent), str(folder) + "/"]
+
+
+def test_a_checkpoint_may_be_given_in_any_spelling(tmp_path):
+    folder = tmp_path / "ckpt"
+    folder.mkdir()
+    for name in ("model.ckpt-3.index", "model.ckpt-7.index", "model.ckpt-7.data-00000-of-00001"):
+        (folder / name).write_text("")
+    (folder / "checkpoint").write_text('model_checkpoint_path: "/moved/away/model.ckpt-7"\n')
+    for path in spellings(folder):
+        assert trained.find(path) == str(folder / "model.ckpt-7"), path
+
+
+def test_folders_of_one_or_of_several_checkpoints(tmp_path):
+    (tmp_path / "a.index").write_text("")
+    (tmp_path / "._b.index").write_text("")
+    assert trained.find(str(tmp_path)) == str(tmp_path / "a")
+    (tmp_path / "b.index").write_text("")
+    with pytest.raises(ZooError, match="has 2 checkpoints, a, b; give one of them"):
+        trained.find(str(tmp_path))
+
+
+@pytest.mark.parametrize("name, message", [
+    ("best_epoch_weights.weights.h5", "is a weights file of Keras, expected a run directory"),
+    ("nothing", "neither .*nothing.index nor a run directory is there"),
+    ("", "is no run directory .* and holds no checkpoint"),
+])
+def test_what_is_no_checkpoint_is_named(tmp_path, name, message):
+    if name.endswith(".h5"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(ZooError, match=message):
+        trained.find(str(tmp_path / name))

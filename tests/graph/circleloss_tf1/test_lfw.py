@@ -112,7 +112,8 @@ def test_the_first_pair_of_a_file_without_its_first_line_counts(tmp_path):
     """20 pairs, 10 of them same."""
     with open(os.path.join(ROOT, "tests", "cases", "pairs", "no_header.txt"), encoding="utf-8") as file:
         text = file.read()
-    people = {f"Person_{letter}": [f"Person_{letter}_{number:04d}.jpg" for number in range(1, 6)] for letter in "ABCDEF"}
+    people = {name: [f"{name}_{number:04d}.jpg" for number in range(1, 6)]
+              for name in (f"Person_{letter}" for letter in "ABCDEF")}
     found = lfw.read_pairs(make(tmp_path, text, **people), str(tmp_path), 10, "strict")
     assert (len(found.is_same), int(found.is_same.sum())) == (20, 10)
     assert [os.path.basename(path) for path in found.paths[:2]] == ["Person_D_0003.jpg", "Person_D_0001.jpg"]

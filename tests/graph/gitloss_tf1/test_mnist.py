@@ -159,3 +159,32 @@ def test_what_systems_leave_behind_is_no_data(folder):
     leave_litter(folder)
     found = mnist.load(folder)
     assert found.fingerprint == clean.fingerprint and np.array_equal(found.train.images, clean.train.images)
+
+
+def rename(folder, change):
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, change(name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.rename(os.path.join(folder, name), path + ".moved")
+        os.rename(path + ".moved", path)
+
+
+@pytest.mark.parametrize("change", [
+    lambda name: name.replace("-idx", ".idx"),  # as many copies on the web are named
+])
+def test_names_of_copies(folder, change):
+    clean = mnist.load(folder)
+    rename(folder, change)
+    found = mnist.load(folder)
+    assert np.array_equal(found.train.images, clean.train.images) and mnist.has_data(folder)
+
+
+def test_emnist_is_turned_and_two_splits_are_refused(folder):
+    clean = mnist.load(folder)
+    rename(folder, lambda name: "emnist-digits-" + name.replace("t10k", "test"))
+    found = mnist.load(folder)
+    assert np.array_equal(found.train.images, clean.train.images.transpose(0, 2, 1, 3))
+    for name in os.listdir(folder):
+        shutil.copy(os.path.join(folder, name), os.path.join(folder, name.replace("digits", "mnist")))
+    with pytest.raises(ZooError, match="has emnist-digits-.* and emnist-mnist-.*; leave the files of one"):
+        mnist.load(folder)
