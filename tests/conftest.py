@@ -13,9 +13,9 @@ import pytest
 
 from common.tiny_data import faces as tiny_faces
 from common.tiny_data import mnist as tiny_mnist
+from tests import ROOT
+from tests.programs import RANK_VARIABLES
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-GOLDEN = os.path.join(ROOT, "tests", "golden")
 gc.set_threshold(100_000, 20, 20)  # a graph is thousands of objects that live on: looking at them often costs a tenth
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Numbers were recorded with TensorFlow's own kernels. Those of oneDNN, the default on CPUs with AVX512_VNNI, round
@@ -46,10 +46,19 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch):
-    for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", "RANK_TABLE_FILE", "CM_WORKER_SIZE", "CM_CHIEF_IP",
-                 "CM_CHIEF_PORT", "CM_CHIEF_DEVICE", "CM_WORKER_IP", "NPU_LOOP_SIZE", "JOB_ID", "ZOO_FAKE_ADAPTER",
-                 "ZOO_FAKE_PRODUCT"):
+    for name in RANK_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def without_module(monkeypatch):
+    """Return a function that makes imports of a module, and of those in it, fail."""
+
+    def hide(name):
+        for loaded in [name, *(other for other in sys.modules if other.startswith(f"{name}."))]:
+            monkeypatch.setitem(sys.modules, loaded, None)
+
+    return hide
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,9 @@ import time
 import numpy as np
 
 from common.tiny_data.__main__ import MAKERS
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from tests import ROOT
+from tests.programs import environment
+from tests.results import last_variables, rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +85,11 @@ class KillTest:
             hits[moment] += 1
             log(f"{name}: kill hit '{moment}', checkpoints {self.checkpoints(name)}")
         self._finish(name)
-        weights, rows = self._outcome(name)
+        weights, metrics = self._outcome(name)
         assert set(weights) == set(self._wanted[0])
         for variable, value in weights.items():
             assert value.tobytes() == self._wanted[0][variable].tobytes(), f"{name}: {variable} differs"
-        assert rows == self._wanted[1], f"{name}: metrics differ"
+        assert metrics == self._wanted[1], f"{name}: metrics differ"
         return hits
 
     def command(self, name: str) -> list[str]:
@@ -106,11 +107,11 @@ class KillTest:
         return sorted(file for file in names_in(folder) if file.endswith("index"))
 
     def _finish(self, name: str) -> None:
-        subprocess.run(self.command(name), check=True, stdout=subprocess.DEVNULL, env=run_environment())
+        subprocess.run(self.command(name), check=True, stdout=subprocess.DEVNULL, env=environment())
 
     def _kill(self, name: str, while_writing: bool) -> str:
         process = subprocess.Popen(self.command(name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                   env=run_environment())
+                                   env=environment())
         not_before = time.monotonic() + self._random.uniform(0.0, self._duration)
         folder = os.path.join(self.run_path(name), "ckpt")
         deadline = time.monotonic() + 20 * self._duration + 60
@@ -133,10 +134,9 @@ class KillTest:
 
     def _outcome(self, name: str) -> tuple[dict[str, np.ndarray], list[dict]]:
         """Weights of the last checkpoint, and the metrics without times."""
-        with open(os.path.join(self.run_path(name), "metrics.jsonl"), encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file]
-        return (checkpoint_values(self.run_path(name)),
-                [{key: value for key, value in row.items() if not measures_time(key)} for row in rows])
+        return (last_variables(self.run_path(name)),
+                [{key: value for key, value in row.items() if not measures_time(key)}
+                 for row in rows(self.run_path(name))])
 
 
 def measures_time(key: str) -> bool:
@@ -150,21 +150,6 @@ def names_in(folder: str) -> list[str]:
         return os.listdir(folder)
     except FileNotFoundError:
         return []
-
-
-def checkpoint_values(run_path: str) -> dict[str, np.ndarray]:
-    """Return all variables of a run's newest checkpoint, by name."""
-    from common.checkpoints.bundle import steps_in
-    from common.graph.compat import tf
-
-    folder = os.path.join(run_path, "ckpt")
-    reader = tf.train.load_checkpoint(os.path.join(folder, f"model.ckpt-{steps_in(folder)[-1]}"))
-    return {name: np.asarray(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
-
-
-def run_environment() -> dict[str, str]:
-    """Environment of the runs."""
-    return dict({key: value for key, value in os.environ.items() if key != "ASCEND_DEVICE_ID"}, PYTHONPATH=ROOT)
 
 
 def main(argv: list[str]) -> int:

@@ -20,6 +20,12 @@ def request(folder, *arguments, updates=10, device=None, rank=None):
                       device or Device("cpu", "0"), "force_fp16", updates, rank=rank or Rank())
 
 
+def clock(values):
+    """A clock that says some values one after the other."""
+    ticks = iter(values)
+    return lambda: next(ticks)
+
+
 @contextlib.contextmanager
 def open_run(folder, *arguments, identity=(), notices=(), **options):
     """Open a run; `options` as those of `request`."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 import ast
 import os
 import re
-import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests import ROOT
+from tests.programs import run_python
 
 ADAPTER_FILES = {"npu_bridge": {"common/graph/npu.py"}, "npu_device": {"common/graph/npu.py", "common/keras/npu.py"},
                  "moxing": {"common/cli/modelarts.py"}}
@@ -211,10 +211,8 @@ def test_importing_has_no_effect_and_needs_no_tensorflow(tmp_path):
     names = [module_name(path) for path in python_files("common") + entries()
              if room_of(path) not in TENSORFLOW_ROOMS and "__main__" not in path]
     assert len(names) > 15
-    result = subprocess.run([sys.executable, "-W", "error::ImportWarning", "-c", IMPORT_ALL, *names], cwd=str(tmp_path),
-                            env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            check=False)
-    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+    result = run_python("-W", "error::ImportWarning", "-c", IMPORT_ALL, *names, cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_importing_the_others_prints_nothing_and_changes_no_variable(tmp_path):
@@ -226,9 +224,8 @@ def test_importing_the_others_prints_nothing_and_changes_no_variable(tmp_path):
               "before = ours()\n"
               "for name in sys.argv[1:]: importlib.import_module(name)\n"
               "assert before == ours(), ours()\n")
-    result = subprocess.run([sys.executable, "-c", script, *names], cwd=str(tmp_path), stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT), check=False)
-    assert (result.returncode, result.stdout) == (0, b""), result.stderr.decode()
+    result = run_python("-c", script, *names, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
     assert os.listdir(str(tmp_path)) == []
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import ROOT, on_the_default_leg
+from tests import ROOT
+from tests.conftest import on_the_default_leg
+from tests.programs import one_line, run
 from tests.test_architecture import models, train_entry
 
 # name, aliases, default (... is the model's own)
@@ -51,16 +52,15 @@ def test_shared_flags(model, name, aliases, default):
 def test_every_program_answers_help_and_refuses_nonsense(model):
     for program in (train_entry(model), "evaluate.py", "predict.py", "export.py"):
         for arguments, status in ((["-h"], 0), (["--nonsense"], 2), (["stray"], 2)):
-            result = subprocess.run([sys.executable, os.path.join(ROOT, model, program), *arguments], check=False,
-                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            result = run(sys.executable, os.path.join(ROOT, model, program), *arguments)
             assert result.returncode == status, (program, arguments, result.stderr)
-            assert b"Traceback" not in result.stderr
+            assert "Traceback" not in result.stderr
             if status:
-                assert result.stdout == b"" and re.fullmatch(rb"\[Error\] [^\n]+\n", result.stderr)
+                assert result.stdout == "" and one_line(result.stderr)
             else:
-                lines = result.stdout.decode().splitlines()
+                lines = result.stdout.splitlines()
                 assert max(len(line) for line in lines if not line.startswith("    python3 ")) <= 80
-                wanted = [b"--output_path"] + [b"--checkpoint", b"--json"] * (program != train_entry(model))
+                wanted = ["--output_path"] + ["--checkpoint", "--json"] * (program != train_entry(model))
                 assert all(flag in result.stdout for flag in wanted)
 
 

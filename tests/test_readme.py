@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -18,7 +17,9 @@ import pytest
 import quickstart
 from common import zoo
 from common.tiny_data.__main__ import MAKERS
-from tests.conftest import ROOT, on_the_default_leg
+from tests import ROOT
+from tests.conftest import on_the_default_leg
+from tests.programs import run
 from tests.test_architecture import FLOORS, models, runs_here, train_entry
 from tests.test_contract import entry_module
 
@@ -100,11 +101,8 @@ def home(tmp_path_factory):
     return folder
 
 
-def run(home, command):
-    environment = {key: value for key, value in os.environ.items() if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE")}
-    environment.update(HOME=str(home), PATH=f"{home / 'bin'}:{os.environ['PATH']}", PYTHON=sys.executable)
-    return subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=300, check=False)
+def run_as_user(home, command):
+    return run("bash", "-c", command, HOME=str(home), PATH=f"{home / 'bin'}:{os.environ['PATH']}")
 
 
 def shortened(command):
@@ -139,8 +137,8 @@ def test_short_commands_run(home, readme):
         shown = commands("README.md")
         ordered = [command for command in ordered if command not in shown or "test/train_" in command]
     for cut in dict.fromkeys(map(shortened, ordered)):
-        result = run(home, cut)
-        assert result.returncode == 0, f"{cut}\n{result.stdout.decode()}"
+        result = run_as_user(home, cut)
+        assert result.returncode == 0, f"{cut}\n{result.stdout}{result.stderr}"
     # the next README trains with other arguments
     shutil.rmtree(str(home / "runs"), ignore_errors=True)
 
@@ -197,9 +195,8 @@ def test_model_readme_begins_with_the_quick_start(model):
 @on_the_default_leg
 @pytest.mark.parametrize("program", ["docs/flag_tables.py", "docs/result_tables.py"])
 def test_generated_tables_are_current_in_both_languages(program):
-    result = subprocess.run([sys.executable, program, "--check"], cwd=ROOT, stdout=subprocess.PIPE,
-                            check=False)
-    assert (result.returncode, result.stdout.decode()) == (0, "")
+    result = run(sys.executable, program, "--check")
+    assert (result.returncode, result.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("model", models())

@@ -2,15 +2,14 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests import ROOT
+from tests.programs import run, run_python
+from tests.results import rows
 
 PAGES = ("docs/new_model.md", "docs/new_model.zh-CN.md")
 CODE = re.compile(r"`(contrastive_tf1/[\w./]+)`[:：]\n\n```(?:python|sh)\n(.*?)```", re.DOTALL)
@@ -33,11 +32,6 @@ def zoo(tmp_path_factory):
     return folder
 
 
-def run_python(zoo, *arguments):
-    return subprocess.run([sys.executable, *arguments], cwd=str(zoo), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=300, check=False)
-
-
 def test_both_pages_have_the_same_code():
     english, chinese = (CODE.findall(page(path)) for path in PAGES)
     assert english == chinese and len(english) == 5
@@ -49,20 +43,17 @@ def test_code_reads_like_that_of_the_other_models(zoo):
         if name.endswith(".py"):
             assert ast.get_docstring(ast.parse(code))
     script = "import contrastive_tf1.train, contrastive_tf1.digits, sys; assert 'tensorflow' not in sys.modules"
-    assert run_python(zoo, "-c", script).returncode == 0
+    assert run_python("-c", script, cwd=zoo, PYTHONPATH=str(zoo)).returncode == 0
 
 
 def test_it_trains_and_resumes_as_the_page_says(zoo, tmp_path, tiny_mnist_folder):
     (command,) = re.findall(r"^    (bash contrastive_tf1/.*)$", page(PAGES[0]), re.MULTILINE)
     command = command.replace("~/tiny/mnist", tiny_mnist_folder).replace("~/runs", str(tmp_path))
-    run = tmp_path / "0"
-    two_steps = [("step", 1), ("step", 2), ("eval", 2)]
+    folder = tmp_path / "0"
+    two_steps, third = [("step", 1), ("step", 2), ("eval", 2)], [("step", 3), ("eval", 3), ("final", 3)]
     for flags, expected in (("--train_steps=2", [*two_steps, ("final", 2)]),
-                            (f"--train_steps=3 --resume={run}", [*two_steps, ("step", 3), ("eval", 3), ("final", 3)])):
-        result = subprocess.run(["bash", "-c", re.sub(r"--train_steps=\d+", flags, command)], cwd=str(zoo),
-                                env=dict(os.environ, PYTHON=sys.executable), stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, timeout=300, check=False)
-        assert result.returncode == 0, result.stdout.decode()
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        assert [(row["kind"], row["step"]) for row in rows] == expected
-        assert (run / "ckpt" / f"model.ckpt-{expected[-1][1]}.index").exists() and (run / "curves.png").exists()
+                            (f"--train_steps=3 --resume={folder}", [*two_steps, *third])):
+        result = run("bash", "-c", re.sub(r"--train_steps=\d+", flags, command), cwd=zoo)
+        assert result.returncode == 0, result.stderr
+        assert [(row["kind"], row["step"]) for row in rows(folder)] == expected
+        assert (folder / "ckpt" / f"model.ckpt-{expected[-1][1]}.index").exists() and (folder / "curves.png").exists()

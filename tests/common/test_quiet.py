@@ -2,11 +2,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 from common.quiet import import_noise_hidden
-from tests.conftest import ROOT
+from tests.programs import run_python
 
 
 def test_only_known_lines_are_dropped(capfd):
@@ -32,7 +31,5 @@ def test_an_error_of_the_import_is_shown(capfd):
 def test_importing_tensorflow_is_silent():
     """With oneDNN as on the CPUs where it is the default."""
     for module in ("common.graph.compat", *(["common.keras.session"] if sys.version_info >= (3, 8) else [])):
-        environment = dict(os.environ, TF_ENABLE_ONEDNN_OPTS="1", TF_CPP_MIN_LOG_LEVEL="2", PYTHONPATH=ROOT)
-        result = subprocess.run([sys.executable, "-c", f"import {module}"], env=environment, stderr=subprocess.PIPE,
-                                check=True)
-        assert result.stderr == b""
+        result = run_python("-c", f"import {module}", TF_ENABLE_ONEDNN_OPTS="1", TF_CPP_MIN_LOG_LEVEL="2")
+        assert (result.returncode, result.stderr) == (0, "")

@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 
 from common.tiny_data import mnist as tiny
 from gitloss_tf1 import mnist
+from tests.programs import run_python
 
 
 def test_tiny_mnist_loads_as_mnist(tmp_path):
@@ -28,11 +27,10 @@ def test_the_same_seed_draws_the_same_digits(tmp_path):
 
 
 def test_command(tmp_path):
-    command = [sys.executable, "-m", "common.tiny_data"]
-    assert subprocess.call([*command, "mnist", str(tmp_path / "m")]) == 0
+    assert run_python("-m", "common.tiny_data", "mnist", tmp_path / "m").returncode == 0
     assert len(os.listdir(str(tmp_path / "m"))) == 4
-    explained = subprocess.check_output([*command, "--help"]).decode()
+    explained = run_python("-m", "common.tiny_data", "--help").stdout
     assert all(name in explained for name in ("faces", "look_alikes", "mnist", "omniglot", "tracking"))
     assert max(map(len, explained.splitlines()[1:])) <= 80
-    wrong = subprocess.run([*command, "imagenet", "x"], stderr=subprocess.PIPE, check=False)
-    assert wrong.returncode == 2 and b"usage" in wrong.stderr
+    wrong = run_python("-m", "common.tiny_data", "imagenet", "x")
+    assert wrong.returncode == 2 and "usage" in wrong.stderr

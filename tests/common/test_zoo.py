@@ -3,16 +3,15 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 
 import pytest
 
 from common import zoo
 from common.run import comparison, report, run_dir
-from tests import runs
-from tests.common.run.test_record import Deaf, record_of, step
-from tests.conftest import ROOT
+from tests import ROOT, runs
+from tests.common.run.recording import Deaf, record_of, step
+from tests.programs import run, run_python
 from tests.test_architecture import models, train_entry
 
 
@@ -20,8 +19,8 @@ from tests.test_architecture import models, train_entry
 def folder(tmp_path):
     """A finished run in a/0 and one that was stopped in b/0."""
     for name, updates, finishes in (("a", 3, True), ("b", 5, False)):
-        with runs.open_run(tmp_path / name, f"--seed={updates}", updates=updates) as run:
-            record = record_of(run)
+        with runs.open_run(tmp_path / name, f"--seed={updates}", updates=updates) as opened:
+            record = record_of(opened)
             record.restore(Deaf())
             for number in range(1, 4):
                 step(record, number, loss=1.0 / number)
@@ -55,13 +54,10 @@ def test_wrong_commands(words, message, capsys):
 
 def test_programs_keep_their_flags_and_their_exit_status(tmp_path):
     """Started from another folder, by the beginning of the model's name."""
-    command = [sys.executable, "-m", "common.zoo", "train", "gitloss"]
-    environment = dict(os.environ, PYTHONPATH=ROOT)
-    shown = subprocess.run([*command, "--help"], cwd=str(tmp_path), env=environment, stdout=subprocess.PIPE, check=True)
-    assert b"--update_centers" in shown.stdout
+    command = ["-m", "common.zoo", "train", "gitloss"]
+    assert "--update_centers" in run_python(*command, "--help", cwd=tmp_path).stdout
     for flag, status in (("--nonsense", 2), ("--data_path=/nowhere", 1)):
-        assert subprocess.run([*command, flag], cwd=str(tmp_path), env=environment, stderr=subprocess.PIPE, check=False
-                              ).returncode == status
+        assert run_python(*command, flag, cwd=tmp_path).returncode == status
 
 
 def test_list_says_where_data_are(tmp_path, capsys):
@@ -98,18 +94,18 @@ def test_compare(folder, capsys):
 
 
 def test_equal_runs_differ_in_nothing(folder):
-    run = run_dir.summarise(str(folder / "a" / "0"))
-    assert comparison.differing_settings([run, run]) == [("(all the same)", "", "")]
+    one = run_dir.summarise(str(folder / "a" / "0"))
+    assert comparison.differing_settings([one, one]) == [("(all the same)", "", "")]
 
 
 def test_a_report_needs_no_other_file(folder, capsys):
-    run = folder / "a" / "0"
-    (run / "plots").mkdir()
+    path = folder / "a" / "0"
+    (path / "plots").mkdir()
     for name in ("curves.png", "plots/features-2.png", "plots/features-9.png"):
-        (run / name).write_bytes(b"\x89PNG<script>")
-    (run / "train_0.log").write_text("Warning: <b>odd</b>\nWarning: <b>odd</b>\nquiet\n")
-    assert zoo.main(["report", str(run)]) == 0
-    text = (run / report.NAME).read_text(encoding="utf-8")
+        (path / name).write_bytes(b"\x89PNG<script>")
+    (path / "train_0.log").write_text("Warning: <b>odd</b>\nWarning: <b>odd</b>\nquiet\n")
+    assert zoo.main(["report", str(path)]) == 0
+    text = (path / report.NAME).read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=\"(?!data:)", text) and "<script" not in text
     assert text.count("Warning: &lt;b&gt;odd&lt;/b&gt;") == 1
     assert "finished after 3 of 3 updates" in text and "zoo train model" in text and "--seed=3" in text
@@ -123,7 +119,6 @@ def test_a_report_of_a_stopped_run(folder):
 
 
 def test_completion_is_bash():
-    command = [sys.executable, "-m", "common.zoo", "completion"]
-    script = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout.decode()
+    script = run_python("-m", "common.zoo", "completion").stdout
     check = script + '\nCOMP_WORDS=(zoo train git); COMP_CWORD=2; _zoo; echo "${COMPREPLY[@]}"'
-    assert subprocess.run(["bash", "-c", check], stdout=subprocess.PIPE, check=True).stdout == b"gitloss_tf1\n"
+    assert run("bash", "-c", check).stdout == "gitloss_tf1\n"

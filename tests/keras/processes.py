@@ -2,13 +2,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any, Mapping, Sequence
 
-from tests import fakes
-from tests.conftest import ROOT
+from tests import ROOT, fakes, programs
 
 RANK_TABLE = dict(version="1.0", server_count="1", status="completed", server_list=[dict(server_id="10.0.0.1", device=[
     dict(device_id=str(rank), device_ip=f"192.168.100.10{rank}", rank_id=str(rank)) for rank in range(2)])])
@@ -26,10 +24,8 @@ print(json.dumps(dict(status=status, calls=process.calls, graphs=process.graphs,
 
 def start(words: Sequence[str], **variables: str) -> subprocess.Popen:
     """Start a command without what tells a process its rank, but with some variables."""
-    environment = {key: value for key, value in os.environ.items()
-                   if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE", "RANK_ID", "TF_CONFIG")}
-    environment.update(variables)
-    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(words, env=programs.environment(**variables), stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE)
 
 
 def is_keras_2() -> bool:
@@ -37,12 +33,6 @@ def is_keras_2() -> bool:
     import tensorflow as tf
 
     return hasattr(tf.keras.optimizers.SGD(), "get_gradients")
-
-
-def losses(output: Any) -> list[float]:
-    """Return the losses of the steps of the run in an output folder."""
-    with open(os.path.join(str(output), "0", "metrics.jsonl"), encoding="utf-8") as file:
-        return [row["loss"] for row in map(json.loads, file) if row["kind"] == "step"]
 
 
 def run_on_fake_npu(entry: str, folder: Any, arguments: Sequence[str], **environment: str

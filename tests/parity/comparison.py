@@ -1,11 +1,14 @@
-"""Groups of compared numbers, each with its tolerance."""
+"""Groups of compared numbers, each with its tolerance; fixtures and the rules that made their inputs."""
 from __future__ import annotations
 
+import importlib.util
 import os
 import zipfile
 from typing import Any
 
 import numpy as np
+
+from tests import GOLDEN
 
 
 class FixtureError(Exception):
@@ -74,6 +77,15 @@ def load(path: str) -> dict[str, np.ndarray]:
             raise FixtureError("is no .npz file, or one that was cut off")
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
+
+
+def load_rule(name: str) -> Any:
+    """Return the module by which the inputs of a model's fixtures were made: tests/golden/<name>/rule.py."""
+    spec = importlib.util.spec_from_file_location(f"{name}_rule", os.path.join(GOLDEN, name, "rule.py"))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Taker:

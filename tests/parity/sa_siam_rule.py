@@ -1,26 +1,13 @@
 """What the comparisons of SA-Siam share: values by the rule of tests/golden/sa_siam/rule.py, arrays in parts."""
 from __future__ import annotations
 
-import importlib.util
-import os
-
 import numpy as np
 
 from common.graph.compat import assign, tf
-from tests.parity.comparison import Comparison, FixtureError, Taker
+from tests.parity.comparison import Comparison, FixtureError, Taker, load_rule
 
-GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "sa_siam")
 EMBEDDING = 1e-4  # tolerance of features and responses, of their largest value
-
-
-def _rule():
-    spec = importlib.util.spec_from_file_location("sa_siam_rule", os.path.join(GOLDEN, "rule.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-RULE = _rule()
+RULE = load_rule("sa_siam")
 
 
 def set_by_rule(session: tf.Session, detection_bias: float | None = None) -> None:

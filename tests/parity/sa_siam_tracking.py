@@ -13,8 +13,9 @@ from common.graph.compat import tf
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig
 from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, search_factors
 from sa_siam_tf1.inference.tracker import Target, Tracker
+from tests import GOLDEN
 from tests.parity.comparison import Comparison, FixtureError, Taker
-from tests.parity.sa_siam_rule import EMBEDDING, GOLDEN, RULE, assembled, set_by_rule, take_array
+from tests.parity.sa_siam_rule import EMBEDDING, RULE, assembled, set_by_rule, take_array
 
 BOXES, SEARCH_LEVELS = 1e-3, 2e-3
 
@@ -39,7 +40,7 @@ def compare_inference(take: Taker, comparison: Comparison, folder: str) -> None:
             first frame.
     """
     beside = os.path.join(folder, "frames", "seq6")
-    frames_path = beside if os.path.isdir(beside) else os.path.join(GOLDEN, "frames", "seq6")
+    frames_path = beside if os.path.isdir(beside) else os.path.join(GOLDEN, "sa_siam", "frames", "seq6")
     frames = [read_rgb(os.path.join(frames_path, f"{number:04d}.jpg")) for number in range(1, 7)]
     for branch in ("both", "appearance", "semantic"):
         if f"{branch}/track/boxes" not in take:

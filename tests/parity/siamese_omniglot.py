@@ -7,9 +7,6 @@ Or it holds facts about the data: the original's order of the drawings.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import os
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,10 +17,9 @@ from siamese_omniglot import recipe, update
 from siamese_omniglot.data import pairs
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import losses, siamese
-from tests.parity.comparison import Comparison, FixtureError, Taker, load
+from tests.parity.comparison import Comparison, FixtureError, Taker, load, load_rule
 
-RULE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "siamese_omniglot",
-                    "rule.py")
+RULE = load_rule("siamese_omniglot")
 FORWARD, LOSS, GRADIENT, STEP = 1e-5, 1e-5, 1e-3, 1e-4
 RATE = 1e-4
 
@@ -55,19 +51,11 @@ def _compare_order(take: Taker, comparison: Comparison) -> None:
                         0.0, 0.0)
 
 
-def rule() -> Any:
-    """The module that makes the fixture's inputs."""
-    spec = importlib.util.spec_from_file_location("siamese_omniglot_rule", RULE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def ruled_network(head: str) -> siamese.Siamese:
     """VGG16 with the fixture's variables."""
     network = siamese.build("vgg16", head, seed=0)
     for number, (name, variable) in enumerate(network.named_variables().items()):
-        variable.assign(rule().value(number, name, tuple(variable.shape)))
+        variable.assign(RULE.value(number, name, tuple(variable.shape)))
     return network
 
 
@@ -78,7 +66,7 @@ def _compare_network(take: Taker, comparison: Comparison) -> None:
     ours = list(network.named_variables())
     if head == "tf" and [name.split(":")[0] for name in names] != ours:
         raise FixtureError(f"names: the model has {ours}")
-    first, second, labels = rule().data()
+    first, second, labels = RULE.data()
     labels = labels[:, 0]
     for number, images in ((1, first), (2, second)):
         features = network.features(tf.constant(images)).numpy()

@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import os
 from typing import Any
 
 import numpy as np
@@ -12,9 +10,9 @@ import tensorflow as tf
 from siamese_triplet_tf2 import decoding, pairs, triplet_loss
 from siamese_triplet_tf2.model import EMBEDDING_DIM, Embedding, build_embedding, variable_names
 from siamese_triplet_tf2.training import LEARNING_RATE
-from tests.parity.comparison import Comparison, FixtureError, Taker, load
+from tests.parity.comparison import Comparison, FixtureError, Taker, load, load_rule
 
-RULE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "siamese_triplet", "rule.py")
+RULE = load_rule("siamese_triplet")
 EMBEDDINGS, LOSS, WEIGHTS = 1e-4, 1e-4, 1e-4
 DISTANCES_UNIT, DISTANCES, DISTANCES_AFTER, BATCH_STATISTICS = 1e-3, 1e-4, 2e-3, 1e-3
 GRADIENTS, GRADIENTS_SWAPPED = 5e-3, 1e-3
@@ -53,32 +51,23 @@ def _compare_negatives(take: Taker, comparison: Comparison) -> None:
 
 
 def _compare_network(take: Taker, comparison: Comparison) -> None:
-    rule = _load_rule()
     model = build_embedding("resnet50", seed=0)
-    _set_weights(model, rule)
+    _set_weights(model)
     _compare_weights(take, comparison, model, "before")
     for tag, scale in (("unit", 1.0), ("full255", 255.0)):
-        images = rule.images(scale)
+        images = RULE.images(scale)
         _compare_forward(take, comparison, model, images, tag)
         _compare_batch_statistics(take, comparison, model, images, tag)
-        _set_weights(model, rule, "moving_")  # what the forward pass has moved
-    _compare_swapped(take, comparison, model, rule)
-    _compare_step(take, comparison, model, rule)
+        _set_weights(model, "moving_")  # what the forward pass has moved
+    _compare_swapped(take, comparison, model)
+    _compare_step(take, comparison, model)
     comparison.not_compared.append("grad_sample_dense2_bias")  # zero in theory, rounding noise in both
 
 
-def _load_rule() -> Any:
-    spec = importlib.util.spec_from_file_location("siamese_triplet_rule", RULE)
-    assert spec and spec.loader
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    return rule
-
-
-def _set_weights(model: Embedding, rule: Any, only: str = "") -> None:
+def _set_weights(model: Embedding, only: str = "") -> None:
     for number, (name, variable) in enumerate(zip(variable_names(model.whole), model.whole.weights)):
         if only in name:
-            variable.assign(rule.value(number, name, tuple(variable.shape)))
+            variable.assign(RULE.value(number, name, tuple(variable.shape)))
 
 
 def _embed(model: Embedding, images: list, training: bool) -> tf.Tensor:
@@ -144,9 +133,9 @@ def _compare_norms(comparison: Comparison, group: str, key: str, found: np.ndarr
     comparison.add(group, key, float((np.abs(found - recorded)[telling] / recorded[telling]).max()), tolerance)
 
 
-def _compare_swapped(take: Taker, comparison: Comparison, model: Embedding, rule: Any) -> None:
+def _compare_swapped(take: Taker, comparison: Comparison, model: Embedding) -> None:
     """Positive and negative exchanged, so that the hinge is active."""
-    anchor, positive, negative = rule.images(255.0)
+    anchor, positive, negative = RULE.images(255.0)
     gradients, loss = _gradients(model, [anchor, negative, positive])
     comparison.relative("loss", "swap255_loss", loss, take("swap255_loss"), LOSS)
     norms = np.array([_norm(gradient) for gradient in gradients])
@@ -154,9 +143,9 @@ def _compare_swapped(take: Taker, comparison: Comparison, model: Embedding, rule
                    GRADIENTS_SWAPPED)
 
 
-def _compare_step(take: Taker, comparison: Comparison, model: Embedding, rule: Any) -> None:
+def _compare_step(take: Taker, comparison: Comparison, model: Embedding) -> None:
     """One Adam step on the batch of unit scale."""
-    images = rule.images(1.0)
+    images = RULE.images(1.0)
     gradients, loss = _gradients(model, images)
     comparison.relative("loss", "fit_loss", [float(tf.reduce_mean(loss))], take("fit_loss"), LOSS)
     norms = np.array([_norm(gradient) for gradient in gradients])

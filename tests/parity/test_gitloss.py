@@ -3,33 +3,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import GOLDEN, ROOT
+from tests import GOLDEN
 from tests.parity import gitloss
 from tests.parity.__main__ import main
-from tests.parity.comparison import Comparison, FixtureError, load
+from tests.parity.changes import beyond_tolerance, changed
+from tests.parity.comparison import Comparison, FixtureError
+from tests.programs import run_python
 
 TRAINING = os.path.join(GOLDEN, "gitloss", "gitloss_parity_seed1.npz")
 EVALUATION = os.path.join(GOLDEN, "gitloss", "gitloss_eval_parity.npz")
-
-
-def changed(tmp_path, source, **changes):
-    """A copy of a fixture with some values replaced, or dropped when None; `/` in keys is written `__`."""
-    values = load(source)
-    for name, value in changes.items():
-        key = name.replace("__", "/")
-        if value is None:
-            del values[key]
-        else:
-            values[key] = value(values.get(key)) if callable(value) else value
-    path = str(tmp_path / "changed.npz")
-    np.savez(path, **values)
-    return path
 
 
 def test_training_fixture():
@@ -47,26 +33,21 @@ def test_evaluation_fixture():
     assert comparison.holds, comparison.summary("gitloss", EVALUATION)
 
 
-def beyond(comparison):
-    groups = comparison.summary("gitloss", "x")["groups"]
-    return sorted(name for name, entry in groups.items() if entry["error"] > entry["tolerance"])
-
-
 def test_other_numbers_are_beyond_tolerance_group_by_group(tmp_path):
     """A change a little larger than the tolerance in one key of each group; the groups that are left hold."""
-    first = gitloss.compare(changed(tmp_path, TRAINING, out__logits=lambda value: value + 1e-3,
+    first = gitloss.compare(changed(TRAINING, tmp_path, out__logits=lambda value: value + 1e-3,
                                     grad__fc1__weights=lambda value: value * 1.001,
                                     after__conv3_2__weights=lambda value: value + 1e-4))
-    assert not first.holds and beyond(first) == ["forward", "gradient", "step"]
-    second = gitloss.compare(changed(tmp_path, TRAINING, out__pair_term=lambda value: value + 1e-4,
+    assert not first.holds and beyond_tolerance(first) == ["forward", "gradient", "step"]
+    second = gitloss.compare(changed(TRAINING, tmp_path, out__pair_term=lambda value: value + 1e-4,
                                      after__loss__centers=lambda value: value + 1e-3,
                                      after__global_step=lambda value: value + 1))
-    assert not second.holds and beyond(second) == ["centers", "loss", "step_counters"]
+    assert not second.holds and beyond_tolerance(second) == ["centers", "loss", "step_counters"]
 
 
 def test_nan_is_beyond_tolerance(tmp_path):
-    comparison = gitloss.compare(changed(tmp_path, EVALUATION, out__intra_cls_dist=lambda value: value * np.nan))
-    assert not comparison.holds and beyond(comparison) == ["distances"]
+    comparison = gitloss.compare(changed(EVALUATION, tmp_path, out__intra_cls_dist=lambda value: value * np.nan))
+    assert not comparison.holds and beyond_tolerance(comparison) == ["distances"]
 
 
 @pytest.mark.parametrize("changes, message", [
@@ -78,7 +59,7 @@ def test_nan_is_beyond_tolerance(tmp_path):
 ])
 def test_a_fixture_that_is_none_is_refused(tmp_path, changes, message):
     with pytest.raises(FixtureError, match=message):
-        gitloss.compare(changed(tmp_path, TRAINING, **changes))
+        gitloss.compare(changed(TRAINING, tmp_path, **changes))
 
 
 def test_a_fixture_with_pickles_is_not_opened(tmp_path):
@@ -92,12 +73,11 @@ def test_nothing_compared_does_not_hold():
 
 
 def test_command(tmp_path, capsys):
-    result = subprocess.run([sys.executable, "-m", "tests.parity", "gitloss", EVALUATION], cwd=ROOT, check=False,
-                            stdout=subprocess.PIPE)
+    result = run_python("-m", "tests.parity", "gitloss", EVALUATION)
     assert result.returncode == 0 and json.loads(result.stdout)["holds"] is True
-    assert result.stdout.count(b"\n") == 1
+    assert result.stdout.count("\n") == 1
 
-    other = changed(tmp_path, EVALUATION, out__intra_cls_dist=lambda value: value + 1)
+    other = changed(EVALUATION, tmp_path, out__intra_cls_dist=lambda value: value + 1)
     assert main(["gitloss", other]) == 1
     assert json.loads(capsys.readouterr().out)["holds"] is False
     (tmp_path / "no.npz").write_bytes(b"no zip")

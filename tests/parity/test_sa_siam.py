@@ -8,10 +8,13 @@ import shutil
 import numpy as np
 import pytest
 
+from tests import GOLDEN
 from tests.parity import sa_siam
 from tests.parity.__main__ import main
-from tests.parity.comparison import FixtureError, load
-from tests.parity.sa_siam_rule import GOLDEN
+from tests.parity.changes import beyond_tolerance, changed
+from tests.parity.comparison import FixtureError
+
+FOLDER = os.path.join(GOLDEN, "sa_siam")
 
 COUNTS = {"parity_train_appearance.npz": dict(gradient_norm_appearance=22, gradient_norm_semantic=1,
                                               batch_statistics=24, weight_decay=8, batch_loss=2, total_loss=1),
@@ -26,7 +29,7 @@ COUNTS = {"parity_train_appearance.npz": dict(gradient_norm_appearance=22, gradi
 @pytest.mark.parametrize("name", sorted(COUNTS))
 def test_fixtures(tmp_path, name):
     """Each from a folder of its own, so that tracking has to find the golden frames."""
-    shutil.copy(os.path.join(GOLDEN, name), str(tmp_path))
+    shutil.copy(os.path.join(FOLDER, name), str(tmp_path))
     comparison = sa_siam.compare(str(tmp_path / name))
     summary = comparison.summary("sa_siam", name)
     assert comparison.holds, summary
@@ -35,7 +38,7 @@ def test_fixtures(tmp_path, name):
 
 
 def test_a_folder_of_frames(tmp_path, capsys):
-    folder = os.path.join(GOLDEN, "frames", "seq6")
+    folder = os.path.join(FOLDER, "frames", "seq6")
     assert main(["sa_siam", folder]) == 0
     assert json.loads(capsys.readouterr().out)["groups"]["boxes"]["error"] <= 1e-3
     shutil.copytree(folder, str(tmp_path / "seq"))
@@ -48,8 +51,8 @@ def test_a_folder_of_frames(tmp_path, capsys):
 
 def test_a_damaged_frame_is_one_line(tmp_path, capsys):
     """In a folder of frames, and beside a fixture, where frames are sought first."""
-    shutil.copy(os.path.join(GOLDEN, "parity_infer.npz"), str(tmp_path))
-    shutil.copytree(os.path.join(GOLDEN, "frames"), str(tmp_path / "frames"))
+    shutil.copy(os.path.join(FOLDER, "parity_infer.npz"), str(tmp_path))
+    shutil.copytree(os.path.join(FOLDER, "frames"), str(tmp_path / "frames"))
     damaged = tmp_path / "frames" / "seq6" / "0003.jpg"
     os.truncate(str(damaged), 300)
     for fixture in (tmp_path / "parity_infer.npz", damaged.parent):
@@ -61,36 +64,21 @@ def test_a_damaged_frame_is_one_line(tmp_path, capsys):
 @pytest.mark.parametrize("size", [0, 30, 100_000])
 def test_a_damaged_fixture_is_one_line(tmp_path, capsys, size):
     path = tmp_path / "parity_metrics.npz"
-    shutil.copy(os.path.join(GOLDEN, path.name), str(path))
+    shutil.copy(os.path.join(FOLDER, path.name), str(path))
     os.truncate(str(path), min(size, path.stat().st_size // 2))
     assert main(["sa_siam", str(path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"[Error] {path}: ") and error.count("\n") == 1
 
 
-def changed(tmp_path, name, **changes):
-    """A copy of a fixture with some values replaced, or dropped when None; `/` in keys is written `__`."""
-    values = load(os.path.join(GOLDEN, name))
-    for name_of_key, value in changes.items():
-        key = name_of_key.replace("__", "/")
-        if value is None:
-            del values[key]
-        else:
-            values[key] = value(values[key]) if callable(value) else value
-    np.savez(str(tmp_path / "changed.npz"), **values)
-    return str(tmp_path / "changed.npz")
-
-
 def test_other_numbers_are_beyond_tolerance(tmp_path):
+    data, metrics = (os.path.join(FOLDER, f"parity_{name}.npz") for name in ("data", "metrics"))
     comparison = sa_siam.compare(changed(
-        tmp_path, "parity_data.npz", crop__out=lambda value: value ^ 1, vid__downsample_10=lambda value: value[::-1],
+        data, tmp_path, crop__out=lambda value: value ^ 1, vid__downsample_10=lambda value: value[::-1],
         resize_bilinear_250__mean=lambda value: value + 1e-3))
-    groups = comparison.summary("sa_siam", "x")["groups"]
-    assert sorted(name for name, entry in groups.items() if entry["error"] > entry["tolerance"]) == [
-        "crop", "pairs", "resize"]
-    found = sa_siam.compare(changed(tmp_path, "parity_metrics.npz",
-                                    center_dist_error_final=lambda value: value + 1e-3))
-    assert not found.holds
+    assert beyond_tolerance(comparison) == ["crop", "pairs", "resize"]
+    comparison = sa_siam.compare(changed(metrics, tmp_path, center_dist_error_final=lambda value: value + 1e-3))
+    assert beyond_tolerance(comparison) == ["metrics"]
 
 
 @pytest.mark.parametrize("changes, message", [
@@ -99,4 +87,4 @@ def test_other_numbers_are_beyond_tolerance(tmp_path):
 ])
 def test_a_fixture_that_is_none_is_refused(tmp_path, changes, message):
     with pytest.raises(FixtureError, match=message):
-        sa_siam.compare(changed(tmp_path, "parity_metrics.npz", **changes))
+        sa_siam.compare(changed(os.path.join(FOLDER, "parity_metrics.npz"), tmp_path, **changes))

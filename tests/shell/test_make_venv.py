@@ -7,9 +7,11 @@ import subprocess
 
 import pytest
 
-from tests.conftest import ROOT
+from tests import ROOT
+from tests.programs import one_line
 
 SCRIPT = os.path.join(ROOT, "common", "shell", "make_venv.sh")
+LEGS = os.path.join(ROOT, "tests", "run_all_legs.sh")
 # An interpreter of which only the version, venv and pip are asked.
 FAKE_PYTHON = """#!/bin/bash
 case "$*" in
@@ -38,24 +40,21 @@ def add_python(place, name="python3.11", version="3.11", venv=MAKE, pip="exit 0"
     path.chmod(0o755)
 
 
-def run(place, *extra, lowest="3.11", highest="3.13", **environment):
-    base = {"PATH": str(place / "bin"), "HOME": str(place)}
-    return subprocess.run([shutil.which("bash"), SCRIPT, str(place / "venv"), lowest, highest,
-                           str(place / "requirements.txt"), *extra], env=dict(base, **environment), check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def bash(place, *words, **environment):
+    """Run a script with the commands of the folder alone."""
+    return subprocess.run([shutil.which("bash"), *words], check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env={"PATH": str(place / "bin"), "HOME": str(place), **environment})
 
 
-def one_line(result):
-    error = result.stderr.decode()
-    assert error.count("\n") == 1 and error.startswith("[Error] "), error
-    return error
+def run(place, lowest="3.11", highest="3.13", **environment):
+    return bash(place, SCRIPT, str(place / "venv"), lowest, highest, str(place / "requirements.txt"), **environment)
 
 
 def test_it_is_made_once(place):
     add_python(place)
     first, second = run(place), run(place)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr
-    assert b"is ready" in first.stdout and b"is up to date" in second.stdout
+    assert "is ready" in first.stdout and "is up to date" in second.stdout
     assert (place / "pip.calls").read_text().count("called") == 1
 
 
@@ -63,28 +62,28 @@ def test_changed_requirements_are_installed(place):
     add_python(place)
     run(place)
     (place / "requirements.txt").write_text("numpy\nscipy\n")
-    assert b"is ready" in run(place).stdout
+    assert "is ready" in run(place).stdout
     assert (place / "pip.calls").read_text().count("called") == 2
 
 
 def test_no_python(place):
     result = run(place)
     assert result.returncode == 3
-    assert "Python 3.11 to 3.13 is needed, but was not found (python3 is missing)" in one_line(result)
+    assert "Python 3.11 to 3.13 is needed, but was not found (python3 is missing)" in one_line(result.stderr)
 
 
 def test_python_too_old_or_too_new(place):
     for version in ("3.10", "3.14", "2.7"):
         add_python(place, "python3", version)
         result = run(place)
-        assert result.returncode == 3 and f"(python3 is {version})" in one_line(result)
+        assert result.returncode == 3 and f"(python3 is {version})" in one_line(result.stderr)
 
 
 def test_given_python_is_taken_or_refused(place):
     add_python(place)
     add_python(place, "mine", "3.9")
     result = run(place, PYTHON=str(place / "bin" / "mine"))
-    assert result.returncode == 3 and "mine is 3.9" in one_line(result)
+    assert result.returncode == 3 and "mine is 3.9" in one_line(result.stderr)
 
 
 def test_pyenv_is_looked_at(place):
@@ -101,13 +100,13 @@ def test_no_space(place):
     (place / "bin" / "df").write_text("#!/bin/bash\necho Header; echo /dev/x 9 9 1048576 9% /\n")
     (place / "bin" / "df").chmod(0o755)
     result = run(place)
-    assert result.returncode == 1 and "no space for" in one_line(result)
+    assert result.returncode == 1 and "no space for" in one_line(result.stderr)
     assert not (place / "venv").exists()
 
 
 def test_python_without_venv(place):
     add_python(place, venv="exit 1")
-    assert "cannot create virtual environments" in one_line(run(place))
+    assert "cannot create virtual environments" in one_line(run(place).stderr)
 
 
 @pytest.mark.parametrize("words, message", [
@@ -118,30 +117,26 @@ def test_python_without_venv(place):
 def test_pip_failures(place, words, message):
     add_python(place, pip=f"echo '{words}'; exit 1")
     result = run(place)
-    assert result.returncode == 1 and message in one_line(result)
-    assert b"is ready" not in run(place).stdout  # and the next call tries again
+    assert result.returncode == 1 and message in one_line(result.stderr)
+    assert "is ready" not in run(place).stdout  # and the next call tries again
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(place):
     add_python(place)
     (place / "venv").mkdir()
     (place / "venv" / "thesis.txt").write_text("mine")
-    assert "is not a virtual environment: move it away" in one_line(run(place))
+    assert "is not a virtual environment: move it away" in one_line(run(place).stderr)
     assert os.listdir(str(place / "venv")) == ["thesis.txt"]
 
 
 def test_a_leg_without_its_python_is_skipped_and_reported(place):
-    script = os.path.join(ROOT, "tests", "run_all_legs.sh")
-    result = subprocess.run([shutil.which("bash"), script, "tf115", "tf26"], check=False, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env={"PATH": str(place / "bin"), "HOME": str(place)})
+    result = bash(place, LEGS, "tf115", "tf26")
     assert result.returncode == 0
-    assert result.stdout.decode().splitlines()[-3:] == [
+    assert result.stdout.splitlines()[-3:] == [
         "== legs", "leg tf115: SKIPPED, no Python 3.7 on this machine",
         "leg tf26: SKIPPED, no Python 3.9 on this machine"]
 
 
 def test_a_leg_that_does_not_exist_is_refused(place):
-    script = os.path.join(ROOT, "tests", "run_all_legs.sh")
-    result = subprocess.run([shutil.which("bash"), script, "tf99"], check=False, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env={"PATH": str(place / "bin"), "HOME": str(place)})
-    assert result.returncode == 2 and "unknown leg tf99" in one_line(result)
+    result = bash(place, LEGS, "tf99")
+    assert result.returncode == 2 and "unknown leg tf99" in one_line(result.stderr)

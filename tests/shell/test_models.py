@@ -12,19 +12,14 @@ import pytest
 
 import quickstart
 from common.tiny_data.__main__ import MAKERS
-from tests.conftest import ROOT, on_the_default_leg
+from tests import ROOT
+from tests.conftest import on_the_default_leg
+from tests.programs import environment, one_line, run, tree
 from tests.test_architecture import models, python_files, runs_here, train_entry
 
 SHORT = ("--device=cpu", "--train_steps=2", "--batch_size=4")
 RUNNABLE = [model for model in quickstart.MODELS if runs_here(model.name)]
 NAMES = [model.name for model in RUNNABLE]
-
-
-def run(*command, cwd=ROOT, **environment):
-    base = {key: value for key, value in os.environ.items() if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE")}
-    return subprocess.run([str(word) for word in command], cwd=str(cwd),
-                          env=dict(base, PYTHON=sys.executable, **environment), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=300, check=False)
 
 
 def script(model, name="train_full_1p.sh"):
@@ -33,12 +28,7 @@ def script(model, name="train_full_1p.sh"):
 
 def git_status():
     answer = run("git", "status", "--porcelain", "--ignored")
-    return b"\n".join(line for line in answer.stdout.splitlines() if b"__pycache__" not in line)
-
-
-def tree(folder):
-    return {os.path.join(base, name): os.stat(os.path.join(base, name)).st_mtime_ns
-            for base, _, names in os.walk(str(folder)) for name in names}
+    return [line for line in answer.stdout.splitlines() if "__pycache__" not in line]
 
 
 def test_the_quick_start_knows_every_model():
@@ -54,13 +44,13 @@ def test_one_run_touches_its_run_directory_alone(tmp_path, model):
     before, status = tree(tmp_path), git_status()
     result = run("bash", script(model.name), f"--data_path={data}", f"--output_path={tmp_path / 'out'}", *model.flags,
                  *SHORT, cwd=home, HOME=str(home))
-    assert result.returncode == 0, result.stderr.decode()
+    assert result.returncode == 0, result.stderr
     after = tree(tmp_path)
     new = {path for path in after if after[path] != before.get(path)}
     assert new and all(path.startswith(str(tmp_path / "out" / "0") + os.sep) for path in new), sorted(new)
     assert set(before) <= set(after) and git_status() == status
-    assert (tmp_path / "out" / "0" / "train_0.log").read_bytes() == result.stdout
-    assert f"Python {sys.version.split()[0]} ({sys.executable})" in result.stdout.decode()
+    assert (tmp_path / "out" / "0" / "train_0.log").read_text(encoding="utf-8") == result.stdout
+    assert f"Python {sys.version.split()[0]} ({sys.executable})" in result.stdout
 
 
 @on_the_default_leg
@@ -71,8 +61,8 @@ def test_modelarts_entry(tmp_path, model):
     entry = os.path.join(ROOT, model.name, "modelarts_entry_perf.py")
     result = run(sys.executable, entry, f"--data_url={tmp_path / 'data'}", f"--train_url={tmp_path / 'out'}",
                  *model.flags, *SHORT, "--job_name=7", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr.decode()
-    assert "Ignored, flags of the platform: --job_name=7" in result.stdout.decode()
+    assert result.returncode == 0, result.stderr
+    assert "Ignored, flags of the platform: --job_name=7" in result.stdout
     assert list((tmp_path / "out" / "0").glob("*_bs4_1p_perf.log"))
 
 
@@ -82,13 +72,13 @@ def test_modelarts_entries_without_the_repository(tmp_path, model):
         shutil.copy(os.path.join(ROOT, model, name), str(tmp_path))
         result = run(sys.executable, str(tmp_path / name), cwd=tmp_path)
         assert result.returncode == 1
-        assert result.stderr == b"[Error] common/ is missing: upload the repository root as code directory\n"
+        assert result.stderr == "[Error] common/ is missing: upload the repository root as code directory\n"
 
 
 def test_a_device_id_is_no_path(tmp_path, tiny_mnist_folder):
     result = run("bash", script("gitloss_tf1"), f"--data_path={tiny_mnist_folder}", f"--output_path={tmp_path / 'out'}",
                  ASCEND_DEVICE_ID="../x")
-    assert result.returncode == 1 and b"ASCEND_DEVICE_ID='../x'" in result.stderr
+    assert result.returncode == 1 and "ASCEND_DEVICE_ID='../x'" in result.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -110,9 +100,8 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, model, arguments, sta
     (data / "data.tar").touch()
     arguments = [argument.format(data=data) for argument in arguments]
     result = run("bash", script(model), *arguments, f"--output_path={tmp_path / 'out'}")
-    error = result.stderr.decode()
-    assert result.returncode == status, error
-    assert message.format(data=data) in error and error.count("\n") == 1, error
+    assert result.returncode == status, result.stderr
+    assert message.format(data=data) in one_line(result.stderr)
     assert not (tmp_path / "out").exists()
 
 
@@ -136,8 +125,8 @@ def test_every_train_entry_is_a_program():
 def test_help_needs_no_tensorflow(tmp_path, path):
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
     result = run(sys.executable, os.path.join(ROOT, path), "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert result.returncode == 0, result.stderr.decode()
-    assert "Flags are written --flag=value or --flag value." in result.stdout.decode()
+    assert result.returncode == 0, result.stderr
+    assert "Flags are written --flag=value or --flag value." in result.stdout
 
 
 @on_the_default_leg
@@ -146,14 +135,14 @@ def test_two_runs_on_one_device_id(tmp_path, tiny_mnist_folder):
     command = [f"--data_path={tiny_mnist_folder}", f"--output_path={tmp_path / 'out'}", "--device=cpu",
                "--batch_size=8", "--train_steps=3"]
     first = subprocess.Popen([sys.executable, os.path.join(ROOT, "gitloss_tf1", "gitloss.py"), *command],
-                             stdout=subprocess.PIPE)
+                             stdout=subprocess.PIPE, env=environment())
     while not (tmp_path / "out" / "0" / "arguments.json").exists():
         assert first.poll() is None
         time.sleep(0.01)
     first.send_signal(signal.SIGSTOP)  # so that it does not end meanwhile
     second = run("bash", script("gitloss_tf1"), *command, "--resume=never")
     first.send_signal(signal.SIGCONT)
-    assert second.returncode == 1 and b"another run is using it" in second.stderr
+    assert second.returncode == 1 and "another run is using it" in second.stderr
     out, _ = first.communicate()
     assert first.returncode == 0 and b"Final Train Accuracy" in out
     assert os.listdir(str(tmp_path / "out")) == ["0"]

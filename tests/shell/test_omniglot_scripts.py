@@ -6,8 +6,8 @@ import os
 import pytest
 
 from common.tiny_data import omniglot as tiny_omniglot
-from tests.conftest import ROOT
-from tests.shell.test_models import run
+from tests import ROOT
+from tests.programs import one_line, run
 from tests.test_architecture import runs_here
 
 MODEL = os.path.join(ROOT, "siamese_omniglot")
@@ -29,9 +29,9 @@ def test_eight_processes_by_flag(tmp_path, data):
     """The script's 8 are the default; a flag of the user wins."""
     result = run(*EIGHT, f"--data_path={data}", f"--output_path={tmp_path / 'out'}", "--device=cpu", "--batch_size=4",
                  "--train_steps=1", "--backbone=conv4", "--nproc_per_node=2", "--performance")
-    assert result.returncode == 0, result.stderr.decode()
+    assert result.returncode == 0, result.stderr
     assert (tmp_path / "out" / "0" / "Siamese_bs4_2p_perf.log").exists()
-    assert run(*EIGHT, f"--data_path={data}", "--batch_size=4").stderr.decode().startswith(
+    assert run(*EIGHT, f"--data_path={data}", "--batch_size=4").stderr.startswith(
         "[Error] --batch_size=4: the 8 processes share a batch")
 
 
@@ -43,6 +43,5 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, data, arguments, stat
     arguments = [argument.format(data=data) for argument in arguments]
     result = run(*PERFORMANCE, *arguments, f"--output_path={tmp_path / 'out'}")
     assert result.returncode == status
-    error = result.stderr.decode()
-    assert message in error and error.count("\n") == 1
+    assert message in one_line(result.stderr)
     assert not (tmp_path / "out").exists()

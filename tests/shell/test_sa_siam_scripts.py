@@ -4,28 +4,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 
 import pytest
 
 from common.tiny_data import tracking
 from sa_siam_tf1.inference.otb import read_boxes
-from tests.conftest import ROOT
+from tests import ROOT
+from tests.programs import one_line, run
+from tests.results import rows
 
 MODEL = os.path.join(ROOT, "sa_siam_tf1")
 
 
-def run(*command, cwd=ROOT, **environment):
-    base = {key: value for key, value in os.environ.items() if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE")}
-    return subprocess.run([str(word) for word in command], cwd=str(cwd),
-                          env=dict(base, PYTHON=sys.executable, **environment), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=300, check=False, text=True)
-
-
-def run_program(name, *arguments, **environment):
+def run_program(name, *arguments):
     """Run a program of the model by its path."""
-    return run(sys.executable, os.path.join(MODEL, name), *arguments, **environment)
+    return run(sys.executable, os.path.join(MODEL, name), *arguments)
 
 
 @pytest.mark.slow
@@ -75,9 +69,8 @@ def test_from_real_frames_to_a_score(tmp_path, shared_data):
                  f"--output_path={output}", "--device=cpu", "--steps=2", "--batch_size=2")
     assert result.returncode == 0, result.stderr
     assert "2 tracks to train on, 2 to validate with" in result.stdout
-    rows = [json.loads(line) for line in (output / "0" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if row["kind"] == "step"] == [1, 2] and all(
-        0 < row["batch_loss"] < 20 for row in rows if row["kind"] == "step")
+    steps = rows(output / "0", "step")
+    assert [row["step"] for row in steps] == [1, 2] and all(0 < row["batch_loss"] < 20 for row in steps)
     result = run_program("inference/track.py", f"--sequence={held_out / 'vot15_bag'}", f"--output_path={output}",
                          "--annotate=frames", "--json")
     assert result.returncode == 0, result.stderr
@@ -118,7 +111,7 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, arguments, environmen
     result = run("bash", os.path.join(MODEL, "test", "train_full_1p.sh"), *arguments,
                  f"--output_path={tmp_path / 'out'}", **environment)
     assert result.returncode == status
-    assert message in result.stderr and result.stderr.count("\n") == 1
+    assert message in one_line(result.stderr)
     assert not (tmp_path / "out").exists()
 
 

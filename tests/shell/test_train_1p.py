@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests import ROOT, programs
+from tests.programs import one_line
 
 # Stands in for a train entry: says what it got, then does what $STUB says.
 STUB = """
@@ -35,18 +36,15 @@ def zoo(tmp_path_factory):
     return root
 
 
-def run(zoo, *arguments, script="train_full_1p.sh", cwd=None, path=None, **environment):
-    base = {key: value for key, value in os.environ.items()
-            if key not in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", "JOB_ID", "VIRTUAL_ENV", "CONDA_PREFIX")}
-    base.update(PYTHON=sys.executable)
-    base.update(environment)
-    command = ["bash", path or str(zoo / "gitloss_tf1" / "test" / script), *arguments]
-    return subprocess.run(command, cwd=str(cwd or zoo), env=base, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=60, check=False)
+def run(zoo, *arguments, script="train_full_1p.sh", cwd=None, path=None, **variables):
+    """Run a script of the stub's model outside of any active environment."""
+    active = dict.fromkeys(("VIRTUAL_ENV", "CONDA_PREFIX"), "")
+    return programs.run("bash", path or zoo / "gitloss_tf1" / "test" / script, *arguments, cwd=cwd or zoo,
+                        **dict(active, **variables))
 
 
 def said(result, what):
-    (line,) = [line for line in result.stdout.decode().splitlines() if line.startswith(what + " ")]
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith(what + " ")]
     return json.loads(line[len(what) + 1:])
 
 
@@ -123,9 +121,7 @@ def test_ctrl_c_reaches_the_program_even_before_it_listens(zoo, to_group):
 
 def test_interpreter_that_does_not_exist(zoo):
     result = run(zoo, PYTHON="/no/such/python")
-    assert result.returncode == 1
-    error = result.stderr.decode()
-    assert error.count("\n") == 1 and "/no/such/python is not a working Python interpreter" in error
+    assert result.returncode == 1 and "/no/such/python is not a working Python interpreter" in one_line(result.stderr)
 
 
 def test_interpreter_without_tensorflow(zoo, tmp_path):
@@ -134,8 +130,8 @@ def test_interpreter_without_tensorflow(zoo, tmp_path):
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "$@"\n')
     bare.chmod(0o755)
     result = run(zoo, "--data_path=x", PYTHON=str(bare))
-    assert result.returncode == 1 and "ARGUMENTS" not in result.stdout.decode()
-    assert "make setup" in result.stderr.decode() and result.stderr.decode().count("\n") == 1
+    assert result.returncode == 1 and "ARGUMENTS" not in result.stdout
+    assert "make setup" in one_line(result.stderr)
 
 
 def test_active_environment_comes_before_the_repository_s(zoo, tmp_path):
@@ -146,9 +142,9 @@ def test_active_environment_comes_before_the_repository_s(zoo, tmp_path):
         python.chmod(0o755)
     path = f"{tmp_path / 'active' / 'bin'}:{os.environ['PATH']}"
     active = run(zoo, PYTHON="", VIRTUAL_ENV=str(tmp_path / "active"), PATH=path)
-    assert f"TAKEN {tmp_path}/active/bin/python" in active.stderr.decode()
+    assert f"TAKEN {tmp_path}/active/bin/python" in active.stderr
     own = run(zoo, PYTHON="")
-    assert f"TAKEN {zoo}/.venv/bin/python" in own.stderr.decode()
+    assert f"TAKEN {zoo}/.venv/bin/python" in own.stderr
     shutil.rmtree(str(zoo / ".venv"))
 
 
@@ -156,7 +152,7 @@ def test_without_common_there_is_one_line(zoo, tmp_path):
     shutil.copytree(str(zoo / "gitloss_tf1"), str(tmp_path / "gitloss_tf1"))
     result = run(zoo, path=str(tmp_path / "gitloss_tf1" / "test" / "train_full_1p.sh"))
     assert result.returncode == 1
-    assert result.stderr.decode() == "[Error] common/ is missing: upload the repository root as code directory\n"
+    assert result.stderr == "[Error] common/ is missing: upload the repository root as code directory\n"
 
 
 def test_values_set_in_the_script_come_before_the_command_line(zoo, tmp_path):

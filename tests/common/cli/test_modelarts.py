@@ -160,8 +160,8 @@ def test_data_that_cannot_be_copied_is_an_error(flag_set, script, bucket, capfd)
     assert "obs://b/missing" in capfd.readouterr().err
 
 
-def test_without_moxing_a_bucket_is_a_clear_error(tmp_path, flag_set, script, monkeypatch, capfd):
-    monkeypatch.setitem(sys.modules, "moxing", None)
+def test_without_moxing_a_bucket_is_a_clear_error(tmp_path, flag_set, script, without_module, capfd):
+    without_module("moxing")
     for arguments in (["--data_url=obs://b/d"], ["--data_url=/d", "--train_url=s3://b/o"]):
         assert modelarts.main(script("exit 0"), flag_set, arguments) == 1
         assert "moxing is missing" in capfd.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 
 from common.cli import program
 from common.errors import FlagError, ZooError
-from tests.conftest import ROOT
+from tests import ROOT
 
 
 def run_raising(error):

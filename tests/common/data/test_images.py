@@ -10,7 +10,7 @@ from PIL import Image
 from common.data import image_headers, images
 from common.errors import ZooError
 from tests import odd_images
-from tests.conftest import ROOT
+from tests import ROOT
 
 CASES = os.path.join(ROOT, "tests", "cases")
 DIGITS = os.path.join(CASES, "alpha_digits")

@@ -15,7 +15,7 @@ from common.devices import ranks
 from common.devices.selection import Rank
 from common.distributed import launcher, processes
 from common.errors import ZooError
-from tests.conftest import ROOT
+from tests import ROOT
 
 NAMES = ("RANK_ID", "RANK_SIZE", "TF_CONFIG", "ASCEND_DEVICE_ID", "CUDA_VISIBLE_DEVICES")
 WRITE = (f"import json, os, sys; json.dump({{name: os.environ.get(name) for name in {NAMES}}}, "

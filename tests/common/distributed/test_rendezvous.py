@@ -15,7 +15,7 @@ import pytest
 from common.cli.program import Stopped, StopRequest
 from common.distributed import rendezvous
 from common.errors import ZooError
-from tests.conftest import ROOT
+from tests import ROOT
 
 LAUNCH = """
 import os, sys

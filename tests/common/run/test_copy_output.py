@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from tests.conftest import ROOT
+from tests import ROOT
 
 TALKER = """
 import os, subprocess, sys

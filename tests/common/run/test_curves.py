@@ -1,8 +1,6 @@
 """curves.png."""
 from __future__ import annotations
 
-import builtins
-
 import pytest
 
 from common.run import metrics
@@ -34,14 +32,7 @@ def test_a_long_curve_is_thinned_out_evenly():
     assert points.steps == list(range(1, 3 * metrics.MAX_POINTS, 4)) and points.values == points.steps
 
 
-def test_without_matplotlib_there_is_a_warning_and_no_file(run_path, monkeypatch, capsys):
-    known = builtins.__import__
-
-    def missing(name, *arguments, **options):
-        if name.startswith("matplotlib"):
-            raise ImportError(f"No module named {name!r}")
-        return known(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+def test_without_matplotlib_there_is_a_warning_and_no_file(run_path, without_module, capsys):
+    without_module("matplotlib")
     metrics.draw_curves(str(run_path), PANELS)
     assert "pip install matplotlib" in capsys.readouterr().out and not (run_path / "curves.png").exists()

@@ -8,10 +8,11 @@ import threading
 import pytest
 
 from common.cli.program import Stopped, StopRequest
+from common.graph.compat import tf as V1
 from common.run import loop
 from common.run.loop import RunRecord
 from tests import runs
-from tests.common.run.test_record import CURVES, V1, Store
+from tests.common.run.recording import CURVES, Store
 
 UPDATES = 7
 

@@ -1,23 +1,16 @@
 """metrics.jsonl: rows are streamed, cut back on resume, and survive what a kill leaves."""
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
-import sys
 import time
 
 import pytest
 
 from common.errors import ZooError
 from common.run import metrics
-from tests.conftest import ROOT
-
-
-def clock(values):
-    ticks = iter(values)
-    return lambda: next(ticks)
+from tests.programs import run_python
+from tests.results import rows
+from tests.runs import clock
 
 
 def file_of(folder, step=0, replayed=None, started=0.0, ticks=None):
@@ -25,16 +18,12 @@ def file_of(folder, step=0, replayed=None, started=0.0, ticks=None):
                                clock(ticks) if ticks else time.time)
 
 
-def raw_rows(folder):
-    return [json.loads(line) for line in (folder / metrics.METRICS).read_text().splitlines()]
-
-
 def test_rows(tmp_path):
     file = file_of(tmp_path, started=100.0, ticks=[101.5, 103.0])
     assert file.append("step", 1, dict(loss=2.5)) == dict(kind="step", step=1, seconds=1.5, loss=2.5)
     file.append("eval", 1, dict(accuracy=0.5))
     file.close()
-    assert raw_rows(tmp_path) == [dict(kind="step", step=1, seconds=1.5, loss=2.5),
+    assert rows(tmp_path) == [dict(kind="step", step=1, seconds=1.5, loss=2.5),
                                   dict(kind="eval", step=1, seconds=3.0, accuracy=0.5)]
 
 
@@ -49,7 +38,7 @@ def test_resuming_cuts_back_replays_and_adds_time_up(tmp_path):
     assert [(row["step"], row["loss"]) for row in replayed] == [(1, 1.0), (2, 2.0)]
     file.append("step", 3, dict(loss=9.0))
     file.close()
-    assert [(row["step"], row["loss"], row["seconds"]) for row in raw_rows(tmp_path)] == [
+    assert [(row["step"], row["loss"], row["seconds"]) for row in rows(tmp_path)] == [
         (1, 1.0, 1.0), (2, 2.0, 2.0), (3, 9.0, 3.0)]
 
 
@@ -57,7 +46,7 @@ def test_not_a_number_becomes_null_and_back(tmp_path):
     file = file_of(tmp_path)
     file.append("step", 1, dict(loss=float("nan"), other=float("inf")))
     file.close()
-    assert raw_rows(tmp_path)[0]["loss"] is None and raw_rows(tmp_path)[0]["other"] is None
+    assert rows(tmp_path)[0]["loss"] is None and rows(tmp_path)[0]["other"] is None
     (row,) = metrics.read_rows(str(tmp_path))
     assert math.isnan(row["loss"]) and math.isnan(row["other"])
 
@@ -67,8 +56,8 @@ def test_a_row_is_on_disk_at_once(tmp_path):
     script = ("import os, sys\nfrom common.run import metrics\n"
               "file = metrics.MetricsFile(sys.argv[1], 0, 0.0, print)\n"
               "file.append('step', 1, dict(loss=1.0))\nos.kill(os.getpid(), 9)")
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=dict(os.environ, PYTHONPATH=ROOT), check=False)
-    assert raw_rows(tmp_path)[0]["loss"] == 1.0
+    run_python("-c", script, tmp_path)
+    assert rows(tmp_path)[0]["loss"] == 1.0
 
 
 @pytest.mark.parametrize("durations, median", [

@@ -2,107 +2,24 @@
 from __future__ import annotations
 
 import json
-import os
-import struct
 import tracemalloc
 
 import pytest
 
-from common.checkpoints.bundle import CheckpointFolder, steps_in
+from common.checkpoints.bundle import steps_in
 from common.cli.program import StopRequest
 from common.errors import ZooError
-from common.graph.compat import tf as V1
 from common.run import metrics, run_dir
-from common.run.loop import Record, RunRecord
+from common.run.loop import Record
 from tests import runs
-from tests.common.run.test_metrics import clock, raw_rows
-
-CURVES = {"loss": [metrics.Curve("step", "loss", "training")], "accuracy": [metrics.Curve("eval", "accuracy", "test")]}
-
-
-def read_event_file(path):
-    """Records of an event file by its own format: length, crc, data, crc."""
-    with open(path, "rb") as file:
-        data = file.read()
-
-    events, position = [], 0
-    while position < len(data):
-        (length,) = struct.unpack("<Q", data[position:position + 8])
-        events.append(V1.Event.FromString(data[position + 12:position + 12 + length]))
-        position += 16 + length
-    return events
-
-
-def events_in(folder):
-    """All events of a folder, file by file."""
-    return [event for name in sorted(os.listdir(str(folder))) if name.startswith("events.out")
-            for event in read_event_file(os.path.join(str(folder), name))]
+from tests.common.run.recording import CURVES, Deaf, Listener, record_of, step
+from tests.results import events_in, result_file, rows
+from tests.runs import clock
 
 
 def scalars(folder):
     """Step, tag and number of all scalars in a folder."""
     return [(event.step, value.tag, value.simple_value) for event in events_in(folder) for value in event.summary.value]
-
-
-class Listener:
-    """Notes what it is told."""
-
-    advice = "take less"
-    curves = CURVES
-
-    def __init__(self):
-        self.rows = []
-
-    def on_row(self, row, is_replayed):
-        self.rows.append((row["kind"], row["step"], is_replayed))
-
-
-class Deaf:
-    """Forgets what it is told."""
-
-    advice = "take less"
-    curves = CURVES
-
-    def on_row(self, row, is_replayed):
-        pass
-
-
-class Store:
-    """A checkpoint folder that counts what is written to it; its bundles hold a step as text."""
-
-    def __init__(self, run):
-        self.step, self.saved = 0, []
-        self._folder = CheckpointFolder(run.folder("ckpt"), self._write, self._read)
-
-    def save(self, step, keep=()):
-        self.step = step
-        self.saved.append((step, list(keep)))
-        return self._folder.save(step, keep)
-
-    def prune(self, keep):
-        self._folder.prune(keep)
-
-    def restore_newest(self):
-        return self._folder.restore_newest()
-
-    def _write(self, prefix):
-        for suffix in ("index", "data-00000-of-00001"):
-            with open(f"{prefix}.{suffix}", "w", encoding="utf-8") as file:
-                file.write(str(self.step))
-
-    def _read(self, prefix):
-        with open(f"{prefix}.index", encoding="utf-8") as file:
-            return int(file.read())
-
-
-def record_of(run, **options):
-    stop = StopRequest()
-    stop.started = 0.0
-    return RunRecord(run, stop, Store(run), V1, **options)
-
-
-def step(record, number, **values):
-    record.step(number, dict(dict(loss=1.0, step_seconds=0.5), **values))
 
 
 def test_a_step_is_saved_once_and_the_best_is_kept(tmp_path):
@@ -151,7 +68,7 @@ def test_a_resumed_run_replays_its_rows_and_does_not_save_again(tmp_path, capfd)
         step(record, 2)
         assert listener.rows[-1] == ("step", 2, False)
     assert "Resuming after 1 updates." in capfd.readouterr().out
-    assert [row["step"] for row in raw_rows(tmp_path / "0")] == [1, 1, 2]
+    assert [row["step"] for row in rows(tmp_path / "0")] == [1, 1, 2]
 
 
 def test_a_run_without_a_checkpoint_starts_afresh(tmp_path, capfd):
@@ -162,7 +79,7 @@ def test_a_run_without_a_checkpoint_starts_afresh(tmp_path, capfd):
     with runs.open_run(tmp_path) as run:
         listener = Listener()
         assert record_of(run).restore(listener) is None and listener.rows == []
-    assert "it starts from the beginning" in capfd.readouterr().out and raw_rows(tmp_path / "0") == []
+    assert "it starts from the beginning" in capfd.readouterr().out and rows(tmp_path / "0") == []
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
@@ -173,7 +90,7 @@ def test_a_loss_that_is_not_finite_ends_training_on_every_rank(tmp_path, loss):
             any_rank.restore(Listener())
             with pytest.raises(ZooError, match=f"the loss is {loss} at step 3: training has diverged; take less"):
                 step(any_rank, 3, loss=loss)
-    assert raw_rows(tmp_path / "0") == []
+    assert rows(tmp_path / "0") == []
 
 
 def test_result_file_and_last_lines(tmp_path, capfd):
@@ -183,11 +100,9 @@ def test_result_file_and_last_lines(tmp_path, capfd):
         for number, seconds in enumerate([9.0, 9.0, 0.5, 0.25], 1):
             step(record, number, step_seconds=seconds)
         record.finish(4, 0.98765, {"ActualLoss": "1.0000", "TrainAccuracy": "0.9877"})
-        with open(run.file(f"{run.request.case_name}.log"), encoding="utf-8") as file:
-            entries = [line.rstrip("\n").split(" = ") for line in file]
-    assert [key for key, _ in entries] == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS",
-                                           "TrainingTime", "ActualLoss", "TrainAccuracy", "E2ETrainingTime"]
-    values = dict(entries)
+        values = result_file(run.path, run.request.case_name)
+    assert list(values) == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime",
+                            "ActualLoss", "TrainAccuracy", "E2ETrainingTime"]
     assert values["ActualFPS"] == "10.667" and values["TrainingTime"] == "0.375000"  # 4 / median(0.5, 0.25)
     assert values["E2ETrainingTime"] == "42" and values["TrainAccuracy"] == "0.9877"
     assert capfd.readouterr().out.splitlines()[-5:] == [
@@ -197,7 +112,7 @@ def test_result_file_and_last_lines(tmp_path, capfd):
         "E2E Training Duration sec : 42",
         "Final Train Accuracy : 0.9877",
     ]
-    assert raw_rows(tmp_path / "0")[-1] == dict(
+    assert rows(tmp_path / "0")[-1] == dict(
         kind="final", step=4, seconds=41.6, step_seconds=0.375, images_per_second=pytest.approx(10.6667, abs=1e-4),
         e2e_seconds=41.6, accuracy=0.98765, device="cpu")
     assert run_dir.is_finished(str(tmp_path / "0"))
@@ -259,5 +174,5 @@ def test_memory_stays_flat_over_many_rows(tmp_path):
             tracemalloc.stop()
         assert sizes[6000] - sizes[1000] < 20_000  # four bytes a row
         metrics.draw_curves(run.path, CURVES)
-    assert len(raw_rows(tmp_path / "0")) == 6000
+    assert len(rows(tmp_path / "0")) == 6000
     assert metrics.last_row(str(tmp_path / "0"))["step"] == 6000

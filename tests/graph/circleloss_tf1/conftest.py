@@ -3,7 +3,11 @@ from __future__ import annotations
 
 import pytest
 
+from circleloss_tf1 import train_acc
 from circleloss_tf1.models import resnet
+from tests.programs import trainer
+
+train = trainer(train_acc.main, "--device=cpu", "--batch_size=8", "--model_def=models.resnet10")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from circleloss_tf1.models import resnet
 from circleloss_tf1.recipe import RECIPES, Extras, NetworkSettings, resolve_extras
 from common.errors import FlagError
 from common.graph.compat import enable, tf
-from tests.conftest import GOLDEN
+from tests import GOLDEN
 
 pytestmark = pytest.mark.usefixtures("one_block")
 

@@ -8,9 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
-from circleloss_tf1 import evaluate, export, lfw_from_bin, lfw_to_bin, predict, train_acc
+from circleloss_tf1 import evaluate, export, lfw_from_bin, lfw_to_bin, predict
 from common.graph.compat import tf
-from common.run import metrics
+from tests.graph.circleloss_tf1.conftest import train
+from tests.programs import error_line, printed, tree
+from tests.results import rows
 
 pytestmark = pytest.mark.usefixtures("one_block")
 
@@ -19,9 +21,8 @@ pytestmark = pytest.mark.usefixtures("one_block")
 def output(tmp_path_factory, tiny_faces_folder):
     """Output folder with a finished run of the corrected recipe, small images."""
     folder = tmp_path_factory.mktemp("trained")
-    assert train_acc.main([f"--data_path={tiny_faces_folder}", f"--output_path={folder}", "--device=cpu",
-                           "--batch_size=8", "--train_steps=3", "--epoch_size=2", "--model_def=models.resnet10",
-                           "--recipe=corrected", "--image_size=32", "--lfw_batch_size=16"]) == 0
+    assert train(tiny_faces_folder, folder, "--train_steps=3", "--epoch_size=2", "--recipe=corrected",
+                 "--image_size=32", "--lfw_batch_size=16") == 0
     return folder
 
 
@@ -30,18 +31,8 @@ def reference_output(tmp_path_factory, tiny_faces_folder):
     """The same of the reference recipe, without LFW."""
     folder = tmp_path_factory.mktemp("reference")
     data = os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align")
-    assert train_acc.main([f"--data_path={data}", f"--output_path={folder}", "--device=cpu", "--batch_size=4",
-                           "--train_steps=1", "--model_def=models.resnet10"]) == 0
+    assert train(data, folder, "--batch_size=4", "--train_steps=1") == 0
     return folder
-
-
-def tree(folder):
-    return {os.path.join(base, name): os.path.getmtime(os.path.join(base, name))
-            for base, _, names in os.walk(str(folder)) for name in names}
-
-
-def printed(capfd):
-    return json.loads(capfd.readouterr().out)
 
 
 def face(folder, person="Person_A", number=1):
@@ -53,7 +44,7 @@ def test_evaluate_gives_the_run_s_numbers_and_predict_uses_them(output, tiny_fac
     assert evaluate.main([f"--data_path={tiny_faces_folder}", f"--output_path={output}", "--json"]) == 0
     result = printed(capfd)
     assert result["threshold"] == result["thresholds"]["best_accuracy"]
-    best = [row for row in metrics.read_rows(str(output / "0"), "eval") if row.get("best")][-1]
+    best = [row for row in rows(output / "0", "eval") if row["best"]][-1]
     assert result["checkpoint"].endswith(f"ckpt/model.ckpt-{best['step']}") and result["batch_size"] == 16
     for key in ("lfw_accuracy", "lfw_val_rate", "lfw_equal_error_rate"):
         assert result[key] == best[key]
@@ -160,8 +151,7 @@ def test_moving_statistics_that_never_moved_are_refused(reference_output, capfd)
 def test_mistakes_are_one_line(output, tiny_faces_folder, capfd, program, arguments, status, message):
     names = dict(face=face(tiny_faces_folder), train=os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align"))
     assert program.main([*(argument.format(**names) for argument in arguments), f"--output_path={output}"]) == status
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message in error_line(capfd)
 
 
 def test_damaged_images_are_named(output, tiny_faces_folder, tmp_path, capfd):
@@ -217,5 +207,4 @@ def test_bad_output_files_are_one_line(output, tiny_faces_folder, tmp_path, capf
     if content is not None:
         (tmp_path / "000000.bin").write_bytes(content)
     assert lfw_from_bin.main([f"--bin_path={tmp_path}", f"--output_path={output}"]) == 1
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message in error_line(capfd)

@@ -5,9 +5,10 @@ import os
 
 import pytest
 
-from circleloss_tf1 import train_acc
 from tests.conftest import on_the_default_leg
-from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
+from tests.graph.circleloss_tf1.conftest import train
+from tests.kill_and_resume import SUBJECTS, KillTest
+from tests.results import assert_same_variables
 
 pytestmark = pytest.mark.usefixtures("one_block")
 
@@ -20,30 +21,25 @@ def test_killed_at_any_moment(tmp_path):
     assert hits["writing"] >= 1 and hits["any"] >= 1
 
 
-def run(data, output, *flags):
-    return train_acc.main([f"--data_path={data}", f"--output_path={output}", "--device=cpu", "--batch_size=4",
-                           "--model_def=models.resnet10", "--recipe=corrected", "--image_size=32", "--epoch_size=4",
-                           "--random_flip", "--random_crop", "--keep_probability=0.7", *flags])
+FLAGS = ("--batch_size=4", "--recipe=corrected", "--image_size=32", "--epoch_size=4", "--random_flip", "--random_crop",
+         "--keep_probability=0.7")
 
 
 def test_more_steps_continue_a_finished_run_in_the_middle_of_an_epoch(tmp_path, tiny_faces_folder, capfd):
     """3 + 3 updates in two runs equal 6 in one."""
     data = os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align")
-    assert run(data, tmp_path / "whole", "--train_steps=6") == 0
-    assert run(data, tmp_path / "parts", "--train_steps=3", "--epochs=9") == 0
-    assert run(data, tmp_path / "parts", "--train_steps=6", f"--resume={tmp_path / 'parts' / '0'}") == 0
+    assert train(data, tmp_path / "whole", *FLAGS, "--train_steps=6") == 0
+    assert train(data, tmp_path / "parts", *FLAGS, "--train_steps=3", "--epochs=9") == 0
+    assert train(data, tmp_path / "parts", *FLAGS, "--train_steps=6", f"--resume={tmp_path / 'parts' / '0'}") == 0
     assert "Resuming after 3 updates." in capfd.readouterr().out
-    whole, parts = (checkpoint_values(str(tmp_path / name / "0")) for name in ("whole", "parts"))
-    assert set(whole) == set(parts)
-    different = [name for name in whole if whole[name].tobytes() != parts[name].tobytes()]
-    assert not different
+    assert_same_variables(tmp_path / "whole" / "0", tmp_path / "parts" / "0")
 
 
 @on_the_default_leg
 def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_faces_folder, capfd):
     data = os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align")
-    assert run(data, tmp_path, "--train_steps=1") == 0
+    assert train(data, tmp_path, *FLAGS, "--train_steps=1") == 0
     os.remove(str(tmp_path / "0" / "metrics.jsonl"))  # as if it had been killed
-    assert run(data, tmp_path, "--train_steps=1", "--gamma=64") == 1
+    assert train(data, tmp_path, *FLAGS, "--train_steps=1", "--gamma=64") == 1
     error = capfd.readouterr().err
     assert "gamma: was 256.0, now 64.0" in error and "--resume=never" in error

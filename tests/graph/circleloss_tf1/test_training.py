@@ -12,29 +12,15 @@ import pytest
 
 from circleloss_tf1 import train_acc
 from tests.conftest import on_the_default_leg
+from tests.graph.circleloss_tf1.conftest import train
+from tests.programs import error_line
+from tests.results import losses, result_file, rows, variables_in
 
 pytestmark = pytest.mark.usefixtures("one_block")
 
 CASE = "CircleLoss_ID1221_for_TensorFlow_bs8_1p_acc"
 SMALL = ("--recipe=corrected", "--image_size=32")
 STEP_LINE = re.compile(r"epoch : (\d+)----step : (\d+)----loss : (\d+\.\d+)----sec/step : (\d+\.\d+)")
-
-
-def train(data, output, *flags):
-    return train_acc.main([f"--data_path={data}", f"--output_path={output}", "--device=cpu", "--batch_size=8",
-                           "--model_def=models.resnet10", *flags])
-
-
-def rows(run, kind=None):
-    with open(os.path.join(str(run), "metrics.jsonl"), encoding="utf-8") as file:
-        return [row for row in map(json.loads, file) if kind in (None, row["kind"])]
-
-
-def checkpoint_values(prefix):
-    from common.graph.compat import tf
-
-    reader = tf.train.load_checkpoint(str(prefix))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +59,7 @@ def test_metrics(full_run):
 
 
 def test_result_file(full_run):
-    values = dict(line.split(" = ") for line in (full_run / f"{CASE}.log").read_text().splitlines())
+    values = result_file(full_run, CASE)
     assert list(values) == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime",
                             "ActualLoss", "TrainAccuracy", "E2ETrainingTime"]
     assert values["CaseName"] == CASE and float(values["ActualLoss"]) == rows(full_run, "step")[-1]["loss"]
@@ -133,7 +119,7 @@ def test_checkpoints(full_run):
     best = [row["step"] for row in rows(full_run, "eval") if row["best"]][-1]
     assert set(steps_in(str(full_run / "ckpt"))) == {4, 5, best}
     (index,) = (full_run / "models").glob("*.index")
-    weights, everything = checkpoint_values(str(index)[:-6]), checkpoint_values(full_run / "ckpt" / "model.ckpt-5")
+    weights, everything = variables_in(str(index)[:-6]), variables_in(full_run / "ckpt" / "model.ckpt-5")
     leaves = {name.split("/")[-1] for name in weights}
     assert leaves == {"kernel", "bias", "gamma", "beta"} and len(weights) == 4 * 4 + 2
     assert everything["Variable"] == 5
@@ -147,8 +133,8 @@ def test_checkpoints(full_run):
 @on_the_default_leg
 def test_performance_run(tmp_path, tiny_faces_folder):
     assert train(tiny_faces_folder, tmp_path, *SMALL, "--batch_size=2", "--train_steps=1", "--performance") == 0
-    lines = (tmp_path / "0" / "CircleLoss_ID1221_for_TensorFlow_bs2_1p_perf.log").read_text()
-    assert "TrainAccuracy" not in lines and "ActualFPS = n/a" in lines
+    values = result_file(tmp_path / "0", "CircleLoss_ID1221_for_TensorFlow_bs2_1p_perf")
+    assert "TrainAccuracy" not in values and values["ActualFPS"] == "n/a"
     assert rows(tmp_path / "0", "eval") == []
 
 
@@ -159,7 +145,7 @@ def test_corrected_recipe_with_its_options(tmp_path, tiny_faces_folder, capfd):
                  "--center_loss_factor=0.01", "--ema_evaluation", "--lfw_use_flipped_images", "--lfw_subtract_mean",
                  "--lfw_distance_metric=1", "--lfw_batch_size=7") == 0
     assert "head=cosine, batch_norm=moving, jpeg_decoding=accurate, extra_options=True" in capfd.readouterr().out
-    values = checkpoint_values(tmp_path / "0" / "ckpt" / "model.ckpt-2")
+    values = variables_in(tmp_path / "0" / "ckpt" / "model.ckpt-2")
     assert values["bottleneck/kernel"].shape == (128, 16) and "dense/bias" not in values
     assert values["batch_normalization/moving_mean"].any()
     assert rows(tmp_path / "0", "step")[0]["regularisation_loss"] > 0
@@ -206,12 +192,10 @@ def test_bad_images(tmp_path, tiny_faces_folder, capfd):
     assert train(data, tmp_path / "out", *flags) == 1
     error = capfd.readouterr().err
     assert re.search(r"\[Error\] \S+/m\.00\d\d/003\.jpg: not a readable image .*--bad_images=skip", error)
-    losses = []
     for name in ("one", "two"):
         assert train(data, tmp_path / name, *flags, "--bad_images=skip") == 0
         assert capfd.readouterr().out.count("another image is taken") == 4
-        losses.append([row["loss"] for row in rows(tmp_path / name / "0", "step")])
-    assert losses[0] == losses[1]
+    assert losses(tmp_path / "one" / "0") == losses(tmp_path / "two" / "0")
 
 
 @on_the_default_leg
@@ -246,8 +230,7 @@ def test_data_dir_and_lfw_dir_win(tmp_path, tiny_faces_folder, capfd):
 ])
 def test_wrong_flags_leave_no_run_behind(tmp_path, tiny_faces_folder, capfd, flags, status, message):
     assert train(tiny_faces_folder, tmp_path, "--epochs=20", "--epoch_size=9", *flags) == status
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1 and "Traceback" not in error
+    assert message in error_line(capfd)
     assert not (tmp_path / "0").exists()
 
 
@@ -278,8 +261,8 @@ def test_weights_of_the_original_s_layout_can_be_taken_with_another_class_count(
                  f"--init_checkpoint={index}") == 0
     out = capfd.readouterr().out
     assert "dense/kernel (shape [128, 12], expected [128, 11])" in out and out.count("Not loaded from") == 2
-    before = checkpoint_values(str(index)[:-6])
-    after = checkpoint_values(tmp_path / "out" / "0" / "ckpt" / "model.ckpt-1")
+    before = variables_in(str(index)[:-6])
+    after = variables_in(tmp_path / "out" / "0" / "ckpt" / "model.ckpt-1")
     np.testing.assert_array_equal(before["conv2d_3/kernel"], after["conv2d_3/kernel"])
 
 
@@ -293,5 +276,5 @@ def test_a_diverged_run_says_so_and_fails(tmp_path, tiny_faces_folder, capfd):
 def test_the_loss_falls(tmp_path, tiny_faces_folder):
     assert train(tiny_faces_folder, tmp_path, *SMALL, "--batch_size=24", "--epoch_size=5", "--train_steps=15",
                  "--optimizer=MOM", "--learning_rate=0.001", "--performance") == 0
-    losses = [row["loss"] for row in rows(tmp_path / "0", "step")]
-    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+    found = losses(tmp_path / "0")
+    assert np.mean(found[-5:]) < 0.6 * np.mean(found[:5])

@@ -12,7 +12,7 @@ from common.graph import checkpoints
 from common.graph.compat import enable, tf
 from gitloss_tf1 import model
 from gitloss_tf1.recipe import RECIPES, LossSettings, Switches
-from tests.conftest import GOLDEN
+from tests import GOLDEN
 
 
 @pytest.fixture(autouse=True)

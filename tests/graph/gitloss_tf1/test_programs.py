@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.run import metrics
 from common.tiny_data import mnist as tiny_mnist
-from gitloss_tf1 import evaluate, export, gitloss, mnist, predict
+from gitloss_tf1 import evaluate, export, mnist, predict
+from tests.graph.gitloss_tf1.conftest import train
+from tests.programs import error_line, printed, tree
+from tests.results import rows, variables_in
 
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory, tiny_mnist_folder):
     """Output folder with a finished run."""
     folder = tmp_path_factory.mktemp("trained")
-    assert gitloss.main([f"--data_path={tiny_mnist_folder}", f"--output_path={folder}", "--device=cpu",
-                         "--batch_size=8", "--train_steps=4", "--update_centers=3"]) == 0
+    assert train(tiny_mnist_folder, folder, "--train_steps=4", "--update_centers=3") == 0
     return folder
 
 
@@ -30,21 +31,11 @@ def lone_checkpoint(tmp_path, output):
     return str(tmp_path / "lone" / "model.ckpt")
 
 
-def tree(folder):
-    return {os.path.join(base, name): os.path.getmtime(os.path.join(base, name))
-            for base, _, names in os.walk(str(folder)) for name in names}
-
-
-def printed(capfd):
-    return json.loads(capfd.readouterr().out)
-
-
 def test_evaluate_gives_the_run_s_numbers(output, tiny_mnist_folder, capfd):
     before = tree(output)
     assert evaluate.main([f"--data_path={tiny_mnist_folder}", f"--output_path={output}", "--json"]) == 0
     result = printed(capfd)
-    rows = list(metrics.read_rows(str(output / "0")))
-    best = [row for row in rows if row.get("best")][-1]
+    best = [row for row in rows(output / "0", "eval") if row["best"]][-1]
     assert result["checkpoint"].endswith(f"ckpt/model.ckpt-{best['step']}")
     assert result["validation"]["accuracy"] == best["valid_accuracy"]
     assert result["validation"]["total"] == pytest.approx(best["valid_loss"], rel=1e-6)
@@ -103,9 +94,7 @@ def test_predicted_distances_are_those_to_the_trained_centers(output, tiny_mnist
     idx = os.path.join(tiny_mnist_folder, "t10k-images-idx3-ubyte.gz")
     assert predict.main([f"--images={idx}", f"--checkpoint={output / '0' / 'ckpt' / 'model.ckpt-4'}", "--json"]) == 0
     prediction = printed(capfd)["predictions"][0]
-    from common.graph.compat import tf
-
-    centers = tf.train.load_checkpoint(str(output / "0" / "ckpt" / "model.ckpt-4")).get_tensor("loss/centers")
+    centers = variables_in(output / "0" / "ckpt" / "model.ckpt-4")["loss/centers"]
     wanted = np.linalg.norm(np.array(prediction["feature"]) - centers, axis=1)
     np.testing.assert_allclose(prediction["center_distances"], wanted, rtol=1e-5)
 
@@ -162,8 +151,7 @@ def test_export_a_checkpoint_without_a_run(tmp_path, lone_checkpoint, tiny_mnist
 ])
 def test_mistakes_are_one_line(output, capfd, program, arguments, status, message):
     assert program.main([*arguments, f"--output_path={output}"]) == status
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message in error_line(capfd)
 
 
 def test_no_training_yet(tmp_path, tiny_mnist_folder, capfd):

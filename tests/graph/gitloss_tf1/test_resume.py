@@ -8,9 +8,11 @@ import time
 
 import pytest
 
-from gitloss_tf1 import gitloss
 from tests.conftest import on_the_default_leg
-from tests.kill_and_resume import SUBJECTS, KillTest, run_environment
+from tests.graph.gitloss_tf1.conftest import train
+from tests.kill_and_resume import SUBJECTS, KillTest
+from tests.programs import environment
+from tests.results import assert_same_variables
 
 
 @pytest.mark.slow
@@ -19,7 +21,7 @@ def test_stopped_and_killed_at_any_moment(tmp_path):
     finished; nothing differs from a run that was left alone.
     """
     kill_test = KillTest(SUBJECTS["gitloss"], str(tmp_path))
-    process = subprocess.Popen(kill_test.command("killed"), env=run_environment(), stdout=subprocess.DEVNULL,
+    process = subprocess.Popen(kill_test.command("killed"), env=environment(), stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not kill_test.checkpoints("killed"):
@@ -34,34 +36,23 @@ def test_stopped_and_killed_at_any_moment(tmp_path):
     assert hits["writing"] >= 1 and hits["any"] >= 1
 
 
-def run(data, output, *flags):
-    return gitloss.main([f"--data_path={data}", f"--output_path={output}", "--device=cpu", "--batch_size=8", *flags])
-
-
-def weights(output):
-    from tests.kill_and_resume import checkpoint_values
-
-    return checkpoint_values(str(output / "0"))
-
-
 def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, tiny_mnist_folder, capfd):
     """3 + 2 updates in two runs equal 5 in one; the lines of the first segment's end are rebuilt."""
     flags = ["--update_centers=100"]
-    assert run(tiny_mnist_folder, tmp_path / "whole", "--train_steps=5", *flags) == 0
-    assert run(tiny_mnist_folder, tmp_path / "parts", "--train_steps=3", *flags) == 0
-    assert run(tiny_mnist_folder, tmp_path / "parts", "--train_steps=5", f"--resume={tmp_path / 'parts' / '0'}",
-               *flags) == 0
+    assert train(tiny_mnist_folder, tmp_path / "whole", "--train_steps=5", *flags) == 0
+    assert train(tiny_mnist_folder, tmp_path / "parts", "--train_steps=3", *flags) == 0
+    assert train(tiny_mnist_folder, tmp_path / "parts", "--train_steps=5", f"--resume={tmp_path / 'parts' / '0'}",
+                 *flags) == 0
     assert "Resuming after 3 updates." in capfd.readouterr().out
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    assert set(whole) == set(parts) and all(whole[name].tobytes() == parts[name].tobytes() for name in whole)
+    assert_same_variables(tmp_path / "whole" / "0", tmp_path / "parts" / "0")
 
 
 @on_the_default_leg
 def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_mnist_folder, capfd):
-    assert run(tiny_mnist_folder, tmp_path, "--train_steps=2") == 0
+    assert train(tiny_mnist_folder, tmp_path, "--train_steps=2") == 0
     os.remove(str(tmp_path / "0" / "metrics.jsonl"))  # as if it had been killed
-    assert run(tiny_mnist_folder, tmp_path, "--train_steps=2", "--lambda_g=0.5") == 1
+    assert train(tiny_mnist_folder, tmp_path, "--train_steps=2", "--lambda_g=0.5") == 1
     error = capfd.readouterr().err
     assert "lambda_g: was 1.0, now 0.5" in error and "--resume=never" in error
-    assert run(tiny_mnist_folder, tmp_path, "--train_steps=2", "--lambda_g=0.5", "--resume=never") == 0
+    assert train(tiny_mnist_folder, tmp_path, "--train_steps=2", "--lambda_g=0.5", "--resume=never") == 0
     assert len(os.listdir(str(tmp_path))) == 2

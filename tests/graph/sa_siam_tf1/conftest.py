@@ -6,10 +6,9 @@ import pytest
 
 from common.tiny_data import tracking
 from sa_siam_tf1 import opencv, pretrained, train_siamese_model
+from tests.programs import trainer
 
-
-def train(data, output, *flags):
-    return train_siamese_model.main([f"--data_path={data}", f"--output_path={output}", "--device=cpu", *flags])
+train = trainer(train_siamese_model.main, "--device=cpu")
 
 
 def write_video(path, num_frames, size=(64, 48)):

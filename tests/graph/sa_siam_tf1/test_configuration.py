@@ -12,7 +12,7 @@ import pytest
 from common.errors import FlagError, ZooError
 from sa_siam_tf1 import configuration, train_flags, train_siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
-from tests.conftest import ROOT
+from tests import ROOT
 
 
 @pytest.mark.parametrize("config", [ModelConfig(branch="semantic"), TrackConfig(num_scales=5),

@@ -17,17 +17,19 @@ from common.data.images import read_rgb
 from common.errors import ZooError
 from common.tiny_data import tracking
 from sa_siam_tf1.datasets import curation, imdb
-from sa_siam_tf1.scripts import preprocess_VID_data
-from tests.conftest import ROOT
+from sa_siam_tf1.scripts import build_VID2015_imdb, preprocess_VID_data
 from tests.litter import leave_litter
-from tests.shell.test_sa_siam_scripts import run_program
+from tests.programs import error_line
+
+
+def curate(raw, folder):
+    return preprocess_VID_data.main([f"--data_path={raw}", f"--save_path={folder}"])
 
 
 @pytest.fixture
 def curated(tmp_path, raw):
     folder = tmp_path / "ILSVRC2015-VID-Curation"
-    result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={folder}")
-    assert result.returncode == 0, result.stderr
+    assert curate(raw, folder) == 0
     return folder
 
 
@@ -65,14 +67,14 @@ def test_raw_and_curated_trees_give_the_same_pixels(raw, curated):
     assert any("1" in notice or "first" in notice for notice in from_raw.notices)
 
 
-def test_curation_goes_on_and_keeps_what_is_there(raw, curated):
+def test_curation_resumes_and_keeps_the_crops_that_are_there(raw, curated, capfd):
     names = crops_below(curated)
     kept, lost = (curated / name for name in names[:2])
     before, content = kept.stat().st_mtime_ns, lost.read_bytes()
     lost.unlink()
     lost.with_name(f".{lost.name}.999999999.tmp").write_bytes(content[:99])  # no process has such a number
-    result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={curated}")
-    assert result.returncode == 0 and "1 crops made, 11 were there" in result.stdout
+    assert curate(raw, curated) == 0
+    assert "1 crops made, 11 were there" in capfd.readouterr().out
     assert kept.stat().st_mtime_ns == before and lost.read_bytes() == content
     assert crops_below(curated) == names
 
@@ -120,8 +122,7 @@ def test_real_frames_through_the_raw_layout(tmp_path, shared_data):
 
 
 def test_index_files(curated):
-    result = run_program("scripts/build_VID2015_imdb.py", f"--data_path={curated}")
-    assert result.returncode == 0, result.stderr
+    assert build_VID2015_imdb.main([f"--data_path={curated}"]) == 0
     content = json.loads((curated / "train_imdb.json").read_text())
     assert (content["n_videos"], content["image_shape"]) == (2, [255, 255, 3])
     assert content["videos"][0] == [f"Data/VID/train/b/ILSVRC2015_train_00000001/{frame:06d}.00.crop.x.jpg"
@@ -226,13 +227,13 @@ def box_xml(xmin, xmax, ymin=5, ymax=9, track=0):
     (box_xml(500, 520), "lies outside of the frame of 160 x 120 pixels"),
     (box_xml("nan", 520), "has a box of nan x 5 pixels"),
 ])
-def test_bad_annotations_are_named(raw, tmp_path, text, message):
+def test_bad_annotations_are_named(raw, tmp_path, capfd, text, message):
     path = first_of(raw / "Annotations", ".xml")
     with open(path, "w") as file:
         file.write(text)
-    result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={tmp_path / 'out'}")
-    assert result.returncode == 1 and result.stderr.count("[Error]") == 1
-    assert message in result.stderr and os.path.basename(path)[:-4] in result.stderr
+    assert curate(raw, tmp_path / "out") == 1
+    error = error_line(capfd)
+    assert message in error and os.path.basename(path)[:-4] in error
 
 
 @pytest.mark.parametrize("pattern, new", [("<xmin>[0-9]+<", "<xmin>5<"), ("<trackid>0<", "<trackid>1<")])
@@ -266,12 +267,12 @@ def test_boxes_far_larger_than_the_frame_are_refused(box, said):
         curation.crop_box(frame, curation.Box(0, *box), "frame.JPEG")
 
 
-def test_missing_and_corrupt_frames_are_named(raw, tmp_path):
+def test_missing_and_corrupt_frames_are_named(raw, tmp_path, capfd):
     path = first_of(raw / "Data", ".JPEG")
     for change in (lambda: os.truncate(path, 900), lambda: os.remove(path)):
         change()
-        result = run_program("scripts/preprocess_VID_data.py", f"--data_path={raw}", f"--save_path={tmp_path / 'out'}")
-        assert result.returncode == 1 and f"{path}: not a readable image" in result.stderr
+        assert curate(raw, tmp_path / "out") == 1
+        assert f"{path}: not a readable image" in error_line(capfd)
 
 
 def test_a_crop_of_another_size_is_named(curated):
@@ -290,14 +291,13 @@ def test_a_track_called_100_is_not_one_called_00(curated):
     assert [len(track) for track in tracks] == [4, 1] and tracks[1][0].endswith("000000.100.crop.x.jpg")
 
 
-def test_check_program(raw):
-    answer = subprocess.run([sys.executable, "-m", "sa_siam_tf1.datasets.imdb", str(raw)], cwd=ROOT, check=True,
-                            stdout=subprocess.PIPE)
-    assert b"train: 2 tracks, 8 crops\nvalidation: 1 tracks, 4 crops\n" in answer.stdout
+def test_check_of_a_folder(raw, capfd):
+    assert imdb.main([str(raw)]) == 0
+    assert "train: 2 tracks, 8 crops\nvalidation: 1 tracks, 4 crops\n" in capfd.readouterr().out
 
 
-def test_a_machine_without_opencv_is_told_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", None)
+def test_a_machine_without_opencv_is_told_what_to_do(without_module):
+    without_module("cv2")
     with pytest.raises(ZooError, match=r"OpenCV cannot be imported.*pip3 install -r .*requirements\.txt"):
         curation.to_jpeg(np.zeros((8, 8, 3), np.uint8))
 

@@ -18,7 +18,7 @@ from sa_siam_tf1.configuration import ModelConfig, TrackConfig
 from sa_siam_tf1.evaluate import identity_of
 from sa_siam_tf1.evaluation import Contender
 from sa_siam_tf1.inference.sequences import Step
-from tests.conftest import ROOT
+from tests import ROOT
 
 
 class Still:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from common.graph.compat import enable
 from sa_siam_tf1.image_events import ImageEvents
-from tests.common.run.test_record import events_in
+from tests.results import events_in
 
 
 def test_images_and_histograms(tmp_path):

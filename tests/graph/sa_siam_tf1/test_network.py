@@ -13,7 +13,7 @@ from sa_siam_tf1 import siamese_model, training
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.inference import inference_wrapper
-from tests.conftest import GOLDEN
+from tests import GOLDEN
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from common.errors import ZooError
 from sa_siam_tf1 import pretrained, train_siamese_model
 from sa_siam_tf1.datasets import plain_pickle
 from tests.graph.sa_siam_tf1.conftest import caffenet_layers, train
-from tests.kill_and_resume import checkpoint_values
+from tests.results import last_variables
 
 
 def test_caffenet(caffenet):
@@ -147,7 +147,7 @@ def test_damaged_and_plain_npy_are_refused(tmp_path, caffenet):
 
 
 def test_the_semantic_branch_keeps_the_weights_it_was_given(caffenet, semantic_run):
-    values = checkpoint_values(str(semantic_run / "0"))
+    values = last_variables(semantic_run / "0")
     for name, wanted in pretrained.load_caffenet(str(caffenet)).items():
         assert np.array_equal(values[name], wanted), name
     assert values["train/global_step"] == 2
@@ -171,7 +171,7 @@ def test_a_checkpoint_with_the_trunk_needs_no_caffenet(tmp_path, tiny_videos, se
                  "--batch_size=1", "--performance") == 0
     out = capfd.readouterr().out
     assert "UNTRAINED" not in out and "Not loaded" not in out
-    before, after = checkpoint_values(str(semantic_run / "0")), checkpoint_values(str(tmp_path / "0"))
+    before, after = last_variables(semantic_run / "0"), last_variables(tmp_path / "0")
     trunk = [name for name in after if "semantic_net/conv" in name]
     assert len(trunk) == 16 and all(np.array_equal(before[name], after[name]) for name in trunk)
     heads = "sa_siam/semantic_net/c1x1_conv5/weights"

@@ -18,11 +18,8 @@ from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.inference import frames, otb, track
 from tests.graph.sa_siam_tf1.conftest import train, write_video
-from tests.kill_and_resume import checkpoint_values
-
-
-def printed(capfd):
-    return json.loads(capfd.readouterr().out)
+from tests.programs import printed
+from tests.results import last_variables
 
 
 def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearance_run, tmp_path):
@@ -213,7 +210,7 @@ def test_exports_run_without_the_repository(appearance_run, semantic_run, monkey
     maps = run_frozen(both["template"], both["template"]["outputs"], dict(images=images))
     assert [found.shape for found in maps] == [(1, 6, 6, 256), (1, 8, 8, 128), (1, 6, 6, 128)]
     np.testing.assert_allclose(maps[1], template[0], rtol=1e-4, atol=1e-4)
-    bias, other_bias = (float(checkpoint_values(str(run / "0"))["detection/biases"][0])
+    bias, other_bias = (float(last_variables(run / "0")["detection/biases"][0])
                         for run in (appearance_run, semantic_run))
     assert bias != other_bias
     feeds = {name: np.zeros_like(found) for name, found in zip(both["template"]["outputs"], maps)}

@@ -12,23 +12,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.graph.compat import tf
-from common.run import metrics
 from common.tiny_data import tracking
 from sa_siam_tf1 import log_lines, training
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets import dataloader, imdb
 from tests.graph.sa_siam_tf1.conftest import train
-from tests.kill_and_resume import checkpoint_values
+from tests.results import events_in, last_variables, result_file, rows, variables_in
 
 
 def test_what_a_run_leaves_behind(appearance_run):
     run = appearance_run / "0"
-    rows = list(metrics.read_rows(str(run)))
-    assert [(row["kind"], row["step"]) for row in rows] == [("step", 1), ("step", 2), ("eval", 2), ("final", 2)]
-    steps, (evaluation,) = rows[:2], rows[2:3]
-    decay = 0.5 * 5e-4 * sum(np.sum(np.square(value, dtype=np.float64)) for name, value in checkpoint_values(
-        str(run)).items() if name.endswith("/weights"))
+    assert [(row["kind"], row["step"]) for row in rows(run)] == [
+        ("step", 1), ("step", 2), ("eval", 2), ("final", 2)]
+    steps, (evaluation,) = rows(run, "step"), rows(run, "eval")
+    decay = 0.5 * 5e-4 * sum(np.sum(np.square(value, dtype=np.float64)) for name, value in last_variables(run).items()
+                             if name.endswith("/weights"))
     assert steps[1]["loss"] - steps[1]["batch_loss"] == pytest.approx(decay, rel=1e-2)
     assert 0 < evaluation["valid_loss"] < 20 and evaluation["best"] is True
     assert evaluation["valid_total_loss"] - evaluation["valid_loss"] == pytest.approx(decay, rel=1e-4)
@@ -40,7 +38,7 @@ def test_what_a_run_leaves_behind(appearance_run):
     assert "\nembedding init method -- None\n-- sa_siam/appearance_net/conv1/weights\n" in log
     assert len(re.findall(r"^-- \S+$", log, re.MULTILINE)) == 23  # what is trained
     name = "Siamese_ID1289_for_TensorFlow_bs2_1p_acc"
-    result = dict(line.split(" = ") for line in (run / f"{name}.log").read_text().splitlines())
+    result = result_file(run, name)
     assert list(result) == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime",
                             "ActualLoss", "TrainAccuracy", "E2ETrainingTime"]
     assert float(result["ActualLoss"]) == pytest.approx(steps[0]["loss"], abs=1e-4) == float(result["TrainAccuracy"])
@@ -49,14 +47,12 @@ def test_what_a_run_leaves_behind(appearance_run):
     table = (run / "appearance_npu.csv").read_text().splitlines()
     assert table == ["Step,Loss,batch_loss", f"step 0,{steps[0]['loss']:.6f},{steps[0]['batch_loss']:.6f}"]
     folder = run / "track_model_checkpoints" / "SA-Siam-Appearance"
-    reader = tf.train.load_checkpoint(str(folder / "model.ckpt-1"))
-    assert int(reader.get_tensor("train/global_step")) == 2
+    assert variables_in(folder / "model.ckpt-1")["train/global_step"] == 2
     assert json.loads((run / "train_config.json").read_text())["batch_size"] == 2
 
 
 def test_images_of_training_and_validation(appearance_run, tiny_videos):
-    (path,) = (appearance_run / "0" / "events" / "images").iterdir()
-    found = {(event.step, value.tag): value for event in tf.train.summary_iterator(str(path))
+    found = {(event.step, value.tag): value for event in events_in(appearance_run / "0" / "events" / "images")
              for value in event.summary.value}
     for step, family, pairs, side, cells in ((1, "train", 2, 239, 15), (2, "validation", 1, 255, 17)):
         tags = {tag[len(family) + 1:] for at, tag in found if at == step}
@@ -89,9 +85,8 @@ def test_without_validation_the_loss_falls_and_each_epoch_keeps_the_original_s_c
     after = kept()
     assert sorted(after) == [*sorted(before), "model.ckpt-4.index"]
     assert {name: after[name] for name in before} == before
-    rows = list(metrics.read_rows(str(tmp_path / "0")))
-    assert [row["kind"] for row in rows] == ["step"] * 5 + ["final"]
-    losses = [row["batch_loss"] for row in rows[:-1]]
+    assert [row["kind"] for row in rows(tmp_path / "0")] == ["step"] * 5 + ["final"]
+    losses = [row["batch_loss"] for row in rows(tmp_path / "0", "step")]
     assert np.mean(losses[-2:]) < 0.5 * losses[0]
 
 
@@ -103,8 +98,7 @@ def test_a_diverged_run_says_so_and_closes_its_threads_and_files(tiny_videos, tm
     assert re.search(r"\[Error\] the loss is (inf|nan) at step 2: training has diverged; take a smaller --initial_lr",
                      error)
     assert threading.active_count() == before
-    (path,) = (tmp_path / "0" / "events" / "images").iterdir()
-    assert {event.step for event in tf.train.summary_iterator(str(path)) if event.summary.value} == {1}
+    assert {event.step for event in events_in(tmp_path / "0" / "events" / "images") if event.summary.value} == {1}
     assert len((tmp_path / "0" / "appearance_npu.csv").read_text().splitlines()) == 2
 
 

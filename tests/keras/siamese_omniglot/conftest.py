@@ -7,11 +7,9 @@ import pytest
 
 from common.tiny_data import omniglot as tiny_omniglot
 from siamese_omniglot.run_scripts import run_siamese_train
+from tests.programs import trainer
 
-
-def train(data, output, *flags):
-    return run_siamese_train.main([f"--data_path={data}", f"--output_path={output}", "--device=cpu", "--batch_size=6",
-                                   "--backbone=conv4", *flags])
+train = trainer(run_siamese_train.main, "--device=cpu", "--batch_size=6", "--backbone=conv4")
 
 
 @pytest.fixture(scope="session")

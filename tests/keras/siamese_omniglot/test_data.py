@@ -12,7 +12,7 @@ from common.errors import ZooError
 from common.tiny_data import omniglot as tiny_omniglot
 from siamese_omniglot.data import augmentation, omniglot, pairs
 from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
-from tests.conftest import GOLDEN
+from tests import GOLDEN
 from tests.litter import leave_litter
 
 

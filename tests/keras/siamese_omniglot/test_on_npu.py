@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from siamese_omniglot.run_scripts import run_siamese_train
-from tests.keras.processes import losses, run_on_fake_npu, run_on_two_fake_npus
+from tests.keras.processes import run_on_fake_npu, run_on_two_fake_npus
+from tests.results import losses
 
 ENTRY = "siamese_omniglot.run_scripts.run_siamese_train"
 FLAGS = ("--backbone=conv4", "--batch_size=4", "--train_steps=2", "--performance")
@@ -50,7 +51,7 @@ def test_two_ranks(tmp_path, tiny_folder):
     assert (tmp_path / "out" / "0" / "ckpt" / "model.ckpt-2.index").exists()
     assert os.listdir(str(tmp_path / "out" / "1")) == ["train_1.log"]
     assert run_siamese_train.main([f"--output_path={tmp_path / 'alone'}", "--device=cpu", *common]) == 0
-    np.testing.assert_allclose(losses(tmp_path / "out"), losses(tmp_path / "alone"), rtol=1e-5)
+    np.testing.assert_allclose(losses(tmp_path / "out" / "0"), losses(tmp_path / "alone" / "0"), rtol=1e-5)
 
 
 @pytest.mark.parametrize("flags, environment, message", [

@@ -6,9 +6,10 @@ import os
 import numpy as np
 import pytest
 
-from tests.conftest import GOLDEN
+from tests import GOLDEN
 from tests.parity import siamese_omniglot
-from tests.parity.comparison import FixtureError, load
+from tests.parity.changes import beyond_tolerance, changed
+from tests.parity.comparison import FixtureError
 
 FOLDER = os.path.join(GOLDEN, "siamese_omniglot")
 TENSORFLOW, TORCH, DATA = (os.path.join(FOLDER, f"{name}.npz") for name in (
@@ -25,20 +26,11 @@ def test_fixtures(path, counts):
     assert {group: entry["compared"] for group, entry in summary["groups"].items()} == counts
 
 
-def changed(tmp_path, **changes):
-    values = dict(load(TENSORFLOW), **changes)
-    path = str(tmp_path / "changed.npz")
-    np.savez(path, **{key: value for key, value in values.items() if value is not None})
-    return path
-
-
 def test_other_numbers_are_beyond_tolerance(tmp_path):
-    values = load(TENSORFLOW)
-    path = changed(tmp_path, feat1=values["feat1"] * 1.0001, logit=values["logit"] + 1e-4, loss=values["loss"] + 1e-4,
-                   grad_norms=values["grad_norms"] * 1.01, loss_step3=values["loss_step3"] + 1e-3)
-    comparison = siamese_omniglot.compare(path)
-    groups = comparison.summary("siamese_omniglot", path)["groups"]
-    assert not comparison.holds and all(entry["error"] > entry["tolerance"] for entry in groups.values())
+    comparison = siamese_omniglot.compare(changed(
+        TENSORFLOW, tmp_path, feat1=lambda value: value * 1.0001, logit=lambda value: value + 1e-4,
+        loss=lambda value: value + 1e-4, grad_norms=lambda value: value * 1.01, loss_step3=lambda value: value + 1e-3))
+    assert not comparison.holds and beyond_tolerance(comparison) == ["features", "gradient", "logits", "loss", "step"]
 
 
 def test_what_is_no_fixture_is_refused(tmp_path):
@@ -47,4 +39,4 @@ def test_what_is_no_fixture_is_refused(tmp_path):
         siamese_omniglot.compare(str(tmp_path / "other.npz"))
     names = np.array(["other/kernel"] * 30)
     with pytest.raises(FixtureError, match="names: the model has"):
-        siamese_omniglot.compare(changed(tmp_path, names=names))
+        siamese_omniglot.compare(changed(TENSORFLOW, tmp_path, names=names))

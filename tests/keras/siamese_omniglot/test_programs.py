@@ -13,10 +13,8 @@ from PIL import Image
 from common.errors import ZooError
 from siamese_omniglot import evaluate, export, predict
 from siamese_omniglot.data import one_shot_runs
-
-
-def printed(capfd):
-    return json.loads(capfd.readouterr().out.splitlines()[-1])
+from tests.programs import error_line, printed
+from tests.results import rows
 
 
 def drawing(tiny_folder, alphabet, character, number, name):
@@ -59,9 +57,7 @@ def test_evaluate(trained, tiny_folder, tiny_runs, capfd):
 
 def test_evaluate_says_the_run_s_numbers(trained, tiny_folder, capfd):
     """On as many pairs of the validation part as training drew, with its seed, the numbers are those of training."""
-    from common.run import metrics
-
-    best = [row for row in metrics.read_rows(str(trained / "0")) if row.get("best")][-1]
+    best = [row for row in rows(trained / "0", "eval") if row["best"]][-1]
     assert evaluate.main([f"--data_path={tiny_folder}", f"--output_path={trained}", "--device=cpu", "--episodes=2",
                           f"--num_pairs={best['num_pairs']}", "--json"]) == 0
     result = printed(capfd)
@@ -155,8 +151,7 @@ def test_damaged_runs_are_named(tiny_runs, tmp_path, capfd, trained, tiny_folder
     spoil(tmp_path / "runs")
     assert evaluate.main([f"--data_path={tiny_folder}", f"--output_path={trained}", f"--one_shot={tmp_path / 'runs'}"]
                          ) == 1
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message in error_line(capfd)
 
 
 def test_predict(trained, tiny_folder, tmp_path, capfd):
@@ -217,5 +212,4 @@ def test_a_checkpoint_without_a_run_needs_to_be_told_its_network(trained, tmp_pa
 ])
 def test_mistakes_are_one_line(trained, capfd, program, arguments, status, message):
     assert program.main([*arguments, f"--output_path={trained}"]) == status
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message in error_line(capfd)

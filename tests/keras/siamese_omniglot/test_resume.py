@@ -6,7 +6,8 @@ import pytest
 from siamese_omniglot.run_scripts import run_siamese_train
 from tests.conftest import on_the_default_leg
 from tests.keras.siamese_omniglot.conftest import train
-from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
+from tests.kill_and_resume import SUBJECTS, KillTest
+from tests.results import assert_same_variables
 
 
 @pytest.mark.slow
@@ -23,8 +24,7 @@ def test_a_longer_run_goes_on_with_its_logs(tmp_path, tiny_folder, capfd):
     assert train(tiny_folder, tmp_path / "parts", "--train_steps=8", "--batch_size=36",
                  f"--resume={tmp_path / 'parts' / '0'}") == 0
     assert "Resuming after 4 updates." in capfd.readouterr().out
-    whole, parts = (checkpoint_values(str(tmp_path / name / "0")) for name in ("whole", "parts"))
-    assert set(whole) == set(parts) and all(whole[name].tobytes() == parts[name].tobytes() for name in whole)
+    assert_same_variables(tmp_path / "whole" / "0", tmp_path / "parts" / "0")
     logs = [(tmp_path / name / "0" / "logs" / "dlloger_example.json").read_text().count('"LOG"')
             for name in ("whole", "parts")]
     assert logs == [8 + 3, 8 + 4]  # evaluations at 3, 6 and the end; of the parts at 4 too

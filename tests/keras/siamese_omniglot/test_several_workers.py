@@ -13,9 +13,11 @@ import pytest
 
 from common.distributed import launcher, rendezvous
 from common.tiny_data import omniglot as tiny_omniglot
-from tests.conftest import ROOT
-from tests.keras.processes import losses, start
+from tests import ROOT
+from tests.keras.processes import start
 from tests.keras.siamese_omniglot.conftest import train
+from tests.programs import error_line
+from tests.results import losses, result_file
 
 ENTRY = os.path.join(ROOT, "siamese_omniglot", "run_scripts", "run_siamese_train.py")
 FLAGS = ["--device=cpu", "--backbone=conv4", "--batch_size=7", "--lr=1e-4", "--num_workers=1"]
@@ -29,7 +31,7 @@ def command(data, output, *flags):
 def alone(tmp_path_factory, tiny_folder):
     output = tmp_path_factory.mktemp("alone")
     assert train(tiny_folder, output, "--train_steps=5", "--lr=1e-4", "--batch_size=7") == 0
-    return losses(output)
+    return losses(output / "0")
 
 
 @pytest.mark.parametrize("num", [2, pytest.param(3, marks=pytest.mark.slow)])
@@ -37,14 +39,14 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_fo
     process = start(command(tiny_folder, tmp_path, "--train_steps=5", f"--nproc_per_node={num}", "--distributed=True"))
     out, error = process.communicate(timeout=400)
     assert process.returncode == 0, error.decode()
-    np.testing.assert_allclose(losses(tmp_path), alone, rtol=1e-5)
+    np.testing.assert_allclose(losses(tmp_path / "0"), alone, rtol=1e-5)
     assert b"Final Train Accuracy" in out and f"Rank 0 of {num}, ".encode() in out
     assert sorted(os.listdir(str(tmp_path))) == [str(rank) for rank in range(num)]
     for rank in range(1, num):
         assert os.listdir(str(tmp_path / str(rank))) == [f"train_{rank}.log"]
         assert f"Rank {rank} of {num}" in (tmp_path / str(rank) / f"train_{rank}.log").read_text()
-    values = (tmp_path / "0" / f"Siamese_bs7_{num}p_acc.log").read_text()
-    assert f"RankSize = {num}\nBatchSize = 7\n" in values
+    values = result_file(tmp_path / "0", f"Siamese_bs7_{num}p_acc")
+    assert (values["RankSize"], values["BatchSize"]) == (str(num), "7")
 
 
 @pytest.mark.slow
@@ -123,8 +125,7 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
 def test_mistakes_are_found_before_processes_start(tmp_path, tiny_folder, capfd, monkeypatch, flags, status, message):
     monkeypatch.setattr(launcher, "start", lambda *_: pytest.fail("processes are started"))
     assert train(tiny_folder, tmp_path / "out", "--distributed=True", "--nproc_per_node=2", *flags) == status
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert message in error_line(capfd) and not (tmp_path / "out").exists()
 
 
 def test_a_bad_drawing_is_found_before_processes_start(tmp_path, capfd, monkeypatch):
@@ -133,8 +134,7 @@ def test_a_bad_drawing_is_found_before_processes_start(tmp_path, capfd, monkeypa
     bad = sorted((tmp_path / "data").rglob("*.png"))[0]
     bad.write_bytes(b"no image")
     assert train(tmp_path / "data", tmp_path / "out", "--distributed=True", "--nproc_per_node=2") == 1
-    error = capfd.readouterr().err
-    assert str(bad) in error and error.count("\n") == 1
+    assert str(bad) in error_line(capfd)
 
 
 @pytest.mark.parametrize("text, flags, message", [
@@ -164,7 +164,7 @@ def test_a_tf_config_of_ones_own(tmp_path, tiny_folder, alone):
         out, error = rank.communicate(timeout=400)
         assert rank.returncode == 0, error.decode()
         assert b"Warning: --distributed=False has no effect" in out
-    np.testing.assert_allclose(losses(tmp_path), alone[:2], rtol=1e-5)
+    np.testing.assert_allclose(losses(tmp_path / "0"), alone[:2], rtol=1e-5)
     assert sorted(os.listdir(str(tmp_path))) == ["0", "1"] and os.listdir(str(tmp_path / "1")) == ["train_1.log"]
 
 
@@ -178,5 +178,5 @@ def test_two_machines_meet(tmp_path, tiny_folder, alone):
     for process in processes:
         _, error = process.communicate(timeout=400)
         assert process.returncode == 0, error.decode()
-    np.testing.assert_allclose(losses(tmp_path / "machine-0"), alone, rtol=1e-5)
+    np.testing.assert_allclose(losses(tmp_path / "machine-0" / "0"), alone, rtol=1e-5)
     assert os.listdir(str(tmp_path / "machine-1")) == ["1"]

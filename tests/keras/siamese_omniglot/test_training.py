@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 
 import numpy as np
@@ -12,16 +11,13 @@ import pytest
 from siamese_omniglot.run_scripts import run_siamese_train
 from tests.conftest import on_the_default_leg
 from tests.keras.siamese_omniglot.conftest import train
+from tests.programs import error_line
+from tests.results import result_file, rows
 
 TRAIN_KEYS = ["total_loss", "accuracy", "train.lr", "train.data_time", "train.compute_time", "train.fp_time",
               "train.bp_time", "train.grad_time", "train.ips"]
 PUBLISHED = ("--model_name Siamese --batch_size 32 --lr 1e-2 --device sdaa --epoch 50 --distributed False --use_amp "
              "True --train_data_path datasets")
-
-
-def rows(run, kind=None):
-    with open(os.path.join(str(run), "metrics.jsonl"), encoding="utf-8") as file:
-        return [row for row in map(json.loads, file) if kind in (None, row["kind"])]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +110,7 @@ def test_learning_rates_of_the_epochs(run):
 
 
 def test_result_file(run):
-    values = dict(line.split(" = ") for line in (run / "Siamese_bs6_1p_acc.log").read_text().splitlines())
+    values = result_file(run, "Siamese_bs6_1p_acc")
     final, last = rows(run, "final")[0], rows(run, "eval")[-1]
     assert float(values["ActualFPS"]) * float(values["TrainingTime"]) == pytest.approx(4 * 6, rel=1e-3)
     assert float(values["TrainAccuracy"]) == pytest.approx(last["val_accuracy"], abs=1e-4)
@@ -211,8 +207,7 @@ def test_init_checkpoint(tmp_path, tiny_folder, trained, capfd):
 ])
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path, tiny_folder, capfd, flags, status, message):
     assert train(tiny_folder, tmp_path / "out", *flags) == status
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message in error_line(capfd)
     assert not (tmp_path / "out").exists()
 
 

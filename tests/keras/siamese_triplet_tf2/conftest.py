@@ -6,8 +6,10 @@ import pytest
 from common.tiny_data import look_alikes
 from siamese_triplet_tf2 import siamese_network
 from siamese_triplet_tf2.model import build_embedding
+from tests.programs import trainer
 
 FLAGS = ("--device=cpu", "--backbone=tiny", "--batch_size=8")
+train = trainer(siamese_network.main, *FLAGS)
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +29,5 @@ def tiny():
 def full_run(tmp_path_factory, look_alike_folder):
     """Two epochs of three steps."""
     output = tmp_path_factory.mktemp("full")
-    assert siamese_network.main([f"--data_path={look_alike_folder}", f"--output_path={output}", "--epochs=2",
-                                 "--static_shape", *FLAGS]) == 0
+    assert train(look_alike_folder, output, "--epochs=2", "--static_shape") == 0
     return output / "0"

@@ -10,7 +10,8 @@ import pytest
 
 from siamese_triplet_tf2 import siamese_network
 from tests import fakes
-from tests.keras.processes import losses, run_on_two_fake_npus
+from tests.keras.processes import run_on_two_fake_npus
+from tests.results import losses
 
 FLAGS = ("--backbone=tiny", "--batch_size=8", "--train_steps=3")
 
@@ -75,7 +76,7 @@ def test_two_ranks(tmp_path, look_alike_folder):
     assert (tmp_path / "out" / "0" / "ckpt" / "model.ckpt-3.index").exists()
     assert os.listdir(str(tmp_path / "out" / "1")) == ["train_1.log"]
     assert siamese_network.main([f"--output_path={tmp_path / 'alone'}", "--device=cpu", *common]) == 0
-    np.testing.assert_allclose(losses(tmp_path / "out"), losses(tmp_path / "alone"), rtol=1e-5)
+    np.testing.assert_allclose(losses(tmp_path / "out" / "0"), losses(tmp_path / "alone" / "0"), rtol=1e-5)
 
 
 def test_the_cpu_beside_an_installed_adapter(tmp_path, look_alike_folder, capfd):

@@ -6,9 +6,10 @@ import os
 import numpy as np
 import pytest
 
-from tests.conftest import GOLDEN
+from tests import GOLDEN
 from tests.parity import siamese_triplet
-from tests.parity.comparison import FixtureError, load
+from tests.parity.changes import changed
+from tests.parity.comparison import FixtureError
 
 NETWORK = os.path.join(GOLDEN, "siamese_triplet", "triplet_parity_tf2.6.5.npz")
 NEGATIVES = os.path.join(GOLDEN, "siamese_triplet", "data_facts.npz")
@@ -29,14 +30,7 @@ def test_order_of_negatives():
 
 
 def test_another_order_is_noticed(tmp_path):
-    values = load(NEGATIVES)
-    values["neg10"] = values["neg10"][::-1]
-    path = str(tmp_path / "changed.npz")
-    np.savez(path, **values)
-    assert not siamese_triplet.compare(path).holds
-    np.savez(path, **dict(values, surprise=np.zeros(2)))
-    with pytest.raises(FixtureError, match="unknown key surprise"):
-        siamese_triplet.compare(path)
-    np.savez(path, other=np.zeros(2))
-    with pytest.raises(FixtureError, match="neither"):
-        siamese_triplet.compare(path)
+    assert not siamese_triplet.compare(changed(NEGATIVES, tmp_path, neg10=lambda value: value[::-1])).holds
+    for changes, message in ((dict(surprise=np.zeros(2)), "unknown key surprise"), (dict(neg10=None), "neither")):
+        with pytest.raises(FixtureError, match=message):
+            siamese_triplet.compare(changed(NEGATIVES, tmp_path, **changes))

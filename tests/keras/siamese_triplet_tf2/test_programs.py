@@ -9,20 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.run import metrics
 from common.tiny_data import look_alikes
 from siamese_triplet_tf2 import evaluate, export, log_lines, predict, restore
-
-
-def printed(capfd):
-    return json.loads(capfd.readouterr().out)
+from tests.programs import error_line, printed
+from tests.results import rows
 
 
 def test_evaluate_gives_the_run_s_numbers(full_run, look_alike_folder, capfd, monkeypatch):
     arguments = [f"--data_path={look_alike_folder}", f"--checkpoint={full_run}", "--json"]
     assert evaluate.main(arguments) == 0
     result = printed(capfd)
-    best = [row for row in metrics.read_rows(str(full_run)) if row.get("best")][-1]
+    best = [row for row in rows(full_run, "eval") if row["best"]][-1]
     assert result["checkpoint"].endswith(f"ckpt/model.ckpt-{best['step']}") and result["pairs"] == 6
     for name in ("valid_loss", "triplet_accuracy", "cosine_recall_at_1", "l2_median_rank", "positive_similarity"):
         assert result[name] == pytest.approx(best[name], rel=1e-5)
@@ -118,8 +115,7 @@ def test_mistakes_in_prediction(tmp_path, full_run, capfd, arguments, status, me
     text.write_text("no image")
     arguments = [argument.format(text=text) for argument in arguments]
     assert predict.main([*arguments, f"--checkpoint={full_run}"]) == status
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message in error_line(capfd)
 
 
 def test_exports_agree_with_the_live_network(full_run, look_alike_folder, capfd):

@@ -7,10 +7,11 @@ import pytest
 
 from common.cli.program import Stopped
 from common.run import run_dir
-from siamese_triplet_tf2 import features, siamese_network
+from siamese_triplet_tf2 import features
 from tests.conftest import on_the_default_leg
-from tests.keras.siamese_triplet_tf2.conftest import FLAGS
-from tests.kill_and_resume import SUBJECTS, KillTest, checkpoint_values
+from tests.keras.siamese_triplet_tf2.conftest import train
+from tests.kill_and_resume import SUBJECTS, KillTest
+from tests.results import assert_same_variables
 
 
 @pytest.mark.slow
@@ -21,25 +22,16 @@ def test_killed_at_any_moment(tmp_path):
     assert hits["writing"] >= 2 and hits["any"] >= 2
 
 
-def run(data, output, *flags):
-    return siamese_network.main([f"--data_path={data}", f"--output_path={output}", *FLAGS, *flags])
-
-
-def same_weights(one, other):
-    one, other = checkpoint_values(str(one / "0")), checkpoint_values(str(other / "0"))
-    return set(one) == set(other) and all(one[name].tobytes() == other[name].tobytes() for name in one)
-
-
 @pytest.mark.parametrize("flags", [["--cache_features=off", "--batch_statistics"],
                                    ["--cache_features=memory", "--loss_scale=dynamic", "--recipe=corrected"]])
 def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, look_alike_folder, capfd, flags):
     """4 + 3 updates in two runs, across an epoch's end, equal 7 in one."""
-    assert run(look_alike_folder, tmp_path / "whole", "--train_steps=7", *flags) == 0
-    assert run(look_alike_folder, tmp_path / "parts", "--train_steps=4", *flags) == 0
-    assert run(look_alike_folder, tmp_path / "parts", "--train_steps=7", f"--resume={tmp_path / 'parts' / '0'}",
-               *flags) == 0
+    assert train(look_alike_folder, tmp_path / "whole", "--train_steps=7", *flags) == 0
+    assert train(look_alike_folder, tmp_path / "parts", "--train_steps=4", *flags) == 0
+    assert train(look_alike_folder, tmp_path / "parts", "--train_steps=7", f"--resume={tmp_path / 'parts' / '0'}",
+                 *flags) == 0
     assert "Resuming after 4 updates." in capfd.readouterr().out
-    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+    assert_same_variables(tmp_path / "whole" / "0", tmp_path / "parts" / "0")
 
 
 @on_the_default_leg
@@ -52,19 +44,19 @@ def test_what_auto_chose_is_kept(tmp_path, look_alike_folder, monkeypatch):
 
     monkeypatch.setattr(features, "free_memory", lambda: 1)  # auto takes the disk
     monkeypatch.setattr(features.KeptFeatures, "fill", stop)
-    assert run(look_alike_folder, tmp_path, "--train_steps=2") == 143
+    assert train(look_alike_folder, tmp_path, "--train_steps=2") == 143
     assert run_dir.read_arguments(str(tmp_path / "0"))["cache_features"] == "disk"
     monkeypatch.setattr(features, "free_memory", lambda: 10 ** 12)
     monkeypatch.setattr(features.KeptFeatures, "fill", fill)
-    assert run(look_alike_folder, tmp_path, "--train_steps=2") == 0
+    assert train(look_alike_folder, tmp_path, "--train_steps=2") == 0
     assert (tmp_path / "0" / "features" / "features.json").exists()
 
 
 @on_the_default_leg
 def test_other_arguments_are_refused_while_unfinished(tmp_path, look_alike_folder, capfd):
-    assert run(look_alike_folder, tmp_path, "--train_steps=2") == 0
+    assert train(look_alike_folder, tmp_path, "--train_steps=2") == 0
     (tmp_path / "0" / "metrics.jsonl").unlink()  # as if it had been killed
-    assert run(look_alike_folder, tmp_path, "--train_steps=2", "--semi_hard") == 1
+    assert train(look_alike_folder, tmp_path, "--train_steps=2", "--semi_hard") == 1
     error = capfd.readouterr().err
     assert "semi_hard: was False, now True" in error and "--resume=never" in error
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from common.distributed import launcher
-from siamese_triplet_tf2 import siamese_network
-from tests.conftest import ROOT
-from tests.keras.processes import losses, start
-from tests.keras.siamese_triplet_tf2.conftest import FLAGS
+from tests import ROOT
+from tests.keras.processes import start
+from tests.keras.siamese_triplet_tf2.conftest import FLAGS, train
+from tests.programs import error_line
+from tests.results import losses, result_file
 
 ENTRY = os.path.join(ROOT, "siamese_triplet_tf2", "siamese_network.py")
 
@@ -24,20 +25,20 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, look_al
     The corrected recipe, since with the reference one's scale all images look the same to a random network, and Adam
     makes steps of its gradients' rounding.
     """
-    shared = [f"--data_path={look_alike_folder}", *FLAGS, "--batch_size=7", "--epochs=2", "--recipe=corrected", *flags]
-    assert siamese_network.main([*shared, f"--output_path={tmp_path / 'alone'}"]) == 0
-    process = start([sys.executable, ENTRY, *shared, f"--output_path={tmp_path / 'several'}", "--distributed=True",
-                     f"--nproc_per_node={num}"])
+    flags = [*FLAGS, "--batch_size=7", "--epochs=2", "--recipe=corrected", *flags]
+    assert train(look_alike_folder, tmp_path / "alone", *flags) == 0
+    process = start([sys.executable, ENTRY, f"--data_path={look_alike_folder}", f"--output_path={tmp_path / 'several'}",
+                     *flags, "--distributed=True", f"--nproc_per_node={num}"])
     out, error = process.communicate(timeout=400)
     assert process.returncode == 0, error.decode()
-    alone = losses(tmp_path / "alone")
+    alone = losses(tmp_path / "alone" / "0")
     assert len(alone) == 8
-    np.testing.assert_allclose(losses(tmp_path / "several"), alone, rtol=1e-5)
+    np.testing.assert_allclose(losses(tmp_path / "several" / "0"), alone, rtol=1e-5)
     assert f"Rank 0 of {num}, which share the 7 triplets of every step".encode() in out
     for rank in range(1, num):
         assert os.listdir(str(tmp_path / "several" / str(rank))) == [f"train_{rank}.log"]
-    result = f"siamese_network_ID2539_for_TensorFlow2.X_bs7_{num}p_acc.log"
-    assert f"RankSize = {num}\nBatchSize = 7\n" in (tmp_path / "several" / "0" / result).read_text()
+    values = result_file(tmp_path / "several" / "0", f"siamese_network_ID2539_for_TensorFlow2.X_bs7_{num}p_acc")
+    assert (values["RankSize"], values["BatchSize"]) == (str(num), "7")
 
 
 @pytest.mark.parametrize("flags, status, message", [
@@ -49,16 +50,13 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, look_al
 def test_mistakes_are_found_before_processes_start(tmp_path, look_alike_folder, capfd, monkeypatch, flags, status,
                                                    message):
     monkeypatch.setattr(launcher, "start", lambda *_: pytest.fail("processes are started"))
-    assert siamese_network.main([f"--data_path={look_alike_folder}", f"--output_path={tmp_path / 'out'}", *FLAGS,
-                                 "--distributed=True", "--nproc_per_node=2", *flags]) == status
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert train(look_alike_folder, tmp_path / "out", "--distributed=True", "--nproc_per_node=2", *flags) == status
+    assert message in error_line(capfd) and not (tmp_path / "out").exists()
 
 
 def test_ranks_of_the_environment_are_checked_too(tmp_path, look_alike_folder, capfd, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
-    assert siamese_network.main([f"--data_path={look_alike_folder}", f"--output_path={tmp_path / 'out'}", *FLAGS,
-                                 "--semi_hard"]) == 2
+    assert train(look_alike_folder, tmp_path / "out", "--semi_hard") == 2
     assert "--semi_hard looks at the whole batch" in capfd.readouterr().err and not (tmp_path / "out").exists()
 
 
@@ -69,7 +67,5 @@ def test_ranks_of_the_environment_are_checked_too(tmp_path, look_alike_folder, c
     (["--batch_size=1"], "each needs a sample"),
 ])
 def test_what_several_processes_cannot_do(tmp_path, look_alike_folder, capfd, flags, message):
-    assert siamese_network.main([f"--data_path={look_alike_folder}", f"--output_path={tmp_path / 'out'}", *FLAGS,
-                                 "--distributed=True", "--nproc_per_node=2", *flags]) == 2
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert train(look_alike_folder, tmp_path / "out", "--distributed=True", "--nproc_per_node=2", *flags) == 2
+    assert message in error_line(capfd) and not (tmp_path / "out").exists()

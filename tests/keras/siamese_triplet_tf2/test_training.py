@@ -9,26 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.run import metrics
-from siamese_triplet_tf2 import siamese_network, training
+from siamese_triplet_tf2 import training
 from siamese_triplet_tf2.recipe import Switches
 from tests.conftest import on_the_default_leg
-from tests.keras.siamese_triplet_tf2.conftest import FLAGS
-from tests.kill_and_resume import checkpoint_values
+from tests.keras.siamese_triplet_tf2.conftest import train
+from tests.programs import error_line
+from tests.results import last_variables, losses, result_file, rows
 
 CASE = "siamese_network_ID2539_for_TensorFlow2.X_bs8_1p_acc"
-
-
-def train(data, output, *flags):
-    return siamese_network.main([f"--data_path={data}", f"--output_path={output}", *FLAGS, *flags])
-
-
-def rows(run, kind):
-    return [row for row in metrics.read_rows(str(run)) if row["kind"] == kind]
-
-
-def losses(output):
-    return [row["loss"] for row in rows(output / "0", "step")]
 
 
 def test_log(full_run):
@@ -57,17 +45,15 @@ def test_the_line_of_fifty_steps(tmp_path, look_alike_folder, capfd):
     assert float(match.group(1)) == pytest.approx(seconds, abs=0.006)
     assert float(match.group(2)) == pytest.approx(8 * 50 / seconds, rel=0.01)
     # the original's performance case: the value has a suffix, the file has none; no evaluation
-    log = tmp_path / "0" / (CASE.replace("_acc", "_perf") + ".log")
-    assert "CaseName = siamese_network_ID2539_for_TensorFlow2.X_bs8_1p_perf_dynamic\n" in log.read_text()
-    assert "TrainAccuracy = n/a" in log.read_text() and rows(tmp_path / "0", "eval") == []
+    values = result_file(tmp_path / "0", CASE.replace("_acc", "_perf"))
+    assert values["CaseName"] == "siamese_network_ID2539_for_TensorFlow2.X_bs8_1p_perf_dynamic"
+    assert values["TrainAccuracy"] == "n/a" and rows(tmp_path / "0", "eval") == []
 
 
 def test_result_file(full_run):
-    lines = (full_run / f"{CASE}.log").read_text().splitlines()
-    assert [line.split(" = ")[0] for line in lines] == [
-        "Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime", "TrainAccuracy",
-        "ActualLoss", "E2ETrainingTime"]
-    values = dict(line.split(" = ") for line in lines)
+    values = result_file(full_run, CASE)
+    assert list(values) == ["Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime",
+                            "TrainAccuracy", "ActualLoss", "E2ETrainingTime"]
     final, last = rows(full_run, "final")[0], rows(full_run, "eval")[-1]
     assert values["CaseName"] == CASE and values["BatchSize"] == "8" and values["RankSize"] == "1"
     assert float(values["ActualFPS"]) == pytest.approx(final["images_per_second"], abs=1e-3)
@@ -100,7 +86,7 @@ def test_files_of_the_run_directory(full_run):
 
 
 def test_checkpoints_hold_names_of_layers_and_the_optimizer(full_run):
-    values = checkpoint_values(str(full_run))
+    values = last_variables(full_run)
     assert values["global_step"] == 6 and values["dense/kernel"].shape == (784, 512)
     assert not [name for name in values if ":" in name or name.startswith("_")]
     assert len([name for name in values if name.startswith("Adam/")]) >= 25
@@ -111,10 +97,10 @@ def test_cached_training_is_the_uncached_one(tmp_path, look_alike_folder):
     for choice in ("off", "memory", "disk"):
         assert train(look_alike_folder, tmp_path / choice, f"--cache_features={choice}", "--epochs=2",
                      "--recipe=corrected") == 0
-    uncached, memory, disk = (losses(tmp_path / choice) for choice in ("off", "memory", "disk"))
+    uncached, memory, disk = (losses(tmp_path / choice / "0") for choice in ("off", "memory", "disk"))
     assert memory == disk
     np.testing.assert_allclose(memory, uncached, rtol=1e-5)
-    kept, computed = (checkpoint_values(str(tmp_path / choice / "0")) for choice in ("memory", "off"))
+    kept, computed = (last_variables(tmp_path / choice / "0") for choice in ("memory", "off"))
     for name, value in kept.items():
         if "/" in name and not name.startswith("Adam"):
             np.testing.assert_allclose(value, computed[name], atol=2.1e-4, err_msg=name)  # a step of Adam's or two
@@ -134,11 +120,11 @@ def test_static_shapes_leave_the_rest_of_an_epoch_out(tmp_path, look_alike_folde
                                    ["--split=redrawn"], ["--negatives=others"], ["--input_scale=255"]])
 def test_switches_change_what_they_should(tmp_path, look_alike_folder, full_run, flags):
     assert train(look_alike_folder, tmp_path, "--static_shape", "--train_steps=2", *flags) == 0
-    found, reference = losses(tmp_path), [row["loss"] for row in rows(full_run, "step")][:2]
+    found, reference = losses(tmp_path / "0"), losses(full_run)[:2]
     if flags == ["--loss_scale=dynamic"]:  # a power of two in and out again
         np.testing.assert_allclose(found, reference, rtol=1e-4)
         assert any("Adam" in name and value.shape == () and value >= 1024
-                   for name, value in checkpoint_values(str(tmp_path / "0")).items())
+                   for name, value in last_variables(tmp_path / "0").items())
     else:
         assert found != reference
 
@@ -150,17 +136,17 @@ def test_mixed_precision_is_the_policy_of_keras_with_a_scaled_loss(tmp_path, loo
         assert train(look_alike_folder, tmp_path, "--static_shape", "--train_steps=3", "--recipe=reference") == 0
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")
-    found, reference = losses(tmp_path), [row["loss"] for row in rows(full_run, "step")][:3]
+    found, reference = losses(tmp_path / "0"), losses(full_run)[:3]
     assert found != reference
     np.testing.assert_allclose(found, reference, rtol=0.2)
-    values = checkpoint_values(str(tmp_path / "0"))
+    values = last_variables(tmp_path / "0")
     assert values["dense/kernel"].dtype == np.float32
     assert any("Adam" in name and value.shape == () and value >= 1024 for name, value in values.items())
 
 
 def test_batch_statistics_move_the_statistics(tmp_path, look_alike_folder, full_run):
     assert train(look_alike_folder, tmp_path, "--train_steps=1", "--batch_statistics") == 0
-    moved, still = checkpoint_values(str(tmp_path / "0")), checkpoint_values(str(full_run))
+    moved, still = last_variables(tmp_path / "0"), last_variables(full_run)
     assert (still["batch_normalization/moving_mean"] == 0).all()
     assert (moved["batch_normalization/moving_mean"] != 0).any()
 
@@ -184,7 +170,7 @@ def test_diagnosis_flags(tmp_path, look_alike_folder):
     dumped = {path.name: np.load(str(path)) for path in (tmp_path / "0" / "data_dump" / "step-2").iterdir()}
     assert dumped["features.npy"].shape == (24, 13, 13, 16) and dumped["losses.npy"].shape == (8,)
     assert dumped["gradient.dense_2.kernel.npy"].shape == (256, 256)
-    assert np.mean(dumped["losses.npy"]) == pytest.approx(losses(tmp_path)[1])
+    assert np.mean(dumped["losses.npy"]) == pytest.approx(losses(tmp_path / "0")[1])
     assert list((tmp_path / "0" / "profiling").rglob("*.xplane.pb"))
 
 
@@ -200,7 +186,7 @@ def test_overflow_and_divergence_are_one_line(tmp_path, look_alike_folder, monke
 def test_taking_weights_from_a_checkpoint(tmp_path, look_alike_folder, full_run, capfd):
     prefix = str(full_run / "ckpt" / "model.ckpt-6")
     assert train(look_alike_folder, tmp_path, f"--init_checkpoint={prefix}", "--train_steps=1") == 0
-    before, after = checkpoint_values(str(full_run)), checkpoint_values(str(tmp_path / "0"))
+    before, after = last_variables(full_run), last_variables(tmp_path / "0")
     assert np.array_equal(before["conv1_conv/kernel"], after["conv1_conv/kernel"])
     assert 0 < np.abs(before["dense_2/kernel"] - after["dense_2/kernel"]).max() <= 1.01e-4  # one step of Adam's
     assert "Not loaded" not in capfd.readouterr().out
@@ -215,8 +201,7 @@ def test_taking_weights_from_a_checkpoint(tmp_path, look_alike_folder, full_run,
 ])
 def test_mistakes_are_one_line_before_anything_is_written(tmp_path, look_alike_folder, capfd, flags, status, message):
     assert train(look_alike_folder, tmp_path / "out", *flags) == status
-    error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert message in error_line(capfd) and not (tmp_path / "out").exists()
 
 
 def test_rank_size_is_accepted_as_one(tmp_path, look_alike_folder, monkeypatch):
