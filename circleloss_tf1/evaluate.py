@@ -82,8 +82,8 @@ def _draw(checkpoint: Checkpoint, pairs: Any, found: verification.Verification, 
 
     atomic_files.write_text(checkpoint.file(lfw.DISTANCES_FILE), lfw.to_csv(pairs, found.distances))
     pyplot = figures.plotting(checkpoint.output_folder)
-    plots.draw_roc(pyplot, checkpoint.file("roc.png"), found)
-    plots.draw_distances(pyplot, checkpoint.file("distances.png"), found, pairs)
+    plots.draw_roc(pyplot, checkpoint, found, pairs)
+    plots.draw_distances(pyplot, checkpoint, found, pairs, thresholds)
     worst = plots.worst_pairs(found, pairs, thresholds.best_accuracy)
     plots.draw_pairs(checkpoint.file("worst_pairs.png"), pairs, found, worst)
     return [dict(images=pairs.paths[2 * pair:2 * pair + 2], same=bool(pairs.is_same[pair]),

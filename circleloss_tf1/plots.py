@@ -6,8 +6,10 @@ from typing import Any, Sequence
 import numpy as np
 
 from circleloss_tf1.lfw import Pairs
+from common.checkpoints.trained import Checkpoint
 from common.data import images
-from common.evaluation.verification import Verification
+from common.evaluation import roc
+from common.evaluation.verification import Thresholds, Verification
 from common.plots import figures, image_grid
 
 NUM_WORST = 10
@@ -20,31 +22,31 @@ def worst_pairs(found: Verification, pairs: Pairs, threshold: float, num: int = 
     return [int(pair) for pair in order if beyond[pair] >= 0.0]
 
 
-def draw_roc(pyplot: Any, path: str, found: Verification) -> None:
-    """Draw the mean ROC of the folds."""
-    if pyplot is None:
-        return
-    figure, axis = pyplot.subplots(figsize=(5, 5))
-    axis.plot(found.false_positive_rates, found.true_positive_rates, linewidth=1)
-    axis.plot([0, 1], [0, 1], linewidth=0.5, linestyle="--", color="gray")
-    axis.set_xlabel("false accept rate")
-    axis.set_ylabel("true accept rate")
-    axis.set_title(f"accuracy {found.accuracies.mean():.4f}, EER {found.equal_error_rate:.4f}")
-    figures.save_figure(figure, path)
+def draw_roc(pyplot: Any, checkpoint: Checkpoint, found: Verification, pairs: Pairs) -> None:
+    """Draw roc.png, the ROC over all pairs."""
+    curve = roc.roc(found.distances, pairs.is_same)
+    title = f"accuracy {found.accuracies.mean():.4f}, EER {found.equal_error_rate:.4f}"
+    figures.draw_roc(pyplot, checkpoint.file("roc.png"), checkpoint.title(title),
+                     (curve.false_accept, curve.true_accept), roc.area(curve))
 
 
-def draw_distances(pyplot: Any, path: str, found: Verification, pairs: Pairs) -> None:
-    """Draw the histogram of the distances of same and of different pairs."""
+def draw_distances(pyplot: Any, checkpoint: Checkpoint, found: Verification, pairs: Pairs, thresholds: Thresholds
+                   ) -> None:
+    """Draw distances.png, the histogram of the distances of same and of different pairs with both thresholds."""
     if pyplot is None:
         return
-    figure, axis = pyplot.subplots(figsize=(6, 4))
+    figure, axis = pyplot.subplots(figsize=(figures.WIDTH, 5))
     edges = np.linspace(0.0, float(found.distances.max()) or 1.0, 61)
     for label, chosen in (("same", pairs.is_same), ("different", ~pairs.is_same)):
-        axis.hist(found.distances[chosen], bins=edges, alpha=0.6, label=label)
-    axis.axvline(float(found.accuracy_thresholds.mean()), linewidth=1, color="black", label="threshold")
-    axis.set_xlabel("distance")
+        axis.hist(found.distances[chosen], bins=edges, alpha=0.6, label=f"{label} ({int(chosen.sum())} pairs)")
+    for name, value, line in (("best accuracy", thresholds.best_accuracy, "-"),
+                              (f"FAR {thresholds.far:g}", thresholds.at_far, "--")):
+        axis.axvline(value, color="black", linestyle=line, label=f"threshold {value:.3f}, {name}")
+    axis.set_xlabel("distance of the embeddings")
+    axis.set_ylabel("pairs")
+    axis.set_title(checkpoint.title(f"accuracy {found.accuracies.mean():.4f}"))
     axis.legend()
-    figures.save_figure(figure, path)
+    figures.save_figure(figure, checkpoint.file("distances.png"))
 
 
 def draw_pairs(path: str, pairs: Pairs, found: Verification, chosen: Sequence[int]) -> None:

@@ -60,7 +60,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         seconds=measured.seconds,
     )
     plots.draw(figures.plotting(checkpoint.output_folder), checkpoint.file("features.png"), measured.train_features,
-               data.train.labels, measured.centers, "training images")
+               data.train.labels, measured.centers,
+               checkpoint.title("training images and centers, ratio of class distances "
+                                f"{measured.statistics.ratio:.2f}"))
     lines = [f"{name}: loss {loss.total:.4f}, accuracy {loss.accuracy:.4f}"
              for name, loss in (("Validation", measured.validation), ("Test", measured.test)) if loss]
     lines.append(f"Between classes {result['inter_cls_dist']:.4f}, within {result['intra_cls_dist']:.4f}, ratio "

@@ -153,9 +153,10 @@ class _Task:
             values.update(valid_loss=result.validation.total, valid_accuracy=result.validation.accuracy,
                           test_loss=result.test.total, test_accuracy=result.test.accuracy,
                           best=result.validation.accuracy > best)
+        identity = self._run.arguments["identity"]
         plots.draw(figures.plotting(self._run.path, print), self._run.file("plots", f"features-{step}.png"),
                    result.train_features, self._data.train.labels, result.centers,
-                   f"after {step} updates, training images")
+                   f"{identity.get('model')}, {identity.get('recipe')}, step {step}: training images and centers")
         return values
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:

@@ -156,11 +156,12 @@ def draw(results: dict, checkpoint: Checkpoint) -> None:
     for curve, thresholds, key, label in (
             ("success", one_pass.OVERLAP_THRESHOLDS, "auc", "overlap threshold"),
             ("precision", one_pass.DISTANCE_THRESHOLDS, "precision_20", "distance threshold, pixels")):
-        figure, axis = pyplot.subplots(figsize=(6, 4))
+        figure, axis = pyplot.subplots(figsize=(figures.WIDTH, 5))
         for name, result in results.items():
             axis.plot(thresholds, result["overall"][curve], label=f"{name} [{result['overall'][key]:.3f}]")
-        axis.set_title(f"{curve}, one-pass evaluation")
+        axis.set_title(checkpoint.title(f"{curve}, one-pass evaluation"))
         axis.set_xlabel(label)
+        axis.set_ylabel("fraction of frames")
         axis.set_ylim(0.0, 1.0)
         axis.legend()
         figures.save_figure(figure, checkpoint.file(f"{curve}.png"))

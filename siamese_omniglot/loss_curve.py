@@ -23,7 +23,7 @@ def draw(pyplot: Any, path: str, train_losses: Sequence[float], val_losses: Sequ
     if pyplot is None:
         return
     window = 5 if len(train_losses) < _MANY_EPOCHS else 15
-    figure, axis = pyplot.subplots()
+    figure, axis = pyplot.subplots(figsize=(figures.WIDTH, 5))
     epochs = range(1, len(train_losses) + 1)
     for losses, name, color, smooth_color in ((train_losses, "train loss", "red", "green"),
                                               (val_losses, "val loss", "coral", "#8B4513")):
@@ -31,8 +31,7 @@ def draw(pyplot: Any, path: str, train_losses: Sequence[float], val_losses: Sequ
         if len(losses) >= window:
             axis.plot(epochs, savgol_filter(losses, window, _ORDER), smooth_color, linestyle="--", linewidth=2,
                       label=f"smooth {name}")
-    axis.grid(True)
-    axis.set_xlabel("Epoch")
+    figures.whole_steps(axis, "Epoch")
     axis.set_ylabel("Loss")
     axis.set_title("A Loss Curve")
     axis.legend(loc="upper right")

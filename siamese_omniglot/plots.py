@@ -23,21 +23,18 @@ def draw(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, result:
     if pyplot is None:
         return
     curve = roc(-logits, labels > 0.5)
-    figure, axis = pyplot.subplots(figsize=(5, 5))
-    axis.plot(curve.false_accept, curve.true_accept, label=f"AUC {result['pairs']['auc']:.4f}")
-    axis.plot([0, 1], [1, 0], linewidth=0.5, color="gray", label=f"EER {result['pairs']['eer']:.4f}")
-    axis.set_xlabel("different pairs accepted")
-    axis.set_ylabel("same pairs accepted")
-    axis.legend(loc="lower right")
-    figures.save_figure(figure, checkpoint.file("roc.png"))
+    title = f"accuracy {result['pairs']['accuracy']:.4f}, EER {result['pairs']['eer']:.4f}"
+    figures.draw_roc(pyplot, checkpoint.file("roc.png"), checkpoint.title(title),
+                     (curve.false_accept, curve.true_accept), result["pairs"]["auc"])
     if "official_one_shot" not in result:
         return
     official = result["official_one_shot"]
-    figure, axis = pyplot.subplots(figsize=(8, 3))
+    figure, axis = pyplot.subplots(figsize=(figures.WIDTH, 4))
     axis.bar(list(official["runs"]), list(official["runs"].values()))
-    axis.axhline(official["error_rate"], linewidth=1, color="black", label=f"mean {official['error_rate']:.4f}")
+    axis.axhline(official["error_rate"], color="black", label=f"mean {official['error_rate']:.4f}")
+    axis.set_xlabel("official run")
     axis.set_ylabel("error rate")
+    axis.set_title(checkpoint.title(f"one-shot error rate {official['error_rate']:.4f}"))
     axis.tick_params(axis="x", rotation=90)
     axis.legend()
-    figure.tight_layout()
     figures.save_figure(figure, checkpoint.file("one_shot.png"))

@@ -97,3 +97,18 @@ def shared_data(tmp_path_factory):
         return str(folder)
 
     return find
+
+
+@pytest.fixture
+def saved_figures(monkeypatch):
+    """Figures by the name of their file, for inspection after they are written."""
+    from common.plots import figures
+
+    kept, save = {}, figures.save_figure
+
+    def keep(figure, path):
+        kept[os.path.basename(path)] = figure
+        save(figure, path)
+
+    monkeypatch.setattr(figures, "save_figure", keep)
+    return kept

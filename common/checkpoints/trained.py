@@ -35,6 +35,12 @@ class Checkpoint:
         """What the run's arguments.json says about recipe, model and data; empty outside of a run."""
         return run_dir.read_arguments(self.run_path)["identity"] if self.run_path else {}
 
+    def title(self, result: str) -> str:
+        """The title of a figure: model, recipe and step as far as they are known, and a result."""
+        identity, step = self.run_identity(), self.prefix.rpartition("-")[2]
+        about = [identity.get("model"), identity.get("recipe"), f"step {step}" if step.isdigit() else None]
+        return f"{', '.join(filter(None, about)) or os.path.basename(self.prefix)}: {result}"
+
     def file(self, name: str) -> str:
         """Path of a file in the output folder, which is made."""
         os.makedirs(self.output_folder, exist_ok=True)

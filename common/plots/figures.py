@@ -1,12 +1,23 @@
-"""Matplotlib without a display, and PNG files that are written atomically."""
+"""Matplotlib without a display, one style for all figures, and PNG files that are written atomically."""
 from __future__ import annotations
 
 import io
 import os
 import sys
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
+
+import numpy as np
 
 from common import atomic_files
+
+WIDTH = 8.0  # inches, of 100 pixels
+SMOOTHED_FROM = 20  # points of a curve
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito 2008
+_STYLE = {
+    "figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True, "font.size": 11,
+    "axes.titlesize": 12, "axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True, "lines.linewidth": 1.5,
+    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+}  # fmt: skip
 
 
 def _to_stderr(warning: str) -> None:
@@ -14,7 +25,7 @@ def _to_stderr(warning: str) -> None:
 
 
 def plotting(folder: str, warn: Callable[[str], None] = _to_stderr) -> Any:
-    """Return pyplot without a display, or None after a warning if matplotlib is missing.
+    """Return pyplot without a display and in our style, or None after a warning if matplotlib is missing.
 
     Args:
         folder: folder of the figures, created if missing; matplotlib keeps its font list there, not in the home folder.
@@ -30,6 +41,8 @@ def plotting(folder: str, warn: Callable[[str], None] = _to_stderr) -> Any:
     except ImportError as error:
         warn(f"Warning: no PNG ({error}); pip install matplotlib")
         return None
+    pyplot.rcParams.update(_STYLE)
+    pyplot.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=_COLOURS)
     return pyplot
 
 
@@ -41,3 +54,63 @@ def save_figure(figure: Any, path: str) -> None:
     figure.savefig(content, format="png")
     pyplot.close(figure)
     atomic_files.write_bytes(path, content.getvalue())
+
+
+def whole_steps(axis: Any, label: str = "updates") -> None:
+    """Label the x axis of steps, with integers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_xlabel(label)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def plot_curve(axis: Any, steps: Sequence[int], values: Sequence[float], label: str, is_noisy: bool) -> None:
+    """Plot a curve: one that is noisy and long as a smoothed line over faint points, others with a marker per point."""
+    if not is_noisy or len(values) < SMOOTHED_FROM:
+        axis.plot(steps, values, label=label, marker=".")
+        return
+    (line,) = axis.plot(steps, smoothed(values), label=label)
+    axis.plot(steps, values, ".", markersize=2, alpha=0.25, color=line.get_color())
+
+
+def smoothed(values: Sequence[float]) -> np.ndarray:
+    """Return the running mean over a twentieth of a curve, float64 [num]; NaN and infinity are left out."""
+    numbers = np.asarray(values, np.float64)
+    reach = max(1, len(numbers) // 40)
+    is_finite = np.isfinite(numbers)
+    sums, counts = (np.concatenate([[0.0], np.cumsum(terms)]) for terms in (np.where(is_finite, numbers, 0.0),
+                                                                           is_finite.astype(np.float64)))
+    indices = np.arange(len(numbers))
+    begin, end = np.maximum(indices - reach, 0), np.minimum(indices + reach + 1, len(numbers))
+    count = counts[end] - counts[begin]
+    return np.where(count > 0, (sums[end] - sums[begin]) / np.maximum(count, 1.0), np.nan)
+
+
+def draw_roc(pyplot: Any, path: str, title: str, rates: tuple[np.ndarray, np.ndarray], area: float) -> None:
+    """Draw a ROC over a logarithmic false accept rate, beside that of chance.
+
+    Args:
+        pyplot: from `plotting`; None draws nothing.
+        path: path of the PNG.
+        title: text above the figure.
+        rates: false and true accept rates, float64 [num] each, rising.
+        area: area under the curve.
+    """
+    if pyplot is None:
+        return
+    false_accept, true_accept = rates
+    positive = false_accept[false_accept > 0.0]
+    least = float(positive.min()) if len(positive) else 1.0
+    left = min(least / 2, 0.1)  # stands for 0
+    figure, axis = pyplot.subplots(figsize=(WIDTH, 5))
+    axis.plot(np.maximum(false_accept, left), true_accept, label=f"AUC {area:.4f}")
+    chance = np.geomspace(left, 1.0, 100)
+    axis.plot(chance, chance, linestyle="--", color="gray", linewidth=1, label="chance")
+    axis.set_xscale("log")
+    axis.set_xlim(left, 1.0)
+    axis.set_ylim(0.0, 1.02)
+    axis.set_xlabel("false accept rate (of different pairs)")
+    axis.set_ylabel("true accept rate (of same pairs)")
+    axis.set_title(title)
+    axis.legend(loc="lower right")
+    save_figure(figure, path)

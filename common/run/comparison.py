@@ -53,17 +53,17 @@ def draw(path: str, runs: Mapping[str, RunSummary]) -> bool:
                     by_label.setdefault(label, metrics.Points()).add(row["step"], row[key])
     shared = {name: by_label for name, by_label in curves.items()
               if len(by_label) > 1 and not name[1].endswith("seconds")}
-    columns = min(3, max(1, len(shared)))
-    rows = -(-max(1, len(shared)) // columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(5 * columns, 3.2 * rows), squeeze=False,
-                                   constrained_layout=True)
+    if not shared:
+        return False
+    columns = min(2, len(shared))
+    rows = -(-len(shared) // columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(figures.WIDTH * columns / 1.5, 3.4 * rows), squeeze=False)
+    figure.suptitle(f"Comparison of {len(runs)} runs")
     for axis, ((kind, key), by_label) in zip(axes.flat, shared.items()):
         for label, points in by_label.items():
-            axis.plot(points.steps, points.values, label=label, linewidth=1, marker="." if kind == "eval" else None)
+            figures.plot_curve(axis, points.steps, points.values, label, kind == "step")
         axis.set_title(f"{key} ({'evaluation' if kind == 'eval' else 'training batch'})")
-        axis.set_xlabel("updates")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(True, alpha=0.3)
+        figures.whole_steps(axis)
         axis.legend()
     for axis in list(axes.flat)[len(shared):]:
         axis.remove()

@@ -220,7 +220,7 @@ class RunRecord(Record):
         return self._metrics.seconds()
 
     def describe_stop(self, step: int) -> None:
-        metrics.draw_curves(self.run.path, self._task.curves)
+        self._draw_curves(f"stopped at step {step}")
         report.write_or_warn(self.run.path)
         print(f"Saved after {step} updates; the same command resumes.", flush=True)
 
@@ -233,7 +233,7 @@ class RunRecord(Record):
             result: the model's entries of the result file, written after the throughput.
         """
         request = self.run.request
-        metrics.draw_curves(self.run.path, self._task.curves)
+        self._draw_curves(f"step {step}, final accuracy {format_number(accuracy, 4)}")
         step_seconds = metrics.median_step_seconds(self.run.path)
         rate = request.images_per_step / step_seconds if step_seconds else None
         seconds = self.seconds()
@@ -255,6 +255,11 @@ class RunRecord(Record):
             device=self.run.device.kind)))
         self._metrics.sync()
         report.write_or_warn(self.run.path)
+
+    def _draw_curves(self, result: str) -> None:
+        identity = self.run.arguments["identity"]
+        metrics.draw_curves(self.run.path, self._task.curves,
+                            f"{identity.get('model')}, {identity.get('recipe')}: {result}")
 
     def close(self) -> None:
         for file in self._files:

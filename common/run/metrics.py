@@ -205,7 +205,7 @@ class Points:
         self._count += 1
 
 
-def draw_curves(run_path: str, panels: Panels) -> None:
+def draw_curves(run_path: str, panels: Panels, title: str = "") -> None:
     """Draw curves.png in a run directory; without matplotlib print a warning only."""
     pyplot = figures.plotting(run_path, print)
     if pyplot is None:
@@ -215,18 +215,17 @@ def draw_curves(run_path: str, panels: Panels) -> None:
         for curve, of_curve in points.items():
             if row["kind"] == curve.kind and curve.key in row:
                 of_curve.add(row["step"], row[curve.key])
-    drawn = {title: [curve for curve in curves if points[curve].steps] for title, curves in panels.items()}
-    drawn = {title: curves for title, curves in drawn.items() if curves}
+    drawn = {panel: [curve for curve in curves if points[curve].steps] for panel, curves in panels.items()}
+    drawn = {panel: curves for panel, curves in drawn.items() if curves}
     if not drawn:
         return
-    figure, axes = pyplot.subplots(1, len(drawn), figsize=(6 * len(drawn), 4), squeeze=False, constrained_layout=True)
-    for axis, (title, curves) in zip(axes[0], drawn.items()):
+    figure, axes = pyplot.subplots(len(drawn), 1, figsize=(figures.WIDTH, 1 + 3 * len(drawn)), squeeze=False)
+    if title:
+        figure.suptitle(title)
+    for axis, (panel, curves) in zip(axes[:, 0], drawn.items()):
         for curve in curves:
-            axis.plot(points[curve].steps, points[curve].values, label=curve.label,
-                      marker="." if curve.kind == "eval" else None, linewidth=1)
-        axis.set_title(title)
-        axis.set_xlabel("updates")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(True, alpha=0.3)
+            figures.plot_curve(axis, points[curve].steps, points[curve].values, curve.label, curve.kind == "step")
+        axis.set_ylabel(panel)
+        figures.whole_steps(axis)
         axis.legend()
     figures.save_figure(figure, os.path.join(run_path, "curves.png"))
