@@ -12,12 +12,11 @@ import numpy as np
 from common import atomic_files
 from common.checkpoints.trained import Checkpoint
 from common.cli.program import StopRequest
-from common.data import listing
 from common.errors import ZooError
 from common.plots import figures
 from common.run import metrics
 from sa_siam_tf1 import opencv
-from sa_siam_tf1.inference import baselines, frames, otb, sequences
+from sa_siam_tf1.inference import baselines, frames, layouts, otb, sequences
 from sa_siam_tf1.metrics import one_pass
 
 TRACKERS_FOLDER = "trackers"
@@ -51,19 +50,22 @@ def find_targets(folder: str) -> list[Target]:
     Raises:
         ZooError: there is none, or one that cannot be scored.
     """
-    if not os.path.isdir(folder):
-        raise ZooError(f"{folder}: expected a folder of sequences, <name>/img and <name>/groundtruth_rect.txt")
-    inner = [os.path.join(folder, name) for name in listing.folders(folder)]
-    targets = [target for path in (folder, *inner) for target in _targets_of(path)]
+    targets = [target for annotated in layouts.find(folder) for target in _targets_of(annotated)]
     if not targets:
-        raise ZooError(f"{folder}: no sequence with <name>/img and <name>/groundtruth_rect.txt in it")
+        raise ZooError(f"{folder}: no sequence found, expected <name>/groundtruth_rect.txt or groundtruth.txt with "
+                       "frames in <name>/img, <name>/color or <name>, or the layout of UAV123 (anno and data_seq)")
     return targets
 
 
-def _targets_of(folder: str) -> list[Target]:
+def _targets_of(annotated: layouts.Annotated) -> list[Target]:
     targets = []
-    for number, path in otb.truth_files(folder).items():
-        sequence, start, truth, notice = otb.align(frames.open_sequence(folder), otb.read_boxes(path))
+    for number, path in annotated.truth.items():
+        boxes = otb.read_boxes(path)
+        sequence = frames.open_sequence(annotated.frames)._replace(name=annotated.name)
+        if annotated.start is not None:
+            start = annotated.start - sequence.first_number
+            sequence = sequence.part(start, start + len(boxes))
+        sequence, start, truth, notice = otb.align(sequence, boxes)
         name = sequence.name if number == 1 else f"{sequence.name}.{number}"
         targets.append(Target(name, sequence.part(start, start + len(truth)), truth, notice))
     return targets

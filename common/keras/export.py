@@ -42,7 +42,9 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
     temporary = f"{saved_path}.{os.getpid()}.tmp"
     tf.saved_model.save(module, temporary, signatures=module.run)
     os.rename(temporary, saved_path)
-    atomic_files.write_bytes(lite_path, tf.lite.TFLiteConverter.from_saved_model(saved_path).convert())
+    with bundle.literal(saved_path) as literal:
+        converter = tf.lite.TFLiteConverter.from_saved_model(literal)
+        atomic_files.write_bytes(lite_path, converter.convert())
 
     random = np.random.RandomState(0)
     samples = {key: random.rand(CHECKED_SAMPLES, *shape).astype(np.float32) for key, shape in shapes.items()}

@@ -15,6 +15,7 @@ from common.errors import ZooError
 from sa_siam_tf1 import opencv
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")
+FRAME_FOLDERS = ("img", "color")  # of OTB and LaSOT, and of VOT
 _AHEAD = 8
 
 
@@ -52,7 +53,7 @@ def open_sequence(path: str) -> Sequence:
     """
     path = os.path.abspath(path)
     name = os.path.basename(path)
-    if name == "img":  # of OTB's layout
+    if name in FRAME_FOLDERS:
         name = os.path.basename(os.path.dirname(path)) or name
     if os.path.isfile(path):
         if not path.lower().endswith(VIDEO_SUFFIXES):
@@ -60,8 +61,8 @@ def open_sequence(path: str) -> Sequence:
         return Sequence(os.path.splitext(name)[0], [], 1, False, path)
     if not os.path.isdir(path):
         raise ZooError(f"{path}: no such folder or file")
-    inner = os.path.join(path, "img")
-    files = images.list_images(inner if os.path.isdir(inner) else path)
+    inner = (os.path.join(path, folder) for folder in FRAME_FOLDERS)
+    files = images.list_images(next(filter(os.path.isdir, inner), path))
     return Sequence(name, *number_gaps(files), None)
 
 

@@ -87,7 +87,7 @@ def test_a_frame_that_is_missing_is_left_out(otb):
     (["--data_path={otb}"], 2, "--save_path is needed"),
     (["--save_path={otb}/../new"], 1, 'para "data_path" must be config'),
     (["--data_path={otb}", "--save_path={otb}"], 1, "is not empty, expected a new folder"),
-    (["--data_path={otb}/Still/img", "--save_path={otb}/../new"], 1, "no sequence with"),
+    (["--data_path={otb}/Still/img", "--save_path={otb}/../new"], 1, "no sequence found"),
     (["--data_path={otb}", "--save_path={otb}/../new", "--validation=Still,Bag"], 2,
      "--validation=Still,Bag: no sequence Bag, there are Runners, Still"),
 ])

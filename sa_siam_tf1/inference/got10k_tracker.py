@@ -1,0 +1,124 @@
+"""SA-Siam as a tracker of the got10k toolkit, to run it on every data set that the toolkit knows.
+
+    from got10k.experiments import ExperimentOTB
+    from sa_siam_tf1.inference.got10k_tracker import SaSiam
+
+    with SaSiam("--checkpoint=RUN_DIR") as tracker:
+        experiment = ExperimentOTB("data/OTB", version=2015)
+        experiment.run(tracker)
+        experiment.report([tracker.name])
+
+The toolkit is not imported here: it asks a tracker for the attributes and methods of this class.
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Any, Sequence
+
+import numpy as np
+
+from common.checkpoints import trained
+from common.cli.parser import FlagSet
+from common.data import images
+from common.devices import selection
+from common.errors import ZooError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class SaSiam:
+    """A tracker whose boxes are x, y, width, height, counted from 1, as those of the toolkit.
+
+    Attributes:
+        name: what the toolkit calls the results.
+        is_deterministic: whether one repetition of an experiment is enough.
+    """
+
+    is_deterministic = True
+
+    def __init__(self, *flags: str, name: str = "SA-Siam"):
+        """Load the weights.
+
+        Args:
+            flags: those of evaluate.py that choose weights and device, such as --checkpoint.
+            name: see the class.
+
+        Raises:
+            ZooError: no such checkpoint, or one that does not fit.
+        """
+        from common.graph.session import inference_session
+        from sa_siam_tf1 import restore, track_flags, train_siamese_model
+        from sa_siam_tf1.inference.tracker import tracker_maker
+
+        flag_set = FlagSet(__doc__ or "")
+        track_flags.define(flag_set)
+        parsed = flag_set.parse(list(flags))
+        checkpoint = trained.choose(parsed, ROOT, "evaluate")
+        device = selection.choose(parsed.device, os.environ)
+        self.name = name
+        self._step: Any = None
+        self._resources = contextlib.ExitStack()
+        session = self._resources.enter_context(
+            inference_session(device, parsed.device, train_siamese_model.NPU_PRECISION, parsed.json))
+        wrapper = restore.tracker(session, restore.tracker_weights(parsed, ROOT, checkpoint), parsed.compute_dtype)
+        self._make = tracker_maker(session, wrapper)
+
+    def init(self, image: Any, box: Sequence[float]) -> None:
+        """Begin a sequence.
+
+        Args:
+            image: its first frame, a PIL image or uint8 [height, width, 3], RGB.
+            box: of the target.
+        """
+        self._step = self._make(_pixels(image), [box[0] - 1.0, box[1] - 1.0, box[2], box[3]])
+
+    def update(self, image: Any) -> np.ndarray:
+        """Return the box in the next frame, float64 [4].
+
+        Raises:
+            ZooError: no sequence has begun.
+        """
+        if self._step is None:
+            raise ZooError("update() before init(): the first frame and its box are needed")
+        box = np.array(self._step(_pixels(image)).box, np.float64)
+        return box + [1.0, 1.0, 0.0, 0.0]
+
+    def track(self, img_files: Sequence[str], box: Sequence[float], visualize: bool = False
+              ) -> tuple[np.ndarray, np.ndarray]:
+        """Track through a sequence.
+
+        Args:
+            img_files: the frames.
+            box: of the target in the first.
+            visualize: has no effect; inference/track.py draws.
+
+        Returns:
+            Boxes, float64 [frames, 4], and seconds, float64 [frames], without decoding.
+        """
+        boxes, seconds = np.zeros((len(img_files), 4)), np.zeros(len(img_files))
+        boxes[0] = box
+        for index, path in enumerate(img_files):
+            pixels = images.read_rgb(path)
+            started = time.perf_counter()
+            if index == 0:
+                self.init(pixels, box)
+            else:
+                boxes[index] = self.update(pixels)
+            seconds[index] = time.perf_counter() - started
+        return boxes, seconds
+
+    def close(self) -> None:
+        """Close the session."""
+        self._resources.close()
+
+    def __enter__(self) -> SaSiam:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _pixels(image: Any) -> np.ndarray:
+    return np.asarray(image if isinstance(image, np.ndarray) else image.convert("RGB"), np.uint8)
