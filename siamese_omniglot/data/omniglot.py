@@ -70,10 +70,14 @@ def folder_names(data_path: str) -> list[str]:
     Args:
         data_path: an existing folder.
     """
-    known = [name for name in listing.folders(data_path) if _KNOWN_FOLDER.fullmatch(name)]
+    inside = listing.folders(data_path)
+    known = [name for name in inside if _KNOWN_FOLDER.fullmatch(name)]
     below = listing.folders(os.path.join(data_path, "datasets"))
-    return [*(known or ["images_background"]), "datasets",
-            *(f"datasets/{name}" for name in below if _KNOWN_FOLDER.fullmatch(name))]
+    names = [*(known or (inside if len(inside) == 1 else ["images_background"])), "datasets",
+             *(f"datasets/{name}" for name in below if _KNOWN_FOLDER.fullmatch(name))]
+    # an archive that was unpacked into a folder of its name is a level deeper
+    return names + [f"{name}/{only[0]}" for name in names
+                    for only in [listing.folders(os.path.join(data_path, *name.split("/")))] if len(only) == 1]
 
 
 def find(data_path: str | None, model_root: str) -> str:
@@ -87,7 +91,7 @@ def find(data_path: str | None, model_root: str) -> str:
 
 
 def has_data(folder: str) -> bool:
-    """Whether a folder holds <Alphabet>/<character>/<drawing>.png."""
+    """Whether a folder holds <Alphabet>/<character>/<drawing>.png, or <character>/<drawing>.png of one alphabet."""
     return any(names for _, names in _characters(folder))
 
 
@@ -107,6 +111,8 @@ def load(folder: str) -> Drawings:
         characters.append(character)
     notices += [f"Notice: {os.path.join(folder, alphabet)} holds no character and is passed over."
                 for alphabet in _alphabets(folder) if not listing.folders(os.path.join(folder, alphabet))]
+    if characters and characters[0].startswith("./"):
+        notices.append(f"Notice: {folder} holds characters and no alphabets; it is taken as one alphabet.")
     if len(characters) < 2:
         raise ZooError(f"{folder}: holds {len(characters)} character with drawings, at least 2 are needed; expected "
                        "<Alphabet>/<character>/<drawing>.png")
@@ -141,7 +147,10 @@ def _characters(folder: str) -> list[tuple[str, list[str]]]:
 
 
 def _alphabets(folder: str) -> list[str]:
-    return [name for name in listing.folders(folder) if not _ONE_SHOT_RUN.fullmatch(name)]
+    """Names of the alphabets; "." for a folder that is an alphabet itself."""
+    names = [name for name in listing.folders(folder) if not _ONE_SHOT_RUN.fullmatch(name)]
+    is_alphabet = any(listing.files(os.path.join(folder, name), (".png",)) for name in names)
+    return ["."] if is_alphabet else names
 
 
 def _fingerprint(names: list[str], paths: list[str]) -> list:

@@ -9,8 +9,7 @@ from PIL import Image
 
 from common.data import image_headers, images
 from common.errors import ZooError
-from tests import odd_images
-from tests import ROOT
+from tests import ROOT, odd_images
 
 CASES = os.path.join(ROOT, "tests", "cases")
 DIGITS = os.path.join(CASES, "alpha_digits")

@@ -265,3 +265,22 @@ def test_what_systems_leave_behind_is_no_drawing(folder, data):
     leave_litter(folder)
     found = omniglot.load(omniglot.find(str(folder.parent), "/"))
     assert found.names == data.names and found.fingerprint == data.fingerprint and found.notices == data.notices
+
+
+def test_characters_without_an_alphabet_are_one(folder, data):
+    alphabet = sorted(os.listdir(str(folder)))[0]
+    found = omniglot.load(omniglot.find(str(folder / alphabet), "/"))
+    num = sum(name.startswith(alphabet) for name in data.names)
+    assert len(found.labels) == num and {found.alphabet_of(label) for label in found.labels} == {"."}
+    assert np.array_equal(found.store.take(np.arange(num)), data.store.take(np.arange(num)))
+    assert any("it is taken as one alphabet" in notice for notice in found.notices)
+    with pytest.raises(ZooError):
+        pairs.split(found, "alphabet")
+
+
+@pytest.mark.parametrize("deeper", ["images_background/images_background", "omniglot", "omniglot/images_background"])
+def test_a_folder_too_deep_is_found(folder, data, deeper):
+    os.makedirs(os.path.dirname(str(folder.parent / "outer" / deeper)))
+    os.rename(str(folder), str(folder.parent / "outer" / deeper))
+    found = omniglot.load(omniglot.find(str(folder.parent / "outer"), "/"))
+    assert found.names == data.names and found.fingerprint == data.fingerprint
