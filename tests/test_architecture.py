@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import sys
@@ -27,6 +28,10 @@ TENSORFLOW_ROOMS = {"graph", "keras"}
 MODEL_FILES = ("evaluate.py", "predict.py", "export.py", "README.md", "README.zh-CN.md", "requirements.txt", "LICENSE",
                "modelzoo_level.txt", "modelarts_entry_acc.py", "modelarts_entry_perf.py", "test/train_full_1p.sh",
                "__init__.py")
+# The roles that every model has a module for, and what that module alone defines.
+ROLES = {"recipe.py": {"Switches", "RECIPES"}, "training.py": {"train"}, "evaluation.py": set(),
+         "restore.py": set(), "log_lines.py": set()}
+VAGUE_NAMES = {"utils.py", "misc.py", "helpers.py", "weights.py"}
 MAX_LINES = 350
 
 
@@ -50,6 +55,7 @@ def python_files(*folders):
     return sorted(found)
 
 
+@functools.lru_cache(maxsize=None)
 def tree_of(path):
     with open(os.path.join(ROOT, path), encoding="utf-8") as file:
         return ast.parse(file.read(), path, **({"feature_version": (3, 7)} if sys.version_info >= (3, 8) else {}))
@@ -227,6 +233,33 @@ def test_importing_the_others_prints_nothing_and_changes_no_variable(tmp_path):
     result = run_python("-c", script, *names, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
     assert os.listdir(str(tmp_path)) == []
+
+
+def definitions(path):
+    """Names that a module defines at its top level."""
+    for node in tree_of(path).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+
+
+@pytest.mark.parametrize("model", models())
+def test_the_same_role_has_the_same_name_in_every_model(model):
+    for name, defined in ROLES.items():
+        assert os.path.join(model, name) in python_files(model)
+        for path in python_files(model):
+            found = defined & set(definitions(path))
+            assert found == (defined if path == os.path.join(model, name) else set()), path
+
+
+@pytest.mark.parametrize("model", models())
+def test_every_model_trains_in_the_common_loop(model):
+    assert "common.run.loop" in [name for name, _ in imports(tree_of(os.path.join(model, "training.py")))]
+
+
+def test_no_module_has_a_vague_name():
+    assert not [path for path in OWN_CODE if os.path.basename(path) in VAGUE_NAMES]
 
 
 @pytest.mark.parametrize("model", models())
