@@ -8,17 +8,16 @@ With within-class similarities s_p (K of them), between-class similarities s_n (
     O_p = 1 + m,  O_n = -m,  D_p = 1 - m,  D_n = m                                                      eq. 7, 8
 
 Class form: one positive, the similarity of a sample to the weight of its class; all other classes are negatives. Eq. 6
-is then softmax cross entropy of the logits z, which is how it is computed. Pair form: the similarities are those of
-samples to samples.
+is then the softmax cross entropy of the logits z, and is computed as such. Pair form: similarities between samples.
 
-Paper's values for faces: gamma 256, m 0.25 (eq. 10 and section 4.2), batches of cosine similarities.
+Paper's values for faces: gamma 256, m 0.25 (eq. 10 and section 4.2), on cosine similarities.
 
-Differs from the paper: nothing in the loss. The original implementation (recipe `reference`) puts rows of logits, each
-scaled to unit length, where the paper has cosines; the loss cannot tell.
+Differs from the paper: nothing in the loss. The original implementation (recipe `reference`) uses rows of logits scaled
+to unit length instead of cosines.
 
-Everything after the similarities is computed in float32, whatever they come in: |z| stays below gamma (2 + m)^2, but
-float16 would keep three digits of it. An empty set of pairs has logsumexp = -infinity, here a number so low that loss
-and gradient are exactly 0.
+Everything after the similarities is computed in float32, whatever their dtype: |z| stays below gamma (2 + m)^2, but
+float16 would keep only three digits of it. An empty set of pairs has logsumexp = -infinity, here a number so low that
+loss and gradient are exactly 0.
 """
 from __future__ import annotations
 
@@ -39,23 +38,23 @@ class Logits(NamedTuple):
 
 
 def positive_logits(similarities: tf.Tensor, gamma: float, margin: float) -> tf.Tensor:
-    """z_p of eq. 5 to 8, float32, in the shape of the similarities."""
+    """Return z_p of eq. 5 to 8, float32, in the shape of the similarities."""
     similarities = tf.cast(similarities, tf.float32)
     alpha = tf.nn.relu(1.0 + margin - tf.stop_gradient(similarities))
     return gamma * alpha * (similarities - (1.0 - margin))
 
 
 def negative_logits(similarities: tf.Tensor, gamma: float, margin: float) -> tf.Tensor:
-    """z_n of eq. 5 to 8, float32, in the shape of the similarities."""
+    """Return z_n of eq. 5 to 8, float32, in the shape of the similarities."""
     similarities = tf.cast(similarities, tf.float32)
     alpha = tf.nn.relu(tf.stop_gradient(similarities) + margin)
     return gamma * alpha * (similarities - margin)
 
 
 def circle_loss(similarities: tf.Tensor, labels: tf.Tensor, gamma: float = GAMMA, margin: float = MARGIN) -> tf.Tensor:
-    """Class form: every sample against every class.
+    """Return the loss of the class form, every sample against every class.
 
-    No one-hot matrix is made: the positive logit is written over the negative one at each sample's label.
+    No one-hot matrix is needed: the positive logit replaces the negative one at each sample's label.
 
     Args:
         similarities: float [batch, classes], bigger is closer, -1 to 1.
@@ -73,14 +72,14 @@ def circle_loss(similarities: tf.Tensor, labels: tf.Tensor, gamma: float = GAMMA
         raise ValueError(f"expected similarities [batch, classes] and labels [batch], got {similarities.shape} and "
                          f"{labels.shape}")
     rows = tf.range(tf.shape(labels, out_type=labels.dtype)[0], dtype=labels.dtype)
-    places = tf.stack([rows, labels], axis=1)
-    positive = positive_logits(tf.gather_nd(similarities, places), gamma, margin)
-    logits = tf.tensor_scatter_nd_update(negative_logits(similarities, gamma, margin), places, positive)
+    own_class = tf.stack([rows, labels], axis=1)
+    positive = positive_logits(tf.gather_nd(similarities, own_class), gamma, margin)
+    logits = tf.tensor_scatter_nd_update(negative_logits(similarities, gamma, margin), own_class, positive)
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
 
 
 def unified_loss(logits: Logits, is_positive: tf.Tensor, is_negative: tf.Tensor) -> tf.Tensor:
-    """Eq. 6 over the last axis, for sets given by masks.
+    """Return eq. 6 over the last axis, for sets given by masks.
 
     Args:
         logits: of the pairs, float32 [..., pairs].
@@ -98,7 +97,7 @@ def unified_loss(logits: Logits, is_positive: tf.Tensor, is_negative: tf.Tensor)
 
 def pair_circle_loss(embeddings: tf.Tensor, labels: tf.Tensor, gamma: float = GAMMA, margin: float = MARGIN
                      ) -> tf.Tensor:
-    """Pair form: eq. 6 once over all pairs i < j of the batch.
+    """Return the loss of the pair form: eq. 6 over all pairs i < j of the batch.
 
     Args:
         embeddings: float [batch, dim], L2-normalised; similarities are their inner products.
@@ -116,8 +115,8 @@ def pair_circle_loss(embeddings: tf.Tensor, labels: tf.Tensor, gamma: float = GA
         raise ValueError(f"expected embeddings [batch, dim] and labels [batch], got {embeddings.shape} and "
                          f"{labels.shape}")
     similarities = tf.reshape(tf.matmul(embeddings, embeddings, transpose_b=True), [-1])  # [batch * batch]
-    numbers = tf.range(tf.shape(labels)[0])
-    is_pair = tf.reshape(numbers[:, None] < numbers[None, :], [-1])
+    indices = tf.range(tf.shape(labels)[0])
+    is_pair = tf.reshape(indices[:, None] < indices[None, :], [-1])
     is_same = tf.reshape(tf.equal(labels[:, None], labels[None, :]), [-1])
     logits = Logits(positive_logits(similarities, gamma, margin), negative_logits(similarities, gamma, margin))
     return unified_loss(logits, tf.logical_and(is_pair, is_same), tf.logical_and(is_pair, tf.logical_not(is_same)))

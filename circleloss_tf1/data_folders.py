@@ -1,4 +1,4 @@
-"""Where the data are, and the loading of what the flags ask for. No TensorFlow."""
+"""Find and load the data that the flags ask for."""
 from __future__ import annotations
 
 import os
@@ -21,14 +21,14 @@ class Folders(NamedTuple):
 
 
 def find(flags: FlagValues, root: str) -> Folders:
-    """Find the faces to train on and LFW.
+    """Find the training images and LFW.
 
     Args:
         flags: parsed flags.
         root: the model's folder.
 
     Raises:
-        ZooError: no faces, or an --lfw_dir that is none.
+        ZooError: no training images, or an invalid --lfw_dir.
     """
     if flags.data_dir:
         faces = shared_flags.find_data_folder(flags.data_dir, root, (), face_data.has_faces, "data_dir")
@@ -38,10 +38,10 @@ def find(flags: FlagValues, root: str) -> Folders:
 
 
 def find_lfw(flags: FlagValues, root: str) -> str | None:
-    """Find LFW: --lfw_dir, else below --data_path; None when it is in neither.
+    """Find LFW: --lfw_dir, else below --data_path; None if it is in neither.
 
     Raises:
-        ZooError: --lfw_dir or --data_path names nothing, or no folder per person.
+        ZooError: --lfw_dir or --data_path does not exist, or --lfw_dir has no folder per person.
     """
     if flags.lfw_dir:
         return shared_flags.find_data_folder(flags.lfw_dir, root, (), face_data.has_faces, "lfw_dir")
@@ -53,10 +53,10 @@ def find_lfw(flags: FlagValues, root: str) -> str | None:
 
 
 def require_lfw(flags: FlagValues, root: str) -> str:
-    """Find LFW for a program that cannot do without it.
+    """Find LFW for a program that needs it.
 
     Raises:
-        ZooError: it is not there.
+        ZooError: it is missing.
     """
     if not flags.lfw_dir:
         shared_flags.find_path("data_path", flags.data_path, root)
@@ -67,7 +67,7 @@ def require_lfw(flags: FlagValues, root: str) -> str:
 
 
 def load_faces(flags: FlagValues, folders: Folders) -> tuple[Faces, Split]:
-    """List the faces, filter and split them as the flags say."""
+    """List, filter and split the training images."""
     faces = face_data.scan(folders.faces)
     if flags.filter_filename:
         path = shared_flags.find_path("filter_filename", flags.filter_filename, folders.faces)
@@ -75,8 +75,8 @@ def load_faces(flags: FlagValues, folders: Folders) -> tuple[Faces, Split]:
                                              flags.filter_min_nrof_images_per_class)
     split = face_data.split(faces, flags.validation_set_split_ratio, flags.min_nrof_val_images_per_class, flags.seed)
     if flags.validation_set_split_ratio and not len(split.validation):
-        raise FlagError(f"--validation_set_split_ratio={flags.validation_set_split_ratio}: nobody has images enough "
-                        "to set one apart")
+        raise FlagError(f"--validation_set_split_ratio={flags.validation_set_split_ratio}: nobody has enough images "
+                        "for a validation split")
     return faces, split
 
 
@@ -87,7 +87,7 @@ def load_pairs(flags: FlagValues, folders: Folders, root: str) -> tuple[lfw.Pair
         The pairs, None without LFW or in a speed run, and lines about them.
 
     Raises:
-        ZooError: there is LFW and no pairs.txt, or the file or its images are not as they should be.
+        ZooError: LFW lacks pairs.txt, or the file or its images are invalid.
     """
     if flags.performance:
         return None, []
@@ -99,7 +99,7 @@ def load_pairs(flags: FlagValues, folders: Folders, root: str) -> tuple[lfw.Pair
 
 
 def read_pairs(flags: FlagValues, folder: str, root: str) -> lfw.Pairs:
-    """Read the pairs that the flags name, or that lie where they are expected."""
+    """Read the pairs of --lfw_pairs, or of one of the usual files."""
     if flags.lfw_pairs:
         path = shared_flags.find_path("lfw_pairs", flags.lfw_pairs, root)
     else:
@@ -116,7 +116,7 @@ def read_pairs(flags: FlagValues, folder: str, root: str) -> lfw.Pairs:
 
 
 def fingerprint(pairs: lfw.Pairs | None) -> list | None:
-    """Number of pairs and a checksum of their images' names."""
+    """Return the number of pairs and a checksum of their images' names."""
     if pairs is None:
         return None
     names = ["/".join(path.split(os.sep)[-2:]) for path in pairs.paths]

@@ -1,4 +1,4 @@
-"""Training batches: the images that the sampler draws, decoded. Images that cannot be read are replaced or refused."""
+"""Training batches: the drawn images, decoded. Images that cannot be read are replaced or refused."""
 from __future__ import annotations
 
 import numpy as np

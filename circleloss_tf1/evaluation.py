@@ -1,4 +1,4 @@
-"""LFW with a network: embeddings of the pairs' images, then the protocol."""
+"""LFW: embeddings of the pairs' images, then the protocol."""
 from __future__ import annotations
 
 import dataclasses
@@ -17,10 +17,10 @@ from common.graph.compat import tf
 
 @dataclasses.dataclass(frozen=True)
 class LfwSettings:
-    """How LFW is run.
+    """Settings of the protocol.
 
     Attributes:
-        batch_size: images in a batch; with batch statistics it has an influence on the embeddings.
+        batch_size: images in a batch; with batch statistics it affects the embeddings.
         num_folds: folds of the protocol.
         metric: of the distance, `verification.METRICS`.
         subtract_mean: subtract the mean embedding of the training folds.
@@ -35,16 +35,16 @@ class LfwSettings:
 
     @classmethod
     def from_flags(cls, flags: FlagValues) -> LfwSettings:
-        """What the flags of `command_line.define_lfw` say."""
+        """Return the settings of the flags of `command_line.define_lfw`."""
         return cls(flags.lfw_batch_size, flags.lfw_nrof_folds, int(flags.lfw_distance_metric), flags.lfw_subtract_mean,
                    flags.lfw_use_flipped_images)
 
 
 class Embedder:
-    """Embeds images; always in full batches, of the order given."""
+    """Embeds images in full batches, in the given order."""
 
     def __init__(self, session: tf.Session, feed: ImageFeed, graph: ForwardGraph, use_flipped_images: bool = False):
-        """Take a pipeline and a forward graph of the same fixed batch size."""
+        """Use a pipeline and an inference graph of the same batch size."""
         self._session, self._feed, self._graph, self._flipped = session, feed, graph, use_flipped_images
         self._batch_size = int(graph.images.shape[0])
 
@@ -82,17 +82,17 @@ def embed_pairs(embedder: Embedder, pairs: Pairs, each_image_once: bool, after_b
     """Return embeddings of the pairs' images, float32 [2 * pairs, dim].
 
     Args:
-        embedder: makes them.
+        embedder: computes them.
         pairs: the pairs.
         each_image_once: embed an image of several pairs once. With batch statistics an embedding depends on its
-            batch, so the original's order, pair after pair, has to be kept.
+            batch, so the original's order, pair by pair, has to be kept.
         after_batch: see `Embedder.embed`.
     """
     encoded = [path.encode("utf-8", "surrogateescape") for path in pairs.paths]
     if not each_image_once:
         return embedder.embed(encoded, after_batch)
-    unique, places = np.unique(np.array(encoded, object), return_inverse=True)
-    return embedder.embed(list(unique), after_batch)[places]
+    unique, rows = np.unique(np.array(encoded, object), return_inverse=True)
+    return embedder.embed(list(unique), after_batch)[rows]
 
 
 def verify(embeddings: np.ndarray, pairs: Pairs, settings: LfwSettings) -> verification.Verification:

@@ -1,9 +1,9 @@
 """Face images from files to the network's input, by tf.data on the host.
 
-    decode (JPEG or PNG, 3 channels) -> [turn, crop, mirror] -> bilinear resize -> (x - 127.5) / 128
+    decode (JPEG or PNG, 3 channels) -> [rotate, crop, mirror] -> bilinear resize -> (x - 127.5) / 128
 
-Gray is spread over three channels; what is transparent lies on white. The resize is TensorFlow 1's: source coordinate =
-output coordinate * input size / output size, no antialiasing.
+Gray images get three equal channels; transparent pixels lie on white. The resize is that of TensorFlow 1: source
+coordinate = output coordinate * input size / output size, no antialiasing.
 """
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from common.graph.compat import tf
 DCT_METHODS = {"fast": "INTEGER_FAST", "accurate": "INTEGER_ACCURATE"}
 THREADS = 4
 BATCHES_AHEAD = 2
-CROP_SHARE = 8.0 / 7.0  # random crops are cut out of an image so much larger: 112 of 128
+CROP_RATIO = 8.0 / 7.0  # side of an image and of a random crop of it: 128 to 112
 MAX_DEGREES = 10.0
 
 
 class DamagedImages(Exception):
-    """Some images of a batch cannot be read; `reasons` maps their places in the batch to why."""
+    """Some images of a batch cannot be read; `reasons` maps their indices in the batch to why."""
 
     def __init__(self, reasons: dict[int, str]):
         super().__init__(str(reasons))
@@ -35,16 +35,16 @@ class DamagedImages(Exception):
 
 
 class Augmentation(NamedTuple):
-    """What is done to each image, float32 [images]."""
+    """Parameters of the augmentation of each image, float32 [images]."""
 
     degrees: np.ndarray  # -10 to 10, counter-clockwise
-    top: np.ndarray  # 0 to 1 of the room there is
+    top: np.ndarray  # 0 to 1, from the first possible offset of the crop to the last one
     left: np.ndarray
     mirror: np.ndarray  # 0 or 1
 
     @classmethod
     def draw(cls, extras: Extras, num: int, seed: Sequence[int]) -> Augmentation:
-        """Draw what the options ask for; the same seed draws the same, and of more images the first ones too."""
+        """Draw the parameters of the options in effect; those of the first images do not depend on `num`."""
         random = np.random.RandomState(list(seed))
         uniform = random.random_sample((num, 4)).astype(np.float32).T
         return cls((2.0 * uniform[0] - 1.0) * MAX_DEGREES * extras.random_rotate,
@@ -60,8 +60,8 @@ class ImageFeed:
 
         Args:
             batch_size: images in a batch.
-            network: size, decoding and standardisation of its input.
-            augmented: whether images are turned, cropped or mirrored as `Augmentation` says.
+            network: size, decoding and standardisation of the input.
+            augmented: whether images are rotated, cropped or mirrored.
             threads: images decoded at a time.
         """
         self._batch_size = batch_size
@@ -81,11 +81,11 @@ class ImageFeed:
         self._batches: list = []
 
     def start(self, session: tf.Session, paths: Sequence[bytes], augmentation: Augmentation | None = None) -> None:
-        """Begin with the first of some images.
+        """Start to decode images.
 
         Args:
             session: the session.
-            paths: the images; as many as fill batches.
+            paths: the images, in full batches.
             augmentation: of each image.
         """
         assert len(paths) % self._batch_size == 0
@@ -98,7 +98,7 @@ class ImageFeed:
         """Return the next batch, float32 [batch, side, side, 3].
 
         Raises:
-            DamagedImages: some cannot be read; `start` must be called again.
+            DamagedImages: some cannot be read; call `start` again.
         """
         paths = self._batches.pop()
         try:
@@ -106,14 +106,14 @@ class ImageFeed:
         except tf.errors.ResourceExhaustedError:
             raise
         except tf.errors.OpError:
-            reasons = {place: reason for place, reason in enumerate(self.reason(session, path) for path in paths)
+            reasons = {index: reason for index, reason in enumerate(self.reason(session, path) for path in paths)
                        if reason}
             if not reasons:
                 raise
             raise DamagedImages(reasons) from None
 
     def next_readable(self, session: tf.Session) -> np.ndarray:
-        """`next` for images that cannot be replaced.
+        """Return the next batch of images that cannot be replaced.
 
         Raises:
             ZooError: one cannot be read.
@@ -121,14 +121,14 @@ class ImageFeed:
         try:
             return self.next(session)
         except DamagedImages as error:
-            raise ZooError(f"{error.reasons[min(error.reasons)]}; mend or remove it") from None
+            raise ZooError(f"{error.reasons[min(error.reasons)]}; fix or remove it") from None
 
     def decoded(self, session: tf.Session, path: bytes) -> np.ndarray:
-        """Return an image as it is decoded, uint8 [height, width, 3]."""
+        """Return a decoded image, uint8 [height, width, 3]."""
         return session.run(self._image, {self._path: path})
 
     def reason(self, session: tf.Session, path: bytes) -> str | None:
-        """Why an image cannot be read; None for one that can."""
+        """Return why an image cannot be read; None if it can."""
         try:
             self.decoded(session, path)
             return None
@@ -196,20 +196,20 @@ def prepare(image: tf.Tensor, extras: Extras) -> tf.Tensor:
 
 
 def prepare_augmented(image: tf.Tensor, augmentation: tf.Tensor, extras: Extras) -> tf.Tensor:
-    """`prepare` with the turn, the crop and the mirroring of an `Augmentation` row, float32 [4]."""
+    """Prepare an image with the rotation, crop and mirroring of an `Augmentation` row, float32 [4]."""
     side = extras.image_size
-    larger = int(math.ceil(side * CROP_SHARE)) if extras.random_crop else side
+    larger = int(math.ceil(side * CROP_RATIO)) if extras.random_crop else side
     image = _resize(image, larger)
     if extras.random_rotate:
-        image = turn(image, augmentation[0])
+        image = rotate(image, augmentation[0])
     begin = tf.cast(tf.round(augmentation[1:3] * (larger - side)), tf.int32)
     image = tf.slice(image, tf.concat([begin, [0]], 0), [side, side, 3])
     image = tf.cond(augmentation[3] > 0.5, lambda: tf.reverse(image, [1]), lambda: image)
     return _standardise(tf.reshape(image, [side, side, 3]), extras)
 
 
-def turn(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
-    """Turn a square image, float32 [side, side, 3], about its middle, counter-clockwise; corners repeat the edge."""
+def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
+    """Rotate a square image, float32 [side, side, 3], about its center, counter-clockwise; corners repeat the edge."""
     side = int(image.shape[0])
     middle = (side - 1) / 2.0
     radians = degrees * (math.pi / 180.0)
@@ -221,8 +221,8 @@ def turn(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
     across, down = (source_x - left)[..., None], (source_y - top)[..., None]
 
     def at(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
-        places = tf.stack([tf.minimum(row, side - 1.0), tf.minimum(column, side - 1.0)], axis=-1)
-        return tf.gather_nd(image, tf.cast(places, tf.int32))
+        positions = tf.stack([tf.minimum(row, side - 1.0), tf.minimum(column, side - 1.0)], axis=-1)
+        return tf.gather_nd(image, tf.cast(positions, tf.int32))
 
     upper = at(top, left) * (1.0 - across) + at(top, left + 1.0) * across
     lower = at(top + 1.0, left) * (1.0 - across) + at(top + 1.0, left + 1.0) * across
@@ -243,4 +243,4 @@ def require_readable(reasons: dict[int, str]) -> None:
     """Raise ZooError for images that cannot be read, naming the first."""
     first = reasons[min(reasons)]
     more = f", and {len(reasons) - 1} more in the batch" if len(reasons) > 1 else ""
-    raise ZooError(f"{first}{more}; mend or remove it, or train with --bad_images=skip")
+    raise ZooError(f"{first}{more}; fix or remove it, or train with --bad_images=skip")

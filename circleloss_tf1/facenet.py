@@ -12,7 +12,7 @@ L2_EPSILON = 1e-10
 NORM_EPSILON = 1e-4
 LOSS_AVERAGE_DECAY = 0.9
 OPTIMIZERS: dict[str, Callable] = {
-    "ADAGRAD": tf.train.AdagradOptimizer,  # accumulators begin at 0.1
+    "ADAGRAD": tf.train.AdagradOptimizer,  # accumulators start at 0.1
     "ADADELTA": lambda rate: tf.train.AdadeltaOptimizer(rate, rho=0.9, epsilon=1e-6),
     "ADAM": lambda rate: tf.train.AdamOptimizer(rate, beta1=0.9, beta2=0.999, epsilon=0.1),
     "RMSPROP": lambda rate: tf.train.RMSPropOptimizer(rate, decay=0.9, momentum=0.9, epsilon=1.0),
@@ -27,12 +27,12 @@ def l2_normalise(rows: tf.Tensor, axis: int = 1) -> tf.Tensor:
 
 
 def prelogits_norm(prelogits: tf.Tensor, order: float) -> tf.Tensor:
-    """Mean over the batch of the p-norm of |prelogits| + 1e-4, float32 []; `order` is p."""
+    """Return the batch mean of the p-norm of |prelogits| + 1e-4, float32 []; `order` is p."""
     return tf.reduce_mean(tf.norm(tf.abs(prelogits) + NORM_EPSILON, ord=order, axis=1))
 
 
 def center_loss(prelogits: tf.Tensor, labels: tf.Tensor, centers: tf.Tensor) -> tf.Tensor:
-    """Mean over the batch * dim elements of (prelogits - center of the class)^2 (Wen et al. 2016), float32 [].
+    """Return the mean over batch * dim elements of (prelogits - center of the class)^2 (Wen et al. 2016), float32 [].
 
     Args:
         prelogits: float32 [batch, dim].
@@ -46,7 +46,7 @@ def update_centers(centers: tf.Variable, old_centers: tf.Tensor, prelogits: tf.T
                    ) -> tf.Operation:
     """Return the op that moves centers by (1 - alfa) (old center - prelogits) for each sample of their class.
 
-    Differs from the paper: the sum over a class's samples is not divided by 1 + their count.
+    Differs from the paper: the sum over the samples of a class is not divided by 1 + their number.
     """
     delta = (1.0 - alfa) * (tf.gather(old_centers, labels) - prelogits)
     return tf.scatter_sub(centers, labels, delta)
@@ -57,8 +57,8 @@ class Step(NamedTuple):
 
     train_op: tf.Operation
     gradients: list  # pairs (gradient, variable)
-    global_step: tf.Tensor  # int32 [], updates made, this one included; fetch it with train_op
-    learning_rate: tf.Tensor  # float32 [], the rate that this step uses
+    global_step: tf.Tensor  # int32 [], number of updates including this one; fetch it with train_op
+    learning_rate: tf.Tensor  # float32 [], of this step
     averages: tf.train.ExponentialMovingAverage  # of the trainable variables
 
 
@@ -74,16 +74,16 @@ class StepSettings(NamedTuple):
 
 def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.Tensor, global_step: tf.Variable,
                   settings: StepSettings) -> Step:
-    """Build one update of all trainable variables.
+    """Build an update of all trainable variables.
 
-    Differs from the original: there, nothing orders the moving averages of the weights and the update. Here they take
-    the weights and the step number from before the update, as the original was observed to do.
+    Differs from the original, which does not order the moving averages of the weights and the update. Here they use the
+    weights and the step number before the update, as the original was observed to do.
 
     Args:
         total_loss: float32 [], the loss to minimise.
         losses: further losses to keep a moving average of.
         rate: float32 [], the learning rate before its decay.
-        global_step: updates made; the step adds one.
+        global_step: number of updates; the step adds one.
         settings: see `StepSettings`.
     """
     learning_rate = tf.train.exponential_decay(rate, global_step, settings.decay_steps, settings.decay_factor,
@@ -95,24 +95,24 @@ def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.T
         optimizer = npu.scale_losses(optimizer)
     gradients = optimizer.compute_gradients(total_loss, variables)
     averages = tf.train.ExponentialMovingAverage(settings.moving_average_decay, num_updates=global_step)
-    with tf.control_dependencies([total_loss]):  # nothing moves when the loss cannot be computed
+    with tf.control_dependencies([total_loss]):  # nothing changes if computing the loss fails
         averages_op = averages.apply(variables)
     with tf.control_dependencies([averages_op, loss_averages]):
         apply_op = optimizer.apply_gradients(gradients)
-    with tf.control_dependencies([apply_op]):  # a step that loss scaling skips counts too: its images are gone
+    with tf.control_dependencies([apply_op]):  # a step that loss scaling skips counts too: its batch is used up
         step_op = global_step.assign_add(1)
     with tf.control_dependencies([step_op]):
         return Step(tf.group(step_op, name="weights_op"), gradients, global_step.read_value(), learning_rate, averages)
 
 
 class Schedule:
-    """A learning-rate file: lines `epoch: rate`. `#` begins a comment, the rate `-` ends the training."""
+    """A learning-rate file: lines `epoch: rate`. `#` starts a comment, the rate `-` ends the training."""
 
     def __init__(self, path: str):
         """Read a file.
 
         Raises:
-            ZooError: it cannot be read, a line has another form, or epoch 0 has no rate.
+            ZooError: it cannot be read, a line is invalid, or epoch 0 has no rate.
         """
         self._path = path
         self._lines: list[tuple[int, float]] = []

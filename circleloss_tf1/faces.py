@@ -1,8 +1,8 @@
-"""Faces to train on: a folder per person with images in it; which of them each step sees. No TensorFlow.
+"""Training data: a folder of images per person, and the images of each step.
 
     MS-Celeb-1M_clean_align/<person>/<any name>.jpg|.jpeg|.png
 
-The person is the class; classes and files are sorted by name. What a file holds is looked at when it is decoded.
+The person is the class; classes and files are sorted by name. Files are not opened before they are decoded.
 """
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Faces:
         people: names of the classes.
         labels: int32 [images], the class of each image.
         fingerprint: number of images and people, and a checksum of all names and sizes.
-        notices: what was passed over.
+        notices: lines about ignored files.
     """
 
     def __init__(self, folder: str, people: list[bytes], labels: np.ndarray, names: list[bytes], sizes_crc: int,
@@ -46,7 +46,7 @@ class Faces:
         return len(self.labels)
 
     def path(self, index: int) -> bytes:
-        """Return the path of an image, as the file system has it."""
+        """Return the path of an image, as bytes of the file system."""
         return os.path.join(os.fsencode(self.folder), self.people[self.labels[index]], self.name(index))
 
     def name(self, index: int) -> bytes:
@@ -54,7 +54,7 @@ class Faces:
         return self._names[self._ends[index - 1] if index else 0:self._ends[index]]
 
     def take(self, indices: np.ndarray) -> Faces:
-        """Return the images at rising `indices`; people without an image are left out, the others numbered anew."""
+        """Return the images at rising `indices`; people without an image are dropped, and classes are renumbered."""
         kept, labels = np.unique(self.labels[indices], return_inverse=True)
         names = [self.name(index) for index in indices]
         crc = zlib.crc32(indices.astype(np.int64).tobytes(), self.fingerprint[2])
@@ -63,7 +63,7 @@ class Faces:
 
 
 def has_faces(folder: str) -> bool:
-    """Whether a folder has a sub-folder with an image in it."""
+    """Return whether a sub-folder holds an image."""
     with os.scandir(os.fsencode(folder)) as entries:
         return any(entry.is_dir() and _has_image(entry.path) for entry in _data(entries))
 
@@ -79,7 +79,7 @@ def _data(entries: Iterable[os.DirEntry[bytes]]) -> Iterator[os.DirEntry[bytes]]
 
 
 def scan(folder: str) -> Faces:
-    """List the images, looking at every folder once and at no image.
+    """List the images; every folder is read once, and no image is opened.
 
     Raises:
         ZooError: fewer than two people.
@@ -94,53 +94,53 @@ def scan(folder: str) -> Faces:
             else:
                 strays += 1
     for person in sorted(folders):
-        found = []
+        files = []
         with os.scandir(os.path.join(os.fsencode(folder), person)) as entries:
             for entry in _data(entries):
                 if entry.is_dir():
                     nested += 1
                 elif entry.name.lower().endswith(SUFFIXES):
-                    found.append((entry.name, _size(entry)))
+                    files.append((entry.name, _size(entry)))
                 else:
                     strays += 1
-        if not found:
+        if not files:
             empty += 1
             continue
-        found.sort()
-        sizes = zlib.crc32(repr((person, found)).encode(), sizes)
-        labels += [len(people)] * len(found)
-        names += [name for name, _ in found]
+        files.sort()
+        sizes = zlib.crc32(repr((person, files)).encode(), sizes)
+        labels += [len(people)] * len(files)
+        names += [name for name, _ in files]
         people.append(person)
     if len(people) < 2:
         raise ZooError(f"{folder}: images of {len(people)} people, expected at least 2 folders with .jpg, .jpeg or "
                        ".png files")
-    counted = ((strays, "files that are no images"), (nested, "folders within a person's folder"),
-               (empty, "people without an image"))
-    notices = [f"Notice: {folder}: {number} {what} passed over" for number, what in counted if number]
+    counts = ((strays, "files that are no images"), (nested, "folders within a person's folder"),
+              (empty, "people without an image"))
+    notices = [f"Notice: {folder}: {count} {what} ignored" for count, what in counts if count]
     return Faces(folder, people, np.array(labels, np.int32), names, sizes, notices)
 
 
 def _size(entry: os.DirEntry) -> int:
     try:
         return entry.stat().st_size
-    except OSError:  # a link that leads nowhere; decoding will say so
+    except OSError:  # a broken link; decoding reports it
         return -1
 
 
 class Split(NamedTuple):
-    """Indices of the images that train and of those that validate."""
+    """Indices of the training and of the validation images."""
 
     train: np.ndarray
     validation: np.ndarray
 
 
 def split(faces: Faces, ratio: float, min_images: int, seed: int) -> Split:
-    """Set a share of every person's images apart, at random, at least one and never all.
+    """Choose validation images at random: a share of every person's images, at least one and never all.
 
     Args:
         faces: the images.
-        ratio: share to set apart; 0 for none.
-        min_images: people who would keep fewer for training are left out of the validation.
+        ratio: share of the validation; 0 for none.
+        min_images: people who would keep fewer images for training are not validated.
         seed: the run's seed.
     """
     everything = np.arange(len(faces))
@@ -157,16 +157,16 @@ def split(faces: Faces, ratio: float, min_images: int, seed: int) -> Split:
 
 
 def filter_by_distance(faces: Faces, path: str, percentile: float, min_images: int) -> Faces:
-    """Drop the images that lie far from the center of their class.
+    """Drop the images that are far from the center of their class.
 
     Args:
         faces: the images.
         path: HDF5 file with `distance_to_center` [num] and `image_list` [num], paths that end in person/name.
         percentile: images at or above this percentile of the distances are dropped.
-        min_images: people who keep fewer are dropped.
+        min_images: people with fewer remaining images are dropped.
 
     Raises:
-        ZooError: the file is none of these, or nothing is left.
+        ZooError: the file is invalid, or fewer than two people remain.
     """
     import h5py
 
@@ -197,28 +197,28 @@ def _person_and_name(path: bytes) -> bytes:
 
 
 class Sampler:
-    """Which images each epoch sees; a function of seed and epoch alone."""
+    """Draws the images of each epoch, which depend only on the seed and the epoch."""
 
     def __init__(self, labels: np.ndarray, epoch_images: int, mode: str, seed: int):
-        """Check that there are images enough.
+        """Check that there are enough images.
 
         Args:
             labels: int32 [images].
             epoch_images: images in an epoch.
             mode: "without_replacement", each image at most once in an epoch; "with_replacement"; "class_balanced",
-                a person at random, then one of the person's images.
+                first a person, then one of the person's images.
             seed: the run's seed.
 
         Raises:
             FlagError: too few images to draw without replacement.
         """
         if mode == "without_replacement" and epoch_images > len(labels):
-            raise FlagError(f"an epoch draws {epoch_images} images (epoch_size x batch_size) and there are "
+            raise FlagError(f"an epoch draws {epoch_images} images (epoch_size x batch_size), and there are only "
                             f"{len(labels)}: take a smaller --epoch_size, or --sample_with_replacement")
         self._labels, self._epoch_images, self._mode, self._seed = labels, epoch_images, mode, seed
 
     def indices(self, epoch: int) -> np.ndarray:
-        """Return the positions of an epoch's images, int [epoch_images]; epochs count from 0."""
+        """Return the indices of an epoch's images in `labels`, int [epoch_images]; epochs count from 0."""
         random = np.random.RandomState([self._seed, 0, epoch])
         if self._mode == "without_replacement":
             return random.permutation(len(self._labels))[:self._epoch_images]
@@ -226,24 +226,24 @@ class Sampler:
             return random.randint(0, len(self._labels), self._epoch_images)
         order = np.argsort(self._labels, kind="stable")
         present, begins, counts = np.unique(self._labels[order], return_index=True, return_counts=True)
-        uniform = random.random_sample((self._epoch_images, 2))  # of a longer epoch the first images are the same
+        uniform = random.random_sample((self._epoch_images, 2))  # row by row: a longer epoch has the same first images
         person = (uniform[:, 0] * len(present)).astype(int)
         return order[begins[person] + (uniform[:, 1] * counts[person]).astype(int)]
 
-    def substitute(self, epoch: int, place: int, attempt: int) -> int:
-        """Return the position of an image to take in place of one that cannot be read; attempts count from 0."""
-        return int(np.random.RandomState([self._seed, 2, epoch, place, attempt]).randint(len(self._labels)))
+    def substitute(self, epoch: int, position: int, attempt: int) -> int:
+        """Return the index of a replacement for the image at a position of an epoch; attempts count from 0."""
+        return int(np.random.RandomState([self._seed, 2, epoch, position, attempt]).randint(len(self._labels)))
 
 
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
-    """Check a folder: list it and say what is in it; return the exit status."""
+    """Check a folder: list it and print what is in it; return the exit status."""
     (folder,) = program.positionals(arguments, "python3 -m circleloss_tf1.faces FOLDER")
-    found = scan(folder)
-    for notice in found.notices:
+    faces = scan(folder)
+    for notice in faces.notices:
         print(notice)
-    counts = np.bincount(found.labels)
-    print(f"{len(found)} images of {len(found.people)} people, {counts.min()} to {counts.max()} of each, "
+    counts = np.bincount(faces.labels)
+    print(f"{len(faces)} images of {len(faces.people)} people, {counts.min()} to {counts.max()} of each, "
           f"{int((counts == 1).sum())} people with one")
     return 0
 

@@ -1,7 +1,7 @@
-"""Labelled Faces in the Wild: which pairs to verify, and their embeddings.
+"""Labelled Faces in the Wild: the pairs to verify.
 
-pairs.txt: a first line `folds<TAB>pairs`, then for each fold as many lines `name a b` (images a and b of one person)
-and as many `name a other b` (images of two), separated by tabs or blanks; a file without the first line is read too. An
+pairs.txt: a first line `folds<TAB>pairs`, then for each fold that many lines `name a b` (images a and b of one person)
+and that many `name a other b` (images of two people), separated by tabs or blanks; the first line may be missing. An
 image is <folder>/<name>/<name>_<number with 4 digits>.jpg, else .jpeg, else .png.
 """
 from __future__ import annotations
@@ -28,9 +28,9 @@ _DIFFERENT = re.compile(r"(\D+?)\s+(\d+)\s+(\D+?)\s+(\d+)")
 class Pairs(NamedTuple):
     """Pairs to verify."""
 
-    paths: list  # str [2 * pairs], the two images of a pair after each other
+    paths: list  # str [2 * pairs], the two images of each pair
     is_same: np.ndarray  # bool [pairs]
-    notices: list  # str, what was passed over or put in another order
+    notices: list  # lines about missing images or another order
 
 
 def read_pairs(pairs_path: str, folder: str, num_folds: int, missing: str) -> Pairs:
@@ -39,11 +39,11 @@ def read_pairs(pairs_path: str, folder: str, num_folds: int, missing: str) -> Pa
     Args:
         pairs_path: the file.
         folder: holds a folder per person.
-        num_folds: contiguous folds that the pairs will be cut into.
-        missing: "strict", a missing image is an error; "skip", its pair is left out.
+        num_folds: contiguous folds of the protocol.
+        missing: "strict": a missing image is an error; "skip": its pair is left out.
 
     Raises:
-        ZooError: the file has another form, images are missing, or there are fewer pairs than the folds need.
+        ZooError: the file is invalid, images are missing, or there are too few pairs for the folds.
     """
     lines, notices = _lines(pairs_path)
     paths, is_same, absent = [], [], []
@@ -52,10 +52,10 @@ def read_pairs(pairs_path: str, folder: str, num_folds: int, missing: str) -> Pa
         if stems is None:
             raise ZooError(f"{pairs_path}: line {number} is {' '.join(words)!r}, expected `name a b` or `name a other "
                            "b`")
-        found = [_find(os.path.join(folder, stem)) for stem in stems]
-        absent += [stem for stem, path in zip(stems, found) if path is None]
-        if None not in found:
-            paths += found
+        pair = [_find(os.path.join(folder, stem)) for stem in stems]
+        absent += [stem for stem, path in zip(stems, pair) if path is None]
+        if None not in pair:
+            paths += pair
             is_same.append(len(words) == 3)
     if absent and missing == "strict":
         raise ZooError(f"{folder}: {len(absent)} images of {pairs_path} are missing, the first is {absent[0]}.jpg; "
@@ -93,7 +93,7 @@ def _words(line: str) -> list[str]:
 
 
 def _stems(words: Sequence[str]) -> list[str] | None:
-    """Paths without suffix of a line's two images; None for a line of another form."""
+    """Return the paths of a line's two images without suffix; None for an invalid line."""
     numbers = words[1:3] if len(words) == 3 else words[1::2]
     if len(words) not in (3, 4) or not all(number.strip().isdigit() for number in numbers):
         return None
@@ -108,7 +108,7 @@ def _find(stem: str) -> str | None:
 
 
 def _in_balanced_folds(paths: list, is_same: np.ndarray, num_folds: int, name: str, notices: list) -> Pairs:
-    """Keep the order when every contiguous fold has same and different pairs; else deal both kinds out evenly."""
+    """Keep the order if every contiguous fold has same and different pairs; else distribute both kinds evenly."""
     if min(int(is_same.sum()), int((~is_same).sum())) < num_folds:
         raise ZooError(f"{name}: {int(is_same.sum())} same and {int((~is_same).sum())} different pairs, too few for "
                        f"--lfw_nrof_folds={num_folds}")
@@ -116,29 +116,26 @@ def _in_balanced_folds(paths: list, is_same: np.ndarray, num_folds: int, name: s
         verification.fold_slices(is_same, num_folds)
         return Pairs(paths, is_same, notices)
     except ValueError as error:
-        notices = [*notices, f"Notice: LFW: {error} in the file's order; the pairs are dealt out evenly"]
-    places = np.argsort(np.concatenate([np.arange(len(kind)) / len(kind) for kind in _kinds(is_same)]), kind="stable")
-    order = np.concatenate(_kinds(is_same))[places]
+        notices = [*notices, f"Notice: LFW: {error} in the file's order; the pairs are distributed evenly"]
+    kinds = np.flatnonzero(is_same), np.flatnonzero(~is_same)
+    relative_positions = np.concatenate([np.arange(len(kind)) / len(kind) for kind in kinds])
+    order = np.concatenate(kinds)[np.argsort(relative_positions, kind="stable")]
     pairs = np.array(paths, object).reshape(-1, 2)[order]
     verification.fold_slices(is_same[order], num_folds)
     return Pairs(pairs.reshape(-1).tolist(), is_same[order], notices)
 
 
-def _kinds(is_same: np.ndarray) -> list[np.ndarray]:
-    return [np.flatnonzero(is_same), np.flatnonzero(~is_same)]
-
-
-def summary(found: verification.Verification) -> dict[str, float]:
-    """Return a verification's numbers by the names they have in metrics.jsonl."""
-    return dict(lfw_accuracy=float(found.accuracies.mean()), lfw_accuracy_std=float(found.accuracies.std()),
-                lfw_val_rate=float(found.val_rates.mean()), lfw_val_std=float(found.val_rates.std()),
-                lfw_far=float(found.val_fars.mean()), lfw_equal_error_rate=found.equal_error_rate,
-                lfw_threshold=float(found.accuracy_thresholds.mean()),
-                lfw_val_threshold=float(found.val_thresholds.mean()))
+def summary(verified: verification.Verification) -> dict[str, float]:
+    """Return the numbers of a verification under their names in metrics.jsonl."""
+    return dict(lfw_accuracy=float(verified.accuracies.mean()), lfw_accuracy_std=float(verified.accuracies.std()),
+                lfw_val_rate=float(verified.val_rates.mean()), lfw_val_std=float(verified.val_rates.std()),
+                lfw_far=float(verified.val_fars.mean()), lfw_equal_error_rate=verified.equal_error_rate,
+                lfw_threshold=float(verified.accuracy_thresholds.mean()),
+                lfw_val_threshold=float(verified.val_thresholds.mean()))
 
 
 def to_csv(pairs: Pairs, distances: np.ndarray) -> str:
-    """Return the pairs with their distances, a line each."""
+    """Return the pairs and their distances as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("first", "second", "same", "distance"))
@@ -148,10 +145,10 @@ def to_csv(pairs: Pairs, distances: np.ndarray) -> str:
 
 
 def from_csv(path: str) -> tuple[list, np.ndarray, np.ndarray]:
-    """Read what `to_csv` gives: images [2 * pairs], whether pairs are the same, bool [pairs], distances [pairs].
+    """Read a file of `to_csv`: images [2 * pairs], whether pairs are the same, bool [pairs], distances [pairs].
 
     Raises:
-        OSError, ValueError: it cannot be read, or has another form.
+        OSError, ValueError: it cannot be read, or is invalid.
     """
     with open(path, encoding="utf-8", newline="") as file:
         rows = [(row["first"], row["second"], int(row["same"]), float(row["distance"])) for row in csv.DictReader(file)]

@@ -62,18 +62,18 @@ def _read_index(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             index = json.load(file)
-        fits = (len(index["images"]) == 2 * len(index["is_same"]) > 0 and index["batch_size"] > 0
-                and index["num_batches"] == -(-len(index["images"]) // index["batch_size"])
-                and {"num_folds", "metric", "subtract_mean"} <= set(index))
+        is_valid = (len(index["images"]) == 2 * len(index["is_same"]) > 0 and index["batch_size"] > 0
+                    and index["num_batches"] == -(-len(index["images"]) // index["batch_size"])
+                    and {"num_folds", "metric", "subtract_mean"} <= set(index))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ZooError(f"--index={path}: cannot be read ({error}); write it with lfw_to_bin.py") from None
-    if not fits:
+    if not is_valid:
         raise ZooError(f"--index={path}: is no index of lfw_to_bin.py")
     return index
 
 
 def _read_outputs(folder: str, index: dict[str, Any]) -> Any:
-    """Embeddings, float64 [images, dim]."""
+    """Return embeddings, float64 [images, dim]."""
     import numpy as np
 
     try:

@@ -1,4 +1,4 @@
-"""The graphs: one that trains, one that only looks, on the same variables."""
+"""The graphs of training, validation and inference, on shared variables."""
 from __future__ import annotations
 
 import dataclasses
@@ -46,10 +46,10 @@ class Losses(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What stands on the network."""
+    """The classifier on top of the network."""
 
     logits: tf.Tensor  # float32 [batch, classes]; argmax is the class
-    similarities: tf.Tensor  # float32 [batch, classes], what the loss sees
+    similarities: tf.Tensor  # float32 [batch, classes], for the loss
 
 
 class TrainGraph(NamedTuple):
@@ -68,7 +68,7 @@ class TrainGraph(NamedTuple):
     step: Step
     train_op: tf.Operation  # update of the weights, the centers and the moving statistics
     global_step: tf.Variable  # int32 []
-    histogram: tf.Variable  # int32 [1000], room for the epoch's histogram of |prelogits| in checkpoints
+    histogram: tf.Variable  # int32 [1000], stores the epoch's histogram of |prelogits| in checkpoints
 
 
 class ForwardGraph(NamedTuple):
@@ -79,7 +79,7 @@ class ForwardGraph(NamedTuple):
 
 
 class ValidationGraph(NamedTuple):
-    """Tensors of validation: what training computes, of a network that does not train."""
+    """Tensors of validation: those of training, of a network that is not trained."""
 
     images: tf.Tensor  # placeholder, float32 [batch, side, side, 3]
     labels: tf.Tensor  # placeholder, int32 [batch]
@@ -89,7 +89,7 @@ class ValidationGraph(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    """What a training graph is made with.
+    """What the training graph depends on.
 
     Attributes:
         batch_size: images in a step.
@@ -109,7 +109,7 @@ class TrainSettings:
 
 
 def build_training(settings: TrainSettings) -> TrainGraph:
-    """Build the training graph in the default graph, with the variable names and their order of the original."""
+    """Build the training graph in the default graph; names and order of the variables are the original's."""
     tf.set_random_seed(settings.seed)
     extras, switches = settings.network.extras, settings.network.switches
     global_step = tf.get_variable("Variable", [], tf.int32, tf.zeros_initializer(), trainable=False)
@@ -127,7 +127,7 @@ def build_training(settings: TrainSettings) -> TrainGraph:
     step = facenet.training_step(losses.total, [losses.circle], rate, global_step, settings.step)
     histogram = tf.get_variable("prelogits_histogram", [HISTOGRAM_BINS], tf.int32, tf.zeros_initializer(),
                                 trainable=False)
-    # the loss, and with it the old centers, is read before they move
+    # the loss needs the old centers, so it comes before they move
     with tf.control_dependencies([losses.total]):
         move = facenet.update_centers(centers, old_centers, prelogits, labels, settings.loss.center_loss_alfa)
     return TrainGraph(images, labels, rate, outputs, prelogits, head, losses,
@@ -137,12 +137,12 @@ def build_training(settings: TrainSettings) -> TrainGraph:
 
 def build_forward(batch_size: int | None, network: NetworkSettings, getter: Callable | None = None,
                   reuse: bool = False) -> ForwardGraph:
-    """Build the graph of evaluation.
+    """Build the inference graph in the default graph.
 
     Args:
         batch_size: images in a batch, None for any number.
         network: the network.
-        getter: gives other values in place of the variables, such as their moving averages.
+        getter: custom getter of the variables, such as one of their moving averages.
         reuse: use the variables of a training graph.
     """
     images = _images(batch_size, network.extras)
@@ -150,7 +150,7 @@ def build_forward(batch_size: int | None, network: NetworkSettings, getter: Call
 
 
 def build_validation(settings: TrainSettings) -> ValidationGraph:
-    """Build the graph of validation on the variables of a training graph."""
+    """Build the validation graph on the variables of a training graph."""
     network = settings.network
     with tf.name_scope("validation"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
         images = _images(settings.batch_size, network.extras)
@@ -171,7 +171,7 @@ def embed(images: tf.Tensor, network: NetworkSettings, getter: Callable | None =
 
 
 def build_head(prelogits: tf.Tensor, num_classes: int, form: str, seed: int) -> Head:
-    """Build the head: variables dense/kernel [dim, classes] and, of the form "logits", dense/bias.
+    """Build the head: variables dense/kernel [dim, classes] and, for the form "logits", dense/bias.
 
     Args:
         prelogits: float32 [batch, dim].
@@ -190,12 +190,12 @@ def build_head(prelogits: tf.Tensor, num_classes: int, form: str, seed: int) -> 
 
 
 def accuracy_of(head: Head, labels: tf.Tensor) -> tf.Tensor:
-    """Share of the batch whose largest logit is that of its class, float32 []."""
+    """Return the share of the batch whose largest logit is that of its class, float32 []."""
     return tf.reduce_mean(tf.cast(tf.equal(tf.argmax(head.logits, 1, output_type=tf.int32), labels), tf.float32))
 
 
 def average_getter(averages: tf.train.ExponentialMovingAverage) -> Callable:
-    """Return a custom getter that gives the moving average of every variable that has one."""
+    """Return a custom getter that returns the moving average of every variable that has one."""
 
     def get(getter: Callable, *arguments: Any, **keywords: Any) -> Any:
         variable = getter(*arguments, **keywords)
@@ -223,7 +223,7 @@ def _images(batch_size: int | None, extras: Extras) -> tf.Tensor:
 
 
 def _bottleneck(prelogits: tf.Tensor, extras: Extras, seed: int) -> tf.Tensor:
-    """A dense layer to `embedding_size` dimensions; nothing when the network has as many."""
+    """Apply a dense layer to `embedding_size` dimensions, unless the network has that many."""
     if extras.embedding_size in (0, int(prelogits.shape[1])):
         return prelogits
     with tf.variable_scope("bottleneck"):
@@ -233,11 +233,11 @@ def _bottleneck(prelogits: tf.Tensor, extras: Extras, seed: int) -> tf.Tensor:
 
 
 def _dropout(prelogits: tf.Tensor, keep_probability: float, global_step: tf.Variable, seed: int) -> tf.Tensor:
-    """Drop elements at random, drawn from seed and step alone, so that a resumed run draws the same."""
+    """Drop elements at random; they depend only on seed and step, so a resumed run drops the same ones."""
     if keep_probability == 1.0:
         return prelogits
-    numbers = tf.random.stateless_uniform(tf.shape(prelogits), tf.stack([op_seed("dropout", seed), global_step]))
-    return tf.where(numbers < keep_probability, prelogits / keep_probability, tf.zeros_like(prelogits))
+    uniform = tf.random.stateless_uniform(tf.shape(prelogits), tf.stack([op_seed("dropout", seed), global_step]))
+    return tf.where(uniform < keep_probability, prelogits / keep_probability, tf.zeros_like(prelogits))
 
 
 def _kernel(shape: list[int], name: str, seed: int) -> tf.Variable:

@@ -1,9 +1,10 @@
-"""What the recipes differ in, and what the network and its input are made with."""
+"""What the recipes differ in, and the settings of the network and its input."""
 from __future__ import annotations
 
 import dataclasses
 from typing import Any, Mapping
 
+from common.cli import recipe
 from common.cli.recipe import switch
 from common.errors import FlagError
 
@@ -40,7 +41,7 @@ RECIPES = {"reference": Switches(), "corrected": Switches("cosine", "moving", "a
 
 @dataclasses.dataclass(frozen=True)
 class Extras:
-    """Options that the original accepts and ignores; these defaults are what it does whatever they say.
+    """Options that the original accepts and ignores; it always behaves as with these defaults.
 
     Attributes:
         image_size: side of the network's input in pixels.
@@ -48,9 +49,9 @@ class Extras:
         keep_probability: of the dropout on the embedding in training.
         weight_decay: weight of the L2 penalty, 1/2 sum w^2 over all kernels.
         use_fixed_image_standardization: (x - 127.5) / 128; else every image gets mean 0 and deviation 1.
-        random_crop: cut the input out of an image an eighth larger, at random.
-        random_flip: mirror every second image.
-        random_rotate: turn images by up to 10 degrees.
+        random_crop: crop the input at random out of a slightly larger image.
+        random_flip: mirror half of the images.
+        random_rotate: rotate images by up to 10 degrees.
     """
 
     image_size: int = IMAGE_SIZE
@@ -65,36 +66,32 @@ class Extras:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings:
-    """What a network that is used, rather than trained, depends on."""
+    """What the network depends on outside of training."""
 
     model_def: str
     switches: Switches
     extras: Extras
 
     @classmethod
-    def from_arguments(cls, identity: Mapping[str, Any], model_def: str) -> NetworkSettings:
-        """Return a run's settings from its arguments; those of the reference recipe for an empty mapping.
+    def from_identity(cls, identity: Mapping[str, Any]) -> NetworkSettings:
+        """Return a run's settings; those of the reference recipe for a checkpoint outside of a run.
 
         Args:
-            identity: the identity part of a run's arguments.
-            model_def: the network where the arguments name none.
+            identity: of the run, or empty.
         """
-        return cls(identity.get("model_def", model_def), _of(Switches, identity), _of(Extras, identity))
-
-
-def _of(kind: Any, values: Mapping[str, Any]) -> Any:
-    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values})
+        return cls(identity.get("model_def", MODEL_DEFS[0]), recipe.from_identity(Switches, identity),
+                   recipe.from_identity(Extras, identity))
 
 
 def resolve_extras(given: Mapping[str, Any], switches: Switches) -> tuple[Extras, list[str]]:
-    """Return the options in effect and a warning for each that was given in vain.
+    """Return the options in effect, and a warning for each that was given without effect.
 
     Args:
         given: values of the flags that were given, by name.
         switches: the switches in effect.
 
     Raises:
-        FlagError: a value that cannot be.
+        FlagError: a value is out of range.
     """
     if not switches.extra_options:
         return Extras(), [f"Warning: --{name} has no effect: the original ignores it; --extra_options makes it work"

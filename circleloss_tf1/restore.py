@@ -1,10 +1,9 @@
-"""Trained weights, ready to use: what evaluate, predict and export share."""
+"""Weights of a run, restored for evaluate, predict and export."""
 from __future__ import annotations
 
 import dataclasses
 from typing import Any, Callable
 
-from circleloss_tf1 import recipe
 from circleloss_tf1.evaluation import Embedder
 from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.model import build_forward
@@ -17,18 +16,16 @@ from common.graph.compat import tf
 
 
 def network_settings(checkpoint: Checkpoint, flags: FlagValues) -> NetworkSettings:
-    """Return the network of a run, with the flags that were given in place of the run's.
-
-    For a checkpoint outside of a run they are those of the reference recipe.
+    """Return the settings of a run's network; flags that were given win.
 
     Raises:
-        FlagError: moving statistics of a run that never moved them.
+        FlagError: moving statistics are asked for, of a run that never updated them.
     """
     identity = checkpoint.run_identity()
     if (identity.get("batch_norm"), flags.batch_norm) == ("batch", "moving"):
         raise FlagError("--batch_norm=moving: the run was trained with --batch_norm=batch, which leaves the moving "
                         "statistics where they began; train with --batch_norm=moving")
-    settings = NetworkSettings.from_arguments(identity, recipe.MODEL_DEFS[0])
+    settings = NetworkSettings.from_identity(identity)
     given = {name: flags[name].value for name in ("batch_norm", "jpeg_decoding", "exif_orientation")
              if name in flags and flags[name].value is not None}
     return dataclasses.replace(settings, model_def=flags.model_def or settings.model_def,
@@ -45,12 +42,12 @@ def variables(session: tf.Session, checkpoint: Checkpoint, settings: NetworkSett
     unused = [] if settings.switches.batch_norm == "moving" else [variable.op.name for variable in moving]
     session.run(tf.variables_initializer([variable for variable in moving if variable.op.name in unused]))
     checkpoints.restore_all(session, checkpoint.prefix, [variable for variable in tf.global_variables()
-                                                      if variable.op.name not in unused])
+                                                         if variable.op.name not in unused])
 
 
 def embedder(session: tf.Session, checkpoint: Checkpoint, settings: NetworkSettings, batch_size: int,
              use_flipped_images: bool, use_averages: bool) -> Embedder:
-    """Build pipeline and forward graph in the default graph and restore them; arguments as those of the flags."""
+    """Build pipeline and inference graph in the default graph and restore the variables; arguments as the flags."""
     feed = ImageFeed(batch_size, settings)
     graph = build_forward(batch_size, settings, averaged if use_averages else None)
     variables(session, checkpoint, settings)
@@ -58,6 +55,6 @@ def embedder(session: tf.Session, checkpoint: Checkpoint, settings: NetworkSetti
 
 
 def averaged(getter: Callable, name: str, *arguments: Any, **keywords: Any) -> Any:
-    """Custom getter: name every trainable variable as its moving average, to restore that."""
+    """Get every trainable variable under the name of its moving average, to restore the average."""
     suffix = "/ExponentialMovingAverage" if keywords.get("trainable") is not False else ""
     return getter(name + suffix, *arguments, **keywords)

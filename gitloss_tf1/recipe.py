@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Mapping
 
+from common.cli import recipe
 from common.cli.recipe import switch
 from common.errors import FlagError
 
@@ -73,6 +74,5 @@ class LossSettings:
             identity: of a run, empty for a checkpoint outside of a run.
             batch_size: the default batch size.
         """
-        values = {field.name: identity[field.name] for field in dataclasses.fields(Switches) if field.name in identity}
         return cls(identity.get("batch_size", batch_size), identity.get("lambda_c", 1.0), identity.get("lambda_g", 1.0),
-                   Switches(**values))
+                   recipe.from_identity(Switches, identity))

@@ -2,9 +2,9 @@
 
     7x7 stride 2 convolution, BN, ReLU -> four stages of basic blocks, strides 1, 2, 2, 2 -> mean over space
 
-A 112 x 112 face is 56, 56, 28, 14 and 7 pixels wide on the way. Every convolution has a bias, though batch
-normalisation follows and cancels it: the original's checkpoints hold them. The variables are named and created as
-tf.layers did in the original: conv2d_k and batch_normalization_k, a block's projection after its two convolutions.
+The maps of a 112 x 112 face are 56, 56, 28, 14 and 7 pixels wide. Every convolution has a bias, although the batch
+normalisation behind it cancels it: the original's checkpoints hold them. Variables have the names and the order of
+tf.layers in the original: conv2d_k and batch_normalization_k, a block's projection after its two convolutions.
 """
 from __future__ import annotations
 
@@ -31,24 +31,23 @@ ARCHITECTURES = {
 
 
 class Outputs(NamedTuple):
-    """What a network gives for a batch."""
+    """A network's outputs for a batch."""
 
     prelogits: tf.Tensor  # float32 [batch, channels of the last stage]
     first_convolution: tf.Tensor  # float32 [batch, height / 2, width / 2, channels], before batch normalisation
     stages: list  # float32 [batch, height, width, channels], after the first ReLU and after each stage
-    updates: list  # ops that move the moving statistics; empty when nothing does
+    updates: list  # ops that update the moving statistics, if they are used
 
 
 def network(images: tf.Tensor, model_def: str, seed: int, batch_norm: str, is_training: bool) -> Outputs:
-    """Build a network, or use its variables again in a scope that reuses.
+    """Build a network; in a scope that reuses, on existing variables.
 
     Args:
         images: float32 [batch, height, width, 3], about -1 to 1.
         model_def: a key of `ARCHITECTURES`.
         seed: the run's seed, for the initial weights.
-        batch_norm: "batch", statistics of the batch always, also when not training; or "moving", moving statistics
-            when not training.
-        is_training: whether the graph trains.
+        batch_norm: "batch": statistics of the batch always; "moving": moving statistics outside of training.
+        is_training: whether the graph is for training.
     """
     layers = _Layers(seed, batch_norm, is_training)
     architecture = ARCHITECTURES[model_def]
@@ -95,7 +94,7 @@ class _Layers:
     def normalise(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalise the newest convolution; variables batch_normalization_k/{gamma,beta,moving_mean,moving_variance}.
 
-        The batch's variance is the biased one; the moving variance takes the unbiased one, as tf.layers did.
+        The batch is normalised by its biased variance; the moving variance uses the unbiased one, as in tf.layers.
         """
         shape = [int(inputs.shape[-1])]
         with tf.variable_scope(f"batch_normalization{self._suffix(self._num_convolutions - 1)}"):
@@ -112,5 +111,5 @@ class _Layers:
             return normalised
 
     @staticmethod
-    def _suffix(number: int) -> str:
-        return f"_{number}" if number else ""
+    def _suffix(index: int) -> str:
+        return f"_{index}" if index else ""

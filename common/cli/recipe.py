@@ -49,6 +49,16 @@ def resolve(recipes: Mapping[str, Any], flags: FlagValues) -> Any:
     return dataclasses.replace(switches, **{name: value for name, value in values.items() if value is not None})
 
 
+def from_identity(kind: Any, identity: Mapping[str, Any]) -> Any:
+    """Return the switches of a run, or the defaults of those that its identity lacks.
+
+    Args:
+        kind: a dataclass of switches or other settings.
+        identity: of the run, empty for a checkpoint outside of a run.
+    """
+    return kind(**{field.name: identity[field.name] for field in dataclasses.fields(kind) if field.name in identity})
+
+
 def notice(recipe: str, switches: Any) -> str:
     """Return the line that tells which switches are in effect."""
     return f"Recipe: {recipe}, {', '.join(f'{name}={value}' for name, value in dataclasses.asdict(switches).items())}"

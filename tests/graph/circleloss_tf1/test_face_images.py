@@ -128,9 +128,9 @@ def test_turn():
     image = np.asarray(picture(size=(16, 16)), np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
         turned, same, there_and_back = session.run([
-            face_images.turn(tf.constant(image), tf.constant(90.0)),
-            face_images.turn(tf.constant(image), tf.constant(0.0)),
-            face_images.turn(face_images.turn(tf.constant(image), tf.constant(5.0)), tf.constant(-5.0))])
+            face_images.rotate(tf.constant(image), tf.constant(90.0)),
+            face_images.rotate(tf.constant(image), tf.constant(0.0)),
+            face_images.rotate(face_images.rotate(tf.constant(image), tf.constant(5.0)), tf.constant(-5.0))])
     np.testing.assert_allclose(turned, np.rot90(image), atol=0.01)
     np.testing.assert_array_equal(same, image)
     assert np.abs(there_and_back - image)[4:12, 4:12].mean() < 8

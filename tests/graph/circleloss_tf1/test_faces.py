@@ -1,4 +1,4 @@
-"""Folders of faces: what is found and passed over, splits, filter, sampling."""
+"""Folders of faces: what is found and ignored, splits, filter, sampling."""
 from __future__ import annotations
 
 import os
@@ -116,7 +116,7 @@ def test_without_replacement_every_image_once():
 
 
 def test_too_few_images():
-    with pytest.raises(FlagError, match="draws 57 images .* and there are 56: .* --sample_with_replacement"):
+    with pytest.raises(FlagError, match="draws 57 images .* and there are only 56: .* --sample_with_replacement"):
         faces.Sampler(LABELS, 57, "without_replacement", 3)
 
 

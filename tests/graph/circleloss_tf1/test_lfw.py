@@ -68,7 +68,7 @@ def test_one_official_fold_is_dealt_out(tmp_path, num_same, num_different, folds
     """All same pairs first, as in one fold of the official file."""
     lines = ["1\t6"] + ["Ann\t1\t2"] * num_same + ["Ann\t1\tBob\t1"] * num_different
     found = lfw.read_pairs(make(tmp_path, "\n".join(lines), **PEOPLE), str(tmp_path), folds, "strict")
-    assert "dealt out evenly" in found.notices[-1]
+    assert "distributed evenly" in found.notices[-1]
     assert found.is_same.sum() == num_same and len(found.is_same) == num_same + num_different
     for pair, is_same in enumerate(found.is_same):
         assert ("Ann" in os.path.basename(found.paths[2 * pair + 1])) == is_same
