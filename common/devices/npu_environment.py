@@ -17,7 +17,7 @@ def leave_job(environment: MutableMapping[str, str]) -> list[str]:
     Returns:
         A notice for each variable that was removed.
     """
-    names = JOB
+    names: tuple[str, ...] = JOB
     if environment.get("RANK_SIZE") not in (None, "", "1"):
         names += ("RANK_SIZE", "RANK_ID")
     return [f"Notice: {name}={value} is ignored: this program uses one device" for name, value in

@@ -19,7 +19,8 @@ from typing import MutableMapping
 from common.devices import npu_environment
 from common.errors import ZooError
 
-ADAPTERS = ("npu_bridge", "npu_device")
+SUPPORTED = {"npu_bridge": "TensorFlow 1.15 with Python 3.7", "npu_device": "TensorFlow 2.6.5 with Python 3.7 to 3.9"}
+ADAPTERS = tuple(SUPPORTED)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HOW_TO_LEAVE = "--device=cpu or --device=gpu runs without the NPU"
 
@@ -84,13 +85,12 @@ def require_single_device(environment: MutableMapping[str, str]) -> None:
 
 
 def installed_adapters() -> list[str]:
-    """Names of the installed NPU adapters that fit the installed TensorFlow, found without importing anything.
+    """Return the installed NPU adapters that fit the installed TensorFlow; nothing is imported to find them.
 
-    TensorFlow 1.15, which keeps its code in a package tensorflow_core, takes either; TensorFlow 2 only npu_device.
+    TensorFlow 1.15, which keeps its code in a package tensorflow_core, takes npu_bridge; TensorFlow 2, npu_device.
     """
-    is_tensorflow_1 = importlib.util.find_spec("tensorflow_core") is not None
-    fitting = ADAPTERS if is_tensorflow_1 else ("npu_device",)
-    return [name for name in fitting if importlib.util.find_spec(name) is not None]
+    fitting = "npu_bridge" if importlib.util.find_spec("tensorflow_core") is not None else "npu_device"
+    return [fitting] if importlib.util.find_spec(fitting) is not None else []
 
 
 def device_files() -> list[str]:
@@ -132,11 +132,19 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     if requested == "gpu":
         return Device("gpu", identity)
     if files:
-        raise ZooError(f"{files[0]} is there, but neither {' nor '.join(ADAPTERS)} is installed for this Python: "
-                       f"install the adapter and source CANN's set_env.sh; {_HOW_TO_LEAVE}")
+        raise ZooError(f"{files[0]} is there, but {_no_adapter()}: install the adapter and source CANN's set_env.sh; "
+                       f"{_HOW_TO_LEAVE}")
     if requested == "npu":
-        raise ZooError(f"--device=npu: neither {' nor '.join(ADAPTERS)} is installed for this Python; {_HOW_TO_LEAVE}")
+        raise ZooError(f"--device=npu: {_no_adapter()}; {_HOW_TO_LEAVE}")
     return Device("gpu", identity)
+
+
+def _no_adapter() -> str:
+    """Say that no installed adapter fits."""
+    unfit = [name for name in ADAPTERS if importlib.util.find_spec(name) is not None]
+    if unfit:
+        return f"{unfit[0]}, which is installed, is for {SUPPORTED[unfit[0]]}"
+    return f"neither {' nor '.join(ADAPTERS)} is installed for this Python"
 
 
 @functools.lru_cache(maxsize=None)
@@ -148,10 +156,36 @@ def _passing_folder() -> str:
 
 
 def adapter_failure(adapter: str, error: BaseException) -> ZooError:
-    """Explain an adapter that is installed and does not start."""
+    """Return the error that explains an installed adapter that does not start."""
     reason = str(error).strip().split("\n")[0] or type(error).__name__
     return ZooError(f"{adapter} is installed but does not start ({type(error).__name__}: {reason}): source CANN's "
-                    f"set_env.sh and check that TensorFlow is the version it was built for; {_HOW_TO_LEAVE}")
+                    f"set_env.sh; {adapter} is for {SUPPORTED[adapter]}; {_HOW_TO_LEAVE}")
+
+
+def too_old() -> ZooError:
+    """Return the error that explains an npu_device older than r1.8, which has no compat."""
+    return ZooError("this npu_device is older than r1.8 (CANN 5.1) and belongs to TensorFlow 2.4: install a newer one, "
+                    f"for {SUPPORTED['npu_device']}; {_HOW_TO_LEAVE}")
+
+
+def pairing_problem(adapter: str, tensorflow: str, python: tuple[int, ...]) -> str | None:
+    """Say why an adapter cannot be used with this TensorFlow and Python, or None.
+
+    Args:
+        adapter: one of ADAPTERS.
+        tensorflow: its version.
+        python: version, major and minor.
+    """
+    first, last = ((3, 7), (3, 7)) if adapter == "npu_bridge" else ((3, 7), (3, 9))
+    needed = "1.15." if adapter == "npu_bridge" else "2.6."
+    reason = ""
+    if tensorflow.startswith("2.13.") and adapter == "npu_device":
+        reason = (": the adapter's branch for TensorFlow 2.13 cannot be imported, its loss-scale optimizer has a base "
+                  "class that TensorFlow 2.9 dropped")
+    if tensorflow.startswith(needed) and first <= python[:2] <= last:
+        return None
+    return (f"{adapter} is for {SUPPORTED[adapter]}, not for TensorFlow {tensorflow} with Python "
+            f"{'.'.join(map(str, python[:2]))}{reason}")
 
 
 def precision_in_effect(device: Device, precision_mode: str | None, npu_default: str) -> str:

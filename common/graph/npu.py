@@ -10,7 +10,7 @@ import os
 
 from common.devices import npu_environment
 from common.devices.npu_options import NpuOptions, profiling_options
-from common.devices.selection import Device, adapter_failure
+from common.devices.selection import Device, adapter_failure, too_old
 from common.errors import ZooError
 from common.graph.compat import tf
 
@@ -65,9 +65,8 @@ def scale_losses(optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
 def _start_compat() -> None:
     import npu_device
 
-    if not hasattr(getattr(npu_device, "compat", None), "enable_v1"):
-        raise ZooError("this npu_device has no compat.enable_v1, which graph models need on TensorFlow 2: install an "
-                       "adapter of r1.8 (CANN 5.1) or newer, or use --device=cpu")
+    if not hasattr(npu_device, "compat"):
+        raise too_old()
     import npu_device.compat.v1.npu_init  # noqa: F401
 
     npu_device.compat.enable_v1()

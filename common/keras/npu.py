@@ -11,7 +11,7 @@ from typing import Any
 
 from common.devices import npu_environment
 from common.devices.npu_options import NpuOptions, profiling_options
-from common.devices.selection import Device, adapter_failure
+from common.devices.selection import Device, adapter_failure, too_old
 from common.errors import FlagError, ZooError
 
 
@@ -38,6 +38,8 @@ def start(device: Device, options: NpuOptions, is_alone: bool = True) -> list[st
         import npu_device
 
         configure(npu_device, options)
+        if not hasattr(npu_device, "compat"):
+            raise too_old()
         npu_device.open(int(device.id)).as_default()  # by number: on its own it cannot read an empty ASCEND_DEVICE_ID
     except ZooError:
         raise

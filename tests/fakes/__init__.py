@@ -4,8 +4,13 @@ They refuse what an adapter refuses and also what it takes and silently ignores,
 prove that the adapter's interface is used as it must be; they say nothing about convergence, support of ops or speed.
 
 In this process: `with fakes.installed("hicann", "npu_bridge") as process:`. In another: the variables of
-`fakes.environment`. With PYTHONPATH=<this folder> both adapters are importable; ZOO_FAKE_ADAPTER names the version, one
-of r1.6, tfa_v0.0.20, hicann (default) and tf2.13.
+`fakes.environment`. With PYTHONPATH=<this folder> both adapters are importable. ZOO_FAKE_ADAPTER names the version
+(default hicann), ZOO_FAKE_PRODUCT the product, 910A, A2 (default) or A3.
+
+The real npu_device is for TensorFlow 2.6. The fake also runs on newer ones, so that our side of the interface is tested
+there; that proves nothing about an adapter, since there is none. Two versions cannot be used with TensorFlow 2.6 or
+newer, and fail as the real ones do: npu_device of r1.6, which is for 2.4, and that of the branch tf2.13, which needs
+what TensorFlow 2.9 dropped.
 """
 from __future__ import annotations
 
@@ -16,7 +21,8 @@ import sys
 from typing import Any, Iterator
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-VERSIONS = ("r1.6", "tfa_v0.0.20", "hicann", "tf2.13")
+VERSIONS = ("r1.8", "r1.12", "tfa_v0.0.20", "hicann")
+BRIDGE_VERSIONS = ("r1.6", *VERSIONS)  # of npu_bridge
 ADAPTERS = ("npu_bridge", "npu_device")
 _PARTS = (*ADAPTERS, "hccl")
 _OWN_STATE = ("adapter_record", "adapter_session")
@@ -27,7 +33,7 @@ def installed(version: str, adapter: str) -> Iterator[Any]:
     """Make this process one with one adapter installed, until the block ends; then TensorFlow is as it was before.
 
     Args:
-        version: one of VERSIONS.
+        version: name of one of `adapter_schema.VERSIONS`.
         adapter: one of ADAPTERS; the other one cannot be imported.
 
     Yields:
@@ -61,7 +67,7 @@ def environment(folder: str, version: str, adapter: str) -> dict[str, str]:
 
     Args:
         folder: an empty folder to install it in, with links.
-        version: one of VERSIONS.
+        version: name of one of `adapter_schema.VERSIONS`.
         adapter: one of ADAPTERS.
     """
     for name in os.listdir(FOLDER):

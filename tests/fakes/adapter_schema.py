@@ -63,12 +63,15 @@ class Version:
     aborts_early: bool = False
 
 
+_BEFORE_R1_12 = dict(mixed_modes=("allow_mix_precision",), has_type_errors=False, knows_chief=False,
+                     knows_inf_nan=False)
 VERSIONS = {
     version.name: version
     for version in (
-        Version("r1.6", "Ascend/tensorflow@r1.6.0", "A:r1.6.0", mixed_modes=("allow_mix_precision",), has_compat=False,
-                has_type_errors=False, logs_compilation=False, knows_chief=False, knows_inf_nan=False,
-                aborts_early=True),
+        Version("r1.6", "Ascend/tensorflow@r1.6.0", "A:r1.6.0", has_compat=False, logs_compilation=False,
+                aborts_early=True, **_BEFORE_R1_12),
+        Version("r1.8", "Ascend/tensorflow@r1.8.0", "A:r1.8.0", **_BEFORE_R1_12),
+        Version("r1.12", "Ascend/tensorflow@r1.12.0", "A:r1.12.0", has_type_errors=False, knows_inf_nan=False),
         Version("tfa_v0.0.20", "Ascend/tensorflow@tfa_v0.0.20_7.0.0.alpha003", "A:tfa_v0.0.20_7.0.0.alpha003"),
         Version("hicann", "hicann/tensorflow@master", "H:master"),
         Version("tf2.13", "hicann/tensorflow@dev/tf2.13-CANN9.0.0", "H:dev/tf2.13-CANN9.0.0"),
@@ -122,7 +125,8 @@ def session_keys(of: Version) -> dict[str, SessionKey]:
             continue
         if "deprecated_in_hicann" in key and of.ref.startswith("H:"):  # STRICTER: still read there
             continue
-        if name == "auto_tune_mode" and of.name != "r1.6":  # STRICTER: still read, and tunes nothing since r1.11
+        # STRICTER: still read, but tunes nothing since r1.11
+        if name == "auto_tune_mode" and of.name not in ("r1.6", "r1.8"):
             continue
         fields = [field for field, where in key.get("field_history", {}).items() if of.ref in where] or [key["field"]]
         # STRICTER for aoe_mode before hicann, which also took "3" or "mdat".

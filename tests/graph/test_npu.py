@@ -22,7 +22,7 @@ COMPILED = "The model has been compiled on the Ascend AI processor, current grap
 ORIGINAL_INIT = tf.Session.__init__
 
 
-@pytest.fixture(params=fakes.VERSIONS if IS_TF1 else fakes.VERSIONS[1:])  # r1.6 has nothing for graphs of TensorFlow 2
+@pytest.fixture(params=fakes.BRIDGE_VERSIONS if IS_TF1 else fakes.VERSIONS)
 def version(request):
     return request.param
 
@@ -173,9 +173,15 @@ def test_only_a_gpu_mixes_and_only_when_asked():
 
 @pytest.mark.skipif(IS_TF1, reason="TensorFlow 1.15 has npu_bridge in every version")
 def test_an_adapter_without_graphs_is_refused_by_name():
-    with fakes.installed("r1.6", ADAPTER), pytest.raises(ZooError, match="no compat.enable_v1.* r1.8 .*--device=cpu"):
+    with fakes.installed("r1.6", ADAPTER), pytest.raises(ZooError, match="older than r1.8.*--device=cpu"):
         npu.start(NPU)
     assert tf.Session.__init__ is ORIGINAL_INIT
+
+
+@pytest.mark.skipif(IS_TF1, reason="npu_device")
+def test_the_adapter_for_tensorflow_2_13_does_not_start():
+    with fakes.installed("tf2.13", ADAPTER), pytest.raises(ZooError, match="AttributeError.*is for TensorFlow 2.6.5"):
+        npu.start(NPU)
 
 
 @pytest.mark.parametrize("statement, reason", [

@@ -1,6 +1,10 @@
 """The device is what the user would expect, and never quietly another one."""
 from __future__ import annotations
 
+import importlib.util
+import sys
+import types
+
 import pytest
 
 from common.devices import selection
@@ -91,6 +95,31 @@ def test_several_ranks_are_refused_by_single_device_models(size, refused):
 ])
 def test_precision_in_effect(kind, flag, wanted):
     assert selection.precision_in_effect(selection.Device(kind, "0"), flag, "allow_mix_precision") == wanted
+
+
+@pytest.mark.parametrize("adapter, tensorflow, python, fits", [
+    ("npu_bridge", "1.15.0", (3, 7), True), ("npu_bridge", "1.15.5", (3, 7, 5), True),
+    ("npu_bridge", "1.15.5", (3, 6), False), ("npu_bridge", "2.6.5", (3, 7), False),
+    ("npu_device", "2.6.5", (3, 7), True), ("npu_device", "2.6.5", (3, 9), True),
+    ("npu_device", "2.6.5", (3, 10), False), ("npu_device", "2.4.1", (3, 7), False),
+    ("npu_device", "2.21.0", (3, 11), False),
+])
+def test_pairs_of_adapter_tensorflow_and_python(adapter, tensorflow, python, fits):
+    problem = selection.pairing_problem(adapter, tensorflow, python)
+    assert (problem is None) == fits
+    assert fits or f"{adapter} is for TensorFlow" in problem and f"not for TensorFlow {tensorflow}" in problem
+
+
+def test_the_adapter_for_tensorflow_2_13_is_refused_with_the_reason():
+    assert "cannot be imported, its loss-scale optimizer" in selection.pairing_problem("npu_device", "2.13.1", (3, 9))
+
+
+def test_an_adapter_for_another_tensorflow_is_named(machine, monkeypatch):
+    other = "npu_device" if importlib.util.find_spec("tensorflow_core") else "npu_bridge"
+    machine(files=["/dev/davinci0"])
+    monkeypatch.setitem(sys.modules, other, types.SimpleNamespace(__spec__=object()))
+    with pytest.raises(ZooError, match=f"/dev/davinci0 is there, but {other}, which is installed, is for TensorFlow"):
+        selection.choose("auto", {})
 
 
 def test_adapter_failure_gives_reason_and_way_out():

@@ -21,13 +21,13 @@ from common.graph.compat import tf
 from tests import fakes
 
 SNAPSHOTS = {
-    "r1.6": "Ascend/tensorflow@r1.6.0",
+    "r1.8": "Ascend/tensorflow@r1.8.0",
+    "r1.12": "Ascend/tensorflow@r1.12.0",
     "tfa_v0.0.20": "Ascend/tensorflow@tfa_v0.0.20_7.0.0.alpha003",
     "hicann": "hicann/tensorflow@master",
-    "tf2.13": "hicann/tensorflow@dev/tf2.13-CANN9.0.0",
 }
 IS_TF1 = tf.__version__.startswith("1.")
-GRAPH_VERSIONS = fakes.VERSIONS if IS_TF1 else fakes.VERSIONS[1:]  # r1.6 has no graph adapter for TensorFlow 2
+GRAPH_VERSIONS = fakes.BRIDGE_VERSIONS if IS_TF1 else fakes.VERSIONS
 GOLDEN = os.path.join(os.path.dirname(fakes.FOLDER), "golden", "npu")
 
 
@@ -132,13 +132,9 @@ def test_open_refuses_a_device_id_that_is_no_number(eager, monkeypatch, device_i
 
 def test_a_second_opening_gives_the_same_handle_or_is_refused(eager):
     handle = eager.npu.open(0)
-    if eager.version == "r1.6":
-        with pytest.raises(error("SilentlyAccepted"), match="called again"):
-            eager.npu.open(0)
-    else:
-        assert eager.npu.open(0) is handle
-        with pytest.raises(RuntimeError, match="on device 1 as existed instance on 0"):
-            eager.npu.open(1)
+    assert eager.npu.open(0) is handle
+    with pytest.raises(RuntimeError, match="on device 1 as existed instance on 0"):
+        eager.npu.open(1)
     assert len(eager.process.openings) == 1
 
 
@@ -174,7 +170,7 @@ def test_the_ranks_environment(eager, monkeypatch, tmp_path, environment, kind, 
     ({"CM_WORKER_SIZE": "2", "CM_CHIEF_IP": "10.0.0.1", "CM_CHIEF_PORT": "6000"}, "RuntimeError", "CM_CHIEF_DEVICE"),
     (dict(CHIEF, CM_WORKER_SIZE="2"), None, ""),
 ])
-@pytest.mark.parametrize("eager", fakes.VERSIONS[1:], indirect=True)
+@pytest.mark.parametrize("eager", fakes.VERSIONS[1:], indirect=True)  # r1.8 knows no chief
 def test_the_ranks_environment_with_a_chief(eager, monkeypatch, tmp_path, environment, kind, text):
     expect_opening(eager, monkeypatch, tmp_path, environment, kind, text)
 
@@ -241,19 +237,19 @@ def test_open_refuses_what_the_real_one_ignores(eager, tmp_path, settings, text)
     assert eager.process.openings == []
 
 
-@pytest.mark.parametrize("settings, text", [
-    ({"op_debug_level": 2}, "op_debug_level is deprecated"),
-    ({"precision_mode": "force_fp16", "precision_mode_v2": "fp16"}, "exclude each other"),
-    ({"aoe_config.aoe_mode": "2", "aoe_config.work_path": "/nowhere"}, "work_path=/nowhere: no such folder"),
+@pytest.mark.parametrize("settings, text, since", [
+    ({"op_debug_level": 2}, "op_debug_level is deprecated", "r1.12"),
+    ({"precision_mode": "force_fp16", "precision_mode_v2": "fp16"}, "exclude each other", "tfa_v0.0.20"),
+    ({"aoe_config.aoe_mode": "2", "aoe_config.work_path": "/nowhere"}, "work_path=/nowhere: no such folder", "r1.12"),
 ])
-@pytest.mark.parametrize("version", fakes.VERSIONS[1:])
-def test_open_refuses_what_newer_versions_ignore(version, settings, text):
-    with fakes.installed(version, "npu_device"):
-        npu_device = importlib.import_module("npu_device")
+@pytest.mark.parametrize("eager", fakes.VERSIONS[1:], indirect=True)
+def test_open_refuses_what_newer_versions_ignore(eager, settings, text, since):
+    if fakes.VERSIONS.index(eager.version) < fakes.VERSIONS.index(since):
+        text = "has no option|exclude"
+    with pytest.raises((error("SilentlyAccepted"), ValueError), match=text):  # noqa: PT012
         for path, value in settings.items():
-            assign(npu_device.global_options(), path, value)
-        with pytest.raises(error("SilentlyAccepted"), match=text):
-            npu_device.open(0)
+            assign(eager.npu.global_options(), path, value)
+        eager.npu.open(0)
 
 
 @pytest.mark.parametrize("path", ["precision_mode", "dump_config.dump_mode"])
@@ -267,10 +263,20 @@ def test_an_option_is_not_set_after_open(eager, path):
 
 
 def test_compat_exists_since_r1_8(eager):
-    assert hasattr(eager.npu, "compat") == (eager.version != "r1.6")
-    if eager.version == "r1.6":
+    assert hasattr(eager.npu, "compat")
+
+
+def test_npu_device_of_r1_6_is_for_tensorflow_2_4():
+    with fakes.installed("r1.6", "npu_device"):
+        assert not hasattr(importlib.import_module("npu_device"), "compat")
         with pytest.raises(ImportError, match="npu_device.compat"):
             importlib.import_module("npu_device.compat.v1.npu_init")
+
+
+@pytest.mark.parametrize("module", ["npu_device", "npu_device.compat.v1.npu_init"])
+def test_npu_device_for_tensorflow_2_13_cannot_be_imported(module):
+    with fakes.installed("tf2.13", "npu_device"), pytest.raises(AttributeError, match="no attribute 'experimental'"):
+        importlib.import_module(module)
 
 
 def test_the_adapter_of_the_other_tensorflow_does_not_import():
@@ -411,18 +417,20 @@ def test_an_abort_leaves_with_the_status_of_sigabrt(graph, folder):
     ({"precision_mode_v2": "mixed_float16"}, "exclude each other"),
 ])
 def test_a_session_refuses_what_changed_after_r1_6(graph, parameters, text):
-    if graph.version == "r1.6":  # only auto_tune_mode is known there
+    if graph.version in ("r1.6", "r1.8"):  # only auto_tune_mode is known there
         if "auto_tune_mode" in parameters:
             tf.Session(config=make_config(dict(BASE, **parameters))).close()
             return
-        text = "no option of NpuOptimizer r1.6"
+        text = "no option of NpuOptimizer r1"
+    elif graph.version == "r1.12" and "auto_tune_mode" not in parameters:  # jit_compile: r1.10, r1.11, since r1.13
+        text = "no option of NpuOptimizer r1.12"
     with pytest.raises((error("AdapterError"), error("SilentlyAccepted")), match=text):
         tf.Session(config=make_config(dict(BASE, **parameters)))
 
 
-def test_a_precision_mode_of_later_versions_is_refused_by_the_first(graph):
+def test_a_precision_mode_of_later_versions_is_refused_by_the_first_ones(graph):
     config = make_config(dict(BASE, precision_mode="allow_mix_precision_bf16"))
-    if graph.version == "r1.6":
+    if graph.version in ("r1.6", "r1.8"):
         with pytest.raises(error("AdapterError"), match="allow_mix_precision_bf16"):
             tf.Session(config=config)
     else:

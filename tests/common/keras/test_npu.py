@@ -75,7 +75,7 @@ def test_modes_that_every_version_knows(process, mode):
 @pytest.mark.parametrize("mode", ["cube_fp16in_fp32out", "allow_mix_precision_fp16", "allow_mix_precision_bf16",
                                   "allow_fp32_to_bf16"])
 def test_a_newer_mode_is_taken_or_refused_by_name(process, version, mode):
-    if version == "r1.6":
+    if version == "r1.8":
         with pytest.raises(FlagError, match=f"--precision_mode={mode}: this npu_device knows force_fp32, "):
             npu.start(NPU, NpuOptions(mode))
         assert process.openings == []
@@ -118,7 +118,7 @@ def test_tuning_is_called_differently_by_version(process, version, tmp_path):
     folder = str(tmp_path / "tuning")
     changed = changed_options(process, NpuOptions("force_fp16", tuning_path=folder))
     del changed["precision_mode"]
-    assert changed == ({"auto_tune_mode": "RL,GA"} if version == "r1.6" else {"aoe_mode": "2", "work_path": folder})
+    assert changed == ({"auto_tune_mode": "RL,GA"} if version == "r1.8" else {"aoe_mode": "2", "work_path": folder})
 
 
 def test_a_refused_option_opens_nothing(process, tmp_path):
@@ -141,6 +141,19 @@ def test_a_job_that_is_left_in_the_environment_is_not_joined(process, monkeypatc
     assert notices == [f"Notice: {text} is ignored: this program uses one device"
                        for text in ("RANK_TABLE_FILE=/t.json", "RANK_SIZE=2", "RANK_ID=1")]
     assert process.handle.workers_num == 1
+
+
+def test_the_adapter_for_tensorflow_2_4_is_refused():
+    with fakes.installed("r1.6", "npu_device") as process:
+        with pytest.raises(ZooError, match="this npu_device is older than r1.8.*TensorFlow 2.4.*TensorFlow 2.6.5"):
+            npu.start(NPU, NpuOptions("force_fp16"))
+        assert process.openings == []
+
+
+def test_the_adapter_for_tensorflow_2_13_does_not_start():
+    with fakes.installed("tf2.13", "npu_device"), pytest.raises(
+            ZooError, match="AttributeError.*experimental.*npu_device is for TensorFlow 2.6.5 with Python 3.7 to 3.9"):
+        npu.start(NPU, NpuOptions("force_fp16"))
 
 
 @pytest.mark.parametrize("statement, reason", [

@@ -36,7 +36,7 @@ def test_a_run(tmp_path, look_alike_folder, monkeypatch, capfd, version):
     assert (options["enable_dump"], options["dump_path"], options["dump_step"]) == ("1", str(run / "data_dump"), "1|3")
     assert json.loads(options["profiling_options"])["output"] == str(run / "profiling")
     tuning = {name: options.get(name) for name in ("auto_tune_mode", "aoe_mode")}
-    assert tuning["auto_tune_mode" if version == "r1.6" else "aoe_mode"] == ("RL,GA" if version == "r1.6" else "2")
+    assert tuning["auto_tune_mode" if version == "r1.8" else "aoe_mode"] == ("RL,GA" if version == "r1.8" else "2")
     assert os.listdir(str(run / "data_dump")) == []  # on an NPU the adapter dumps, not we
     assert "Device: npu | TensorFlow" in capfd.readouterr().out
 

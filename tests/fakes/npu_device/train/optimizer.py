@@ -47,6 +47,8 @@ def _make_class() -> type:
             return super().get_scaled_loss(loss) * _overflow()
 
         def apply_gradients(self, grads_and_vars: Any, name: str | None = None) -> Any:
+            if version().name == "r1.6":  # it gives Keras 2.6 an argument that Keras 2.4 had
+                raise TypeError("_apply_gradients() takes 4 positional arguments but 5 were given")
             if _makes_infinities():
                 return super().apply_gradients(grads_and_vars, name)  # each rank looks at the gradients that it has
             gradients, variables = zip(*grads_and_vars)
