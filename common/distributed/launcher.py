@@ -97,11 +97,16 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
             os.close(write_end)
 
 
-def watch_launcher(environment: MutableMapping[str, str]) -> None:
-    """In a rank: stop as on SIGTERM when the launcher has died, since a killed launcher cannot tell."""
+def watch_launcher(environment: MutableMapping[str, str]) -> bool:
+    """In a rank: stop as on SIGTERM when the launcher has died, since a killed launcher cannot tell.
+
+    Returns:
+        Whether a launcher has started this process.
+    """
     pipe = environment.pop(_PIPE, None)
     if pipe:
         threading.Thread(target=_end_with_launcher, args=(int(pipe),), daemon=True).start()
+    return bool(pipe)
 
 
 def _end_with_launcher(pipe: int) -> None:

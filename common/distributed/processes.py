@@ -8,8 +8,9 @@ from typing import Sequence
 from common.cli.parser import FlagSet, FlagValues
 from common.cli.program import StopRequest
 from common.devices import ranks
+from common.devices.ranks import workers_of
 from common.devices.selection import Rank
-from common.distributed import launcher
+from common.distributed import launcher, peers
 from common.errors import FlagError
 
 _SOURCE = "the environment (TF_CONFIG, or RANK_SIZE on NPUs) defines"
@@ -24,6 +25,7 @@ def define(flags: FlagSet) -> None:
     accelerator.integer("node_rank", 0, "Rank of this machine.")
     accelerator.string("master_addr", "127.0.0.1", "Address of the machine of rank 0.")
     accelerator.integer("master_port", 29500, "Port of that machine where the launchers connect.", 1, 65535)
+    accelerator.number("peer_minutes", 5.0, "Minutes to wait for the other workers of a TF_CONFIG.")
 
 
 def check(flags: FlagValues) -> None:
@@ -40,6 +42,8 @@ def resolve_rank(flags: FlagValues, device_kind: str) -> Rank:
             be diagnosed.
         ZooError: the environment defines several processes, but not how they connect.
     """
+    if not flags.distributed and device_kind != "npu" and os.environ.pop("TF_CONFIG", None):
+        print("Notice: TF_CONFIG is ignored without --distributed", flush=True)
     rank, job = ranks.current(os.environ, device_kind), _job(flags)
     if rank.size == 1 and job.size > 1:
         rank = Rank(job.node * job.processes, job.size)
@@ -74,7 +78,10 @@ def start(flags: FlagValues, command: Sequence[str], device_kind: str, stop: Sto
             print(f"Warning: --nnode={job.nodes} without --master_addr: only launchers on this machine can connect",
                   file=sys.stderr, flush=True)
         return launcher.start([sys.executable, *command], job, device_kind, os.environ, stop)
-    launcher.watch_launcher(os.environ)
+    is_launched = launcher.watch_launcher(os.environ)
+    workers, number = workers_of(os.environ) if device_kind != "npu" else ([], 0)
+    if len(workers) > 1 and not is_launched:
+        peers.wait(workers, number, 60.0 * flags.peer_minutes, lambda line: print(line, flush=True))
     return None
 
 

@@ -56,7 +56,7 @@ def test_ranks_that_would_not_train_the_same_are_refused(tmp_path, tiny_folder):
     for rank in range(2):
         config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))
         environment = dict(os.environ, TF_CONFIG=json.dumps(config), ASCEND_DEVICE_ID=str(rank))
-        words = command(tiny_folder, tmp_path, "--train_steps=5", f"--seed={rank + 3}")
+        words = command(tiny_folder, tmp_path, "--train_steps=5", f"--seed={rank + 3}", "--distributed")
         processes.append(subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
     for rank, process in enumerate(processes):
         _, error = process.communicate(timeout=200)
@@ -139,8 +139,9 @@ def test_a_bad_drawing_is_found_before_processes_start(tmp_path, capfd, monkeypa
 
 @pytest.mark.parametrize("text, flags, message", [
     ("{", ["--help"], None),
-    ("{", [], "TF_CONFIG={: cannot be used"),
-    ('{"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 0}}', ["--batch_size=2"],
+    ("{", ["--distributed"], "TF_CONFIG={: cannot be used"),
+    ('{"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 0}}',
+     ["--batch_size=2", "--distributed"],
      "--batch_size=2: the 3 processes share a batch"),
 ])
 def test_a_tf_config_is_checked(tmp_path, tiny_folder, text, flags, message):
@@ -157,13 +158,13 @@ def test_a_tf_config_of_ones_own(tmp_path, tiny_folder, alone):
     """A chief and a worker, as several schedulers set them."""
     first, second = (f"127.0.0.1:{port}" for port in rendezvous.free_ports(2))
     cluster = dict(chief=[first], worker=[second])
-    ranks = [start(command(tiny_folder, tmp_path, "--train_steps=2", "--distributed=False"),
+    ranks = [start(command(tiny_folder, tmp_path, "--train_steps=2", "--distributed"),
                    TF_CONFIG=json.dumps(dict(cluster=cluster, task=dict(type=kind, index=0))))
              for kind in ("worker", "chief")]
     for rank in ranks:
         out, error = rank.communicate(timeout=400)
         assert rank.returncode == 0, error.decode()
-        assert b"Warning: --distributed=False has no effect" in out
+        assert b"Rank " in out
     np.testing.assert_allclose(losses(tmp_path / "0"), alone[:2], rtol=1e-5)
     assert sorted(os.listdir(str(tmp_path))) == ["0", "1"] and os.listdir(str(tmp_path / "1")) == ["train_1.log"]
 

@@ -1,13 +1,14 @@
 """Training with several processes: the losses of one with the whole batch."""
 from __future__ import annotations
 
+import json
 import os
 import sys
 
 import numpy as np
 import pytest
 
-from common.distributed import launcher
+from common.distributed import launcher, rendezvous
 from tests import ROOT
 from tests.keras.processes import start
 from tests.keras.siamese_triplet_tf2.conftest import FLAGS, train
@@ -56,7 +57,7 @@ def test_mistakes_are_found_before_processes_start(tmp_path, look_alike_folder, 
 
 def test_ranks_of_the_environment_are_checked_too(tmp_path, look_alike_folder, capfd, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
-    assert train(look_alike_folder, tmp_path / "out", "--semi_hard") == 2
+    assert train(look_alike_folder, tmp_path / "out", "--semi_hard", "--distributed") == 2
     assert "--semi_hard looks at the whole batch" in capfd.readouterr().err and not (tmp_path / "out").exists()
 
 
@@ -69,3 +70,19 @@ def test_ranks_of_the_environment_are_checked_too(tmp_path, look_alike_folder, c
 def test_what_several_processes_cannot_do(tmp_path, look_alike_folder, capfd, flags, message):
     assert train(look_alike_folder, tmp_path / "out", "--distributed=True", "--nproc_per_node=2", *flags) == 2
     assert message in error_line(capfd) and not (tmp_path / "out").exists()
+
+
+def test_a_tf_config_left_over_is_ignored(tmp_path, look_alike_folder, capfd, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
+    assert train(look_alike_folder, tmp_path / "out", "--train_steps=1") == 0
+    assert "Notice: TF_CONFIG is ignored without --distributed" in capfd.readouterr().out
+
+
+def test_workers_that_never_come_are_named(tmp_path, look_alike_folder, capfd, monkeypatch):
+    own, other = rendezvous.free_ports(2)
+    cluster = dict(worker=[f"127.0.0.1:{own}", f"127.0.0.1:{other}"])
+    monkeypatch.setenv("TF_CONFIG", json.dumps(dict(cluster=cluster, task=dict(type="worker", index=0))))
+    assert train(look_alike_folder, tmp_path / "out", "--train_steps=1", "--distributed", "--peer_minutes=0.05") == 1
+    captured = capfd.readouterr()
+    assert f"waited 0.05 minutes for 127.0.0.1:{other} of TF_CONFIG" in captured.err
+    assert f"Rank 0 is waiting for 127.0.0.1:{other}" in captured.out and not (tmp_path / "out").exists()
