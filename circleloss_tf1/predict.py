@@ -1,6 +1,6 @@
 """Predict with Circle loss whether two faces are the same person.
 
-    python3 circleloss_tf1/predict.py --first=FILE --second=FILE [--checkpoint=FILE|RUN_DIR]
+    python3 circleloss_tf1/predict.py --query=FILE --against=FILE [--checkpoint=FILE|RUN_DIR]
 
 The threshold is the one that evaluate.py stored, unless --far or --threshold is given. Writes prediction.json to <run
 directory>/predict/.
@@ -30,8 +30,10 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 def define_flags() -> FlagSet:
     """Return the flags of prediction."""
     flags = FlagSet(__doc__ or "")
-    flags.data.string("first", None, "Image of a face, aligned like the training images.", REQUIRED)
-    flags.data.string("second", None, "Image of another face.", REQUIRED)
+    flags.data.string("query", None, "Image of a face, aligned like the training images.", REQUIRED)
+    flags.alias("query", "first")
+    flags.data.string("against", None, "Image of another face.", REQUIRED)
+    flags.alias("against", "second")
     usage_flags.define_far(flags, None, "that of evaluate.py")
     flags.evaluation.number("threshold", None, "Distance below which two faces are the same person.",
                             unset="the one that evaluate.py has stored")
@@ -86,7 +88,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flags = define_flags().parse(arguments)
     usage_flags.require_far(flags)
     checkpoint = usage_flags.choose(flags, ROOT, "predict")
-    images = [shared_flags.find_path(name, flags[name].value, ROOT) for name in ("first", "second")]
+    images = [shared_flags.find_file(name, flags[name].value, ROOT) for name in ("query", "against")]
     measured = _Measured.read(checkpoint, flags)
     device = selection.choose(flags.device, os.environ)
 

@@ -28,7 +28,7 @@ PRINTED = 20
 def define_flags() -> FlagSet:
     """Return the flags of prediction."""
     flags = FlagSet(__doc__ or "")
-    flags.data.string("images", None, "Image, folder of images, or IDX file of images.", REQUIRED)
+    flags.data.string("images", None, "Image, folder of images, also in its folders, or IDX file of images.", REQUIRED)
     flags.data.boolean("invert", False, "The digits are black on white.")
     shared_flags.define_background(flags.data)
     define_data(flags)
@@ -57,9 +57,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         features, logits = evaluation.forward(session, graph, images, mean_image)
         centers = session.run(graph.centers)
     distances = np.linalg.norm(features[:, None, :] - centers[None, :, :], axis=2)  # [num, classes]
-    predictions = [dict(image=name, label=int(label), feature=[float(x) for x in feature],
-                        center_distances=[float(x) for x in row])
-                   for name, label, feature, row in zip(names, logits.argmax(axis=1), features, distances)]
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True).astype(np.float64))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    predictions = [dict(image=name, label=int(label), probability=float(probability[label]),
+                        feature=[float(x) for x in feature], center_distances=[float(x) for x in row])
+                   for name, label, probability, feature, row in zip(names, logits.argmax(axis=1), probabilities,
+                                                                     features, distances)]
     checkpoint.report("predictions.json", dict(checkpoint=checkpoint.prefix, predictions=predictions),
                       _lines(predictions), flags.json)
     return 0
@@ -70,8 +73,8 @@ def _lines(predictions: list[dict]) -> list[str]:
     for prediction in predictions[:PRINTED]:
         x, y = prediction["feature"]
         distances = " ".join(f"{distance:.2f}" for distance in prediction["center_distances"])
-        lines.append(f"{prediction['image']}: {prediction['label']}, feature ({x:.3f}, {y:.3f}), distances to the "
-                     f"centers {distances}")
+        lines.append(f"{prediction['image']}: {prediction['label']} ({prediction['probability']:.1%}), feature "
+                     f"({x:.3f}, {y:.3f}), distances to the centers {distances}")
     if len(predictions) > PRINTED:
         lines.append(f"... and {len(predictions) - PRINTED} more")
     return lines
@@ -85,7 +88,7 @@ def _read(path: str, background: str) -> tuple[list[str], np.ndarray]:
     if os.path.isfile(path) and "idx3-ubyte" in os.path.basename(path):
         idx_images = mnist.read_images(path)
         return [f"{os.path.basename(path)}[{number}]" for number in range(len(idx_images))], idx_images
-    paths = images.list_images(path)
+    paths = images.find_images(path)
     decoded = np.stack([images.read_gray(name, mnist.SIDE, background) for name in paths])[..., None]
     for notice in images.one_color_notices(paths, decoded):
         print(notice, file=sys.stderr)

@@ -1,6 +1,6 @@
 """Predict how similar two drawings are, or one and those of a folder.
 
-    python3 siamese_omniglot/predict.py --image=FILE --other=FILE|FOLDER [--checkpoint=FILE|RUN_DIR]
+    python3 siamese_omniglot/predict.py --query=FILE --against=FILE|FOLDER [--checkpoint=FILE|RUN_DIR]
 
 Drawings are black on white, as in Omniglot; --invert is for white on black. The short side of a drawing is resized to
 105 pixels, and the middle is cropped. Prints the similarity of each pair, the probability that both show the same
@@ -24,15 +24,17 @@ from common.devices import selection
 from siamese_omniglot.evaluate import define_network
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-SHOWN = 10  # most similar pairs on the picture and on the terminal
 _BICUBIC = 3  # the number of PIL's filter
 
 
 def define_flags() -> FlagSet:
     """Return the flags of prediction."""
     flags = FlagSet(__doc__ or "")
-    flags.data.string("image", None, "Image of a drawing.", REQUIRED)
-    flags.data.string("other", None, "Another drawing, or a folder of drawings.", REQUIRED)
+    flags.data.string("query", None, "Image of a drawing.", REQUIRED)
+    flags.alias("query", "image")
+    flags.data.string("against", None, "Another drawing, or a folder of drawings, searched recursively.", REQUIRED)
+    flags.alias("against", "other", "images")
+    flags.evaluation.integer("top", 10, "Number of most similar drawings to list and draw.", 1)
     flags.data.boolean("invert", False, "The drawings are white on black.")
     shared_flags.define_background(flags.data)
     trained.define_flags(flags)
@@ -47,8 +49,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
-    image = shared_flags.find_path("image", flags.image, ROOT)
-    others = images.list_images(shared_flags.find_path("other", flags.other, ROOT))
+    image = shared_flags.find_file("query", flags.query, ROOT)
+    others = images.find_images(shared_flags.find_path("against", flags.against, ROOT))
     drawings = np.stack([read(path, flags.background) for path in (image, *others)])
     for notice in images.one_color_notices((image, *others), drawings):
         print(notice, file=sys.stderr)
@@ -68,11 +70,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     result: dict[str, Any] = dict(
         checkpoint=checkpoint.prefix, image=image, similarities=[
             dict(other=others[number], similarity=float(similarities[number])) for number in order])
-    _draw(checkpoint, drawings, order, similarities)
+    _draw(checkpoint, drawings, order[:flags.top], similarities)
     lines = [f"{os.path.basename(image)} and {os.path.basename(row['other'])}: similarity {row['similarity']:.3f}"
-             for row in result["similarities"][:SHOWN]]
-    if len(others) > SHOWN:
-        lines.append(f"... and {len(others) - SHOWN} less similar ones")
+             for row in result["similarities"][:flags.top]]
+    if len(others) > flags.top:
+        lines.append(f"... and {len(others) - flags.top} less similar ones")
     checkpoint.report("predictions.json", result, lines, flags.json)
     return 0
 
@@ -106,10 +108,9 @@ def _draw(checkpoint: trained.Checkpoint, drawings: np.ndarray, order: np.ndarra
     pyplot = figures.plotting(checkpoint.output_folder)
     if pyplot is None:
         return
-    shown = order[:SHOWN]
-    figure, axes = pyplot.subplots(1, 1 + len(shown), figsize=(2 * (1 + len(shown)), 2.4))
+    figure, axes = pyplot.subplots(1, 1 + len(order), figsize=(2 * (1 + len(order)), 2.4))
     axes[0].imshow(drawings[0], cmap="gray", vmin=0, vmax=255)
-    for axis, number in zip(axes[1:], shown):
+    for axis, number in zip(axes[1:], order):
         axis.imshow(drawings[1 + number], cmap="gray", vmin=0, vmax=255)
         axis.set_title(f"Similarity:{similarities[number]:.3f}", fontsize=9)
     for axis in axes:

@@ -1,6 +1,6 @@
 """Predict how similar two images are, or find the images of a folder that are nearest to one.
 
-    python3 siamese_triplet_tf2/predict.py --query=IMAGE --images=IMAGE|FOLDER [--checkpoint=FILE|RUN_DIR]
+    python3 siamese_triplet_tf2/predict.py --query=IMAGE --against=IMAGE|FOLDER [--checkpoint=FILE|RUN_DIR]
 
 Writes predictions.json, embeddings.npz and nearest.png to <run directory>/predict/.
 """
@@ -27,8 +27,10 @@ def define_flags() -> FlagSet:
     """Return the flags of prediction."""
     flags = FlagSet(__doc__ or "")
     flags.data.string("query", None, "Image to compare with.", REQUIRED)
-    flags.data.string("images", None, "Another image, or a folder of images.", REQUIRED)
-    flags.evaluation.integer("k", 5, "Number of nearest images to list.", 1)
+    flags.data.string("against", None, "Another image, or a folder of images, searched recursively.", REQUIRED)
+    flags.alias("against", "images")
+    flags.evaluation.integer("top", 5, "Number of nearest images to list.", 1)
+    flags.alias("top", "k")
     trained.define_flags(flags)
     return flags
 
@@ -41,8 +43,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
-    query = shared_flags.find_path("query", flags.query, ROOT)
-    paths = images.list_images(shared_flags.find_path("images", flags.images, ROOT), pairs.SUFFIXES)
+    query = shared_flags.find_file("query", flags.query, ROOT)
+    paths = images.find_images(shared_flags.find_path("against", flags.against, ROOT), pairs.SUFFIXES)
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session
@@ -52,7 +54,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
     embeddings = restore.TrainedEmbedding(checkpoint, upright=True).embed([query, *paths])
     cosine, l2 = (retrieval.similarities(embeddings[:1], embeddings[1:], metric)[0] for metric in ("cosine", "l2"))
-    nearest = np.argsort(-cosine, kind="stable")[:flags.k]
+    nearest = np.argsort(-cosine, kind="stable")[:flags.top]
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, query=query, nearest=[
         dict(image=paths[index], cosine=float(cosine[index]), squared_distance=float(-l2[index])) for index in nearest])
     row = [image_grid.Cell(restore.image_of(query), "query")]

@@ -150,6 +150,14 @@ def find_path(name: str, value: str | None, model_root: str) -> str:
     raise ZooError(f"--{name}={value}: not found, looked for {' and '.join(candidates)}")
 
 
+def find_file(name: str, value: str, model_root: str) -> str:
+    """Find the file that a path flag names; errors as `find_path`, and for a folder."""
+    path = find_path(name, value, model_root)
+    if os.path.isdir(path):
+        raise ZooError(f"--{name}={value}: is a folder, expected a file")
+    return path
+
+
 def find_data_folder(value: str | None, model_root: str, names: Iterable[str], has_data: Callable[[str], bool],
                      flag: str = "data_path") -> str:
     """Return the data folder: the one that a flag names, or a known folder in it.

@@ -41,6 +41,23 @@ def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
     return listing.in_frame_order([os.path.join(path, name) for name in names])
 
 
+def find_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
+    """Return an image file itself, or the image files of a folder and of all folders in it; links are not followed.
+
+    Raises:
+        ZooError: no image exists there.
+    """
+    if not os.path.isdir(path):
+        return list_images(path, suffixes)
+    found: list[str] = []
+    for folder, names, _ in os.walk(path):
+        names[:] = [name for name in listing.folders(folder) if name in names]
+        found += listing.in_frame_order([os.path.join(folder, name) for name in listing.files(folder, suffixes)])
+    if not found:
+        raise ZooError(f"{path}: contains no image ({', '.join(suffixes)}), nor do the folders in it")
+    return found
+
+
 def read_gray(path: str, side: int, background: str = "white") -> np.ndarray:
     """Decode an upright image to gray and resize it, regardless of its aspect ratio.
 

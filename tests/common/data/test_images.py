@@ -93,3 +93,14 @@ def test_another_format_is_named(tmp_path, kind):
                                      b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffeXIfII*\0", b"\xff\xd8" + b"\xff\xe0\0\0" * 9])
 def test_headers_that_are_cut_or_false_name_no_orientation(content):
     assert image_headers.orientation(content) == 1
+
+
+def test_a_folder_is_searched_recursively_without_what_systems_leave(tmp_path):
+    for name in ("b/10.png", "b/9.png", "a/c/1.jpg", "top.png", ".hidden/2.png", "a/notes.txt", "__MACOSX/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    found = [os.path.relpath(path, str(tmp_path)) for path in images.find_images(str(tmp_path))]
+    assert found == ["top.png", "a/c/1.jpg", "b/9.png", "b/10.png"]
+    (tmp_path / "empty" / "more").mkdir(parents=True)
+    with pytest.raises(ZooError, match="contains no image .*, nor do the folders in it"):
+        images.find_images(str(tmp_path / "empty"))

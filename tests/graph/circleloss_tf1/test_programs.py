@@ -140,8 +140,8 @@ def test_moving_statistics_that_never_moved_are_refused(reference_output, capfd)
 
 
 @pytest.mark.parametrize("program, arguments, status, message", [
-    (predict, [], 2, "--first is needed"),
-    (predict, ["--first=/no/such.png", "--second=/no"], 1, "--first=/no/such.png: not found"),
+    (predict, [], 2, "--query is needed"),
+    (predict, ["--first=/no/such.png", "--second=/no"], 1, "--query=/no/such.png: not found"),
     (predict, ["--first={face}", "--second={face}", "--far=2"], 2, "--far=2.0: expected 0 to 1"),
     (evaluate, [], 1, 'para "data_path" must be config'), (evaluate, ["--data_path=/no/such"], 1, "not found"),
     (evaluate, ["--data_path={train}"], 1, "holds no lfw-deepfunneled_align"),

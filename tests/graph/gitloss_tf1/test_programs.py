@@ -80,6 +80,7 @@ def test_predict_images(tmp_path, output, tiny_mnist_folder, capfd):
     predictions = printed(capfd)["predictions"]
     assert [item["image"] for item in predictions] == ["a.png", "b.bmp"]
     assert all(0 <= item["label"] <= 9 and len(item["feature"]) == 2 for item in predictions)
+    assert all(0.1 <= item["probability"] <= 1 for item in predictions)  # the largest of ten
 
     idx = os.path.join(tiny_mnist_folder, "t10k-images-idx3-ubyte.gz")
     assert predict.main([f"--images={idx}", f"--output_path={output}", "--json"]) == 0

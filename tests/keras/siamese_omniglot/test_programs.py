@@ -205,7 +205,7 @@ def test_a_checkpoint_without_a_run_needs_to_be_told_its_network(trained, tmp_pa
 
 
 @pytest.mark.parametrize("program, arguments, status, message", [
-    (predict, [], 2, "--image is needed"),
+    (predict, [], 2, "--query is needed"),
     (predict, ["--image=/no/such.png", "--other=/no"], 1, "not found"),
     (evaluate, [], 1, 'para "data_path" must be config'),
     (export, ["--checkpoint=/no/such"], 1, "neither /no/such.index nor a run directory"),

@@ -93,7 +93,8 @@ def test_two_images_and_the_nearest_of_a_folder(tmp_path, full_run, look_alike_f
     assert found["cosine"] == pytest.approx(1.0) and found["squared_distance"] == pytest.approx(0.0, abs=1e-6)
 
     folder = os.path.join(look_alike_folder, "right")
-    assert predict.main([f"--query={query}", f"--images={folder}", "--k=3", f"--checkpoint={full_run}", "--json"]) == 0
+    arguments = [f"--query={query}", f"--checkpoint={full_run}", "--json"]
+    assert predict.main([*arguments, f"--against={folder}", "--top=3"]) == 0
     nearest = printed(capfd)["nearest"]
     cosines = [item["cosine"] for item in nearest]
     assert len(nearest) == 3 and cosines == sorted(cosines, reverse=True)
@@ -108,12 +109,13 @@ def test_two_images_and_the_nearest_of_a_folder(tmp_path, full_run, look_alike_f
 @pytest.mark.parametrize("arguments, status, message", [
     ([], 2, "--query is needed: image to compare with"),
     (["--query=/no/such.jpg", "--images=."], 1, "--query=/no/such.jpg: not found"),
+    (["--query={folder}", "--against={folder}"], 1, "is a folder, expected a file"),
     (["--query={text}", "--images={text}"], 1, "1 of 1 images cannot be used"),
 ])
 def test_mistakes_in_prediction(tmp_path, full_run, capfd, arguments, status, message):
     text = tmp_path / "text.jpg"
     text.write_text("no image")
-    arguments = [argument.format(text=text) for argument in arguments]
+    arguments = [argument.format(text=text, folder=tmp_path) for argument in arguments]
     assert predict.main([*arguments, f"--checkpoint={full_run}"]) == status
     assert message in error_line(capfd)
 
