@@ -4,13 +4,11 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import sys
 
 import pytest
 
 from tests import ROOT
-from tests.conftest import on_the_default_leg
-from tests.programs import one_line, run
+from tests.programs import error_line, one_line
 from tests.test_architecture import models, train_entry
 
 # name, aliases, default (... is the model's own)
@@ -47,21 +45,35 @@ def test_shared_flags(model, name, aliases, default):
         assert str(getattr(values, name)).lower() == sample
 
 
-@on_the_default_leg
+def programs_of(model):
+    """The train entry and the three programs that every model has, by name."""
+    return {"train": entry_module(model), **{name: importlib.import_module(f"{model}.{name}")
+                                             for name in ("evaluate", "predict", "export")}}
+
+
 @pytest.mark.parametrize("model", models())
-def test_every_program_answers_help_and_refuses_nonsense(model):
-    for program in (train_entry(model), "evaluate.py", "predict.py", "export.py"):
-        for arguments, status in ((["-h"], 0), (["--nonsense"], 2), (["stray"], 2)):
-            result = run(sys.executable, os.path.join(ROOT, model, program), *arguments)
-            assert result.returncode == status, (program, arguments, result.stderr)
-            assert "Traceback" not in result.stderr
-            if status:
-                assert result.stdout == "" and one_line(result.stderr)
-            else:
-                lines = result.stdout.splitlines()
-                assert max(len(line) for line in lines if not line.startswith("    python3 ")) <= 80
-                wanted = ["--output_path"] + ["--checkpoint", "--json"] * (program != train_entry(model))
-                assert all(flag in result.stdout for flag in wanted)
+def test_every_program_answers_help(model, capfd):
+    for name, program in programs_of(model).items():
+        assert program.main(["-h"]) == 0
+        out, error = capfd.readouterr()
+        assert error == "" and max(len(line) for line in out.splitlines() if not line.startswith("    python3 ")) <= 80
+        assert all(flag in out for flag in ["--output_path"] + ["--checkpoint", "--json"] * (name != "train"))
+
+
+@pytest.mark.parametrize("model", models())
+def test_every_program_refuses_nonsense_in_one_line(model, capfd):
+    for program in programs_of(model).values():
+        for argument in ("--nonsense", "stray"):
+            assert program.main([argument]) == 2
+            out, error = capfd.readouterr()
+            assert out == "" and argument in one_line(error)
+
+
+@pytest.mark.parametrize("model", [model for model in models() if model.endswith("_tf1")])
+def test_graph_models_train_on_a_single_device(model, monkeypatch, capfd, tmp_path):
+    monkeypatch.setenv("RANK_SIZE", "8")
+    assert entry_module(model).main([f"--data_path={tmp_path}", f"--output_path={tmp_path / 'out'}"]) == 1
+    assert "single-device model" in error_line(capfd) and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("model", models())

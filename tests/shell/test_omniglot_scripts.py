@@ -1,4 +1,4 @@
-"""Scripts of the Siamese network: eight processes, and what goes wrong early."""
+"""The script of the Siamese network that starts eight processes."""
 from __future__ import annotations
 
 import os
@@ -7,12 +7,10 @@ import pytest
 
 from common.tiny_data import omniglot as tiny_omniglot
 from tests import ROOT
-from tests.programs import one_line, run
+from tests.programs import run
 from tests.test_architecture import runs_here
 
-MODEL = os.path.join(ROOT, "siamese_omniglot")
-PERFORMANCE, EIGHT = (("bash", os.path.join(MODEL, "test", f"train_{name}.sh"))
-                      for name in ("performance_1p", "full_8p"))
+EIGHT = ("bash", os.path.join(ROOT, "siamese_omniglot", "test", "train_full_8p.sh"))
 needs_keras = pytest.mark.skipif(not runs_here("siamese_omniglot"), reason="needs TensorFlow 2.6 or newer")
 
 
@@ -33,15 +31,3 @@ def test_eight_processes_by_flag(tmp_path, data):
     assert (tmp_path / "out" / "0" / "Siamese_bs4_2p_perf.log").exists()
     assert run(*EIGHT, f"--data_path={data}", "--batch_size=4").stderr.startswith(
         "[Error] --batch_size=4: the 8 processes share a batch")
-
-
-@pytest.mark.parametrize("arguments, status, message", [
-    (["--data_path={data}", "--lrr=x"], 2, "unknown flag --lrr; did you mean --lr?"),
-    (["--data_path={data}", "--distributed=maybe"], 2, "expected true or false"),
-])
-def test_mistakes_are_one_line_and_leave_nothing(tmp_path, data, arguments, status, message):
-    arguments = [argument.format(data=data) for argument in arguments]
-    result = run(*PERFORMANCE, *arguments, f"--output_path={tmp_path / 'out'}")
-    assert result.returncode == status
-    assert message in one_line(result.stderr)
-    assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""SA-Siam through its real scripts: from raw videos to a tracked one, and what goes wrong early."""
+"""SA-Siam through its real scripts: from raw videos, or real frames, to a tracked target."""
 from __future__ import annotations
 
 import json
@@ -11,7 +11,7 @@ import pytest
 from common.tiny_data import tracking
 from sa_siam_tf1.inference.otb import read_boxes
 from tests import ROOT
-from tests.programs import one_line, run
+from tests.programs import run
 from tests.results import rows
 
 MODEL = os.path.join(ROOT, "sa_siam_tf1")
@@ -96,27 +96,3 @@ def first_frames(sequence, target, count):
         if name.startswith("groundtruth_rect") and "area" not in name:
             with open(os.path.join(sequence, name)) as file:
                 (target / name).write_text("".join(file.readlines()[:count]))
-
-
-@pytest.mark.parametrize("arguments, environment, status, message", [
-    (["--data_path={data}", "--brnch=x"], {}, 2, "unknown flag --brnch; did you mean --branch?"),
-    (["--data_path={data}", "--branch=both"], {}, 2, "--branch"),
-    (["--data_path={data}"], {"RANK_SIZE": "8"}, 1, "single-device model"),
-])
-def test_mistakes_are_one_line_and_leave_nothing(tmp_path, arguments, environment, status, message):
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "videos.tar").touch()
-    arguments = [argument.format(data=data) for argument in arguments]
-    result = run("bash", os.path.join(MODEL, "test", "train_full_1p.sh"), *arguments,
-                 f"--output_path={tmp_path / 'out'}", **environment)
-    assert result.returncode == status
-    assert message in one_line(result.stderr)
-    assert not (tmp_path / "out").exists()
-
-
-def test_generated_configuration(tmp_path):
-    result = run_program("experiments/gen-sa-siam-cfg.py", f"--output_path={tmp_path}")
-    assert result.returncode == 0, result.stderr
-    assert json.loads((tmp_path / "SA-Siam" / "model_config.json").read_text())["branch"] == "both"
-    assert json.loads((tmp_path / "SA-Siam" / "track_config.json").read_text())["scale_step"] == 1.0375

@@ -136,6 +136,7 @@ def test_the_generated_configuration_comes_back(tmp_path, capsys):
     folder = tmp_path / "SA-Siam"
     assert f"in {folder}" in capsys.readouterr().out
     assert json.loads((folder / "train_config.json").read_text())["epoch"] == 0
+    assert json.loads((folder / "track_config.json").read_text())["scale_step"] == 1.0375
     assert configuration.load(ModelConfig, str(folder)) == ModelConfig(branch="both")
     (folder / "track_config.json").write_text('{"num_scales": 5}')
     model, train, track, flags = configure(f"--config={folder}", "--epochs=2")
@@ -155,7 +156,7 @@ def test_the_generated_configuration_comes_back(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("argument", ["--momentum=1", "--gray_probability=2", "--initial_lr=0", "--loss_scale=0",
-                                      "--lr_values=0.1,x", "--lr_policy=piecewise_constant"])
+                                      "--branch=both", "--lr_values=0.1,x", "--lr_policy=piecewise_constant"])
 def test_flags_that_do_not_fit(argument):
     with pytest.raises(FlagError, match=argument.split("=")[0] if "policy" not in argument else "lr_values"):
         configure(argument)

@@ -12,7 +12,7 @@ from siamese_omniglot.run_scripts import run_siamese_train
 from tests.conftest import on_the_default_leg
 from tests.keras.siamese_omniglot.conftest import train
 from tests.programs import error_line
-from tests.results import result_file, rows
+from tests.results import losses, result_file, rows
 
 TRAIN_KEYS = ["total_loss", "accuracy", "train.lr", "train.data_time", "train.compute_time", "train.fp_time",
               "train.bp_time", "train.grad_time", "train.ips"]
@@ -222,3 +222,12 @@ def test_an_overflow_is_named(tmp_path, tiny_folder, capfd, monkeypatch):
     assert "training has diverged" in capfd.readouterr().err
     assert train(tiny_folder, tmp_path / "b", "--train_steps=1", "--over_dump") == 1
     assert "overflow at step 1" in capfd.readouterr().err
+
+
+@on_the_default_leg
+def test_the_loss_falls(tmp_path, tiny_folder):
+    """From log(2), which says nothing of any pair."""
+    assert train(tiny_folder, tmp_path, "--performance", "--train_steps=40", "--batch_size=12", "--lr=1e-2",
+                 "--optimizer=adam", "--augment=none") == 0
+    found = losses(tmp_path / "0")
+    assert np.mean(found[:5]) == pytest.approx(np.log(2), abs=0.05) and np.mean(found[-5:]) < 0.4

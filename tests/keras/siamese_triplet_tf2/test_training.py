@@ -207,3 +207,10 @@ def test_mistakes_are_one_line_before_anything_is_written(tmp_path, look_alike_f
 def test_rank_size_is_accepted_as_one(tmp_path, look_alike_folder, monkeypatch):
     monkeypatch.setenv("RANK_SIZE", "")
     assert train(look_alike_folder, tmp_path, "--train_steps=1") == 0
+
+
+@on_the_default_leg
+def test_the_loss_falls(tmp_path, look_alike_folder):
+    assert train(look_alike_folder, tmp_path, "--recipe=corrected", "--performance", "--train_steps=40") == 0
+    found = losses(tmp_path / "0")
+    assert np.mean(found[-10:]) < 0.1 * np.mean(found[:5])
