@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests import GOLDEN
+from tests.conftest import on_the_default_leg
 from tests.parity import gitloss
 from tests.parity.__main__ import main
 from tests.parity.changes import beyond_tolerance, changed
@@ -33,6 +34,7 @@ def test_evaluation_fixture():
     assert comparison.holds, comparison.summary("gitloss", EVALUATION)
 
 
+@on_the_default_leg
 def test_other_numbers_are_beyond_tolerance_group_by_group(tmp_path):
     """A change a little larger than the tolerance in one key of each group; the groups that are left hold."""
     first = gitloss.compare(changed(TRAINING, tmp_path, out__logits=lambda value: value + 1e-3,
@@ -50,6 +52,7 @@ def test_nan_is_beyond_tolerance(tmp_path):
     assert not comparison.holds and beyond_tolerance(comparison) == ["distances"]
 
 
+@on_the_default_leg
 @pytest.mark.parametrize("changes, message", [
     (dict(out__surprise=np.zeros(3)), "unknown key out/surprise"),
     (dict(out__features=None), "lacks the key out/features"),

@@ -16,6 +16,7 @@ from common.tiny_data import tracking
 from sa_siam_tf1 import log_lines, training
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets import dataloader, imdb
+from tests.conftest import on_the_default_leg
 from tests.graph.sa_siam_tf1.conftest import train
 from tests.results import events_in, last_variables, result_file, rows, variables_in
 
@@ -69,11 +70,12 @@ def test_images_of_training_and_validation(appearance_run, tiny_videos):
     assert np.array_equal(np.asarray(shown), np.uint8(np.clip(batch.instances[1], 0, 255)))
 
 
+@on_the_default_leg
 def test_without_validation_the_loss_falls_and_each_epoch_keeps_the_original_s_checkpoint_once(tmp_path):
     """Epochs of two steps: checkpoints after 2 and 4 updates and at the end, none of them again in a resumed run."""
     tracking.make(str(tmp_path / "data"), num_videos=1, num_frames=4, num_sequences=0)
     folder = tmp_path / "0" / "track_model_checkpoints" / "SA-Siam-Appearance"
-    flags = ["--batch_size=2", "--num_examples_per_epoch=4"]
+    flags = ["--batch_size=1", "--num_examples_per_epoch=2"]
 
     def kept():
         return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.index")}
@@ -90,6 +92,7 @@ def test_without_validation_the_loss_falls_and_each_epoch_keeps_the_original_s_c
     assert np.mean(losses[-2:]) < 0.5 * losses[0]
 
 
+@on_the_default_leg
 def test_a_diverged_run_says_so_and_closes_its_threads_and_files(tiny_videos, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(log_lines, "SUMMARY_INTERVAL", 1)
     before = threading.active_count()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests import GOLDEN
+from tests.conftest import on_the_default_leg
 from tests.parity import siamese_omniglot
 from tests.parity.changes import beyond_tolerance, changed
 from tests.parity.comparison import FixtureError
@@ -26,6 +27,7 @@ def test_fixtures(path, counts):
     assert {group: entry["compared"] for group, entry in summary["groups"].items()} == counts
 
 
+@on_the_default_leg
 def test_other_numbers_are_beyond_tolerance(tmp_path):
     comparison = siamese_omniglot.compare(changed(
         TENSORFLOW, tmp_path, feat1=lambda value: value * 1.0001, logit=lambda value: value + 1e-4,

@@ -65,7 +65,7 @@ def test_ranks_of_the_environment_are_checked_too(tmp_path, look_alike_folder, c
     (["--semi_hard"], "--semi_hard looks at the whole batch"),
     (["--batch_statistics"], "--batch_statistics looks at the whole batch"),
     (["--cache_features=disk"], "--cache_features=disk keeps the features of one process"),
-    (["--batch_size=1"], "each needs a sample"),
+    (["--batch_size=1"], "each needs at least one sample"),
 ])
 def test_what_several_processes_cannot_do(tmp_path, look_alike_folder, capfd, flags, message):
     assert train(look_alike_folder, tmp_path / "out", "--distributed=True", "--nproc_per_node=2", *flags) == 2
