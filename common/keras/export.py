@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from typing import Any, Callable, Mapping
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from common import atomic_files
 from common.checkpoints import bundle, exporting
+from common.errors import ZooError
 
 CHECKED_SAMPLES = 2
 MAX_DIFFERENCE = 1e-4  # of the largest output: TFLite sums in another order
@@ -53,7 +55,8 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
     difference = max(exporting.largest_difference(path, values, live, MAX_DIFFERENCE, is_relative=True)
                      for path, values in computed.items())
     result = dict(saved_model=saved_path, tflite=lite_path, inputs=list(shapes), outputs=list(live),
-                  max_difference=difference)
+                  max_difference=difference,
+                  tflite_default_interpreter=_default_interpreter_agrees(lite_path, samples, live))
     exporting.record(folder, result)
     return result
 
@@ -72,10 +75,24 @@ def _run_saved_model(path: str, samples: Mapping[str, np.ndarray]) -> dict[str, 
     return _arrays(loaded.signatures["serving_default"](**_tensors(samples)))
 
 
-def _run_lite(path: str, samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _run_lite(path: str, samples: Mapping[str, np.ndarray], delegates: bool = False) -> dict[str, np.ndarray]:
     # without delegates: for some networks the XNNPACK of TensorFlow 2.21 returns zeros, that of LiteRT does not
-    kernels = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    resolvers = tf.lite.experimental.OpResolverType
+    kernels = resolvers.AUTO if delegates else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about the move to LiteRT
         interpreter = tf.lite.Interpreter(path, experimental_op_resolver_type=kernels)
     return interpreter.get_signature_runner("serving_default")(**samples)
+
+
+def _default_interpreter_agrees(path: str, samples: Mapping[str, np.ndarray], live: Mapping[str, np.ndarray]) -> bool:
+    """Whether TensorFlow's default interpreter, which users run, computes what the network does; warn if not."""
+    try:
+        exporting.largest_difference(path, _run_lite(path, samples, delegates=True), live, MAX_DIFFERENCE,
+                                     is_relative=True)
+    except (ZooError, RuntimeError, ValueError) as error:
+        print(f"Warning: the default interpreter of TensorFlow {tf.__version__} fails on this machine ({error}); run "
+              "the model in LiteRT, or with experimental_op_resolver_type=BUILTIN_WITHOUT_DEFAULT_DELEGATES, as it was "
+              "checked here", file=sys.stderr)
+        return False
+    return True
