@@ -42,7 +42,7 @@ def resolve_rank(flags: FlagValues, device_kind: str) -> Rank:
             be diagnosed.
         ZooError: the environment defines several processes, but not how they connect.
     """
-    if not flags.distributed and device_kind != "npu" and os.environ.pop("TF_CONFIG", None):
+    if not flags.distributed and device_kind != "npu" and os.environ.pop("TF_CONFIG", ""):
         print("Notice: TF_CONFIG is ignored without --distributed", flush=True)
     rank, job = ranks.current(os.environ, device_kind), _job(flags)
     if rank.size == 1 and job.size > 1:
