@@ -109,7 +109,8 @@ def define_lfw(flags: FlagSet) -> None:
     """The flags of the verification on LFW; evaluate has them too."""
     flags.data.string("lfw_dir", None, "LFW folder, with a folder per person; wins over --data_path.",
                       "found in --data_path")
-    flags.data.string("lfw_pairs", None, "LFW's pairs.txt.", "found beside the LFW folder, in it or in data/")
+    flags.data.string("lfw_pairs", None, "LFW's pairs.txt; for evaluate.py also a verification set of "
+                      "insightface, such as cfp_fp.bin.", "found beside the LFW folder, in it or in data/")
     flags.evaluation.integer("lfw_batch_size", 30, "LFW images per batch.", 1, shared_flags.MAX_BATCH_SIZE)
     flags.evaluation.integer("lfw_nrof_folds", 10, "Folds of the cross-validation.", 2)
     flags.evaluation.choice("lfw_distance_metric", "0", [str(metric) for metric in verification.METRICS],

@@ -19,7 +19,7 @@ from circleloss_tf1 import command_line, usage_flags
 from circleloss_tf1.recipe import Switches
 from common import atomic_files
 from common.checkpoints.trained import Checkpoint
-from common.cli import program, recipe
+from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet
 from common.devices import selection
 from common.evaluation import verification
@@ -40,13 +40,19 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    from circleloss_tf1 import data_folders
+    from circleloss_tf1 import data_folders, verification_set
 
     flags = define_flags().parse(arguments)
     usage_flags.require_far(flags)
-    folder = data_folders.require_lfw(flags, ROOT)
+    is_set = bool(flags.lfw_pairs) and flags.lfw_pairs.endswith(verification_set.SUFFIX)
+    folder = "" if is_set else data_folders.require_lfw(flags, ROOT)
     checkpoint = usage_flags.choose(flags, ROOT, "evaluate")
-    pairs = data_folders.read_pairs(flags, folder, ROOT)
+    if is_set:
+        path = shared_flags.find_path("lfw_pairs", flags.lfw_pairs, ROOT)
+        images_folder = os.path.join(checkpoint.output_folder, os.path.splitext(os.path.basename(path))[0])
+        pairs = verification_set.extract(path, images_folder, flags.lfw_nrof_folds)
+    else:
+        pairs = data_folders.read_pairs(flags, folder, ROOT)
     device = selection.choose(flags.device, os.environ)
 
     from circleloss_tf1 import evaluation, lfw, log_lines, restore

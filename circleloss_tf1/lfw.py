@@ -62,7 +62,7 @@ def read_pairs(pairs_path: str, folder: str, num_folds: int, missing: str) -> Pa
                        "--lfw_missing=skip leaves their pairs out")
     if absent:
         notices.append(f"Notice: LFW: {len(absent)} missing images, {len(is_same)} pairs are left")
-    return _in_balanced_folds(paths, np.array(is_same, bool), num_folds, pairs_path, notices)
+    return in_balanced_folds(paths, np.array(is_same, bool), num_folds, pairs_path, notices)
 
 
 def _lines(path: str) -> tuple[list[tuple[int, list[str]]], list[str]]:
@@ -107,7 +107,7 @@ def _find(stem: str) -> str | None:
     return next((stem + suffix for suffix in SUFFIXES if os.path.exists(stem + suffix)), None)
 
 
-def _in_balanced_folds(paths: list, is_same: np.ndarray, num_folds: int, name: str, notices: list) -> Pairs:
+def in_balanced_folds(paths: list, is_same: np.ndarray, num_folds: int, name: str, notices: list) -> Pairs:
     """Keep the order if every contiguous fold has same and different pairs; else distribute both kinds evenly."""
     if min(int(is_same.sum()), int((~is_same).sum())) < num_folds:
         raise ZooError(f"{name}: {int(is_same.sum())} same and {int((~is_same).sum())} different pairs, too few for "

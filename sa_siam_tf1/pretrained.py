@@ -12,8 +12,8 @@ import numpy as np
 
 from common.cli.parser import FlagSet, FlagValues
 from common.cli.shared_flags import find_path
+from common.data import plain_pickle
 from common.errors import FlagError, ZooError
-from sa_siam_tf1.datasets import plain_pickle
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 CAFFENET_NAME = "caffenet.npy"

@@ -19,6 +19,7 @@ from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE, EXEMPLAR_SIDE
 
 JPEG_QUALITY = 90
+_MAX_ANNOTATION_BYTES = 1 << 20
 # largest box, in sides of the frame: annotated targets reach at most some pixels out of it, and the memory that a crop
 # takes grows with the square of the box
 MAX_BOX_SIDES = 2
@@ -88,7 +89,13 @@ def read_annotation(path: str) -> list[Box]:
         ZooError: the file is no XML, or a box is invalid.
     """
     try:
-        root = ElementTree.parse(path).getroot()
+        with open(path, "rb") as file:
+            content = file.read(_MAX_ANNOTATION_BYTES + 1)
+        if len(content) > _MAX_ANNOTATION_BYTES:
+            raise ValueError(f"it has more than {_MAX_ANNOTATION_BYTES} bytes")
+        if b"<!" in content.replace(b"<!--", b"") or b"\0" in content:  # entities grow beyond all bounds
+            raise ValueError("it has a document type, or is no UTF-8")
+        root = ElementTree.fromstring(content)  # noqa: S314
     except (ElementTree.ParseError, OSError, ValueError) as error:
         raise ZooError(f"{path}: is no annotation that can be read ({error})") from None
     boxes = []

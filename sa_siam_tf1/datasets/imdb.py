@@ -16,11 +16,11 @@ from typing import Any, Iterable, NamedTuple
 import numpy as np
 
 from common.cli import program, shared_flags
-from common.data import images, listing
+from common.data import images, listing, plain_pickle
 from common.errors import ZooError
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE
-from sa_siam_tf1.datasets import curation, plain_pickle
+from sa_siam_tf1.datasets import curation
 
 FOLDER_NAMES = ("ILSVRC2015-VID-Curation", "ILSVRC2015")
 VALIDATION_SHARE = 0.1

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.io
 
+from common.data import plain_pickle
 from common.errors import ZooError
 from sa_siam_tf1 import pretrained, train_siamese_model
-from sa_siam_tf1.datasets import plain_pickle
 from tests.graph.sa_siam_tf1.conftest import caffenet_layers, train
 from tests.results import last_variables
 

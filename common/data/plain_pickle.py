@@ -43,6 +43,18 @@ def read_plain(path: str) -> Any:
     return _load(path, 0, _Unpickler)
 
 
+def read_lists(path: str) -> Any:
+    """Read a pickle of lists of plain data and arrays of numbers, in a list or tuple.
+
+    Raises:
+        ZooError: it holds something else, or is damaged.
+    """
+    found = _load(path, 0, _ArrayUnpickler)
+    if not isinstance(found, (list, tuple)):
+        return found
+    return [[_unwrapped(item, 0) for item in part] if isinstance(part, list) else part for part in found]
+
+
 def read_arrays(path: str) -> Any:
     """Read a file of numpy.save that holds a dict of arrays of numbers, or a dict of such dicts.
 

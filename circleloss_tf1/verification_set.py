@@ -1,0 +1,68 @@
+"""Verification sets as insightface exchanges them (lfw.bin, cfp_fp.bin, agedb_30.bin): a pickled pair of lists, the
+contents of two image files for each pair, and whether they are of one person.
+"""
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from circleloss_tf1 import lfw
+from common.data import image_headers, plain_pickle
+from common.errors import ZooError
+
+SUFFIX = ".bin"
+_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
+
+
+def read(path: str) -> tuple[list[bytes], np.ndarray]:
+    """Read a set, without executing anything in it.
+
+    Returns:
+        Contents of images, [2 * pairs], and whether pairs are the same, bool [pairs].
+
+    Raises:
+        ZooError: the file is no such set.
+    """
+    found = plain_pickle.read_lists(path)
+    if not isinstance(found, (tuple, list)) or len(found) != 2 or not all(isinstance(part, list) for part in found) \
+            or len(found[0]) != 2 * len(found[1]) or not found[1]:
+        raise ZooError(f"{path}: is no verification set, expected a list of images and a list with half as many flags")
+    contents = [_bytes_of(value) for value in found[0]]
+    for number, content in enumerate(contents):
+        if image_headers.format_of(content) not in _SUFFIXES:
+            raise ZooError(f"{path}: image {number} {image_headers.describe(content)}, expected JPEG or PNG")
+    if not all(isinstance(flag, (bool, int)) for flag in found[1]):
+        raise ZooError(f"{path}: the second list holds {type(found[1][0]).__name__}, expected True or False")
+    return contents, np.array(found[1], bool)
+
+
+def _bytes_of(value: Any) -> bytes:
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    if isinstance(value, str):  # as Python 2 wrote bytes
+        return value.encode("latin1", "replace")
+    return value if isinstance(value, bytes) else b""
+
+
+def extract(path: str, folder: str, num_folds: int) -> lfw.Pairs:
+    """Write the images of a set to files, and return its pairs.
+
+    Args:
+        path: of the set.
+        folder: to write to; what is there is written again.
+        num_folds: see `lfw.read_pairs`.
+
+    Raises:
+        ZooError: see `read`; or there are fewer pairs than the folds need.
+    """
+    contents, is_same = read(path)
+    os.makedirs(folder, exist_ok=True)
+    paths = []
+    for number, content in enumerate(contents):
+        suffix = _SUFFIXES[image_headers.format_of(content) or ""]
+        paths.append(os.path.join(folder, f"{number // 2:06d}_{number % 2}{suffix}"))
+        with open(paths[-1], "wb") as file:
+            file.write(content)
+    return lfw.in_balanced_folds(paths, is_same, num_folds, path, [])
