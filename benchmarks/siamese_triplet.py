@@ -33,7 +33,8 @@ def measure() -> dict:
 
     from benchmarks import bare_siamese_triplet, measuring
     from common.devices import selection
-    from common.keras import session
+    from common.devices.selection import Rank
+    from common.keras import session, workers
     from siamese_triplet_tf2 import decoding
     from siamese_triplet_tf2.model import build_embedding
     from siamese_triplet_tf2.pairs import Sampler
@@ -42,7 +43,7 @@ def measure() -> dict:
 
     session.set_threads(selection.num_cpus())
     model = build_embedding("resnet50", seed=0)
-    updater = Updater(model, tf.keras.optimizers.Adam(LEARNING_RATE))
+    updater = Updater(model, tf.keras.optimizers.Adam(LEARNING_RATE), workers.make(Rank(), "cpu"))
     frozen = tf.function(lambda images: model.frozen(decoding.preprocess(images, "unit"), training=False))
     images = tf.constant(np.random.RandomState(0).rand(3 * BATCH_SIZE, 200, 200, 3), tf.float32)
     excluded = Sampler(BATCH_SIZE, 0, "redrawn", "listed").all().own_pair(BATCH_SIZE)

@@ -48,7 +48,7 @@ def define_flags() -> FlagSet:
 
 
 def define_network(flags: FlagSet) -> None:
-    """The flags that say what network a checkpoint outside of a run holds."""
+    """Define the flags for the network of a checkpoint that belongs to no run."""
     flags.model.choice("backbone", None, ["vgg16", "conv4"], "Network of a checkpoint outside of a run.",
                        "the run's, else vgg16")
     recipe.define(flags.model, Switches, ("head",), "the run's, else tf")
@@ -104,7 +104,7 @@ def _pairs(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValue
 
 def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValues, stop: program.StopRequest
               ) -> list[dict[str, Any]]:
-    """Accuracies of the tasks; None where too few characters have enough drawings."""
+    """Return the accuracies of the tasks, None where too few characters have enough drawings."""
     from common.evaluation import one_shot
     from siamese_omniglot import evaluation
 
@@ -130,24 +130,24 @@ def _official(error_rates: dict[str, float]) -> dict[str, Any]:
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """What is printed of a result."""
+    """Return the lines that are printed for a result."""
     pairs = result["pairs"]
-    said = [f"Pairs ({result['split']}): accuracy {pairs['accuracy']:.4f} +- {pairs['accuracy_error']:.4f} "
+    text = [f"Pairs ({result['split']}): accuracy {pairs['accuracy']:.4f} +- {pairs['accuracy_error']:.4f} "
             f"({pairs['num_pairs']} pairs), loss {pairs['loss']:.4f}, EER {pairs['eer']:.4f}, AUC {pairs['auc']:.4f}"]
     advice = "" if result["split"] == "all" else "; --part=all draws from all characters"
     for row in result["few_shot"]:
         name = f"{row['n_way']}-way {row['k_shot']}-shot"
         if row["accuracy"] is None:
-            said.append(f"{name}: n/a, {row['characters']} characters have enough drawings{advice}")
+            text.append(f"{name}: n/a, {row['characters']} characters have enough drawings{advice}")
         else:
-            said.append(f"{name}: accuracy {row['accuracy']:.4f} +- {row['half_width']:.4f} (95 %, {row['episodes']} "
+            text.append(f"{name}: accuracy {row['accuracy']:.4f} +- {row['half_width']:.4f} (95 %, {row['episodes']} "
                         "episodes)")
     official = result.get("official_one_shot")
     if official:
-        said += [f"{name}: error rate {rate:.2f}" for name, rate in official["runs"].items()]
-        said.append(f"Official one-shot: error rate {official['error_rate']:.4f} +- {official['half_width']:.4f} (95 "
+        text += [f"{name}: error rate {rate:.2f}" for name, rate in official["runs"].items()]
+        text.append(f"Official one-shot: error rate {official['error_rate']:.4f} +- {official['half_width']:.4f} (95 "
                     f"%, {len(official['runs'])} runs)")
-    return said
+    return text
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How well trained weights tell characters apart: pairs, and one-shot classification."""
+"""Evaluation on pairs and on few-shot classification."""
 from __future__ import annotations
 
 from typing import Callable, NamedTuple, Sequence
@@ -19,10 +19,10 @@ BATCH_PAIRS = 2048
 
 
 class PairResult(NamedTuple):
-    """An evaluation on pairs."""
+    """The result on pairs."""
 
     loss: float
-    accuracy: float  # share on the right side of probability 0.5
+    accuracy: float  # share of pairs on the correct side of probability 0.5
     accuracy_error: float  # its standard error
     eer: float  # equal error rate
     auc: float  # area under the ROC
@@ -30,7 +30,7 @@ class PairResult(NamedTuple):
 
 
 class Scorer:
-    """Computes features once for a drawing, and logits of pairs from them."""
+    """Computes features once per drawing, and logits of pairs from them."""
 
     def __init__(self, network: Siamese):
         self._features = tf.function(network.features)
@@ -41,8 +41,8 @@ class Scorer:
         """Compute features, float32 [num, dim].
 
         Args:
-            drawings: returns the drawings of some rows, uint8 [len(rows), 105, 105].
-            num: drawings.
+            drawings: returns the drawings at given indices, uint8 [len(indices), 105, 105].
+            num: number of drawings.
             check: called before every batch; may raise to stop.
         """
         parts = []
@@ -56,8 +56,8 @@ class Scorer:
 
         Args:
             features: float32 [drawings, dim].
-            first: rows of `features`, int [num].
-            second: the same for the other drawings.
+            first: int [num], rows of `features`.
+            second: int [num], rows of `features` for the other drawings.
         """
         parts = [self._similarity(tf.constant(features[first[rows]]), tf.constant(features[second[rows]])).numpy()
                  for rows in full_batches(len(first), BATCH_PAIRS)]
@@ -65,19 +65,19 @@ class Scorer:
 
 
 def pair_logits(scorer: Scorer, store: DrawingStore, pairs: Pairs, check: Callable[[], None]) -> np.ndarray:
-    """Logits of pairs, float32 [num]; every drawing goes through the tower once."""
+    """Return logits of pairs, float32 [num]. Every drawing passes through the tower once."""
     drawings, rows = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
     features = scorer.features(lambda batch: store.take(drawings[batch]), len(drawings), check)
     return scorer.logits(features, *np.split(rows.reshape(-1), 2))
 
 
 def pair_result(logits: np.ndarray, labels: np.ndarray, head: str) -> PairResult:
-    """Sum an evaluation on pairs up.
+    """Summarise logits of pairs.
 
     Args:
         logits: float32 [num].
         labels: float32 [num], 1 for pairs of one character.
-        head: decides the form of the loss.
+        head: "tf" or "torch", the form of the loss.
     """
     loss = float(np.mean(losses.pair_losses(tf.constant(logits), tf.constant(labels), head).numpy()))
     accuracy = float(np.mean(losses.are_right(tf.constant(logits), tf.constant(labels)).numpy()))
@@ -87,7 +87,7 @@ def pair_result(logits: np.ndarray, labels: np.ndarray, head: str) -> PairResult
 
 
 class Task(NamedTuple):
-    """Episodes to draw: n_way characters, k_shot examples of each, one query of each."""
+    """Episodes to draw: n_way characters with k_shot examples and one query each."""
 
     n_way: int
     k_shot: int
@@ -97,13 +97,13 @@ class Task(NamedTuple):
 
 def episode_accuracies(scorer: Scorer, features: np.ndarray, labels: np.ndarray, task: Task,
                        check: Callable[[], None]) -> np.ndarray:
-    """Accuracy of each of some episodes, float64 [episodes].
+    """Return the accuracy of every episode, float64 [episodes].
 
     Args:
-        scorer: of the network.
-        features: float32 [num, dim] of the drawings.
-        labels: int [num], their characters.
-        task: what is drawn.
+        scorer: the network.
+        features: float32 [num, dim], features of the drawings.
+        labels: int [num], characters of the drawings.
+        task: the episodes.
         check: called before every episode; may raise to stop.
     """
     accuracies = []
@@ -118,7 +118,7 @@ def episode_accuracies(scorer: Scorer, features: np.ndarray, labels: np.ndarray,
 
 
 def run_error_rates(scorer: Scorer, runs: Sequence[OneShotRun], check: Callable[[], None]) -> dict[str, float]:
-    """Error rate of each of the official one-shot runs, by name."""
+    """Return the error rate of every official one-shot run, by name."""
     rates = {}
     for run in runs:
         drawings = np.concatenate([run.queries, run.classes])

@@ -33,7 +33,7 @@ def define_flags() -> FlagSet:
 
 @exporting.entry(ROOT, define_flags)
 def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
-    """Export; return what is written."""
+    """Export; return the result."""
     import tensorflow as tf
 
     from common.keras import export, session

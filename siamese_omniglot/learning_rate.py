@@ -1,4 +1,4 @@
-"""The learning rate of an epoch, as the original schedules it. No TensorFlow."""
+"""The original's learning rate schedules, by epoch."""
 from __future__ import annotations
 
 import math
@@ -7,22 +7,22 @@ from typing import NamedTuple
 SCHEDULES = ("cosine", "step")
 OPTIMIZERS = ("sgd", "adam")
 _NOMINAL_BATCH = 64
-_LOWEST = 0.01  # share of the first learning rate at the end
+_LOWEST = 0.01  # final learning rate as a share of the first one
 _LIMITS = {"sgd": (5e-4, 1e-1), "adam": (3e-4, 1e-3)}
 _STEPS = 10
 
 
 class Schedule(NamedTuple):
-    """A schedule."""
+    """A learning rate schedule."""
 
     kind: str  # one of SCHEDULES
-    first: float  # after scaling
-    last: float
+    first: float  # learning rate after scaling
+    last: float  # final learning rate
     num_epochs: int
     warm_up: float  # epochs
 
     def rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 0."""
+        """Return the learning rate of an epoch, counted from 0."""
         if self.kind == "step":
             decay = (self.last / self.first) ** (1.0 / (_STEPS - 1))
             return self.first * decay ** (epoch // (self.num_epochs / _STEPS))
@@ -40,16 +40,16 @@ def schedule(kind: str, optimizer: str, rate: float, batch_size: int, num_epochs
              ) -> Schedule:
     """Make the schedule of a run.
 
-    The rate is scaled by batch / 64 and clamped, for SGD to [5e-4, 1e-1], for Adam to [3e-4, 1e-3]; the last one is a
-    hundredth, clamped to a hundredth of these.
+    The rate is multiplied by batch_size / 64 and clamped to [5e-4, 1e-1] (SGD) or [3e-4, 1e-3] (Adam). The final rate
+    is a hundredth of the rate before clamping, clamped to a hundredth of these limits.
 
     Args:
         kind: one of SCHEDULES.
         optimizer: one of OPTIMIZERS.
-        rate: as given, for a batch of 64.
+        rate: learning rate for a batch of 64.
         batch_size: samples in a step.
-        num_epochs: of the run.
-        warm_up: epochs of warm-up, 0 for the original's: a twentieth of the run, from 1 to 3.
+        num_epochs: number of epochs of the run.
+        warm_up: epochs of warm-up; 0 for the original's, a twentieth of the run but at least 1 and at most 3.
     """
     low, high = _LIMITS[optimizer]
     scaled = rate * batch_size / _NOMINAL_BATCH

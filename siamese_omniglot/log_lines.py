@@ -1,4 +1,4 @@
-"""What the original prints and logs, from the rows of metrics.jsonl. No TensorFlow."""
+"""The lines that the original prints and logs, from the rows of metrics.jsonl."""
 from __future__ import annotations
 
 import time
@@ -18,28 +18,29 @@ _MARK = "TCAPPDLL"
 
 
 class StepLog:
-    """Lines of the JSON-line log and their twins on the terminal: running means since the epoch began."""
+    """Lines of the JSON log and of the terminal, with running means over the epoch."""
 
     def __init__(self, steps_per_epoch: int, batch_size: int, began: float):
-        """Begin a log.
+        """Start a log.
 
         Args:
-            steps_per_epoch: updates in an epoch.
-            batch_size: samples in an update.
-            began: when the run began, in seconds of time.time().
+            steps_per_epoch: number of updates in an epoch.
+            batch_size: number of samples in an update.
+            began: start of the run, Unix time in seconds.
         """
         self._steps_per_epoch, self._batch_size, self._began = steps_per_epoch, batch_size, began
         self._rows: list[Mapping[str, Any]] = []
 
     def head(self) -> list[str]:
-        """The first lines of the file: what is measured in which unit."""
+        """Return the first lines of the file: every metric and its unit."""
         return [self._json(self._began, 0.0, dict(type="METADATA", metric=key, metadata=dict(unit=unit)))
                 for key, (_, unit) in TRAIN_KEYS.items()]
 
     def step(self, row: Mapping[str, Any]) -> tuple[str, str]:
-        """Return a step's line for the file and for the terminal; steps come in order.
+        """Return the lines of a step for the file and for the terminal. Call it for one step after the other.
 
-        Its time is `unix_seconds`, when it was made; the time that the run had trained by then is `seconds`.
+        Args:
+            row: of metrics.jsonl. `unix_seconds` is when the step was made, `seconds` the training time until then.
         """
         epoch, iteration = divmod(row["step"] - 1, self._steps_per_epoch)
         if iteration == 0:
@@ -48,7 +49,7 @@ class StepLog:
         return self._both(row, epoch, iteration, self._means())
 
     def validation(self, row: Mapping[str, Any]) -> tuple[str, str]:
-        """Return an evaluation's line for the file and for the terminal."""
+        """Return the lines of an evaluation for the file and for the terminal."""
         epoch, iteration = divmod(row["step"] - 1, self._steps_per_epoch)
         values = dict(val_loss=row["val_loss"], val_accuracy=row["val_accuracy"],
                       val_ips=2 * row["num_pairs"] / row["evaluation_seconds"], val_time=row["evaluation_seconds"])
@@ -84,7 +85,7 @@ def _written(moment: float) -> str:
 
 
 def epoch_lines(row: Mapping[str, Any], num_epochs: int) -> list[str]:
-    """What is printed after an evaluation, the original's lines first."""
+    """Return what is printed after an evaluation, the original's lines first."""
     lines = ["Finish Validation", f"Epoch:{row['epoch']}/{num_epochs}",
              f"Total Loss: {row['train_loss']:.3f} || Val Loss: {row['val_loss']:.3f} "]
     if row["best"]:
@@ -98,16 +99,16 @@ BEST, LAST = f"best_epoch_weights{SUFFIX}", f"last_epoch_weights{SUFFIX}"
 
 
 def epoch_weights_name(row: Mapping[str, Any]) -> str:
-    """Name of the weights that are kept of an epoch."""
+    """Return the name of the file with the weights of an epoch."""
     return f"ep{row['epoch']:03d}-loss{row['train_loss']:.3f}-val_loss{row['val_loss']:.3f}{SUFFIX}"
 
 
 def loss_folder(started: str) -> str:
-    """Name of the folder of the loss curves, from a run's start `YYYYmmdd-HHMMSS`."""
+    """Return the name of the folder of the loss curves for the start of a run, `YYYYmmdd-HHMMSS`."""
     return time.strftime("loss_%Y_%m_%d_%H_%M_%S", time.strptime(started, "%Y%m%d-%H%M%S"))
 
 
 def loss_texts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The loss text files, by name: one number a line, one line an evaluation."""
+    """Return the contents of the loss files by name, one line per evaluation."""
     return {"epoch_loss.txt": "".join(f"{row['train_loss']}\n" for row in rows),
             "epoch_val_loss.txt": "".join(f"{row['val_loss']}\n" for row in rows)}

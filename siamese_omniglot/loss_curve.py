@@ -1,4 +1,4 @@
-"""The curve of the losses, as the original draws it. No TensorFlow."""
+"""The original's plot of the losses."""
 from __future__ import annotations
 
 from typing import Any, Sequence
@@ -12,13 +12,13 @@ _MANY_EPOCHS = 25
 
 
 def draw(pyplot: Any, path: str, train_losses: Sequence[float], val_losses: Sequence[float]) -> None:
-    """Draw the losses of the epochs, and smoothed ones when there are enough of them.
+    """Plot the losses of the epochs, and smoothed ones if there are enough epochs.
 
     Args:
-        pyplot: matplotlib's, or None to draw nothing.
-        path: of the PNG.
-        train_losses: one number an epoch.
-        val_losses: one number an epoch.
+        pyplot: matplotlib.pyplot, or None to draw nothing.
+        path: path of the PNG file.
+        train_losses: training loss by epoch.
+        val_losses: validation loss by epoch.
     """
     if pyplot is None:
         return

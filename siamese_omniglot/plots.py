@@ -11,13 +11,13 @@ from common.plots import figures
 
 
 def draw(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, result: Mapping[str, Any]) -> None:
-    """Draw roc.png, and one_shot.png when the official runs were evaluated.
+    """Draw roc.png, and one_shot.png if the official runs were evaluated.
 
     Args:
-        checkpoint: the evaluated one, which says where to write.
-        logits: float32 [num] of the pairs.
+        checkpoint: the evaluated checkpoint, whose output folder gets the plots.
+        logits: float32 [num], logits of the pairs.
         labels: float32 [num], 1 for pairs of one character.
-        result: as evaluate.py writes it.
+        result: the content of evaluation.json.
     """
     pyplot = figures.plotting(checkpoint.output_folder)
     if pyplot is None:

@@ -1,9 +1,9 @@
-"""Predict how similar two drawings are, or one and those of a folder.
+"""Compare a drawing with another one, or with those of a folder.
 
     python3 siamese_omniglot/predict.py --query=FILE --against=FILE|FOLDER [--checkpoint=FILE|RUN_DIR]
 
 Drawings are black on white, as in Omniglot; --invert is for white on black. The short side of a drawing is resized to
-105 pixels, and the middle is cropped. Prints the similarity of each pair, the probability that both show the same
+105 pixels and the center is cropped. Prints the similarity of each pair, the probability that both show the same
 character, and writes predictions.json and similarity.png to <run directory>/predict/.
 """
 from __future__ import annotations
@@ -24,7 +24,7 @@ from common.devices import selection
 from siamese_omniglot.evaluate import define_network
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-_BICUBIC = 3  # the number of PIL's filter
+_BICUBIC = 3  # PIL's constant
 
 
 def define_flags() -> FlagSet:
@@ -80,14 +80,14 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 
 def read(path: str, background: str = "white") -> np.ndarray:
-    """Read a drawing as uint8 [105, 105]: short side resized, middle taken.
+    """Read a drawing as uint8 [105, 105]: short side resized, center cropped.
 
     Args:
-        path: of an image.
-        background: what it lies on where it is transparent.
+        path: path of an image.
+        background: colour behind transparent pixels.
 
     Raises:
-        ZooError: it cannot be read.
+        ZooError: the image cannot be read.
     """
     from common.data import images
     from siamese_omniglot.data.omniglot import SIDE
@@ -102,7 +102,7 @@ def read(path: str, background: str = "white") -> np.ndarray:
 
 
 def _draw(checkpoint: trained.Checkpoint, drawings: np.ndarray, order: np.ndarray, similarities: np.ndarray) -> None:
-    """Draw similarity.png: the drawing beside the most similar ones."""
+    """Draw similarity.png: the drawing next to the most similar ones."""
     from common.plots import figures
 
     pyplot = figures.plotting(checkpoint.output_folder)

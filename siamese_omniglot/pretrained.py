@@ -1,4 +1,4 @@
-"""Weights to begin with from a Keras h5 file: VGG16's published ones, or those of a whole network."""
+"""Initial weights from an HDF5 file of Keras: the published ones of VGG16, or those of a whole network."""
 from __future__ import annotations
 
 import os
@@ -12,14 +12,14 @@ _ADVICE = (f"get {VGG16_FILE} from https://storage.googleapis.com/tensorflow/ker
 
 
 def find(flag: str | None, model_root: str) -> str | None:
-    """Find the file that --weights names.
+    """Return the path of the file that --weights names, or None.
 
     Args:
         flag: a path, "none" or None.
         model_root: folder of the model, searched for a relative path.
 
     Raises:
-        ZooError: no such file.
+        ZooError: there is no such file.
     """
     if flag in (None, "none"):
         return None
@@ -27,17 +27,17 @@ def find(flag: str | None, model_root: str) -> str | None:
 
 
 def load(variables: Mapping[str, Any], path: str) -> list[str]:
-    """Load variables by name; the dense layers may be missing.
+    """Assign variables by name. The dense layers may be missing in the file.
 
     Args:
-        variables: by `layer/variable`.
-        path: the file.
+        variables: variables by `layer/variable`.
+        path: path of the file.
 
     Returns:
-        One line that names the variables which keep their random values, or nothing.
+        A line that names the variables that keep their random values, or no line.
 
     Raises:
-        ZooError: the file is damaged or of another layout, lacks a convolution, or has a variable of another shape.
+        ZooError: the file is damaged, has another layout, lacks a convolution, or has a variable of another shape.
     """
     missing = h5_weights.load(path, variables, _ADVICE, [name for name in variables if name.startswith("dense")])
     return [f"Not in {path}, so random: {', '.join(missing)}"] if missing else []

@@ -1,4 +1,4 @@
-"""What the recipes differ in."""
+"""The switches in which the recipes differ."""
 from __future__ import annotations
 
 import dataclasses
@@ -18,10 +18,10 @@ class Switches:
     """
 
     head: str = switch("tf", "Form of the head and the loss.", ("tf", "torch"))
-    split: str = switch("image", "What is split into training and validation.", ("image", "character", "alphabet"))
+    split: str = switch("image", "Unit of the split into training and validation.", ("image", "character", "alphabet"))
     use_all_characters: bool = switch(False, "Draw pairs from the last character too.")
-    augment: str = switch("imagenet", "Random changes of the drawings in training.", ("imagenet", "affine", "none"))
+    augment: str = switch("imagenet", "Augmentation of the training drawings.", ("imagenet", "affine", "none"))
 
 
 RECIPES = {"reference": Switches(), "corrected": Switches("tf", "alphabet", True, "affine")}
-TORCH_WEIGHT_DECAY = 5e-4  # of the torch head when --weight_decay is unset
+TORCH_WEIGHT_DECAY = 5e-4  # default of --weight_decay with the torch head

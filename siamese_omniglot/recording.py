@@ -1,4 +1,4 @@
-"""The logs and weight files of the original, in logs/ of the run directory."""
+"""The original's logs and weight files, in logs/ of the run directory."""
 from __future__ import annotations
 
 import os
@@ -16,21 +16,21 @@ LOGS = "logs"
 
 
 class OriginalLogs:
-    """Files of a run, made from its rows.
+    """Writes the original's files from the rows of a run.
 
     Attributes:
         folder: path of logs/.
-        train_loss: mean loss of the steps of the epoch so far; NaN before the first one.
-        last_loss: of the last step.
+        train_loss: mean loss of the epoch so far; NaN before its first step.
+        last_loss: loss of the last step.
     """
 
     def __init__(self, run: Run, steps_per_epoch: int, num_epochs: int):
-        """Open nothing yet.
+        """Prepare the logs; the first row creates the files.
 
         Args:
             run: the open run.
-            steps_per_epoch: updates in an epoch.
-            num_epochs: of the schedule.
+            steps_per_epoch: number of updates in an epoch.
+            num_epochs: number of epochs of the schedule.
         """
         self._run, self._num_epochs = run, num_epochs
         self.folder = os.path.join(run.path, LOGS)  # rank 0 makes it when it writes
@@ -68,14 +68,14 @@ class OriginalLogs:
             self._write_loss_curve()
 
     def save_weights(self, network: Any, names: Sequence[str]) -> None:
-        """Write the network's weights in Keras' format under each of some names."""
+        """Write the weights of the network in Keras' HDF5 format, once per name."""
         temporary = self._run.file(LOGS, f".weights.{os.getpid()}.tmp{log_lines.SUFFIX}")
         for name in names:
             network.chain.save_weights(temporary)
             atomic_files.replace(temporary, os.path.join(self.folder, name))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the JSON log."""
         self._json_log.close()
 
     def _write_loss_curve(self) -> None:

@@ -1,4 +1,4 @@
-"""A network with trained weights: what evaluate, predict and export share."""
+"""The network with trained weights, for evaluate, predict and export."""
 from __future__ import annotations
 
 from common.checkpoints.trained import Checkpoint
@@ -8,14 +8,14 @@ from siamese_omniglot.nets import siamese
 
 
 def network(checkpoint: Checkpoint, flags: FlagValues) -> siamese.Siamese:
-    """Build the network that was trained and restore it.
+    """Build the network and restore its weights.
 
     Args:
-        checkpoint: which weights.
+        checkpoint: the chosen checkpoint.
         flags: parsed flags, with `backbone` and `head`.
 
     Raises:
-        ZooError: the weights are of another network, or damaged.
+        ZooError: the checkpoint is damaged or of another network.
     """
     network = siamese.build(setting(checkpoint, flags, "backbone"), setting(checkpoint, flags, "head"), seed=0)
     checkpoints.restore_all(checkpoint.prefix, network.named_variables())
@@ -23,6 +23,6 @@ def network(checkpoint: Checkpoint, flags: FlagValues) -> siamese.Siamese:
 
 
 def setting(checkpoint: Checkpoint, flags: FlagValues, name: str) -> str:
-    """A setting: that of the run, else the flag's, else the original's."""
+    """Return a setting: that of the run, else the flag's, else the original's."""
     defaults = dict(backbone="vgg16", head="tf", split="image")
     return checkpoint.run_identity().get(name) or flags[name].value or defaults[name]

@@ -1,4 +1,4 @@
-"""Training: what the network does in `common.run.loop`, with one worker or several."""
+"""Training with one worker or several: the task for `common.run.loop`."""
 from __future__ import annotations
 
 import dataclasses
@@ -37,21 +37,21 @@ CURVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What training depends on besides the run.
+    """Settings of training.
 
     Attributes:
-        switches: the recipe's.
+        switches: those of the recipe.
         backbone: "vgg16" or "conv4".
-        batch_size: samples of two pairs in a step of all workers.
+        batch_size: samples of two pairs in a step, over all workers.
         seed: seed of weights, pairs and augmentation.
-        steps_per_epoch: updates in an epoch.
-        schedule: of the learning rate.
+        steps_per_epoch: number of updates in an epoch.
+        schedule: learning rate schedule.
         optimizer: "sgd" or "adam".
         weight_decay: see `update.UpdateSettings`.
-        early_stop: epochs without a better validation loss after which training ends; 0 for never.
-        num_workers: threads that make batches.
-        weights_path: file of weights to begin with, or None.
-        init_checkpoint: prefix of a checkpoint to take weights from, or None.
+        early_stop: number of epochs without a better validation loss after which training ends; 0 or less for never.
+        num_workers: number of threads that prepare batches.
+        weights_path: path of a file with initial weights, or None.
+        init_checkpoint: prefix of a checkpoint with initial weights, or None.
     """
 
     switches: Switches
@@ -69,16 +69,16 @@ class Config:
 
 
 class Data(NamedTuple):
-    """What a run trains and validates on."""
+    """The drawings, and the samplers of training and validation pairs."""
 
     store: DrawingStore
     samplers: Samplers
 
 
 class _Model(NamedTuple):
-    """What is trained."""
+    """The network and what updates it."""
 
-    positions: np.ndarray  # of this worker's pairs in a batch, int
+    positions: np.ndarray  # int64 [num], positions of this worker's pairs in a batch
     network: siamese.Siamese
     optimizer: Any
     updater: Updater
@@ -86,7 +86,7 @@ class _Model(NamedTuple):
 
 
 def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
-    """Train to the end of the run, from its newest checkpoint when it has one."""
+    """Train to the end of the run, from its newest checkpoint if there is one."""
     team = workers.make(run.request.rank, run.device.kind)
     team.require_same(run.checksum)
     shared_stop = SharedStop(stop, team)
@@ -119,7 +119,7 @@ def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints:
 
 
 class _Task:
-    """See `loop.Task`."""
+    """Implements `loop.Task`."""
 
     advice = ADVICE
     curves = CURVES
@@ -140,7 +140,7 @@ class _Task:
         self._logs = OriginalLogs(record.run, config.steps_per_epoch, config.schedule.num_epochs)
 
     def close(self) -> None:
-        """Stop the threads that make batches, and close the log."""
+        """Stop the threads that prepare batches, and close the log."""
         self._batches.close()
         self._logs.close()
 

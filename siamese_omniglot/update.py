@@ -1,4 +1,4 @@
-"""One update of the weights, by one worker or by several."""
+"""One update of the weights, by one worker or several."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Sequence
@@ -15,54 +15,59 @@ MOMENTUM = 0.9
 
 
 class Outcome(NamedTuple):
-    """What an update measured, over the batch of all workers."""
+    """The results of an update, over the batch of all workers."""
 
     loss: float  # mean over pairs
-    accuracy: float  # share of pairs on the right side of 0.5
-    num_stopping: int  # workers that are to stop
-    forward_seconds: float  # of this worker; NaN where they are not measured
+    accuracy: float  # share of pairs on the correct side of probability 0.5
+    num_stopping: int  # number of workers that were asked to stop
+    forward_seconds: float  # times of this worker; NaN if they are not measured
     backward_seconds: float
     update_seconds: float
 
 
 class UpdateSettings(NamedTuple):
-    """How updates are made."""
+    """Settings of the updates."""
 
-    head: str  # decides the form of the loss
-    weight_decay: float  # gradients get this times the weights on top, as in PyTorch
-    num_pairs: int  # in a step, of all workers
-    takes_times: bool  # let the graph note the time between its parts
+    head: str  # "tf" or "torch", the form of the loss
+    weight_decay: float  # this multiple of the weights is added to their gradients, as in PyTorch
+    num_pairs: int  # in a step, over all workers
+    takes_times: bool  # measure the times of the forward pass, the backward pass and the update
 
 
 class Updater:
     """Makes updates.
 
-    A worker's loss is the sum over its pairs divided by the pairs of all workers, and gradients are added up over the
-    workers: the update is that of one worker with the whole batch.
+    A worker's loss is the sum over its pairs divided by the number of pairs of all workers, and gradients are summed
+    over the workers. The update is therefore that of one worker with the whole batch.
     """
 
     def __init__(self, network: Siamese, optimizer: Any, settings: UpdateSettings,
-                 workers: workers.Workers):
+                 team: workers.Workers):
         """Compile the update.
 
         Args:
-            network: the network, made in the workers' scope.
+            network: the network, built in the workers' scope.
             optimizer: a Keras optimizer, made in the workers' scope.
-            settings: of the updates.
-            workers: those that work together.
+            settings: settings of the updates.
+            team: the workers of the run.
         """
-        self._network, self._optimizer, self._settings, self._workers = network, optimizer, settings, workers
-        with workers.scope():
+        self._network, self._optimizer, self._settings, self._team = network, optimizer, settings, team
+        with team.scope():
             compat.build_optimizer(optimizer, network.chain.trainable_variables)
-        self._run = workers.compile(self._update)
-        self._run_dumping = workers.compile(lambda *batch: self._update(*batch, dumps=True))
+        self._run = team.compile(self._update)
+        self._run_dumping = team.compile(lambda *batch: self._update(*batch, dumps=True))
 
     def __call__(self, batch: PairImages, is_stopping: bool = False, dumps: bool = False
                  ) -> tuple[Outcome, dict[str, tf.Tensor]]:
         """Make one update with this worker's part of the batch.
 
+        Args:
+            batch: this worker's part.
+            is_stopping: whether this worker was asked to stop.
+            dumps: return the tensors for a dump.
+
         Returns:
-            What was measured, and the tensors of a dump if one is asked for.
+            The results, and the tensors by name.
         """
         run = self._run_dumping if dumps else self._run
         sums, times, tensors = run(*map(tf.constant, batch), tf.constant(float(is_stopping)))
@@ -81,20 +86,20 @@ class Updater:
             loss = tf.reduce_sum(losses.pair_losses(logits, labels, self._settings.head)) / self._settings.num_pairs
             minimised = loss + self._decay(variables)
         forward = self._time([loss])
-        gradients = self._workers.gradients(self._optimizer, tape, minimised, variables)
+        gradients = self._team.gradients(self._optimizer, tape, minimised, variables)
         backward = self._time(gradients)
-        self._workers.apply(self._optimizer, gradients, variables)
-        sums = self._workers.total(tf.stack([loss, tf.reduce_sum(losses.are_right(logits, labels)), is_stopping]))
+        self._team.apply(self._optimizer, gradients, variables)
+        sums = self._team.total(tf.stack([loss, tf.reduce_sum(losses.are_right(logits, labels)), is_stopping]))
         updated = [tf.convert_to_tensor(variable) for variable in variables] if self._settings.takes_times else []
         times = tf.stack([began, forward, backward, self._time([sums, *updated])])
         return sums, times, self._dumped(first, second, labels, logits, gradients) if dumps else {}
 
     def _decay(self, variables: Sequence[Any]) -> tf.Tensor | float:
-        """This worker's share of the term whose gradient is weight_decay times the weights."""
+        """Return this worker's share of weight_decay / 2 * |weights|^2, whose gradient is weight_decay * weights."""
         if not self._settings.weight_decay:
             return 0.0
         squares = tf.add_n([tf.reduce_sum(tf.square(tf.convert_to_tensor(variable))) for variable in variables])
-        return 0.5 * self._settings.weight_decay / self._workers.rank.size * squares
+        return 0.5 * self._settings.weight_decay / self._team.rank.size * squares
 
     def _dumped(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor,
                 gradients: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -103,7 +108,7 @@ class Updater:
                        for name, gradient in zip(self._network.named_variables(), gradients)})
 
     def _time(self, after: list) -> tf.Tensor:
-        """The time when some tensors are there."""
+        """Return the Unix time in seconds when some tensors have been computed."""
         if not self._settings.takes_times:
             return tf.constant(float("nan"))
         with tf.control_dependencies(after):
@@ -111,7 +116,7 @@ class Updater:
 
 
 def make_optimizer(kind: str) -> Any:
-    """Make the optimizer; the rate is set at every epoch. Adam takes the momentum as its first beta."""
+    """Make the optimizer. The learning rate is set at every step; the momentum is Adam's beta_1."""
     if kind == "adam":
         return tf.keras.optimizers.Adam(beta_1=MOMENTUM)
     return tf.keras.optimizers.SGD(momentum=MOMENTUM, nesterov=True)

@@ -1,4 +1,7 @@
-"""The policy for images that cannot be read. `python3 -m siamese_triplet_tf2.bad_images FOLDER` checks a folder."""
+"""What happens to pairs whose images cannot be read.
+
+`python3 -m siamese_triplet_tf2.bad_images FOLDER` checks a folder.
+"""
 from __future__ import annotations
 
 import dataclasses
@@ -14,7 +17,7 @@ from siamese_triplet_tf2.pairs import Pairs
 
 
 def require_good(paths: Sequence[str]) -> None:
-    """Raise ZooError when some files cannot be read as images; all of them are named."""
+    """Raise ZooError, naming all of them, if some files cannot be read as images."""
     different = list(dict.fromkeys(paths))
     reasons = _find(different)
     if reasons:
@@ -22,22 +25,22 @@ def require_good(paths: Sequence[str]) -> None:
 
 
 def apply(data: Pairs, policy: str) -> Pairs:
-    """Look at every image, and fail or leave out the pairs of those that cannot be read.
+    """Check every image, and fail or skip the pairs of those that cannot be read.
 
     Args:
         data: the pairs.
         policy: "fail" or "skip".
 
     Raises:
-        ZooError: with "fail", there are such images; all of them are named. With "skip", too few pairs are left.
+        ZooError: with "fail", images cannot be read; all of them are named. With "skip", too few pairs are left.
     """
     reasons = _find(data.images())
     if not reasons:
         return data
     listed = _listed(reasons)
     if policy == "fail":
-        raise ZooError(f"{len(reasons)} of {len(data.images())} images cannot be used: {listed}. Mend them, or leave "
-                       "their pairs out with --bad_images=skip")
+        raise ZooError(f"{len(reasons)} of {len(data.images())} images cannot be used: {listed}. Replace them, or skip "
+                       "their pairs with --bad_images=skip")
     kept = [(left, right) for left, right in zip(data.left, data.right) if not {left, right} & set(reasons)]
     if len(kept) < 2:
         raise ZooError(f"{len(kept)} pairs are left without the images that cannot be used: {listed}")
@@ -58,13 +61,13 @@ def _listed(reasons: Mapping[str, str]) -> str:
 
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
-    """Check a folder: load every image and say how many pairs there are; return the exit status."""
+    """Check every image of a folder and print the number of pairs; return the exit status."""
     (folder,) = program.positionals(arguments, "python3 -m siamese_triplet_tf2.bad_images FOLDER")
     data = pairs.load(os.path.expanduser(folder))
     selection.choose("cpu", os.environ)
     for line in apply(data, "fail").notices:
         print(line)
-    print(f"{len(data.left)} pairs, every image can be read")
+    print(f"{len(data.left)} pairs, all images can be read")
     return 0
 
 

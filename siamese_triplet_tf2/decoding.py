@@ -1,4 +1,4 @@
-"""Images from files to what the network takes."""
+"""From image files to the input of the network."""
 from __future__ import annotations
 
 import io
@@ -18,21 +18,23 @@ _FORMATS = ("JPEG", "PNG")
 
 
 class Decoding(NamedTuple):
-    """How images are decoded."""
+    """Settings of decoding."""
 
-    accurate: bool  # JPEG with the accurate DCT; the original uses TensorFlow's default, the fast one
-    upright: bool = False  # turned as their EXIF orientation says
+    accurate: bool  # accurate DCT for JPEG; the original uses the fast one, TensorFlow's default
+    upright: bool = False  # apply the EXIF orientation
 
 
 _MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
 
 
 def decode(path: str, how: Decoding) -> tf.Tensor:
-    """Decode a file to float32 [200, 200, 3], RGB in [0, 1], resized bilinearly without antialias or kept aspect.
+    """Decode a file to float32 [200, 200, 3], RGB in [0, 1].
+
+    Images are resized bilinearly, without antialiasing and without keeping the aspect ratio.
 
     Args:
-        path: a JPEG or PNG file. What is transparent lies on white.
-        how: how it is decoded.
+        path: a JPEG or PNG file. Transparent pixels become white.
+        how: settings of decoding.
     """
     content = tf.io.read_file(path).numpy()
     if image_headers.format_of(content) == "PNG" and image_headers.has_alpha(content):
@@ -45,30 +47,30 @@ def decode(path: str, how: Decoding) -> tf.Tensor:
 
 
 def preprocess(batch: tf.Tensor, input_scale: str) -> tf.Tensor:
-    """Turn RGB in [0, 1] into what ResNet50's weights expect: BGR in [0, 255] minus ImageNet's mean.
+    """Convert RGB in [0, 1] to the input of ResNet50: BGR in [0, 255] minus the mean of ImageNet.
 
     Args:
         batch: float32 [batch, 200, 200, 3].
-        input_scale: "255"; or "unit", as the original, which leaves out the factor 255, so that white and black differ
-            by 1 where they should by 255.
+        input_scale: "255"; or "unit" as in the original, which omits the factor 255, so that white and black differ
+            by 1 instead of 255.
     """
     scaled = batch * 255.0 if input_scale == "255" else batch
     return scaled[..., ::-1] - _MEAN_BGR
 
 
 def load_batch(paths: Sequence[str], how: Decoding) -> tf.Tensor:
-    """Decode some files, float32 [num, 200, 200, 3]."""
+    """Decode files, float32 [num, 200, 200, 3]."""
     return tf.stack([decode(path, how) for path in paths])
 
 
 def find_bad(paths: Sequence[str]) -> dict[str, str]:
-    """Find files that are no usable image.
+    """Find files that cannot be used as images.
 
-    They are decoded in a session of their own, on the CPU: the eager context must not begin before threads, adapter or
-    other workers are set up.
+    They are decoded in a separate session on the CPU, because the eager context must not be created before threads, the
+    NPU adapter and other workers are set up.
 
     Returns:
-        The reason by path.
+        The reasons by path.
     """
     settings = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
     with tf.Graph().as_default(), tf.compat.v1.Session(config=settings) as session:

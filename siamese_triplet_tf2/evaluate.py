@@ -1,9 +1,9 @@
-"""Evaluate the triplet network: triplet accuracy, and retrieval of right images by left ones.
+"""Evaluate the triplet network: triplet accuracy, and retrieval of the right image for a left one.
 
     python3 siamese_triplet_tf2/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
 
-Measures the validation pairs of the run, or with --pairs=all every pair of the folder, for data that the run has not
-seen. Writes evaluation.json, embeddings.npz, and retrievals.png with the best and the worst to <run
+Evaluates on the validation pairs of the run or, with --pairs=all, on all pairs of a folder that was not used for
+training. Writes evaluation.json, embeddings.npz, and retrievals.png with the best and the worst results to <run
 directory>/evaluate/.
 """
 from __future__ import annotations
@@ -35,8 +35,8 @@ def define_flags() -> FlagSet:
     """Return the flags of the evaluation."""
     flags = FlagSet(__doc__ or "")
     shared_flags.define_data(flags, "Folder with left/ and right/, or its parent.")
-    flags.evaluation.choice("pairs", "validation", ["validation", "all"], "Measure the pairs that the run kept for "
-                            "validation, or all.")
+    flags.evaluation.choice("pairs", "validation", ["validation", "all"], "Pairs to evaluate on: the validation "
+                            "pairs of the run, or all.")
     trained.define_flags(flags)
     return flags
 
@@ -90,12 +90,12 @@ def _lines(result: dict[str, Any]) -> list[str]:
 
 def _require_same_data(run: dict[str, Any], data: Pairs) -> None:
     if run.get("data") != data.fingerprint():
-        raise ZooError("--data_path: is not the data that the run was trained on, or the checkpoint lies in no run, so "
-                       "the pairs kept for validation are not known; take --pairs=all")
+        raise ZooError("--data_path: not the data that the run was trained on, or the checkpoint belongs to no run, so "
+                       "the validation pairs are unknown; use --pairs=all")
 
 
 def _choose(sampler: Sampler, which: str, num_pairs: int) -> tuple[Any, np.ndarray]:
-    """Triplets and numbers of pairs to measure."""
+    """Return the triplets and the indices of the pairs to evaluate on."""
     if which == "validation":
         return sampler.validation(0), sampler.validation_pairs()
     return sampler.all(), np.arange(num_pairs)
@@ -103,7 +103,7 @@ def _choose(sampler: Sampler, which: str, num_pairs: int) -> tuple[Any, np.ndarr
 
 def _draw(path: str, data: Pairs, chosen: np.ndarray, left: np.ndarray, right: np.ndarray
           ) -> dict[str, list[dict[str, Any]]]:
-    """Draw the left images that find their right ones best, and worst, with what they find; return them by name."""
+    """Draw the best and the worst retrievals; return the names of their images."""
     from common.plots import image_grid
     from siamese_triplet_tf2 import restore, retrieval
 

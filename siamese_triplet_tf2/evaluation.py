@@ -1,4 +1,4 @@
-"""One evaluation: triplet loss and accuracy, and how well left images find their right ones."""
+"""Evaluation: triplet loss and accuracy, and retrieval of the right image for a left one."""
 from __future__ import annotations
 
 from typing import Any, Callable
@@ -14,7 +14,7 @@ from siamese_triplet_tf2.retrieval import retrieval_metrics
 
 
 def compiled(tail: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Compile the part of the network that trains, as `embed` takes it."""
+    """Compile the trainable part of the network for `embed`."""
     return tf.function(lambda kept: tf.cast(tail(kept, training=False), tf.float32))
 
 
@@ -23,10 +23,10 @@ def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, numbe
     """Embed images.
 
     Args:
-        tail: from features to embeddings.
-        features: of all images.
-        numbers: of the images, int64 [num].
-        check: called before every batch; may raise to end early.
+        tail: computes embeddings from features.
+        features: features of all images.
+        numbers: int64 [num], indices of the images to embed.
+        check: called before every batch; may raise to stop.
 
     Returns:
         float32 [num, 256].
@@ -39,23 +39,23 @@ def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, numbe
 
 
 def images_needed(triplets: Triplets, pairs: np.ndarray, num_pairs: int) -> np.ndarray:
-    """Numbers of the images whose embeddings `measure` needs, int64 [num], rising."""
+    """Return the indices of the images whose embeddings `measure` needs, int64 [num], ascending."""
     return np.unique(np.concatenate([triplets.anchor, triplets.positive, triplets.negative, pairs, pairs + num_pairs]))
 
 
 def measure(numbers: np.ndarray, embeddings: np.ndarray, triplets: Triplets, pairs: np.ndarray, num_pairs: int
             ) -> dict[str, Any]:
-    """Measure embeddings.
+    """Compute the metrics of embeddings.
 
     Args:
-        numbers: of the embedded images, int64 [num], rising.
+        numbers: int64 [num], indices of the embedded images, ascending.
         embeddings: float32 [num, 256].
-        triplets: those that validate.
-        pairs: numbers of the pairs that left images are to find, int64 [num_validating].
-        num_pairs: pairs in all; the right image of pair i has the number num_pairs + i.
+        triplets: the validation triplets.
+        pairs: int64 [num_validation], indices of the pairs for retrieval.
+        num_pairs: number of all pairs; the index of the right image of pair i is num_pairs + i.
 
     Returns:
-        valid_loss, triplet_accuracy, and what `retrieval_metrics` gives.
+        valid_loss, triplet_accuracy, and the metrics of `retrieval_metrics`.
     """
 
     def of(wanted: np.ndarray) -> np.ndarray:

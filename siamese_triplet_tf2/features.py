@@ -1,7 +1,7 @@
-"""Features of all images: the output of the frozen part, computed once and kept, or computed when asked for.
+"""Features of all images: the output of the frozen part, computed once and kept, or on demand.
 
-They are exact: nothing random comes before them, and the frozen part does not change. They are computed in the order of
-the images, in batches of one size, so that a resumed run has the very bits of an undisturbed one.
+Keeping them changes nothing, because images are not augmented and the frozen part does not change. They are computed in
+the order of the images in batches of one size, so a resumed run has the same bits as an uninterrupted one.
 """
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from common.errors import ZooError
 from siamese_triplet_tf2 import decoding
 
 BATCH_SIZE = 32
-MEMORY_SHARE = 0.25  # of what is free, that `auto` uses at most
+MEMORY_SHARE = 0.25  # of the free memory that `auto` uses at most
 _PROGRESS = "features.json"
 _DATA = "features.float32"
 
 
 class FeatureSource:
-    """Gives features by the numbers of images."""
+    """Features by the indices of images, computed on demand."""
 
     def __init__(self, compute: Callable[[np.ndarray], np.ndarray]):
         self._compute = compute
@@ -37,7 +37,7 @@ class FeatureSource:
 
 
 class KeptFeatures(FeatureSource):
-    """Features that are computed once; in memory, or in a file of the run directory that is mapped into memory."""
+    """Features that are computed once and kept in memory, or in a memory-mapped file of the run directory."""
 
     def __init__(self, compute: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], num: int):
         super().__init__(compute)
@@ -49,12 +49,12 @@ class KeptFeatures(FeatureSource):
         """Compute all features.
 
         Args:
-            check: called before every batch; may raise to end early. What is in the folder is then gone on with.
-            folder: where to keep them; None for memory.
-            fingerprint: of weights, images and scale; a file made for another one is computed anew.
+            check: called before every batch; may raise to stop. The next call continues from what is in the folder.
+            folder: folder of the file; None keeps the features in memory.
+            fingerprint: identifies weights, images and scale; a file with another one is overwritten.
 
         Raises:
-            ZooError: the disk is too small.
+            ZooError: the features do not fit on the disk.
         """
         done = 0
         if folder is None:
@@ -83,7 +83,7 @@ class KeptFeatures(FeatureSource):
             if record["fingerprint"] == fingerprint and os.path.getsize(path) == size:
                 done = int(record["images"])
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # none yet, or half-written: computed anew
+            pass  # missing or incomplete: start from the first image
         if not done:
             free = shutil.disk_usage(folder).free
             if free < size:
@@ -101,12 +101,12 @@ class KeptFeatures(FeatureSource):
 
 
 def _does_not_fit(folder: str, size: int, reason: str) -> ZooError:
-    return ZooError(f"{folder}: {size / 1e9:.1f} GB of features do not fit ({reason}); take --cache_features=memory or "
+    return ZooError(f"{folder}: {size / 1e9:.1f} GB of features do not fit ({reason}); use --cache_features=memory or "
                     "off, or another --output_path")
 
 
 def _reserve(fd: int, size: int) -> None:
-    """Take the space now: a disk that fills up later would end the process with SIGBUS."""
+    """Allocate the space now: if the disk filled up later, SIGBUS would kill the process."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size)
     else:
@@ -114,12 +114,12 @@ def _reserve(fd: int, size: int) -> None:
 
 
 def total_bytes(num: int, shape: tuple[int, ...]) -> int:
-    """Bytes of the features of so many images."""
+    """Return the size of the features of that many images, in bytes."""
     return 4 * num * int(np.prod(shape))
 
 
 def choose(requested: str, num: int, shape: tuple[int, ...], free_memory: int, free_disk: int) -> str:
-    """Resolve --cache_features=auto: memory if a quarter of what is free suffices, else disk if it fits, else off."""
+    """Resolve --cache_features=auto: memory if a quarter of it suffices, else disk if it fits, else off."""
     if requested != "auto":
         return requested
     size = total_bytes(num, shape)
@@ -129,7 +129,7 @@ def choose(requested: str, num: int, shape: tuple[int, ...], free_memory: int, f
 
 
 def free_memory() -> int:
-    """Bytes of memory that are free, as Linux says; elsewhere what is installed."""
+    """Return the available memory in bytes; on systems other than Linux, the installed memory."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             lines = dict(line.split(":", 1) for line in file)
@@ -138,14 +138,14 @@ def free_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def computer(frozen: Any, paths: Sequence[str], how: decoding.Decoding, input_scale: str
+def feature_function(frozen: Any, paths: Sequence[str], how: decoding.Decoding, input_scale: str
              ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from numbers of images to their features.
+    """Return a function from indices of images to their features.
 
     Args:
-        frozen: Keras model.
-        paths: files of all images.
-        how: how images are decoded.
+        frozen: Keras model of the frozen part.
+        paths: paths of all images.
+        how: settings of decoding.
         input_scale: see `decoding.preprocess`.
     """
     run = tf.function(lambda images: tf.cast(frozen(decoding.preprocess(images, input_scale), training=False),
@@ -158,7 +158,7 @@ def computer(frozen: Any, paths: Sequence[str], how: decoding.Decoding, input_sc
 
 
 def fingerprint(frozen: Any, data: Any, how: decoding.Decoding, input_scale: str) -> str:
-    """Return a text that changes with the frozen weights, the images, or how they are read."""
+    """Return a text that depends on the frozen weights, the images and how they are read."""
     checksum = 0
     for weights in frozen.get_weights():
         checksum = zlib.crc32(np.ascontiguousarray(weights).tobytes(), checksum)

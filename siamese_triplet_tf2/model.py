@@ -1,11 +1,11 @@
-"""The embedding: a backbone of which the first part is frozen, and a head of three dense layers.
+"""The embedding network: a partly frozen backbone and a head of three dense layers.
 
-ResNet50 (He et al. 2016, arXiv 1512.03385) up to `conv5_block1_out` is frozen; conv5_block2, conv5_block3 and the head
-train. Called with training=False, as the original does in training too, batch normalisation uses its moving statistics;
-with training=True the layers that train use the statistics of the batch, the frozen ones never.
+ResNet50 (He et al. 2016, arXiv 1512.03385) is frozen up to `conv5_block1_out`; conv5_block2, conv5_block3 and the head
+are trained. With training=False, which the original uses in training too, batch normalisation uses its moving
+statistics. With training=True the trainable layers use the statistics of the batch; the frozen ones never do.
 
-The frozen part is a function of the image alone, so its output, the features, can be kept; the tail goes on from there
-through the same layers.
+The output of the frozen part, the features, depends on the image alone and can be kept. The tail computes embeddings
+from features with the same layers.
 """
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ import tensorflow as tf
 
 from common.seeds import op_seed
 
-SIDE = 200  # height and width of the images
+SIDE = 200  # height and width of the images, in pixels
 EMBEDDING_DIM = 256
 LAST_FROZEN = "conv5_block1_out"
 FEATURE_SHAPES = {"resnet50": (7, 7, 2048), "tiny": (13, 13, 16)}
-FLAT_SIZES = {"resnet50": 7 * 7 * 2048, "tiny": 7 * 7 * 16}  # rows of dense/kernel
+FLAT_SIZES = {"resnet50": 7 * 7 * 2048, "tiny": 7 * 7 * 16}  # number of rows of dense/kernel
 
 layers = tf.keras.layers
 
 
 class Embedding(NamedTuple):
-    """The network and its two parts, on shared layers; Keras models."""
+    """The network and its two parts, as Keras models with shared layers."""
 
-    whole: Any  # images float32 [batch, 200, 200, 3], preprocessed, to embeddings float32 [batch, 256]
+    whole: Any  # preprocessed images float32 [batch, 200, 200, 3] to embeddings float32 [batch, 256]
     frozen: Any  # images to features float32 [batch, *FEATURE_SHAPES[backbone]]
     tail: Any  # features to embeddings
 
 
 def build_embedding(backbone: str, seed: int) -> Embedding:
-    """Build the network with random weights; the variables, in order, have the original's names.
+    """Build the network with random weights. Order and names of the variables are those of the original.
 
     Args:
-        backbone: "resnet50", or "tiny": three small convolutions for smoke runs.
+        backbone: "resnet50", or "tiny", three small convolutions for smoke runs.
         seed: seed of the weights.
     """
     make_base, run_tail = (_resnet50, _resnet50_tail) if backbone == "resnet50" else (_tiny, _tiny_tail)
@@ -49,8 +49,8 @@ def build_embedding(backbone: str, seed: int) -> Embedding:
         layer.trainable = not is_frozen
     frozen = tf.keras.Model(base.input, last_frozen.output, name="frozen")
     features = layers.Input(FEATURE_SHAPES[backbone], name="features")
-    tail = tf.keras.Model(features, _in_turn(run_tail(base, features), head), name="tail")
-    whole = tf.keras.Model(base.input, _in_turn(run_tail(base, last_frozen.output), head),
+    tail = tf.keras.Model(features, _apply_all(run_tail(base, features), head), name="tail")
+    whole = tf.keras.Model(base.input, _apply_all(run_tail(base, last_frozen.output), head),
                            name="embedding")
     for name, variable in zip(variable_names(whole), whole.weights):
         if name.endswith("/kernel"):
@@ -59,12 +59,12 @@ def build_embedding(backbone: str, seed: int) -> Embedding:
 
 
 def variable_names(model: Any) -> list[str]:
-    """Names `layer/variable` of a model's variables, in its order; the same on every Keras."""
+    """Return the names `layer/variable` of the variables of a model, in its order."""
     return [f"{layer.name}/{_short(variable)}" for layer in model.layers for variable in layer.weights]
 
 
 def trainable_names(model: Embedding) -> list[str]:
-    """Names of the variables that train, in the order of `model.tail.trainable_variables`."""
+    """Return the names of the trainable variables, in the order of `model.tail.trainable_variables`."""
     named = {id(variable): name for name, variable in zip(variable_names(model.tail), model.tail.weights)}
     return [named[id(variable)] for variable in model.tail.trainable_variables]
 
@@ -78,7 +78,7 @@ def _resnet50() -> Any:
 
 
 def _resnet50_tail(base: Any, inputs: Any) -> Any:
-    """Blocks 2 and 3 of the last stage, each: three convolutions, and the input added before the last ReLU."""
+    """Apply blocks 2 and 3 of the last stage: three convolutions each, and the input is added before the last ReLU."""
     hidden = inputs
     for block in ("conv5_block2", "conv5_block3"):
         shortcut = hidden
@@ -117,7 +117,7 @@ def _head_layers() -> list[Any]:
     ]
 
 
-def _in_turn(inputs: Any, head: list[Any]) -> Any:
+def _apply_all(inputs: Any, head: list[Any]) -> Any:
     hidden = inputs
     for layer in head:
         hidden = layer(hidden)

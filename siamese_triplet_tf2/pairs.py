@@ -1,6 +1,7 @@
-"""Pairs of images, which of them train and validate, and the negatives that make triplets of them. No TensorFlow.
+"""Pairs of images, their split into training and validation, and the negatives that complete triplets.
 
-Everything is a function of the folder, the seed and the epoch, so a resumed run draws what an undisturbed one draws.
+Everything is a function of the folder, the seed and the epoch, so a resumed run draws the triplets of an uninterrupted
+one.
 """
 from __future__ import annotations
 
@@ -16,27 +17,33 @@ from common.errors import ZooError
 
 FOLDER_NAMES = ("totally_looks_like",)
 SUFFIXES = (".jpg", ".jpeg", ".png")
-# the buffers of the original's tf.data pipeline
+# shuffle buffers of the original's tf.data pipeline
 NEGATIVE_BUFFER, TRIPLET_BUFFER = 4096, 1024
 TRAIN_SHARE = 0.8
 _NEGATIVES, _SPLIT, _ORDER = 1, 2, 3  # streams of random numbers
-_VALIDATION_EPOCH = 2 ** 31 - 1  # validation triplets are the same in every epoch, so that epochs compare
+_VALIDATION_EPOCH = 2 ** 31 - 1  # validation triplets are the same in every epoch, so epochs can be compared
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """A folder's images: left[i] and right[i] look alike. Paths, in the order of their names."""
+    """The images of a folder.
+
+    Attributes:
+        left: paths, sorted by name; left[i] and right[i] look alike.
+        right: paths, sorted by name.
+        notices: lines to print.
+    """
 
     left: list[str]
     right: list[str]
     notices: list[str]
 
     def images(self) -> list[str]:
-        """All images, left ones first; the position in this list is an image's number."""
+        """Return all images, left ones first. The index of an image is its position in this list."""
         return self.left + self.right
 
     def fingerprint(self) -> list:
-        """How many images there are, and a checksum of their names and sizes."""
+        """Return the number of images, and a checksum of their names and sizes."""
         described = [(os.path.basename(os.path.dirname(path)), os.path.basename(path), os.path.getsize(path))
                      for path in self.images()]
         return [len(described), zlib.crc32(repr(described).encode("utf-8"))]
@@ -44,7 +51,7 @@ class Pairs:
 
 @dataclasses.dataclass(frozen=True)
 class Triplets:
-    """Numbers of images, int64 [num] each."""
+    """Triplets as indices of images, int64 [num] each."""
 
     anchor: np.ndarray
     positive: np.ndarray
@@ -53,17 +60,17 @@ class Triplets:
     def __len__(self) -> int:
         return len(self.anchor)
 
-    def __getitem__(self, places: slice | np.ndarray) -> Triplets:
-        return Triplets(self.anchor[places], self.positive[places], self.negative[places])
+    def __getitem__(self, rows: slice | np.ndarray) -> Triplets:
+        return Triplets(self.anchor[rows], self.positive[rows], self.negative[rows])
 
     def own_pair(self, num_pairs: int) -> np.ndarray:
-        """Which of the positives and then the negatives are images of an anchor's own pair, bool [num, 2 * num]."""
+        """Return which of the positives and the negatives belong to the pair of an anchor, bool [num, 2 * num]."""
         candidates = np.concatenate([self.positive, self.negative]) % num_pairs
         return candidates[None, :] == self.anchor[:, None]
 
 
 def has_data(folder: str) -> bool:
-    """Whether a folder holds left/ or right/."""
+    """Return whether a folder holds left/ or right/."""
     return any(os.path.isdir(os.path.join(folder, side)) for side in ("left", "right"))
 
 
@@ -71,7 +78,7 @@ def load(folder: str) -> Pairs:
     """List the pairs of a folder.
 
     Raises:
-        ZooError: a side is missing or empty, one is longer, or names that should pair do not.
+        ZooError: a side is missing or empty, the sides have different lengths, or names do not match.
     """
     left, right = (_list(folder, side) for side in ("left", "right"))
     if len(left) != len(right):
@@ -79,13 +86,13 @@ def load(folder: str) -> Pairs:
         raise ZooError(f"{folder}: {len(left)} images in left/ and {len(right)} in right/; pairs are made by position "
                        f"in the sorted lists{f', and {alone[0]} stands alone' if alone else ''}")
     if len(left) < 2:
-        raise ZooError(f"{folder}: {len(left)} pair, at least two are needed: one trains, one validates")
+        raise ZooError(f"{folder}: {len(left)} pair; at least two are needed, for training and for validation")
     same = sum(a == b for a, b in zip(_stems(left), _stems(right)))
     common = len(set(_stems(left)) & set(_stems(right)))
     if common and same < len(left):
         first = next((a, b) for a, b in zip(_stems(left), _stems(right)) if a != b)
         raise ZooError(f"{folder}: names do not pair, left/{first[0]} meets right/{first[1]} ({len(left) - same} such)")
-    notices = [] if same else ["Notice: names in left/ and right/ differ throughout; pairs are made by position."]
+    notices = [] if same else ["Notice: no names in left/ and right/ match; pairs are made by position."]
     return Pairs(left, right, notices)
 
 
@@ -101,9 +108,9 @@ def _stems(paths: Sequence[str]) -> list[str]:
 
 
 def negative_list(num_pairs: int) -> np.ndarray:
-    """The original's list of negatives: numbers of all images, int64 [2 * num_pairs], in its order.
+    """Return the original's list of negatives: the indices of all images in its order, int64 [2 * num_pairs].
 
-    RandomState(42) shuffles the anchors and then, going on, the positives; RandomState(32) shuffles both together.
+    RandomState(42) shuffles the anchors and then the positives; RandomState(32) shuffles both together.
     """
     random = np.random.RandomState(42)
     anchors, positives = np.arange(num_pairs), np.arange(num_pairs, 2 * num_pairs)
@@ -115,19 +122,20 @@ def negative_list(num_pairs: int) -> np.ndarray:
 
 
 def buffered_shuffle(num: int, take: int, buffer_size: int, random: np.random.RandomState) -> np.ndarray:
-    """Shuffle 0 .. num - 1 as tf.data does with a buffer, and return the first `take`: a full buffer gives a random
-    element and gets the next one in its place.
+    """Shuffle 0 to num - 1 with a buffer as tf.data does, and return the first `take` numbers.
+
+    A random element of the full buffer is drawn, and the next number replaces it.
     """
     buffer = list(range(min(buffer_size, num)))
     following, drawn = len(buffer), []
     while buffer and len(drawn) < take:
-        place = random.randint(len(buffer))
-        drawn.append(buffer[place])
+        index = random.randint(len(buffer))
+        drawn.append(buffer[index])
         if following < num:
-            buffer[place] = following
+            buffer[index] = following
             following += 1
         else:
-            buffer[place] = buffer[-1]
+            buffer[index] = buffer[-1]
             buffer.pop()
     return np.array(drawn, np.int64)
 
@@ -140,11 +148,12 @@ class Sampler:
 
         Args:
             num_pairs: number of pairs.
-            seed: the run's seed.
-            split: "fixed": a pair trains or validates, for the whole run; "redrawn": the original's, which draws the
-                split anew for every pass, so that pairs that validate have trained.
-            negatives: "listed": the original's, drawn from its list through a buffer, which can meet the anchor or its
-                positive and with many pairs never draws the list's end; "others": any image but those two.
+            seed: seed of the run.
+            split: "fixed" keeps the split for the whole run. "redrawn" is the original's, which draws it anew in every
+                pass, so that validation pairs have been trained on.
+            negatives: "listed" draws them from the original's list through a buffer, as the original does. They can be
+                the anchor or its positive, and with many pairs the end of the list is never drawn. "others" draws any
+                image except these two.
         """
         self._num_pairs = num_pairs
         self._seed = seed
@@ -153,7 +162,7 @@ class Sampler:
         self.num_train = int(round(TRAIN_SHARE * num_pairs))
 
     def train(self, epoch: int) -> Triplets:
-        """The triplets that train in an epoch, in their order."""
+        """Return the training triplets of an epoch, in their order."""
         chosen = self._shuffled(epoch, "train")[:self.num_train] if self._split == "redrawn" else self._fixed()[0]
         if self._split == "fixed":
             random = np.random.RandomState([self._seed, _ORDER, epoch])
@@ -161,17 +170,17 @@ class Sampler:
         return self._triplets(chosen, epoch)
 
     def validation(self, epoch: int) -> Triplets:
-        """The triplets that validate after an epoch."""
+        """Return the validation triplets after an epoch."""
         if self._split == "redrawn":
             return self._triplets(self._shuffled(epoch, "validation")[self.num_train:], epoch)
         return self._triplets(self._fixed()[1], _VALIDATION_EPOCH)
 
     def all(self) -> Triplets:
-        """Triplets of all pairs, for data that no run has seen."""
+        """Return triplets of all pairs, for data that was not used for training."""
         return self._triplets(np.arange(self._num_pairs), _VALIDATION_EPOCH)
 
     def validation_pairs(self) -> np.ndarray:
-        """Numbers of the pairs that validate with the fixed split, int64, rising."""
+        """Return the indices of the validation pairs of the fixed split, int64 [num], ascending."""
         return np.sort(self._fixed()[1])
 
     def _fixed(self) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +198,7 @@ class Sampler:
             drawn = buffered_shuffle(2 * self._num_pairs, self._num_pairs, NEGATIVE_BUFFER, random)
             negative = negative_list(self._num_pairs)[drawn]
         else:
-            # one of the 2n - 2 others: numbers from the anchor's and the positive's on move up past them
+            # draw one of the 2n - 2 other images; shift the index past the anchor and the positive
             negative = random.randint(0, 2 * self._num_pairs - 2, self._num_pairs)
             anchors = np.arange(self._num_pairs)
             negative += negative >= anchors

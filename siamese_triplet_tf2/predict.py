@@ -1,4 +1,4 @@
-"""Predict how similar two images are, or find the images of a folder that are nearest to one.
+"""Compare an image with another one, or find the most similar images of a folder.
 
     python3 siamese_triplet_tf2/predict.py --query=IMAGE --against=IMAGE|FOLDER [--checkpoint=FILE|RUN_DIR]
 

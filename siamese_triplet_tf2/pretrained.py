@@ -1,4 +1,4 @@
-"""The backbone's published weights from a Keras h5 file."""
+"""The published weights of the backbone, from an HDF5 file of Keras."""
 from __future__ import annotations
 
 import os
@@ -8,22 +8,21 @@ from common.checkpoints import h5_weights
 
 FILE_NAME = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 FOLDER = "model"
-MD5 = "4d473c1dd8becc155b73f8504c6f6626"  # as Keras publishes it for its own download of this file
+MD5 = "4d473c1dd8becc155b73f8504c6f6626"  # published by Keras for its download of this file
 _ADVICE = (f"get {FILE_NAME} (md5 {MD5}) from https://storage.googleapis.com/tensorflow/keras-applications/resnet/, "
-           f"put it into {FOLDER}/ of the data folder or name it with --weights=PATH; --weights=none takes random "
-           "weights")
+           f"put it into {FOLDER}/ of the data folder, or use --weights=PATH; --weights=none uses random weights")
 
 
 def find(flag: str | None, data_folder: str, backbone: str) -> str | None:
-    """Find the weights' file.
+    """Return the path of the file with the weights, or None for random ones.
 
     Args:
-        flag: --weights: a path, "none", or None for the file of the data folder.
+        flag: value of --weights: a path, "none", or None for the file in the data folder.
         data_folder: the folder with left/ and right/.
-        backbone: "tiny" has no weights.
+        backbone: "tiny" has no published weights.
 
     Raises:
-        ZooError: no file.
+        ZooError: there is no such file.
     """
     if flag == "none" or (backbone == "tiny" and flag is None):
         return None
@@ -33,20 +32,20 @@ def find(flag: str | None, data_folder: str, backbone: str) -> str | None:
 
 
 def notices(path: str | None, backbone: str) -> list[str]:
-    """Return the warning about a backbone that was never trained."""
+    """Return the notice about a backbone with random weights."""
     if backbone == "tiny":
-        return ["Notice: the backbone tiny is for smoke runs; its frozen part is random and stays so."]
+        return ["Notice: the backbone tiny is for smoke runs; its frozen part stays random."]
     if path is None:
-        return ["Notice: the backbone's weights are random and its frozen part stays so; results need the published "
-                f"ones, {_ADVICE}"]
+        return ["Notice: the weights of the backbone are random, and its frozen part stays random. For useful results "
+                f"{_ADVICE}"]
     return []
 
 
 def load(model: Any, path: str) -> None:
-    """Load the backbone of a model; its head keeps its random weights.
+    """Load the backbone of a model. Its head keeps its random weights.
 
     Raises:
-        ZooError: the file is damaged, lacks a variable, or has one of another shape.
+        ZooError: the file is damaged, lacks a variable, or has a variable of another shape.
     """
     from siamese_triplet_tf2.model import variable_names  # `find` needs no TensorFlow
 

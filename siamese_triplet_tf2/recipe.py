@@ -1,4 +1,4 @@
-"""What the recipes differ in."""
+"""The switches in which the recipes differ."""
 from __future__ import annotations
 
 import dataclasses
@@ -14,14 +14,14 @@ class Switches:
         input_scale: "unit" or "255", see `decoding.preprocess`.
         accurate_jpeg: decode JPEG with the accurate DCT.
         negatives: "listed" or "others", see `pairs.Sampler`.
-        exif_orientation: turn images as a viewer shows them.
+        exif_orientation: apply the EXIF orientation of images.
     """
 
     input_scale: str = switch("unit", "Images in [0, 1] or in [0, 255] before the mean is subtracted.",
                               ("unit", "255"))
     accurate_jpeg: bool = switch(False, "Decode JPEG with the accurate DCT.")
-    negatives: str = switch("listed", "Negatives come from the original's list, or are any images but the anchor "
-                            "and its positive.", ("listed", "others"))
+    negatives: str = switch("listed", "Negatives: from the original's list, or any image except the anchor and its "
+                            "positive.", ("listed", "others"))
     exif_orientation: bool = switch(False, "Turn images as their EXIF orientation says.")
 
 

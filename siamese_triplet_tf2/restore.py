@@ -1,4 +1,4 @@
-"""A trained network from a checkpoint, for the programs that use one; embeddings of files are kept."""
+"""The network with trained weights, for evaluate, predict and export. Embeddings of files are cached."""
 from __future__ import annotations
 
 import json
@@ -22,14 +22,14 @@ CACHE = "embeddings.npz"
 
 
 class TrainedEmbedding:
-    """The network, with what its run says about reading images."""
+    """The network, with the settings of its run for reading images."""
 
     def __init__(self, checkpoint: Checkpoint, upright: bool | None = None):
-        """Build the network that the checkpoint is of, and restore it.
+        """Build the network and restore its weights.
 
         Args:
-            checkpoint: which weights.
-            upright: turn images as their EXIF orientation says; None for what the run does.
+            checkpoint: the chosen checkpoint.
+            upright: apply the EXIF orientation of images; None for the setting of the run.
 
         Raises:
             ZooError: the checkpoint is damaged or of another model.
@@ -46,10 +46,10 @@ class TrainedEmbedding:
         self._folder = checkpoint.output_folder
 
     def embed(self, paths: Sequence[str]) -> np.ndarray:
-        """Embed image files, float32 [len(paths), 256]; those embedded before with this checkpoint are read back.
+        """Return embeddings of image files, float32 [len(paths), 256], from the cache where possible.
 
         Raises:
-            ZooError: a file is no usable image.
+            ZooError: a file cannot be used as an image.
         """
         bad_images.require_good(paths)
         kept = self._read_cache()
@@ -57,15 +57,15 @@ class TrainedEmbedding:
         missing = [path for path, key in zip(paths, keys) if key not in kept]
         if missing:
             source = features.FeatureSource(
-                features.computer(self.model.frozen, missing, self.decoding, self.input_scale))
-            found = evaluation.embed(self.run_tail, source, np.arange(len(missing)))
-            kept.update(zip(map(_key, missing), found))
+                features.feature_function(self.model.frozen, missing, self.decoding, self.input_scale))
+            computed = evaluation.embed(self.run_tail, source, np.arange(len(missing)))
+            kept.update(zip(map(_key, missing), computed))
             self._write_cache(kept)
         return np.stack([kept[key] for key in keys])
 
     @property
     def run_tail(self) -> Any:
-        """From features to embeddings."""
+        """The function from features to embeddings."""
         return tf.function(lambda kept: self.model.tail(kept, training=False))
 
     def _fingerprint(self) -> str:
@@ -74,13 +74,13 @@ class TrainedEmbedding:
     def _read_cache(self) -> dict[str, np.ndarray]:
         path = os.path.join(self._folder, CACHE)
         if not zipfile.is_zipfile(path):
-            return {}  # none yet, or damaged: computed anew
+            return {}  # missing or damaged: compute all
         try:
             with np.load(path, allow_pickle=False) as archive:
                 if str(archive["fingerprint"]) == self._fingerprint():
                     return dict(zip(archive["keys"].tolist(), archive["embeddings"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # damaged: computed anew
+            pass  # damaged: compute all
         return {}
 
     def _write_cache(self, kept: dict[str, np.ndarray]) -> None:
@@ -91,7 +91,7 @@ class TrainedEmbedding:
 
 
 def _key(path: str) -> str:
-    """Name an image file by where it is and what it says about its content."""
+    """Return a name for the current content of an image file: path, size and time of the last change."""
     state = os.stat(path)
     return f"{zlib.crc32(os.path.abspath(path).encode('utf-8')):08x}-{state.st_size}-{state.st_mtime_ns}-" \
            f"{os.path.basename(path)}"
@@ -102,10 +102,10 @@ def _backbone_of(prefix: str) -> str:
     for backbone, shape in FLAT_SIZES.items():
         if rows == shape:
             return backbone
-    raise ZooError(f"{prefix}: is no checkpoint of this model (its dense/kernel has {rows} rows)")
+    raise ZooError(f"{prefix}: not a checkpoint of this model (its dense/kernel has {rows} rows)")
 
 
 def image_of(path: str) -> np.ndarray:
-    """Decode a file to show it, uint8 [200, 200, 3]."""
+    """Decode a file for display, uint8 [200, 200, 3]."""
     how = decoding.Decoding(accurate=True, upright=True)
     return (decoding.decode(path, how).numpy() * 255.0).round().astype(np.uint8)

@@ -1,9 +1,9 @@
-"""Image similarity with the triplet loss: which right image looks like a left one, on Totally Looks Like.
+"""Train image similarity with the triplet loss on Totally Looks Like: which right image resembles a left one?
 
     python3 siamese_triplet_tf2/siamese_network.py --data_path=FOLDER
 
-FOLDER holds left/ and right/, images that look alike under the same name, and model/ with ResNet50's weights; or a
-folder totally_looks_like with them.
+FOLDER holds left/ and right/ with images that look alike under the same names, and model/ with the weights of ResNet50;
+or a folder totally_looks_like that holds them.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NETWORK = "siamese_network_ID2539_for_TensorFlow2.X"
 NPU_PRECISION = "allow_fp32_to_fp16"
 BATCH_SIZE = 32
 EPOCHS = 10
-# flags that a run must share with one it goes on with, besides the shared ones and the recipe's switches
+# flags that may not change when a run is resumed, besides the shared ones and the switches of the recipe
 IDENTITY = ("split", "backbone", "batch_statistics", "semi_hard", "loss_scale", "cache_features", "static_shape")
 
 
@@ -44,8 +44,8 @@ def define_flags() -> FlagSet:
                              "if --precision_mode is unset. The scripts take allow_mix_precision, as the original's.")
     flags.accelerator.choice("loss_scale", None, ["none", "dynamic"], "Scaling of the loss for float16.",
                              "dynamic where a GPU mixes in float16, else none")
-    flags.data.choice("bad_images", "fail", ["fail", "skip"], "Images that cannot be read end the run, or their pairs "
-                      "are left out.")
+    flags.data.choice("bad_images", "fail", ["fail", "skip"], "What to do about images that cannot be read: fail, or "
+                      "skip their pairs.")
     flags.data.choice("split", "fixed", ["fixed", "redrawn"], "Split into training and validation pairs. redrawn is "
                       "the original's, in which validation pairs have been trained on.")
     recipe.define(flags.data, Switches)
@@ -127,22 +127,22 @@ def _check_processes(flags: FlagValues, rank: Rank) -> None:
         return
     for name in ("batch_statistics", "semi_hard"):
         if flags[name].value:
-            raise FlagError(f"--{name} looks at the whole batch, of which a process sees a part: leave --distributed "
-                            "away")
+            raise FlagError(f"--{name} needs the whole batch, but a process has only a part of it; remove "
+                            "--distributed")
     if flags.cache_features == "disk":
-        raise FlagError("--cache_features=disk keeps the features of one process: take memory or off, or leave "
-                        "--distributed away")
+        raise FlagError("--cache_features=disk works in one process only; use memory or off, or remove "
+                        "--distributed")
 
 
 def _length(flags: FlagValues, num_pairs: int) -> tuple[int, int]:
-    """Updates to make, and updates in an epoch."""
+    """Return the number of updates of the run, and of an epoch."""
     from siamese_triplet_tf2 import pairs
 
     num_train = int(round(pairs.TRAIN_SHARE * num_pairs))
     steps = num_train // flags.batch_size if flags.static_shape else -(-num_train // flags.batch_size)
     if steps == 0:
-        raise FlagError(f"--batch_size={flags.batch_size}: only {num_train} pairs train, too few for a full batch; "
-                        "take a smaller one, or --static_shape=false")
+        raise FlagError(f"--batch_size={flags.batch_size}: only {num_train} training pairs, too few for a full "
+                        "batch; use a smaller one, or --static_shape=false")
     return shared_flags.num_updates(flags, EPOCHS * steps, flags.epochs and flags.epochs * steps), steps
 
 

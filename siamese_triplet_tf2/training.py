@@ -1,4 +1,4 @@
-"""Training on features: what the network does in `common.run.loop`, with one worker or several."""
+"""Training on features with one worker or several: the task for `common.run.loop`."""
 from __future__ import annotations
 
 import collections
@@ -39,23 +39,23 @@ CURVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What training depends on besides the run.
+    """Settings of training.
 
     Attributes:
-        switches: the recipe's.
-        batch_size: triplets in a step of all workers.
+        switches: those of the recipe.
+        batch_size: triplets in a step, over all workers.
         seed: seed of weights, split, order and negatives.
-        steps_per_epoch: updates in an epoch.
+        steps_per_epoch: number of updates in an epoch.
         split: "fixed" or "redrawn".
         backbone: "resnet50" or "tiny".
-        weights_path: file of the backbone's weights, or None.
-        batch_statistics: in training, normalise what trains with the statistics of the batch, of each tower its own.
-        semi_hard: choose negatives within the batch.
+        weights_path: path of the file with the backbone's weights, or None.
+        batch_statistics: see `update.Updater`.
+        semi_hard: see `update.Updater`.
         loss_scale: see `session.scale_losses`.
         cache_features: "auto", "memory", "disk" or "off".
-        processes: workers on this machine, which share its memory.
-        static_shape: full batches only.
-        init_checkpoint: prefix of a checkpoint to take weights from, or None.
+        processes: number of workers on this machine, which share its memory.
+        static_shape: train on full batches only.
+        init_checkpoint: prefix of a checkpoint with initial weights, or None.
     """
 
     switches: Switches
@@ -75,9 +75,9 @@ class Config:
 
 
 class _Model(NamedTuple):
-    """What is trained, and the features that it is trained on."""
+    """The network, what updates it, and the features it is trained on."""
 
-    positions: np.ndarray  # of this worker's triplets in a batch, int
+    positions: np.ndarray  # int64 [num], positions of this worker's triplets in a batch
     embedding: Embedding
     optimizer: Any
     updater: Updater
@@ -86,13 +86,13 @@ class _Model(NamedTuple):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The network's variables by name."""
+        """The variables of the network, by name."""
         whole = self.embedding.whole
         return named(variable_names(whole), whole.weights)
 
 
 def train(config: Config, data: Pairs, run: Run, stop: StopRequest) -> None:
-    """Train to the end of the run, from its newest checkpoint when it has one."""
+    """Train to the end of the run, from its newest checkpoint if there is one."""
     team = workers.make(run.request.rank, run.device.kind)
     team.require_same(run.checksum)
     shared_stop = SharedStop(stop, team)
@@ -113,12 +113,12 @@ def _build(config: Config, data: Pairs, team: workers.Workers, run: Run) -> _Mod
         optimizer = session.scale_losses(tf.keras.optimizers.Adam(LEARNING_RATE), run, config.loss_scale)
     if config.weights_path:
         pretrained.load(embedding.whole, config.weights_path)
-    updater = Updater(embedding, optimizer, config.batch_statistics, config.semi_hard, team)
+    updater = Updater(embedding, optimizer, team, config.batch_statistics, config.semi_hard)
     return _Model(positions, embedding, optimizer, updater, _make_features(config, data, embedding, run), updates)
 
 
 def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) -> features.FeatureSource:
-    """Choose where the output of the frozen part is kept; `auto` is settled once in a run."""
+    """Choose where to keep the output of the frozen part. A run resolves `auto` only once."""
     images, shape = data.images(), FEATURE_SHAPES[config.backbone]
     rank = run.request.rank
     choice = run.arguments.get("cache_features")
@@ -131,7 +131,8 @@ def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) 
     megabytes = features.total_bytes(len(images), shape) / 1e6
     print(f"Features: {len(images)} images, {megabytes:.0f} MB, " + {
         "memory": "kept in memory", "disk": "kept in the run directory", "off": "computed at every step"}[choice])
-    compute = features.computer(embedding.frozen, images, _decoding(config.switches), config.switches.input_scale)
+    switches = config.switches
+    compute = features.feature_function(embedding.frozen, images, _decoding(switches), switches.input_scale)
     if choice == "off":
         return features.FeatureSource(compute)
     return features.KeptFeatures(compute, shape, len(images))
@@ -147,7 +148,7 @@ def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints:
 
 
 class _Task:
-    """See `loop.Task`."""
+    """Implements `loop.Task`."""
 
     advice = ADVICE
     curves = CURVES
@@ -205,11 +206,11 @@ class _Task:
         return int(updates.numpy())
 
     def step(self, step: int) -> dict[str, Any]:
-        epoch, place = divmod(step, self.steps_per_epoch)
+        epoch, index = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._triplets = epoch, self._sampler.train(epoch)
         size, stop = self._config.batch_size, self._record.stop
-        batch = self._triplets[place * size:(place + 1) * size]
+        batch = self._triplets[index * size:(index + 1) * size]
         started = time.perf_counter()
         part = self._part(batch)
         total, num_stopping = self._debugger.run(
@@ -222,7 +223,7 @@ class _Task:
     def _part(self, batch: Triplets) -> Part:
         """Return this worker's part of a batch.
 
-        All parts have one size: where a batch cannot be shared evenly, its first triplet fills up and does not count.
+        All parts have one size. If the batch is not divisible, its first triplet is the padding, which does not count.
         """
         numbers = self._model.positions[:-(-len(batch) // self._team.rank.size)]
         own = batch[np.where(numbers < len(batch), numbers, 0)]
@@ -265,7 +266,7 @@ class _Task:
         last = rows[-1] if rows else {}
         accuracy = last.get("triplet_accuracy")
         step_seconds = median_step_seconds(self._run.path)
-        # milliseconds, and with the suffix of the shapes in a speed run, as the original has it
+        # as in the original: milliseconds, and a speed run's case name ends with the kind of shapes
         suffix = f"_{'static' if self._config.static_shape else 'dynamic'}" if request.performance else ""
         result = dict(CaseName=request.case_name + suffix,
                       TrainingTime=format_number(step_seconds and 1e3 * step_seconds, 3),

@@ -2,8 +2,8 @@
 
     L = sum_i max(||f(a_i) - f(p_i)||^2 - ||f(a_i) - f(n_i)||^2 + margin, 0)
 
-f are embeddings, not normalised (the paper normalises them); margin 0.5 (the paper: 0.2). The gradient is that of the
-sum over the batch, as the original takes it; what is reported is the mean.
+The embeddings f are not normalised (the paper normalises them), and the margin is 0.5 (the paper: 0.2). As in the
+original, the gradient is that of the sum over the batch, and the mean is reported.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Distances(NamedTuple):
 
 
 def distances(anchor: tf.Tensor, positive: tf.Tensor, negative: tf.Tensor) -> Distances:
-    """Measure triplets; all arguments float32 [batch, dim]."""
+    """Return the distances within triplets of embeddings, float32 [batch, dim] each."""
     return Distances(tf.reduce_sum(tf.square(anchor - positive), -1), tf.reduce_sum(tf.square(anchor - negative), -1))
 
 
@@ -33,7 +33,7 @@ def triplet_loss(measured: Distances, margin: float = MARGIN) -> tf.Tensor:
 
 def semi_hard_negatives(anchor: tf.Tensor, candidates: tf.Tensor, positive_distance: tf.Tensor, excluded: tf.Tensor
                         ) -> tf.Tensor:
-    """Choose for each anchor the nearest candidate that is farther than its positive; the farthest if none is.
+    """Choose for each anchor the nearest candidate that is farther than its positive, or else the farthest one.
 
     Schroff et al. 2015, section 3.2: such negatives are hard, but not so hard that training collapses.
 
@@ -41,13 +41,13 @@ def semi_hard_negatives(anchor: tf.Tensor, candidates: tf.Tensor, positive_dista
         anchor: float32 [batch, dim].
         candidates: float32 [num, dim].
         positive_distance: float32 [batch], squared.
-        excluded: bool [batch, num], candidates that are no negatives of an anchor.
+        excluded: bool [batch, num], candidates that cannot be a negative of an anchor.
 
     Returns:
-        Positions in candidates, int64 [batch].
+        Indices of candidates, int64 [batch].
     """
     squared = tf.reduce_sum(tf.square(anchor[:, None, :] - candidates[None, :, :]), -1)  # [batch, num]
-    far = squared.dtype.max  # no infinity, which --over_dump would report
+    far = squared.dtype.max  # not infinity, which --over_dump would report
     farther = tf.logical_and(squared > positive_distance[:, None], tf.logical_not(excluded))
     nearest_farther = tf.argmin(tf.where(farther, squared, far), axis=1)
     farthest = tf.argmax(tf.where(excluded, -far, squared), axis=1)

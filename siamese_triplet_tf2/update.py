@@ -1,4 +1,4 @@
-"""One update of the weights, from features, by one worker or by several."""
+"""One update of the weights from features, by one worker or several."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from common.devices.selection import Rank
 from common.keras import compat, workers
 from siamese_triplet_tf2 import triplet_loss
 from siamese_triplet_tf2.model import Embedding, trainable_names
@@ -15,44 +14,48 @@ from siamese_triplet_tf2.model import Embedding, trainable_names
 class Part(NamedTuple):
     """A worker's part of a batch."""
 
-    kept: np.ndarray  # features of anchors, positives and negatives, float32 [3 * size, ...]
-    excluded: np.ndarray  # bool [size, 2 * size], positives and negatives that are no negatives of an anchor
-    counts: np.ndarray  # float32 [size], 1; 0 for a triplet that only fills the part up
+    kept: np.ndarray  # float32 [3 * size, ...], features of anchors, positives and negatives
+    excluded: np.ndarray  # bool [size, 2 * size], images that cannot be a negative of an anchor
+    counts: np.ndarray  # float32 [size], 1 for triplets, 0 for padding
 
 
 class Updater:
     """Makes updates.
 
-    A worker's loss is the sum over its triplets, and gradients are added up over the workers: the update is that of one
-    worker with the whole batch.
+    A worker's loss is the sum over its triplets, and gradients are summed over the workers. The update is therefore
+    that of one worker with the whole batch.
     """
 
-    def __init__(self, model: Embedding, optimizer: Any, batch_statistics: bool = False,
-                 semi_hard: bool = False, workers: workers.Workers | None = None):
+    def __init__(self, model: Embedding, optimizer: Any, team: workers.Workers, batch_statistics: bool = False,
+                 semi_hard: bool = False):
         """Compile the update.
 
         Args:
-            model: the network, made in the workers' scope.
+            model: the network, built in the workers' scope.
             optimizer: a Keras optimizer, made in the workers' scope.
-            batch_statistics: normalise what trains with the statistics of the batch, of each tower its own.
-            semi_hard: choose the negatives within the batch.
-            workers: those that work together; None for one alone.
+            team: the workers of the run.
+            batch_statistics: normalise the trainable part with the statistics of the batch: of the anchors, the
+                positives and the negatives separately.
+            semi_hard: choose semi-hard negatives within the batch.
         """
-        self._model, self._optimizer = model, optimizer
+        self._model, self._optimizer, self._team = model, optimizer, team
         self._batch_statistics, self._semi_hard = batch_statistics, semi_hard
-        self._workers = workers or workers.Workers(Rank())
-        with self._workers.scope():
+        with team.scope():
             compat.build_optimizer(optimizer, model.tail.trainable_variables)
-        self._run = self._workers.compile(self._update)
-        self._run_dumping = self._workers.compile(lambda *part: self._update(*part, dumps=True))
+        self._run = team.compile(self._update)
+        self._run_dumping = team.compile(lambda *part: self._update(*part, dumps=True))
 
     def __call__(self, part: Part, is_stopping: bool = False, dumps: bool = False
                  ) -> tuple[tuple[float, int], dict[str, tf.Tensor]]:
         """Make one update with this worker's part of the batch.
 
+        Args:
+            part: this worker's part.
+            is_stopping: whether this worker was asked to stop.
+            dumps: return the tensors for a dump.
+
         Returns:
-            The sum of the losses of all workers and how many of them are to stop, and the tensors of a dump if one is
-            asked for.
+            The sum of the losses of all workers and how many of them were asked to stop, and the tensors by name.
         """
         run = self._run_dumping if dumps else self._run
         sums, tensors = run(*map(tf.constant, part), tf.constant(float(is_stopping)))
@@ -71,11 +74,11 @@ class Updater:
                     tf.stop_gradient(anchor), tf.stop_gradient(candidates), measured.positive, excluded)
                 measured = triplet_loss.distances(anchor, positive, tf.gather(candidates, chosen))
             losses = counts * triplet_loss.triplet_loss(measured)
-            # the sum, as the original differentiates it; the mean is what is reported
+            # the original differentiates the sum, and reports the mean
             total = tf.reduce_sum(losses)
-        gradients = self._workers.gradients(self._optimizer, tape, total, variables)
-        self._workers.apply(self._optimizer, gradients, variables)
-        sums = self._workers.total(tf.stack([total, is_stopping]))
+        gradients = self._team.gradients(self._optimizer, tape, total, variables)
+        self._team.apply(self._optimizer, gradients, variables)
+        sums = self._team.total(tf.stack([total, is_stopping]))
         if not dumps:
             return sums, {}
         names = trainable_names(self._model)
@@ -85,5 +88,5 @@ class Updater:
     def _embed_towers(self, kept: tf.Tensor) -> list[tf.Tensor]:
         if self._batch_statistics:
             return [tf.cast(self._model.tail(tower, training=True), tf.float32) for tower in tf.split(kept, 3)]
-        # one forward pass: exact, since no image sees another
+        # with moving statistics images do not affect each other, so one pass is exact
         return tf.split(tf.cast(self._model.tail(kept, training=False), tf.float32), 3)

@@ -1,11 +1,11 @@
-"""Random changes of a drawing. No TensorFlow.
+"""Data augmentation for drawings.
 
-`imagenet` is what the original does to every image: a resized crop (8 % to 100 % of the area), a mirror image half of
-the time, and AutoAugment's policy for ImageNet (Cubuk et al. 2019, arXiv 1805.09501, table 9). On drawings of one gray
-value a pixel its colour changes are none, so all is done on one channel; the original's three channels are equal.
+`imagenet` is the original's: a random resized crop (8 % to 100 % of the area), a horizontal flip with probability 0.5,
+and AutoAugment's policy for ImageNet (Cubuk et al. 2019, arXiv 1805.09501, table 9). Drawings are gray, so colour
+operations do nothing and one channel is enough; the original repeats it three times.
 
-`affine` is what Koch et al. 2015 ("Siamese Neural Networks for One-shot Image Recognition", section 4.3) do to
-characters: rotation, shear, scale and shift, each half of the time; a letter stays a letter.
+`affine` is that of Koch et al. 2015 ("Siamese Neural Networks for One-shot Image Recognition", section 4.3): rotation,
+shear, scale and translation, each with probability 0.5. It keeps characters legible.
 """
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 KINDS = ("imagenet", "affine", "none")
-_NEAREST, _BILINEAR, _BICUBIC, _AFFINE = 0, 2, 3, 0  # the numbers of PIL's filters and of its affine transform
+_NEAREST, _BILINEAR, _BICUBIC, _AFFINE = 0, 2, 3, 0  # PIL's constants for filters and the affine transform
 _FILL = 128
-_PAPER = 255  # around a drawing: Omniglot's ink is 0
+_PAPER = 255  # colour of the background; the ink is 0
 _AREA, _ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
 _CROP_TRIES = 10
 
 
 class _Change(NamedTuple):
-    """Half of a sub-policy: with which probability what is done, how strongly (0 to 9)."""
+    """An operation of a sub-policy: its probability, name and magnitude (0 to 9)."""
 
     probability: float
     name: str
@@ -50,12 +50,12 @@ _POLICY = tuple((_Change(*one), _Change(*other)) for one, other in (
 
 
 def augment(drawing: np.ndarray, kind: str, random: np.random.RandomState) -> np.ndarray:
-    """Return a changed copy of a drawing.
+    """Return an augmented copy of a drawing.
 
     Args:
         drawing: uint8 [side, side].
         kind: one of KINDS.
-        random: where the random numbers come from.
+        random: source of the random numbers.
     """
     if kind == "none":
         return drawing
@@ -76,7 +76,7 @@ def _imagenet(image: Image.Image, random: np.random.RandomState) -> Image.Image:
 
 
 def _crop_box(side: int, random: np.random.RandomState) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a crop of random area and aspect; the whole image when none fits."""
+    """Return left, top, right and bottom of a crop of random area and aspect ratio, or the whole image if none fits."""
     for _ in range(_CROP_TRIES):
         area = side * side * random.uniform(*_AREA)
         aspect = math.exp(random.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
@@ -88,7 +88,7 @@ def _crop_box(side: int, random: np.random.RandomState) -> tuple[int, int, int, 
 
 
 def _rotate(image: Image.Image, strength: float, sign: float) -> Image.Image:
-    """By up to 30 degrees; only the original's rotation goes one way."""
+    """Rotate by up to 30 degrees. The original rotates in one direction only, so `sign` has no effect."""
     del sign
     return image.rotate(30.0 * strength, _NEAREST, fillcolor=_FILL)
 
@@ -97,7 +97,7 @@ def _shear_x(image: Image.Image, strength: float, sign: float) -> Image.Image:
     return image.transform(image.size, _AFFINE, (1, 0.3 * strength * sign, 0, 0, 1, 0), _BICUBIC, fillcolor=_FILL)
 
 
-# each takes an image, a strength from 0 to 1, and a sign
+# Operations take an image, a strength from 0 to 1, and a sign.
 _CHANGES: dict[str, Callable[[Image.Image, float, float], Image.Image]] = {
     "posterize": lambda image, strength, sign: ImageOps.posterize(image, int(round(8 - 4 * strength))),
     "solarize": lambda image, strength, sign: ImageOps.solarize(image, int(256 * (1 - strength))),
@@ -106,14 +106,14 @@ _CHANGES: dict[str, Callable[[Image.Image, float, float], Image.Image]] = {
     "autocontrast": lambda image, strength, sign: ImageOps.autocontrast(image),
     "equalize": lambda image, strength, sign: ImageOps.equalize(image),
     "invert": lambda image, strength, sign: ImageOps.invert(image),
-    "color": lambda image, strength, sign: image,  # saturation: gray has none
+    "color": lambda image, strength, sign: image,  # saturation, which gray images do not have
     "contrast": lambda image, strength, sign: ImageEnhance.Contrast(image).enhance(1 + 0.9 * strength * sign),
     "sharpness": lambda image, strength, sign: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * strength * sign),
 }
 
 
 def _affine(image: Image.Image, random: np.random.RandomState) -> Image.Image:
-    """Turn by up to 10 degrees, shear by up to 0.3, scale by 0.8 to 1.2, shift by up to 2 pixels."""
+    """Rotate by up to 10 degrees, shear by up to 0.3, scale by 0.8 to 1.2 and translate by up to 2 pixels."""
     angle, shear_x, shear_y, scale_x, scale_y, shift_x, shift_y = (
         random.uniform(low, high) if random.rand() < 0.5 else unchanged for low, high, unchanged in (
             (-10, 10, 0), (-0.3, 0.3, 0), (-0.3, 0.3, 0), (0.8, 1.2, 1), (0.8, 1.2, 1), (-2, 2, 0), (-2, 2, 0)))

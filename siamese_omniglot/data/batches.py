@@ -1,4 +1,4 @@
-"""Batches of augmented pairs, made ahead by threads. No TensorFlow."""
+"""Batches of augmented pairs, prepared in advance by threads."""
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +12,13 @@ from siamese_omniglot.data.pairs import TRAIN, PairSampler
 
 
 class PairImages(NamedTuple):
-    """Pairs as a step takes them: uint8 [num, 105, 105], 0 to 255, twice, and labels float32 [num]."""
+    """A batch of pairs.
+
+    Attributes:
+        first: uint8 [num, 105, 105], 0 (ink) to 255.
+        second: the other drawings, like `first`.
+        labels: float32 [num], 1 for pairs of one character, 0 for others.
+    """
 
     first: np.ndarray
     second: np.ndarray
@@ -20,7 +26,7 @@ class PairImages(NamedTuple):
 
 
 class Batches:
-    """The batches of a worker: its share of the pairs of all workers."""
+    """Makes a worker's part of every batch."""
 
     def __init__(self, store: DrawingStore, sampler: PairSampler, recipe: BatchRecipe):
         self._store, self._sampler, self._recipe = store, sampler, recipe
@@ -32,39 +38,39 @@ class Batches:
         drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute, part)
         images = self._store.take(np.concatenate([drawn.first, drawn.second]))
         if recipe.augment != "none":
-            for place, position in enumerate(np.concatenate([part, part + num])):
+            for row, position in enumerate(np.concatenate([part, part + num])):
                 random = np.random.RandomState([recipe.seed, TRAIN, step, position])
-                images[place] = augmentation.augment(images[place], recipe.augment, random)
+                images[row] = augmentation.augment(images[row], recipe.augment, random)
         return PairImages(images[:len(part)], images[len(part):], drawn.labels)
 
 
 class BatchRecipe(NamedTuple):
-    """How batches are made."""
+    """Settings of the batches."""
 
-    batch_size: int  # samples of two pairs in a step, of all workers
+    batch_size: int  # samples of two pairs in a step, over all workers
     seed: int
     augment: str  # one of augmentation.KINDS
     permute: str  # see PairSampler.draw
-    positions: np.ndarray  # of this worker's pairs among those of a step, int
+    positions: np.ndarray  # int64 [num], positions of this worker's pairs in the batch of all workers
 
 
 class Ahead:
-    """Makes batches in threads before they are asked for."""
+    """Prepares batches in threads before they are needed."""
 
     def __init__(self, batches: Batches, num_threads: int, num_updates: int):
         """Start the threads.
 
         Args:
-            batches: makes a batch.
-            num_threads: threads, each of which makes a whole batch; 0 makes batches when they are asked for.
-            num_updates: no batch is made for this step or later ones.
+            batches: makes the batches.
+            num_threads: number of threads, each of which makes whole batches; 0 makes them on demand.
+            num_updates: number of updates of the run; no batches are made beyond it.
         """
         self._batches, self._num_threads, self._num_updates = batches, num_threads, num_updates
         self._pool = ThreadPoolExecutor(num_threads) if num_threads else None
         self._made: dict[int, Future] = {}
 
     def get(self, step: int) -> PairImages:
-        """Return the batch of the step after `step` updates; steps are asked for in order."""
+        """Return the batch of the step after `step` updates. Call it for one step after the other."""
         if self._pool is None:
             return self._batches.make(step)
         for number in range(step, min(step + self._num_threads + 1, self._num_updates)):

@@ -1,4 +1,4 @@
-"""Drawn characters from folders `<Alphabet>/<character>/<drawing>.png`, kept in memory. No TensorFlow.
+"""Drawings of characters from folders `<Alphabet>/<character>/<drawing>.png`, kept in memory.
 
 `python3 -m siamese_omniglot.data.omniglot FOLDER` checks a folder.
 """
@@ -17,18 +17,18 @@ from common.cli import program, shared_flags
 from common.data import images, listing
 from common.errors import ZooError
 
-SIDE = 105  # height and width of every drawing
-MIN_IMAGES = 3  # a character with fewer has no two pairs of its own to give
+SIDE = 105  # height and width of a drawing, in pixels
+MIN_IMAGES = 3  # per character: two for the pair of one character, one for the other pair
 _KNOWN_FOLDER = re.compile(r"images?_background.*")
-_ONE_SHOT_RUN = re.compile(r"run\d\d")  # of the one-shot runs, which may lie beside the data and look like alphabets
+_ONE_SHOT_RUN = re.compile(r"run\d\d")  # one-shot runs may lie beside the alphabets
 _FILE_THREADS = 4
 
 
 class DrawingStore:
-    """Drawings in memory: a bit a pixel when all of them are black and white, as Omniglot's are, else a byte."""
+    """Drawings in memory, one bit per pixel if all are black and white, as Omniglot's are, else one byte."""
 
     def __init__(self, drawings: list[np.ndarray]):
-        """Take uint8 [105, 105] drawings."""
+        """Store drawings, uint8 [105, 105]."""
         self._is_packed = all(bool(np.isin(drawing, (0, 255)).all()) for drawing in drawings)
         self._rows = np.stack([np.packbits(drawing > 0) if self._is_packed else drawing.reshape(-1)
                                for drawing in drawings])
@@ -45,7 +45,7 @@ class DrawingStore:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the drawings take."""
+        """Memory used by the drawings, in bytes."""
         return self._rows.nbytes
 
 
@@ -53,23 +53,19 @@ class Drawings(NamedTuple):
     """A data set."""
 
     store: DrawingStore
-    labels: np.ndarray  # int64 [num], number of the character, rising
-    characters: list  # "Alphabet/character" by number
+    labels: np.ndarray  # int64 [num], index of the character, ascending
+    characters: list  # "Alphabet/character" by index
     names: list  # "Alphabet/character/file" of every drawing
-    fingerprint: list  # [drawings, bytes of all files, crc of names and sizes]
+    fingerprint: list  # [number of drawings, bytes of all files, CRC of names and sizes]
     notices: list  # lines to print
 
     def alphabet_of(self, label: int) -> str:
-        """Name of a character's alphabet."""
+        """Return the alphabet of a character."""
         return self.characters[label].split("/")[0]
 
 
 def folder_names(data_path: str) -> list[str]:
-    """Sub-folders of a data path that may be the data folder.
-
-    Args:
-        data_path: an existing folder.
-    """
+    """Return the names of subfolders of an existing folder that may hold the alphabets."""
     inside = listing.folders(data_path)
     known = [name for name in inside if _KNOWN_FOLDER.fullmatch(name)]
     below = listing.folders(os.path.join(data_path, "datasets"))
@@ -81,17 +77,17 @@ def folder_names(data_path: str) -> list[str]:
 
 
 def find(data_path: str | None, model_root: str) -> str:
-    """Find the data folder that --data_path means.
+    """Return the folder of the alphabets for --data_path.
 
     Raises:
-        ZooError: there is none, or more than one.
+        ZooError: no such folder, or more than one.
     """
     path = shared_flags.find_path("data_path", data_path, model_root)
     return shared_flags.find_data_folder(data_path, model_root, folder_names(path), has_data)
 
 
 def has_data(folder: str) -> bool:
-    """Whether a folder holds <Alphabet>/<character>/<drawing>.png, or <character>/<drawing>.png of one alphabet."""
+    """Return whether a folder holds <Alphabet>/<character>/<drawing>.png, or <character>/<drawing>.png of one alphabet."""
     return any(names for _, names in _characters(folder))
 
 
@@ -104,12 +100,12 @@ def load(folder: str) -> Drawings:
     characters, names, labels, notices = [], [], [], []
     for character, files in _characters(folder):
         if not files:
-            notices.append(f"Notice: {os.path.join(folder, character)} holds no .png and is passed over.")
+            notices.append(f"Notice: {os.path.join(folder, character)} holds no .png and is skipped.")
             continue
         names += [f"{character}/{name}" for name in files]
         labels += [len(characters)] * len(files)
         characters.append(character)
-    notices += [f"Notice: {os.path.join(folder, alphabet)} holds no character and is passed over."
+    notices += [f"Notice: {os.path.join(folder, alphabet)} holds no character and is skipped."
                 for alphabet in _alphabets(folder) if not listing.folders(os.path.join(folder, alphabet))]
     if characters and characters[0].startswith("./"):
         notices.append(f"Notice: {folder} holds characters and no alphabets; it is taken as one alphabet.")
@@ -124,7 +120,7 @@ def load(folder: str) -> Drawings:
 
 
 def read_drawing(path: str) -> np.ndarray:
-    """Read one drawing as uint8 [105, 105].
+    """Read a drawing as uint8 [105, 105].
 
     Raises:
         ZooError: it cannot be read, or has another size.
@@ -132,18 +128,18 @@ def read_drawing(path: str) -> np.ndarray:
     drawing = np.asarray(images.open_image(path, "L"), np.uint8)
     if drawing.shape != (SIDE, SIDE):
         raise ZooError(f"{path}: is {drawing.shape[1]} x {drawing.shape[0]} pixels, expected {SIDE} x {SIDE}; resize "
-                       "it or take it away")
+                       "or remove it")
     return drawing
 
 
 def _characters(folder: str) -> list[tuple[str, list[str]]]:
-    """Pairs ("Alphabet/character", its .png files), sorted."""
-    found = []
+    """Return ("Alphabet/character", names of its .png files) of every character, sorted."""
+    characters = []
     for alphabet in _alphabets(folder):
         for character in listing.folders(os.path.join(folder, alphabet)):
             files = listing.files(os.path.join(folder, alphabet, character), (".png",))
-            found.append((f"{alphabet}/{character}", files))
-    return found
+            characters.append((f"{alphabet}/{character}", files))
+    return characters
 
 
 def _alphabets(folder: str) -> list[str]:
@@ -161,7 +157,7 @@ def _fingerprint(names: list[str], paths: list[str]) -> list:
 
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
-    """Check a folder: load it and say what is in it; return the exit status."""
+    """Load a folder and print what it holds; return the exit status."""
     (folder,) = program.positionals(arguments, "python3 -m siamese_omniglot.data.omniglot FOLDER")
     data = load(find(folder, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     for line in data.notices:

@@ -1,7 +1,7 @@
-"""The one-shot runs that are published with Omniglot: 20 tasks within an alphabet, 20 classes and 20 queries each.
+"""Omniglot's official one-shot runs: 20 tasks within an alphabet, with 20 classes and 20 queries each.
 
 `runNN/class_labels.txt` pairs `runNN/test/itemMM.png` with `runNN/training/classMM.png`. Folders and zip archives are
-read in place. No TensorFlow.
+read in place.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.data import images, listing
 from common.errors import ZooError
 from siamese_omniglot.data.omniglot import SIDE
 
-_MAX_BYTES = 1 << 20  # of a file; a drawing has about 300
+_MAX_BYTES = 1 << 20  # per file; a drawing has about 300
 _DRAWING = re.compile(r"run\d+/(test|training)/[A-Za-z0-9_]+\.png")
 _LABELS = re.compile(r"(.*/)?(run\d+)/class_labels\.txt")
 
@@ -28,14 +28,14 @@ class OneShotRun(NamedTuple):
     name: str
     classes: np.ndarray  # uint8 [classes, 105, 105], one example each
     queries: np.ndarray  # uint8 [queries, 105, 105]
-    answers: np.ndarray  # int64 [queries], number of the right class
+    answers: np.ndarray  # int64 [queries], index of the correct class
 
 
 def load(path: str) -> list[OneShotRun]:
-    """Load all runs of a folder or zip archive, by name.
+    """Load all runs of a folder or zip archive, sorted by name.
 
     Raises:
-        ZooError: there is none, or a run is damaged.
+        ZooError: there are no runs, or one is damaged.
     """
     try:
         if os.path.isdir(path):
@@ -49,12 +49,12 @@ def load(path: str) -> list[OneShotRun]:
 
 
 def _load(path: str, names: list[str], read: Callable[[str], bytes]) -> list[OneShotRun]:
-    found = sorted(match.groups("") for match in map(_LABELS.fullmatch, names)
-                   if match and not listing.is_path_left_behind(match.group()))
-    if not found:
+    runs = sorted(match.groups("") for match in map(_LABELS.fullmatch, names)
+                  if match and not listing.is_path_left_behind(match.group()))
+    if not runs:
         raise ZooError(f"{path}: holds no one-shot runs (runNN/class_labels.txt); expected the folder or the zip of "
                        "Omniglot's one_shot runs")
-    return [_load_run(path, prefix, name, read) for prefix, name in found]
+    return [_load_run(path, prefix, name, read) for prefix, name in runs]
 
 
 def _load_run(path: str, prefix: str, name: str, read: Callable[[str], bytes]) -> OneShotRun:
@@ -79,7 +79,7 @@ def _load_run(path: str, prefix: str, name: str, read: Callable[[str], bytes]) -
 
 def _open_regular(path: str) -> IO[bytes]:
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: is no file")
+        raise FileNotFoundError(f"{path}: not a file")
     return open(path, "rb")
 
 
@@ -87,5 +87,5 @@ def _read(file: IO[bytes]) -> bytes:
     with file:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
-        raise OSError(f"{file.name}: more than {_MAX_BYTES} bytes, no drawing and no list of Omniglot's is as large")
+        raise OSError(f"{file.name}: more than {_MAX_BYTES} bytes, larger than any file of Omniglot's one-shot runs")
     return content

@@ -1,7 +1,7 @@
-"""Which drawings train, which validate, and the pairs that are drawn from them. No TensorFlow.
+"""The split into training and validation drawings, and the pairs drawn from them.
 
-Every random number is a function of seed and position, so a resumed run goes on exactly, and every worker of a
-data-parallel run draws the same batch.
+Every random number is a function of seed and position. A resumed run therefore continues exactly, and all workers of a
+data-parallel run draw the same batch.
 """
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ TRAIN, VALIDATION, EPISODES = 0, 1, 2  # streams of random numbers
 
 
 class Split(NamedTuple):
-    """Numbers of the drawings that train and of those that validate, int64."""
+    """Indices of the drawings for training and for validation, int64 [num]."""
 
     train: np.ndarray
     validation: np.ndarray
 
 
 class Pairs(NamedTuple):
-    """Pairs of drawings: their numbers, int64 [num], and whether both show one character, float32 [num]."""
+    """Pairs of drawings.
+
+    Attributes:
+        first: int64 [num], indices of drawings.
+        second: int64 [num], indices of the other drawings.
+        labels: float32 [num], 1 for pairs of one character, 0 for others.
+    """
 
     first: np.ndarray
     second: np.ndarray
@@ -34,15 +40,15 @@ class Pairs(NamedTuple):
 
 
 def split(data: Drawings, unit: str) -> Split:
-    """Split the drawings: 0.9 of the units train, the others validate.
+    """Split the drawings into 90 % of the units for training and 10 % for validation.
 
     Args:
         data: the drawings.
-        unit: "image", as the original: the same characters are on both sides; "character" or "alphabet": those that
-            validate have never been trained on.
+        unit: "image", as in the original: both parts hold the same characters; "character" or "alphabet": those of
+            the validation part are not in the training part.
 
     Raises:
-        ZooError: too few units.
+        ZooError: there are fewer than two units.
     """
     if unit == "image":
         order = shuffled(len(data.labels))
@@ -57,31 +63,31 @@ def split(data: Drawings, unit: str) -> Split:
     chosen = {groups[number] for number in shuffled(len(groups))[:num_train]}
     groups_of = [label if unit == "character" else data.alphabet_of(label) for label in data.labels]
     is_train = np.array([group in chosen for group in groups_of])
-    found = Split(np.flatnonzero(is_train), np.flatnonzero(~is_train))
-    assert not set(data.labels[found.train]) & set(data.labels[found.validation])
-    return found
+    parts = Split(np.flatnonzero(is_train), np.flatnonzero(~is_train))
+    assert not set(data.labels[parts.train]) & set(data.labels[parts.validation])
+    return parts
 
 
 def shuffled(num: int) -> np.ndarray:
-    """Shuffle 0 to num - 1 as the original does: Python's generator, seed 1."""
+    """Return 0 to num - 1 in the original's random order (Python's generator, seed 1)."""
     order = list(range(num))
     random.Random(SPLIT_SEED).shuffle(order)
     return np.array(order)
 
 
 class PairSampler:
-    """Draws pairs: for every sample one of the same character and one of two characters."""
+    """Draws samples of two pairs: one of the same character and one of two characters."""
 
     def __init__(self, data: Drawings, indices: np.ndarray, seed: int, use_all_characters: bool,
                  advice: str = "give more data or another --split"):
-        """Sort a part's drawings by character.
+        """Group the drawings of a part by character.
 
         Args:
             data: all drawings.
-            indices: the part's.
+            indices: int64 [num], the drawings of the part.
             seed: seed of the pairs.
             use_all_characters: False leaves out the last character of the data set, as the original does.
-            advice: what the error tells the user to do.
+            advice: what to do if no pairs can be drawn, for the error.
 
         Raises:
             ZooError: no pairs can be drawn.
@@ -106,9 +112,9 @@ class PairSampler:
         Args:
             num_samples: samples in the batch.
             stream: TRAIN or VALIDATION.
-            number: of the batch.
+            number: index of the batch.
             permute: "batch" permutes all pairs, "sample" the two of each sample.
-            positions: int64 [num], places in the batch whose pairs are wanted; none for all. The others cost
+            positions: int64 [num], positions in the batch of the pairs to return; all by default. The others cost
                 next to nothing.
         """
         random_state = np.random.RandomState([self._seed, stream, number])
@@ -116,15 +122,15 @@ class PairSampler:
         uniform = random_state.random_sample((num_samples, 7))
         wanted = order if positions is None else order[positions]
         samples = {sample: self._sample(uniform[sample], permute == "sample") for sample in np.unique(wanted // 2)}
-        first, second, labels = zip(*(samples[place // 2][place % 2] for place in wanted))
+        first, second, labels = zip(*(samples[pair // 2][pair % 2] for pair in wanted))
         return Pairs(np.array(first), np.array(second), np.array(labels, np.float32))
 
     def _sample(self, uniform: np.ndarray, is_shuffled: bool) -> list[tuple]:
         """Draw two pairs, one of one character and one of two, as (drawing, drawing, label).
 
         Args:
-            uniform: float64 [7], from 0 to 1, what chance decides by.
-            is_shuffled: whether the pair of two characters comes first in half of the samples.
+            uniform: float64 [7], random numbers in [0, 1).
+            is_shuffled: put the pair of two characters first in half of the samples.
         """
         group = self._anchors[int(uniform[0] * len(self._anchors))]
         left, three = list(self._groups[group]), []
@@ -132,12 +138,12 @@ class PairSampler:
             three.append(left.pop(int(number * len(left))))
         other = int(uniform[4] * (len(self._groups) - 1))
         others = self._groups[other + (other >= group)]
-        found = [(three[0], three[1], 1.0), (three[2], others[int(uniform[5] * len(others))], 0.0)]
-        return found[::-1] if is_shuffled and uniform[6] < 0.5 else found
+        drawn = [(three[0], three[1], 1.0), (three[2], others[int(uniform[5] * len(others))], 0.0)]
+        return drawn[::-1] if is_shuffled and uniform[6] < 0.5 else drawn
 
 
 class Samplers(NamedTuple):
-    """What draws pairs to train and to validate with."""
+    """The samplers of the training and of the validation pairs."""
 
     train: PairSampler
     validation: PairSampler

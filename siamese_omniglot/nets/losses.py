@@ -10,16 +10,16 @@ THRESHOLD = 0.5  # of the probability
 def pair_losses(logits: tf.Tensor, labels: tf.Tensor, head: str) -> tf.Tensor:
     """Binary cross entropy of pairs (Koch et al. 2015, section 3.2): -y log p - (1 - y) log(1 - p), p = sigmoid(logit).
 
-    The TensorFlow original takes it of probabilities clipped to [1e-7, 1 - 1e-7], so a pair that is utterly wrong gives
-    no gradient; the PyTorch one takes it of logits.
+    The TensorFlow original computes it from probabilities clipped to [1e-7, 1 - 1e-7], so the gradient of a pair that
+    is completely wrong is zero. The PyTorch original computes it from logits.
 
     Args:
-        logits: float32 [num].
+        logits: float32 [num], of the similarity.
         labels: float32 [num], 1 for pairs of one character, 0 for others.
         head: "tf" or "torch".
 
     Returns:
-        float32 [num].
+        float32 [num], the losses.
     """
     if head == "torch":
         return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
@@ -29,5 +29,5 @@ def pair_losses(logits: tf.Tensor, labels: tf.Tensor, head: str) -> tf.Tensor:
 
 
 def are_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Whether pairs are on the right side of the threshold, float32 [num]; a probability of 0.5 says "other"."""
+    """Return 1 for pairs on the correct side of the threshold, else 0, float32 [num]. 0.5 means two characters."""
     return tf.cast(tf.equal(tf.sigmoid(logits) > THRESHOLD, labels > 0.5), tf.float32)

@@ -1,12 +1,13 @@
 """The Siamese network: one tower for both drawings, the L1 distance of their features, two dense layers.
 
 `vgg16` is the original's tower, the thirteen convolutions of Simonyan & Zisserman 2015 (arXiv 1409.1556, configuration
-D) with five poolings: 105 -> 52 -> 26 -> 13 -> 6 -> 3, 4608 features. `conv4` is for CPUs: drawings averaged over 3 x 3
-pixels, four convolutions of 64 channels with poolings, 35 -> 17 -> 8 -> 4 -> 2, 256 features, as few-shot papers have
-it on Omniglot (Vinyals et al. 2016, arXiv 1606.04080, section 4.1.1), without batch normalisation.
+D) with five pooling layers: 105 -> 52 -> 26 -> 13 -> 6 -> 3, 4608 features. `conv4` is small enough for a CPU: average
+pooling over 3 x 3 pixels, then four convolutions of 64 channels with max pooling, 35 -> 17 -> 8 -> 4 -> 2, 256
+features. It is the usual network of few-shot papers (Vinyals et al. 2016, arXiv 1606.04080, section 4.1.1) without
+batch normalisation.
 
 The head is that of Koch et al. 2015, section 3.1, with a hidden layer: p = sigmoid(w . h(W |f1 - f2| + b) + c). The
-TensorFlow original has a ReLU for h, the PyTorch one nothing.
+TensorFlow original uses a ReLU for h, the PyTorch original the identity.
 """
 from __future__ import annotations
 
@@ -28,15 +29,15 @@ layers = tf.keras.layers
 
 
 class Siamese(NamedTuple):
-    """The network; Keras models on shared layers."""
+    """The network, as Keras models with shared layers."""
 
     tower: Any  # images float32 [num, 105, 105, channels] in [0, 1] to features [num, dim]
     head: Any  # distances float32 [num, dim] to logits float32 [num, 1]
-    chain: Any  # both in a row: holds all variables in the original's order, for weight files
+    chain: Any  # tower and head in sequence, with all variables in the original's order, for weight files
     channels: int
 
     def named_variables(self) -> dict[str, Any]:
-        """All variables by `layer/kernel` and `layer/bias`, in the original's order; the same on every Keras."""
+        """Return all variables by `layer/kernel` and `layer/bias`, in the original's order."""
         return {f"{layer.name}/{variable.name.split('/')[-1].split(':')[0]}": variable
                 for layer in self.chain.layers for variable in layer.weights}
 
@@ -47,15 +48,15 @@ class Siamese(NamedTuple):
         return tf.repeat(tf.cast(drawings, tf.float32)[..., None] / 255.0, self.channels, axis=-1)
 
     def features(self, drawings: tf.Tensor) -> tf.Tensor:
-        """Features float32 [num, dim] of drawings, uint8 [num, 105, 105] or the tower's input."""
+        """Return features, float32 [num, dim], of drawings, uint8 [num, 105, 105], or of the tower's input."""
         return tf.cast(self.tower(self.to_input(drawings)), tf.float32)
 
     def similarity(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-        """Logits float32 [num] of pairs of features [num, dim]; bigger means more alike."""
+        """Return logits, float32 [num], of pairs of features [num, dim]. Higher means more similar."""
         return tf.cast(self.head(tf.abs(first - second)), tf.float32)[:, 0]
 
     def logits(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-        """Logits float32 [num] of pairs of drawings, by one pass of the tower over both."""
+        """Return logits, float32 [num], of pairs of drawings, with one pass through the tower for both."""
         features = self.features(tf.concat([first, second], 0))
         return self.similarity(*tf.split(features, 2))
 
@@ -101,11 +102,11 @@ def _conv4(hidden: Any) -> Any:
 
 
 def initial_value(name: str, shape: tuple, backbone: str, head: str, seed: int) -> np.ndarray:
-    """Draw a variable's first value; numpy draws, so every TensorFlow begins with the same numbers.
+    """Draw the initial value of a variable with NumPy, so that it is the same with any version of TensorFlow.
 
-    With the tf head all kernels are Glorot uniform and biases 0, as Keras has it. With the torch head convolutions are
-    Kaiming normal over the fan out with biases 0, and dense layers uniform in +-1 / sqrt(fan in), as PyTorch has it.
-    conv4's convolutions are Kaiming normal over the fan in (He et al. 2015, arXiv 1502.01852).
+    With the tf head, kernels are Glorot uniform and biases 0, as in Keras. With the torch head, convolutions are
+    Kaiming normal (fan out) with zero biases, and dense layers uniform in +-1 / sqrt(fan in), as in PyTorch. The
+    convolutions of conv4 are always Kaiming normal (fan in; He et al. 2015, arXiv 1502.01852).
     """
     random = np.random.RandomState(op_seed(name, seed))
     is_kernel, is_convolution = name.endswith("/kernel"), len(shape) == 4

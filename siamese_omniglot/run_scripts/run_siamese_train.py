@@ -3,7 +3,7 @@
     python3 siamese_omniglot/run_scripts/run_siamese_train.py --train_data_path FOLDER --device cpu --use_amp True
 
 FOLDER holds <Alphabet>/<character>/<drawing>.png, 105 x 105, or a folder image_background or images_background* with
-them. Published: accuracy 97.2 % (random pairs at probability 0.5, of characters that have been trained on).
+them. Published: accuracy 97.2 % on random pairs at probability 0.5, of characters that were trained on.
 """
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     split = pairs.split(data, switches.split)
     samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
     if len(split.train) < flags.batch_size:
-        raise FlagError(f"--batch_size={flags.batch_size}: only {len(split.train)} drawings train; take a smaller one")
+        raise FlagError(f"--batch_size={flags.batch_size}: only {len(split.train)} training drawings; choose a "
+                        "smaller batch")
     request = RunRequest(
         __file__, NETWORK, arguments, flags, device, NPU_PRECISIONS[flags.use_amp], _num_updates(flags, split),
         root=ROOT, rank=rank, images_per_step=IMAGES_PER_SAMPLE * flags.batch_size,
@@ -153,7 +154,7 @@ def _notices(flags: FlagValues) -> list[str]:
     if flags.device == "sdaa":
         notices.append("Warning: --device=sdaa is taken as auto")
     if flags.step > 0 and (flags.epochs or 1) > 1:
-        notices.append(f"Warning: --step={flags.step} with --epochs={flags.epochs}: one epoch at most is made")
+        notices.append(f"Warning: --step={flags.step} with --epochs={flags.epochs}: at most one epoch is trained")
     return notices
 
 

@@ -144,7 +144,7 @@ def replace_by_a_pipe(folder):
      "class_labels.txt is damaged, expected two file names a line, runNN/test/itemMM.png"),
     (lambda folder: (folder / "run01" / "test" / "item01.png").write_bytes(b"x" * (1 << 21)),
      "more than 1048576 bytes"),
-    (replace_by_a_pipe, "item01.png: is no file"),
+    (replace_by_a_pipe, "item01.png: not a file"),
 ])
 def test_damaged_runs_are_named(tiny_runs, tmp_path, capfd, trained, tiny_folder, spoil, message):
     shutil.copytree(str(tiny_runs), str(tmp_path / "runs"))

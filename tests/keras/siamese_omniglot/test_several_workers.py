@@ -115,7 +115,7 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
 
 @pytest.mark.parametrize("flags, status, message", [
     (["--batch_size=1"], 2, "--batch_size=1: the 2 processes share a batch"),
-    (["--batch_size=500"], 2, "--batch_size=500: only 108 drawings train"),
+    (["--batch_size=500"], 2, "--batch_size=500: only 108 training drawings"),
     (["--weights=missing.h5"], 1, "--weights=missing.h5: no such file"),
     (["--init_checkpoint=missing/model.ckpt-5"], 1, "no such checkpoint"),
     (["--resume=missing"], 1, "--resume=missing: not a run directory"),

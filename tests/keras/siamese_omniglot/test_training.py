@@ -177,7 +177,7 @@ def test_torch_head_and_performance(tmp_path, tiny_folder, capfd):
                  "--device=sdaa", "--master_port=1", "--data_dump_flag", "--data_dump_step=2") == 0
     out = capfd.readouterr().out
     for line in ("Warning: --device=sdaa is taken as auto", "use_amp: a CPU computes in float32",
-                 "Warning: --step=3 with --epochs=2: one epoch at most is made",
+                 "Warning: --step=3 with --epochs=2: at most one epoch is trained",
                  "Warning: --master_port has no effect on one machine", "Final Train Accuracy : n/a"):
         assert line in out
     run = tmp_path / "0"
@@ -199,7 +199,7 @@ def test_init_checkpoint(tmp_path, tiny_folder, trained, capfd):
     (["--model_name=facenet"], 2, "--model_name=facenet: this program trains Siamese"),
     (["--nproc_per_node=2"], 2, "needs --distributed=True"),
     (["--nproc_per_node=8", "--distributed=True"], 2, "the 8 processes share a batch"),
-    (["--batch_size=200"], 2, "only 108 drawings train"),
+    (["--batch_size=200"], 2, "only 108 training drawings"),
     (["--weights=/no/such.h5"], 1, "--weights=/no/such.h5: no such file"),
     (["--data_path=/no/such"], 1, "not found"),
     (["--data_path="], 1, 'para "data_path" must be config'),

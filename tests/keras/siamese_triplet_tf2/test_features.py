@@ -133,7 +133,7 @@ def test_the_fingerprint_follows_weights_images_and_reading(tiny):
 
 def test_computed_from_files(tiny, look_alike_folder):
     paths = pairs.load(look_alike_folder).images()
-    compute_them = features.computer(tiny.frozen, paths, Decoding(accurate=False), "unit")
+    compute_them = features.feature_function(tiny.frozen, paths, Decoding(accurate=False), "unit")
     both = compute_them(np.array([3, 1]))
     assert both.shape == (2, 13, 13, 16) and both.dtype == np.float32
     # another place in the batch may sum in another order
