@@ -87,7 +87,7 @@ def find(data_path: str | None, model_root: str) -> str:
 
 
 def has_data(folder: str) -> bool:
-    """Return whether a folder holds <Alphabet>/<character>/<drawing>.png, or <character>/<drawing>.png of one alphabet."""
+    """Return whether a folder holds <Alphabet>/<character>/<drawing>.png, or the characters of one alphabet."""
     return any(names for _, names in _characters(folder))
 
 
