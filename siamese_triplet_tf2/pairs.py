@@ -86,7 +86,7 @@ def load(folder: str) -> Pairs:
         raise ZooError(f"{folder}: {len(left)} images in left/ and {len(right)} in right/; pairs are made by position "
                        f"in the sorted lists{f', and {alone[0]} stands alone' if alone else ''}")
     if len(left) < 2:
-        raise ZooError(f"{folder}: {len(left)} pair; at least two are needed, for training and for validation")
+        raise ZooError(f"{folder}: {len(left)} pair, at least two are needed, for training and for validation")
     same = sum(a == b for a, b in zip(_stems(left), _stems(right)))
     common = len(set(_stems(left)) & set(_stems(right)))
     if common and same < len(left):

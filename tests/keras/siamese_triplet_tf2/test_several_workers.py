@@ -58,12 +58,12 @@ def test_mistakes_are_found_before_processes_start(tmp_path, look_alike_folder, 
 def test_ranks_of_the_environment_are_checked_too(tmp_path, look_alike_folder, capfd, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
     assert train(look_alike_folder, tmp_path / "out", "--semi_hard", "--distributed") == 2
-    assert "--semi_hard looks at the whole batch" in capfd.readouterr().err and not (tmp_path / "out").exists()
+    assert "--semi_hard needs the whole batch" in capfd.readouterr().err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--semi_hard"], "--semi_hard looks at the whole batch"),
-    (["--batch_statistics"], "--batch_statistics looks at the whole batch"),
+    (["--semi_hard"], "--semi_hard needs the whole batch"),
+    (["--batch_statistics"], "--batch_statistics needs the whole batch"),
     (["--cache_features=disk"], "--cache_features=disk keeps the features of one process"),
     (["--batch_size=1"], "each needs at least one sample"),
 ])

@@ -193,7 +193,7 @@ def test_taking_weights_from_a_checkpoint(tmp_path, look_alike_folder, full_run,
 
 
 @pytest.mark.parametrize("flags, status, message", [
-    (["--batch_size=100", "--static_shape"], 2, "--batch_size=100: only 24 pairs train"),
+    (["--batch_size=100", "--static_shape"], 2, "--batch_size=100: only 24 training pairs"),
     (["--weights=/no/such.h5"], 1, "/no/such.h5: no such file"),
     (["--backbone=resnet50"], 1, "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5: no such file; get "),
     (["--backbone=vgg"], 2, "backbone"),
