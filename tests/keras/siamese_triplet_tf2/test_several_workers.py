@@ -64,7 +64,7 @@ def test_ranks_of_the_environment_are_checked_too(tmp_path, look_alike_folder, c
 @pytest.mark.parametrize("flags, message", [
     (["--semi_hard"], "--semi_hard needs the whole batch"),
     (["--batch_statistics"], "--batch_statistics needs the whole batch"),
-    (["--cache_features=disk"], "--cache_features=disk keeps the features of one process"),
+    (["--cache_features=disk"], "--cache_features=disk works in one process only"),
     (["--batch_size=1"], "each needs at least one sample"),
 ])
 def test_what_several_processes_cannot_do(tmp_path, look_alike_folder, capfd, flags, message):
