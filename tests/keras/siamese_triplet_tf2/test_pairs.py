@@ -100,7 +100,8 @@ def test_folders_that_do_not_pair(tmp_path, left, right, message):
 
 def test_pairs_by_position_with_other_names_are_announced(tmp_path):
     data = pairs.load(folder(tmp_path, ["b.jpg", "a.png"], ["x.JPG", "y.jpeg"]))
-    assert [path[-5:] for path in data.left] == ["a.png", "b.jpg"] and "no names in left/ and right/ match" in data.notices[0]
+    assert [path[-5:] for path in data.left] == ["a.png", "b.jpg"]
+    assert "no names in left/ and right/ match" in data.notices[0]
     assert data.images() == data.left + data.right
 
 

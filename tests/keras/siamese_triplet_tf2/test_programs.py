@@ -67,7 +67,7 @@ def test_all_pairs_of_other_data(tmp_path, full_run, capfd):
     look_alikes.make(str(tmp_path / "other"), num_pairs=7, seed=9)
     arguments = [f"--data_path={tmp_path / 'other'}", f"--checkpoint={full_run}"]
     assert evaluate.main(arguments) == 1
-    assert "is not the data that the run was trained on" in capfd.readouterr().err
+    assert "--data_path: not the data that the run was trained on" in capfd.readouterr().err
     assert evaluate.main([*arguments, "--pairs=all"]) == 0
     out = capfd.readouterr().out
     assert "7 pairs: loss " in out and out.startswith("Device: cpu")
