@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import on_the_default_leg
 from tests.graph.circleloss_tf1.conftest import train
 from tests.kill_and_resume import SUBJECTS, KillTest
-from tests.results import assert_same_variables
+from tests.resuming import error_of_other_arguments, train_in_parts
 
 pytestmark = pytest.mark.usefixtures("one_block")
 
@@ -25,21 +25,19 @@ FLAGS = ("--batch_size=4", "--recipe=corrected", "--image_size=32", "--epoch_siz
          "--keep_probability=0.7")
 
 
-def test_more_steps_continue_a_finished_run_in_the_middle_of_an_epoch(tmp_path, tiny_faces_folder, capfd):
-    """3 + 3 updates in two runs equal 6 in one."""
+@pytest.fixture
+def train_without_lfw(tiny_faces_folder):
     data = os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align")
-    assert train(data, tmp_path / "whole", *FLAGS, "--train_steps=6") == 0
-    assert train(data, tmp_path / "parts", *FLAGS, "--train_steps=3", "--epochs=9") == 0
-    assert train(data, tmp_path / "parts", *FLAGS, "--train_steps=6", f"--resume={tmp_path / 'parts' / '0'}") == 0
-    assert "Resuming after 3 updates." in capfd.readouterr().out
-    assert_same_variables(tmp_path / "whole" / "0", tmp_path / "parts" / "0")
+    return lambda output, *flags: train(data, output, *FLAGS, *flags)
+
+
+def test_more_steps_continue_a_finished_run_in_the_middle_of_an_epoch(tmp_path, train_without_lfw, capfd):
+    train_in_parts(train_without_lfw, tmp_path, capfd, 3, 6)
 
 
 @on_the_default_leg
-def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_faces_folder, capfd):
-    data = os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align")
-    assert train(data, tmp_path, *FLAGS, "--train_steps=1") == 0
-    os.remove(str(tmp_path / "0" / "metrics.jsonl"))  # as if it had been killed
-    assert train(data, tmp_path, *FLAGS, "--train_steps=1", "--gamma=64") == 1
-    error = capfd.readouterr().err
-    assert "gamma: was 256.0, now 64.0" in error and "--resume=never" in error
+def test_other_arguments_are_refused_while_unfinished(tmp_path, train_without_lfw, capfd):
+    def unfinished(output, *flags):
+        return train_without_lfw(output, "--train_steps=1", *flags)
+
+    assert "gamma: was 256.0, now 64.0" in error_of_other_arguments(unfinished, tmp_path, capfd, "--gamma=64")

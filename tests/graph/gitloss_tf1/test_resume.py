@@ -12,7 +12,7 @@ from tests.conftest import on_the_default_leg
 from tests.graph.gitloss_tf1.conftest import train
 from tests.kill_and_resume import SUBJECTS, KillTest
 from tests.programs import environment
-from tests.results import assert_same_variables
+from tests.resuming import error_of_other_arguments, train_in_parts
 
 
 @pytest.mark.slow
@@ -37,22 +37,12 @@ def test_stopped_and_killed_at_any_moment(tmp_path):
 
 
 def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, tiny_mnist_folder, capfd):
-    """3 + 2 updates in two runs equal 5 in one; the lines of the first segment's end are rebuilt."""
-    flags = ["--update_centers=100"]
-    assert train(tiny_mnist_folder, tmp_path / "whole", "--train_steps=5", *flags) == 0
-    assert train(tiny_mnist_folder, tmp_path / "parts", "--train_steps=3", *flags) == 0
-    assert train(tiny_mnist_folder, tmp_path / "parts", "--train_steps=5", f"--resume={tmp_path / 'parts' / '0'}",
-                 *flags) == 0
-    assert "Resuming after 3 updates." in capfd.readouterr().out
-    assert_same_variables(tmp_path / "whole" / "0", tmp_path / "parts" / "0")
+    train_in_parts(lambda output, *flags: train(tiny_mnist_folder, output, *flags), tmp_path, capfd, 3, 5)
 
 
 @on_the_default_leg
 def test_other_arguments_are_refused_while_unfinished(tmp_path, tiny_mnist_folder, capfd):
-    assert train(tiny_mnist_folder, tmp_path, "--train_steps=2") == 0
-    os.remove(str(tmp_path / "0" / "metrics.jsonl"))  # as if it had been killed
-    assert train(tiny_mnist_folder, tmp_path, "--train_steps=2", "--lambda_g=0.5") == 1
-    error = capfd.readouterr().err
-    assert "lambda_g: was 1.0, now 0.5" in error and "--resume=never" in error
-    assert train(tiny_mnist_folder, tmp_path, "--train_steps=2", "--lambda_g=0.5", "--resume=never") == 0
-    assert len(os.listdir(str(tmp_path))) == 2
+    def unfinished(output, *flags):
+        return train(tiny_mnist_folder, output, "--train_steps=2", *flags)
+
+    assert "lambda_g: was 1.0, now 0.5" in error_of_other_arguments(unfinished, tmp_path, capfd, "--lambda_g=0.5")

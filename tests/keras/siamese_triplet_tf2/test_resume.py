@@ -11,7 +11,7 @@ from siamese_triplet_tf2 import features
 from tests.conftest import on_the_default_leg
 from tests.keras.siamese_triplet_tf2.conftest import train
 from tests.kill_and_resume import SUBJECTS, KillTest
-from tests.results import assert_same_variables
+from tests.resuming import error_of_other_arguments, train_in_parts
 
 
 @pytest.mark.slow
@@ -25,13 +25,8 @@ def test_killed_at_any_moment(tmp_path):
 @pytest.mark.parametrize("flags", [["--cache_features=off", "--batch_statistics"],
                                    ["--cache_features=memory", "--loss_scale=dynamic", "--recipe=corrected"]])
 def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, look_alike_folder, capfd, flags):
-    """4 + 3 updates in two runs, across an epoch's end, equal 7 in one."""
-    assert train(look_alike_folder, tmp_path / "whole", "--train_steps=7", *flags) == 0
-    assert train(look_alike_folder, tmp_path / "parts", "--train_steps=4", *flags) == 0
-    assert train(look_alike_folder, tmp_path / "parts", "--train_steps=7", f"--resume={tmp_path / 'parts' / '0'}",
-                 *flags) == 0
-    assert "Resuming after 4 updates." in capfd.readouterr().out
-    assert_same_variables(tmp_path / "whole" / "0", tmp_path / "parts" / "0")
+    """Across the end of an epoch."""
+    train_in_parts(lambda output, *more: train(look_alike_folder, output, *flags, *more), tmp_path, capfd, 4, 7)
 
 
 @on_the_default_leg
@@ -54,11 +49,10 @@ def test_what_auto_chose_is_kept(tmp_path, look_alike_folder, monkeypatch):
 
 @on_the_default_leg
 def test_other_arguments_are_refused_while_unfinished(tmp_path, look_alike_folder, capfd):
-    assert train(look_alike_folder, tmp_path, "--train_steps=2") == 0
-    (tmp_path / "0" / "metrics.jsonl").unlink()  # as if it had been killed
-    assert train(look_alike_folder, tmp_path, "--train_steps=2", "--semi_hard") == 1
-    error = capfd.readouterr().err
-    assert "semi_hard: was False, now True" in error and "--resume=never" in error
+    def unfinished(output, *flags):
+        return train(look_alike_folder, output, "--train_steps=2", *flags)
+
+    assert "semi_hard: was False, now True" in error_of_other_arguments(unfinished, tmp_path, capfd, "--semi_hard")
 
 
 def test_metrics_are_json_without_nan(full_run):
