@@ -2,7 +2,7 @@ SHELL := bash
 REQUIREMENTS := $(if $(GPU),requirements-gpu.txt,requirements.txt)
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help setup quickstart test test-slow test-all lint docs format bench clean
+.PHONY: help setup quickstart test test-slow test-all robustness lint docs format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ test-slow: setup ## run the tests that kill training runs or run every command o
 test-all: ## run all tests: those of `make test` on TensorFlow 1.15.5, 2.6.5 and current, the slow ones on current
 	@bash tests/run_all_legs.sh
 	@$(MAKE) --no-print-directory test-slow
+
+robustness: setup ## kill trainings, give them bad inputs, fuzz the readers of files; prints a table (under an hour)
+	@.venv/bin/python -m tests.robustness
 
 lint: ## ruff, shellcheck and mypy
 	@env -u PYTHON bash common/shell/make_venv.sh .venvs/lint 3.11 3.13 requirements-lint.txt

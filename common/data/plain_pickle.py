@@ -213,7 +213,7 @@ def _check_operations(content: io.BytesIO) -> None:
     for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
         if opcode.name not in _OPCODES:
             raise pickle.UnpicklingError(f"it uses {opcode.name}, which plain data do not need")
-        if opcode.name in ("BINPUT", "LONG_BINPUT") and argument > count:  # memory for so many values is allocated
+        if opcode.name in ("BINPUT", "LONG_BINPUT") and int(argument or 0) > count:  # memory for as many is allocated
             raise pickle.UnpicklingError(f"it stores value {argument} after {count} operations")
         tuples += "TUPLE" in opcode.name
         if tuples > _MAX_TUPLES:
