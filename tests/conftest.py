@@ -21,9 +21,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Numbers were recorded with TensorFlow's own kernels. Those of oneDNN, the default on CPUs with AVX512_VNNI, round
 # differently, by more than some tolerances of parity.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-# for tests of what does not depend on TensorFlow's version and takes long
-on_the_default_leg = pytest.mark.skipif(sys.version_info < (3, 11), reason="does not depend on TensorFlow's version: "
-                                        "run on the default leg")
+IS_DEFAULT_LEG = sys.version_info >= (3, 11)
+# for tests that take long and whose result does not depend on the version of TensorFlow
+on_the_default_leg = pytest.mark.skipif(not IS_DEFAULT_LEG, reason="does not depend on TensorFlow's version: run on "
+                                        "the default leg")
 
 
 def pytest_report_header():

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from tests import ROOT
+from tests.conftest import on_the_default_leg
 from tests.programs import run, run_python
 from tests.results import rows
 
@@ -46,6 +47,7 @@ def test_code_reads_like_that_of_the_other_models(zoo):
     assert run_python("-c", script, cwd=zoo, PYTHONPATH=str(zoo)).returncode == 0
 
 
+@on_the_default_leg
 def test_it_trains_and_resumes_as_the_page_says(zoo, tmp_path, tiny_mnist_folder):
     (command,) = re.findall(r"^    (bash contrastive_tf1/.*)$", page(PAGES[0]), re.MULTILINE)
     command = command.replace("~/tiny/mnist", tiny_mnist_folder).replace("~/runs", str(tmp_path))

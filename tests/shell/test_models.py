@@ -13,13 +13,14 @@ import pytest
 import quickstart
 from common.tiny_data.__main__ import MAKERS
 from tests import ROOT
-from tests.conftest import on_the_default_leg
+from tests.conftest import IS_DEFAULT_LEG, on_the_default_leg
 from tests.programs import environment, one_line, run, tree
 from tests.test_architecture import models, python_files, runs_here, train_entry
 
 SHORT = ("--device=cpu", "--train_steps=2", "--batch_size=4")
 RUNNABLE = [model for model in quickstart.MODELS if runs_here(model.name)]
-NAMES = [model.name for model in RUNNABLE]
+# What scripts do with a model is the same for all on a leg; a graph model and a Keras model show that they work there.
+ONE_OF_A_KIND = [model for model in RUNNABLE if model.name in ("gitloss_tf1", "siamese_triplet_tf2")]
 
 
 def script(model, name="train_full_1p.sh"):
@@ -35,7 +36,7 @@ def test_the_quick_start_knows_every_model():
     assert sorted(model.name for model in quickstart.MODELS) == models()
 
 
-@pytest.mark.parametrize("model", RUNNABLE, ids=NAMES)
+@pytest.mark.parametrize("model", RUNNABLE if IS_DEFAULT_LEG else ONE_OF_A_KIND, ids=lambda model: model.name)
 def test_one_run_touches_its_run_directory_alone(tmp_path, model):
     home = tmp_path / "home"
     data = home / "it's \"my\" $(touch pwned); 数据"
@@ -55,7 +56,7 @@ def test_one_run_touches_its_run_directory_alone(tmp_path, model):
 
 @on_the_default_leg
 @pytest.mark.slow
-@pytest.mark.parametrize("model", RUNNABLE, ids=NAMES)
+@pytest.mark.parametrize("model", RUNNABLE, ids=lambda model: model.name)
 def test_modelarts_entry(tmp_path, model):
     MAKERS[model.data_format](str(tmp_path / "data"))
     entry = os.path.join(ROOT, model.name, "modelarts_entry_perf.py")

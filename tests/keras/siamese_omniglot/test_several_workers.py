@@ -14,6 +14,7 @@ import pytest
 from common.distributed import launcher, rendezvous
 from common.tiny_data import omniglot as tiny_omniglot
 from tests import ROOT
+from tests.conftest import on_the_default_leg
 from tests.keras.processes import start
 from tests.keras.siamese_omniglot.conftest import train
 from tests.programs import error_line
@@ -95,6 +96,7 @@ def test_a_worker_that_dies_stops_all_and_others_go_on_from_there(tmp_path, tiny
     assert "Final result" not in log.read_text()
 
 
+@on_the_default_leg
 def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
     process = start(command(tiny_folder, tmp_path, "--train_steps=300", "--epochs=40", "--nproc_per_node=2",
                             "--distributed=True"))

@@ -92,6 +92,7 @@ def test_checkpoints_hold_names_of_layers_and_the_optimizer(full_run):
     assert len([name for name in values if name.startswith("Adam/")]) >= 25
 
 
+@on_the_default_leg
 def test_cached_training_is_the_uncached_one(tmp_path, look_alike_folder):
     """The same losses and weights, whether features are kept or computed at every step; on disk bit for bit."""
     for choice in ("off", "memory", "disk"):
