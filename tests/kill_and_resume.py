@@ -1,4 +1,4 @@
-"""Kill training runs and let them go on: python3 -m tests.kill_and_resume MODEL --kills=N.
+"""Kill training runs and resume them: python3 -m tests.kill_and_resume MODEL --kills=N.
 
 An undisturbed run is made first. Then runs of the same arguments are killed with SIGKILL, at random moments and while a
 checkpoint is being written, and started again, until N kills are done and the run is finished; its final weights and
@@ -145,7 +145,7 @@ def measures_time(key: str) -> bool:
 
 
 def names_in(folder: str) -> list[str]:
-    """Names in a folder, none when it is not there; a run may be set aside at any moment."""
+    """Names in a folder, none when it is not there; a run may be archived at any moment."""
     try:
         return os.listdir(folder)
     except FileNotFoundError:

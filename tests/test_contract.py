@@ -1,4 +1,4 @@
-"""What a user can rely on, for every model there is. See docs/design.md."""
+"""What a user can rely on, for every model. See docs/design.md."""
 from __future__ import annotations
 
 import importlib

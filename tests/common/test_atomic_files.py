@@ -24,7 +24,7 @@ def test_numbers_that_json_has_not_become_null(value):
     assert json.loads(atomic_files.to_json(content)) == {"a": [None, {"b": None}], "c": 1.5}
 
 
-def test_paths_that_are_no_utf8_can_be_written(tmp_path):
+def test_paths_that_are_not_utf8_can_be_written(tmp_path):
     path = os.fsdecode(b"/data/\xff")
     atomic_files.write_json(str(tmp_path / "f"), {"path": path})
     with open(str(tmp_path / "f"), encoding="utf-8") as file:

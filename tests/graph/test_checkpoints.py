@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there, damaged ones are passed over by name."""
+"""Checkpoints are complete or absent; damaged ones are skipped and named."""
 from __future__ import annotations
 
 import os
@@ -101,7 +101,7 @@ def test_a_damaged_newest_one_is_named_and_the_one_before_is_used(model, how):
     assert bundle.steps_in(model.saved.folder) == [2, 3]
 
 
-def test_one_that_says_another_step_is_damaged(model):
+def test_a_checkpoint_with_another_step_than_its_name_is_damaged(model):
     model.save(1)
     for name in ("index", "data-00000-of-00001"):
         os.rename(f"{model.saved.folder}/model.ckpt-1.{name}", f"{model.saved.folder}/model.ckpt-7.{name}")
@@ -133,7 +133,7 @@ def test_a_bundle_without_index_does_not_count_and_goes(model):
     assert not [name for name in files(model) if "-2." in name]
 
 
-def test_what_a_kill_left_is_cleared(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     folder = tmp_path / "ckpt"
     (folder / ".saving-model.ckpt-9").mkdir(parents=True)
     (folder / ".saving-model.ckpt-9" / "model.ckpt-9.index").touch()

@@ -21,7 +21,7 @@ GONE = "rank 1: another worker is gone .*the same command resumes from the last 
     (tf.errors.UnknownError, "Could not start gRPC server", "rank 1: its port in TF_CONFIG is taken"),
     (tf.errors.UnknownError, "Failed to get convolution algorithm", None),
 ])
-def test_errors_of_others_are_said_in_a_line(kind, message, said):
+def test_errors_of_other_workers_are_explained_in_one_line(kind, message, said):
     error = kind(None, None, message)
     with pytest.raises(ZooError if said else kind, match=said or message) as raised, \
             _explained(Rank(1, 2)):
@@ -39,7 +39,7 @@ def test_npus_explain_what_breaks_in_a_compiled_function():
         workers.compile(breaks)(tf.constant(1.0))
 
 
-def test_ranks_that_are_to_do_something_else_are_named():
+def test_ranks_with_other_settings_are_named():
     """What rank 3 of 4 sees: 1 has other low bits, 2 other high ones."""
     workers = HcclWorkers(Rank(3, 4))
     others = np.array([[0xCAFE, 0xBABE], [0xCAFE, 0xBABF], [0xCAFF, 0xBABE], [0, 0]], np.float32)

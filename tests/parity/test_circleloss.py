@@ -46,7 +46,7 @@ def test_other_numbers_are_beyond_tolerance(tmp_path, name, key, change, group):
     ("lfw_parity_hard.npz", {"hard__metric0_sub0__more": np.zeros(3)}, "unknown key hard/metric0_sub0/more"),
     ("lfw_parity_hard.npz", {"hard__issame": None}, "has none of"),
 ])
-def test_a_fixture_that_is_none_is_refused(tmp_path, name, changes, message):
+def test_other_files_are_refused_as_fixtures(tmp_path, name, changes, message):
     with pytest.raises(FixtureError, match=message):
         circleloss.compare(changed(os.path.join(FOLDER, name), tmp_path, **changes))
 

@@ -60,7 +60,7 @@ def test_nan_is_beyond_tolerance(tmp_path):
     (dict(grad__fc1__weights=None), "grad/: fc1/weights is on one side alone"),
     (dict(out__features=np.zeros((3, 2))), "out/features: shape"),
 ])
-def test_a_fixture_that_is_none_is_refused(tmp_path, changes, message):
+def test_other_files_are_refused_as_fixtures(tmp_path, changes, message):
     with pytest.raises(FixtureError, match=message):
         gitloss.compare(changed(TRAINING, tmp_path, **changes))
 

@@ -85,6 +85,6 @@ def test_other_numbers_are_beyond_tolerance(tmp_path):
     (dict(responses=None), "has none of"), (dict(surprise=np.zeros(2)), "unknown key surprise"),
     (dict(center_score_error_final=None), "lacks the key center_score_error_final"),
 ])
-def test_a_fixture_that_is_none_is_refused(tmp_path, changes, message):
+def test_other_files_are_refused_as_fixtures(tmp_path, changes, message):
     with pytest.raises(FixtureError, match=message):
         sa_siam.compare(changed(os.path.join(FOLDER, "parity_metrics.npz"), tmp_path, **changes))

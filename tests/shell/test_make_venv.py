@@ -121,7 +121,7 @@ def test_pip_failures(place, words, message):
     assert "is ready" not in run(place).stdout  # and the next call tries again
 
 
-def test_a_folder_that_is_no_environment_is_left_alone(place):
+def test_a_folder_that_is_not_an_environment_is_left_alone(place):
     add_python(place)
     (place / "venv").mkdir()
     (place / "venv" / "thesis.txt").write_text("mine")

@@ -85,7 +85,7 @@ def test_folders_of_one_or_of_several_checkpoints(tmp_path):
     ("nothing", "neither .*nothing.index nor a run directory is there"),
     ("", "is no run directory .* and holds no checkpoint"),
 ])
-def test_what_is_no_checkpoint_is_named(tmp_path, name, message):
+def test_files_that_are_not_checkpoints_are_named(tmp_path, name, message):
     if name.endswith(".h5"):
         (tmp_path / name).write_text("")
     with pytest.raises(ZooError, match=message):

@@ -43,7 +43,7 @@ def test_two_booleans_as_published(flag_set):
     assert (values.profiling, values.use_mixlist) == (False, True)
 
 
-def test_word_that_is_no_boolean(flag_set):
+def test_words_that_are_not_booleans_are_refused(flag_set):
     with pytest.raises(FlagError, match="--profiling=maybe: expected true or false"):
         flag_set.parse(["--profiling=maybe"])
 

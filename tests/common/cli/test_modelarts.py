@@ -115,7 +115,7 @@ def test_results_of_a_failed_training_are_copied(flag_set, script, bucket):
     assert (bucket.root / "out" / "train_0.log").read_text() == "log\n"
 
 
-def test_an_earlier_run_is_there_to_go_on_with(flag_set, script, bucket):
+def test_an_earlier_run_is_copied_so_that_it_can_be_resumed(flag_set, script, bucket):
     (bucket.root / "out" / "0").mkdir(parents=True)
     (bucket.root / "out" / "0" / "arguments.json").write_text("{}")
     body = 'for a in "$@"; do case $a in --output_path=*) cd "${a#*=}/0"; cat arguments.json > seen;; esac; done'
@@ -123,7 +123,7 @@ def test_an_earlier_run_is_there_to_go_on_with(flag_set, script, bucket):
     assert (bucket.root / "out" / "0" / "seen").read_text() == "{}"
 
 
-def test_a_run_that_is_set_aside_does_not_mix_with_the_new_one(flag_set, script, bucket):
+def test_an_archived_run_does_not_mix_with_the_new_one(flag_set, script, bucket):
     (bucket.root / "out" / "0").mkdir(parents=True)
     (bucket.root / "out" / "0" / "model.ckpt-9.index").write_text("old")
     body = ('for a in "$@"; do case $a in --output_path=*) cd "${a#*=}";; esac; done; '

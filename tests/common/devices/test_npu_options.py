@@ -109,7 +109,7 @@ def test_wrong_dump_step_is_refused_before_the_run(tmp_path):
 @pytest.mark.parametrize("kind, wanted", [
     ("npu", []), ("cpu", ["use_mixlist", "auto_tune", "precision_mode"]), ("gpu", ["use_mixlist", "auto_tune"]),
 ])
-def test_what_does_nothing_on_another_device_says_so(kind, wanted):
+def test_flags_without_effect_on_a_device_say_so(kind, wanted):
     flags = FlagSet("")
     shared_flags.define_training(flags, "Images", 1, 0)
     shared_flags.define_accelerator(flags, "allow_fp32_to_fp16")

@@ -28,7 +28,7 @@ def test_device_id(value, wanted):
 
 
 @pytest.mark.parametrize("value", ["../x", "a/b", ".", "..", "-1", "a b", "0\n", "$(id)"])
-def test_device_id_that_is_no_plain_name(value):
+def test_a_device_id_must_be_a_plain_name(value):
     with pytest.raises(ZooError, match="ASCEND_DEVICE_ID"):
         selection.device_id({"ASCEND_DEVICE_ID": value})
 

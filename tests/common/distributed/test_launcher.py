@@ -248,7 +248,7 @@ def is_alive(number):
     (launcher.Job(2), "npu", "RANK_TABLE_FILE is not set"),
     (launcher.Job(1, 2, 2), "cpu", "--node_rank=2: expected 0 to 1"),
 ])
-def test_jobs_that_cannot_be(job, kind, message):
+def test_impossible_jobs_are_refused(job, kind, message):
     environment = {name: value for name, value in os.environ.items() if name != "RANK_TABLE_FILE"}
     with pytest.raises(ZooError, match=message):
         start("", job, kind=kind, environment=environment)
@@ -262,7 +262,7 @@ ADVICE = "; the same command resumes from the last checkpoint"
     ("os.kill(os.getpid(), 9)", 137, f"[Error] rank 1 was ended by SIGKILL: the other ranks are stopped{ADVICE}"),
     ("sys.exit(134)", 134, f"[Error] rank 1 ended with exit status 134: the other ranks are stopped{ADVICE}"),
 ])
-def test_one_that_fails_ends_all(capfd, ending, status, line):
+def test_a_rank_that_fails_ends_all(capfd, ending, status, line):
     """Only after a kill is it advised to resume."""
     script = (f"import os, signal, sys, time\nif os.environ['RANK_ID'] == '1':\n    time.sleep(0.3); {ending}\n"
               "signal.signal(signal.SIGTERM, signal.SIG_DFL)\ntime.sleep(60)")

@@ -95,7 +95,7 @@ def test_a_machine_that_does_not_fit_is_named_on_both(port):
     b'{"nodes": 2, "node": 1, "processes": 2, "ports": [1]}\n',
     b'{"nodes": 2, "node": 1, "processes": 2, "ports": [1, "2"]}\n',
 ])
-def test_what_is_no_launcher_is_sent_away(port, content):
+def test_connections_of_other_programs_are_closed(port, content):
     first, second = jobs_of(2, port)
     found, threads = in_threads(first)
     with contextlib.suppress(ConnectionError), connect(port, content) as probe:

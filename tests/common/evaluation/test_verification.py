@@ -128,7 +128,7 @@ def test_a_far_that_the_pairs_cannot_resolve_is_not_chosen(far, chosen_by, chose
     (np.zeros((8, 2)), np.arange(4) % 2 == 0, 5, 0, "5 folds of 4 pairs"),
     (np.zeros((8, 2)), np.arange(4) % 2 == 0, 1, 0, "1 folds"),
 ])
-def test_what_does_not_fit_is_refused(embeddings, is_same, folds, metric, message):
+def test_wrong_values_are_refused(embeddings, is_same, folds, metric, message):
     with pytest.raises(ValueError, match=message):
         verification.verify(embeddings, is_same, folds, metric)
 

@@ -36,7 +36,7 @@ def test_curves_are_panels_below_each_other_with_integer_steps(tmp_path, saved_f
     assert points.get_alpha() < 0.5 and line.get_color() == points.get_color()
 
 
-def test_smoothing_keeps_the_mean_and_passes_over_what_is_not_finite():
+def test_smoothing_keeps_the_mean_and_skips_values_that_are_not_finite():
     values = np.ones(100)
     values[50] = math.nan
     values[60] = math.inf

@@ -128,7 +128,7 @@ def test_a_damaged_arguments_file_is_named(tmp_path):
             runs.opened(tmp_path)
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
     runs.opened(tmp_path)
     folder = tmp_path / "0" / "plots"
     folder.mkdir()

@@ -71,7 +71,7 @@ def test_a_resumed_run_replays_its_rows_and_does_not_save_again(tmp_path, capfd)
     assert [row["step"] for row in rows(tmp_path / "0")] == [1, 1, 2]
 
 
-def test_a_run_without_a_checkpoint_starts_afresh(tmp_path, capfd):
+def test_a_run_without_a_checkpoint_starts_from_the_beginning(tmp_path, capfd):
     with runs.open_run(tmp_path) as run:
         record = record_of(run)
         record.restore(Listener())

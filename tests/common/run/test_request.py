@@ -61,7 +61,7 @@ def test_dumps_of_a_rank_are_in_its_own_folder(tmp_path):
 
 @pytest.mark.parametrize("name, message", [(run_dir.ARGUMENTS, "is a run, but is needed for the log of rank 1"),
                                            ("thesis.tex", "holds 'thesis.tex', but is needed for the log of rank 1")])
-def test_what_is_not_ours_is_left_alone(tmp_path, name, message):
+def test_folders_of_others_are_left_alone(tmp_path, name, message):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / name).write_text("{}")
     with pytest.raises(ZooError, match=message):

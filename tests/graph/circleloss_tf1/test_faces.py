@@ -39,7 +39,7 @@ def test_scan(tmp_path):
     assert "2 files that are no images" in text and "1 folders within" in text and "1 people without an image" in text
 
 
-def test_names_that_are_no_unicode(tmp_path):
+def test_names_that_are_not_unicode(tmp_path):
     folder = make(tmp_path, a=["1.jpg"], b=["1.jpg"])
     try:
         os.makedirs(os.path.join(os.fsencode(folder), b"\xff\xfe"))
@@ -96,7 +96,7 @@ def test_filter(tmp_path):
         faces.filter_by_distance(found, path, 75.0, 3)
 
 
-def test_filter_files_that_are_none(tmp_path):
+def test_damaged_filter_files_are_refused(tmp_path):
     found = faces.scan(make(tmp_path / "f", a=["1.jpg"], b=["1.jpg"]))
     (tmp_path / "no.h5").write_bytes(b"no")
     with pytest.raises(ZooError, match="is no HDF5 file"):
@@ -130,7 +130,7 @@ def test_with_replacement_and_class_balanced():
 
 @pytest.mark.parametrize("mode", ["without_replacement", "with_replacement", "class_balanced"])
 def test_a_longer_epoch_begins_as_a_shorter_one(mode):
-    """A run that goes on with more steps may have longer epochs."""
+    """A run that is resumed with more steps may have longer epochs."""
     short, long = (faces.Sampler(LABELS, num, mode, 3).indices(0) for num in (20, 50))
     assert long[:20].tolist() == short.tolist()
 

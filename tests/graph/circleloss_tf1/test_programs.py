@@ -75,7 +75,7 @@ def test_evaluate_gives_the_run_s_numbers_and_predict_uses_them(output, tiny_fac
     assert "10 different pairs cannot resolve FAR 0.001" in message.err
 
 
-def test_one_face_is_the_same_as_itself(output, tiny_faces_folder, tmp_path, capfd):
+def test_a_face_equals_itself(output, tiny_faces_folder, tmp_path, capfd):
     shutil.copytree(str(output), str(tmp_path / "copy"))
     shutil.rmtree(str(tmp_path / "copy" / "0" / "evaluate"), ignore_errors=True)
     arguments = [f"--first={face(tiny_faces_folder)}", f"--second={face(tiny_faces_folder)}",
@@ -86,7 +86,7 @@ def test_one_face_is_the_same_as_itself(output, tiny_faces_folder, tmp_path, cap
     assert "the same person: distance 0.0000" in capfd.readouterr().out
 
 
-def test_batch_statistics_want_company(reference_output, tiny_faces_folder, capfd):
+def test_batch_statistics_of_two_images_are_warned_about(reference_output, tiny_faces_folder, capfd):
     """A pair alone is warned about; after an evaluation it is looked at among LFW's images."""
     arguments = [f"--first={face(tiny_faces_folder)}", f"--second={face(tiny_faces_folder, 'Person_B')}",
                  f"--output_path={reference_output}"]

@@ -199,7 +199,7 @@ def test_bad_images(tmp_path, tiny_faces_folder, capfd):
 
 
 @on_the_default_leg
-def test_no_lfw_is_said(tmp_path, tiny_faces_folder, capfd):
+def test_a_run_without_lfw_says_so(tmp_path, tiny_faces_folder, capfd):
     folder = os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align")
     assert train(folder, tmp_path, *SMALL, "--train_steps=1") == 0
     out = capfd.readouterr().out

@@ -144,7 +144,7 @@ def test_performance_run(tmp_path, tiny_mnist_folder, capfd):
 
 @on_the_default_leg
 def test_a_diverged_run_says_so_and_fails(tmp_path, tiny_mnist_folder, capfd):
-    for _ in range(2):  # the second time it goes on from where it was
+    for _ in range(2):  # the second run resumes the first
         assert train(tiny_mnist_folder, tmp_path, "--train_steps=9", "--lambda_c=1e38") == 1
         error = capfd.readouterr().err
         assert re.search(r"\[Error\] the loss is (inf|nan) at step \d: training has diverged", error)

@@ -38,7 +38,7 @@ def test_what_is_saved_is_loaded(tmp_path, config):
     (TrackConfig, '[1]', "holds no JSON object"),
     (TrackConfig, '{', "cannot be read as JSON"),
 ])
-def test_what_does_not_fit_is_refused(tmp_path, kind, text, message):
+def test_wrong_values_are_refused(tmp_path, kind, text, message):
     path = tmp_path / configuration.FILES[kind]
     path.write_text(text)
     if message == "cannot":

@@ -79,7 +79,7 @@ def test_curation_resumes_and_keeps_the_crops_that_are_there(raw, curated, capfd
     assert crops_below(curated) == names
 
 
-def test_what_an_ended_curation_had_begun_is_removed_and_nothing_else(tmp_path):
+def test_leftovers_of_a_killed_curation_are_removed_and_nothing_else(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     crop = "000003.00.crop.x.jpg"
@@ -238,7 +238,7 @@ def test_bad_annotations_are_named(raw, tmp_path, capfd, text, message):
 
 @pytest.mark.parametrize("pattern, new", [("<xmin>[0-9]+<", "<xmin>5<"), ("<trackid>0<", "<trackid>1<")])
 def test_the_fingerprint_of_a_raw_tree_holds_its_boxes(raw, pattern, new):
-    """Training that is resumed must not go on with other boxes; files and their sizes stay as they were."""
+    """Training must not resume with other boxes, even where the names and sizes of all files are the same."""
     before = imdb.load(str(raw)).fingerprint
     assert imdb.load(str(raw)).fingerprint == before and before[0] == 12
     path = first_of(raw / "Annotations", "000003.xml")  # the last frame of a video: paths keep their order

@@ -138,7 +138,7 @@ def test_boxes_of_editors_and_of_polygons(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0", b"1,2,3,4\n\x80"])
-def test_boxes_that_are_no_text(tmp_path, content):
+def test_binary_files_of_boxes_are_refused(tmp_path, content):
     (tmp_path / "boxes.txt").write_bytes(content)
     with pytest.raises(ZooError, match="boxes.txt: is no text; expected a box"):
         otb.read_boxes(str(tmp_path / "boxes.txt"))

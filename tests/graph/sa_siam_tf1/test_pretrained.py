@@ -130,7 +130,7 @@ def test_pickles_that_ask_for_too_much_are_refused(tmp_path, content, message):
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"\x93NUMPY\x01\x00\x10\x00{'descr'",
                                      b"\x93NUMPY\x02\x00\xff\xff\xff\x00" + 400_000 * b"-" + b"1", pickle.dumps({})])
-def test_what_is_no_npy_is_refused(tmp_path, content):
+def test_files_that_are_not_npy_are_refused(tmp_path, content):
     (tmp_path / "no.npy").write_bytes(content)
     with pytest.raises(ZooError, match="no.npy: "):
         pretrained.load_caffenet(str(tmp_path / "no.npy"))

@@ -74,7 +74,7 @@ def test_one_shot_runs_beside_the_data_are_no_alphabets(folder):
     assert omniglot.find(str(folder.parent), "/") == str(folder)
 
 
-def test_empty_alphabets_and_characters_are_passed_over_with_a_notice(folder):
+def test_empty_alphabets_and_characters_are_skipped_with_a_notice(folder):
     (folder / "Alphabet_0").mkdir()
     (folder / "Alphabet_1" / "character99").mkdir()
     (folder / "Alphabet_1" / "character01" / "notes.txt").write_text("no drawing")

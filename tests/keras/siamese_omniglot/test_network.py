@@ -95,13 +95,13 @@ def test_losses_by_hand(head):
     np.testing.assert_allclose(np.delete(found, 5), np.delete(wanted, 5), rtol=1e-5, atol=3e-7)
 
 
-def test_a_half_says_other():
+def test_a_probability_of_one_half_means_different():
     found = losses.are_right(tf.constant(LOGITS), tf.constant(LABELS)).numpy()
     assert found.tolist() == [1, 0, 0, 0, 1, 0, 1, 1]
 
 
 @pytest.mark.parametrize("head, num_zero", [("tf", 1), ("torch", 0)])
-def test_utterly_wrong_pairs_give_no_gradient_with_the_tf_head(head, num_zero):
+def test_saturated_pairs_give_no_gradient_with_the_tf_head(head, num_zero):
     logits = tf.constant([40.0, 1.0])
     with tf.GradientTape() as tape:
         tape.watch(logits)

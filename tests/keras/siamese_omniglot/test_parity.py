@@ -35,7 +35,7 @@ def test_other_numbers_are_beyond_tolerance(tmp_path):
     assert not comparison.holds and beyond_tolerance(comparison) == ["features", "gradient", "logits", "loss", "step"]
 
 
-def test_what_is_no_fixture_is_refused(tmp_path):
+def test_other_files_are_refused_as_fixtures(tmp_path):
     np.savez(str(tmp_path / "other.npz"), a=np.zeros(2))
     with pytest.raises(FixtureError, match="has neither"):
         siamese_omniglot.compare(str(tmp_path / "other.npz"))

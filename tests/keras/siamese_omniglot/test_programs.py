@@ -55,7 +55,7 @@ def test_evaluate(trained, tiny_folder, tiny_runs, capfd):
     assert set(result["official_one_shot"]["runs"]) == {"run01", "run02"}
 
 
-def test_evaluate_says_the_run_s_numbers(trained, tiny_folder, capfd):
+def test_evaluate_gives_the_run_s_numbers(trained, tiny_folder, capfd):
     """On as many pairs of the validation part as training drew, with its seed, the numbers are those of training."""
     best = [row for row in rows(trained / "0", "eval") if row["best"]][-1]
     assert evaluate.main([f"--data_path={tiny_folder}", f"--output_path={trained}", "--device=cpu", "--episodes=2",

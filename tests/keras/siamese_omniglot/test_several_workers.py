@@ -67,8 +67,8 @@ def test_ranks_that_would_not_train_the_same_are_refused(tmp_path, tiny_folder):
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_stops_all_and_others_go_on_from_there(tmp_path, tiny_folder):
-    """Rank 1 is killed; rank 0 ends within a bounded time, non-zero; one process alone goes on where they were."""
+def test_a_worker_that_dies_stops_all_and_its_run_can_be_resumed(tmp_path, tiny_folder):
+    """Rank 1 is killed; rank 0 ends within a bounded time, non-zero; three processes resume the run."""
     words = command(tiny_folder, tmp_path, "--train_steps=300", "--epochs=40")
     process = start([*words, "--nproc_per_node=2", "--distributed=True"])
     index = tmp_path / "0" / "ckpt" / "model.ckpt-15.index"  # after the first epoch

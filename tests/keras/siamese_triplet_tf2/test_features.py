@@ -51,7 +51,7 @@ def test_every_batch_has_one_shape():
     assert sizes == [features.BATCH_SIZE] * 2
 
 
-def test_a_stopped_fill_goes_on(tmp_path):
+def test_a_stopped_fill_is_resumed(tmp_path):
     asked = []
 
     def stop_at_third():
@@ -82,7 +82,7 @@ def test_a_stopped_fill_goes_on(tmp_path):
     lambda path: (path / "features.json").write_text('{"fingerprint": "other", "images": 50}'),
     lambda path: os.truncate(str(path / "features.float32"), 7),
 ])
-def test_what_does_not_fit_is_computed_anew(tmp_path, spoil):
+def test_damaged_or_foreign_features_are_computed_again(tmp_path, spoil):
     features.KeptFeatures(lambda numbers: compute(numbers) + 1, SHAPE, 50).fill(nothing, str(tmp_path), "mark")
     spoil(tmp_path)
     kept = features.KeptFeatures(compute, SHAPE, 50)

@@ -39,7 +39,7 @@ def test_the_backbone_s_frozen_layers_are_those_before_its_154th(resnet):
         assert not layer.weights or layer.trainable == (layer.name not in frozen), layer.name
 
 
-def test_the_tail_goes_on_where_the_frozen_part_ends(resnet):
+def test_the_tail_continues_where_the_frozen_part_ends(resnet):
     images = tf.constant(np.random.RandomState(0).rand(2, 200, 200, 3), tf.float32)
     whole = resnet.whole(images, training=False).numpy()
     parts = resnet.tail(resnet.frozen(images, training=False), training=False).numpy()

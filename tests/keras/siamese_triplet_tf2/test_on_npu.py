@@ -91,6 +91,6 @@ def test_the_cpu_beside_an_installed_adapter(tmp_path, look_alike_folder, capfd)
     (["--use_mixlist", "--precision_mode=force_fp16"], "--use_mixlist changes the lists of a mixed mode"),
     (["--use_mixlist", "--mixlist_file=no.json"], "--mixlist_file=no.json: no such file"),
 ])
-def test_flags_that_cannot_be_meant(tmp_path, look_alike_folder, capfd, flags, message):
+def test_contradicting_flags_are_refused(tmp_path, look_alike_folder, capfd, flags, message):
     assert train(look_alike_folder, tmp_path / "out", "--device=cpu", *flags) == 2
     assert message in capfd.readouterr().err and not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from tests.resuming import error_of_other_arguments, train_in_parts
 
 @pytest.mark.slow
 def test_killed_at_any_moment(tmp_path):
-    """Five kills, at random moments and while a checkpoint is written; features on disk go on too."""
+    """Five kills, at random moments and while a checkpoint is written; features on disk are resumed too."""
     kill_test = KillTest(SUBJECTS["siamese_triplet"], str(tmp_path))
     hits = kill_test.check("killed", kills=5, log=lambda text: None)
     assert hits["writing"] >= 2 and hits["any"] >= 2
@@ -30,8 +30,8 @@ def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, look_alike_fol
 
 
 @on_the_default_leg
-def test_what_auto_chose_is_kept(tmp_path, look_alike_folder, monkeypatch):
-    """A resumed run does not choose again, when the memory that is free has changed meanwhile."""
+def test_the_choice_of_auto_is_kept(tmp_path, look_alike_folder, monkeypatch):
+    """A resumed run does not choose again when the amount of free memory has changed."""
     fill = features.KeptFeatures.fill
 
     def stop(self, *arguments):
