@@ -79,7 +79,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     result["few_shot"] = _few_shot(scorer, data, indices, flags, stop)
     if runs:
         result["official_one_shot"] = _official(evaluation.run_error_rates(scorer, runs, stop.check))
-    plots.draw(checkpoint, logits, labels, result)
+    plots.draw_evaluation(checkpoint, logits, labels, result)
     checkpoint.report("evaluation.json", result, lines(result), flags.json)
     return 0
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-SCHEDULES = ("cosine", "step")
-OPTIMIZERS = ("sgd", "adam")
 _NOMINAL_BATCH = 64
 _LOWEST = 0.01  # final learning rate as a share of the first one
 _LIMITS = {"sgd": (5e-4, 1e-1), "adam": (3e-4, 1e-3)}
@@ -15,7 +13,7 @@ _STEPS = 10
 class Schedule(NamedTuple):
     """A learning rate schedule."""
 
-    kind: str  # one of SCHEDULES
+    kind: str  # "cosine" or "step"
     first: float  # learning rate after scaling
     last: float  # final learning rate
     num_epochs: int
@@ -44,8 +42,8 @@ def schedule(kind: str, optimizer: str, rate: float, batch_size: int, num_epochs
     is a hundredth of the rate before clamping, clamped to a hundredth of these limits.
 
     Args:
-        kind: one of SCHEDULES.
-        optimizer: one of OPTIMIZERS.
+        kind: "cosine" or "step".
+        optimizer: "sgd" or "adam".
         rate: learning rate for a batch of 64.
         batch_size: samples in a step.
         num_epochs: number of epochs of the run.

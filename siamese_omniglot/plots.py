@@ -1,16 +1,20 @@
-"""Plots of an evaluation."""
+"""Plots of an evaluation, and the loss curve of a run."""
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import numpy as np
+from scipy.signal import savgol_filter
 
 from common.checkpoints.trained import Checkpoint
 from common.evaluation.roc import roc
 from common.plots import figures
 
+_POLYNOMIAL_ORDER = 3
+_MANY_EPOCHS = 25
 
-def draw(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, result: Mapping[str, Any]) -> None:
+
+def draw_evaluation(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, result: Mapping[str, Any]) -> None:
     """Draw roc.png, and one_shot.png if the official runs were evaluated.
 
     Args:
@@ -38,3 +42,30 @@ def draw(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, result:
     axis.tick_params(axis="x", rotation=90)
     axis.legend()
     figures.save_figure(figure, checkpoint.file("one_shot.png"))
+
+
+def draw_losses(pyplot: Any, path: str, train_losses: Sequence[float], val_losses: Sequence[float]) -> None:
+    """Plot the losses of the epochs, and smoothed ones if there are enough epochs.
+
+    Args:
+        pyplot: matplotlib.pyplot, or None to draw nothing.
+        path: path of the PNG file.
+        train_losses: training loss by epoch.
+        val_losses: validation loss by epoch.
+    """
+    if pyplot is None:
+        return
+    window = 5 if len(train_losses) < _MANY_EPOCHS else 15
+    figure, axis = pyplot.subplots(figsize=(figures.WIDTH, 5))
+    epochs = range(1, len(train_losses) + 1)
+    for losses, name, color, smooth_color in ((train_losses, "train loss", "red", "green"),
+                                              (val_losses, "val loss", "coral", "#8B4513")):
+        axis.plot(epochs, losses, color, linewidth=2, label=name)
+        if len(losses) >= window:
+            axis.plot(epochs, savgol_filter(losses, window, _POLYNOMIAL_ORDER), smooth_color, linestyle="--",
+                      linewidth=2, label=f"smooth {name}")
+    figures.whole_steps(axis, "Epoch")
+    axis.set_ylabel("Loss")
+    axis.set_title("A Loss Curve")
+    axis.legend(loc="upper right")
+    figures.save_figure(figure, path)

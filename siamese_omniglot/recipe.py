@@ -14,7 +14,7 @@ class Switches:
         head: "tf" or "torch", see `nets.siamese` and `nets.losses`.
         split: "image", "character" or "alphabet", see `data.pairs.split`.
         use_all_characters: draw pairs from the last character too.
-        augment: one of `data.augmentation.KINDS`.
+        augment: "imagenet", "affine" or "none", see `data.augmentation`.
     """
 
     head: str = switch("tf", "Form of the head and the loss.", ("tf", "torch"))

@@ -9,7 +9,7 @@ from common import atomic_files
 from common.plots import figures
 from common.run.metrics import GrowingText
 from common.run.opening import Run
-from siamese_omniglot import log_lines, loss_curve
+from siamese_omniglot import log_lines, plots
 
 WEIGHTS_PERIOD = 10  # epochs between weight files
 LOGS = "logs"
@@ -82,5 +82,5 @@ class OriginalLogs:
         folder = os.path.join(LOGS, log_lines.loss_folder(self._run.arguments["started"]))
         for name, text in log_lines.loss_texts(self._epochs).items():
             atomic_files.write_text(self._run.file(folder, name), text)
-        loss_curve.draw(figures.plotting(self._run.path, print), self._run.file(folder, "epoch_loss.png"),
-                        [row["train_loss"] for row in self._epochs], [row["val_loss"] for row in self._epochs])
+        plots.draw_losses(figures.plotting(self._run.path, print), self._run.file(folder, "epoch_loss.png"),
+                          [row["train_loss"] for row in self._epochs], [row["val_loss"] for row in self._epochs])

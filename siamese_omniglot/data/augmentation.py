@@ -15,7 +15,6 @@ from typing import Callable, NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-KINDS = ("imagenet", "affine", "none")
 _NEAREST, _BILINEAR, _BICUBIC, _AFFINE = 0, 2, 3, 0  # PIL's constants for filters and the affine transform
 _FILL = 128
 _PAPER = 255  # colour of the background; the ink is 0
@@ -54,7 +53,7 @@ def augment(drawing: np.ndarray, kind: str, random: np.random.RandomState) -> np
 
     Args:
         drawing: uint8 [side, side].
-        kind: one of KINDS.
+        kind: "imagenet", "affine" or "none".
         random: source of the random numbers.
     """
     if kind == "none":

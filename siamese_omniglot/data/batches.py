@@ -49,7 +49,7 @@ class BatchRecipe(NamedTuple):
 
     batch_size: int  # samples of two pairs in a step, over all workers
     seed: int
-    augment: str  # one of augmentation.KINDS
+    augment: str  # see augmentation.augment
     permute: str  # see PairSampler.draw
     positions: np.ndarray  # int64 [num], positions of this worker's pairs in the batch of all workers
 

@@ -19,8 +19,6 @@ import tensorflow as tf
 from common.seeds import op_seed
 from siamese_omniglot.data.omniglot import SIDE
 
-BACKBONES = ("vgg16", "conv4")
-HEADS = ("tf", "torch")
 _VGG16_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 _HIDDEN = 512
 _CHANNELS = {"vgg16": 3, "conv4": 1}
@@ -65,8 +63,8 @@ def build(backbone: str, head: str, seed: int) -> Siamese:
     """Build the network with random weights.
 
     Args:
-        backbone: one of BACKBONES.
-        head: one of HEADS.
+        backbone: "vgg16" or "conv4".
+        head: "tf" or "torch".
         seed: seed of the weights.
     """
     images = layers.Input((SIDE, SIDE, _CHANNELS[backbone]), name="images")

@@ -201,7 +201,7 @@ def test_characters_with_fewer_than_three_drawings_are_no_anchors_and_nothing_ha
         pairs.PairSampler(data, np.array([0, 1, 8, 9]), 0, True)
 
 
-@pytest.mark.parametrize("kind", augmentation.KINDS)
+@pytest.mark.parametrize("kind", ["imagenet", "affine", "none"])
 def test_augmentation(data, kind):
     drawing = data.store.take(np.array([5]))[0]
     before = drawing.copy()

@@ -79,7 +79,7 @@ LOGITS = np.array([-3.0, -0.5, 0.0, 0.5, 4.0, 40.0, -40.0, 0.0], np.float32)
 LABELS = np.array([0, 1, 1, 0, 1, 0, 0, 0], np.float32)
 
 
-@pytest.mark.parametrize("head", siamese.HEADS)
+@pytest.mark.parametrize("head", ["tf", "torch"])
 def test_losses_by_hand(head):
     probabilities = [1 / (1 + np.exp(-float(logit))) for logit in LOGITS]
     if head == "tf":
