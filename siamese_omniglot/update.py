@@ -88,6 +88,9 @@ class Updater:
         forward = self._time([loss])
         gradients = self._team.gradients(self._optimizer, tape, minimised, variables)
         backward = self._time(gradients)
+        if self._settings.takes_times:  # the update may not begin before the time is taken
+            with tf.control_dependencies([backward]):
+                gradients = [tf.identity(gradient) for gradient in gradients]
         self._team.apply(self._optimizer, gradients, variables)
         sums = self._team.total(tf.stack([loss, tf.reduce_sum(losses.are_right(logits, labels)), is_stopping]))
         updated = [tf.convert_to_tensor(variable) for variable in variables] if self._settings.takes_times else []

@@ -68,12 +68,16 @@ def folder_names(data_path: str) -> list[str]:
     """Return the names of subfolders of an existing folder that may hold the alphabets."""
     inside = listing.folders(data_path)
     known = [name for name in inside if _KNOWN_FOLDER.fullmatch(name)]
-    below = listing.folders(os.path.join(data_path, "datasets"))
+    datasets = listing.folders(os.path.join(data_path, "datasets"))
     names = [*(known or (inside if len(inside) == 1 else ["images_background"])), "datasets",
-             *(f"datasets/{name}" for name in below if _KNOWN_FOLDER.fullmatch(name))]
-    # an archive that was unpacked into a folder of its name is a level deeper
-    return names + [f"{name}/{only[0]}" for name in names
-                    for only in [listing.folders(os.path.join(data_path, *name.split("/")))] if len(only) == 1]
+             *(f"datasets/{name}" for name in datasets if _KNOWN_FOLDER.fullmatch(name))]
+    deeper = []
+    for name in names:
+        folder = os.path.join(data_path, *name.split("/"))
+        below = listing.folders(folder)
+        if len(below) == 1 and not has_data(folder):  # an archive that was unpacked into a folder of its name
+            deeper.append(f"{name}/{below[0]}")
+    return names + deeper
 
 
 def find(data_path: str | None, model_root: str) -> str:

@@ -71,7 +71,8 @@ def test_modelarts_entry(tmp_path, model):
 def test_modelarts_entries_without_the_repository(tmp_path, model):
     for name in ("modelarts_entry_acc.py", "modelarts_entry_perf.py"):
         shutil.copy(os.path.join(ROOT, model, name), str(tmp_path))
-        result = run(sys.executable, str(tmp_path / name), cwd=tmp_path)
+        # -S: without the packages of the environment, where `zoo` installs common/
+        result = run(sys.executable, "-S", str(tmp_path / name), cwd=tmp_path)
         assert result.returncode == 1
         assert result.stderr == "[Error] common/ is missing: upload the repository root as code directory\n"
 
