@@ -12,3 +12,8 @@ class FlagError(ZooError):
     """A wrong flag."""
 
     status = 2
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its kind if it has none."""
+    return next(filter(None, str(error).splitlines()), type(error).__name__)

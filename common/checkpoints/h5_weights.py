@@ -6,7 +6,7 @@ from typing import Any, Container, Mapping, Sequence
 
 import numpy as np
 
-from common.errors import ZooError
+from common.errors import ZooError, first_line
 
 _KERAS_1_NAMES = {"kernel": "W", "bias": "b"}  # as in `layer/layer_W_1:0`
 
@@ -62,25 +62,31 @@ def _read(path: str, names: Mapping[str, Any], advice: str) -> dict[str, np.ndar
     try:
         with h5py.File(path, "r") as file:
             root = file.get("model_weights", file)
-            values = {name: _read_variable(root, name) for name in names if name.split("/")[0] in root}
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise ZooError(f"{path}: damaged, or not a weights file of Keras ({str(error).splitlines()[0]}); "
-                       f"{advice}") from None
+            values = {name: _read_variable(root, name, tuple(variable.shape)) for name, variable in names.items()
+                      if name.split("/")[0] in root}
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise ZooError(f"{path}: damaged, or not a weights file of Keras ({first_line(error)}); {advice}") from None
     if not values:
         raise ZooError(f"{path}: has no layer with a name of this network (Keras 3 uses another layout); start from "
                        f"the checkpoint of a run with --init_checkpoint, or {advice}")
     return values
 
 
-def _read_variable(root: Any, name: str) -> np.ndarray:
-    """Read a variable that Keras 2 calls `layer/layer/variable:0`, in some files without `:0`."""
+def _read_variable(root: Any, name: str, shape: tuple) -> np.ndarray:
+    """Read a variable that Keras 2 calls `layer/layer/variable:0`, in some files without `:0`.
+
+    One of another shape, which may be absurdly large, is not read: the result has its shape and no values.
+    """
     layer, variable = name.split("/")
     group = root[layer]
     for weight_name in group.attrs["weight_names"]:
         text = weight_name.decode("utf-8") if isinstance(weight_name, bytes) else str(weight_name)
         last = text.split("/")[-1].split(":")[0]
         if last == variable or last.startswith(f"{layer}_{_KERAS_1_NAMES.get(variable, variable)}"):
-            return np.asarray(group[text], np.float32)
+            stored = group[text]
+            if stored.shape != shape:
+                return np.broadcast_to(np.float32(0.0), stored.shape)
+            return np.asarray(stored, np.float32)
     raise KeyError(f"{name} is missing")
 
 

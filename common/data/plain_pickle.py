@@ -15,7 +15,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from common.errors import ZooError
+from common.errors import ZooError, first_line
 
 _NPY_MAGIC = b"\x93NUMPY"
 _MAX_HEADER_BYTES = 1000  # the header of a single object has 118
@@ -76,7 +76,7 @@ def read_arrays(path: str) -> Any:
             np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(head)
     except (*_ERRORS, SyntaxError, tokenize.TokenError) as error:
-        raise ZooError(f"{path}: its header cannot be read ({error})") from None
+        raise ZooError(f"{path}: its header cannot be read ({first_line(error)})") from None
     if not dtype.hasobject or shape != ():
         raise ZooError(f"{path}: holds an array {dtype} {shape}, expected a dict of layers")
     return _unwrapped(_unwrapped(_load(path, head.tell(), _ArrayUnpickler), 0), 2)
@@ -198,8 +198,8 @@ def _load(path: str, offset: int, unpickler: type) -> Any:
         content.seek(0)
         return unpickler(content, encoding="latin1").load()
     except _ERRORS as error:
-        raise ZooError(f"{path}: is no pickle of plain data that can be read ({type(error).__name__}: {error})"
-                       ) from None
+        raise ZooError(f"{path}: is no pickle of plain data that can be read ({type(error).__name__}: "
+                       f"{first_line(error)})") from None
 
 
 def _check_operations(content: io.BytesIO) -> None:
