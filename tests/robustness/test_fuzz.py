@@ -1,6 +1,6 @@
 """Every reader of untrusted files, fed with damaged ones: it reads them, or says in one line why not.
 
-ZOO_FUZZ_SECONDS is the time for each reader: 1 in the suite, 60 in `make robustness`.
+The suite tries the same files every time. ZOO_FUZZ_SECONDS asks for more: `make robustness` gives each reader 60 s.
 """
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from sa_siam_tf1.inference import otb
 from siamese_omniglot.data import one_shot_runs
 from tests import odd_images
 
-SECONDS = float(os.environ.get("ZOO_FUZZ_SECONDS", "1"))
-MIN_FILES = 50
+SECONDS = float(os.environ.get("ZOO_FUZZ_SECONDS", "0"))
+MIN_FILES = 200
 TOKENS = [b"\0", b"\xff" * 4, b"\x7f\xff\xff\xff", b"-1", b"NaN", b"1e999", b"9" * 400, b"\n", b"\t", b"[" * 200,
           b"<!ENTITY", b"../", b"\xef\xbb\xbf", b"\xc3\x28", b"{}", b"null", b"."]
 
