@@ -126,13 +126,13 @@ def steps_in(folder: str) -> list[int]:
 
 @contextlib.contextmanager
 def literal(path: str) -> Iterator[str]:
-    """Yield a path by which TensorFlow reads a checkpoint or SavedModel.
+    """Yield a path from which TensorFlow can read a checkpoint or SavedModel.
 
-    TensorFlow takes the paths that it reads as patterns, so it does not find what is in `run[1]/`. Such a folder is
-    opened here and named by its descriptor.
+    TensorFlow interprets paths as patterns when it reads, so it does not find files in `run[1]/`. Such a folder is
+    opened here and accessed through its file descriptor.
 
     Raises:
-        ZooError: the file's own name looks like a pattern, or this system does not name descriptors.
+        ZooError: the name of the file looks like a pattern, or the system has no paths for descriptors.
     """
     if not _PATTERN.search(path):
         yield path
@@ -149,38 +149,38 @@ def literal(path: str) -> Iterator[str]:
 
 
 def prefix_of(path: str) -> str:
-    """Return the absolute prefix of a checkpoint, which may be given as one of its files or as a folder.
+    """Return the absolute prefix of a checkpoint.
 
     Args:
-        path: the prefix; a file of the checkpoint; TensorFlow's `checkpoint` file; or a folder with such a file or one
-            checkpoint, in itself or in ckpt/. Of any other path, it is returned as it is.
+        path: the prefix; a file of the checkpoint; TensorFlow's `checkpoint` file; or a folder that contains such a
+            file or a single checkpoint, directly or in ckpt/. Any other path is only made absolute.
 
     Raises:
         ZooError: a folder has several checkpoints and no `checkpoint` file.
     """
     path = _SUFFIX.sub("", os.path.abspath(os.path.expanduser(path)))
     if os.path.basename(path) == "checkpoint" and os.path.isfile(path):
-        return _named_in(path) or path
+        return _from_state_file(path) or path
     for folder in (path, os.path.join(path, "ckpt")):
-        prefix = _in_folder(folder)
+        prefix = _from_folder(folder)
         if prefix:
             return prefix
     return path
 
 
-def _in_folder(folder: str) -> str | None:
-    prefix = _named_in(os.path.join(folder, "checkpoint"))
+def _from_folder(folder: str) -> str | None:
+    prefix = _from_state_file(os.path.join(folder, "checkpoint"))
     if prefix or not os.path.isdir(folder):
         return prefix
     names = [name[:-len(".index")] for name in listing.names(folder) if name.endswith(".index")]
     if len(names) > 1:
         raise ZooError(f"{folder}: has {len(names)} checkpoints, {', '.join(names[:3])}{' ...' * (len(names) > 3)}; "
-                       "give one of them")
+                       "choose one of them")
     return os.path.join(folder, names[0]) if names else None
 
 
-def _named_in(path: str) -> str | None:
-    """Return the checkpoint that TensorFlow's `checkpoint` file names, if both are there."""
+def _from_state_file(path: str) -> str | None:
+    """Return the checkpoint that a `checkpoint` file of TensorFlow names, if both exist."""
     try:
         with open(path, encoding="utf-8") as file:
             match = _STATE.search(file.read(1 << 16))
@@ -189,7 +189,7 @@ def _named_in(path: str) -> str | None:
     if not match:
         return None
     folder, named = os.path.dirname(path), match.group(1)
-    candidates = (os.path.join(folder, named), os.path.join(folder, os.path.basename(named)))  # the folder was moved
+    candidates = (os.path.join(folder, named), os.path.join(folder, os.path.basename(named)))  # if the folder was moved
     return next((prefix for prefix in candidates if os.path.isfile(f"{prefix}.index")), None)
 
 

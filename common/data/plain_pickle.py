@@ -1,8 +1,8 @@
-"""Read pickles of plain data without executing anything in them.
+"""Read pickles of plain data without executing any of their code.
 
-A pickle can call any function by its name, and can give any state to the result. Here it gets no function of numpy, but
-stand-ins that check their arguments, so a file can hold lists, dicts, tuples, strings, numbers and (`read_arrays`)
-arrays of numbers whose bytes are in the file.
+A pickle can call any function by name, and can set any state of the result. Here numpy's functions are replaced by
+stand-ins that check their arguments, so a file can hold only lists, dicts, tuples, strings, numbers and, with
+`read_arrays`, arrays of numbers whose bytes are in the file.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NPY_MAGIC = b"\x93NUMPY"
 _MAX_HEADER_BYTES = 1000  # the header of a single object has 118
 _ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError,
            UnicodeDecodeError, MemoryError, OverflowError, RecursionError)
-# what pickle uses for plain data in protocols 2 to 5
+# opcodes for plain data in protocols 2 to 5
 _OPCODES = {
     "PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "LONG4",
     "BINFLOAT", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINUNICODE",
@@ -29,7 +29,7 @@ _OPCODES = {
     "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "MEMOIZE",
     "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
 }
-_MAX_TUPLES = 10_000  # caffenet.npy has some 100; hashing a tuple in a tuple in a ... would overflow the stack
+_MAX_TUPLES = 10_000  # caffenet.npy has about 100; hashing deeply nested tuples would overflow the stack
 _NUMBERS = re.compile(r"[fiu][1248]|b1")
 _OBJECT = re.compile(r"O[48]?")
 
@@ -38,7 +38,7 @@ def read_plain(path: str) -> Any:
     """Read a pickle of lists, dicts, tuples, strings and numbers.
 
     Raises:
-        ZooError: it holds something else, or is damaged.
+        ZooError: the file holds anything else, or is damaged.
     """
     return _load(path, 0, _Unpickler)
 
@@ -47,22 +47,22 @@ def read_lists(path: str) -> Any:
     """Read a pickle of lists of plain data and arrays of numbers, in a list or tuple.
 
     Raises:
-        ZooError: it holds something else, or is damaged.
+        ZooError: the file holds anything else, or is damaged.
     """
-    found = _load(path, 0, _ArrayUnpickler)
-    if not isinstance(found, (list, tuple)):
-        return found
-    return [[_unwrapped(item, 0) for item in part] if isinstance(part, list) else part for part in found]
+    content = _load(path, 0, _ArrayUnpickler)
+    if not isinstance(content, (list, tuple)):
+        return content
+    return [[_unwrap(item, 0) for item in part] if isinstance(part, list) else part for part in content]
 
 
 def read_arrays(path: str) -> Any:
-    """Read a file of numpy.save that holds a dict of arrays of numbers, or a dict of such dicts.
+    """Read an .npy file that holds a dict of arrays of numbers, or a dict of such dicts.
 
     Returns:
-        The dict. Its arrays are read-only; deeper arrays, and arrays of other things, are not returned as arrays.
+        The dict. Its arrays are read-only; deeper arrays, and arrays of other types, are not returned as arrays.
 
     Raises:
-        ZooError: it holds something else, or is damaged.
+        ZooError: the file holds anything else, or is damaged.
     """
     with open(path, "rb") as file:
         head = io.BytesIO(file.read(_MAX_HEADER_BYTES))
@@ -79,14 +79,14 @@ def read_arrays(path: str) -> Any:
         raise ZooError(f"{path}: its header cannot be read ({first_line(error)})") from None
     if not dtype.hasobject or shape != ():
         raise ZooError(f"{path}: holds an array {dtype} {shape}, expected a dict of layers")
-    return _unwrapped(_unwrapped(_load(path, head.tell(), _ArrayUnpickler), 0), 2)
+    return _unwrap(_unwrap(_load(path, head.tell(), _ArrayUnpickler), 0), 2)
 
 
 class _Unpickler(pickle.Unpickler):
-    """Provides no class and no function."""
+    """Refuses all classes and functions."""
 
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which plain data do not need")
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which plain data does not need")
 
 
 class _ArrayUnpickler(_Unpickler):
@@ -104,7 +104,7 @@ class _ArrayUnpickler(_Unpickler):
 
 
 class _Callable:
-    """A function that a pickle may call, but not change, as it could change a function's defaults."""
+    """A function that a pickle may call, but not modify, as it could modify the defaults of a plain function."""
 
     __slots__ = ("_function",)
 
@@ -115,19 +115,19 @@ class _Callable:
         return self._function(*arguments)
 
     def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("a function is given a state")
+        raise pickle.UnpicklingError("it sets the state of a function")
 
 
-_NDARRAY = _Callable(lambda: None)  # the class: numpy's pickles name it and do not call it
+_NDARRAY = _Callable(lambda: None)  # numpy's pickles refer to this class, but do not call it
 
 
 class _Dtype:
-    """Stands for numpy.dtype: a number of 1 to 8 bytes, or an object."""
+    """Stand-in for numpy.dtype: a number of 1 to 8 bytes, or an object."""
 
     __slots__ = ("code", "order")
 
     def __init__(self, code: Any, *flags: Any):
-        del flags  # whether to align and to copy, which means nothing for a number
+        del flags  # align and copy, which do not matter for numbers
         if not isinstance(code, str) or not (_NUMBERS.fullmatch(code) or _OBJECT.fullmatch(code)):
             raise pickle.UnpicklingError("an array is not of numbers")
         self.code, self.order = code, "="
@@ -140,36 +140,36 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for an array.
+    """Stand-in for an array.
 
     Attributes:
-        content: the array, on the file's bytes; for an array of one object, the object.
+        content: the array, backed by the bytes of the file; the object of an array that holds a single object.
     """
 
     __slots__ = ("content",)
 
     def __init__(self, kind: Any, shape: Any, typecode: Any):
         if kind is not _NDARRAY:
-            raise pickle.UnpicklingError("an array is not rebuilt the way numpy does it")
+            raise pickle.UnpicklingError("an array is not constructed as numpy does it")
         del shape, typecode  # of the empty array that numpy creates before it sets the state
         self.content: Any = None
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
-            raise pickle.UnpicklingError("an array has another state than numpy gives it")
+            raise pickle.UnpicklingError("the state of an array is not of the form that numpy writes")
         _, shape, dtype, is_fortran, data = state
         if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
             raise pickle.UnpicklingError("an array has an invalid shape")
         if _OBJECT.fullmatch(dtype.code):
             if shape != () or not isinstance(data, list) or len(data) != 1:
-                raise pickle.UnpicklingError("an array of objects has more than one")
+                raise pickle.UnpicklingError("an array holds more than one object")
             self.content = data[0]
             return
         if isinstance(data, str):  # as Python 2 wrote bytes
             data = data.encode("latin1")
         if not isinstance(data, bytes):
-            raise pickle.UnpicklingError("an array's content is no bytes")
-        # of another size than the bytes: ValueError
+            raise pickle.UnpicklingError("the content of an array is not bytes")
+        # raises ValueError if the sizes differ
         self.content = np.frombuffer(data, np.dtype(dtype.order + dtype.code)).reshape(
             shape, order="F" if is_fortran else "C")
 
@@ -180,12 +180,12 @@ def _latin1(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
-def _unwrapped(value: Any, levels: int) -> Any:
-    """Replace stand-ins by their content, down to some levels of dicts."""
+def _unwrap(value: Any, levels: int) -> Any:
+    """Replace stand-ins by their content, through the given number of dict levels."""
     if isinstance(value, _Array):
         return value.content
     if isinstance(value, dict) and levels:
-        return {key: _unwrapped(item, levels - 1) for key, item in value.items()}
+        return {key: _unwrap(item, levels - 1) for key, item in value.items()}
     return value
 
 
@@ -198,22 +198,22 @@ def _load(path: str, offset: int, unpickler: type) -> Any:
         content.seek(0)
         return unpickler(content, encoding="latin1").load()
     except _ERRORS as error:
-        raise ZooError(f"{path}: is no pickle of plain data that can be read ({type(error).__name__}: "
-                       f"{first_line(error)})") from None
+        raise ZooError(f"{path}: not a readable pickle of plain data ({type(error).__name__}: {first_line(error)})"
+                       ) from None
 
 
 def _check_operations(content: io.BytesIO) -> None:
-    """Refuse operations that plain data do not need, or that would take more memory or stack than the file justifies.
+    """Refuse operations that plain data does not need, or that need more memory or stack than the file justifies.
 
     Raises:
-        UnpicklingError: there is one.
+        UnpicklingError: an operation is refused.
         ValueError: the pickle is damaged.
     """
     tuples = 0
     for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
         if opcode.name not in _OPCODES:
-            raise pickle.UnpicklingError(f"it uses {opcode.name}, which plain data do not need")
-        if opcode.name in ("BINPUT", "LONG_BINPUT") and int(argument or 0) > count:  # memory for as many is allocated
+            raise pickle.UnpicklingError(f"it uses {opcode.name}, which plain data does not need")
+        if opcode.name in ("BINPUT", "LONG_BINPUT") and int(argument or 0) > count:  # would allocate that many entries
             raise pickle.UnpicklingError(f"it stores value {argument} after {count} operations")
         tuples += "TUPLE" in opcode.name
         if tuples > _MAX_TUPLES:

@@ -1,8 +1,8 @@
-"""Waiting for the other workers of a TF_CONFIG before TensorFlow does: it waits without a word, without a limit, and
-without heeding signals.
+"""Wait for the other workers of a TF_CONFIG before TensorFlow does, which prints nothing, never gives up and ignores
+signals.
 
-Every worker listens at its own address and calls the others. It goes on when it has reached all of them and all of them
-have called: then nobody needs its answer any more, and the port is free for TensorFlow.
+Every worker listens at its own address and connects to the others. It is done once it has reached all of them and all
+of them have connected: then nobody needs its answer any more, and the port is free for TensorFlow.
 """
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Callable, Iterator
 
 from common.errors import ZooError
 
-_CALL_SECONDS = 0.3  # between calls, and that one of them may take
+_CALL_SECONDS = 0.3  # timeout of a call, and interval between calls
 _NOTICE_SECONDS = 10.0
 
 
 def wait(workers: list[str], number: int, seconds: float, say: Callable[[str], None]) -> None:
-    """Wait until all workers are there.
+    """Wait until all workers have started.
 
     Args:
-        workers: host:port of each.
-        number: which of them this is.
-        seconds: how long.
-        say: takes a line about whom it waits for, from time to time.
+        workers: addresses of all workers, host:port.
+        number: index of this worker.
+        seconds: how long to wait.
+        say: called with a line about the missing workers from time to time.
 
     Raises:
-        ZooError: an address cannot be used, or some workers are still missing.
+        ZooError: an address cannot be used, or workers are still missing.
     """
-    missing = {index for index in range(len(workers)) if index != number}  # not reached
-    silent = set(missing)  # have not called
+    missing = {index for index in range(len(workers)) if index != number}  # not reached yet
+    silent = set(missing)  # have not connected yet
     began = time.monotonic()
     next_notice = began + 2.0
     with _listening(workers[number]) as server:
@@ -65,7 +65,7 @@ def _listening(address: str) -> Iterator[socket.socket]:
 
 
 def _call(address: str, number: int) -> bool:
-    """Tell a worker who is there; return whether it heard."""
+    """Introduce this worker to another one; return whether that answered."""
     try:
         with socket.create_connection(_split(address), _CALL_SECONDS) as connection:
             connection.settimeout(_CALL_SECONDS)
@@ -76,7 +76,7 @@ def _call(address: str, number: int) -> bool:
 
 
 def _answer(server: socket.socket) -> set[int]:
-    """Answer those who call within a moment; return who they are."""
+    """Answer the workers that connect within `_CALL_SECONDS`; return their indices."""
     callers: set[int] = set()
     deadline = time.monotonic() + _CALL_SECONDS
     while select.select([server], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -93,5 +93,5 @@ def _answer(server: socket.socket) -> set[int]:
 def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not port.isdigit() or not 0 < int(port) < 65536:
-        raise ZooError(f"TF_CONFIG: {address!r} is no address, expected host:port")
+        raise ZooError(f"TF_CONFIG: {address!r} is not an address, expected host:port")
     return host.strip("[]"), int(port)

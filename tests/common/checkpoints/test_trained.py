@@ -76,7 +76,7 @@ def test_folders_of_one_or_of_several_checkpoints(tmp_path):
     (tmp_path / "._b.index").write_text("")
     assert trained.find(str(tmp_path)) == str(tmp_path / "a")
     (tmp_path / "b.index").write_text("")
-    with pytest.raises(ZooError, match="has 2 checkpoints, a, b; give one of them"):
+    with pytest.raises(ZooError, match="has 2 checkpoints, a, b; choose one of them"):
         trained.find(str(tmp_path))
 
 

@@ -46,7 +46,7 @@ def test_missing_workers_are_named_after_a_limit():
 
 @pytest.mark.parametrize("address", ["localhost", "localhost:x", "localhost:0", "localhost:99999"])
 def test_malformed_addresses_are_refused(address):
-    with pytest.raises(ZooError, match="is no address, expected host:port"):
+    with pytest.raises(ZooError, match="is not an address, expected host:port"):
         peers.wait([address, "127.0.0.1:1"], 0, 1.0, print)
 
 

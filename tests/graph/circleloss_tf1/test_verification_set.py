@@ -54,14 +54,14 @@ class Malicious:
 
 
 @pytest.mark.parametrize("content, message", [
-    (pickle.dumps(([Malicious()] * 2, [True])), "is no pickle of plain data"),
+    (pickle.dumps(([Malicious()] * 2, [True])), "not a readable pickle of plain data"),
     (pickle.dumps((contents(1), [True, False])), "is no verification set"),
     (pickle.dumps((contents(1), [])), "is no verification set"),
     (pickle.dumps({"a": 1}), "is no verification set"),
     (pickle.dumps(([picture(0), b"RIFF1234WEBP"], [True])), "image 1 is WebP, expected JPEG or PNG"),
     (pickle.dumps((contents(1), ["yes"])), "expected True or False"),
-    (b"", "is no pickle of plain data"),
-    (np.zeros(64, "<f4").tobytes(), "is no pickle of plain data"),
+    (b"", "not a readable pickle of plain data"),
+    (np.zeros(64, "<f4").tobytes(), "not a readable pickle of plain data"),
 ])
 def test_other_files_are_refused(tmp_path, content, message):
     (tmp_path / "bad.bin").write_bytes(content)

@@ -172,7 +172,7 @@ def test_a_pickle_is_not_executed(tmp_path, curated, monkeypatch):
     monkeypatch.chdir(tmp_path)
     as_pickle(curated)
     (curated / "train_imdb.pickle").write_bytes(pickle.dumps(dict(videos=[[Evil()]], image_shape=(255, 255, 3))))
-    with pytest.raises(ZooError, match=r"train_imdb\.pickle: is no pickle of plain data.*mkdir"):
+    with pytest.raises(ZooError, match=r"train_imdb\.pickle: not a readable pickle of plain data.*mkdir"):
         imdb.load(str(curated))
     assert not (tmp_path / "pwned").exists()
 

@@ -86,11 +86,11 @@ OBJECT_FIELD = (3, "|", None, ("x",), {"x": (np.dtype("O"), 0)}, 8, 1, 27)
     (hostile(dtype_state=OBJECT_FIELD), "has fields"),
     (hostile(dtype_state=(3, "<", (np.dtype("O"), (1,)), None, None, -1, -1, 0)), "has fields, a base"),
     (hostile(dtype_state={"code": "O"}), "has fields"),
-    (hostile(code="O8"), "objects has more than one"),
-    (hostile(dtype="f8"), "another state"),
+    (hostile(code="O8"), "holds more than one object"),
+    (hostile(dtype="f8"), "not of the form that numpy writes"),
     (hostile(shape=(1 << 40,)), "ValueError"),
     (hostile(shape=(-1,)), "an invalid shape"),
-    (hostile(data=[b"A" * 8]), "content is no bytes"),
+    (hostile(data=[b"A" * 8]), "content of an array is not bytes"),
     (Made(np.zeros(1).__reduce__()[0], (dict, (0,), b"b"), None), "asks for builtins.dict"),
     (Made(np.dtype, ("M8[us]", False, True), (4, "<", None, None, None, -1, -1, 0)), "not of numbers"),
 ])
@@ -98,7 +98,7 @@ def test_arrays_that_numpy_never_wrote_are_refused(tmp_path, weights, message):
     layers = np.empty((), object)
     layers[()] = dict(conv1=dict(weights=weights))
     np.save(str(tmp_path / "bad.npy"), layers)
-    with pytest.raises(ZooError, match=f"bad.npy: is no pickle of plain data .*{message}"):
+    with pytest.raises(ZooError, match=f"bad.npy: not a readable pickle of plain data .*{message}"):
         pretrained.load_caffenet(str(tmp_path / "bad.npy"))
 
 
@@ -124,7 +124,7 @@ def test_pickles_that_ask_for_too_much_are_refused(tmp_path, content, message):
     if message is None:
         assert len(plain_pickle.read_plain(str(tmp_path / "bad.pickle"))) == 1
         return
-    with pytest.raises(ZooError, match=f"bad.pickle: is no pickle of plain data.*{message}"):
+    with pytest.raises(ZooError, match=f"bad.pickle: not a readable pickle of plain data.*{message}"):
         plain_pickle.read_plain(str(tmp_path / "bad.pickle"))
 
 
@@ -140,7 +140,7 @@ def test_damaged_and_plain_npy_are_refused(tmp_path, caffenet):
     content = caffenet.read_bytes()
     (tmp_path / "cut.npy").write_bytes(content[:len(content) // 2])
     np.save(str(tmp_path / "plain.npy"), np.zeros(3))
-    with pytest.raises(ZooError, match=r"cut\.npy: is no pickle of plain data"):
+    with pytest.raises(ZooError, match=r"cut\.npy: not a readable pickle of plain data"):
         pretrained.load_caffenet(str(tmp_path / "cut.npy"))
     with pytest.raises(ZooError, match=r"plain\.npy: holds an array float64 \(3,\)"):
         pretrained.load_caffenet(str(tmp_path / "plain.npy"))
