@@ -87,7 +87,9 @@ def find(data_path: str | None, model_root: str) -> str:
         ZooError: no such folder, or more than one.
     """
     path = shared_flags.find_path("data_path", data_path, model_root)
-    return shared_flags.find_data_folder(data_path, model_root, folder_names(path), has_data)
+    names = [name for name in folder_names(path)
+             if not has_data(os.path.dirname(os.path.join(path, name)))]  # an alphabet of the data is no candidate
+    return shared_flags.find_data_folder(data_path, model_root, names, has_data)
 
 
 def has_data(folder: str) -> bool:
