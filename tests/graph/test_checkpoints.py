@@ -11,14 +11,9 @@ import pytest
 from common.checkpoints import bundle
 from common.errors import ZooError
 from common.graph import checkpoints
-from common.graph.compat import enable, tf
+from common.graph.compat import tf
 
-
-@pytest.fixture(autouse=True)
-def _graph():
-    enable()
-    with tf.Graph().as_default():
-        yield
+pytestmark = pytest.mark.usefixtures("new_graph")
 
 
 class Model:

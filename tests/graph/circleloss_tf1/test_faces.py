@@ -9,17 +9,8 @@ import pytest
 
 from circleloss_tf1 import faces
 from common.errors import FlagError, ZooError
+from tests.graph.circleloss_tf1.conftest import make_people
 from tests.litter import leave_litter
-
-
-def make(folder, **people):
-    """Empty files by person."""
-    for person, names in people.items():
-        os.makedirs(os.path.join(str(folder), person), exist_ok=True)
-        for name in names:
-            with open(os.path.join(str(folder), person, name), "wb") as file:
-                file.write(b"x" * len(name))
-    return str(folder)
 
 
 def listed(found):
@@ -27,7 +18,7 @@ def listed(found):
 
 
 def test_scan(tmp_path):
-    folder = make(tmp_path, b=["2.jpg", "1.JPEG", "10.png"], a=["x.png"], empty=["notes.txt"], 王=["照片.jpg"])
+    folder = make_people(tmp_path, b=["2.jpg", "1.JPEG", "10.png"], a=["x.png"], empty=["notes.txt"], 王=["照片.jpg"])
     os.makedirs(str(tmp_path / "a" / "nested"))
     (tmp_path / "a" / "nested" / "y.jpg").touch()
     (tmp_path / "stray.jpg").touch()
@@ -40,7 +31,7 @@ def test_scan(tmp_path):
 
 
 def test_names_that_are_not_unicode(tmp_path):
-    folder = make(tmp_path, a=["1.jpg"], b=["1.jpg"])
+    folder = make_people(tmp_path, a=["1.jpg"], b=["1.jpg"])
     try:
         os.makedirs(os.path.join(os.fsencode(folder), b"\xff\xfe"))
         open(os.path.join(os.fsencode(folder), b"\xff\xfe", b"\xe9.jpg"), "wb").close()
@@ -50,7 +41,7 @@ def test_names_that_are_not_unicode(tmp_path):
 
 
 def test_fingerprint_changes_with_names_and_sizes(tmp_path):
-    folder = make(tmp_path, a=["1.jpg", "2.jpg"], b=["1.jpg"])
+    folder = make_people(tmp_path, a=["1.jpg", "2.jpg"], b=["1.jpg"])
     before = faces.scan(folder).fingerprint
     assert before[:2] == [3, 2] and faces.scan(folder).fingerprint == before
     (tmp_path / "a" / "1.jpg").write_bytes(b"another size")
@@ -62,11 +53,11 @@ def test_fingerprint_changes_with_names_and_sizes(tmp_path):
 @pytest.mark.parametrize("people", [{}, {"a": ["1.jpg"]}, {"a": ["1.txt"], "b": []}])
 def test_too_few_people(tmp_path, people):
     with pytest.raises(ZooError, match="expected at least 2 folders"):
-        faces.scan(make(tmp_path, **people))
+        faces.scan(make_people(tmp_path, **people))
 
 
 def test_split_is_per_person_disjoint_and_a_function_of_the_seed(tmp_path):
-    found = faces.scan(make(tmp_path, a=[f"{n}.jpg" for n in range(10)], b=["1.jpg"], c=["1.jpg", "2.jpg"]))
+    found = faces.scan(make_people(tmp_path, a=[f"{n}.jpg" for n in range(10)], b=["1.jpg"], c=["1.jpg", "2.jpg"]))
     split = faces.split(found, 0.3, 0, seed=1)
     assert sorted([*split.train, *split.validation]) == list(range(13))
     assert np.bincount(found.labels[split.validation], minlength=3).tolist() == [3, 0, 1]
@@ -84,7 +75,7 @@ def write_distances(path, images, distances):
 
 
 def test_filter(tmp_path):
-    found = faces.scan(make(tmp_path / "f", a=["1.jpg", "2.jpg", "3.jpg"], b=["1.jpg", "2.jpg"], c=["1.jpg"]))
+    found = faces.scan(make_people(tmp_path / "f", a=["1.jpg", "2.jpg", "3.jpg"], b=["1.jpg", "2.jpg"], c=["1.jpg"]))
     path = write_distances(tmp_path / "d.h5", ["/x/a/1.jpg", "/x/a/2.jpg", "/x/b/1.jpg", "/x/b/2.jpg", "/x/c/1.jpg"],
                            [0.1, 0.9, 0.2, 0.3, 1.0])
     filtered = faces.filter_by_distance(found, path, 75.0, 0)
@@ -97,7 +88,7 @@ def test_filter(tmp_path):
 
 
 def test_damaged_filter_files_are_refused(tmp_path):
-    found = faces.scan(make(tmp_path / "f", a=["1.jpg"], b=["1.jpg"]))
+    found = faces.scan(make_people(tmp_path / "f", a=["1.jpg"], b=["1.jpg"]))
     (tmp_path / "no.h5").write_bytes(b"no")
     with pytest.raises(ZooError, match="is no HDF5 file"):
         faces.filter_by_distance(found, str(tmp_path / "no.h5"), 50.0, 0)
@@ -136,13 +127,13 @@ def test_a_longer_epoch_begins_as_a_shorter_one(mode):
 
 
 def test_check_of_a_folder(tmp_path, capsys):
-    assert faces.main([make(tmp_path, a=["1.jpg", "2.jpg"], b=["1.jpg"])]) == 0
+    assert faces.main([make_people(tmp_path, a=["1.jpg", "2.jpg"], b=["1.jpg"])]) == 0
     assert capsys.readouterr().out == "3 images of 2 people, 1 to 2 of each, 1 people with one\n"
     assert faces.main([]) == 2
 
 
 def test_what_systems_leave_behind_is_no_face(tmp_path):
-    folder = make(tmp_path, a=["1.jpg", "2.jpg"], b=["1.png"])
+    folder = make_people(tmp_path, a=["1.jpg", "2.jpg"], b=["1.png"])
     clean = faces.scan(folder)
     leave_litter(folder)
     found = faces.scan(folder)

@@ -10,15 +10,12 @@ from circleloss_tf1 import command_line, data_folders, lfw
 from common.errors import ZooError
 from common.evaluation import verification
 from tests.conftest import ROOT
+from tests.graph.circleloss_tf1.conftest import make_people
 
 
 def make(folder, pairs, **people):
     os.makedirs(str(folder), exist_ok=True)
-    for person, names in people.items():
-        os.makedirs(os.path.join(str(folder), person), exist_ok=True)
-        for name in names:
-            open(os.path.join(str(folder), person, name), "wb").close()
-    path = os.path.join(str(folder), "pairs.txt")
+    path = os.path.join(make_people(folder, **people), "pairs.txt")
     with open(path, "w", encoding="utf-8", newline="") as file:
         file.write(pairs)
     return path

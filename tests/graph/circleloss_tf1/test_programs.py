@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import evaluate, export, lfw_from_bin, lfw_to_bin, predict
-from common.graph.compat import tf
 from tests.graph.circleloss_tf1.conftest import train
+from tests.graph.frozen import run_frozen
 from tests.programs import error_line, printed, tree
 from tests.results import rows
 
@@ -99,10 +99,7 @@ def test_batch_statistics_of_two_images_are_warned_about(reference_output, tiny_
 
 
 def frozen(path, images):
-    with tf.Graph().as_default(), tf.Session() as session:
-        with open(path, "rb") as file:
-            tf.import_graph_def(tf.GraphDef.FromString(file.read()), name="")
-        return session.run("embeddings:0", {"images:0": images})
+    return run_frozen(path, ["embeddings"], dict(images=images))[0]
 
 
 def test_export_with_moving_statistics(output, tiny_faces_folder, capfd):
@@ -185,16 +182,10 @@ def test_offline_inference_round_trip(output, tiny_faces_folder, tmp_path, capfd
 
 def _run_on_bin(graph_path, folder, out):
     """What an offline runtime does: each input file through the graph, each output to a file."""
-    definition = tf.GraphDef()
-    with open(graph_path, "rb") as file:
-        definition.ParseFromString(file.read())
-    with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
-        tf.import_graph_def(definition, name="")
-        for name in sorted(os.listdir(folder)):
-            if name.endswith(".bin"):
-                images = np.fromfile(os.path.join(folder, name), "<f4").reshape(3, 32, 32, 3)
-                session.run("embeddings:0", {"images:0": images}).tofile(
-                    os.path.join(out, name.replace(".bin", "_output_0.bin")))
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".bin"):
+            images = np.fromfile(os.path.join(folder, name), "<f4").reshape(3, 32, 32, 3)
+            frozen(graph_path, images).tofile(os.path.join(out, name.replace(".bin", "_output_0.bin")))
 
 
 @pytest.mark.parametrize("content, message", [

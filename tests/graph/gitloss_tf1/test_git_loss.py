@@ -4,16 +4,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.graph.compat import enable, tf
+from common.graph.compat import tf
 from gitloss_tf1 import git_loss
 from gitloss_tf1.recipe import LossSettings, Switches
 
-
-@pytest.fixture(autouse=True)
-def _graph():
-    enable()
-    with tf.Graph().as_default():
-        yield
+pytestmark = pytest.mark.usefixtures("new_graph")
 
 
 def evaluate(*tensors):

@@ -9,17 +9,12 @@ import pytest
 
 from common.errors import FlagError
 from common.graph import checkpoints
-from common.graph.compat import enable, tf
+from common.graph.compat import tf
 from gitloss_tf1 import model
 from gitloss_tf1.recipe import RECIPES, LossSettings, Switches
 from tests import GOLDEN
 
-
-@pytest.fixture(autouse=True)
-def _graph():
-    enable()
-    with tf.Graph().as_default():
-        yield
+pytestmark = pytest.mark.usefixtures("new_graph")
 
 
 def build(switches=RECIPES["reference"], seed=0, batch=4):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from common.tiny_data import mnist as tiny_mnist
 from gitloss_tf1 import evaluate, export, mnist, predict
+from tests.graph.frozen import run_frozen
 from tests.graph.gitloss_tf1.conftest import train
 from tests.programs import error_line, printed, tree
 from tests.results import rows, variables_in
@@ -116,15 +117,8 @@ def test_export_runs_without_the_repository(output, tiny_mnist_folder, capfd):
     result = printed(capfd)
     assert result["max_difference"] <= 1e-5
     assert (result["inputs"], result["outputs"]) == (["images"], ["features", "logits", "probabilities"])
-    from common.graph.compat import tf
-
-    data = mnist.load(tiny_mnist_folder)
-    scaled = data.test.images[:6].astype(np.float32) / 255.0
-    with tf.Graph().as_default(), tf.Session() as session:
-        with open(result["frozen_graph"], "rb") as file:
-            definition = tf.GraphDef.FromString(file.read())
-        tf.import_graph_def(definition, name="")
-        features, probabilities = session.run(["features:0", "probabilities:0"], {"images:0": scaled})
+    scaled = mnist.load(tiny_mnist_folder).test.images[:6].astype(np.float32) / 255.0
+    features, probabilities = run_frozen(result["frozen_graph"], ["features", "probabilities"], dict(images=scaled))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
     idx = os.path.join(tiny_mnist_folder, "t10k-images-idx3-ubyte.gz")
     assert predict.main([f"--images={idx}", f"--output_path={output}", "--json"]) == 0

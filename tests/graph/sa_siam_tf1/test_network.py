@@ -8,19 +8,14 @@ import os
 import numpy as np
 import pytest
 
-from common.graph.compat import assign, enable, tf
+from common.graph.compat import assign, tf
 from sa_siam_tf1 import siamese_model, training
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.inference import inference_wrapper
 from tests import GOLDEN
 
-
-@pytest.fixture(autouse=True)
-def graph():
-    enable()
-    with tf.Graph().as_default():
-        yield
+pytestmark = pytest.mark.usefixtures("new_graph")
 
 
 def evaluate(tensors, feeds=None):

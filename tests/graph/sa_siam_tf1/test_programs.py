@@ -17,6 +17,7 @@ from sa_siam_tf1 import configuration, evaluate, export, predict, restore
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.inference import frames, otb, track
+from tests.graph.frozen import run_frozen
 from tests.graph.sa_siam_tf1.conftest import train, write_video
 from tests.programs import printed
 from tests.results import last_variables
@@ -177,14 +178,6 @@ def test_evaluation_beside_baselines(appearance_run, tiny_videos, capfd):
     assert set(again) == set(kept) and sum(again[path] != kept[path] for path in kept) == 1
 
 
-def run_frozen(part, outputs, feeds):
-    """Run one of the two exported graphs."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        with open(part["frozen_graph"], "rb") as file:
-            tf.import_graph_def(tf.GraphDef.FromString(file.read()), name="")
-        return session.run([f"{name}:0" for name in outputs], {f"{name}:0": value for name, value in feeds.items()})
-
-
 def test_exports_run_without_the_repository(appearance_run, semantic_run, monkeypatch, capfd):
     """Of the semantic branch; then of both, whose response is the weighted sum with a bias of each."""
     seen = {}
@@ -198,16 +191,16 @@ def test_exports_run_without_the_repository(appearance_run, semantic_run, monkey
     assert alone["template"]["outputs"] == ["template_0", "template_1"]
     assert sorted(alone["search"]["inputs"]) == ["images", "template_0", "template_1"]
     images = np.random.RandomState(0).uniform(0, 255, (1, 255, 255, 3)).astype(np.float32)
-    template = run_frozen(alone["template"], alone["template"]["outputs"], dict(images=images))
+    template = run_frozen(alone["template"]["frozen_graph"], alone["template"]["outputs"], dict(images=images))
     feeds = dict(zip(alone["template"]["outputs"], template), images=images)
-    response, upsampled = run_frozen(alone["search"], ["response", "upsampled"], feeds)
+    response, upsampled = run_frozen(alone["search"]["frozen_graph"], ["response", "upsampled"], feeds)
     assert response.shape == (1, 17, 17) and upsampled.shape == (1, 272, 272)
 
     assert export.main([f"--checkpoint={appearance_run / '0'}", f"--semantic_checkpoint={semantic_run / '0'}",
                         "--c_appearance=0.25", "--json"]) == 0
     both = printed(capfd)
     assert both["template"]["outputs"] == ["template_0", "template_1", "template_2"]
-    maps = run_frozen(both["template"], both["template"]["outputs"], dict(images=images))
+    maps = run_frozen(both["template"]["frozen_graph"], both["template"]["outputs"], dict(images=images))
     assert [found.shape for found in maps] == [(1, 6, 6, 256), (1, 8, 8, 128), (1, 6, 6, 128)]
     np.testing.assert_allclose(maps[1], template[0], rtol=1e-4, atol=1e-4)
     bias, other_bias = (float(last_variables(run / "0")["detection/biases"][0])
@@ -215,10 +208,10 @@ def test_exports_run_without_the_repository(appearance_run, semantic_run, monkey
     assert bias != other_bias
     feeds = {name: np.zeros_like(found) for name, found in zip(both["template"]["outputs"], maps)}
     feeds["images"] = images
-    (constant,) = run_frozen(both["search"], ["response"], feeds)
+    (constant,) = run_frozen(both["search"]["frozen_graph"], ["response"], feeds)
     np.testing.assert_allclose(constant, 0.25 * bias + 0.75 * other_bias, rtol=1e-5)
     feeds.update(template_1=template[0], template_2=template[1])
-    (found,) = run_frozen(both["search"], ["response"], feeds)
+    (found,) = run_frozen(both["search"]["frozen_graph"], ["response"], feeds)
     np.testing.assert_allclose(found, 0.25 * bias + 0.75 * response, rtol=1e-4, atol=1e-4 * np.abs(response).max())
 
 

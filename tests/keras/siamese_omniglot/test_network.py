@@ -15,6 +15,7 @@ from common.keras import session, workers
 from siamese_omniglot import pretrained, update
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import losses, siamese
+from tests.keras import weight_files
 
 
 @pytest.fixture(scope="module")
@@ -180,20 +181,9 @@ def test_mixed_precision_updates_float32_weights():
 
 
 def keras_file(path, network, leave_out=(), nested=False):
-    """Keras' h5 layout, as Keras 2 writes it."""
-    with h5py.File(path, "w") as file:
-        root = file.create_group("model_weights") if nested else file
-        layers = {}
-        for name, value in network.named_variables().items():
-            layers.setdefault(name.split("/")[0], []).append((name, np.asarray(value)))
-        layers = {layer: found for layer, found in layers.items() if layer not in leave_out}
-        root.attrs["layer_names"] = [layer.encode() for layer in layers]
-        for layer, found in layers.items():
-            group = root.create_group(layer)
-            group.attrs["weight_names"] = [f"{name}:0".encode() for name, _ in found]
-            for name, value in found:
-                group.create_dataset(f"{name}:0", data=value)
-    return path
+    values = {name: np.asarray(value) for name, value in network.named_variables().items()
+              if name.split("/")[0] not in leave_out}
+    return weight_files.write(path, values, whole_model=nested)
 
 
 @pytest.mark.parametrize("nested", [False, True])

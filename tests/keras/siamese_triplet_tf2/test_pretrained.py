@@ -3,26 +3,13 @@ from __future__ import annotations
 
 import os
 
-import h5py
 import numpy as np
 import pytest
 
 from common.errors import ZooError
 from siamese_triplet_tf2 import pretrained
 from siamese_triplet_tf2.model import build_embedding, variable_names
-
-
-def write(path, values, whole_model=False, suffix=":0"):
-    """Write weights as Keras does: a group for each layer, its variables named in an attribute."""
-    with h5py.File(path, "w") as file:
-        root = file.create_group("model_weights") if whole_model else file
-        for layer in dict.fromkeys(name.split("/")[0] for name in values):
-            names = [name for name in values if name.split("/")[0] == layer]
-            group = root.create_group(layer)
-            group.attrs["weight_names"] = [f"{name}{suffix}".encode() for name in names]
-            for name in names:
-                group.create_dataset(f"{name}{suffix}", data=values[name])
-    return path
+from tests.keras.weight_files import write
 
 
 @pytest.fixture
