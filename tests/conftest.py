@@ -14,7 +14,9 @@ import pytest
 from common.tiny_data import faces as tiny_faces
 from common.tiny_data import mnist as tiny_mnist
 from tests import ROOT
-from tests.programs import RANK_VARIABLES
+
+pytest.register_assert_rewrite("tests.programs", "tests.results", "tests.resuming")  # their assertions say values
+from tests.programs import RANK_VARIABLES  # noqa: E402 - after the line above
 
 gc.set_threshold(100_000, 20, 20)  # a graph is thousands of objects that live on: looking at them often costs a tenth
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
