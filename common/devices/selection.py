@@ -21,6 +21,7 @@ from common.errors import ZooError
 
 SUPPORTED = {"npu_bridge": "TensorFlow 1.15 with Python 3.7", "npu_device": "TensorFlow 2.6.5 with Python 3.7 to 3.9"}
 ADAPTERS = tuple(SUPPORTED)
+INTER_OP_THREADS = 2  # ops at a time; does not change the numbers
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HOW_TO_LEAVE = "--device=cpu or --device=gpu runs without the NPU"
 

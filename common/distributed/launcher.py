@@ -169,7 +169,7 @@ def _start_rank(command: Sequence[str], job: Job, local_rank: int, environment: 
     stderr = None if rank == 0 else tempfile.TemporaryFile()  # noqa: SIM115 - closed in _end
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL if stderr else None, stderr=stderr,
                                pass_fds=(int(environment[_PIPE]),))
-    if "TF_CONFIG" in environment and hasattr(os, "sched_setaffinity"):
+    if hasattr(os, "sched_setaffinity"):
         usable = sorted(os.sched_getaffinity(0))
         if len(usable) >= job.processes:  # each rank gets its share of the processors
             os.sched_setaffinity(process.pid, usable[local_rank::job.processes])

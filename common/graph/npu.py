@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 
-from common.devices import npu_environment
+from common.devices import npu_environment, selection
 from common.devices.npu_options import NpuOptions, profiling_options
 from common.devices.selection import Device, adapter_failure, too_old
 from common.errors import ZooError
 from common.graph.compat import tf
-
-INTER_OP_THREADS = 2  # ops at a time; has no influence on the numbers
 
 
 def start(device: Device) -> list[str]:
@@ -83,7 +81,7 @@ def session_config(device: Device, options: NpuOptions, threads: int, mixed: boo
         mixed: on a GPU, let TensorFlow mix float16 in.
     """
     config = tf.ConfigProto(allow_soft_placement=True, intra_op_parallelism_threads=threads,
-                            inter_op_parallelism_threads=INTER_OP_THREADS)
+                            inter_op_parallelism_threads=selection.INTER_OP_THREADS)
     rewrite = config.graph_options.rewrite_options
     off, on = rewrite.OFF, rewrite.ON
     if device.kind == "gpu":

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
@@ -28,7 +29,7 @@ def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence
     device = settle(request.device, request.flags.device)
     require_one_gpu(request.rank, device.kind)
     with opening.open_run(request, device, tf.__version__, identity, notices) as run:
-        set_threads(run.arguments["threads"])
+        set_threads(run.arguments["threads"], device.kind)
         for notice in npu.start(device, request.options, request.rank.size == 1):
             print(notice)
         gpu.prepare(device, run.precision, request.flags.deterministic, tf.config.experimental)
@@ -47,7 +48,7 @@ def start(device: selection.Device, requested: str, npu_precision: str, quiet: b
         quiet: print nothing, for programs that print JSON.
     """
     device = settle(device, requested)
-    set_threads(selection.num_cpus())
+    set_threads(selection.num_cpus(), device.kind)
     notices = npu.start(device, npu_options.NpuOptions(npu_precision))
     if not quiet:
         print(selection.describe(device, tf.__version__, selection.precision_in_effect(device, None, npu_precision)),
@@ -67,14 +68,21 @@ def settle(device: selection.Device, requested: str) -> selection.Device:
     return gpu.settle(device, requested, tf)
 
 
-def set_threads(num: int) -> None:
+def set_threads(num: int, device_kind: str = "cpu") -> None:
     """Set the threads within an op, on which the bits of sums depend; two ops run in parallel.
 
     Has no effect once TensorFlow has run an op in this process.
+
+    Args:
+        num: threads.
+        device_kind: "npu", "gpu" or "cpu".
     """
+    if device_kind == "npu":  # the adapter opens a new context, which knows nothing of what was configured
+        os.environ.update(TF_NUM_INTRAOP_THREADS=str(num), TF_NUM_INTEROP_THREADS=str(selection.INTER_OP_THREADS))
+        return
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(num)
-        tf.config.threading.set_inter_op_parallelism_threads(2)
+        tf.config.threading.set_inter_op_parallelism_threads(selection.INTER_OP_THREADS)
 
 
 def require_one_gpu(rank: Rank, device_kind: str) -> None:

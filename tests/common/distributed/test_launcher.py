@@ -181,6 +181,20 @@ def test_npus_from_the_given_one_on(tmp_path):
     assert [json.loads((tmp_path / str(rank)).read_text())["ASCEND_DEVICE_ID"] for rank in range(2)] == ["4", "5"]
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="processes have an affinity on Linux")
+@pytest.mark.parametrize("kind", ["cpu", "npu"])
+def test_ranks_share_the_processors(tmp_path, kind):
+    share = ("import os, sys, time; time.sleep(0.5); "
+             "open(sys.argv[1] + '/' + os.environ['RANK_ID'], 'w').write(str(sorted(os.sched_getaffinity(0))))")
+    environment = dict(os.environ, **write_table(tmp_path, range(2)))
+    assert start(share, launcher.Job(2), tmp_path, kind=kind, environment=environment) == 0
+    found = [set(json.loads((tmp_path / str(rank)).read_text())) for rank in range(2)]
+    usable = os.sched_getaffinity(0)
+    if len(usable) > 1:
+        assert not found[0] & found[1]
+    assert found[0] | found[1] == usable
+
+
 def test_the_table_of_another_job_starts_nothing(tmp_path):
     environment = dict(os.environ, **write_table(tmp_path, range(4)))
     with pytest.raises(ZooError, match="has 4 devices, expected 2"):

@@ -1,9 +1,11 @@
 """global_options(), open() and the handle it returns."""
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import sys
-from typing import Any
+from typing import Any, Callable
 
 import adapter_schema
 from adapter_record import Opening, process
@@ -68,6 +70,7 @@ def open(device_id: int | None = None) -> NpuDeviceHandle:
     problem = next(adapter_schema.problems(global_options().freeze(), adapter_schema.version()), None)
     if problem:  # STRICTER
         raise SilentlyAccepted(problem.text)
+    _replace_context()
     process.openings.append(Opening(device_id, options, dict(os.environ)))
     process.calls.append(("open", device_id))
     process.handle = NpuDeviceHandle(process.openings[0])
@@ -86,14 +89,27 @@ def is_inf_nan_enabled() -> bool:
     return (adapter_schema.product() != "910A") if process.sat_mode is None else process.sat_mode == 1
 
 
-_restore: list[tuple[type, Any]] = []
+_restores: list[Callable[[], Any]] = []
+
+
+def _replace_context() -> None:
+    """Give TensorFlow a new eager context, as the real one does: threads and a seed that were set are lost."""
+    tensorflow = sys.modules.get("tensorflow")
+    if not hasattr(tensorflow, "function") or not tensorflow.executing_eagerly():
+        return  # the eager adapter is tested without TensorFlow 2 as well
+    from tensorflow.python.eager import context
+
+    _restores.append(functools.partial(context._set_context, context.context()))
+    replacement = context.Context()
+    replacement.ensure_initialized()
+    context._set_context(replacement)
 
 
 def _watch_functions() -> None:
     """Record what calls of a tf.function send; the real as_default() puts a method of its own in that place too."""
     tensorflow = sys.modules.get("tensorflow")
     if not hasattr(tensorflow, "function"):
-        return  # the eager adapter is tested without TensorFlow 2 as well
+        return
     kind = type(tensorflow.function(lambda: None))
     call = kind.__call__
 
@@ -107,14 +123,14 @@ def _watch_functions() -> None:
         return call(self, *arguments, **options)
 
     kind.__call__ = send
-    _restore.append((kind, call))
+    _restores.append(functools.partial(setattr, kind, "__call__", call))
 
 
 def uninstall() -> None:
-    """Give TensorFlow its own method back."""
-    for kind, call in _restore:
-        kind.__call__ = call
-    _restore.clear()
+    """Give TensorFlow its own method and context back; the real one has nothing like it."""
+    gc.collect()  # what is left of the context goes before it
+    while _restores:
+        _restores.pop()()
 
 
 def _opened_before(device_id: int) -> NpuDeviceHandle:
