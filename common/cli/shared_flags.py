@@ -13,7 +13,13 @@ from common.errors import FlagError, ZooError
 PRECISION_MODES = (
     "allow_fp32_to_fp16", "force_fp16", "must_keep_origin_dtype", "allow_mix_precision",
     "force_fp32", "cube_fp16in_fp32out", "allow_mix_precision_fp16", "allow_mix_precision_bf16", "allow_fp32_to_bf16",
+    "adapter_default",
 )  # fmt: skip
+PRECISION_MODES_V2 = (
+    "fp16", "origin", "cube_fp16in_fp32out", "mixed_float16", "mixed_bfloat16", "cube_hif8", "mixed_hif8",
+)  # fmt: skip
+
+PRODUCTS = ("910A", "A2", "A3", "950")
 
 MAX_BATCH_SIZE = 1 << 16
 PERFORMANCE_UPDATES = 100
@@ -83,7 +89,14 @@ def define_accelerator(flags: FlagSet, precision_mode: str, devices: Mapping[str
     npu = flags.accelerator
     npu.choice("precision_mode", None, PRECISION_MODES, "Precision mode of the NPU adapter. A GPU supports "
                "allow_mix_precision, which mixes in float16, and force_fp32, which switches TF32 off; a CPU always "
-               "computes in float32.", f"{precision_mode} on an NPU, tf32 on a GPU that has it, else float32")
+               "computes in float32. adapter_default leaves the choice to the NPU adapter.",
+               f"{precision_mode} on an NPU, tf32 on a GPU that has it, else float32")
+    npu.choice("precision_mode_v2", None, PRECISION_MODES_V2, "NPU: the adapter's newer precision modes, instead of "
+               "--precision_mode.")
+    npu.boolean("hf32", None, "NPU: compute float32 products and convolutions in HF32, with an 11-bit mantissa; False "
+                "computes all in float32.", "as the adapter does: HF32 for convolutions on Atlas A2 and newer")
+    npu.choice("npu_product", "auto", ["auto", *PRODUCTS], "NPU: the product series. It decides how many processes a "
+               "server takes. auto looks on the PCI bus.")
     npu.boolean("deterministic", False, "Compute the same bits in every run on a GPU or NPU too; slower. A CPU always "
                 "does.")
     npu.boolean("use_mixlist", False, "NPU: change the adapter's mixed-precision lists; implies "
@@ -94,6 +107,8 @@ def define_accelerator(flags: FlagSet, precision_mode: str, devices: Mapping[str
     npu.string("fusion_off_file", "fusion_switch.cfg", "NPU: file of the fusions for --fusion_off_flag, looked up like "
                "--mixlist_file.")
     npu.boolean("auto_tune", False, "NPU: tune operators while training.")
+    npu.string("op_compiler_cache_dir", None, "NPU: folder of compiled operators, which ranks and later runs share.",
+               "the adapter's")
     _define_diagnosis(flags.diagnosis)
 
 

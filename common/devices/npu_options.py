@@ -5,14 +5,20 @@ import dataclasses
 import json
 import os
 
+from common.cli import shared_flags
 from common.cli.parser import FlagValues
 from common.cli.shared_flags import parse_dump_steps
+from common.devices import npu_product
 from common.errors import FlagError
 
-FLOAT16_MODES = ("allow_mix_precision", "allow_mix_precision_fp16")  # that mix float16 in
+ADAPTER_DEFAULT = "adapter_default"
+FLOAT16_MODES = ("allow_mix_precision", "allow_mix_precision_fp16", "mixed_float16")  # that mix float16 in
+FLOAT32_MODES = ("force_fp32", "must_keep_origin_dtype", "origin")
+INFERENCE_MODES = ("force_fp16", "fp16")
 GPU_MODES = ("allow_mix_precision", "force_fp32")  # that have an effect on a GPU
-MIXED_MODES = (*FLOAT16_MODES, "allow_mix_precision_bf16")
+MIXED_MODES = (*FLOAT16_MODES, "allow_mix_precision_bf16", "mixed_bfloat16", "mixed_hif8")
 FOLDERS = DATA_DUMP, OVERFLOW_DUMP, PROFILING, TUNING = "data_dump", "overflow_dump", "profiling", "tuning"
+_FIRST_VERSIONS = {"deterministic": "r1.12", "precision_mode_v2": "r1.13"}
 _MIXLIST_LISTS = {"black-list", "white-list"}
 _MIXLIST_ACTIONS = {"to-add", "to-remove"}
 
@@ -22,7 +28,7 @@ class NpuOptions:
     """Options of the adapter, by what they do; `npu_tf1` and `npu_tf2` know what each version calls them.
 
     Attributes:
-        precision_mode: the adapter's precision mode.
+        precision_mode: the adapter's precision mode; None leaves it to the adapter, or to `precision_mode_v2`.
         mixlist_file: JSON file that changes the mixed-precision lists, or None.
         fusion_switch_file: JSON file that switches fusions, or None.
         data_dump_path: folder for dumps of the steps in `data_dump_step`, or None.
@@ -30,9 +36,13 @@ class NpuOptions:
         over_dump_path: folder for dumps of overflowing ops, or None.
         profiling_path: folder for profiles, or None.
         tuning_path: folder that operator tuning works in, or None for no tuning.
+        cache_path: folder of compiled operators, or None for the adapter's.
+        precision_mode_v2: newer precision mode, or None.
+        hf32: whether float32 products and convolutions are computed in HF32; None leaves it to the adapter.
+        deterministic: whether to compute the same bits in every run.
     """
 
-    precision_mode: str
+    precision_mode: str | None
     mixlist_file: str | None = None
     fusion_switch_file: str | None = None
     data_dump_path: str | None = None
@@ -40,6 +50,21 @@ class NpuOptions:
     over_dump_path: str | None = None
     profiling_path: str | None = None
     tuning_path: str | None = None
+    cache_path: str | None = None
+    precision_mode_v2: str | None = None
+    hf32: bool | None = None
+    deterministic: bool = False
+
+    @property
+    def precision(self) -> str:
+        """Name the precision that an NPU computes in."""
+        mode = self.precision_mode_v2 or self.precision_mode or ADAPTER_DEFAULT
+        return mode if self.hf32 is None else f"{mode}, {'with' if self.hf32 else 'without'} HF32"
+
+    @property
+    def mixes_float16(self) -> bool:
+        """Whether float16 is mixed in, so that the loss should be scaled."""
+        return (self.precision_mode_v2 or self.precision_mode) in FLOAT16_MODES
 
     def without_diagnosis(self) -> NpuOptions:
         """These options without dumps and profiles, which on an NPU the adapter makes."""
@@ -47,7 +72,8 @@ class NpuOptions:
 
     def make_folders(self) -> None:
         """Make the folders that the adapter expects to exist."""
-        for folder in (self.data_dump_path, self.over_dump_path, self.profiling_path, self.tuning_path):
+        for folder in (self.data_dump_path, self.over_dump_path, self.profiling_path, self.tuning_path,
+                       self.cache_path):
             if folder:
                 os.makedirs(folder, exist_ok=True)
 
@@ -71,12 +97,7 @@ def resolve(flags: FlagValues, model_root: str, run_path: str, default_precision
     if flags.data_dump_flag and not any(first <= num_updates for first, _ in dump_steps):
         raise FlagError(f"--data_dump_step={flags.data_dump_step}: the run has {num_updates} updates and reaches none "
                         "of these steps")
-    precision_mode = flags.precision_mode
-    if flags.use_mixlist:
-        precision_mode = precision_mode or "allow_mix_precision"
-        if precision_mode not in MIXED_MODES:
-            raise FlagError(f"--use_mixlist changes the lists of a mixed mode, not of --precision_mode={precision_mode}"
-                            f": take {' or '.join(MIXED_MODES)}")
+    precision_mode, precision_mode_v2 = _precision_modes(flags, default_precision)
     mixlist = fusion = None
     if flags.use_mixlist:
         mixlist = _config_file("mixlist_file", flags.mixlist_file, model_root)
@@ -92,7 +113,7 @@ def resolve(flags: FlagValues, model_root: str, run_path: str, default_precision
         return os.path.abspath(os.path.expanduser(given)) if given else os.path.join(run_path, name)
 
     return NpuOptions(
-        precision_mode=precision_mode or default_precision,
+        precision_mode=precision_mode,
         mixlist_file=mixlist,
         fusion_switch_file=fusion,
         data_dump_path=folder(flags.data_dump_flag, flags.data_dump_path, DATA_DUMP),
@@ -100,17 +121,61 @@ def resolve(flags: FlagValues, model_root: str, run_path: str, default_precision
         over_dump_path=folder(flags.over_dump, flags.over_dump_path, OVERFLOW_DUMP),
         profiling_path=folder(flags.profiling, flags.profiling_dump_path, PROFILING),
         tuning_path=folder(flags.auto_tune, None, TUNING),
+        cache_path=folder(bool(flags.op_compiler_cache_dir), flags.op_compiler_cache_dir, ""),
+        precision_mode_v2=precision_mode_v2,
+        hf32=flags.hf32,
+        deterministic=flags.deterministic,
     )
 
 
-def without_effect(flags: FlagValues, device_kind: str) -> list[str]:
-    """One line for each flag of the adapter that was given and does nothing on another device."""
+def _precision_modes(flags: FlagValues, default: str) -> tuple[str | None, str | None]:
+    """Return the adapter's precision_mode and precision_mode_v2, of which one at most is set."""
+    mode, mode_v2 = flags.precision_mode, flags.precision_mode_v2
+    if mode and mode_v2:
+        raise FlagError("--precision_mode and --precision_mode_v2 exclude each other")
+    name = "precision_mode_v2" if mode_v2 else "precision_mode"
+    chosen = mode_v2 or mode or ("allow_mix_precision" if flags.use_mixlist else default)
+    if flags.use_mixlist and chosen not in MIXED_MODES:
+        known = shared_flags.PRECISION_MODES_V2 if mode_v2 else shared_flags.PRECISION_MODES
+        raise FlagError(f"--use_mixlist changes the lists of a mixed mode, not of --{name}={chosen}: take "
+                        f"{' or '.join(mode for mode in MIXED_MODES if mode in known)}")
+    if mode_v2:
+        return None, mode_v2
+    return (None if chosen == ADAPTER_DEFAULT else chosen), None
+
+
+def notices(flags: FlagValues, options: NpuOptions, device_kind: str) -> list[str]:
+    """Return lines to print: flags that have no effect on the device; on an NPU, what a precision means there."""
     if device_kind == "npu":
-        return []
-    names = [name for name in ("use_mixlist", "fusion_off_flag", "auto_tune") if flags[name].value]
+        return _precision_notices(options, npu_product.find(flags.npu_product))
+    names = [name for name in ("use_mixlist", "fusion_off_flag", "auto_tune", "precision_mode_v2",
+                               "op_compiler_cache_dir") if flags[name].value]
+    names += ["hf32"] if flags.hf32 is not None else []
     if flags.precision_mode and not (device_kind == "gpu" and flags.precision_mode in GPU_MODES):
         names.append("precision_mode")
     return [f"Warning: --{name} has no effect on a {device_kind}" for name in names]
+
+
+def _precision_notices(options: NpuOptions, product: str | None) -> list[str]:
+    mode = options.precision_mode_v2 or options.precision_mode
+    lines = []
+    if mode is None:
+        lines.append(f"Notice: the adapter's default precision is {npu_product.default_precision(product)}; adapters "
+                     "older than r1.13 take allow_fp32_to_fp16 everywhere")
+    if mode in INFERENCE_MODES:
+        lines.append(f"Warning: {mode} is documented for inference; training may diverge")
+    keeps_float32 = mode in FLOAT32_MODES or mode is None
+    if keeps_float32 and options.hf32 is None and product != "910A":
+        lines.append("Notice: on Atlas A2 and newer, float32 convolutions are computed in HF32; --hf32=False computes "
+                     "them in float32")
+    return lines
+
+
+def unknown_option(adapter: str, name: str, value: str | int) -> FlagError:
+    """Return the error that explains an option which an installed adapter does not know."""
+    flag = f"--{name}" if value == 1 else f"--{name}={value}"
+    return FlagError(f"{flag}: this {adapter} has no {name}, it is older than {_FIRST_VERSIONS[name]}; leave the flag "
+                     "away")
 
 
 def profiling_options(folder: str) -> str:

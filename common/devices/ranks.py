@@ -1,12 +1,12 @@
 """Which of several processes this one is, from its environment. No TensorFlow.
 
 A process is one of several when TF_CONFIG names more than one worker (CPUs, GPUs), or RANK_SIZE is more than 1 (NPUs,
-with RANK_ID and RANK_TABLE_FILE).
+with RANK_ID and RANK_TABLE_FILE), or CM_WORKER_SIZE is (NPUs without a rank table, with CM_CHIEF_IP and others).
 """
 from __future__ import annotations
 
 import json
-from typing import Any, Mapping
+from typing import Mapping
 
 from common.devices.selection import Rank
 from common.errors import ZooError
@@ -37,31 +37,57 @@ def current(environment: Mapping[str, str], device_kind: str) -> Rank:
 def npu_rank(environment: Mapping[str, str], size: int) -> Rank:
     """Read the rank of one of several NPUs; errors as `current`.
 
+    They find each other through a rank table, or without one through a chief.
+
     Args:
         environment: os.environ.
         size: RANK_SIZE.
     """
-    if "CM_WORKER_SIZE" in environment:
-        if "RANK_SIZE" in environment:
-            raise ZooError("CM_WORKER_SIZE and RANK_SIZE are both set, which the adapter refuses: unset CM_WORKER_SIZE")
-        if number_of(environment, "CM_WORKER_SIZE", 1) > 1:
-            raise ZooError("CM_WORKER_SIZE is set: give the processes by RANK_SIZE, RANK_ID and RANK_TABLE_FILE "
-                           "instead")
-    if size <= 1:
+    chief_size = number_of(environment, "CM_WORKER_SIZE", 1)
+    table, chief = environment.get("RANK_TABLE_FILE"), environment.get("CM_CHIEF_IP")
+    if size > 1 and environment.get("CM_WORKER_SIZE"):
+        raise ZooError("CM_WORKER_SIZE and RANK_SIZE are both set, which the adapter refuses: unset one of them")
+    if max(size, chief_size) <= 1:
         return Rank()
-    if "CM_CHIEF_IP" in environment:
-        raise ZooError(f"RANK_SIZE={size} and CM_CHIEF_IP is set: processes find each other through RANK_TABLE_FILE; "
-                       "unset CM_CHIEF_IP")
-    table = environment.get("RANK_TABLE_FILE")
+    if table and chief:
+        raise ZooError("RANK_TABLE_FILE and CM_CHIEF_IP are both set, which the adapter refuses: unset one of them")
+    if chief_size > 1:
+        return Rank(_number_under_chief(environment, chief_size), chief_size)
     if not table:
-        raise ZooError(f"RANK_TABLE_FILE is not set: {size} NPUs need HCCL's rank table")
-    if not environment.get("RANK_ID"):
-        raise ZooError(f"RANK_ID is not set: RANK_SIZE={size} needs one from 0 to {size - 1}")
-    number = number_of(environment, "RANK_ID", 0)
-    if not 0 <= number < size:
-        raise ZooError(f"RANK_ID={number}: expected 0 to {size - 1}, RANK_SIZE is {size}")
+        raise ZooError(f"RANK_TABLE_FILE is not set: {size} NPUs need HCCL's rank table, or on Ascend 910A and A2 "
+                       "CM_CHIEF_IP, CM_CHIEF_PORT, CM_CHIEF_DEVICE and CM_WORKER_SIZE instead of RANK_SIZE")
+    number = _rank_id(environment, "RANK_SIZE", size)
     check_rank_table(table, size, number)
     return Rank(number, size)
+
+
+def _number_under_chief(environment: Mapping[str, str], size: int) -> int:
+    """Return the rank that HCCL gives this process when it numbers the NPUs itself.
+
+    `common.keras.npu.start` compares it with what HCCL says.
+    """
+    for name in ("CM_CHIEF_IP", "CM_CHIEF_PORT", "CM_CHIEF_DEVICE"):
+        if not environment.get(name):
+            raise ZooError(f"{name} is not set: CM_WORKER_SIZE={size} needs it, where there is no rank table")
+    if environment.get("RANK_ID"):
+        return _rank_id(environment, "CM_WORKER_SIZE", size)
+    if environment.get("CM_WORKER_IP") not in (None, "", environment["CM_CHIEF_IP"]):
+        raise ZooError("RANK_ID is not set: on another server than the chief's the rank does not follow from "
+                       "ASCEND_DEVICE_ID")
+    device, first = number_of(environment, "ASCEND_DEVICE_ID", 0), number_of(environment, "CM_CHIEF_DEVICE", 0)
+    if not 0 <= device - first < size:
+        raise ZooError(f"ASCEND_DEVICE_ID={device}: expected {first} to {first + size - 1}, the {size} devices from "
+                       f"CM_CHIEF_DEVICE={first} on; or set RANK_ID")
+    return device - first
+
+
+def _rank_id(environment: Mapping[str, str], size_name: str, size: int) -> int:
+    if not environment.get("RANK_ID"):
+        raise ZooError(f"RANK_ID is not set: {size_name}={size} needs one from 0 to {size - 1}")
+    number = number_of(environment, "RANK_ID", 0)
+    if not 0 <= number < size:
+        raise ZooError(f"RANK_ID={number}: expected 0 to {size - 1}, {size_name} is {size}")
+    return number
 
 
 def workers_of(environment: Mapping[str, str]) -> tuple[list[str], int]:
@@ -99,9 +125,6 @@ def number_of(environment: Mapping[str, str], name: str, default: int) -> int:
 def check_rank_table(path: str, size: int, number: int) -> None:
     """Check that a rank table has the ranks that a job is made of.
 
-    Tables of version 1.0 list servers whose devices have a rank; those that ModelArts' scheduler writes list groups of
-    instances whose devices have none.
-
     Args:
         path: value of RANK_TABLE_FILE.
         size: ranks of the job.
@@ -110,25 +133,34 @@ def check_rank_table(path: str, size: int, number: int) -> None:
     Raises:
         ZooError: the table cannot be read, or is that of another job.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            table = json.load(file)
-        num, ranks = _ranks_in(table)
-    except OSError as error:
-        raise ZooError(f"RANK_TABLE_FILE={path}: {error.strerror}; give HCCL's rank table") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ZooError(f"RANK_TABLE_FILE={path}: is no rank table ({type(error).__name__}: {error}); expected JSON "
-                       "with server_list, or with group_list") from None
-    if num != size:
-        raise ZooError(f"RANK_TABLE_FILE={path}: has {num} devices, expected {size}, one for each rank")
+    devices = [device for server in servers_in(path) for device in server]
+    if len(devices) != size:
+        raise ZooError(f"RANK_TABLE_FILE={path}: has {len(devices)} devices, expected {size}, one for each rank")
+    ranks = [rank for _, rank in devices if rank is not None]
     if ranks and sorted(ranks) != sorted(map(str, range(size))):
         raise ZooError(f"RANK_TABLE_FILE={path}: has the ranks {', '.join(ranks)}; expected \"0\" to \"{size - 1}\", "
                        f"this one is {number}")
 
 
-def _ranks_in(table: Any) -> tuple[int, list[str]]:
-    """How many devices there are, and their ranks where the table has them."""
-    if "server_list" in table:
-        ranks = [str(device["rank_id"]) for server in table["server_list"] for device in server["device"]]
-        return len(ranks), ranks
-    return sum(len(instance["devices"]) for group in table["group_list"] for instance in group["instance_list"]), []
+def servers_in(path: str) -> list[list[tuple[int, str | None]]]:
+    """Read the devices of each server of a rank table: number, and rank where the table has it.
+
+    Tables of version 1.0 list servers whose devices have a rank; those that ModelArts' scheduler writes list groups of
+    instances whose devices have none.
+
+    Raises:
+        ZooError: the table cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            table = json.load(file)
+        if "server_list" in table:
+            return [[(int(device["device_id"]), str(device["rank_id"])) for device in server["device"]]
+                    for server in table["server_list"]]
+        return [[(int(device["device_id"]), None) for device in instance["devices"]]
+                for group in table["group_list"] for instance in group["instance_list"]]
+    except OSError as error:
+        raise ZooError(f"RANK_TABLE_FILE={path}: {error.strerror}; give HCCL's rank table") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ZooError(f"RANK_TABLE_FILE={path}: is no rank table ({type(error).__name__}: {error}); expected JSON "
+                       "with server_list, or with group_list") from None

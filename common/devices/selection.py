@@ -61,6 +61,9 @@ class Rank:
         return self.number == 0
 
 
+ALONE = Rank()
+
+
 def device_id(environment: MutableMapping[str, str]) -> str:
     """Return ASCEND_DEVICE_ID, "0" when unset or empty.
 
@@ -118,6 +121,8 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", *npu_environment.JOB):
         if environment.get(name) == "":  # for the adapters an empty number is an error, and an empty text is set
             del environment[name]
+    if "CM_WORKER_SIZE" in environment and environment.get("RANK_SIZE") == "1":  # the scripts set it
+        del environment["RANK_SIZE"]
     environment.setdefault("KERAS_HOME", os.devnull)
     environment.setdefault("MPLCONFIGDIR", _passing_folder())
     identity = device_id(environment)

@@ -18,11 +18,10 @@ import time
 from typing import IO, Mapping, MutableMapping, Sequence
 
 from common.cli.program import Stopped, StopRequest
-from common.devices.ranks import npu_rank, number_of, workers_of
+from common.devices.ranks import current, number_of, workers_of
 from common.distributed.rendezvous import POLL_SECONDS, Failure, Job, Meeting, meet
 from common.errors import ZooError
 
-NPU_PROCESSES = (1, 2, 4, 8)
 _PIPE = "ZOO_LAUNCHER_PIPE"  # environment variable: read end of a pipe that is closed when the launcher ends
 _RESUME_ADVICE = "; the same command resumes from the last checkpoint"
 _EXPLAINED_STATUSES = (1, 2)  # of programs that print the reason themselves
@@ -67,15 +66,12 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
     Raises:
         ZooError: the processes cannot be set up as requested.
     """
-    if device_kind == "npu" and job.processes not in NPU_PROCESSES:
-        raise ZooError(f"--nproc_per_node={job.processes}: an Ascend server takes "
-                       f"{', '.join(map(str, NPU_PROCESSES[:-1]))} or {NPU_PROCESSES[-1]} processes")
     if not 0 <= job.node < job.nodes:
         raise ZooError(f"--node_rank={job.node}: expected 0 to {job.nodes - 1}, --nnode is {job.nodes}")
     if device_kind != "npu":
         _visible_gpus(job, environment)
     elif job.size > 1:
-        npu_rank(dict(environment, RANK_SIZE=str(job.size), RANK_ID=str(job.first_rank)), job.size)
+        current(_rank_environment(job, 0, [], environment), device_kind)
     with stop.deferred():
         meeting = Meeting([], {}) if device_kind == "npu" else meet(job, stop)
         ranks: list[_RankProcess] = []
@@ -137,12 +133,14 @@ def leave(status: int) -> None:
 def _rank_environment(job: Job, local_rank: int, workers: Sequence[str], environment: Mapping[str, str]
                       ) -> dict[str, str]:
     rank = job.first_rank + local_rank
-    first_device = 0 if workers else number_of(environment, "ASCEND_DEVICE_ID", 0)
-    variables = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size),
-                     ASCEND_DEVICE_ID=str(first_device + local_rank))
+    variables = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size))
     if workers:
         config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))
-        variables.update(TF_CONFIG=json.dumps(config), CUDA_VISIBLE_DEVICES=_visible_gpus(job, environment)[local_rank])
+        return dict(variables, TF_CONFIG=json.dumps(config), ASCEND_DEVICE_ID=str(local_rank),
+                    CUDA_VISIBLE_DEVICES=_visible_gpus(job, environment)[local_rank])
+    variables["ASCEND_DEVICE_ID"] = str(number_of(environment, "ASCEND_DEVICE_ID", 0) + local_rank)
+    if environment.get("CM_CHIEF_IP"):  # without a rank table, with a chief
+        variables["CM_WORKER_SIZE"] = variables.pop("RANK_SIZE")
     return variables
 
 

@@ -7,11 +7,11 @@ from typing import Sequence
 
 from common.cli.parser import FlagSet, FlagValues
 from common.cli.program import StopRequest
-from common.devices import ranks
+from common.devices import npu_product, ranks
 from common.devices.ranks import workers_of
 from common.devices.selection import Rank
 from common.distributed import launcher, peers
-from common.errors import FlagError
+from common.errors import FlagError, ZooError
 
 _SOURCE = "the environment (TF_CONFIG, or RANK_SIZE on NPUs) defines"
 
@@ -53,9 +53,27 @@ def resolve_rank(flags: FlagValues, device_kind: str) -> Rank:
     if device_kind == "npu" and flags.batch_size % rank.size:
         raise FlagError(f"--batch_size={flags.batch_size}: {rank.size} NPUs share a batch evenly, choose a multiple of "
                         f"{rank.size}")
+    if device_kind == "npu" and rank.size > 1:
+        _check_npus(flags, job)
     if rank.size > 1 and device_kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):
         raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: drop --distributed")
     return rank
+
+
+def _check_npus(flags: FlagValues, job: launcher.Job) -> None:
+    """Refuse groups of NPUs that cannot work together, and print advice; errors as `resolve_rank`."""
+    product = npu_product.find(flags.npu_product)
+    if os.environ.get("CM_CHIEF_IP") and product in ("A3", "950"):
+        raise ZooError(f"CM_CHIEF_IP is for Ascend 910A and A2: {product} needs a rank table, in RANK_TABLE_FILE")
+    servers: list[list[int]] = []
+    if job.size > 1:
+        first = ranks.number_of(os.environ, "ASCEND_DEVICE_ID", 0)
+        servers = [list(range(first, first + job.processes))] * job.nodes
+    elif os.environ.get("RANK_TABLE_FILE"):
+        servers = [[device for device, _ in server] for server in ranks.servers_in(os.environ["RANK_TABLE_FILE"])]
+    notices = [notice for devices in servers for notice in npu_product.check_processes(product, devices, len(servers))]
+    for notice in dict.fromkeys(notices):
+        print(notice, file=sys.stderr, flush=True)
 
 
 def start(flags: FlagValues, command: Sequence[str], device_kind: str, stop: StopRequest) -> int | None:

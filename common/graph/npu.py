@@ -6,22 +6,28 @@ so they are imported only when a run is to use the NPU.
 """
 from __future__ import annotations
 
+import inspect
 import os
 
 from common.devices import npu_environment, selection
-from common.devices.npu_options import NpuOptions, profiling_options
+from common.devices.npu_options import NpuOptions, profiling_options, unknown_option
 from common.devices.selection import Device, adapter_failure, too_old
 from common.errors import ZooError
 from common.graph.compat import tf
 
 
-def start(device: Device) -> list[str]:
+def start(device: Device, options: NpuOptions | None = None) -> list[str]:
     """Load the adapter, on an NPU; do nothing elsewhere. Call it before any op or session is made.
+
+    Args:
+        device: the settled device.
+        options: what the flags ask of the adapter.
 
     Returns:
         Notices about the environment.
 
     Raises:
+        FlagError: this version of the adapter does not know an option.
         ZooError: the adapter is installed and does not start.
     """
     if device.kind != "npu":
@@ -33,11 +39,35 @@ def start(device: Device) -> list[str]:
             import npu_bridge.npu_init  # noqa: F401
         else:
             _start_compat()
+        if options:
+            _require_known(device.adapter, options)
     except ZooError:
         raise
     except Exception as error:  # it loads shared libraries: ImportError, OSError, NotFoundError, AttributeError
         raise adapter_failure(device.adapter, error) from error
+    if options and options.hf32 is not None:
+        os.environ["ENABLE_HF32_EXECUTION"] = str(int(options.hf32))  # read when the first session is made
     return notices
+
+
+def _require_known(adapter: str, options: NpuOptions) -> None:
+    """Refuse options that an older adapter would ignore without a word."""
+    asked: dict[str, int | str | None] = dict(deterministic=int(options.deterministic),
+                                              precision_mode_v2=options.precision_mode_v2)
+    for name, value in asked.items():
+        if value and not _knows(adapter, name):
+            raise unknown_option(adapter, name, value)
+
+
+def _knows(adapter: str, name: str) -> bool:
+    """Whether this version of an adapter has an option: sessions cannot tell, but what else takes options can."""
+    if adapter == "npu_bridge":
+        from npu_bridge.npu_init import NPURunConfig
+
+        return name in inspect.signature(NPURunConfig.__init__).parameters
+    import npu_device
+
+    return hasattr(npu_device.global_options(), name)
 
 
 def scales_losses(device: Device, wanted: bool) -> bool:
@@ -99,13 +129,23 @@ def session_config(device: Device, options: NpuOptions, threads: int, mixed: boo
     for key, value in _parameters(options).items():
         if isinstance(value, bool):
             optimizer.parameter_map[key].b = value
+        elif isinstance(value, int):
+            optimizer.parameter_map[key].i = value
         else:
             optimizer.parameter_map[key].s = tf.compat.as_bytes(value)
     return config
 
 
-def _parameters(options: NpuOptions) -> dict[str, bool | str]:
-    parameters: dict[str, bool | str] = {"use_off_line": True, "precision_mode": options.precision_mode}
+def _parameters(options: NpuOptions) -> dict[str, bool | int | str]:
+    parameters: dict[str, bool | int | str] = {"use_off_line": True}
+    if options.precision_mode:
+        parameters["precision_mode"] = options.precision_mode
+    if options.precision_mode_v2:
+        parameters["precision_mode_v2"] = options.precision_mode_v2
+    if options.deterministic:
+        parameters["deterministic"] = 1
+    if options.cache_path:
+        parameters.update(op_compiler_cache_dir=options.cache_path, op_compiler_cache_mode="enable")
     if options.mixlist_file:
         parameters["modify_mixlist"] = options.mixlist_file
     if options.fusion_switch_file:

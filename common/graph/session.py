@@ -21,7 +21,7 @@ from common.run.run_dir import RunRequest
 @contextlib.contextmanager
 def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[Run]:
     """Start the device and open the run; arguments and errors as those of `opening.open_run`."""
-    device, own_notices = _start(request.device, request.flags.device)
+    device, own_notices = _start(request.device, request.flags.device, request.options)
     with opening.open_run(request, device, tf.__version__, identity, [*own_notices, *notices]) as run:
         gpu.prepare(device, run.precision, request.flags.deterministic, compat.config.experimental)
         yield run
@@ -44,20 +44,21 @@ def inference_session(device: selection.Device, requested: str, npu_precision: s
         npu_precision: the model's precision mode on an NPU.
         quiet: print nothing, for programs that print JSON.
     """
-    device, notices = _start(device, requested)
+    options = NpuOptions(npu_precision)
+    device, notices = _start(device, requested, options)
     if not quiet:
         print(selection.describe(device, tf.__version__, selection.precision_in_effect(device, None, npu_precision)),
               *notices, sep="\n")
-    config = npu.session_config(device, NpuOptions(npu_precision), selection.num_cpus())
+    config = npu.session_config(device, options, selection.num_cpus())
     with tf.Graph().as_default(), tf.Session(config=config) as session:
         yield session
 
 
-def _start(device: selection.Device, requested: str) -> tuple[selection.Device, list[str]]:
+def _start(device: selection.Device, requested: str, options: NpuOptions) -> tuple[selection.Device, list[str]]:
     """Return the device, started, and notices about the environment."""
     compat.enable()
     device = compat.settle(device, requested)
-    return device, npu.start(device)
+    return device, npu.start(device, options)
 
 
 class StepDebugger:

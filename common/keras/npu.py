@@ -10,37 +10,41 @@ import os
 from typing import Any
 
 from common.devices import npu_environment
-from common.devices.npu_options import NpuOptions, profiling_options
-from common.devices.selection import Device, adapter_failure, too_old
+from common.devices.npu_options import NpuOptions, profiling_options, unknown_option
+from common.devices.selection import ALONE, Device, Rank, adapter_failure, too_old
 from common.errors import FlagError, ZooError
 
 
-def start(device: Device, options: NpuOptions, is_alone: bool = True) -> list[str]:
+def start(device: Device, options: NpuOptions, rank: Rank = ALONE) -> list[str]:
     """Load the adapter, set its options, open the NPU and make it the default, once; do nothing elsewhere.
 
     Args:
         device: the settled device.
         options: what the flags ask of the adapter. Its folders exist (`NpuOptions.make_folders`).
-        is_alone: the process is not one of several.
+        rank: which of several processes this is.
 
     Returns:
         Notices about the environment.
 
     Raises:
         FlagError: this version of the adapter does not know the precision mode.
-        ZooError: the adapter is installed and does not start.
+        ZooError: the adapter is installed and does not start, or HCCL counts the ranks in another order.
     """
     if device.kind != "npu":
         return []
     assert device.adapter is not None
-    notices = npu_environment.leave_job(os.environ) if is_alone else []
+    notices = npu_environment.leave_job(os.environ) if rank.size == 1 else []
     try:
         import npu_device
 
         configure(npu_device, options)
         if not hasattr(npu_device, "compat"):
             raise too_old()
-        npu_device.open(int(device.id)).as_default()  # by number: on its own it cannot read an empty ASCEND_DEVICE_ID
+        handle = npu_device.open(int(device.id))  # by number: on its own it cannot read an empty ASCEND_DEVICE_ID
+        if rank.size > 1 and handle.worker_id != rank.number:
+            raise ZooError(f"HCCL makes this process rank {handle.worker_id}, not {rank.number}: set RANK_ID="
+                           f"{handle.worker_id}")
+        handle.as_default()
     except ZooError:
         raise
     except Exception as error:  # it loads shared libraries: ImportError, OSError, NotFoundError, AttributeError
@@ -68,17 +72,20 @@ def configure(npu_device: Any, options: NpuOptions) -> None:
         options: what the flags ask of it.
 
     Raises:
-        FlagError: this version of the adapter does not know the precision mode.
+        FlagError: this version of the adapter does not know an option or its value.
     """
     config = npu_device.global_options()
-    known = config.precision_mode.optional  # reading gives the option with its choices, not its value
-    if options.precision_mode not in known:
-        raise FlagError(f"--precision_mode={options.precision_mode}: this npu_device knows {', '.join(known)}")
-    config.precision_mode = options.precision_mode
+    _choose(config, "precision_mode", options.precision_mode)
+    _choose(config, "precision_mode_v2", options.precision_mode_v2)
+    if options.deterministic:
+        _choose(config, "deterministic", 1)
     if options.mixlist_file:
         config.modify_mixlist = options.mixlist_file
     if options.fusion_switch_file:
         config.fusion_switch_file = options.fusion_switch_file
+    if options.cache_path:
+        config.op_compiler_cache_dir = options.cache_path
+        config.op_compiler_cache_mode = "enable"
     if options.data_dump_path:
         config.dump_config.enable_dump = True
         config.dump_config.dump_path = options.data_dump_path
@@ -96,6 +103,22 @@ def configure(npu_device: Any, options: NpuOptions) -> None:
         config.aoe_config.work_path = options.tuning_path
     elif options.tuning_path:
         config.auto_tune_mode = "RL,GA"
+    if options.hf32 is not None:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(options.hf32)  # open() reads TensorFlow's switch
+
+
+def _choose(config: Any, name: str, value: str | int | None) -> None:
+    """Set an option that not every version has, or not with this value."""
+    if value is None:
+        return
+    if not hasattr(config, name):
+        raise unknown_option("npu_device", name, value)
+    known = getattr(config, name).optional  # reading gives the option with its choices, not its value
+    if value not in known:
+        raise FlagError(f"--{name}={value}: this npu_device knows {', '.join(known)}")
+    setattr(config, name, value)
 
 
 def shard(dataset: Any, num: int) -> tuple[Any, int]:

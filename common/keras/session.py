@@ -30,7 +30,7 @@ def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence
     require_one_gpu(request.rank, device.kind)
     with opening.open_run(request, device, tf.__version__, identity, notices) as run:
         set_threads(run.arguments["threads"], device.kind)
-        for notice in npu.start(device, request.options, request.rank.size == 1):
+        for notice in npu.start(device, request.options, request.rank):
             print(notice)
         gpu.prepare(device, run.precision, request.flags.deterministic, tf.config.experimental)
         if device.kind == "gpu" and run.precision == "allow_mix_precision":
@@ -120,7 +120,7 @@ def scale_losses(optimizer: Any, run: Run, requested: str | None) -> Any:
 def _mixes_float16(run: Run) -> bool:
     """Whether Keras does, on a GPU, or the adapter, which does not change Keras' policy."""
     if run.device.kind == "npu":
-        return run.request.options.precision_mode in npu_options.FLOAT16_MODES
+        return run.request.options.mixes_float16
     return tf.keras.mixed_precision.global_policy().compute_dtype == "float16"
 
 

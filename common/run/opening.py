@@ -50,8 +50,8 @@ class Run:
         """Describe the run, without touching its directory; arguments as those of `open_run`."""
         flags = request.flags
         self.request, self.device, self.path, self.resumed = request, device, request.path, False
-        mode = flags.precision_mode or (request.gpu_precision if device.kind == "gpu" else None)
-        self.precision = selection.precision_in_effect(device, mode, request.options.precision_mode)
+        mode = flags.precision_mode or request.gpu_precision if device.kind == "gpu" else None
+        self.precision = selection.precision_in_effect(device, mode, request.options.precision)
         self.arguments: dict[str, Any] = dict(
             command=list(request.arguments), flags={name: flags[name].value for name in sorted(flags)},
             threads=selection.num_cpus(),
@@ -119,7 +119,7 @@ def open_run(request: RunRequest, device: selection.Device, tensorflow: str, ide
         if request.rank.is_chief:
             print(f"Python {platform.python_version()} ({request.command[0]})")
             print(f"Run directory: {run.path}" + (" (resumed)" if run.resumed else ""))
-            notices = [*npu_options.without_effect(request.flags, device.kind), *notices]
+            notices = [*npu_options.notices(request.flags, request.options, device.kind), *notices]
             if run.resumed and device.kind != "cpu" and not request.flags.deterministic:
                 notices.append(f"Notice: on a {device.kind} the bits differ from those of an undisturbed run; "
                                "--deterministic makes them equal.")

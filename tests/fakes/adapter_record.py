@@ -35,12 +35,14 @@ class Opening:
         device_id: the device.
         options: the adapter's options as they are handed on to C++.
         environment: os.environ at that moment.
+        allows_hf32: TensorFlow's switch for TF32 at that moment, None without TensorFlow.
         num_as_default: calls of as_default() on the handle.
     """
 
     device_id: int
     options: dict[str, str]
     environment: dict[str, str]
+    allows_hf32: bool | None = None
     num_as_default: int = 0
 
 

@@ -175,7 +175,8 @@ def check_ranks(environment: Mapping[str, str]) -> None:
     Raises:
         RuntimeError: neither a rank table nor a chief, or both; a table and no rank; a chief without port or device.
         ValueError: RANK_SIZE is no number, for example empty; two sizes are given.
-        SilentlyAccepted: the table is not that of these ranks, which shows only when HCCL starts.
+        SilentlyAccepted: the table is not that of these ranks, or the product cannot do it, which shows only when HCCL
+            starts.
     """
     knows_chief = version().knows_chief
     if knows_chief and "RANK_SIZE" in environment and "CM_WORKER_SIZE" in environment:
@@ -190,6 +191,8 @@ def check_ranks(environment: Mapping[str, str]) -> None:
     for name in ("CM_CHIEF_PORT", "CM_CHIEF_DEVICE") if has_chief else ("RANK_ID",):
         if name not in environment:
             raise RuntimeError(f"You must specify {name} in distribution mode")
+    if has_chief and product() not in ("910A", "A2"):
+        raise SilentlyAccepted(f"{product()} needs a rank table, not CM_CHIEF_IP")
     if not has_chief:
         _check_rank_table(environment["RANK_TABLE_FILE"], size, environment["RANK_ID"])
 
@@ -227,6 +230,10 @@ def _check_rank_table(path: str, size: int, rank: str) -> None:
     found = sorted(device["rank_id"] for device in devices)
     if "group_list" not in table and (len(found) != size or rank not in found):
         raise SilentlyAccepted(f"RANK_TABLE_FILE={path}: has the ranks {found} of {size}")
+    for server in table.get("server_list", []) if product() == "910A" else []:
+        cards = [int(device["device_id"]) for device in server["device"]]
+        if len(cards) not in (1, 2, 4, 8) or len(cards) < 8 and len({card // 4 for card in cards}) > 1:
+            raise SilentlyAccepted(f"cards {cards} of an Ascend 910A server cannot work together")
 
 
 def _dump_problems(options: Mapping[str, Any], of: Version) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ import pytest
 
 from common.devices.npu_options import NpuOptions
 from common.devices.selection import Device
-from common.errors import ZooError
+from common.errors import FlagError, ZooError
 from common.graph import compat, npu
 from common.graph.compat import tf
 from tests import fakes
@@ -40,7 +40,7 @@ def process(version, monkeypatch):
 def parameters_of_session(process, options):
     """Make a session on the NPU; return its options as the adapter reads them, without the constant one."""
     options.make_folders()
-    npu.start(NPU)
+    npu.start(NPU, options)
     tf.Session(config=npu.session_config(NPU, options, threads=1)).close()
     session, = process.sessions
     return {name: value for name, value in session.parameters.items() if name != "use_off_line"}
@@ -50,6 +50,42 @@ def parameters_of_session(process, options):
                                   "allow_mix_precision"])
 def test_precision(process, mode):
     assert parameters_of_session(process, NpuOptions(mode)) == {"precision_mode": mode}
+
+
+def test_the_adapter_s_own_precision(process):
+    assert parameters_of_session(process, NpuOptions(None)) == {}
+
+
+def test_the_newer_precision_modes(process, version):
+    options = NpuOptions(None, precision_mode_v2="mixed_float16")
+    if version in ("r1.6", "r1.8", "r1.12"):
+        with pytest.raises(FlagError, match=f"--precision_mode_v2=mixed_float16: this {ADAPTER} has no .* than r1.13"):
+            npu.start(NPU, options)
+    else:
+        assert parameters_of_session(process, options) == {"precision_mode_v2": "mixed_float16"}
+
+
+def test_determinism(process, version):
+    options = NpuOptions("force_fp16", deterministic=True)
+    if version in ("r1.6", "r1.8"):
+        with pytest.raises(FlagError, match=f"--deterministic: this {ADAPTER} has no deterministic, .* than r1.12"):
+            npu.start(NPU, options)
+    else:
+        assert parameters_of_session(process, options) == {"precision_mode": "force_fp16", "deterministic": 1}
+
+
+def test_the_folder_of_compiled_operators(process, tmp_path):
+    folder = str(tmp_path / "cache")
+    assert parameters_of_session(process, NpuOptions("force_fp16", cache_path=folder)) == {
+        "precision_mode": "force_fp16", "op_compiler_cache_dir": folder, "op_compiler_cache_mode": "enable"}
+
+
+@pytest.mark.parametrize("hf32, variable", [(None, None), (True, "1"), (False, "0")])
+def test_hf32_is_a_variable_that_sessions_read(process, monkeypatch, hf32, variable):
+    monkeypatch.setenv("ENABLE_HF32_EXECUTION", "")
+    monkeypatch.delenv("ENABLE_HF32_EXECUTION")
+    parameters_of_session(process, NpuOptions("must_keep_origin_dtype", hf32=hf32))
+    assert process.sessions[0].environment.get("ENABLE_HF32_EXECUTION") == variable
 
 
 def test_data_dump(process, tmp_path):

@@ -30,9 +30,8 @@ def main(argv: Sequence[str]) -> int:
 
     from common.keras import compat, npu, workers
 
-    npu.start(Device("npu", os.environ["ASCEND_DEVICE_ID"], "npu_device"), NpuOptions("allow_mix_precision"),
-              is_alone=False)
     rank = ranks.current(os.environ, "npu")
+    npu.start(Device("npu", os.environ["ASCEND_DEVICE_ID"], "npu_device"), NpuOptions("allow_mix_precision"), rank)
     team = workers.make(rank, "npu")
     layer = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
     layer.build((None, 2))

@@ -12,10 +12,7 @@ from common.errors import FlagError
 
 
 def resolve(tmp_path, *arguments):
-    flags = FlagSet("")
-    shared_flags.define_training(flags, "Images", 1, 0)
-    shared_flags.define_accelerator(flags, "allow_fp32_to_fp16")
-    return npu_options.resolve(flags.parse(list(arguments)), str(tmp_path), str(tmp_path / "run"), "allow_fp32_to_fp16",
+    return npu_options.resolve(parsed(*arguments), str(tmp_path), str(tmp_path / "run"), "allow_fp32_to_fp16",
                                num_updates=20)
 
 
@@ -106,16 +103,65 @@ def test_wrong_dump_step_is_refused_before_the_run(tmp_path):
         resolve(tmp_path, "--data_dump_step=x")
 
 
-@pytest.mark.parametrize("kind, wanted", [
-    ("npu", []), ("cpu", ["use_mixlist", "auto_tune", "precision_mode"]), ("gpu", ["use_mixlist", "auto_tune"]),
-])
-def test_flags_without_effect_on_a_device_say_so(kind, wanted):
+def parsed(*arguments):
     flags = FlagSet("")
     shared_flags.define_training(flags, "Images", 1, 0)
     shared_flags.define_accelerator(flags, "allow_fp32_to_fp16")
-    values = flags.parse(["--use_mixlist", "--auto_tune", "--precision_mode=allow_mix_precision"])
-    assert npu_options.without_effect(values, kind) == [f"Warning: --{name} has no effect on a {kind}"
-                                                        for name in wanted]
+    return flags.parse(list(arguments))
+
+
+@pytest.mark.parametrize("kind, wanted", [
+    ("cpu", ["use_mixlist", "auto_tune", "op_compiler_cache_dir", "hf32", "precision_mode"]),
+    ("gpu", ["use_mixlist", "auto_tune", "op_compiler_cache_dir", "hf32"]),
+])
+def test_what_does_nothing_on_another_device_says_so(kind, wanted):
+    values = parsed("--use_mixlist", "--auto_tune", "--precision_mode=allow_mix_precision", "--hf32=False",
+                    "--op_compiler_cache_dir=x")
+    assert npu_options.notices(values, npu_options.NpuOptions("x"), kind) == [
+        f"Warning: --{name} has no effect on a {kind}" for name in wanted]
+
+
+@pytest.mark.parametrize("flags, precision, words", [
+    ([], "allow_fp32_to_fp16", []),
+    (["--precision_mode=allow_mix_precision"], "allow_mix_precision", []),
+    (["--precision_mode=force_fp16"], "force_fp16", ["Warning: force_fp16 is documented for inference"]),
+    (["--precision_mode_v2=fp16"], "fp16", ["Warning: fp16 is documented for inference"]),
+    (["--precision_mode=adapter_default", "--npu_product=910A"], "adapter_default",
+     ["Notice: the adapter's default precision is allow_fp32_to_fp16; adapters older than r1.13"]),
+    (["--precision_mode=adapter_default", "--npu_product=A2"], "adapter_default",
+     ["default precision is must_keep_origin_dtype;", "convolutions are computed in HF32; --hf32=False"]),
+    (["--precision_mode=adapter_default"], "adapter_default",
+     ["allow_fp32_to_fp16 on Ascend 910A, must_keep_origin_dtype on A2, A3 and 950", "HF32"]),
+    (["--precision_mode=force_fp32", "--npu_product=910A"], "force_fp32", []),
+    (["--precision_mode=force_fp32", "--npu_product=A3"], "force_fp32", ["HF32"]),
+    (["--precision_mode=force_fp32", "--hf32=False"], "force_fp32, without HF32", []),
+    (["--precision_mode_v2=origin", "--hf32"], "origin, with HF32", []),
+])
+def test_what_a_precision_means_is_said(tmp_path, flags, precision, words):
+    options = resolve(tmp_path, *flags)
+    assert options.precision == precision
+    lines = npu_options.notices(parsed(*flags), options, "npu")
+    assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines))
+
+
+@pytest.mark.parametrize("flags, mixes", [
+    (["--precision_mode=allow_mix_precision"], True), (["--precision_mode_v2=mixed_float16"], True),
+    (["--precision_mode_v2=mixed_bfloat16"], False), (["--precision_mode=adapter_default"], False),
+])
+def test_modes_that_mix_float16_in(tmp_path, flags, mixes):
+    assert resolve(tmp_path, *flags).mixes_float16 == mixes
+
+
+def test_both_precision_modes_are_refused(tmp_path):
+    with pytest.raises(FlagError, match="--precision_mode and --precision_mode_v2 exclude each other"):
+        resolve(tmp_path, "--precision_mode=force_fp16", "--precision_mode_v2=fp16")
+
+
+def test_mixlists_of_the_newer_modes(tmp_path, configs):
+    options = resolve(tmp_path, "--use_mixlist", "--precision_mode_v2=mixed_float16")
+    assert (options.precision_mode, options.precision_mode_v2) == (None, "mixed_float16") and options.mixlist_file
+    with pytest.raises(FlagError, match="not of --precision_mode_v2=origin: take mixed_float16 or mixed_bfloat16"):
+        resolve(tmp_path, "--use_mixlist", "--precision_mode_v2=origin")
 
 
 def test_profiling_options_are_json_with_the_keys_of_every_version():

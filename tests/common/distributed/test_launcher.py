@@ -17,7 +17,7 @@ from common.distributed import launcher, processes
 from common.errors import ZooError
 from tests import ROOT
 
-NAMES = ("RANK_ID", "RANK_SIZE", "TF_CONFIG", "ASCEND_DEVICE_ID", "CUDA_VISIBLE_DEVICES")
+NAMES = ("RANK_ID", "RANK_SIZE", "CM_WORKER_SIZE", "TF_CONFIG", "ASCEND_DEVICE_ID", "CUDA_VISIBLE_DEVICES")
 WRITE = (f"import json, os, sys; json.dump({{name: os.environ.get(name) for name in {NAMES}}}, "
          "open(os.path.join(sys.argv[1], os.environ['RANK_ID']), 'w'))")
 
@@ -51,6 +51,16 @@ def write_table(folder, ranks):
     return dict(RANK_TABLE_FILE=str(folder / "table.json"))
 
 
+CHIEF = dict(CM_WORKER_SIZE="2", CM_CHIEF_IP="10.0.0.1", CM_CHIEF_PORT="6000", CM_CHIEF_DEVICE="4",
+             ASCEND_DEVICE_ID="4")
+
+
+def test_ranks_without_a_table():
+    assert ranks.current(CHIEF, "npu") == Rank(0, 2)
+    assert ranks.current(dict(CHIEF, ASCEND_DEVICE_ID="5", CM_WORKER_IP="10.0.0.1"), "npu") == Rank(1, 2)
+    assert ranks.current(dict(CHIEF, RANK_ID="1", CM_WORKER_IP="10.0.0.2"), "npu") == Rank(1, 2)
+
+
 def test_ranks_of_a_table(tmp_path):
     environment = dict(write_table(tmp_path, range(8)), RANK_SIZE="8", RANK_ID="5")
     assert ranks.current(environment, "npu") == Rank(5, 8)
@@ -73,8 +83,9 @@ def test_ranks_of_the_table_of_a_scheduler(tmp_path):
     ("{", "is no rank table .JSONDecodeError"),
     ("[]", "is no rank table"),
     ('{"server_list": [{"devices": []}]}', "is no rank table .KeyError: 'device'.; expected JSON with server_list, or"),
-    ('{"server_list": [{"device": [{"rank_id": "0"}]}]}', "has 1 devices, expected 2, one for each rank"),
-    ('{"server_list": [{"device": [{"rank_id": "1"}, {"rank_id": "2"}]}]}', 'has the ranks 1, 2; expected "0" to "1"'),
+    ('{"server_list": [{"device": [{"device_id": "0", "rank_id": "0"}]}]}', "has 1 devices, expected 2, one for each"),
+    ('{"server_list": [{"device": [{"device_id": "0", "rank_id": "1"}, {"device_id": "1", "rank_id": "2"}]}]}',
+     'has the ranks 1, 2; expected "0" to "1"'),
 ])
 def test_rank_tables_that_do_not_fit(tmp_path, text, message):
     if text is not None:
@@ -88,6 +99,7 @@ def test_rank_tables_that_do_not_fit(tmp_path, text, message):
 def test_the_size_of_an_npu_alone():
     assert ranks.current({"CM_WORKER_SIZE": "1"}, "npu") == Rank(0, 1)
     assert ranks.current({"RANK_SIZE": "1", "CM_CHIEF_IP": "10.0.0.1"}, "npu") == Rank(0, 1)
+    assert ranks.current({"RANK_SIZE": "1", "CM_WORKER_SIZE": "1"}, "npu") == Rank(0, 1)
 
 
 @pytest.mark.parametrize("environment, kind, message", [
@@ -95,10 +107,14 @@ def test_the_size_of_an_npu_alone():
     ({"RANK_SIZE": "two"}, "cpu", "RANK_SIZE=two: expected a number"),
     ({"RANK_SIZE": "2", "RANK_ID": "0"}, "npu", "RANK_TABLE_FILE is not set: 2 NPUs need HCCL's rank table"),
     ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "x"}, "npu", "RANK_ID is not set: RANK_SIZE=2 needs one from 0 to 1"),
-    ({"RANK_SIZE": "1", "CM_WORKER_SIZE": "1"}, "npu", "both set, which the adapter refuses: unset CM_WORKER_SIZE"),
-    ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "x", "RANK_ID": "0", "CM_CHIEF_IP": "10.0.0.1"}, "npu", "unset CM_CHIEF_IP"),
+    ({"RANK_SIZE": "2", "CM_WORKER_SIZE": "2"}, "npu", "both set, which the adapter refuses: unset one"),
+    ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "x", "RANK_ID": "0", "CM_CHIEF_IP": "10.0.0.1"}, "npu", "unset one of them"),
     ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "x", "RANK_ID": "2"}, "npu", "RANK_ID=2: expected 0 to 1"),
-    ({"CM_WORKER_SIZE": "2"}, "npu", "CM_WORKER_SIZE is set"),
+    ({"CM_WORKER_SIZE": "2"}, "npu", "CM_CHIEF_IP is not set: CM_WORKER_SIZE=2 needs it"),
+    ({"CM_WORKER_SIZE": "2", "CM_CHIEF_IP": "10.0.0.1", "CM_CHIEF_PORT": "6000"}, "npu", "CM_CHIEF_DEVICE is not set"),
+    (dict(CHIEF, RANK_ID="2"), "npu", "RANK_ID=2: expected 0 to 1, CM_WORKER_SIZE is 2"),
+    (dict(CHIEF, ASCEND_DEVICE_ID="3"), "npu", "ASCEND_DEVICE_ID=3: expected 4 to 5, .*or set RANK_ID"),
+    (dict(CHIEF, CM_WORKER_IP="10.0.0.2"), "npu", "RANK_ID is not set: on another server"),
     ({"TF_CONFIG": "{"}, "cpu", "TF_CONFIG=.*cannot be used"),
     ({"TF_CONFIG": config("a:1", "b:1", index=2)}, "cpu", "cannot be used"),
     ({"TF_CONFIG": config("a:1", "b:1", ps=["c:1"])}, "cpu", "every task must be a worker"),
@@ -173,6 +189,14 @@ def test_npus_of_the_second_machine(tmp_path):
     found = {rank: json.loads((tmp_path / str(rank)).read_text()) for rank in (2, 3)}
     assert [(row["RANK_SIZE"], row["ASCEND_DEVICE_ID"], row["TF_CONFIG"]) for row in found.values()] == [
         ("4", "0", None), ("4", "1", None)]
+
+
+def test_npus_without_a_table(tmp_path):
+    chief = dict(CM_CHIEF_IP="10.0.0.1", CM_CHIEF_PORT="6000", CM_CHIEF_DEVICE="0")
+    assert start(WRITE, launcher.Job(2), tmp_path, kind="npu", environment=dict(os.environ, **chief)) == 0
+    found = [json.loads((tmp_path / str(rank)).read_text()) for rank in range(2)]
+    assert [(row["RANK_SIZE"], row["CM_WORKER_SIZE"], row["ASCEND_DEVICE_ID"]) for row in found] == [
+        (None, "2", "0"), (None, "2", "1")]
 
 
 def test_npus_from_the_given_one_on(tmp_path):
@@ -258,7 +282,6 @@ def is_alive(number):
 
 
 @pytest.mark.parametrize("job, kind, message", [
-    (launcher.Job(3), "npu", "an Ascend server takes 1, 2, 4 or 8 processes"),
     (launcher.Job(2), "npu", "RANK_TABLE_FILE is not set"),
     (launcher.Job(1, 2, 2), "cpu", "--node_rank=2: expected 0 to 1"),
 ])

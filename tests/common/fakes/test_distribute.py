@@ -38,7 +38,8 @@ def adapter(monkeypatch, tmp_path):
     for name, value in dict(RANK_SIZE="2", RANK_ID="1", RANK_TABLE_FILE=str(tmp_path / "table.json")).items():
         monkeypatch.setenv(name, value)
     (tmp_path / "table.json").write_text(
-        '{"server_list": [{"device": [{"rank_id": "0"}, {"rank_id": "1"}]}], "version": "1.0"}')
+        '{"server_list": [{"device": [{"device_id": "0", "rank_id": "0"}, {"device_id": "1", "rank_id": "1"}]}], '
+        '"version": "1.0"}')
     with tf.Graph().as_default(), fakes.installed("hicann", "npu_device") as process:
         module = importlib.import_module("npu_device")
         module.open(1).as_default()

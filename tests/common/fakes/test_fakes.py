@@ -175,8 +175,19 @@ def test_the_ranks_environment_with_a_chief(eager, monkeypatch, tmp_path, enviro
     expect_opening(eager, monkeypatch, tmp_path, environment, kind, text)
 
 
+@pytest.mark.parametrize("environment, text", [
+    ({"ZOO_FAKE_PRODUCT": "910A", "RANK_SIZE": "2", "RANK_ID": "1", "RANK_TABLE_FILE": "FOLDER/table.json"},
+     r"cards \[3, 4\] of an Ascend 910A"),
+    (dict(CHIEF, CM_WORKER_SIZE="2", ZOO_FAKE_PRODUCT="A3"), "A3 needs a rank table"),
+])
+@pytest.mark.parametrize("eager", ["hicann"], indirect=True)
+def test_the_ranks_environment_by_product(eager, monkeypatch, tmp_path, environment, text):
+    expect_opening(eager, monkeypatch, tmp_path, environment, "SilentlyAccepted", text)
+
+
 def expect_opening(eager, monkeypatch, folder, environment, kind, text):
-    (folder / "table.json").write_text('{"server_list": [{"device": [{"rank_id": "0"}, {"rank_id": "1"}]}]}')
+    (folder / "table.json").write_text(json.dumps(dict(server_list=[dict(device=[
+        dict(device_id=card, rank_id=str(rank)) for rank, card in enumerate("34")])])))
     for name in ("RANK_SIZE", "RANK_TABLE_FILE", "RANK_ID", "CM_WORKER_SIZE", *CHIEF):
         monkeypatch.delenv(name, raising=False)
     for name, value in in_folder(environment, folder).items():

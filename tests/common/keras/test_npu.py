@@ -1,6 +1,8 @@
 """npu_tf2 sets each version's options, opens the NPU once, and explains an adapter that does not start."""
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -9,7 +11,7 @@ import sys
 import pytest
 
 from common.devices.npu_options import NpuOptions
-from common.devices.selection import Device
+from common.devices.selection import Device, Rank
 from common.errors import FlagError, ZooError
 from common.keras import npu
 from tests import fakes
@@ -84,6 +86,55 @@ def test_a_newer_mode_is_taken_or_refused_by_name(process, version, mode):
         assert process.openings[0].options["precision_mode"] == mode
 
 
+def test_the_adapter_s_own_precision(process):
+    assert changed_options(process, NpuOptions(None)) == {}
+
+
+def test_the_newer_precision_modes(process, version):
+    options = NpuOptions(None, precision_mode_v2="mixed_float16")
+    if version in ("r1.8", "r1.12"):
+        with pytest.raises(FlagError, match="--precision_mode_v2=mixed_float16: this npu_device has no precision_mode"):
+            npu.start(NPU, options)
+    else:
+        assert changed_options(process, options) == {"precision_mode_v2": "mixed_float16"}
+
+
+def test_the_newest_precision_modes_are_taken_or_refused_by_name(process, version):
+    options = NpuOptions(None, precision_mode_v2="mixed_hif8")
+    if version == "hicann":
+        assert changed_options(process, options) == {"precision_mode_v2": "mixed_hif8"}
+    elif version == "tfa_v0.0.20":
+        with pytest.raises(FlagError, match="--precision_mode_v2=mixed_hif8: this npu_device knows fp16, "):
+            npu.start(NPU, options)
+
+
+def test_determinism(process, version):
+    options = NpuOptions("force_fp16", deterministic=True)
+    if version == "r1.8":
+        with pytest.raises(FlagError, match="--deterministic: this npu_device has no .*, it is older than r1.12"):
+            npu.start(NPU, options)
+    else:
+        assert changed_options(process, options)["deterministic"] == "1"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow_core") is not None, reason="TensorFlow 1.15 has no TF32")
+@pytest.mark.parametrize("hf32, allowed", [(None, True), (True, True), (False, False)])
+def test_hf32_is_tensorflow_s_switch_for_tf32_when_the_npu_is_opened(process, hf32, allowed):
+    tensorflow = importlib.import_module("tensorflow")
+    try:
+        npu.start(NPU, NpuOptions("must_keep_origin_dtype", hf32=hf32))
+        assert process.openings[0].allows_hf32 == allowed
+    finally:
+        tensorflow.config.experimental.enable_tensor_float_32_execution(True)
+
+
+def test_the_folder_of_compiled_operators(process, tmp_path):
+    folder = str(tmp_path / "cache")
+    changed = changed_options(process, NpuOptions("force_fp16", cache_path=folder))
+    assert changed["op_compiler_cache_dir"] == folder and process.openings[0].options[
+        "op_compiler_cache_mode"] == "enable"
+
+
 def test_data_dump(process, tmp_path):
     folder = str(tmp_path / "dump")
     changed = changed_options(process, NpuOptions("force_fp16", data_dump_path=folder, data_dump_step="0|5|10-20"))
@@ -130,7 +181,23 @@ def test_a_refused_option_opens_nothing(process, tmp_path):
 def test_a_failure_to_open_is_explained(process, monkeypatch):
     monkeypatch.setenv("RANK_SIZE", "2")
     with pytest.raises(ZooError, match="npu_device is installed but does not start .*RuntimeError: .*--device=cpu"):
-        npu.start(NPU, NpuOptions("force_fp16"), is_alone=False)
+        npu.start(NPU, NpuOptions("force_fp16"), Rank(1, 2))
+
+
+@pytest.mark.parametrize("device, number", [("1", 1), ("0", 1)])
+def test_hccl_numbers_ranks_without_a_table(version, process, monkeypatch, device, number):
+    if version == "r1.8":
+        pytest.skip("it knows no chief")
+    chief = dict(CM_CHIEF_IP="10.0.0.1", CM_CHIEF_PORT="6000", CM_CHIEF_DEVICE="0", CM_WORKER_SIZE="2")
+    for name, value in dict(chief, ASCEND_DEVICE_ID=device).items():
+        monkeypatch.setenv(name, value)
+    npu_of_rank = Device("npu", device, "npu_device")
+    if device == str(number):
+        assert npu.start(npu_of_rank, NpuOptions("force_fp16"), Rank(number, 2)) == []
+        assert (process.handle.workers_num, process.handle.worker_id) == (2, number)
+    else:
+        with pytest.raises(ZooError, match="HCCL makes this process rank 0, not 1: set RANK_ID=0"):
+            npu.start(npu_of_rank, NpuOptions("force_fp16"), Rank(number, 2))
 
 
 def test_a_job_that_is_left_in_the_environment_is_not_joined(process, monkeypatch):

@@ -71,10 +71,15 @@ def open(device_id: int | None = None) -> NpuDeviceHandle:
     if problem:  # STRICTER
         raise SilentlyAccepted(problem.text)
     _replace_context()
-    process.openings.append(Opening(device_id, options, dict(os.environ)))
+    process.openings.append(Opening(device_id, options, dict(os.environ), _allows_hf32()))
     process.calls.append(("open", device_id))
     process.handle = NpuDeviceHandle(process.openings[0])
     return process.handle
+
+
+def _allows_hf32() -> bool | None:
+    experimental = getattr(getattr(sys.modules.get("tensorflow"), "config", None), "experimental", None)
+    return getattr(experimental, "tensor_float_32_execution_enabled", lambda: None)()
 
 
 def set_device_sat_mode(mode: int) -> None:

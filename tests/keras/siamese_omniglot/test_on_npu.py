@@ -57,11 +57,15 @@ def test_two_ranks(tmp_path, tiny_folder):
 @pytest.mark.parametrize("flags, environment, message", [
     (["--nproc_per_node=8", "--distributed=True", "--batch_size=12"], {},
      "--batch_size=12: 8 NPUs share a batch evenly, choose a multiple of 8"),
-    (["--nproc_per_node=3", "--distributed=True", "--batch_size=6"], {},
-     "an Ascend server takes 1, 2, 4 or 8 processes"),
+    (["--nproc_per_node=3", "--distributed=True", "--batch_size=6", "--npu_product=910A"], {},
+     "on Ascend 910A a server takes 1, 2, 4 or 8 processes, not 3"),
+    (["--nproc_per_node=2", "--distributed=True", "--npu_product=910A"], dict(ASCEND_DEVICE_ID="3"),
+     "on Ascend 910A 2 processes stay within cards 0 to 3 or 4 to 7, not cards 3, 4"),
+    (["--nproc_per_node=3", "--distributed=True", "--batch_size=6", "--npu_product=A2"], {},
+     "RANK_TABLE_FILE is not set"),
     (["--nproc_per_node=2", "--distributed=True"], {}, "RANK_TABLE_FILE is not set"),
     ([], dict(RANK_SIZE="2"), "RANK_TABLE_FILE is not set: 2 NPUs need HCCL's rank table"),
-    ([], dict(CM_WORKER_SIZE="2"), "CM_WORKER_SIZE is set"),
+    ([], dict(CM_WORKER_SIZE="2"), "CM_CHIEF_IP is not set"),
 ])
 def test_wrong_set_ups(tmp_path, tiny_folder, flags, environment, message):
     result = run(tmp_path / "fake", tiny_folder, tmp_path / "out", *flags, **environment)
