@@ -65,13 +65,13 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                                     flags.ema_evaluation)
         once = network.switches.batch_norm == "moving"
         embeddings = evaluation.embed_pairs(embedder, pairs, once, lambda number: None)
-    found = evaluation.verify(embeddings, pairs, settings)
-    thresholds = verification.measure_thresholds(found.distances, pairs.is_same, flags.far)
+    verified = evaluation.verify(embeddings, pairs, settings)
+    thresholds = verification.measure_thresholds(verified.distances, pairs.is_same, flags.far)
     result = dict(checkpoint=checkpoint.prefix, model_def=network.model_def, batch_norm=network.switches.batch_norm,
                   metric=settings.metric, batch_size=settings.batch_size, pairs=len(pairs.is_same),
                   threshold=thresholds.chosen, threshold_by=thresholds.chosen_by, thresholds=thresholds._asdict(),
-                  **lfw.summary(found))
-    result["worst_pairs"] = _draw(checkpoint, pairs, found, thresholds)
+                  **lfw.summary(verified))
+    result["worst_pairs"] = _draw(checkpoint, pairs, verified, thresholds)
     if not thresholds.resolves_far:
         print(log_lines.far_warning(thresholds), file=sys.stderr)
     checkpoint.report("evaluation.json", result,
@@ -80,20 +80,20 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     return 0
 
 
-def _draw(checkpoint: Checkpoint, pairs: Any, found: verification.Verification, thresholds: verification.Thresholds
+def _draw(checkpoint: Checkpoint, pairs: Any, verified: verification.Verification, thresholds: verification.Thresholds
           ) -> list[dict[str, Any]]:
     """Write the distances and the pictures; return the pairs furthest wrong."""
     from circleloss_tf1 import lfw, plots
     from common.plots import figures
 
-    atomic_files.write_text(checkpoint.file(lfw.DISTANCES_FILE), lfw.to_csv(pairs, found.distances))
+    atomic_files.write_text(checkpoint.file(lfw.DISTANCES_FILE), lfw.to_csv(pairs, verified.distances))
     pyplot = figures.plotting(checkpoint.output_folder)
-    plots.draw_roc(pyplot, checkpoint, found, pairs)
-    plots.draw_distances(pyplot, checkpoint, found, pairs, thresholds)
-    worst = plots.worst_pairs(found, pairs, thresholds.best_accuracy)
-    plots.draw_pairs(checkpoint.file("worst_pairs.png"), pairs, found, worst)
+    plots.draw_roc(pyplot, checkpoint, verified, pairs)
+    plots.draw_distances(pyplot, checkpoint, verified, pairs, thresholds)
+    worst = plots.worst_pairs(verified, pairs, thresholds.best_accuracy)
+    plots.draw_pairs(checkpoint.file("worst_pairs.png"), pairs, verified, worst)
     return [dict(images=pairs.paths[2 * pair:2 * pair + 2], same=bool(pairs.is_same[pair]),
-                 distance=float(found.distances[pair])) for pair in worst]
+                 distance=float(verified.distances[pair])) for pair in worst]
 
 
 def _line(pair: dict[str, Any]) -> str:

@@ -25,17 +25,17 @@ def read(path: str) -> tuple[list[bytes], np.ndarray]:
     Raises:
         ZooError: the file is no such set.
     """
-    found = plain_pickle.read_lists(path)
-    if not isinstance(found, (tuple, list)) or len(found) != 2 or not all(isinstance(part, list) for part in found) \
-            or len(found[0]) != 2 * len(found[1]) or not found[1]:
+    lists = plain_pickle.read_lists(path)
+    if not isinstance(lists, (tuple, list)) or len(lists) != 2 or not all(isinstance(part, list) for part in lists) \
+            or len(lists[0]) != 2 * len(lists[1]) or not lists[1]:
         raise ZooError(f"{path}: is no verification set, expected a list of images and a list with half as many flags")
-    contents = [_bytes_of(value) for value in found[0]]
+    contents = [_bytes_of(value) for value in lists[0]]
     for number, content in enumerate(contents):
         if image_headers.format_of(content) not in _SUFFIXES:
             raise ZooError(f"{path}: image {number} {image_headers.describe(content)}, expected JPEG or PNG")
-    if not all(isinstance(flag, (bool, int)) for flag in found[1]):
-        raise ZooError(f"{path}: the second list holds {type(found[1][0]).__name__}, expected True or False")
-    return contents, np.array(found[1], bool)
+    if not all(isinstance(flag, (bool, int)) for flag in lists[1]):
+        raise ZooError(f"{path}: the second list holds {type(lists[1][0]).__name__}, expected True or False")
+    return contents, np.array(lists[1], bool)
 
 
 def _bytes_of(value: Any) -> bytes:
@@ -51,7 +51,7 @@ def extract(path: str, folder: str, num_folds: int) -> lfw.Pairs:
 
     Args:
         path: of the set.
-        folder: to write to; what is there is written again.
+        folder: to write to; existing files are replaced.
         num_folds: see `lfw.read_pairs`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Lines and files that users of the original read, made from the rows of metrics.jsonl. No TensorFlow."""
+"""Lines and files that users of the original read, made from the rows of metrics.jsonl."""
 from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
@@ -7,13 +7,13 @@ RESULTS_FILE = "loss+perf_gpu.txt"
 
 
 def evaluation_lines(row: Mapping[str, Any], num_train: int, num_batches: int, performance: bool) -> list[str]:
-    """What an evaluation prints.
+    """Return the lines that an evaluation prints.
 
     Args:
         row: the evaluation's row of metrics.jsonl.
         num_train: training images.
         num_batches: full batches of them.
-        performance: a speed run; it has no validation.
+        performance: whether this is a speed run, which has no validation.
     """
     head = f"Step: {row['printed_step']}"
     train = f"Train_Loss: {row['train_loss']:.4f} , Train_Acc: {row['train_accuracy']:.4f}"
@@ -28,7 +28,7 @@ def evaluation_lines(row: Mapping[str, Any], num_train: int, num_batches: int, p
 
 
 def results_text(rows: Sequence[Mapping[str, Any]], performance: bool) -> str:
-    """Content of the results file: two lines an evaluation, broken before `train_time` as the original breaks them."""
+    """Return the results file: two lines per evaluation, with the original's line break before `train_time`."""
     entries = []
     for row in rows:
         parts = [f"Step:\t{row['printed_step']}"]
@@ -44,16 +44,16 @@ def results_text(rows: Sequence[Mapping[str, Any]], performance: bool) -> str:
 
 
 def text_files(rows: Sequence[Mapping[str, Any]], device_id: str, case_name: str, performance: bool) -> dict[str, str]:
-    """The text files of a run, by name.
+    """Return the text files of a run, by name.
 
-    The original drops the first evaluation from the times and losses, and with fewer than two writes nan; here every
+    The original leaves the first evaluation out of the times and losses, and writes nan with fewer than two; here every
     evaluation counts.
 
     Args:
         rows: rows of the evaluations, in order.
         device_id: ASCEND_DEVICE_ID.
         case_name: CaseName of the run.
-        performance: a speed run.
+        performance: whether this is a speed run.
     """
     times = [row["train_time"] for row in rows]
     files = {

@@ -164,10 +164,9 @@ def _find(folder: str, name: str) -> str | None:
         ZooError: there are files of two splits of EMNIST.
     """
     of_emnist = [f"emnist-{split}-{name.replace('t10k', 'test')}" for split in _EMNIST]
-    found = [_first_file(folder, (name, name.replace("-idx", ".idx"), os.path.join(name, name))),
-             *(_first_file(folder, (candidate,)) for candidate in of_emnist)]
-    paths = [path for path in found if path]
-    if len(paths) > 1 and not found[0]:
+    of_mnist = _first_file(folder, (name, name.replace("-idx", ".idx"), os.path.join(name, name)))
+    paths = [path for path in (of_mnist, *(_first_file(folder, (candidate,)) for candidate in of_emnist)) if path]
+    if len(paths) > 1 and not of_mnist:
         raise ZooError(f"{folder}: has {' and '.join(map(os.path.basename, paths))}; leave the files of one of them "
                        "there")
     return paths[0] if paths else None

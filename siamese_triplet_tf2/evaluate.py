@@ -63,12 +63,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     started = time.perf_counter()
     network = restore.TrainedEmbedding(checkpoint)
     triplets, chosen = _choose(sampler, flags.pairs, len(data.left))
-    numbers = evaluation.images_needed(triplets, chosen, len(data.left))
+    indices = evaluation.images_needed(triplets, chosen, len(data.left))
     images = data.images()
-    embeddings = network.embed([images[number] for number in numbers])
+    embeddings = network.embed([images[index] for index in indices])
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, pairs=len(chosen))
-    result.update(evaluation.measure(numbers, embeddings, triplets, chosen, len(data.left)))
-    left, right = (embeddings[np.searchsorted(numbers, chosen + shift)] for shift in (0, len(data.left)))
+    result.update(evaluation.measure(indices, embeddings, triplets, chosen, len(data.left)))
+    left, right = (embeddings[np.searchsorted(indices, chosen + shift)] for shift in (0, len(data.left)))
     result["retrievals"] = _draw(checkpoint.file("retrievals.png"), data, chosen, left, right)
     result["seconds"] = time.perf_counter() - started
     if log_lines.has_collapsed(result):

@@ -18,24 +18,24 @@ def compiled(tail: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return tf.function(lambda kept: tf.cast(tail(kept, training=False), tf.float32))
 
 
-def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, numbers: np.ndarray,
+def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, indices: np.ndarray,
           check: Callable[[], None] = lambda: None) -> np.ndarray:
     """Embed images.
 
     Args:
         tail: computes embeddings from features.
         features: features of all images.
-        numbers: int64 [num], indices of the images to embed.
+        indices: int64 [num], indices of the images to embed.
         check: called before every batch; may raise to stop.
 
     Returns:
         float32 [num, 256].
     """
     embeddings = []
-    for rows in full_batches(len(numbers), BATCH_SIZE):
+    for rows in full_batches(len(indices), BATCH_SIZE):
         check()
-        embeddings.append(tail(tf.constant(features[numbers[rows]])).numpy())
-    return np.concatenate(embeddings)[:len(numbers)]
+        embeddings.append(tail(tf.constant(features[indices[rows]])).numpy())
+    return np.concatenate(embeddings)[:len(indices)]
 
 
 def images_needed(triplets: Triplets, pairs: np.ndarray, num_pairs: int) -> np.ndarray:
@@ -43,12 +43,12 @@ def images_needed(triplets: Triplets, pairs: np.ndarray, num_pairs: int) -> np.n
     return np.unique(np.concatenate([triplets.anchor, triplets.positive, triplets.negative, pairs, pairs + num_pairs]))
 
 
-def measure(numbers: np.ndarray, embeddings: np.ndarray, triplets: Triplets, pairs: np.ndarray, num_pairs: int
+def measure(indices: np.ndarray, embeddings: np.ndarray, triplets: Triplets, pairs: np.ndarray, num_pairs: int
             ) -> dict[str, Any]:
     """Compute the metrics of embeddings.
 
     Args:
-        numbers: int64 [num], indices of the embedded images, ascending.
+        indices: int64 [num], indices of the embedded images, ascending.
         embeddings: float32 [num, 256].
         triplets: the validation triplets.
         pairs: int64 [num_validation], indices of the pairs for retrieval.
@@ -58,10 +58,10 @@ def measure(numbers: np.ndarray, embeddings: np.ndarray, triplets: Triplets, pai
         valid_loss, triplet_accuracy, and the metrics of `retrieval_metrics`.
     """
 
-    def of(wanted: np.ndarray) -> np.ndarray:
-        return embeddings[np.searchsorted(numbers, wanted)]
+    def of(images: np.ndarray) -> np.ndarray:
+        return embeddings[np.searchsorted(indices, images)]
 
-    measured = triplet_loss.distances(*(tf.constant(of(wanted)) for wanted in
+    measured = triplet_loss.distances(*(tf.constant(of(images)) for images in
                                         (triplets.anchor, triplets.positive, triplets.negative)))
     loss = triplet_loss.triplet_loss(measured)
     return dict(valid_loss=float(tf.reduce_mean(loss)),

@@ -31,9 +31,9 @@ class FeatureSource:
     def __init__(self, compute: Callable[[np.ndarray], np.ndarray]):
         self._compute = compute
 
-    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
-        """Return features, float32 [len(numbers), *shape]."""
-        return self._compute(numbers)
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        """Return features, float32 [len(indices), *shape]."""
+        return self._compute(indices)
 
 
 class KeptFeatures(FeatureSource):
@@ -69,9 +69,9 @@ class KeptFeatures(FeatureSource):
                 self._array.flush()  # type: ignore[attr-defined]
                 self._record(folder, fingerprint, end)
 
-    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
-        """Return features, float32 [len(numbers), *shape]."""
-        return self._array[numbers]
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        """Return features, float32 [len(indices), *shape]."""
+        return self._array[indices]
 
     def _open(self, folder: str, fingerprint: str) -> tuple[np.ndarray, int]:
         path = os.path.join(folder, _DATA)
@@ -151,8 +151,8 @@ def feature_function(frozen: Any, paths: Sequence[str], how: decoding.Decoding, 
     run = tf.function(lambda images: tf.cast(frozen(decoding.preprocess(images, input_scale), training=False),
                                              tf.float32))
 
-    def compute(numbers: np.ndarray) -> np.ndarray:
-        return run(decoding.load_batch([paths[number] for number in numbers], how)).numpy()
+    def compute(indices: np.ndarray) -> np.ndarray:
+        return run(decoding.load_batch([paths[index] for index in indices], how)).numpy()
 
     return compute
 

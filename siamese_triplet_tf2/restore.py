@@ -5,18 +5,19 @@ import json
 import os
 import zipfile
 import zlib
-from typing import Any, Sequence
+from typing import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from common import atomic_files
 from common.checkpoints import bundle
 from common.checkpoints.trained import Checkpoint
+from common.cli import recipe
 from common.errors import ZooError
 from common.keras import checkpoints
 from siamese_triplet_tf2 import bad_images, decoding, evaluation, features
 from siamese_triplet_tf2.model import FLAT_SIZES, build_embedding, variable_names
+from siamese_triplet_tf2.recipe import Switches
 
 CACHE = "embeddings.npz"
 
@@ -34,12 +35,13 @@ class TrainedEmbedding:
         Raises:
             ZooError: the checkpoint is damaged or of another model.
         """
-        run = checkpoint.run_identity()
-        self.decoding = decoding.Decoding(
-            run.get("accurate_jpeg", False), run.get("exif_orientation", False) if upright is None else upright)
-        self.input_scale: str = run.get("input_scale", "unit")
+        identity = checkpoint.run_identity()
+        switches = recipe.from_identity(Switches, identity)
+        self.decoding = decoding.Decoding(switches.accurate_jpeg,
+                                          switches.exif_orientation if upright is None else upright)
+        self.input_scale: str = switches.input_scale
         self.prefix = checkpoint.prefix
-        backbone = run.get("backbone") or _backbone_of(checkpoint.prefix)
+        backbone = identity.get("backbone") or _backbone_of(checkpoint.prefix)
         self.model = build_embedding(backbone, seed=0)
         variables = checkpoints.named(variable_names(self.model.whole), self.model.whole.weights)
         checkpoints.restore_all(checkpoint.prefix, variables)
@@ -58,15 +60,10 @@ class TrainedEmbedding:
         if missing:
             source = features.FeatureSource(
                 features.feature_function(self.model.frozen, missing, self.decoding, self.input_scale))
-            computed = evaluation.embed(self.run_tail, source, np.arange(len(missing)))
+            computed = evaluation.embed(evaluation.compiled(self.model.tail), source, np.arange(len(missing)))
             kept.update(zip(map(_key, missing), computed))
             self._write_cache(kept)
         return np.stack([kept[key] for key in keys])
-
-    @property
-    def run_tail(self) -> Any:
-        """The function from features to embeddings."""
-        return tf.function(lambda kept: self.model.tail(kept, training=False))
 
     def _fingerprint(self) -> str:
         return json.dumps([bundle.fingerprint(self.prefix), self.decoding, self.input_scale])

@@ -225,10 +225,10 @@ class _Task:
 
         All parts have one size. If the batch is not divisible, its first triplet is the padding, which does not count.
         """
-        numbers = self._model.positions[:-(-len(batch) // self._team.rank.size)]
-        own = batch[np.where(numbers < len(batch), numbers, 0)]
+        positions = self._model.positions[:-(-len(batch) // self._team.rank.size)]
+        own = batch[np.where(positions < len(batch), positions, 0)]
         kept = self._model.features[np.concatenate([own.anchor, own.positive, own.negative])]
-        return Part(kept, own.own_pair(self._num_pairs), (numbers < len(batch)).astype(np.float32))
+        return Part(kept, own.own_pair(self._num_pairs), (positions < len(batch)).astype(np.float32))
 
     def evaluation_due(self, step: int) -> bool:
         return self._epochs.evaluation_due(step)
@@ -238,13 +238,13 @@ class _Task:
             return {}
         started, epoch = time.perf_counter(), -(-step // self.steps_per_epoch)
         triplets, pairs = self._sampler.validation(epoch - 1), self._sampler.validation_pairs()
-        numbers = evaluation.images_needed(triplets, pairs, self._num_pairs)
-        embeddings = evaluation.embed(self._tail, self._model.features, numbers, self._record.stop.check)
+        indices = evaluation.images_needed(triplets, pairs, self._num_pairs)
+        embeddings = evaluation.embed(self._tail, self._model.features, indices, self._record.stop.check)
         if not isinstance(self._record, RunRecord):
             return {}
         values: dict[str, Any] = dict(epoch=epoch, steps_per_epoch=self.steps_per_epoch,
                                       train_loss=self._loss_sum / self._num_triplets)
-        values.update(evaluation.measure(numbers, embeddings, triplets, pairs, self._num_pairs))
+        values.update(evaluation.measure(indices, embeddings, triplets, pairs, self._num_pairs))
         seconds = time.perf_counter() - started
         best = max((row["triplet_accuracy"] for row in self._record.evaluations), default=-1.0)
         values.update(evaluation_seconds=seconds, epoch_seconds=self._epoch_seconds + seconds,

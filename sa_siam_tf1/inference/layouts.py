@@ -39,17 +39,17 @@ def find(folder: str) -> list[Annotated]:
     own = otb.truth_files(folder)
     if own:
         return [Annotated(os.path.basename(os.path.abspath(folder)), folder, own)]
-    found = _with_annotations_apart(folder)
+    sequences = _with_annotations_apart(folder)
     inner = [os.path.join(folder, name) for name in listing.folders(folder)]
     for paths in (inner, [os.path.join(path, name) for path in inner for name in listing.folders(path)]):
-        if not found:
-            found = [Annotated(os.path.basename(path), path, truth)
-                     for path, truth in ((path, otb.truth_files(path)) for path in paths) if truth]
-    return found
+        if not sequences:
+            sequences = [Annotated(os.path.basename(path), path, truth)
+                         for path, truth in ((path, otb.truth_files(path)) for path in paths) if truth]
+    return sequences
 
 
 def _with_annotations_apart(folder: str) -> list[Annotated]:
-    anno, found = os.path.join(folder, "anno"), []
+    anno, sequences = os.path.join(folder, "anno"), []
     for part in ("", *listing.folders(anno)):
         files = listing.files(os.path.join(anno, part), (".txt",)) if os.path.isdir(anno) else []
         roots = [os.path.join(folder, *names) for names in (("frames",), ("data_seq", part), ("data_seq", "UAV123"))]
@@ -60,5 +60,5 @@ def _with_annotations_apart(folder: str) -> list[Annotated]:
             path = next(filter(os.path.isdir, paths), None)
             if path:
                 start = None if os.path.basename(path) == name else _UAV123_STARTS.get(name, 1)
-                found.append(Annotated(name, path, {1: os.path.join(anno, part, file)}, start))
-    return found
+                sequences.append(Annotated(name, path, {1: os.path.join(anno, part, file)}, start))
+    return sequences
