@@ -12,6 +12,10 @@ import os
 import re
 from typing import Any, Iterator, Mapping, NamedTuple
 
+_PROFILING_SWITCHES = ("training_trace", "task_trace", "task_time", "hccl", "aicpu", "l2", "msproftx", "runtime_api")
+_PROFILING_TEXTS = ("output", "storage_limit", "fp_point", "bp_point", "aic_metrics")
+_AIC_METRICS = ("ArithmeticUtilization", "PipeUtilization", "Memory", "MemoryL0", "MemoryUB", "ResourceConflictRatio",
+                "L2Cache")
 _GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "golden", "npu")
 
 
@@ -310,12 +314,15 @@ def _profiling_problems(options: Mapping[str, Any], of: Version) -> Iterator[Pro
     if not isinstance(profile, dict):
         yield Problem(f"profiling_options={options['profiling_options']}: no JSON object")
         return
-    switches = {"training_trace", "task_trace", "task_time", "hccl", "aicpu", "msproftx"}
     for name, value in profile.items():
-        if name in switches and value not in ("on", "off"):
+        if name in _PROFILING_SWITCHES and value not in ("on", "off"):
             yield Problem(f"profiling_options: {name}={value!r} is neither \"on\" nor \"off\"")
-        elif name not in switches | {"output", "storage_limit", "fp_point", "bp_point", "aic_metrics"}:
+        elif name == "aic_metrics" and value not in _AIC_METRICS:
+            yield Problem(f"profiling_options: aic_metrics={value!r}, expected one of {_AIC_METRICS}")
+        elif name not in _PROFILING_SWITCHES + _PROFILING_TEXTS:
             yield Problem(f"profiling_options: unknown key {name!r}")
+    if profile.get("training_trace") == "on" and not {"fp_point", "bp_point"} <= set(profile):
+        yield Problem("profiling_options: training_trace needs fp_point and bp_point, which may be empty")
     if profile.get("task_trace") == "on" and profile.get("training_trace") != "on":
         yield Problem("profiling_options: task_trace needs training_trace")
     yield from _folder_problems("profiling_options: output", profile.get("output", ""), "ignores")

@@ -103,11 +103,15 @@ def test_overflow_dump(process, tmp_path):
                           "dump_debug_mode": "all"}
 
 
+PROFILE = dict(training_trace="on", task_trace="on", task_time="on", hccl="on", aicpu="on",
+               aic_metrics="PipeUtilization", fp_point="", bp_point="")
+
+
 def test_profiling_is_json(process, tmp_path):
     folder = str(tmp_path / 'a "quoted" folder')
     parameters = parameters_of_session(process, NpuOptions("force_fp16", profiling_path=folder))
     assert parameters["profiling_mode"] is True
-    assert json.loads(parameters["profiling_options"]) == {"output": folder, "training_trace": "on", "task_trace": "on"}
+    assert json.loads(parameters["profiling_options"]) == dict(PROFILE, output=folder)
 
 
 def test_mixlist_and_fusion_switches(process, tmp_path):

@@ -164,6 +164,8 @@ def test_mixlists_of_the_newer_modes(tmp_path, configs):
         resolve(tmp_path, "--use_mixlist", "--precision_mode_v2=origin")
 
 
-def test_profiling_options_are_json_with_the_keys_of_every_version():
-    assert json.loads(npu_options.profiling_options("/p")) == {"output": "/p", "training_trace": "on",
-                                                               "task_trace": "on"}
+def test_profiling_asks_for_what_the_original_did_and_the_adapters_do():
+    """The originals: all but hccl and task_time. The adapters' own default: all but the points."""
+    assert json.loads(npu_options.profiling_options("/p")) == dict(
+        output="/p", training_trace="on", task_trace="on", task_time="on", hccl="on", aicpu="on",
+        aic_metrics="PipeUtilization", fp_point="", bp_point="")

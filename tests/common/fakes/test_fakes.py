@@ -339,7 +339,7 @@ def make_config(parameters, optimizers=("NpuOptimizer",), switched_off=("remappi
 
 BASE = {"use_off_line": True, "precision_mode": "allow_mix_precision"}
 DUMP = {"enable_dump": True, "dump_path": "FOLDER"}
-PROFILE = '{"output": "FOLDER", "training_trace": "on", "task_trace": "on"}'
+PROFILE = '{"output": "FOLDER", "training_trace": "on", "task_trace": "on", "fp_point": "", "bp_point": ""}'
 
 REFUSED = [
     ({"sfusion_switch_file": "FOLDER/fusion.cfg"}, "SilentlyAccepted", "no option of NpuOptimizer"),
@@ -368,6 +368,10 @@ REFUSED = [
     ({"profiling_mode": True, "profiling_options": PROFILE.replace("task", "tusk")}, "SilentlyAccepted", "unknown key"),
     ({"profiling_mode": True, "profiling_options": '{"output": "FOLDER", "task_trace": "on"}'}, "SilentlyAccepted",
      "needs training_trace"),
+    ({"profiling_mode": True, "profiling_options": PROFILE.replace('"bp_point"', '"aic_metrics"')}, "SilentlyAccepted",
+     "aic_metrics=''"),
+    ({"profiling_mode": True, "profiling_options": PROFILE.replace(', "bp_point": ""', "")}, "SilentlyAccepted",
+     "needs fp_point and bp_point"),
     ({"profiling_mode": True, "profiling_options": PROFILE.replace("FOLDER", "/nowhere")}, "SilentlyAccepted",
      "no such folder"),
     ({"profiling_mode": "true"}, "SilentlyAccepted", "in .s, NpuOptimizer .* reads .b"),

@@ -149,11 +149,15 @@ def test_overflow_dump(process, tmp_path):
     assert process.openings[0].options["dump_debug_mode"] == "all"
 
 
+PROFILE = dict(training_trace="on", task_trace="on", task_time="on", hccl="on", aicpu="on",
+               aic_metrics="PipeUtilization", fp_point="", bp_point="")
+
+
 def test_profiling_is_json(process, tmp_path):
     folder = str(tmp_path / 'a "quoted" folder')
     changed = changed_options(process, NpuOptions("force_fp16", profiling_path=folder))
     assert changed["enable_profiling"] == "1"
-    assert json.loads(changed["profiling_options"]) == {"output": folder, "training_trace": "on", "task_trace": "on"}
+    assert json.loads(changed["profiling_options"]) == dict(PROFILE, output=folder)
 
 
 def test_mixlist_and_fusion_switches(process, tmp_path):
