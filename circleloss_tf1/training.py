@@ -16,6 +16,7 @@ from circleloss_tf1.faces import Faces, Sampler, Split
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph, TrainGraph, ValidationGraph
 from common.cli.program import StopRequest
+from common.graph import npu
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import tf
 from common.graph.session import StepDebugger, open_session
@@ -200,7 +201,7 @@ class _Task:
         return dict(epoch=epoch + 1, loss=float(values["total"]), circle_loss=float(values["circle"]),
                     center_loss=float(values["center"]), prelogits_norm=float(values["prelogits_norm"]),
                     regularisation_loss=float(values["regularisation"]), accuracy=float(values["accuracy"]),
-                    learning_rate=float(values["learning_rate"]), step_seconds=seconds)
+                    learning_rate=float(values["learning_rate"]), step_seconds=seconds, **npu.loss_scale_row(values))
 
     def _begin_epoch(self, epoch: int, batch: int) -> None:
         if batch == 0:

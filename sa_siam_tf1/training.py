@@ -155,7 +155,7 @@ class _Task:
             errors = _center_errors(values["response"])
             self._show("train", step + 1, batch, values["response"])
         return dict(loss=loss, batch_loss=float(values["batch_loss"]), learning_rate=learning_rate,
-                    step_seconds=seconds, **errors)
+                    step_seconds=seconds, **errors, **npu.loss_scale_row(values))
 
     def _is_epoch_end(self, step: int) -> bool:
         at_end = step % self.steps_per_epoch == 0 or step == self._run.request.num_updates

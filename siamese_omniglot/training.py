@@ -176,7 +176,8 @@ class _Task:
         return dict(unix_seconds=time.time(), loss=outcome.loss, accuracy=outcome.accuracy, learning_rate=rate,
                     data_seconds=fetched - started, compute_seconds=ended - fetched,
                     forward_seconds=outcome.forward_seconds, backward_seconds=outcome.backward_seconds,
-                    update_seconds=outcome.update_seconds, step_seconds=ended - started)
+                    update_seconds=outcome.update_seconds, step_seconds=ended - started,
+                    **compat.loss_scale_row(self._model.optimizer))
 
     def evaluation_due(self, step: int) -> bool:
         return self._epochs.evaluation_due(step)

@@ -218,7 +218,8 @@ class _Task:
         seconds = time.perf_counter() - started
         stop.num_stopping = num_stopping
         self._model.updates.assign(step + 1)
-        return dict(loss=total / len(batch), triplets=len(batch), step_seconds=seconds)
+        return dict(loss=total / len(batch), triplets=len(batch), step_seconds=seconds,
+                    **compat.loss_scale_row(self._model.optimizer))
 
     def _part(self, batch: Triplets) -> Part:
         """Return this worker's part of a batch.

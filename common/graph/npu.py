@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import inspect
 import os
+from typing import Any, Mapping
 
 from common.devices import npu_environment, selection
 from common.devices.npu_options import NpuOptions, profiling_options, unknown_option
 from common.devices.selection import Device, adapter_failure, too_old
 from common.errors import ZooError
 from common.graph.compat import tf
+
+_LOSS_SCALE = "loss_scale"  # of the row, of what is fetched, and of the collection of the graph
 
 
 def start(device: Device, options: NpuOptions | None = None) -> list[str]:
@@ -87,7 +90,19 @@ def scale_losses(optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
 
     manager = ExponentialUpdateLossScaleManager(init_loss_scale=2 ** 32, incr_every_n_steps=1000,
                                                 decr_every_n_nan_or_inf=2, decr_ratio=0.5)
+    tf.add_to_collection(_LOSS_SCALE, manager.get_loss_scale())
     return NPULossScaleOptimizer(optimizer, manager)
+
+
+def loss_scale() -> dict[str, tf.Tensor]:
+    """Return what to fetch to know the loss scale, nothing if no loss of the default graph is scaled."""
+    scales = tf.get_collection(_LOSS_SCALE)
+    return {_LOSS_SCALE: scales[0]} if scales else {}
+
+
+def loss_scale_row(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the loss scale as a value of a row of metrics, nothing if it was not fetched."""
+    return {_LOSS_SCALE: float(values[_LOSS_SCALE])} if _LOSS_SCALE in values else {}
 
 
 def _start_compat() -> None:

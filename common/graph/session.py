@@ -73,12 +73,12 @@ class StepDebugger:
         """
         options = run.debug_options
         self._plan = DebugPlan(options, run.request.num_updates)
-        self._dumped = dict(dumped)
+        self._dumped, self._loss_scale = dict(dumped), npu.loss_scale()
         self._checks = [tf.add_check_numerics_ops()] if options.over_dump_path else []
 
     def run(self, session: tf.Session, fetches: Mapping[str, Any], feeds: Mapping[tf.Tensor, np.ndarray], update: int
             ) -> dict[str, Any]:
-        """Run a training step and return the values of the fetches, by name.
+        """Run a training step and return the values of the fetches, by name, and `loss_scale` if there is one.
 
         Args:
             session: the session.
@@ -89,7 +89,7 @@ class StepDebugger:
         Raises:
             ZooError: over_dump found NaN or infinity, or the device is out of memory.
         """
-        all_fetches: dict[str, Any] = {"values": dict(fetches), "checks": self._checks}
+        all_fetches: dict[str, Any] = {"values": dict(fetches, **self._loss_scale), "checks": self._checks}
         if self._plan.dumps(update):
             all_fetches["dump"] = self._dumped
         run_options = metadata = None

@@ -26,6 +26,12 @@ def scale_loss(optimizer: Any, loss: Any) -> Any:
     return optimizer.scale_loss(loss) if hasattr(optimizer, "dynamic_scale") else loss
 
 
+def loss_scale_row(optimizer: Any) -> dict[str, float]:
+    """Return the optimizer's loss scale as a value of a row of metrics, nothing if the optimizer scales no losses."""
+    scale = getattr(optimizer, "loss_scale", getattr(optimizer, "dynamic_scale", None))
+    return {} if scale is None else {"loss_scale": float(scale)}
+
+
 def unscale(optimizer: Any, gradients: Sequence[Any]) -> Sequence[Any]:
     """Undo the scale in gradients, unless the optimizer does it itself when it applies them."""
     if hasattr(optimizer, "get_unscaled_gradients"):

@@ -16,7 +16,12 @@ class ExponentialUpdateLossScaleManager:
                  incr_ratio: float = 2, decr_ratio: float = 0.8):
         if tf.compat.v1.get_default_graph()._control_dependencies_for_inputs([]):  # "Placeholder not support"
             raise SilentlyAccepted("ExponentialUpdateLossScaleManager within control dependencies")
+        self._scale = tf.constant(float(init_loss_scale))
         self.settings = (init_loss_scale, incr_every_n_steps, decr_every_n_nan_or_inf, incr_ratio, decr_ratio)
+
+    def get_loss_scale(self) -> Any:
+        """The scale."""
+        return self._scale
 
 
 class NPULossScaleOptimizer(tf.compat.v1.train.Optimizer):

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import os
 import sys
 from typing import Any, Callable
@@ -104,10 +103,22 @@ def _replace_context() -> None:
         return  # the eager adapter is tested without TensorFlow 2 as well
     from tensorflow.python.eager import context
 
-    _restores.append(functools.partial(context._set_context, context.context()))
+    _restores.append(functools.partial(context._set_context, _forgive(context.context())))
     replacement = context.Context()
     replacement.ensure_initialized()
-    context._set_context(replacement)
+    context._set_context(_forgive(replacement))
+
+
+def _forgive(context: Any) -> Any:
+    """Let functions of another context end while this one is TensorFlow's."""
+    remove = context.remove_function
+
+    def remove_if_known(name: str) -> None:
+        if context.has_function(name):
+            remove(name)
+
+    context.remove_function = remove_if_known
+    return context
 
 
 def _watch_functions() -> None:
@@ -133,7 +144,6 @@ def _watch_functions() -> None:
 
 def uninstall() -> None:
     """Give TensorFlow its own method and context back; the real one has nothing like it."""
-    gc.collect()  # what is left of the context goes before it
     while _restores:
         _restores.pop()()
 

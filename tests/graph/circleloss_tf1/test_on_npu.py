@@ -1,6 +1,7 @@
 """Circle loss on a fake NPU: options arrive, the session is closed, training steps have one shape."""
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -29,6 +30,9 @@ def test_a_run(tmp_path, tiny_faces_folder, monkeypatch, capfd):
             "dump_path": str(run / "data_dump"), "dump_step": "1"}
         steps = [signature for signature in session.signatures if "train_op" in str(signature)]
         assert process.loss_scales == ([(2 ** 32, 1000, 2, 2, 0.5)] if ADAPTER == "npu_bridge" else [])
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        scales = {row.get("loss_scale") for row in rows if row["kind"] == "step"}
+        assert scales == ({2.0 ** 32} if ADAPTER == "npu_bridge" else {None})
         assert len(steps) == 1
     assert f"Device: npu | TensorFlow {tf.__version__} | adapter {ADAPTER}" in capfd.readouterr().out
     assert os.listdir(str(run / "data_dump")) == []

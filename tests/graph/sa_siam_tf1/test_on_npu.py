@@ -27,6 +27,9 @@ def test_a_run(tmp_path, tiny_videos, monkeypatch, capfd):
             "dump_path": str(run / "data_dump"), "dump_step": "1"}
         steps = [signature for signature in session.signatures if "train_op" in str(signature)]
         assert process.loss_scales == ([(2 ** 32, 1000, 2, 2, 0.5)] if ADAPTER == "npu_bridge" else [])
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        scales = {row.get("loss_scale") for row in rows if row["kind"] == "step"}
+        assert scales == ({2.0 ** 32} if ADAPTER == "npu_bridge" else {None})
         assert len(steps) == 1  # every training step has the same shapes: one compilation
     out = capfd.readouterr().out
     assert f"Device: npu | TensorFlow {tf.__version__} | adapter {ADAPTER} | precision allow_mix_precision" in out

@@ -29,7 +29,8 @@ def test_alone(tmp_path, tiny_folder):
     assert seen["openings"] == [[3, 1, "allow_mix_precision"]]
     assert seen["calls"] == [["open", 3], ["as_default"], ["loss_scale_optimizer"]]
     assert "| adapter npu_device | precision allow_mix_precision" in log[0]
-    assert (tmp_path / "out" / "3" / "metrics.jsonl").exists()
+    rows = map(json.loads, (tmp_path / "out" / "3" / "metrics.jsonl").read_text().splitlines())
+    assert [row["loss_scale"] for row in rows if row["kind"] == "step"] == [2.0 ** 15] * 2
 
 
 def test_two_ranks(tmp_path, tiny_folder):
