@@ -22,3 +22,12 @@ def leave_job(environment: MutableMapping[str, str]) -> list[str]:
         names += ("RANK_SIZE", "RANK_ID")
     return [f"Notice: {name}={value} is ignored: this program uses one device" for name, value in
             [(name, environment.pop(name, "")) for name in names] if value]
+
+
+def leave_loops(environment: MutableMapping[str, str]) -> list[str]:
+    """Remove NPU_LOOP_SIZE, by which npu_device makes several steps of a loop over a data set at once.
+
+    Arguments and result are those of `leave_job`.
+    """
+    size = environment.pop("NPU_LOOP_SIZE", "")
+    return [f"Notice: NPU_LOOP_SIZE={size} is ignored: it would change how many steps a call makes"] if size else []

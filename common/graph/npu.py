@@ -41,6 +41,7 @@ def start(device: Device, options: NpuOptions | None = None) -> list[str]:
         if device.adapter == "npu_bridge":
             import npu_bridge.npu_init  # noqa: F401
         else:
+            notices += npu_environment.leave_loops(os.environ)
             _start_compat()
         if options:
             _require_known(device.adapter, options)

@@ -33,7 +33,9 @@ def start(device: Device, options: NpuOptions, rank: Rank = ALONE) -> list[str]:
     if device.kind != "npu":
         return []
     assert device.adapter is not None
-    notices = npu_environment.leave_job(os.environ) if rank.size == 1 else []
+    notices = npu_environment.leave_loops(os.environ)
+    if rank.size == 1:
+        notices += npu_environment.leave_job(os.environ)
     try:
         import npu_device
 

@@ -130,6 +130,15 @@ def test_open_refuses_a_device_id_that_is_no_number(eager, monkeypatch, device_i
         eager.npu.open()
 
 
+def test_open_refuses_a_loop_size_of_the_environment(monkeypatch):
+    monkeypatch.setenv("NPU_LOOP_SIZE", "32")
+    with fakes.installed("hicann", "npu_device"):
+        npu_device = importlib.import_module("npu_device")
+        monkeypatch.delenv("NPU_LOOP_SIZE")  # too late
+        with pytest.raises(error("SilentlyAccepted"), match="NPU_LOOP_SIZE=32 makes 32 steps"):
+            npu_device.open(0)
+
+
 def test_a_second_opening_gives_the_same_handle_or_is_refused(eager):
     handle = eager.npu.open(0)
     assert eager.npu.open(0) is handle

@@ -204,6 +204,13 @@ def test_hccl_numbers_ranks_without_a_table(version, process, monkeypatch, devic
             npu.start(npu_of_rank, NpuOptions("force_fp16"), Rank(number, 2))
 
 
+def test_a_loop_size_that_is_left_in_the_environment_is_not_used(process, monkeypatch):
+    monkeypatch.setenv("NPU_LOOP_SIZE", "32")
+    notices = npu.start(NPU, NpuOptions("force_fp16"))
+    assert notices == ["Notice: NPU_LOOP_SIZE=32 is ignored: it would change how many steps a call makes"]
+    assert "NPU_LOOP_SIZE" not in process.openings[0].environment
+
+
 def test_a_job_that_is_left_in_the_environment_is_not_joined(process, monkeypatch):
     """It names two ranks, but this program, an evaluation perhaps, is not one of them."""
     for name, value in dict(RANK_SIZE="2", RANK_ID="1", RANK_TABLE_FILE="/t.json").items():

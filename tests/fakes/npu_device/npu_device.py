@@ -11,6 +11,8 @@ from adapter_record import Opening, process
 from adapter_schema import SilentlyAccepted
 from npu_device import npu_config
 
+_LOOP_SIZE = os.environ.get("NPU_LOOP_SIZE", "")  # read once, when the adapter is imported
+
 
 class NpuDeviceHandle:
     """An open device.
@@ -59,6 +61,8 @@ def open(device_id: int | None = None) -> NpuDeviceHandle:
     if device_id is None:
         device_id = int(os.getenv("ASCEND_DEVICE_ID", "0"))
     adapter_schema.check_ranks(os.environ)
+    if _LOOP_SIZE not in ("", "1"):  # STRICTER
+        raise SilentlyAccepted(f"NPU_LOOP_SIZE={_LOOP_SIZE} makes {_LOOP_SIZE} steps of a loop over a data set at once")
     if process.is_v1_enabled:  # STRICTER
         raise SilentlyAccepted("open() after compat.enable_v1(): graph and eager code exclude each other")
     if process.openings:
