@@ -9,18 +9,37 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 
 from common.cli import program
-from common.devices import selection
+from common.devices import npu_checks, npu_product, selection
 from common.errors import ZooError
 
 LEVEL_FILE = "modelzoo_level.txt"
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REQUIRED = {"absl": "absl-py", "numpy": "numpy", "PIL": "pillow"}
 OPTIONAL = {"matplotlib": "matplotlib, for PNG plots", "tensorboard": "tensorboard, for events/"}
-ENVIRONMENT = ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", "RANK_TABLE_FILE", "JOB_ID", "ASCEND_HOME_PATH",
-               "CUDA_VISIBLE_DEVICES", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "PYTHON")
+ENVIRONMENT = ("ASCEND_DEVICE_ID", "DEVICE_ID", "RANK_ID", "RANK_SIZE", "RANK_TABLE_FILE", "JOB_ID", "ASCEND_HOME_PATH",
+               "ASCEND_OPP_PATH", "ASCEND_RT_VISIBLE_DEVICES", "ASCEND_GLOBAL_LOG_LEVEL", "NPU_LOOP_SIZE", "AOE_MODE",
+               "ENABLE_HF32_EXECUTION", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "TF_CPP_MIN_LOG_LEVEL",
+               "TF_ENABLE_ONEDNN_OPTS", "PYTHON")
+PREFIXES = ("CM_", "HCCL_")
+_OPEN_EAGERLY = """
+import sys
+import tensorflow as tf
+from common.cli import program
+from common.devices.npu_options import NpuOptions
+from common.devices.selection import Device
+from common.keras import npu
+
+def body(stop):
+    npu.start(Device("npu", sys.argv[1], "npu_device"), NpuOptions(None))
+    return 0 if int(tf.function(lambda: tf.constant(1) + 1)()) == 2 else 1
+
+sys.exit(program.run(body))
+"""
+_OPEN_SECONDS = 600.0
 
 
 @program.entry
@@ -36,7 +55,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flag_set = FlagSet(__doc__ or "")
     shared_flags.define_device(flag_set)
     flags = flag_set.parse(arguments)
-    shown = [f"{name}={os.environ[name]}" for name in ENVIRONMENT if name in os.environ]
+    names = [*ENVIRONMENT, *sorted(name for name in os.environ if name.startswith(PREFIXES))]
+    shown = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
     print(f"Python       {platform.python_version()} ({sys.executable}) on {platform.platform()}")
     problems = []
     try:
@@ -50,7 +70,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         problems.append(f"TensorFlow {reason}: run 'make setup', or install TensorFlow for {sys.executable}")
     print(f"Adapter      {', '.join(selection.installed_adapters()) or 'none installed'}; device files: "
           f"{', '.join(selection.device_files()) or 'none'}")
-    if device and version:
+    if device and version and device.kind == "npu":
+        print(f"Product      {npu_product.find('auto') or 'unknown, not found on the PCI bus'}")
+        problems += npu_checks.problems(device, version, os.environ)
+    if device and version and not problems:
         try:
             print(f"Device       {_settled(device, flags.device)}")
         except ZooError as error:
@@ -82,7 +105,27 @@ def _settled(device: selection.Device, requested: str) -> str:
 
     device = compat.settle(device, requested)
     npu.start(device)
+    if device.adapter == "npu_device":
+        _open_eagerly(device)
     return f"{device.kind} {device.id}"
+
+
+def _open_eagerly(device: selection.Device) -> None:
+    """Open an NPU as Keras models do, and compute on it, in a process of its own: this one is for graphs already.
+
+    Raises:
+        ZooError: it does not work.
+    """
+    try:
+        process = subprocess.run([sys.executable, "-c", _OPEN_EAGERLY, device.id], cwd=REPOSITORY, check=False,
+                                 timeout=_OPEN_SECONDS, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    except subprocess.TimeoutExpired:
+        raise ZooError(f"opening NPU {device.id} took more than {_OPEN_SECONDS:.0f} s: is another process using it?"
+                       ) from None
+    if process.returncode:
+        lines = process.stderr.decode("utf-8", "replace").strip().splitlines() or ["no word of why"]
+        reasons = [line[len("[Error] "):] for line in lines if line.startswith("[Error] ")] or lines
+        raise ZooError(f"opening NPU {device.id} for Keras models: {reasons[-1]}")
 
 
 def _print_models(version: str | None, problems: list[str]) -> int:

@@ -161,9 +161,16 @@ def _passing_folder() -> str:
     return folder
 
 
-def adapter_failure(adapter: str, error: BaseException) -> ZooError:
-    """Return the error that explains an installed adapter that does not start."""
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
+def adapter_failure(adapter: str, error: BaseException, printed: str = "") -> ZooError:
+    """Return the error that explains an installed adapter that does not start.
+
+    Args:
+        adapter: one of ADAPTERS.
+        error: what it raised.
+        printed: what it printed: npu_bridge only prints why its library cannot be loaded.
+    """
+    reasons = [str(error).strip().split("\n")[0] or type(error).__name__, *printed.strip().splitlines()[-1:]]
+    reason = "; ".join(reasons)
     return ZooError(f"{adapter} is installed but does not start ({type(error).__name__}: {reason}): source CANN's "
                     f"set_env.sh; {adapter} is for {SUPPORTED[adapter]}; {_HOW_TO_LEAVE}")
 

@@ -6,7 +6,9 @@ so they are imported only when a run is to use the NPU.
 """
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import os
 from typing import Any, Mapping
 
@@ -37,9 +39,11 @@ def start(device: Device, options: NpuOptions | None = None) -> list[str]:
         return []
     assert device.adapter is not None
     notices = npu_environment.leave_job(os.environ)
+    printed = io.StringIO()
     try:
         if device.adapter == "npu_bridge":
-            import npu_bridge.npu_init  # noqa: F401
+            with contextlib.redirect_stdout(printed):
+                import npu_bridge.npu_init  # noqa: F401
         else:
             notices += npu_environment.leave_loops(os.environ)
             _start_compat()
@@ -48,7 +52,7 @@ def start(device: Device, options: NpuOptions | None = None) -> list[str]:
     except ZooError:
         raise
     except Exception as error:  # it loads shared libraries: ImportError, OSError, NotFoundError, AttributeError
-        raise adapter_failure(device.adapter, error) from error
+        raise adapter_failure(device.adapter, error, printed.getvalue()) from error
     if options and options.hf32 is not None:
         os.environ["ENABLE_HF32_EXECUTION"] = str(int(options.hf32))  # read when the first session is made
     return notices

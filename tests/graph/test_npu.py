@@ -239,6 +239,16 @@ def test_an_adapter_that_does_not_import_is_explained(tmp_path, monkeypatch, sta
     assert ADAPTER not in sys.modules and os.path.isdir(tmp_path / ADAPTER)
 
 
+def test_the_reason_that_an_adapter_only_prints_is_shown(tmp_path, monkeypatch):
+    (tmp_path / "npu_bridge").mkdir()
+    (tmp_path / "npu_bridge" / "__init__.py").write_text(
+        "print('libge_runner.so: cannot open shared object file')\nfrom npu_bridge.helper import npu_bridge_handle\n")
+    (tmp_path / "npu_bridge" / "helper.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ZooError, match="ImportError: cannot import name 'npu_bridge_handle'.*; libge_runner.so: "):
+        npu.start(Device("npu", "0", "npu_bridge"))
+
+
 def test_an_adapter_that_is_gone_is_explained(monkeypatch):
     monkeypatch.setitem(sys.modules, ADAPTER, None)
     with pytest.raises(ZooError, match=f"does not start .*{ADAPTER}"):
