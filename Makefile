@@ -2,7 +2,7 @@ SHELL := bash
 REQUIREMENTS := $(if $(GPU),requirements-gpu.txt,requirements.txt)
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help setup quickstart test test-slow test-all robustness lint docs format bench clean
+.PHONY: help setup quickstart test test-slow test-all robustness lint docs npu-report format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -33,8 +33,12 @@ lint: ## ruff, shellcheck and mypy
 	.venvs/lint/bin/shellcheck -x -P . $(SCRIPTS)
 	.venvs/lint/bin/mypy
 
-docs: setup ## generate the flag tables of the READMEs from the code
+docs: setup ## generate the flag tables of the READMEs and the table of docs/npu.md from the code
 	@.venv/bin/python docs/flag_tables.py
+	@.venv/bin/python -m tests.fakes.report --write
+
+npu-report: setup ## print what every NPU flag sets, by version of the adapter, from runs against the fakes
+	@.venv/bin/python -m tests.fakes.report
 
 format: ## let ruff fix what it can
 	@bash common/shell/make_venv.sh .venvs/lint 3.11 3.13 requirements-lint.txt

@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from typing import Any
 
 from common.cli import shared_flags
 from common.cli.parser import FlagValues
@@ -60,6 +61,13 @@ class NpuOptions:
         """Name the precision that an NPU computes in."""
         mode = self.precision_mode_v2 or self.precision_mode or ADAPTER_DEFAULT
         return mode if self.hf32 is None else f"{mode}, {'with' if self.hf32 else 'without'} HF32"
+
+    @property
+    def choices(self) -> dict[str, str | int]:
+        """The options that not every version of the adapter has, or not with this value, as far as they are set."""
+        choices = dict(precision_mode=self.precision_mode, precision_mode_v2=self.precision_mode_v2,
+                       deterministic=int(self.deterministic))
+        return {name: value for name, value in choices.items() if value}
 
     @property
     def mixes_float16(self) -> bool:
@@ -169,6 +177,24 @@ def _precision_notices(options: NpuOptions, product: str | None) -> list[str]:
         lines.append("Notice: on Atlas A2 and newer, float32 convolutions are computed in HF32; --hf32=False computes "
                      "them in float32")
     return lines
+
+
+def require_known(config: Any, name: str, value: str | int) -> None:
+    """Check that this version of npu_device has an option, with this value among its choices.
+
+    Args:
+        config: `npu_device.global_options()`.
+        name: of the option, and of its flag.
+        value: of the option.
+
+    Raises:
+        FlagError: it has not.
+    """
+    if not hasattr(config, name):
+        raise unknown_option("npu_device", name, value)
+    known = getattr(config, name).optional  # reading gives the option with its choices, not its value
+    if value not in known:
+        raise FlagError(f"--{name}={value}: this npu_device knows {', '.join(known)}")
 
 
 def unknown_option(adapter: str, name: str, value: str | int) -> FlagError:

@@ -13,7 +13,7 @@ import os
 from typing import Any, Mapping
 
 from common.devices import npu_environment, selection
-from common.devices.npu_options import NpuOptions, profiling_options, unknown_option
+from common.devices.npu_options import NpuOptions, profiling_options, require_known, unknown_option
 from common.devices.selection import Device, adapter_failure, too_old
 from common.errors import ZooError
 from common.graph.compat import tf
@@ -59,23 +59,19 @@ def start(device: Device, options: NpuOptions | None = None) -> list[str]:
 
 
 def _require_known(adapter: str, options: NpuOptions) -> None:
-    """Refuse options that an older adapter would ignore without a word."""
-    asked: dict[str, int | str | None] = dict(deterministic=int(options.deterministic),
-                                              precision_mode_v2=options.precision_mode_v2)
-    for name, value in asked.items():
-        if value and not _knows(adapter, name):
-            raise unknown_option(adapter, name, value)
-
-
-def _knows(adapter: str, name: str) -> bool:
-    """Whether this version of an adapter has an option: sessions cannot tell, but what else takes options can."""
+    """Refuse options that an older adapter would ignore without a word: sessions cannot tell, but other parts can."""
     if adapter == "npu_bridge":
         from npu_bridge.npu_init import NPURunConfig
 
-        return name in inspect.signature(NPURunConfig.__init__).parameters
+        known = inspect.signature(NPURunConfig.__init__).parameters
+        for name, value in options.choices.items():
+            if name not in known:
+                raise unknown_option(adapter, name, value)
+        return
     import npu_device
 
-    return hasattr(npu_device.global_options(), name)
+    for name, value in options.choices.items():
+        require_known(npu_device.global_options(), name, value)
 
 
 def scales_losses(device: Device, wanted: bool) -> bool:
@@ -157,13 +153,7 @@ def session_config(device: Device, options: NpuOptions, threads: int, mixed: boo
 
 
 def _parameters(options: NpuOptions) -> dict[str, bool | int | str]:
-    parameters: dict[str, bool | int | str] = {"use_off_line": True}
-    if options.precision_mode:
-        parameters["precision_mode"] = options.precision_mode
-    if options.precision_mode_v2:
-        parameters["precision_mode_v2"] = options.precision_mode_v2
-    if options.deterministic:
-        parameters["deterministic"] = 1
+    parameters: dict[str, bool | int | str] = dict(use_off_line=True, **options.choices)
     if options.cache_path:
         parameters.update(op_compiler_cache_dir=options.cache_path, op_compiler_cache_mode="enable")
     if options.mixlist_file:

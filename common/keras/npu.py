@@ -10,9 +10,9 @@ import os
 from typing import Any
 
 from common.devices import npu_environment
-from common.devices.npu_options import NpuOptions, profiling_options, unknown_option
+from common.devices.npu_options import NpuOptions, profiling_options, require_known
 from common.devices.selection import ALONE, Device, Rank, adapter_failure, too_old
-from common.errors import FlagError, ZooError
+from common.errors import ZooError
 
 
 def start(device: Device, options: NpuOptions, rank: Rank = ALONE) -> list[str]:
@@ -77,10 +77,9 @@ def configure(npu_device: Any, options: NpuOptions) -> None:
         FlagError: this version of the adapter does not know an option or its value.
     """
     config = npu_device.global_options()
-    _choose(config, "precision_mode", options.precision_mode)
-    _choose(config, "precision_mode_v2", options.precision_mode_v2)
-    if options.deterministic:
-        _choose(config, "deterministic", 1)
+    for name, value in options.choices.items():
+        require_known(config, name, value)
+        setattr(config, name, value)
     if options.mixlist_file:
         config.modify_mixlist = options.mixlist_file
     if options.fusion_switch_file:
@@ -109,18 +108,6 @@ def configure(npu_device: Any, options: NpuOptions) -> None:
         import tensorflow as tf
 
         tf.config.experimental.enable_tensor_float_32_execution(options.hf32)  # open() reads TensorFlow's switch
-
-
-def _choose(config: Any, name: str, value: str | int | None) -> None:
-    """Set an option that not every version has, or not with this value."""
-    if value is None:
-        return
-    if not hasattr(config, name):
-        raise unknown_option("npu_device", name, value)
-    known = getattr(config, name).optional  # reading gives the option with its choices, not its value
-    if value not in known:
-        raise FlagError(f"--{name}={value}: this npu_device knows {', '.join(known)}")
-    setattr(config, name, value)
 
 
 def shard(dataset: Any, num: int) -> tuple[Any, int]:
