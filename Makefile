@@ -45,7 +45,7 @@ format: ## let ruff fix what it can
 	.venvs/lint/bin/ruff check --fix .
 
 bench: setup ## measure speed and memory (several minutes)
-	@for model in circleloss gitloss sa_siam siamese_omniglot siamese_triplet data_parallel; do .venv/bin/python benchmarks/$$model.py; done
+	@for model in circleloss gitloss sa_siam siamese_omniglot siamese_triplet data_parallel host; do .venv/bin/python benchmarks/$$model.py; done
 
 clean: ## delete environments, quick-start runs and caches
 	rm -rf .venv .venvs .quickstart .mypy_cache .ruff_cache .pytest_cache

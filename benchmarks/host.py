@@ -1,0 +1,228 @@
+"""Measure what a step costs outside of the device: python3 benchmarks/host.py [--case=NAME]... [PYTHON...].
+
+A case is the real program on drawn data of the real size, with a network that computes next to nothing in the place of
+its own and the same inputs and outputs. What is left is the host's share: reading, feeding, fetching, rows of metrics.
+Wall and CPU milliseconds a step, the median over blocks of steps; every case runs in a process of its own.
+"""
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any, Callable, Iterable
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+COLUMNS = (("case", "case", "{}"), ("TensorFlow", "tensorflow", "{}"), ("host ms a step", "wall_ms", "{:.2f}"),
+           ("host CPU ms a step", "cpu_ms", "{:.2f}"), ("load of the machine", "load", "{:.1f}"))
+
+
+class Clock:
+    """Notes wall and CPU seconds after every step."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[float, float]] = []
+
+    def mark(self) -> None:
+        """A step has ended."""
+        self._marks.append((time.perf_counter(), time.process_time()))
+
+    def per_step(self, warm_up: int, block: int) -> tuple[float, float]:
+        """Return the median wall and CPU seconds of a step over blocks of steps, without the first steps."""
+        ends = self._marks[warm_up::block]
+        blocks = [[(late - early) / block for early, late in zip(*pair)] for pair in zip(ends, ends[1:])]
+        wall, cpu = (statistics.median(values) for values in zip(*blocks))
+        return wall, cpu
+
+
+Case = Callable[[str, Clock], None]  # works in a temporary folder; marks every step
+
+
+def train(clock: Clock, main: Callable[[list[str]], int], folder: str, arguments: Iterable[str]) -> None:
+    """Train with a train entry's `main`, marking the moment when the row of a step is written."""
+    from common.run.loop import RunRecord
+
+    write = RunRecord.step
+
+    def step(self, *values: Any) -> None:
+        write(self, *values)
+        clock.mark()
+
+    RunRecord.step = step  # type: ignore[method-assign]
+    status = main([f"--output_path={folder}/runs", "--device=cpu", "--performance", *arguments])
+    if status:
+        raise SystemExit(status)
+
+
+def gitloss(folder: str, clock: Clock, *flags: str) -> None:
+    """A training step of Git loss, batch 128, on 55,000 images."""
+    import numpy as np
+
+    from common.graph.compat import tf
+    from common.tiny_data import mnist as files
+    from gitloss_tf1 import gitloss, model, network
+
+    def trivial(images: tf.Tensor, seed: int) -> network.Outputs:
+        features = network.dense(images[:, 14, 14], network.FEATURE_DIM, "fc1", seed)
+        return network.Outputs(features, network.dense(features, 10, "fc2", seed))
+
+    random = np.random.RandomState(0)
+    for name, num in (("train", 60000), ("t10k", 1000)):
+        files.write_idx(os.path.join(folder, f"{name}-images-idx3-ubyte"), random.randint(0, 256, (num, 28, 28)))
+        files.write_idx(os.path.join(folder, f"{name}-labels-idx1-ubyte"), np.arange(num) % 10)
+    model.network = trivial  # type: ignore[assignment]
+    train(clock, gitloss.main, folder, [f"--data_path={folder}", "--train_steps=1300", *flags])
+
+
+def circleloss(folder: str, clock: Clock) -> None:
+    """A training step of Circle loss, batch 30, on 300 JPEG files of 112 x 112 pixels."""
+    from circleloss_tf1 import train_acc
+    from circleloss_tf1.models import resnet
+    from common.graph.compat import tf
+    from common.tiny_data import faces
+
+    def trivial(images: tf.Tensor, model_def: str, seed: int, batch_norm: str, is_training: bool) -> resnet.Outputs:
+        kernel = tf.get_variable("trivial/kernel", [3, resnet.ARCHITECTURES[model_def].channels[-1]])
+        return resnet.Outputs(tf.matmul(images[:, 56, 56], kernel), images, [images], [])
+
+    faces.SIDE = 112
+    faces.make(folder, num_people=30)
+    resnet.network = trivial
+    train(clock, train_acc.main, folder, [f"--data_path={folder}", "--train_steps=230", "--sample_with_replacement",
+                                          f"--lfw_pairs={folder}/{faces.PAIRS_FILE}"])
+
+
+def sa_siam_training(folder: str, clock: Clock, *flags: str) -> None:
+    """A training step of SA-Siam's appearance branch, batch 8, on crops of 255 x 255 pixels."""
+    from common.tiny_data import tracking
+    from sa_siam_tf1 import train_siamese_model
+    from sa_siam_tf1.scripts import preprocess_VID_data
+
+    tracking.make(folder, num_videos=16, num_frames=10, num_sequences=0)
+    curated = os.path.join(folder, "curated")
+    preprocess_VID_data.main([f"--data_path={folder}/ILSVRC2015", f"--save_path={curated}"])
+    _replace_embeddings()
+    train(clock, train_siamese_model.main, folder, [f"--data_path={curated}", "--train_steps=130", *flags])
+
+
+def sa_siam_tracking(folder: str, clock: Clock) -> None:
+    """A tracked frame of SA-Siam, both branches, 320 x 240 pixels, in memory."""
+    import numpy as np
+
+    from common.devices import selection
+    from common.devices.npu_options import NpuOptions
+    from common.graph import npu
+    from common.graph.compat import enable, tf
+    from sa_siam_tf1.configuration import ModelConfig, TrackConfig
+    from sa_siam_tf1.inference import inference_wrapper
+    from sa_siam_tf1.inference.tracker import Tracker
+
+    def windows(num: int, side: int) -> inference_wrapper.Windows:
+        frame = tf.placeholder(tf.uint8, [None, None, 3], "frame")
+        mean_colour, boxes = tf.placeholder(tf.float32, [3]), tf.placeholder(tf.float32, [num, 4])
+        images = tf.zeros([num, side, side, 3]) + (tf.cast(frame[0, 0], tf.float32) + mean_colour + boxes[0, 0])
+        return inference_wrapper.Windows(frame, mean_colour, boxes, images)
+
+    def upsampled(response: tf.Tensor, track: TrackConfig) -> tf.Tensor:
+        side = int(response.shape[1]) * track.upsample_factor
+        return response[:, :1, :1] + np.random.RandomState(0).rand(side, side).astype(np.float32)
+
+    del folder
+    enable()
+    _replace_embeddings()
+    inference_wrapper._windows = windows  # type: ignore[assignment]
+    inference_wrapper._upsampled = upsampled  # type: ignore[assignment]
+    frame = np.random.RandomState(0).randint(0, 256, (240, 320, 3)).astype(np.uint8)
+    config = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
+    with tf.Graph().as_default(), tf.Session(config=config) as session:
+        wrapper = inference_wrapper.InferenceWrapper(ModelConfig(branch="both"), TrackConfig())
+        session.run(tf.global_variables_initializer())
+        tracker = Tracker(session, wrapper, frame, (120, 90, 60, 50))
+        for _ in range(530):
+            tracker.track(frame)
+            clock.mark()
+
+
+def _replace_embeddings() -> None:
+    """Let the embeddings of SA-Siam read a pixel of each image, and the response be their sum everywhere."""
+    from common.graph.compat import tf
+    from sa_siam_tf1.embeddings import sa_siam
+
+    def maps(images: tf.Tensor, channels: int, name: str) -> tf.Tensor:
+        with tf.variable_scope(name):
+            weights = tf.get_variable("weights", [3, channels])
+        return tf.matmul(images[:, 100, 100], weights)[:, None, None]
+
+    def spread(one: tf.Tensor, images: tf.Tensor, is_exemplar: bool, wider: int) -> tf.Tensor:
+        cells = (sa_siam.EXEMPLAR_CELLS if is_exemplar else sa_siam.conv5_side(int(images.shape[1]))) + wider
+        return tf.tile(one, [1, cells, cells, 1])
+
+    def appearance(images, normaliser, seed, is_exemplar, dtype=None):
+        del normaliser, seed, dtype
+        return (spread(maps(images, 256, "sa_siam/appearance_net/conv1"), images, is_exemplar, 0),)
+
+    def semantic(images, seed, is_exemplar, dtype=None):
+        del seed, dtype
+        one = maps(images, 128, "sa_siam/semantic_net/conv1")
+        return spread(one, images, is_exemplar, 2), spread(one, images, is_exemplar, 0)
+
+    def correlate(exemplar, instance):
+        side = int(instance[0].shape[1]) - int(exemplar[0].shape[1]) + 1
+        products = (exemplar[0][:, 0, 0] * instance[0][:, 0, 0])[:, None, :1]
+        return tf.tile(products, [1, side, side])
+
+    sa_siam.appearance, sa_siam.semantic, sa_siam.correlate = appearance, semantic, correlate
+
+
+# case, with the steps to warm up and those of a block
+CASES: dict[str, tuple[Case, int, int]] = {
+    "gitloss": (gitloss, 100, 100),
+    "circleloss": (circleloss, 30, 20),
+    "sa_siam training": (sa_siam_training, 30, 10),
+    "sa_siam tracking": (sa_siam_tracking, 30, 50),
+}
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Measure a case in this process; return a row of the table."""
+    case, warm_up, block = CASES[name]
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        case(folder, clock)
+    wall, cpu = clock.per_step(warm_up, block)
+    return dict(case=name, tensorflow=sys.modules["tensorflow"].__version__, wall_ms=1e3 * wall, cpu_ms=1e3 * cpu,
+                load=os.getloadavg()[0])
+
+
+def rows(python: str, names: Iterable[str]) -> list[dict[str, Any]]:
+    """Measure cases with an interpreter; return their rows."""
+    found = []
+    for name in names:
+        environment = dict(os.environ, PYTHONPATH=ROOT, TF_CPP_MIN_LOG_LEVEL="2", CUDA_VISIBLE_DEVICES="-1")
+        result = subprocess.run([python, os.path.abspath(__file__), f"--measure={name}"], env=environment, check=True,
+                                stdout=subprocess.PIPE)
+        found.append(json.loads(result.stdout.splitlines()[-1]))
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print the table."""
+    if arguments and arguments[0].startswith("--measure="):
+        print(json.dumps(measure(arguments[0].partition("=")[2])))
+        return 0
+    names = [argument.partition("=")[2] for argument in arguments if argument.startswith("--case=")]
+    pythons = [argument for argument in arguments if not argument.startswith("--")] or [sys.executable]
+    print("| " + " | ".join(title for title, _, _ in COLUMNS) + " |")
+    print("|" + "---|" * len(COLUMNS))
+    for python in pythons:
+        for row in rows(python, names or CASES):
+            print("| " + " | ".join(form.format(row[key]) for _, key, form in COLUMNS) + " |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.exit(main(sys.argv[1:]))
