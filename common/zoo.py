@@ -4,7 +4,7 @@
     zoo train|evaluate|predict|export|benchmark MODEL [--flag=value ...]
     zoo runs [FOLDER ...]                 all runs in folders
     zoo compare RUN RUN ... [--output=FILE.png]
-    zoo report RUN                        write report.html into the run directory
+    zoo report RUN                        draw the curves of a run and write its report.html
     zoo doctor [--device=...]             what this machine can run
     zoo completion                        completion for bash: eval "$(zoo completion)"
 
@@ -14,6 +14,7 @@ MODEL is the folder of a model or a prefix of its name. Flags and exit statuses 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import sys
@@ -120,7 +121,7 @@ def _list(arguments: list[str]) -> int:
 
 
 def _runs(arguments: list[str]) -> int:
-    from common.run import run_dir
+    from common.run import summary
 
     folders = [os.path.abspath(os.path.expanduser(folder)) for folder in arguments] or [
         os.path.join(ROOT, model.name, "test", "output") for model in models()]
@@ -129,9 +130,9 @@ def _runs(arguments: list[str]) -> int:
             raise ZooError(f"{folder}: no such folder")
     rows = [("model", "recipe", "step", "metric", "state", "age", "run")]
     for folder in folders:
-        for path in run_dir.find_runs(folder):
+        for path in summary.find_runs(folder):
             try:
-                run = run_dir.summarise(path)
+                run = summary.summarise(path)
             except ZooError as error:
                 print(f"Warning: {error}", file=sys.stderr)
                 continue
@@ -144,20 +145,25 @@ def _runs(arguments: list[str]) -> int:
     return 0
 
 
+def _card(run: Any) -> dict[str, Any]:
+    """Return the card of a run's model; empty if the model is not in this repository."""
+    return next((model.card for model in models() if model.name == run.model), {})
+
+
 def _metric(run: Any) -> str:
-    card = next((model.card for model in models() if model.name == run.model), None)
+    card = _card(run)
     value = run.evaluation.get(card["metric"]["key"]) if card else None
     return "-" if value is None else f"{value:.4f}"
 
 
 def _compare(arguments: list[str]) -> int:
-    from common.run import comparison, run_dir
+    from common.run import comparison, summary
 
     output = [word.partition("=")[2] for word in arguments if word.startswith("--output=")]
     paths = [os.path.abspath(os.path.expanduser(word)) for word in arguments if not word.startswith("-")]
     if len(paths) < 2:
         raise FlagError("zoo compare needs two runs or more: zoo compare RUN RUN [--output=FILE.png]")
-    runs = [run_dir.summarise(path) for path in paths]
+    runs = [summary.summarise(path) for path in paths]
     names = [chr(ord("A") + index) for index in range(len(runs))]
     for name, run in zip(names, runs):
         print(f"{name}: {_short(run.path)}")
@@ -170,11 +176,16 @@ def _compare(arguments: list[str]) -> int:
 
 
 def _report(arguments: list[str]) -> int:
-    from common.run import report
+    from common.run import curves, report, summary
 
     if len(arguments) != 1:
         raise FlagError("zoo report needs one run: zoo report RUN")
-    print(f"Written: {_short(report.write(os.path.abspath(os.path.expanduser(arguments[0]))))}")
+    run = summary.summarise(os.path.abspath(os.path.expanduser(arguments[0])))
+    curves.draw(run)
+    plots = _card(run).get("run_plots")
+    if plots:  # a module of the model that draws more
+        importlib.import_module(f"{run.model}.{plots}").draw_run(run.path)
+    print(f"Written: {_short(report.write(run))}")
     return 0
 
 

@@ -1,12 +1,32 @@
 """The scatter plot of the 2-D features with their centers, as in the paper."""
 from __future__ import annotations
 
+import os
+import re
 from typing import Any
 
 import numpy as np
 
 from common.plots import figures
+from common.run.run_dir import read_arguments
 from gitloss_tf1.mnist import NUM_CLASSES
+
+
+def draw_run(run_path: str) -> None:
+    """Draw plots/features-<step>.png of the evaluations whose features are there, and remove these features."""
+    folder = os.path.join(run_path, "plots")
+    matches = map(re.compile(r"features-(\d+)\.npz").fullmatch, os.listdir(folder) if os.path.isdir(folder) else [])
+    steps = sorted(int(match.group(1)) for match in matches if match)
+    pyplot = figures.plotting(run_path) if steps else None
+    if pyplot is None:
+        return
+    identity = read_arguments(run_path)["identity"]
+    for step in steps:
+        path = os.path.join(folder, f"features-{step}")
+        with np.load(f"{path}.npz") as saved:
+            draw(pyplot, f"{path}.png", saved["features"], saved["labels"], saved["centers"],
+                 f"{identity.get('model')}, {identity.get('recipe')}, step {step}: training images and centers")
+        os.remove(f"{path}.npz")
 
 
 def draw(pyplot: Any, path: str, features: np.ndarray, labels: np.ndarray, centers: np.ndarray, title: str) -> None:

@@ -13,12 +13,11 @@ from common.cli.program import StopRequest
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import tf
 from common.graph.session import StepDebugger, open_session
-from common.plots import figures
 from common.run import loop
 from common.run.loop import RunRecord
 from common.run.metrics import Curve, format_number, median_step_seconds
 from common.run.opening import Run
-from gitloss_tf1 import evaluation, log_lines, plots
+from gitloss_tf1 import evaluation, log_lines
 from gitloss_tf1.mnist import Batches, Mnist, preprocess
 from gitloss_tf1.model import ForwardGraph, TrainGraph, build_forward, build_training
 from gitloss_tf1.recipe import LossSettings
@@ -153,10 +152,9 @@ class _Task:
             values.update(valid_loss=result.validation.total, valid_accuracy=result.validation.accuracy,
                           test_loss=result.test.total, test_accuracy=result.test.accuracy,
                           best=result.validation.accuracy > best)
-        identity = self._run.arguments["identity"]
-        plots.draw(figures.plotting(self._run.path, print), self._run.file("plots", f"features-{step}.png"),
-                   result.train_features, self._data.train.labels, result.centers,
-                   f"{identity.get('model')}, {identity.get('recipe')}, step {step}: training images and centers")
+        features = atomic_files.npz(features=result.train_features, labels=self._data.train.labels,
+                                    centers=result.centers)
+        atomic_files.write_bytes(self._run.file("plots", f"features-{step}.npz"), features)  # see `plots.draw_run`
         return values
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:

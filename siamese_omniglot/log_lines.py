@@ -1,10 +1,18 @@
-"""The lines that the original prints and logs, from the rows of metrics.jsonl."""
+"""What the original prints, and its files in logs/ of the run directory, from the rows of metrics.jsonl."""
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, Mapping, Sequence
 
 from common import atomic_files
+from common.run.metrics import GrowingText
+from common.run.opening import Run
+
+LOGS = "logs"
+WEIGHTS_PERIOD = 10  # epochs between weight files
+SUFFIX = ".weights.h5"  # Keras 3 refuses names that end otherwise
+BEST, LAST = f"best_epoch_weights{SUFFIX}", f"last_epoch_weights{SUFFIX}"
 
 TRAIN_KEYS = {  # key of the JSON-line log: key of a step's row, unit
     "total_loss": ("loss", ""), "accuracy": ("accuracy", ""), "train.lr": ("learning_rate", ""),
@@ -15,6 +23,76 @@ TRAIN_KEYS = {  # key of the JSON-line log: key of a step's row, unit
 IMAGES_PER_SAMPLE = 4  # two pairs
 JSON_LOG = "dlloger_example.json"  # the original's spelling
 _MARK = "TCAPPDLL"
+
+
+class OriginalLogs:
+    """Writes the original's files from the rows of a run.
+
+    Attributes:
+        folder: path of logs/.
+        train_loss: mean loss of the epoch so far; NaN before its first step.
+        last_loss: loss of the last step.
+    """
+
+    def __init__(self, run: Run, steps_per_epoch: int, num_epochs: int):
+        """Prepare the logs; the first row creates the files.
+
+        Args:
+            run: the open run.
+            steps_per_epoch: number of updates in an epoch.
+            num_epochs: number of epochs of the schedule.
+        """
+        self._run, self._num_epochs = run, num_epochs
+        self.folder = os.path.join(run.path, LOGS)  # rank 0 makes it when it writes
+        self._steps_per_epoch = steps_per_epoch
+        self.last_loss, self._loss_sum, self._loss_count = float("nan"), 0.0, 0
+        self._epochs: list[Mapping[str, Any]] = []  # rows of the evaluations
+        started = time.mktime(time.strptime(run.arguments["started"], "%Y%m%d-%H%M%S"))
+        self._step_log = StepLog(steps_per_epoch, run.request.flags.batch_size, started)
+        self._json_log = GrowingText(os.path.join(self.folder, JSON_LOG), "".join(self._step_log.head()))
+
+    @property
+    def train_loss(self) -> float:
+        return self._loss_sum / self._loss_count if self._loss_count else float("nan")
+
+    def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
+        """Write and print the lines of a row; see `loop.Task`."""
+        if row["kind"] == "final":
+            return
+        if row["kind"] == "step":
+            if (row["step"] - 1) % self._steps_per_epoch == 0:
+                self._loss_sum, self._loss_count = 0.0, 0
+            self.last_loss = row["loss"]
+            self._loss_sum, self._loss_count = self._loss_sum + row["loss"], self._loss_count + 1
+            json_line, line = self._step_log.step(row)
+        else:
+            self._epochs.append(row)
+            json_line, line = self._step_log.validation(row)
+        self._json_log.add(json_line)
+        if is_replayed:
+            return
+        print(line, flush=True)
+        if row["kind"] == "eval":
+            for line in epoch_lines(row, self._num_epochs):
+                print(line, flush=True)
+            self._write_losses()
+
+    def save_weights(self, network: Any, names: Sequence[str]) -> None:
+        """Write the weights of the network in Keras' HDF5 format, once per name."""
+        temporary = self._run.file(LOGS, f".weights.{os.getpid()}.tmp{SUFFIX}")
+        for name in names:
+            network.chain.save_weights(temporary)
+            atomic_files.replace(temporary, os.path.join(self.folder, name))
+
+    def close(self) -> None:
+        """Close the JSON log."""
+        self._json_log.close()
+
+    def _write_losses(self) -> None:
+        folder = os.path.join(LOGS, loss_folder(self._run.arguments["started"]))
+        for name, key in (("epoch_loss.txt", "train_loss"), ("epoch_val_loss.txt", "val_loss")):
+            text = "".join(f"{row[key]}\n" for row in self._epochs)
+            atomic_files.write_text(self._run.file(folder, name), text)
 
 
 class StepLog:
@@ -94,10 +172,6 @@ def epoch_lines(row: Mapping[str, Any], num_epochs: int) -> list[str]:
             f"pairs), EER {row['val_eer']:.4f}, AUC {row['val_auc']:.4f}"]
 
 
-SUFFIX = ".weights.h5"  # Keras 3 refuses names that end otherwise
-BEST, LAST = f"best_epoch_weights{SUFFIX}", f"last_epoch_weights{SUFFIX}"
-
-
 def epoch_weights_name(row: Mapping[str, Any]) -> str:
     """Return the name of the file with the weights of an epoch."""
     return f"ep{row['epoch']:03d}-loss{row['train_loss']:.3f}-val_loss{row['val_loss']:.3f}{SUFFIX}"
@@ -106,9 +180,3 @@ def epoch_weights_name(row: Mapping[str, Any]) -> str:
 def loss_folder(started: str) -> str:
     """Return the name of the folder of the loss curves for the start of a run, `YYYYmmdd-HHMMSS`."""
     return time.strftime("loss_%Y_%m_%d_%H_%M_%S", time.strptime(started, "%Y%m%d-%H%M%S"))
-
-
-def loss_texts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the contents of the loss files by name, one line per evaluation."""
-    return {"epoch_loss.txt": "".join(f"{row['train_loss']}\n" for row in rows),
-            "epoch_val_loss.txt": "".join(f"{row['val_loss']}\n" for row in rows)}

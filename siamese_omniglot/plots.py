@@ -1,6 +1,7 @@
 """Plots of an evaluation, and the loss curve of a run."""
 from __future__ import annotations
 
+import os
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,9 @@ from scipy.signal import savgol_filter
 from common.checkpoints.trained import Checkpoint
 from common.evaluation.roc import roc
 from common.plots import figures
+from common.run import metrics
+from common.run.run_dir import read_arguments
+from siamese_omniglot import log_lines
 
 _POLYNOMIAL_ORDER = 3
 _MANY_EPOCHS = 25
@@ -42,6 +46,15 @@ def draw_evaluation(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarr
     axis.tick_params(axis="x", rotation=90)
     axis.legend()
     figures.save_figure(figure, checkpoint.file("one_shot.png"))
+
+
+def draw_run(run_path: str) -> None:
+    """Draw epoch_loss.png beside the losses that logs/ has of a run."""
+    rows = list(metrics.read_rows(run_path, "eval"))
+    pyplot = figures.plotting(run_path) if rows else None
+    folder = log_lines.loss_folder(read_arguments(run_path)["started"])
+    draw_losses(pyplot, os.path.join(run_path, log_lines.LOGS, folder, "epoch_loss.png"),
+                [row["train_loss"] for row in rows], [row["val_loss"] for row in rows])
 
 
 def draw_losses(pyplot: Any, path: str, train_losses: Sequence[float], val_losses: Sequence[float]) -> None:

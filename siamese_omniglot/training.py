@@ -22,9 +22,9 @@ from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import VALIDATION, Samplers
 from siamese_omniglot.learning_rate import Schedule
+from siamese_omniglot.log_lines import OriginalLogs
 from siamese_omniglot.nets import siamese
 from siamese_omniglot.recipe import Switches
-from siamese_omniglot.recording import WEIGHTS_PERIOD, OriginalLogs
 from siamese_omniglot.update import Updater, UpdateSettings, make_optimizer
 
 ADVICE = "take a smaller --lr"
@@ -202,7 +202,7 @@ class _Task:
         names = [log_lines.LAST]
         if values["best"]:
             names.append(log_lines.BEST)
-        if values["epoch"] % WEIGHTS_PERIOD == 0 or step == record.run.request.num_updates:
+        if values["epoch"] % log_lines.WEIGHTS_PERIOD == 0 or step == record.run.request.num_updates:
             names.append(log_lines.epoch_weights_name(values))
         self._logs.save_weights(self._model.network, names)
         return values

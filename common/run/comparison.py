@@ -6,7 +6,8 @@ from typing import Any, Mapping, Sequence
 
 from common.plots import figures
 from common.run import metrics
-from common.run.run_dir import RunSummary
+from common.run.curves import Points
+from common.run.summary import RunSummary
 
 _MAX_CELL_LENGTH = 24
 _NOT_DRAWN = ("step", "epoch", "evaluation", "printed_step", "unix_seconds")
@@ -44,13 +45,13 @@ def draw(path: str, runs: Mapping[str, RunSummary]) -> bool:
     pyplot = figures.plotting(os.path.dirname(path), print)
     if pyplot is None:
         return False
-    curves: dict[tuple[str, str], dict[str, metrics.Points]] = {}
+    curves: dict[tuple[str, str], dict[str, Points]] = {}
     for label, run in runs.items():
         for row in metrics.read_rows(run.path):
             for key in row:
                 if row["kind"] != "final" and metrics.is_number(row[key]) and key not in _NOT_DRAWN:
                     by_label = curves.setdefault((row["kind"], key), {})
-                    by_label.setdefault(label, metrics.Points()).add(row["step"], row[key])
+                    by_label.setdefault(label, Points()).add(row["step"], row[key])
     shared = {name: by_label for name, by_label in curves.items()
               if len(by_label) > 1 and not name[1].endswith("seconds")}
     if not shared:

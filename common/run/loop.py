@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import platform
+import shlex
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from common import atomic_files
 from common.cli.program import StopRequest
 from common.errors import ZooError
-from common.run import metrics, report
+from common.run import metrics
 from common.run.metrics import Row, format_number
 from common.run.opening import Run
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -186,6 +192,7 @@ class RunRecord(Record):
                 print(line)
         self._saved_step = -1 if step is None else step
         self._task = task
+        self.run.remember("curves", {panel: list(map(list, curves)) for panel, curves in task.curves.items()})
         self._events = metrics.EventFile(self.run.folder("events"), self._v1)
         self._metrics = metrics.MetricsFile(self.run.path, step or 0, self.stop.started,
                                             lambda row: self._publish(row, is_replayed=True), self._clock)
@@ -220,12 +227,11 @@ class RunRecord(Record):
         return self._metrics.seconds()
 
     def describe_stop(self, step: int) -> None:
-        self._draw_curves(f"stopped at step {step}")
-        report.write_or_warn(self.run.path)
+        self._draw()
         print(f"Saved after {step} updates; the same command resumes.", flush=True)
 
     def finish(self, step: int, accuracy: float | None, result: Mapping[str, str]) -> None:
-        """Write curves, result file, `final` row and report, and print the last lines.
+        """Write result file, `final` row, curves and report, and print the last lines.
 
         Args:
             step: updates made.
@@ -233,7 +239,6 @@ class RunRecord(Record):
             result: the model's entries of the result file, written after the throughput.
         """
         request = self.run.request
-        self._draw_curves(f"step {step}, final accuracy {format_number(accuracy, 4)}")
         step_seconds = metrics.median_step_seconds(self.run.path)
         rate = request.images_per_step / step_seconds if step_seconds else None
         seconds = self.seconds()
@@ -253,13 +258,21 @@ class RunRecord(Record):
         self._publish(self._metrics.append("final", step, dict(
             step_seconds=step_seconds, images_per_second=rate, e2e_seconds=seconds, accuracy=accuracy,
             device=self.run.device.kind)))
-        self._metrics.sync()
-        report.write_or_warn(self.run.path)
+        self._draw()
 
-    def _draw_curves(self, result: str) -> None:
-        identity = self.run.arguments["identity"]
-        metrics.draw_curves(self.run.path, self._task.curves,
-                            f"{identity.get('model')}, {identity.get('recipe')}: {result}")
+    def _draw(self) -> None:
+        """Draw the run by `zoo report`, in a process of its own: no problem with a picture harms a trained run."""
+        self._metrics.sync()
+        path = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
+        result = subprocess.run([sys.executable, "-m", "common.zoo", "report", self.run.path], check=False,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                env=dict(os.environ, PYTHONPATH=path))
+        lines = result.stderr.splitlines()
+        if result.returncode:
+            reason = lines[-1] if lines else f"exit status {result.returncode}"
+            lines = [f"Warning: pictures are missing ({reason}); zoo report {shlex.quote(self.run.path)} draws them"]
+        for line in lines:
+            print(line)
 
     def close(self) -> None:
         for file in self._files:

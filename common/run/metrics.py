@@ -16,10 +16,8 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence, TextI
 
 from common import atomic_files
 from common.errors import ZooError
-from common.plots import figures
 
 METRICS = "metrics.jsonl"
-MAX_POINTS = 4000  # per curve
 _MAX_LINE_BYTES = 1 << 20
 _MAX_WARM_UP_STEPS = 10
 Row = Mapping[str, Any]
@@ -185,47 +183,3 @@ class Curve(NamedTuple):
 
 
 Panels = Mapping[str, Sequence[Curve]]  # curves by the title of their panel
-
-
-class Points:
-    """Every n-th point of a curve; n doubles whenever there are too many points."""
-
-    def __init__(self) -> None:
-        self.steps: list[int] = []
-        self.values: list[float] = []
-        self._stride, self._count = 1, 0
-
-    def add(self, step: int, value: float) -> None:
-        if self._count % self._stride == 0:
-            self.steps.append(step)
-            self.values.append(value)
-            if len(self.steps) > MAX_POINTS:
-                self._stride *= 2
-                del self.steps[1::2], self.values[1::2]
-        self._count += 1
-
-
-def draw_curves(run_path: str, panels: Panels, title: str = "") -> None:
-    """Draw curves.png in a run directory; without matplotlib print a warning only."""
-    pyplot = figures.plotting(run_path, print)
-    if pyplot is None:
-        return
-    points = {curve: Points() for curves in panels.values() for curve in curves}
-    for row in read_rows(run_path):
-        for curve, of_curve in points.items():
-            if row["kind"] == curve.kind and curve.key in row:
-                of_curve.add(row["step"], row[curve.key])
-    drawn = {panel: [curve for curve in curves if points[curve].steps] for panel, curves in panels.items()}
-    drawn = {panel: curves for panel, curves in drawn.items() if curves}
-    if not drawn:
-        return
-    figure, axes = pyplot.subplots(len(drawn), 1, figsize=(figures.WIDTH, 1 + 3 * len(drawn)), squeeze=False)
-    if title:
-        figure.suptitle(title)
-    for axis, (panel, curves) in zip(axes[:, 0], drawn.items()):
-        for curve in curves:
-            figures.plot_curve(axis, points[curve].steps, points[curve].values, curve.label, curve.kind == "step")
-        axis.set_ylabel(panel)
-        figures.whole_steps(axis)
-        axis.legend()
-    figures.save_figure(figure, os.path.join(run_path, "curves.png"))

@@ -11,7 +11,7 @@ from typing import Any, Iterator
 from common import atomic_files
 from common.errors import ZooError
 from common.run import metrics
-from common.run.run_dir import RunSummary, summarise
+from common.run.summary import RunSummary
 
 NAME = "report.html"
 MAX_PICTURES = 24
@@ -21,34 +21,25 @@ _HIDDEN = ("kind", "seconds", "best")
 TEMPLATE = "report.html.jinja"
 
 
-def write(run_path: str) -> str:
+def write(run: RunSummary) -> str:
     """Write report.html into a run directory; return its path.
 
     Raises:
-        ZooError: the directory is not a run, or jinja2 is missing.
+        ZooError: jinja2 is missing.
     """
     try:
         import jinja2
     except ImportError as error:
         raise ZooError(f"no report ({error}); pip install jinja2") from None
-    run = summarise(run_path)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                                      loader=jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__))))
     text = environment.get_template(TEMPLATE).render(
         run=run, command=_command(run), metrics=list(_metrics(run)), warnings=_warnings(run),
-        pictures=list(_pictures(run_path)), settings=_settings(run), machine=_machine(run),
+        pictures=list(_pictures(run.path)), settings=_settings(run), machine=_machine(run),
         started=_format_time(run.arguments["started"]), duration=_duration(run))
-    path = os.path.join(run_path, NAME)
+    path = os.path.join(run.path, NAME)
     atomic_files.write_text(path, text)
     return path
-
-
-def write_or_warn(run_path: str) -> None:
-    """Write report.html, or print a warning if that is impossible."""
-    try:
-        write(run_path)
-    except ZooError as error:
-        print(f"Warning: {error}")
 
 
 def _command(run: RunSummary) -> str:

@@ -1,16 +1,14 @@
-"""Run directories: where they are, how a train entry requests one, and what is read from an existing one.
+"""Run directories: where they are, how a train entry requests one, and the arguments of an existing one.
 
 A directory is a run if it holds an arguments.json. Any other directory is never written to, moved or deleted.
 """
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 import sys
-import time
-from typing import Any, Iterator, Sequence
+from typing import Any, Sequence
 
 from common.cli.parser import FlagValues
 from common.devices import npu_options
@@ -73,87 +71,6 @@ def is_finished(path: str) -> bool:
     """Whether a run was completed: its last row is of kind `final`."""
     row = metrics.last_row(path)
     return row is not None and row["kind"] == "final"
-
-
-@dataclasses.dataclass(frozen=True)
-class RunSummary:
-    """The state and the results of a run, as its files describe it.
-
-    Attributes:
-        path: the run directory.
-        arguments: content of arguments.json.
-        step: updates recorded so far.
-        state: "running", "finished" or "stopped".
-        evaluation: the last row of kind eval; empty if there is none.
-        final: the row of kind final; empty unless the run is finished.
-        seconds_ago: time since the last row was written.
-    """
-
-    path: str
-    arguments: dict[str, Any]
-    step: int
-    state: str
-    evaluation: dict[str, Any]
-    final: dict[str, Any]
-    seconds_ago: float
-
-    @property
-    def model(self) -> str:
-        """Folder of the model."""
-        return self.arguments["identity"].get("model", "?")
-
-    @property
-    def recipe(self) -> str:
-        """Name of the recipe."""
-        return self.arguments["identity"].get("recipe", "?")
-
-
-def summarise(path: str) -> RunSummary:
-    """Read a run directory, without changing anything.
-
-    Raises:
-        ZooError: it is not a run directory, or its files are damaged.
-    """
-    if not is_run(path):
-        raise ZooError(f"{path}: not a run directory (it has no {ARGUMENTS}); `zoo runs FOLDER` lists runs")
-    arguments = read_arguments(path)
-    row: dict[str, Any] = dict(step=0, kind="")
-    evaluation: dict[str, Any] = {}
-    for row in metrics.read_rows(path):
-        if row["kind"] == "eval":
-            evaluation = row
-    final = row if row["kind"] == "final" else {}
-    file = os.path.join(path, metrics.METRICS)
-    modified = os.path.getmtime(file if os.path.exists(file) else path)
-    state = "finished" if final else "running" if _is_locked(path) else "stopped"
-    return RunSummary(path, arguments, row["step"], state, evaluation, final, time.time() - modified)
-
-
-def find_runs(folder: str, depth: int = 4) -> Iterator[str]:
-    """Yield the run directories in a folder, which may be one itself, in the order of their names.
-
-    Args:
-        folder: where to look; links are not followed.
-        depth: number of folder levels to search.
-    """
-    if is_run(folder):
-        yield folder
-    elif depth and os.path.isdir(folder):
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-        for name in names:
-            yield from find_runs(os.path.join(folder, name), depth - 1)
-
-
-def _is_locked(path: str) -> bool:
-    try:
-        with open(os.path.join(path, LOCK), "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 @dataclasses.dataclass(frozen=True)

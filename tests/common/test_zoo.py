@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from common import zoo
-from common.run import comparison, report, run_dir
+from common.run import comparison, report
+from common.run.summary import summarise
 from tests import ROOT, runs
 from tests.common.run.recording import Deaf, record_of, step
 from tests.programs import run, run_python
@@ -94,7 +95,7 @@ def test_compare(folder, capsys):
 
 
 def test_equal_runs_differ_in_nothing(folder):
-    one = run_dir.summarise(str(folder / "a" / "0"))
+    one = summarise(str(folder / "a" / "0"))
     assert comparison.differing_settings([one, one]) == [("(all the same)", "", "")]
 
 
@@ -114,7 +115,7 @@ def test_a_report_needs_no_other_file(folder, capsys):
 
 
 def test_a_report_of_a_stopped_run(folder):
-    with open(report.write(str(folder / "b" / "0")), encoding="utf-8") as file:
+    with open(report.write(summarise(str(folder / "b" / "0"))), encoding="utf-8") as file:
         assert "stopped after 3 of 5 updates" in file.read()
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from common.checkpoints.trained import Checkpoint
 from common.plots import figures
-from common.run import metrics
+from common.run import curves
+from common.run.summary import RunSummary
 from tests.common.run.test_metrics import file_of
 from tests.figures import legend_of, size_of
 
@@ -21,13 +22,15 @@ def test_curves_are_panels_below_each_other_with_integer_steps(tmp_path, saved_f
     for step in range(1, 41):
         file.append("step", step, dict(loss=1.0 / step))
     file.append("eval", 40, dict(accuracy=0.5))
+    file.append("final", 40, dict(accuracy=0.5))
     file.close()
-    metrics.draw_curves(str(tmp_path), {
-        "loss": [metrics.Curve("step", "loss", "training batch"), metrics.Curve("eval", "valid_loss", "validation")],
-        "accuracy": [metrics.Curve("eval", "accuracy", "test")], "never measured": [metrics.Curve("eval", "x", "x")],
-    }, "model, recipe: step 40")
+    panels = {"loss": [("step", "loss", "training batch"), ("eval", "valid_loss", "validation")],
+              "accuracy": [("eval", "accuracy", "test")], "never measured": [("eval", "x", "x")]}
+    arguments = dict(identity=dict(model="model", recipe="recipe"), curves=panels)
+    curves.draw(RunSummary(str(tmp_path), arguments, 40, "finished", {}, dict(accuracy=0.5), 0.0))
     figure = saved_figures["curves.png"]
-    assert figure._suptitle.get_text() == "model, recipe: step 40" and size_of(figure) == [800, 700]
+    assert figure._suptitle.get_text() == "model, recipe: step 40, final accuracy 0.5000"
+    assert size_of(figure) == [800, 700]
     assert [axis.get_ylabel() for axis in figure.axes] == ["loss", "accuracy"]
     assert [legend_of(axis) for axis in figure.axes] == [["training batch"], ["test"]]  # none without points
     for axis in figure.axes:

@@ -3,36 +3,40 @@ from __future__ import annotations
 
 import pytest
 
-from common.run import metrics
-from tests.common.run.test_metrics import file_of
-
-PANELS = {"loss": [metrics.Curve("step", "loss", "training")], "accuracy": [metrics.Curve("eval", "accuracy", "test")]}
+from common.run import curves
+from common.run.curves import MAX_POINTS, Points
+from common.run.summary import summarise
+from tests import runs
+from tests.common.run.recording import Deaf, record_of, step
 
 
 @pytest.fixture
 def run_path(tmp_path):
-    file = file_of(tmp_path)
-    file.append("step", 1, dict(loss=1.0))
-    file.append("step", 2, dict(loss=float("nan")))
-    file.append("eval", 2, dict(accuracy=0.5))
-    file.close()
-    return tmp_path
+    with runs.open_run(tmp_path) as run:
+        record = record_of(run)
+        record.restore(Deaf())
+        step(record, 1)
+        step(record, 2)
+        record.evaluation(2, dict(accuracy=float("nan")))
+        record.evaluation(3, dict(accuracy=0.5))
+        record.close()
+    return tmp_path / "0"
 
 
 def test_curves(run_path):
-    metrics.draw_curves(str(run_path), PANELS)
+    curves.draw(summarise(str(run_path)))
     assert (run_path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def test_a_long_curve_is_thinned_out_evenly():
-    points = metrics.Points()
-    for step in range(1, 3 * metrics.MAX_POINTS):
-        points.add(step, float(step))
-    assert metrics.MAX_POINTS / 2 <= len(points.steps) <= metrics.MAX_POINTS + 1
-    assert points.steps == list(range(1, 3 * metrics.MAX_POINTS, 4)) and points.values == points.steps
+    points = Points()
+    for number in range(1, 3 * MAX_POINTS):
+        points.add(number, float(number))
+    assert MAX_POINTS / 2 <= len(points.steps) <= MAX_POINTS + 1
+    assert points.steps == list(range(1, 3 * MAX_POINTS, 4)) and points.values == points.steps
 
 
 def test_without_matplotlib_there_is_a_warning_and_no_file(run_path, without_module, capsys):
     without_module("matplotlib")
-    metrics.draw_curves(str(run_path), PANELS)
-    assert "pip install matplotlib" in capsys.readouterr().out and not (run_path / "curves.png").exists()
+    curves.draw(summarise(str(run_path)))
+    assert "pip install matplotlib" in capsys.readouterr().err and not (run_path / "curves.png").exists()

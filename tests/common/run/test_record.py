@@ -9,10 +9,11 @@ import pytest
 from common.checkpoints.bundle import steps_in
 from common.cli.program import StopRequest
 from common.errors import ZooError
-from common.run import metrics, run_dir
+from common.run import curves, metrics, run_dir
 from common.run.loop import Record
+from common.run.summary import summarise
 from tests import runs
-from tests.common.run.recording import CURVES, Deaf, Listener, record_of, step
+from tests.common.run.recording import Deaf, Listener, record_of, step
 from tests.results import events_in, result_file, rows
 from tests.runs import clock
 
@@ -158,6 +159,19 @@ def test_numbers_of_a_row_become_events(tmp_path):
                                                                             (3, "eval/accuracy", 0.5)]
 
 
+def test_a_run_ends_well_without_its_pictures(tmp_path, capfd):
+    with runs.open_run(tmp_path) as run:
+        (tmp_path / "0" / "report.html").mkdir()  # so that no file of this name can be written
+        record = record_of(run)
+        record.restore(Deaf())
+        step(record, 1)
+        record.finish(1, 0.5, {})
+        record.close()
+    (warning,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Warning")]
+    assert "Is a directory" in warning and f"zoo report {tmp_path / '0'} draws them" in warning
+    assert run_dir.is_finished(str(tmp_path / "0")) and (tmp_path / "0" / "curves.png").exists()
+
+
 def test_memory_stays_flat_over_many_rows(tmp_path):
     """5,000 more rows take no more memory."""
     with runs.open_run(tmp_path) as run:
@@ -173,6 +187,6 @@ def test_memory_stays_flat_over_many_rows(tmp_path):
         finally:
             tracemalloc.stop()
         assert sizes[6000] - sizes[1000] < 20_000  # four bytes a row
-        metrics.draw_curves(run.path, CURVES)
+        curves.draw(summarise(run.path))
     assert len(rows(tmp_path / "0")) == 6000
     assert metrics.last_row(str(tmp_path / "0"))["step"] == 6000
