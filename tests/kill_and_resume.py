@@ -1,24 +1,34 @@
 """Kill training runs and resume them: python3 -m tests.kill_and_resume MODEL --kills=N.
 
-An undisturbed run is made first. Then runs of the same arguments are killed with SIGKILL, at random moments and while a
-checkpoint is being written, and started again, until N kills are done and the run is finished; its final weights and
-its metrics must equal the undisturbed run's bit for bit.
+An undisturbed run is made first. Then runs of the same arguments are killed with SIGKILL, while a checkpoint is
+written, during an evaluation and at any other moment, and started again, until N kills are done and the run is
+finished. Its final weights and its metrics must equal the undisturbed run's bit for bit.
+
+The runs that are killed are forked from a process that has imported TensorFlow, which halves their time. The
+undisturbed one is started as a user starts it.
 """
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
+import itertools
 import json
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from typing import Callable, NamedTuple
 
 import numpy as np
 
+from common.checkpoints.bundle import steps_in
+from common.run import loop, metrics
 from common.tiny_data.__main__ import MAKERS
 from tests import ROOT
 from tests.programs import environment
@@ -32,6 +42,17 @@ class Subject:
     entry: str
     data_format: str
     flags: tuple
+
+    @property
+    def module(self) -> str:
+        """Name of the entry's module."""
+        return self.entry[:-len(".py")].replace("/", ".")
+
+    @property
+    def preloaded(self) -> list[str]:
+        """Modules that a run imports; none of them starts a thread or opens a device."""
+        session = "common.graph.session" if "_tf1/" in self.entry else "common.keras.session"
+        return [self.module, f"{self.entry.split('/')[0]}.training", session, "matplotlib.pyplot", "jinja2"]
 
 
 SUBJECTS = {
@@ -52,6 +73,7 @@ SUBJECTS = {
 }
 # values of metrics.jsonl that measure time, besides all whose names end in "seconds"
 TIMES = {"train_time", "images_per_second", "time_train", "time_evaluate"}
+MOMENTS = ("writing", "evaluating", "other")
 
 
 class KillTest:
@@ -62,34 +84,39 @@ class KillTest:
         self._folder = folder
         self._random = random.Random(seed)
         self._data = os.path.join(folder, "data")
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(subject.preloaded)
         MAKERS[subject.data_format](self._data)
+        subprocess.run(self.command("undisturbed"), check=True, stdout=subprocess.DEVNULL, env=environment())
         started = time.monotonic()
-        self._finish("undisturbed")
+        self._finish("forked")
         self._duration = time.monotonic() - started
         self._wanted = self._outcome("undisturbed")
+        self._evaluated = {row["step"] for row in rows(self.run_path("undisturbed")) if row["kind"] == "eval"}
 
     def check(self, name: str, kills: int, log=print) -> dict[str, int]:
         """Kill a run so many times, let it finish, compare.
 
         Returns:
-            How many kills hit each moment: "writing" a checkpoint, "any" other moment, "finished" when the run came to
-            its end before it was to be killed (it then begins anew).
+            How many kills hit each of MOMENTS, and how often a run was "finished" before it was to be killed (it then
+            begins anew).
 
         Raises:
             AssertionError: the outcome is not that of the undisturbed run.
         """
-        hits = {"writing": 0, "any": 0, "finished": 0}
-        while hits["writing"] + hits["any"] < kills:
+        hits = dict.fromkeys((*MOMENTS, "finished"), 0)
+        aims = itertools.cycle(MOMENTS)
+        while sum(hits[moment] for moment in MOMENTS) < kills:
             assert hits["finished"] < 10 * (kills + 1), f"{name}: runs finish before they can be killed"
-            moment = self._kill(name, while_writing=hits["writing"] <= hits["any"])
+            moment = self._kill(name, next(aims))
             hits[moment] += 1
-            log(f"{name}: kill hit '{moment}', checkpoints {self.checkpoints(name)}")
+            log(f"{name}: kill hit '{moment}', checkpoints {self.checkpoints(name)}", flush=True)
         self._finish(name)
-        weights, metrics = self._outcome(name)
+        weights, recorded = self._outcome(name)
         assert set(weights) == set(self._wanted[0])
         for variable, value in weights.items():
             assert value.tobytes() == self._wanted[0][variable].tobytes(), f"{name}: {variable} differs"
-        assert metrics == self._wanted[1], f"{name}: metrics differ"
+        assert recorded == self._wanted[1], f"{name}: metrics differ"
         return hits
 
     def command(self, name: str) -> list[str]:
@@ -106,37 +133,94 @@ class KillTest:
         folder = os.path.join(self.run_path(name), "ckpt")
         return sorted(file for file in names_in(folder) if file.endswith("index"))
 
-    def _finish(self, name: str) -> None:
-        subprocess.run(self.command(name), check=True, stdout=subprocess.DEVNULL, env=environment())
+    def _start(self, name: str, aim: str = "") -> multiprocessing.Process:
+        death = Death(aim, self._random.randint(1, 2), self._random.random())
+        process = self._context.Process(target=_train, args=(self._subject.module, self.command(name)[1:], death))
+        process.start()
+        return process
 
-    def _kill(self, name: str, while_writing: bool) -> str:
-        process = subprocess.Popen(self.command(name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                   env=environment())
-        not_before = time.monotonic() + self._random.uniform(0.0, self._duration)
-        folder = os.path.join(self.run_path(name), "ckpt")
-        deadline = time.monotonic() + 20 * self._duration + 60
-        let_pass, writing, seen = self._random.randint(0, 2), False, set()
-        while process.poll() is None and time.monotonic() < deadline:
-            if while_writing:
-                seen |= {file for file in names_in(folder) if ".saving" in file}
-                writing = len(seen) > let_pass
-                if writing:
-                    time.sleep(self._random.uniform(0.0, 0.02))
-                    break
-            elif time.monotonic() >= not_before:
-                break
-            else:
-                time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        if process.wait() != -signal.SIGKILL:
+    def _finish(self, name: str) -> None:
+        process = self._start(name)
+        process.join()
+        assert process.exitcode == 0, f"{name}: exit status {process.exitcode}"
+
+    def _kill(self, name: str, aim: str) -> str:
+        """Start a run and kill it, if possible at the moment that is aimed at; return the moment that was hit."""
+        process = self._start(name, aim)
+        process.join(self._random.uniform(0.0, self._duration) if aim == "other" else 20 * self._duration + 60)
+        process.kill()
+        process.join()
+        if process.exitcode != -signal.SIGKILL:
+            assert process.exitcode == 0, f"{name}: exit status {process.exitcode}"
             return "finished"
-        return "writing" if writing else "any"
+        if any(".saving" in file for file in names_in(self._checkpoint_folder(name))):
+            return "writing"
+        return "evaluating" if self._is_evaluated_next(name) else "other"
+
+    def _checkpoint_folder(self, name: str) -> str:
+        return os.path.join(self.run_path(name), "ckpt")
+
+    def _is_evaluated_next(self, name: str) -> bool:
+        """Whether the newest checkpoint was saved for an evaluation that is not recorded yet."""
+        step = max(steps_in(self._checkpoint_folder(name)), default=-1)
+        last = metrics.last_row(self.run_path(name))
+        return step in self._evaluated and (last is None or (last["kind"], last["step"]) == ("step", step))
 
     def _outcome(self, name: str) -> tuple[dict[str, np.ndarray], list[dict]]:
         """Weights of the last checkpoint, and the metrics without times."""
         return (last_variables(self.run_path(name)),
                 [{key: value for key, value in row.items() if not measures_time(key)}
                  for row in rows(self.run_path(name))])
+
+
+class Death(NamedTuple):
+    """When a run kills itself: in a save ("writing"), in an evaluation ("evaluating"), or, if it ends before that, while
+    it writes its results.
+
+    A timer in the process hits moments of milliseconds, which another process would miss on a busy machine.
+    """
+
+    aim: str
+    number: int  # of the save or evaluation, from 1
+    fraction: float  # of the time in which to die
+
+    def arrange(self) -> None:
+        """Let this process kill itself; nothing is changed for any other aim."""
+        if self.aim == "writing":
+            os.makedirs = self._deadly(os.makedirs, 0.03, lambda path, *_, **__: ".saving" in path)
+        if self.aim in ("writing", "evaluating"):
+            run = loop.run
+
+            def run_and_die(task, record):
+                if self.aim == "evaluating":
+                    task.evaluate = self._deadly(task.evaluate, 0.2)
+                task.finish = self._replace(number=1)._deadly(task.finish, 0.2)
+                run(task, record)
+
+            loop.run = run_and_die
+
+    def _deadly(self, function: Callable, seconds: float, is_counted: Callable = lambda *_: True) -> Callable:
+        """Return a function whose call starts the timer when it is the one of the given number."""
+        calls = itertools.count(1)
+
+        def call(*arguments, **keywords):
+            if is_counted(*arguments, **keywords) and next(calls) == self.number:
+                timer = threading.Timer(self.fraction * seconds, os.kill, (os.getpid(), signal.SIGKILL))
+                timer.daemon = True
+                timer.start()
+            return function(*arguments, **keywords)
+
+        return call
+
+
+def _train(module: str, command: list[str], death: Death) -> None:
+    """Be a run, in a process that was forked for it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    sys.argv = command
+    death.arrange()
+    sys.exit(importlib.import_module(module).main())
 
 
 def measures_time(key: str) -> bool:
@@ -157,7 +241,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=sorted(SUBJECTS))
     parser.add_argument("--kills", type=int, default=20, help="kills in all")
-    parser.add_argument("--kills_a_run", type=int, default=4, help="kills before a run may finish")
+    parser.add_argument("--kills_a_run", type=int, default=5, help="kills before a run may finish")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         test = KillTest(SUBJECTS[arguments.model], folder)
