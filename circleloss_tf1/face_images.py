@@ -77,7 +77,7 @@ class ImageFeed:
             iterator = tf.data.make_initializable_iterator(dataset)
             self._initialise, self._next = iterator.initializer, iterator.get_next()
             self._path = tf.placeholder(tf.string, [], "path")
-            self._image = decode(tf.read_file(self._path), network.switches)
+            self._image = decode(tf.read_file(self._path), network.switches, network.background)
         self._batches: list = []
 
     def start(self, session: tf.Session, paths: Sequence[bytes], augmentation: Augmentation | None = None) -> None:
@@ -140,13 +140,13 @@ class ImageFeed:
             return f"{os.fsdecode(path)}: not a readable image ({reason})"
 
     def _read(self, path: tf.Tensor, augmentation: tf.Tensor | None) -> tf.Tensor:
-        image = decode(tf.read_file(path), self._network.switches)
+        image = decode(tf.read_file(path), self._network.switches, self._network.background)
         if augmentation is not None:
             return prepare_augmented(image, augmentation, self._network.extras)
         return prepare(image, self._network.extras)
 
 
-def decode(contents: tf.Tensor, switches: Switches) -> tf.Tensor:
+def decode(contents: tf.Tensor, switches: Switches, background: str = "white") -> tf.Tensor:
     """Decode a JPEG or PNG file's contents, string [], to uint8 [height, width, 3].
 
     Other formats fail: TensorFlow's decoders take some of them, as images of other shapes.
@@ -154,27 +154,26 @@ def decode(contents: tf.Tensor, switches: Switches) -> tf.Tensor:
     method = DCT_METHODS[switches.jpeg_decoding]
     image = tf.cond(tf.image.is_jpeg(contents),
                     lambda: tf.image.decode_jpeg(contents, channels=3, dct_method=method),
-                    lambda: _decode_png(contents))
+                    lambda: _decode_png(contents, images.BACKGROUNDS[background]))
     image.set_shape([None, None, 3])
     return _turn_upright(image, contents) if switches.exif_orientation else image
 
 
-def _decode_png(contents: tf.Tensor) -> tf.Tensor:
+def _decode_png(contents: tf.Tensor, background: int) -> tf.Tensor:
     is_png = tf.equal(tf.strings.substr(contents, 0, 4), b"\x89PNG")
     with tf.control_dependencies([tf.Assert(is_png, ["neither JPEG nor PNG"])]):
         contents = tf.identity(contents)
     has_alpha = tf.numpy_function(image_headers.has_alpha, [contents], tf.bool)
     has_alpha.set_shape([])
-    return tf.cond(has_alpha, lambda: _on_white(tf.image.decode_png(contents, channels=4)),
+    return tf.cond(has_alpha, lambda: _on_background(tf.image.decode_png(contents, channels=4), background),
                    lambda: tf.image.decode_png(contents, channels=3))
 
 
-def _on_white(image: tf.Tensor) -> tf.Tensor:
-    """`images.on_background`, white."""
+def _on_background(image: tf.Tensor, background: int) -> tf.Tensor:
+    """`images.on_background`."""
     pixels = tf.cast(image, tf.int32)
     alpha = pixels[..., 3:]
-    white = images.BACKGROUNDS["white"]
-    return tf.cast((pixels[..., :3] * alpha + white * (255 - alpha) + 127) // 255, tf.uint8)
+    return tf.cast((pixels[..., :3] * alpha + background * (255 - alpha) + 127) // 255, tf.uint8)
 
 
 def _turn_upright(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:

@@ -34,6 +34,7 @@ def define_flags() -> FlagSet:
     flags.alias("query", "first")
     flags.data.string("against", None, "Image of another face.", REQUIRED)
     flags.alias("against", "second")
+    shared_flags.define_background(flags.data)
     usage_flags.define_far(flags, None, "that of evaluate.py")
     flags.evaluation.number("threshold", None, "Distance below which two faces are the same person.",
                             unset="the one that evaluate.py has stored")
@@ -96,7 +97,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.graph.session import inference_session
 
     network = restore.network_settings(checkpoint, flags)
-    network = dataclasses.replace(network, switches=dataclasses.replace(network.switches, exif_orientation=True))
+    network = dataclasses.replace(network, background=flags.background, switches=dataclasses.replace(
+        network.switches, exif_orientation=True))
     needs_context = network.switches.batch_norm == "batch"
     context = [path for path in measured.images if os.path.exists(path)][:measured.batch_size - 2]
     batch = [*images, *context] if needs_context else images

@@ -66,11 +66,12 @@ class Extras:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings:
-    """What the network depends on outside of training."""
+    """What the network and its input depend on outside of training; `background` is that of transparent pixels."""
 
     model_def: str
     switches: Switches
     extras: Extras
+    background: str = "white"
 
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any]) -> NetworkSettings:

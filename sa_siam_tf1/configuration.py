@@ -70,6 +70,7 @@ class TrainConfig:
         lr_values: of piecewise_constant, one more than boundaries.
         max_frame_dist: largest distance between the two frames of a pair.
         pair_order: "forward", the exemplar is the earlier frame, or "symmetric", it is either frame.
+        exif_orientation: turn curated crops as a viewer shows them.
         gray_probability: share of pairs that are turned gray.
         prefetch_threads: threads that read examples.
         prefetch_capacity: examples that are read ahead.
@@ -92,6 +93,7 @@ class TrainConfig:
     lr_values: tuple = ()
     max_frame_dist: int = 100
     pair_order: str = "forward"
+    exif_orientation: bool = False
     gray_probability: float = 0.0
     prefetch_threads: int = 4
     prefetch_capacity: int = 120

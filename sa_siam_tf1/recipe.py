@@ -12,10 +12,13 @@ class Switches:
 
     Attributes:
         pair_order: "forward": the exemplar is the earlier frame of a pair; "symmetric": either frame.
+        exif_orientation: turn curated crops as a viewer shows them.
     """
 
     pair_order: str = switch("forward", "The exemplar is the earlier frame of a pair, or either one.",
                              ("forward", "symmetric"))
+    exif_orientation: bool = switch(False, "Turn curated crops as their EXIF orientation says; boxes in raw frames "
+                                    "count stored pixels.")
 
 
-RECIPES = {"reference": Switches(), "corrected": Switches("symmetric")}
+RECIPES = {"reference": Switches(), "corrected": Switches("symmetric", True)}

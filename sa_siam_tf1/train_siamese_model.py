@@ -71,7 +71,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     device = selection.choose(flags.device, os.environ)
     init_checkpoint = bundle.init_prefix(flags)
     imported = pretrained.choose(flags, model.branch, folder, init_checkpoint)
-    data = imdb.load(folder)
+    data = imdb.load(folder, train.exif_orientation)
     request = RunRequest(__file__, NETWORK, arguments, flags, device, NPU_PRECISION, updates)
 
     from common.graph.session import open_run  # TensorFlow is imported here, after the flags and the device
@@ -80,9 +80,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     config = training.Config(model, train, track, init_checkpoint, imported.values)
     identity = dict(configuration.identity(model, train), data=data.fingerprint, imported=imported.fingerprint,
                     init_checkpoint=bundle.fingerprint(init_checkpoint))
+    switches = Switches(train.pair_order, train.exif_orientation)
     notices = [*flag_set.warnings(), *data.notices, *imported.notices,
                f"Data: {folder}, {len(data.train)} tracks to train on, {len(data.validation)} to validate with",
-               f"{recipe.notice(flags.recipe, Switches(train.pair_order))}; branch {model.branch}"]
+               f"{recipe.notice(flags.recipe, switches)}; branch {model.branch}"]
     with open_run(request, identity, notices) as run:
         training.train(config, data, run, stop)
     return 0

@@ -63,7 +63,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     folder = omniglot.find(flags.data_path, ROOT)
     checkpoint = trained.choose(flags, ROOT, "evaluate")
     runs = one_shot_runs.load(shared_flags.find_path("one_shot", flags.one_shot, ROOT)) if flags.one_shot else []
-    data = omniglot.load(folder)
+    data = omniglot.load(folder, recipe.from_identity(Switches, checkpoint.run_identity()).exif_orientation)
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session

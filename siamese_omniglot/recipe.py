@@ -15,13 +15,15 @@ class Switches:
         split: "image", "character" or "alphabet", see `data.pairs.split`.
         use_all_characters: draw pairs from the last character too.
         augment: "imagenet", "affine" or "none", see `data.augmentation`.
+        exif_orientation: turn drawings as a viewer shows them.
     """
 
     head: str = switch("tf", "Form of the head and the loss.", ("tf", "torch"))
     split: str = switch("image", "Unit of the split into training and validation.", ("image", "character", "alphabet"))
     use_all_characters: bool = switch(False, "Draw pairs from the last character too.")
     augment: str = switch("imagenet", "Augmentation of the training drawings.", ("imagenet", "affine", "none"))
+    exif_orientation: bool = switch(False, "Turn drawings as their EXIF orientation says.")
 
 
-RECIPES = {"reference": Switches(), "corrected": Switches("tf", "alphabet", True, "affine")}
+RECIPES = {"reference": Switches(), "corrected": Switches("tf", "alphabet", True, "affine", True)}
 TORCH_WEIGHT_DECAY = 5e-4  # default of --weight_decay with the torch head

@@ -22,6 +22,7 @@ class Decoding(NamedTuple):
 
     accurate: bool  # accurate DCT for JPEG; the original uses the fast one, TensorFlow's default
     upright: bool = False  # apply the EXIF orientation
+    background: str = "white"  # of transparent pixels
 
 
 _MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
@@ -33,12 +34,12 @@ def decode(path: str, how: Decoding) -> tf.Tensor:
     Images are resized bilinearly, without antialiasing and without keeping the aspect ratio.
 
     Args:
-        path: a JPEG or PNG file. Transparent pixels become white.
+        path: a JPEG or PNG file.
         how: settings of decoding.
     """
     content = tf.io.read_file(path).numpy()
     if image_headers.format_of(content) == "PNG" and image_headers.has_alpha(content):
-        image = images.on_background(tf.io.decode_png(content, channels=4).numpy(), images.BACKGROUNDS["white"])
+        image = images.on_background(tf.io.decode_png(content, channels=4).numpy(), images.BACKGROUNDS[how.background])
     else:
         image = tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE" if how.accurate else "")
     if how.upright:

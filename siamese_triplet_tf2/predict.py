@@ -31,6 +31,7 @@ def define_flags() -> FlagSet:
     flags.alias("against", "images")
     flags.evaluation.integer("top", 5, "Number of nearest images to list.", 1)
     flags.alias("top", "k")
+    shared_flags.define_background(flags.data)
     trained.define_flags(flags)
     return flags
 
@@ -52,13 +53,13 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from siamese_triplet_tf2 import restore, retrieval
 
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
-    embeddings = restore.TrainedEmbedding(checkpoint, upright=True).embed([query, *paths])
+    embeddings = restore.TrainedEmbedding(checkpoint, True, flags.background).embed([query, *paths])
     cosine, l2 = (retrieval.similarities(embeddings[:1], embeddings[1:], metric)[0] for metric in ("cosine", "l2"))
     nearest = np.argsort(-cosine, kind="stable")[:flags.top]
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, query=query, nearest=[
         dict(image=paths[index], cosine=float(cosine[index]), squared_distance=float(-l2[index])) for index in nearest])
-    row = [image_grid.Cell(restore.image_of(query), "query")]
-    row += [image_grid.Cell(restore.image_of(paths[index]), f"{number}. {cosine[index]:.3f}")
+    row = [image_grid.Cell(restore.image_of(query, flags.background), "query")]
+    row += [image_grid.Cell(restore.image_of(paths[index], flags.background), f"{number}. {cosine[index]:.3f}")
             for number, index in enumerate(nearest, 1)]
     image_grid.draw(checkpoint.file("nearest.png"), "nearest by cosine", [row])
     lines = [f"{image['image']}: cosine {image['cosine']:.4f}, squared distance {image['squared_distance']:.4f}"

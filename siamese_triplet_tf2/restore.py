@@ -25,20 +25,21 @@ CACHE = "embeddings.npz"
 class TrainedEmbedding:
     """The network, with the settings of its run for reading images."""
 
-    def __init__(self, checkpoint: Checkpoint, upright: bool | None = None):
+    def __init__(self, checkpoint: Checkpoint, upright: bool | None = None, background: str = "white"):
         """Build the network and restore its weights.
 
         Args:
             checkpoint: the chosen checkpoint.
             upright: apply the EXIF orientation of images; None for the setting of the run.
+            background: background of transparent pixels.
 
         Raises:
             ZooError: the checkpoint is damaged or of another model.
         """
         identity = checkpoint.run_identity()
         switches = recipe.from_identity(Switches, identity)
-        self.decoding = decoding.Decoding(switches.accurate_jpeg,
-                                          switches.exif_orientation if upright is None else upright)
+        self.decoding = decoding.Decoding(
+            switches.accurate_jpeg, switches.exif_orientation if upright is None else upright, background)
         self.input_scale: str = switches.input_scale
         self.prefix = checkpoint.prefix
         backbone = identity.get("backbone") or _backbone_of(checkpoint.prefix)
@@ -102,7 +103,7 @@ def _backbone_of(prefix: str) -> str:
     raise ZooError(f"{prefix}: not a checkpoint of this model (its dense/kernel has {rows} rows)")
 
 
-def image_of(path: str) -> np.ndarray:
+def image_of(path: str, background: str = "white") -> np.ndarray:
     """Decode a file for display, uint8 [200, 200, 3]."""
-    how = decoding.Decoding(accurate=True, upright=True)
+    how = decoding.Decoding(accurate=True, upright=True, background=background)
     return (decoding.decode(path, how).numpy() * 255.0).round().astype(np.uint8)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import importlib
 import itertools
 import json
@@ -73,6 +74,7 @@ SUBJECTS = {
 }
 # values of metrics.jsonl that measure time, besides all whose names end in "seconds"
 TIMES = {"train_time", "images_per_second", "time_train", "time_evaluate"}
+LOG = functools.partial(print, flush=True)
 MOMENTS = ("writing", "evaluating", "other")
 
 
@@ -94,7 +96,7 @@ class KillTest:
         self._wanted = self._outcome("undisturbed")
         self._evaluated = {row["step"] for row in rows(self.run_path("undisturbed")) if row["kind"] == "eval"}
 
-    def check(self, name: str, kills: int, log=print) -> dict[str, int]:
+    def check(self, name: str, kills: int, log=LOG) -> dict[str, int]:
         """Kill a run so many times, let it finish, compare.
 
         Returns:
@@ -110,7 +112,7 @@ class KillTest:
             assert hits["finished"] < 10 * (kills + 1), f"{name}: runs finish before they can be killed"
             moment = self._kill(name, next(aims))
             hits[moment] += 1
-            log(f"{name}: kill hit '{moment}', checkpoints {self.checkpoints(name)}", flush=True)
+            log(f"{name}: kill hit '{moment}', checkpoints {self.checkpoints(name)}")
         self._finish(name)
         weights, recorded = self._outcome(name)
         assert set(weights) == set(self._wanted[0])
@@ -174,8 +176,7 @@ class KillTest:
 
 
 class Death(NamedTuple):
-    """When a run kills itself: in a save ("writing"), in an evaluation ("evaluating"), or, if it ends before that, while
-    it writes its results.
+    """When a run kills itself: in a save ("writing"), in an evaluation ("evaluating"), else while it writes results.
 
     A timer in the process hits moments of milliseconds, which another process would miss on a busy machine.
     """

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 import zlib
 from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 
@@ -25,7 +26,6 @@ _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _TEMPORARY = ".saving-"
 _STATE = re.compile(r'^model_checkpoint_path: "([^"]*)"', re.MULTILINE)
 _PATTERN = re.compile(r"[][*?\\]")
-_DESCRIPTORS = "/proc/self/fd"
 
 
 class DamagedBundle(Exception):
@@ -128,24 +128,18 @@ def steps_in(folder: str) -> list[int]:
 def literal(path: str) -> Iterator[str]:
     """Yield a path from which TensorFlow can read a checkpoint or SavedModel.
 
-    TensorFlow interprets paths as patterns when it reads, so it does not find files in `run[1]/`. Such a folder is
-    opened here and accessed through its file descriptor.
-
-    Raises:
-        ZooError: the name of the file looks like a pattern, or the system has no paths for descriptors.
+    TensorFlow interprets paths as patterns when it reads, so it does not find files in `run[1]/`. Such files are read
+    through links in a temporary folder.
     """
     if not _PATTERN.search(path):
         yield path
         return
     folder, name = os.path.split(os.path.abspath(path))
-    if _PATTERN.search(name) or not os.path.isdir(_DESCRIPTORS):
-        raise ZooError(f"{path}: TensorFlow cannot read names with [ ] * ? or \\ in them; rename "
-                       f"{name if _PATTERN.search(name) else folder}")
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        yield os.path.join(_DESCRIPTORS, str(descriptor), name)
-    finally:
-        os.close(descriptor)
+    with tempfile.TemporaryDirectory() as temporary:
+        for file in os.listdir(folder):
+            if file == name or file.startswith(f"{name}."):
+                os.symlink(os.path.join(folder, file), os.path.join(temporary, f"link{file[len(name):]}"))
+        yield os.path.join(temporary, "link")
 
 
 def prefix_of(path: str) -> str:

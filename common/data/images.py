@@ -73,12 +73,13 @@ def read_gray(path: str, side: int, background: str = "white") -> np.ndarray:
     return np.asarray(image.resize((side, side), _BILINEAR), np.uint8)
 
 
-def read_rgb(path: str, upright: bool = True) -> np.ndarray:
+def read_rgb(path: str, upright: bool = True, background: str = "white") -> np.ndarray:
     """Decode an image to RGB.
 
     Args:
         path: a PNG, JPEG or BMP file.
         upright: apply the EXIF orientation.
+        background: background of transparent pixels.
 
     Returns:
         uint8 [height, width, 3].
@@ -86,7 +87,7 @@ def read_rgb(path: str, upright: bool = True) -> np.ndarray:
     Raises:
         ZooError: the image is tiny, or as `open_image`.
     """
-    pixels = np.array(open_image(path, "RGB", upright=upright))
+    pixels = np.array(open_image(path, "RGB", background=background, upright=upright))
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise ZooError(f"{path}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {MIN_SIDE} or more")
     return pixels

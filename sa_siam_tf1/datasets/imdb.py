@@ -33,10 +33,17 @@ _IMAGE_SHAPE = [CURATED_SIDE, CURATED_SIDE, 3]
 
 
 class Crop(NamedTuple):
-    """A crop: a curated file, or a frame and a box in it."""
+    """A crop: a curated file, or a frame and a box in it, which counts stored pixels.
+
+    Attributes:
+        path: of the file.
+        box: None for a curated file.
+        upright: apply the EXIF orientation.
+    """
 
     path: str
     box: curation.Box | None = None
+    upright: bool = False
 
     def read(self) -> np.ndarray:
         """Return uint8 [255, 255, 3], RGB; a frame gives the same pixels as the curated file made from it.
@@ -44,7 +51,7 @@ class Crop(NamedTuple):
         Raises:
             ZooError: the file is missing, damaged or of another size.
         """
-        image = images.read_rgb(self.path, upright=False)
+        image = images.read_rgb(self.path, self.upright)
         if self.box is not None:
             cv2 = opencv.load()
 
@@ -80,16 +87,22 @@ def _is_curated(folder: str) -> bool:
         os.path.isdir(os.path.join(data, letter)) for letter in curation.PARTS.values())
 
 
-def load(folder: str) -> Tracks:
+def load(folder: str, upright: bool = False) -> Tracks:
     """Load a folder of any of these kinds.
+
+    Args:
+        folder: the folder.
+        upright: apply the EXIF orientation of curated crops.
 
     Raises:
         ZooError: nothing to train on, or an invalid file.
     """
     notices: list = []
+    advice = "boxes count stored pixels"
     if _is_curated(folder):
+        advice = "" if upright else "--exif_orientation turns them"
         parts = _from_index(folder, notices) or _split(curated_videos(folder), notices)
-        parts = [[[Crop(os.path.join(folder, *name.split("/"))) for name in track] for track in part]
+        parts = [[[Crop(os.path.join(folder, *name.split("/")), None, upright) for name in track] for track in part]
                  for part in parts]
     else:
         parts = _split(_raw_tracks(folder), notices)
@@ -102,7 +115,8 @@ def load(folder: str) -> Tracks:
         notices.append("Notice: no track is left for validation.")
     crops = [crop for part in parts for track in part for crop in track]
     fingerprint = _fingerprint(folder, crops)
-    notices += images.orientation_notices(lambda number: crops[number].path, len(crops), "boxes count stored pixels")
+    if advice:
+        notices += images.orientation_notices(lambda number: crops[number].path, len(crops), advice)
     return Tracks(train, validation, fingerprint, notices)
 
 
@@ -241,7 +255,7 @@ def _raw_tracks(folder: str) -> list:
 
 def _fingerprint(folder: str, crops: Iterable[Crop]) -> list[Any]:
     checksum, count, sizes = 0, 0, {}
-    for path, box in crops:
+    for path, box, _ in crops:
         if path not in sizes:
             try:
                 sizes[path] = os.path.getsize(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
+import functools
 import itertools
 import os
 from typing import Any, Callable, Iterable, Iterator, NamedTuple
@@ -27,6 +28,7 @@ class Sequence(NamedTuple):
     first_number: int  # of the first frame: from its name if the frames are numbered, else 1
     is_numbered: bool  # whether the frames' names hold their numbers
     video: str | None
+    background: str = "white"  # of transparent pixels
 
     @property
     def source(self) -> str:
@@ -102,14 +104,14 @@ def frames_of(sequence: Sequence, warn: Callable[[str], None]) -> Iterator[Frame
     """
     if sequence.video:
         return _frames_of_video(sequence.video, warn)
-    return _map_ahead(_load, sequence.paths)
+    return _map_ahead(functools.partial(_load, background=sequence.background), sequence.paths)
 
 
-def _load(path: str | None) -> Frame:
+def _load(path: str | None, background: str) -> Frame:
     if path is None:
         return Frame(None, "is missing")
     try:
-        return Frame(images.read_rgb(path), "")
+        return Frame(images.read_rgb(path, background=background), "")
     except ZooError as error:
         return Frame(None, str(error))
 

@@ -44,6 +44,7 @@ def define_flags() -> FlagSet:
     flags.data.string("ground_truth", None, "File with one true box per line; all are drawn.",
                       "groundtruth_rect.txt of the sequence")
     flags.data.choice("annotate", "mp4", drawing.FORMATS, "Format of the annotated frames.")
+    shared_flags.define_background(flags.data)
     flags.data.boolean("response_maps", False, "Draw the response over the annotated frames.")
     track_flags.define(flags)
     return flags
@@ -59,7 +60,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     if flags.response_maps and flags.annotate == "none":
         raise FlagError("--response_maps is drawn on annotated frames; --annotate=none makes none")
     path = shared_flags.find_path("sequence", flags.sequence, ROOT)
-    sequence, box, truth, notice = align_to_first_box(flags, frames.open_sequence(path), path)
+    opened = frames.open_sequence(path)._replace(background=flags.background)
+    sequence, box, truth, notice = align_to_first_box(flags, opened, path)
     checkpoint = trained.choose(flags, ROOT, "predict")
     device = selection.choose(flags.device, os.environ)
 

@@ -4,6 +4,7 @@
 """
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -97,8 +98,12 @@ def has_data(folder: str) -> bool:
     return any(names for _, names in _characters(folder))
 
 
-def load(folder: str) -> Drawings:
+def load(folder: str, upright: bool = False) -> Drawings:
     """Load every drawing of a folder.
+
+    Args:
+        folder: the folder.
+        upright: apply the EXIF orientation.
 
     Raises:
         ZooError: a drawing cannot be read or has another size, or there are fewer than two characters.
@@ -119,19 +124,24 @@ def load(folder: str) -> Drawings:
         raise ZooError(f"{folder}: holds {len(characters)} character with drawings, at least 2 are needed; expected "
                        "<Alphabet>/<character>/<drawing>.png")
     paths = [os.path.join(folder, *name.split("/")) for name in names]
-    notices += images.orientation_notices(paths.__getitem__, len(paths), "drawings are read as they are stored")
+    if not upright:
+        notices += images.orientation_notices(paths.__getitem__, len(paths), "--exif_orientation turns them")
     with ThreadPoolExecutor(_FILE_THREADS) as pool:
-        drawings = list(pool.map(read_drawing, paths))
+        drawings = list(pool.map(functools.partial(read_drawing, upright=upright), paths))
     return Drawings(DrawingStore(drawings), np.array(labels), characters, names, _fingerprint(names, paths), notices)
 
 
-def read_drawing(path: str) -> np.ndarray:
+def read_drawing(path: str, upright: bool = False) -> np.ndarray:
     """Read a drawing as uint8 [105, 105].
+
+    Args:
+        path: path of the image.
+        upright: apply the EXIF orientation.
 
     Raises:
         ZooError: it cannot be read, or has another size.
     """
-    drawing = np.asarray(images.open_image(path, "L"), np.uint8)
+    drawing = np.asarray(images.open_image(path, "L", upright=upright), np.uint8)
     if drawing.shape != (SIDE, SIDE):
         raise ZooError(f"{path}: is {drawing.shape[1]} x {drawing.shape[0]} pixels, expected {SIDE} x {SIDE}; resize "
                        "or remove it")

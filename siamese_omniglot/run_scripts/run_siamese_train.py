@@ -73,7 +73,7 @@ def define_flags() -> FlagSet:
     flags.model.string("weights", None, "File with initial weights in the HDF5 layout of Keras, or none.")
     flags.model.string("model_name", None, "Must be Siamese if it is given.")
     recipe.define(flags.model, Switches, ("head",))
-    recipe.define(flags.data, Switches, ("split", "use_all_characters", "augment"))
+    recipe.define(flags.data, Switches, ("split", "use_all_characters", "augment", "exif_orientation"))
     processes.define(flags)
     flags.ignored.boolean("static_shape", False, "All batches are full.")
     for name, reason in IGNORED.items():
@@ -93,8 +93,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     path = omniglot.find(flags.data_path, ROOT)
     device = selection.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
     rank = processes.resolve_rank(flags, device.kind)
-    data = omniglot.load(path)
     switches = recipe.resolve(RECIPES, flags)
+    data = omniglot.load(path, switches.exif_orientation)
     split = pairs.split(data, switches.split)
     samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
     if len(split.train) < flags.batch_size:

@@ -110,8 +110,10 @@ def test_ctrl_c_reaches_the_program_even_before_it_listens(zoo, to_group):
     """A terminal signals the group, a scheduler perhaps the script alone; the stub listens only after a second."""
     stub = ("print('ready', flush=True); time.sleep(1); "
             "signal.signal(signal.SIGINT, lambda *a: (print('heard', flush=True), sys.exit(130))); time.sleep(60)")
-    process = subprocess.Popen(["bash", str(zoo / "gitloss_tf1" / "test" / "train_full_1p.sh")], stdout=subprocess.PIPE,
-                               env=dict(os.environ, PYTHON=sys.executable, STUB=stub), start_new_session=True)
+    # a parent may ignore SIGINT, which children inherit and bash cannot undo
+    command = ["env", "--default-signal=INT", "bash", str(zoo / "gitloss_tf1" / "test" / "train_full_1p.sh")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ, PYTHON=sys.executable, STUB=stub),
+                               start_new_session=True)
     while b"ready" not in process.stdout.readline():
         pass
     (os.killpg if to_group else os.kill)(process.pid, signal.SIGINT)

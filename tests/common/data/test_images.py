@@ -62,6 +62,12 @@ def test_without_orientation_pixels_are_as_stored(tmp_path):
     assert images.orientation_notices([plain, plain].__getitem__, 2, "") == []
 
 
+def test_transparent_pixels_show_the_background(tmp_path):
+    path = odd_images.make(str(tmp_path), "alpha")
+    white, black = (images.read_rgb(path, background=name) for name in ("white", "black"))
+    assert (white[40, 60] == 255).all() and (black[40, 60] == 0).all() and np.array_equal(white[10, 10], black[10, 10])
+
+
 def test_a_phone_s_picture_is_as_a_viewer_shows_it():
     upright, stored = (images.read_rgb(os.path.join(CASES, "exif", name)).astype(int)
                        for name in ("upright.png", "stored_no_tag.jpg"))

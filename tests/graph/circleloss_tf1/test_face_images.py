@@ -80,6 +80,14 @@ def test_the_rule_for_pixels_holds(tmp_path):
                                        images.read_rgb(path, upright=False), atol=4 if kind == "cmyk" else 1)
 
 
+def test_transparent_pixels_show_the_background(tmp_path):
+    path = odd_images.make(str(tmp_path), "alpha")
+    with tf.Graph().as_default(), tf.Session() as session:
+        feed = ImageFeed(1, dataclasses.replace(network(), background="black"))
+        found = feed.decoded(session, path.encode())
+    assert np.array_equal(found, images.read_rgb(path, background="black")) and (found[40, 60] == 0).all()
+
+
 @pytest.mark.parametrize("kind", odd_images.OTHER_FORMATS)
 def test_another_format_under_jpg_is_named(tmp_path, kind):
     path = odd_images.make_other(str(tmp_path), kind).encode()

@@ -80,7 +80,7 @@ def configure(*arguments):
 
 def test_recipes_and_flags():
     assert configure()[1] == TrainConfig()
-    assert configure("--recipe=corrected")[1] == TrainConfig(pair_order="symmetric")
+    assert configure("--recipe=corrected")[1] == TrainConfig(pair_order="symmetric", exif_orientation=True)
     assert configure("--recipe=corrected", "--pair_order=forward")[1].pair_order == "forward"
     model, train, *_ = configure("--branch=semantic", "--epoch=3", "--max_frame_dist=7", "--prefetch_threads=2",
                                 "--prefetch_capacity=9", "--initial_lr=0.5", "--num_epochs_per_decay=2",
@@ -116,7 +116,8 @@ def test_a_configuration_from_files_and_flags_that_win(tmp_path):
 def test_a_recipe_is_kept_beside_a_file_and_wins_where_it_is_given(tmp_path, saved, arguments, wanted):
     configuration.save(str(tmp_path), ModelConfig())
     (tmp_path / "train_config.json").write_text(f"{{{saved}}}")
-    assert configure(f"--config={tmp_path}", *arguments)[1] == TrainConfig(pair_order=wanted)
+    upright = "--recipe=corrected" in arguments
+    assert configure(f"--config={tmp_path}", *arguments)[1] == TrainConfig(pair_order=wanted, exif_orientation=upright)
 
 
 @pytest.mark.parametrize("arguments, updates", [

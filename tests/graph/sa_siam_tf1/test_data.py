@@ -67,6 +67,24 @@ def test_raw_and_curated_trees_give_the_same_pixels(raw, curated):
     assert any("1" in notice or "first" in notice for notice in from_raw.notices)
 
 
+def test_curated_crops_are_turned_if_asked_for(curated, tmp_path):
+    """A crop that is stored on its side, with the orientation that turns it back."""
+    folder = tmp_path / "turned"
+    shutil.copytree(str(curated), str(folder))
+    path = str(folder / crops_below(curated)[0])
+    wanted = read_rgb(path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(wanted).transpose(Image.ROTATE_90).save(path, quality=100, subsampling=0, exif=exif)
+    stored, upright = imdb.load(str(folder)), imdb.load(str(folder), upright=True)
+    assert any("--exif_orientation turns them" in line for line in stored.notices)
+    assert not any("EXIF" in line for line in upright.notices)
+    found = [next(crop for part in (data.train, data.validation) for track in part for crop in track
+                  if crop.path == path).read().astype(int) for data in (stored, upright)]
+    assert np.abs(found[1] - wanted).mean() < 2
+    assert np.abs(np.rot90(found[0], -1) - wanted).mean() < 2 < np.abs(found[0] - wanted).mean()
+
+
 def test_curation_resumes_and_keeps_the_crops_that_are_there(raw, curated, capfd):
     names = crops_below(curated)
     kept, lost = (curated / name for name in names[:2])

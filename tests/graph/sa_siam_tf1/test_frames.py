@@ -13,6 +13,7 @@ from common.data import images
 from common.errors import ZooError
 from sa_siam_tf1 import evaluation
 from sa_siam_tf1.inference import frames, otb, track
+from tests import odd_images
 from tests.graph.sa_siam_tf1.conftest import write_video
 
 
@@ -184,7 +185,8 @@ def test_reading_ahead_ends_with_who_takes_the_frames(tmp_path, is_video, monkey
         path = write_video(tmp_path / "v.avi", 30)
     else:
         path = write_frames(tmp_path / "S", [f"{number}.png" for number in range(30)])
-        monkeypatch.setattr(images, "read_rgb", lambda path: read.append(path) or np.zeros((8, 8, 3), np.uint8))
+        black = np.zeros((8, 8, 3), np.uint8)
+        monkeypatch.setattr(images, "read_rgb", lambda path, background: read.append(path) or black)
     given = frames.frames_of(frames.open_sequence(str(path)), pytest.fail)
     for _ in range(3):
         assert next(given).pixels is not None
@@ -214,3 +216,17 @@ def test_results_of_two_sequences_lie_apart(tmp_path):
             json.dump(dict(source=sequence.source), file)
     (results / "A" / "track.json").write_text("{}")
     assert track.result_folder(str(results), first) == str(results / "A.3")
+
+
+def test_frames_are_turned_and_blended_as_a_viewer_shows_them(tmp_path):
+    """The first frame is stored on its side, the second is transparent but for a square."""
+    (tmp_path / "S").mkdir()
+    for number, kind in enumerate(("orientation_6", "alpha"), 1):
+        path = odd_images.make(str(tmp_path), kind)
+        os.rename(path, str(tmp_path / "S" / f"{number}{os.path.splitext(path)[1]}"))
+    sequence = frames.open_sequence(str(tmp_path / "S"))
+    turned, white = (frame.pixels.astype(int) for frame in frames.frames_of(sequence, pytest.fail))
+    assert np.abs(turned - odd_images.shown("orientation_6")).mean() < odd_images.TOLERANCE
+    assert np.array_equal(white, odd_images.shown("alpha"))
+    _, black = frames.frames_of(sequence._replace(background="black"), pytest.fail)
+    assert (black.pixels[40, 60] == 0).all() and (white[40, 60] == 255).all()

@@ -98,6 +98,18 @@ def test_a_bad_drawing_is_named(folder, spoil, message):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_drawings_are_turned_if_asked_for(folder, data):
+    name = data.names[0]
+    wanted = data.store.take(np.array([0]))[0]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(wanted).transpose(Image.ROTATE_90).save(str(folder / name), exif=exif)
+    stored, upright = omniglot.load(str(folder)), omniglot.load(str(folder), upright=True)
+    assert any("--exif_orientation turns them" in line for line in stored.notices) and upright.notices == []
+    assert np.array_equal(upright.store.take(np.array([0]))[0], wanted)
+    assert np.array_equal(stored.store.take(np.array([0]))[0], np.rot90(wanted)) and not (wanted == 255).all()
+
+
 def test_one_character_is_too_few(folder):
     for path in sorted(folder.glob("*/*"))[1:]:
         shutil.rmtree(str(path))

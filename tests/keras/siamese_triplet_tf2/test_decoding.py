@@ -72,6 +72,13 @@ def test_the_rule_for_pixels_holds(tmp_path, kind):
     assert np.abs(found - wanted).mean() < odd_images.TOLERANCE / 255
 
 
+@pytest.mark.parametrize("background, value", [("white", 1.0), ("black", 0.0)])
+def test_transparent_pixels_show_the_background(tmp_path, background, value):
+    path = odd_images.make(str(tmp_path), "alpha")
+    found = decoding.decode(path, Decoding(accurate=True, background=background)).numpy()
+    np.testing.assert_allclose(found[150:, 150:], value)
+
+
 @pytest.mark.parametrize("kind", odd_images.OTHER_FORMATS)
 def test_another_format_under_jpg_is_named(tmp_path, kind):
     path = odd_images.make_other(str(tmp_path), kind)
