@@ -21,10 +21,9 @@ import sys
 from typing import Any, Callable, Sequence
 
 from common.cli import program
-from common.cli.program import HelpRequested
+from common.cli.program import ROOT, HelpRequested
 from common.errors import FlagError, ZooError
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODEL_FILE = "model.json"
 PROGRAMS = ("train", "evaluate", "predict", "export", "benchmark")
 _WIDTH = 80
@@ -101,8 +100,7 @@ def _find_model(name: str) -> Model:
 def _replace_process(*arguments: str) -> int:
     """Run Python in place of this process, so that signals and exit status are those of the program."""
     sys.stdout.flush()
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
-    os.execv(sys.executable, [sys.executable, *arguments])
+    os.execve(sys.executable, [sys.executable, *arguments], program.environment())
     return 1  # not reached
 
 

@@ -20,7 +20,7 @@ from common.cli.parser import FlagSet, FlagValues
 from common.data import images
 from common.devices import selection
 from common.devices.selection import Rank
-from common.distributed import launcher, processes
+from common.distributed import processes
 from common.errors import FlagError
 from common.run.run_dir import RunRequest
 from siamese_triplet_tf2.recipe import RECIPES, Switches
@@ -79,9 +79,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     weights_path = pretrained.find(flags.weights, folder, flags.backbone)
     init_prefix = bundle.init_prefix(flags)
     bundle.fingerprint(init_prefix)
-    status = processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind, stop)
-    if status is not None:
-        return status
+    processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind)
 
     from common.keras.session import open_run  # TensorFlow is imported here, in the processes that train
     from siamese_triplet_tf2 import bad_images, training
@@ -147,4 +145,4 @@ def _length(flags: FlagValues, num_pairs: int) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    launcher.leave(main())
+    processes.leave(main())

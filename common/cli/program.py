@@ -17,6 +17,8 @@ from typing import Callable, Iterator, TextIO
 
 from common.errors import FlagError, ZooError
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
 
 class HelpRequested(Exception):
     """`-h` or `--help` was given; the argument is the help text."""
@@ -182,6 +184,11 @@ def positionals(arguments: list[str], usage: str, count: int = 1) -> list[str]:
     if len(arguments) != count:
         raise FlagError(f"usage: {usage}")
     return arguments
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a process that runs a module of the zoo, `python -m common.zoo`, from any directory."""
+    return dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH")))))
 
 
 def _open_closed_streams() -> None:

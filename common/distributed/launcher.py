@@ -1,11 +1,10 @@
-"""The launcher of several processes that train one model.
+"""The launcher of several processes that train one model, a program that `processes.start` runs.
 
 It starts the same command once per device of this machine, with a rank in its environment (see `devices.ranks`). The
 launchers of several machines connect to each other (see `rendezvous`), and all stop when one of them fails.
 """
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import json
 import os
@@ -13,22 +12,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from typing import IO, Mapping, MutableMapping, Sequence
 
+from common.cli import program
 from common.cli.program import Stopped, StopRequest
-from common.devices.ranks import current, number_of, workers_of
-from common.distributed.rendezvous import POLL_SECONDS, Failure, Job, Meeting, meet
+from common.devices.ranks import current, number_of
+from common.distributed.processes import PIPE, STOP_SECONDS, Job
+from common.distributed.rendezvous import POLL_SECONDS, Failure, Meeting, meet
 from common.errors import ZooError
 
-_PIPE = "ZOO_LAUNCHER_PIPE"  # environment variable: read end of a pipe that is closed when the launcher ends
 _RESUME_ADVICE = "; the same command resumes from the last checkpoint"
 _EXPLAINED_STATUSES = (1, 2)  # of programs that print the reason themselves
 _SIGNAL_STATUSES = (128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 _CHIEF_SECONDS = 20.0  # for rank 0 to end after another rank has failed
 _OTHERS_SECONDS = 5.0  # for the other ranks, which have nothing to save
-_STOP_SECONDS = 120.0  # for all ranks to save and end after a signal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +42,13 @@ class _RankProcess:
     number: int
     process: subprocess.Popen
     stderr: IO[bytes] | None
+
+
+@program.entry
+def main(arguments: list[str], stop: StopRequest) -> int:
+    """Start a job, given as JSON, on a kind of device by a command; return the exit status."""
+    job, device_kind, *command = arguments
+    return start([sys.executable, *command], Job(**json.loads(job)), device_kind, os.environ, stop)
 
 
 def start(command: Sequence[str], job: Job, device_kind: str, environment: MutableMapping[str, str], stop: StopRequest
@@ -80,7 +85,7 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
         try:
             for local_rank in range(job.processes):
                 variables = _rank_environment(job, local_rank, meeting.workers, environment)
-                ranks.append(_start_rank(command, job, local_rank, dict(variables, **{_PIPE: str(pipe)})))
+                ranks.append(_start_rank(command, job, local_rank, dict(variables, **{PIPE: str(pipe)})))
             node, status = _wait(ranks, job, meeting, stop)
             return status
         except Stopped as stopped:
@@ -91,43 +96,6 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
             _end(ranks)
             os.close(pipe)
             os.close(write_end)
-
-
-def watch_launcher(environment: MutableMapping[str, str]) -> bool:
-    """In a rank: stop as on SIGTERM when the launcher has died, since a killed launcher cannot tell.
-
-    Returns:
-        Whether a launcher has started this process.
-    """
-    pipe = environment.pop(_PIPE, None)
-    if pipe:
-        threading.Thread(target=_end_with_launcher, args=(int(pipe),), daemon=True).start()
-    return bool(pipe)
-
-
-def _end_with_launcher(pipe: int) -> None:
-    os.read(pipe, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_STOP_SECONDS)
-    os._exit(128 + signal.SIGTERM)  # it still waits for a rank that has died
-
-
-def leave(status: int) -> None:
-    """Exit this process, as its last action.
-
-    One of several processes exits without shutting down TensorFlow's servers: in TensorFlow 2.6 that sometimes aborts
-    when other processes have already ended.
-    """
-    try:
-        is_alone = len(workers_of(os.environ)[0]) < 2
-    except ZooError:  # already reported by the status
-        is_alone = True
-    if not is_alone:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
 
 
 def _rank_environment(job: Job, local_rank: int, workers: Sequence[str], environment: Mapping[str, str]
@@ -166,7 +134,7 @@ def _start_rank(command: Sequence[str], job: Job, local_rank: int, environment: 
     rank = job.first_rank + local_rank
     stderr = None if rank == 0 else tempfile.TemporaryFile()  # noqa: SIM115 - closed in _end
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL if stderr else None, stderr=stderr,
-                               pass_fds=(int(environment[_PIPE]),))
+                               pass_fds=(int(environment[PIPE]),))
     if hasattr(os, "sched_setaffinity"):
         usable = sorted(os.sched_getaffinity(0))
         if len(usable) >= job.processes:  # each rank gets its share of the processors
@@ -184,7 +152,7 @@ def _wait(ranks: Sequence[_RankProcess], job: Job, meeting: Meeting, stop: StopR
         elsewhere = elsewhere or meeting.failure()
         if stop.requested or (elsewhere and elsewhere.status in _SIGNAL_STATUSES):
             if deadline is None:
-                deadline = time.monotonic() + _STOP_SECONDS
+                deadline = time.monotonic() + STOP_SECONDS
                 _terminate(ranks)
             is_over = not is_running or time.monotonic() > deadline
             if is_over:
@@ -263,3 +231,7 @@ def _end(ranks: Sequence[_RankProcess]) -> None:
             rank.process.wait()
         if rank.stderr:
             rank.stderr.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

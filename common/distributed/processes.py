@@ -1,19 +1,56 @@
 """Training with several processes: the flags, the rank of this process, and starting the others."""
 from __future__ import annotations
 
+import atexit
+import dataclasses
+import json
 import os
+import signal
 import sys
-from typing import Sequence
+import threading
+import time
+from typing import MutableMapping, Sequence
 
+from common.cli import program
 from common.cli.parser import FlagSet, FlagValues
-from common.cli.program import StopRequest
 from common.devices import npu_product, ranks
 from common.devices.ranks import workers_of
 from common.devices.selection import Rank
-from common.distributed import launcher, peers
+from common.distributed import peers
 from common.errors import FlagError, ZooError
 
+PIPE = "ZOO_LAUNCHER_PIPE"  # environment variable: read end of a pipe that is closed when the launcher ends
+STOP_SECONDS = 120.0  # for all ranks to save and end after a signal
 _SOURCE = "the environment (TF_CONFIG, or RANK_SIZE on NPUs) defines"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The processes to start.
+
+    Attributes:
+        processes: processes on this machine, one per device.
+        nodes: number of machines.
+        node: index of this machine, from 0.
+        address: address of machine 0.
+        port: port of machine 0 where the launchers connect; unused with one machine.
+    """
+
+    processes: int
+    nodes: int = 1
+    node: int = 0
+    address: str = "127.0.0.1"
+    port: int = 29500
+
+    @property
+    def size(self) -> int:
+        """Number of processes on all machines."""
+        return self.processes * self.nodes
+
+    @property
+    def first_rank(self) -> int:
+        """Rank of the first process on this machine."""
+        return self.node * self.processes
 
 
 def define(flags: FlagSet) -> None:
@@ -60,7 +97,7 @@ def resolve_rank(flags: FlagValues, device_kind: str) -> Rank:
     return rank
 
 
-def _check_npus(flags: FlagValues, job: launcher.Job) -> None:
+def _check_npus(flags: FlagValues, job: Job) -> None:
     """Refuse groups of NPUs that cannot work together, and print advice; errors as `resolve_rank`."""
     product = npu_product.find(flags.npu_product)
     if os.environ.get("CM_CHIEF_IP") and product in ("A3", "950"):
@@ -76,8 +113,8 @@ def _check_npus(flags: FlagValues, job: launcher.Job) -> None:
         print(notice, file=sys.stderr, flush=True)
 
 
-def start(flags: FlagValues, command: Sequence[str], device_kind: str, stop: StopRequest) -> int | None:
-    """Start the processes that the flags ask for and wait for them, unless this is one of them.
+def start(flags: FlagValues, command: Sequence[str], device_kind: str) -> None:
+    """Replace this process by the launcher of the processes that the flags ask for, unless this is one of them.
 
     Call it after all other checks, whose errors every rank would repeat.
 
@@ -85,26 +122,69 @@ def start(flags: FlagValues, command: Sequence[str], device_kind: str, stop: Sto
         flags: parsed flags.
         command: path and arguments of the train entry.
         device_kind: "npu", "gpu" or "cpu".
-        stop: signals are forwarded to all ranks.
-
-    Returns:
-        The exit status; None if this process is to train.
     """
     job = _job(flags)
     if job.size > 1 and ranks.current(os.environ, device_kind).size == 1:
         if job.nodes > 1 and device_kind != "npu" and not flags["master_addr"].present:
             print(f"Warning: --nnode={job.nodes} without --master_addr: only launchers on this machine can connect",
                   file=sys.stderr, flush=True)
-        return launcher.start([sys.executable, *command], job, device_kind, os.environ, stop)
-    is_launched = launcher.watch_launcher(os.environ)
+        launch(job, device_kind, command)
+    is_launched = watch_launcher(os.environ)
     workers, number = workers_of(os.environ) if device_kind != "npu" else ([], 0)
     if len(workers) > 1 and not is_launched:
         peers.wait(workers, number, 60.0 * flags.peer_minutes, lambda line: print(line, flush=True))
-    return None
 
 
-def _job(flags: FlagValues) -> launcher.Job:
-    return launcher.Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
+def launch(job: Job, device_kind: str, command: Sequence[str]) -> None:
+    """Run the launcher in place of this process; arguments as those of `start`."""
+    atexit._run_exitfuncs()
+    environment = program.environment()
+    if not os.path.isdir(environment["MPLCONFIGDIR"]):  # `selection.choose` made it for this process
+        del environment["MPLCONFIGDIR"]
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "common.distributed.launcher", json.dumps(dataclasses.asdict(job)),
+                               device_kind, *command], environment)
+
+
+def watch_launcher(environment: MutableMapping[str, str]) -> bool:
+    """In a rank: stop as on SIGTERM when the launcher has died, since a killed launcher cannot tell.
+
+    Returns:
+        Whether a launcher has started this process.
+    """
+    pipe = environment.pop(PIPE, None)
+    if pipe:
+        threading.Thread(target=_end_with_launcher, args=(int(pipe),), daemon=True).start()
+    return bool(pipe)
+
+
+def _end_with_launcher(pipe: int) -> None:
+    os.read(pipe, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_SECONDS)
+    os._exit(128 + signal.SIGTERM)  # it still waits for a rank that has died
+
+
+def leave(status: int) -> None:
+    """Exit this process, as its last action.
+
+    One of several processes exits without shutting down TensorFlow's servers: in TensorFlow 2.6 that sometimes aborts
+    when other processes have already ended.
+    """
+    try:
+        is_alone = len(workers_of(os.environ)[0]) < 2
+    except ZooError:  # already reported by the status
+        is_alone = True
+    if not is_alone:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _job(flags: FlagValues) -> Job:
+    return Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
 
 
 def notices(flags: FlagValues, rank: Rank, shared: str) -> list[str]:

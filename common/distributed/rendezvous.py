@@ -16,6 +16,7 @@ import time
 from typing import Any, Sequence
 
 from common.cli.program import StopRequest
+from common.distributed.processes import Job
 from common.errors import ZooError
 
 POLL_SECONDS = 0.1
@@ -24,35 +25,6 @@ _CONNECT_SECONDS = 2.0
 _SEND_SECONDS = 10.0
 _MAX_BYTES = 1 << 20  # of a message
 _PORTS = range(20000, 32000)  # below the ports that systems use for outgoing connections
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """The processes to start.
-
-    Attributes:
-        processes: processes on this machine, one per device.
-        nodes: number of machines.
-        node: index of this machine, from 0.
-        address: address of machine 0.
-        port: port of machine 0 where the launchers connect; unused with one machine.
-    """
-
-    processes: int
-    nodes: int = 1
-    node: int = 0
-    address: str = "127.0.0.1"
-    port: int = 29500
-
-    @property
-    def size(self) -> int:
-        """Number of processes on all machines."""
-        return self.processes * self.nodes
-
-    @property
-    def first_rank(self) -> int:
-        """Rank of the first process on this machine."""
-        return self.node * self.processes
 
 
 @dataclasses.dataclass(frozen=True)

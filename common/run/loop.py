@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import platform
 import shlex
 import subprocess
@@ -16,13 +15,12 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from common import atomic_files
+from common.cli import program
 from common.cli.program import StopRequest
 from common.errors import ZooError
 from common.run import metrics
 from common.run.metrics import Row, format_number
 from common.run.opening import Run
-
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -263,10 +261,9 @@ class RunRecord(Record):
     def _draw(self) -> None:
         """Draw the run by `zoo report`, in a process of its own: no problem with a picture harms a trained run."""
         self._metrics.sync()
-        path = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
         result = subprocess.run([sys.executable, "-m", "common.zoo", "report", self.run.path], check=False,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                                env=dict(os.environ, PYTHONPATH=path))
+                                env=program.environment())
         lines = result.stderr.splitlines()
         if result.returncode:
             reason = lines[-1] if lines else f"exit status {result.returncode}"

@@ -20,7 +20,7 @@ from common.checkpoints import bundle, h5_weights
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
-from common.distributed import launcher, processes
+from common.distributed import processes
 from common.errors import FlagError
 from common.run.run_dir import RunRequest
 from siamese_omniglot.log_lines import IMAGES_PER_SAMPLE
@@ -114,9 +114,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                f"Data: {path}, {len(data.labels)} drawings of {len(data.characters)} characters, {len(split.train)} "
                f"train, {len(split.validation)} validate; {data.store.num_bytes / 1e6:.1f} MB in memory",
                recipe.notice(flags.recipe, switches)]
-    status = processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind, stop)
-    if status is not None:
-        return status
+    processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind)
 
     from common.keras.session import open_run  # TensorFlow is imported here, in the processes that train
     from siamese_omniglot import learning_rate, training
@@ -176,4 +174,4 @@ def _num_updates(flags: FlagValues, split: Split) -> int:
 
 
 if __name__ == "__main__":
-    launcher.leave(main())
+    processes.leave(main())

@@ -136,7 +136,7 @@ def start(script, job, *arguments, kind="cpu", environment=None):
 
 
 def test_every_process_gets_its_rank(tmp_path):
-    assert start(WRITE, launcher.Job(3), tmp_path) == 0
+    assert start(WRITE, processes.Job(3), tmp_path) == 0
     found = [json.loads((tmp_path / str(rank)).read_text()) for rank in range(3)]
     clusters = [json.loads(row["TF_CONFIG"]) for row in found]
     assert [row["task"] for row in clusters] == [dict(type="worker", index=rank) for rank in range(3)]
@@ -148,7 +148,7 @@ def test_every_process_gets_its_rank(tmp_path):
 def test_leaving_with_a_tf_config_that_cannot_be_used(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{")
     with pytest.raises(SystemExit) as ending:
-        launcher.leave(2)
+        processes.leave(2)
     assert ending.value.code == 2
 
 
@@ -170,22 +170,22 @@ def test_flags_that_the_environment_overrides(given, warnings):
     (["--nnode=2"], "cpu", True), (["--nnode=2", "--master_addr=10.0.0.1"], "cpu", False),
     (["--nproc_per_node=2"], "gpu", False), (["--nnode=2"], "npu", False)])
 def test_machines_that_cannot_meet(monkeypatch, capfd, given, kind, warns):
-    monkeypatch.setattr(launcher, "start", lambda *_: 0)
+    monkeypatch.setattr(processes, "launch", lambda *_: None)
     flags = FlagSet("test")
     processes.define(flags)
-    assert processes.start(flags.parse(["--distributed=True", *given]), ["train.py"], kind, StopRequest()) == 0
+    processes.start(flags.parse(["--distributed=True", *given]), ["train.py"], kind)
     assert ("without --master_addr" in capfd.readouterr().err) == warns
 
 
 def test_gpus_are_dealt_out(tmp_path):
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="5,7")
-    assert start(WRITE, launcher.Job(2), tmp_path, kind="gpu", environment=environment) == 0
+    assert start(WRITE, processes.Job(2), tmp_path, kind="gpu", environment=environment) == 0
     assert [json.loads((tmp_path / str(rank)).read_text())["CUDA_VISIBLE_DEVICES"] for rank in range(2)] == ["5", "7"]
 
 
 def test_npus_of_the_second_machine(tmp_path):
     environment = dict(os.environ, **write_table(tmp_path, range(4)))
-    assert start(WRITE, launcher.Job(2, 2, 1), tmp_path, kind="npu", environment=environment) == 0
+    assert start(WRITE, processes.Job(2, 2, 1), tmp_path, kind="npu", environment=environment) == 0
     found = {rank: json.loads((tmp_path / str(rank)).read_text()) for rank in (2, 3)}
     assert [(row["RANK_SIZE"], row["ASCEND_DEVICE_ID"], row["TF_CONFIG"]) for row in found.values()] == [
         ("4", "0", None), ("4", "1", None)]
@@ -193,7 +193,7 @@ def test_npus_of_the_second_machine(tmp_path):
 
 def test_npus_without_a_table(tmp_path):
     chief = dict(CM_CHIEF_IP="10.0.0.1", CM_CHIEF_PORT="6000", CM_CHIEF_DEVICE="0")
-    assert start(WRITE, launcher.Job(2), tmp_path, kind="npu", environment=dict(os.environ, **chief)) == 0
+    assert start(WRITE, processes.Job(2), tmp_path, kind="npu", environment=dict(os.environ, **chief)) == 0
     found = [json.loads((tmp_path / str(rank)).read_text()) for rank in range(2)]
     assert [(row["RANK_SIZE"], row["CM_WORKER_SIZE"], row["ASCEND_DEVICE_ID"]) for row in found] == [
         (None, "2", "0"), (None, "2", "1")]
@@ -201,7 +201,7 @@ def test_npus_without_a_table(tmp_path):
 
 def test_npus_from_the_given_one_on(tmp_path):
     environment = dict(os.environ, ASCEND_DEVICE_ID="4", **write_table(tmp_path, range(2)))
-    assert start(WRITE, launcher.Job(2), tmp_path, kind="npu", environment=environment) == 0
+    assert start(WRITE, processes.Job(2), tmp_path, kind="npu", environment=environment) == 0
     assert [json.loads((tmp_path / str(rank)).read_text())["ASCEND_DEVICE_ID"] for rank in range(2)] == ["4", "5"]
 
 
@@ -211,7 +211,7 @@ def test_ranks_share_the_processors(tmp_path, kind):
     share = ("import os, sys, time; time.sleep(0.5); "
              "open(sys.argv[1] + '/' + os.environ['RANK_ID'], 'w').write(str(sorted(os.sched_getaffinity(0))))")
     environment = dict(os.environ, **write_table(tmp_path, range(2)))
-    assert start(share, launcher.Job(2), tmp_path, kind=kind, environment=environment) == 0
+    assert start(share, processes.Job(2), tmp_path, kind=kind, environment=environment) == 0
     found = [set(json.loads((tmp_path / str(rank)).read_text())) for rank in range(2)]
     usable = os.sched_getaffinity(0)
     if len(usable) > 1:
@@ -222,7 +222,7 @@ def test_ranks_share_the_processors(tmp_path, kind):
 def test_the_table_of_another_job_starts_nothing(tmp_path):
     environment = dict(os.environ, **write_table(tmp_path, range(4)))
     with pytest.raises(ZooError, match="has 4 devices, expected 2"):
-        start(WRITE, launcher.Job(2), tmp_path, kind="npu", environment=environment)
+        start(WRITE, processes.Job(2), tmp_path, kind="npu", environment=environment)
     assert os.listdir(str(tmp_path)) == ["table.json"]
 
 
@@ -230,31 +230,31 @@ def test_the_table_of_another_job_starts_nothing(tmp_path):
 def test_gpus_that_are_hidden_stay_hidden(tmp_path, visible, expected):
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     environment.update({} if visible is None else dict(CUDA_VISIBLE_DEVICES=visible))
-    assert start(WRITE, launcher.Job(2), tmp_path, kind="gpu", environment=environment) == 0
+    assert start(WRITE, processes.Job(2), tmp_path, kind="gpu", environment=environment) == 0
     assert [json.loads((tmp_path / str(rank)).read_text())["CUDA_VISIBLE_DEVICES"] for rank in range(2)] == expected
 
 
 def test_fewer_gpus_than_ranks():
     with pytest.raises(ZooError, match="CUDA_VISIBLE_DEVICES=5,7: lists 2 GPUs for --nproc_per_node=3"):
-        start("", launcher.Job(3), kind="gpu", environment=dict(os.environ, CUDA_VISIBLE_DEVICES="5,7"))
+        start("", processes.Job(3), kind="gpu", environment=dict(os.environ, CUDA_VISIBLE_DEVICES="5,7"))
 
 
 @pytest.mark.parametrize("hears", [True, False])
 def test_ranks_end_with_a_launcher_that_is_killed(tmp_path, hears):
     """As on SIGTERM; one that cannot hear, as in a collective, is ended after a while."""
     rank = (f"import os, signal, sys, time\nsys.path.insert(0, {ROOT!r})\n"
-            "from common.cli import program\nfrom common.distributed import launcher\n"
-            "launcher._STOP_SECONDS = 0.5\n"
+            "from common.cli import program\nfrom common.distributed import processes\n"
+            "processes.STOP_SECONDS = 0.5\n"
             "path = os.path.join(sys.argv[1], os.environ['RANK_ID'])\n"
             "def body(stop):\n"
-            "    launcher.watch_launcher(os.environ)\n"
+            "    processes.watch_launcher(os.environ)\n"
             f"    {'pass' if hears else 'signal.signal(signal.SIGTERM, signal.SIG_IGN)'}\n"
             "    open(path + '.tmp', 'w').write(str(os.getpid())); os.rename(path + '.tmp', path)\n"
             "    time.sleep(60)\n"
             "program.run(body)\nopen(path + '.ended', 'w')")
-    script = ("import os, sys\nfrom common.cli import program\nfrom common.distributed import launcher\n"
+    script = ("import os, sys\nfrom common.cli import program\nfrom common.distributed import launcher, processes\n"
               "words = [sys.executable, '-c', *sys.argv[1:]]\n"
-              "program.run(lambda stop: launcher.start(words, launcher.Job(2), 'cpu', os.environ, stop))")
+              "program.run(lambda stop: launcher.start(words, processes.Job(2), 'cpu', os.environ, stop))")
     process = subprocess.Popen([sys.executable, "-c", script, rank, str(tmp_path)], stderr=subprocess.DEVNULL,
                                env=dict(os.environ, PYTHONPATH=ROOT))
     files = [tmp_path / "0", tmp_path / "1"]
@@ -282,8 +282,8 @@ def is_alive(number):
 
 
 @pytest.mark.parametrize("job, kind, message", [
-    (launcher.Job(2), "npu", "RANK_TABLE_FILE is not set"),
-    (launcher.Job(1, 2, 2), "cpu", "--node_rank=2: expected 0 to 1"),
+    (processes.Job(2), "npu", "RANK_TABLE_FILE is not set"),
+    (processes.Job(1, 2, 2), "cpu", "--node_rank=2: expected 0 to 1"),
 ])
 def test_impossible_jobs_are_refused(job, kind, message):
     environment = {name: value for name, value in os.environ.items() if name != "RANK_TABLE_FILE"}
@@ -304,7 +304,7 @@ def test_a_rank_that_fails_ends_all(capfd, ending, status, line):
     script = (f"import os, signal, sys, time\nif os.environ['RANK_ID'] == '1':\n    time.sleep(0.3); {ending}\n"
               "signal.signal(signal.SIGTERM, signal.SIG_DFL)\ntime.sleep(60)")
     began = time.monotonic()
-    assert start(script, launcher.Job(2)) == status
+    assert start(script, processes.Job(2)) == status
     assert time.monotonic() - began < 30
     assert capfd.readouterr().err.splitlines() == [line]
 
@@ -322,14 +322,14 @@ def test_a_mistake_is_one_line(capfd, monkeypatch, who, expected):
               "if rank == '2':\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
               "time.sleep(60)")
     began = time.monotonic()
-    assert start(script, launcher.Job(3)) == 2
+    assert start(script, processes.Job(3)) == 2
     assert time.monotonic() - began < 15
     assert capfd.readouterr().err.splitlines() == expected
 
 
 def test_a_traceback_of_another_rank_is_shown(capfd, monkeypatch):
     monkeypatch.setattr(launcher, "_OTHERS_SECONDS", 0.5)
-    assert start("import os, time\nif os.environ['RANK_ID'] == '1': 1 / 0\ntime.sleep(60)", launcher.Job(2)) == 1
+    assert start("import os, time\nif os.environ['RANK_ID'] == '1': 1 / 0\ntime.sleep(60)", processes.Job(2)) == 1
     error = capfd.readouterr().err.splitlines()
     assert error[0].startswith("Traceback") and error[-1] == "ZeroDivisionError: division by zero"
 
@@ -339,6 +339,6 @@ def test_a_rank_that_ignores_sigterm_is_killed(monkeypatch, capfd):
     script = ("import os, signal, sys, time\nif os.environ['RANK_ID'] == '1':\n    time.sleep(0.5); sys.exit(1)\n"
               "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)")
     began = time.monotonic()
-    assert start(script, launcher.Job(2)) == 1
+    assert start(script, processes.Job(2)) == 1
     assert time.monotonic() - began < 20
     assert "[Error] rank 0 does not end by itself" in capfd.readouterr().err

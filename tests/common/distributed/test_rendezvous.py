@@ -14,6 +14,7 @@ import pytest
 
 from common.cli.program import Stopped, StopRequest
 from common.distributed import rendezvous
+from common.distributed.processes import Job
 from common.errors import ZooError
 from tests import ROOT
 
@@ -21,7 +22,8 @@ LAUNCH = """
 import os, sys
 from common.cli import program
 from common.distributed import launcher
-words, job = [sys.executable, "-c", sys.argv[1]], launcher.Job(*map(int, sys.argv[2:5]), "127.0.0.1", int(sys.argv[5]))
+from common.distributed.processes import Job
+words, job = [sys.executable, "-c", sys.argv[1]], Job(*map(int, sys.argv[2:5]), "127.0.0.1", int(sys.argv[5]))
 sys.exit(program.run(lambda stop: launcher.start(words, job, "cpu", os.environ, stop)))
 """
 
@@ -54,7 +56,7 @@ def finish(threads):
 
 
 def jobs_of(num, port, processes=2):
-    return [rendezvous.Job(processes, num, node, "127.0.0.1", port) for node in range(num)]
+    return [Job(processes, num, node, "127.0.0.1", port) for node in range(num)]
 
 
 def connect(port, content=b""):
@@ -83,7 +85,7 @@ def test_ports_are_below_those_of_outgoing_connections():
 
 
 def test_a_machine_that_does_not_fit_is_named_on_both(port):
-    found, threads = in_threads(rendezvous.Job(3, 2, 1, "127.0.0.1", port), rendezvous.Job(2, 2, 0, "127.0.0.1", port))
+    found, threads = in_threads(Job(3, 2, 1, "127.0.0.1", port), Job(2, 2, 0, "127.0.0.1", port))
     finish(threads)
     assert "--nproc_per_node=3; expected another machine with 2 and 2" in str(found[1])
     assert str(found[0]) == f"machine 0 reports: {found[1]}"

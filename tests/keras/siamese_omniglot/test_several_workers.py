@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from common.distributed import launcher, rendezvous
+from common.distributed import processes, rendezvous
 from common.tiny_data import omniglot as tiny_omniglot
 from tests import ROOT
 from tests.conftest import on_the_default_leg
@@ -125,13 +125,13 @@ def test_sigterm_saves_and_ends_all(tmp_path, tiny_folder):
     (["--use_mixlist", "--mixlist_file=missing.json"], 2, "--mixlist_file=missing.json: no such file"),
 ])
 def test_mistakes_are_found_before_processes_start(tmp_path, tiny_folder, capfd, monkeypatch, flags, status, message):
-    monkeypatch.setattr(launcher, "start", lambda *_: pytest.fail("processes are started"))
+    monkeypatch.setattr(processes, "launch", lambda *_: pytest.fail("processes are started"))
     assert train(tiny_folder, tmp_path / "out", "--distributed=True", "--nproc_per_node=2", *flags) == status
     assert message in error_line(capfd) and not (tmp_path / "out").exists()
 
 
 def test_a_bad_drawing_is_found_before_processes_start(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(launcher, "start", lambda *_: pytest.fail("processes are started"))
+    monkeypatch.setattr(processes, "launch", lambda *_: pytest.fail("processes are started"))
     tiny_omniglot.make(str(tmp_path / "data"), 1, 3, 4)
     bad = sorted((tmp_path / "data").rglob("*.png"))[0]
     bad.write_bytes(b"no image")

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from common.distributed import launcher, rendezvous
+from common.distributed import processes, rendezvous
 from tests import ROOT
 from tests.keras.processes import start
 from tests.keras.siamese_triplet_tf2.conftest import FLAGS, train
@@ -50,7 +50,7 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, look_al
 ])
 def test_mistakes_are_found_before_processes_start(tmp_path, look_alike_folder, capfd, monkeypatch, flags, status,
                                                    message):
-    monkeypatch.setattr(launcher, "start", lambda *_: pytest.fail("processes are started"))
+    monkeypatch.setattr(processes, "launch", lambda *_: pytest.fail("processes are started"))
     assert train(look_alike_folder, tmp_path / "out", "--distributed=True", "--nproc_per_node=2", *flags) == status
     assert message in error_line(capfd) and not (tmp_path / "out").exists()
 
