@@ -6,10 +6,11 @@ import zlib
 from typing import NamedTuple
 
 from circleloss_tf1 import faces as face_data
-from circleloss_tf1 import lfw
+from circleloss_tf1 import lfw, record_faces
 from circleloss_tf1.faces import Faces, Split
 from common.cli import shared_flags
 from common.cli.parser import FlagValues
+from common.data import listing
 from common.errors import FlagError, ZooError
 
 
@@ -31,10 +32,16 @@ def find(flags: FlagValues, root: str) -> Folders:
         ZooError: no training images, or an invalid --lfw_dir.
     """
     if flags.data_dir:
-        faces = shared_flags.find_data_folder(flags.data_dir, root, (), face_data.has_faces, "data_dir")
+        faces = shared_flags.find_data_folder(flags.data_dir, root, (), _has_data, "data_dir")
     else:
-        faces = shared_flags.find_data_folder(flags.data_path, root, face_data.FOLDER_NAMES, face_data.has_faces)
+        parent = shared_flags.find_path("data_path", flags.data_path, root)
+        names = [name for name in listing.folders(parent) if record_faces.has_records(os.path.join(parent, name))]
+        faces = shared_flags.find_data_folder(flags.data_path, root, (*face_data.FOLDER_NAMES, *names), _has_data)
     return Folders(faces, find_lfw(flags, root))
+
+
+def _has_data(folder: str) -> bool:
+    return record_faces.has_records(folder) or face_data.has_faces(folder)
 
 
 def find_lfw(flags: FlagValues, root: str) -> str | None:
@@ -68,7 +75,10 @@ def require_lfw(flags: FlagValues, root: str) -> str:
 
 def load_faces(flags: FlagValues, folders: Folders) -> tuple[Faces, Split]:
     """List, filter and split the training images."""
-    faces = face_data.scan(folders.faces)
+    has_records = record_faces.has_records(folders.faces)
+    faces = record_faces.scan(folders.faces) if has_records else face_data.scan(folders.faces)
+    if flags.filter_filename and has_records:
+        raise FlagError(f"--filter_filename: {folders.faces} holds records, which have no names to filter by")
     if flags.filter_filename:
         path = shared_flags.find_path("filter_filename", flags.filter_filename, folders.faces)
         faces = face_data.filter_by_distance(faces, path, flags.filter_percentile,

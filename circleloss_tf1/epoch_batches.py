@@ -31,7 +31,7 @@ class EpochBatches:
         self._skip = skip_bad_images
         extras = settings.network.extras
         self._is_augmented = extras.random_crop or extras.random_flip or extras.random_rotate
-        self._feed = ImageFeed(settings.batch_size, settings.network, self._is_augmented, threads)
+        self._feed = ImageFeed(settings.batch_size, settings.network, self._is_augmented, threads, faces.read)
         self._bad: set = set()  # indices of images that cannot be read
         self._epoch, self._position = 0, 0  # of the next batch
         self._indices = train[:0]

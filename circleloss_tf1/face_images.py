@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import NamedTuple, Sequence
+from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
 
@@ -55,7 +55,8 @@ class Augmentation(NamedTuple):
 class ImageFeed:
     """Batches of images, decoded ahead of the steps that use them."""
 
-    def __init__(self, batch_size: int, network: NetworkSettings, augmented: bool = False, threads: int = THREADS):
+    def __init__(self, batch_size: int, network: NetworkSettings, augmented: bool = False, threads: int = THREADS,
+                 read: Callable[[bytes], bytes] | None = None):
         """Build the pipeline in the default graph.
 
         Args:
@@ -63,7 +64,9 @@ class ImageFeed:
             network: size, decoding and standardisation of the input.
             augmented: whether images are rotated, cropped or mirrored.
             threads: images decoded at a time.
+            read: returns the content of a path, or raises ZooError; None if paths are those of files.
         """
+        self._read_content = read
         self._batch_size = batch_size
         self._network = network
         with tf.name_scope("input"):
@@ -77,7 +80,7 @@ class ImageFeed:
             iterator = tf.data.make_initializable_iterator(dataset)
             self._initialise, self._next = iterator.initializer, iterator.get_next()
             self._path = tf.placeholder(tf.string, [], "path")
-            self._image = decode(tf.read_file(self._path), network.switches, network.background)
+            self._image = decode(self._content(self._path), network.switches, network.background)
         self._batches: list = []
 
     def start(self, session: tf.Session, paths: Sequence[bytes], augmentation: Augmentation | None = None) -> None:
@@ -130,17 +133,26 @@ class ImageFeed:
     def reason(self, session: tf.Session, path: bytes) -> str | None:
         """Return why an image cannot be read; None if it can."""
         try:
+            header = image_headers.read_header(path) if self._read_content is None else self._read_content(path)
             self.decoded(session, path)
             return None
+        except ZooError as error:
+            return str(error)
         except tf.errors.OpError as error:
-            header = image_headers.read_header(path)
             reason = reason_of(error)
-            if os.path.isfile(path) and image_headers.format_of(header) not in ("JPEG", "PNG"):
+            if (self._read_content or os.path.isfile(path)) and image_headers.format_of(header) not in ("JPEG", "PNG"):
                 reason = f"it {image_headers.describe(header)}, expected JPEG or PNG"
             return f"{os.fsdecode(path)}: not a readable image ({reason})"
 
+    def _content(self, path: tf.Tensor) -> tf.Tensor:
+        if self._read_content is None:
+            return tf.read_file(path)
+        content = tf.numpy_function(self._read_content, [path], tf.string)
+        content.set_shape([])
+        return content
+
     def _read(self, path: tf.Tensor, augmentation: tf.Tensor | None) -> tf.Tensor:
-        image = decode(tf.read_file(path), self._network.switches, self._network.background)
+        image = decode(self._content(path), self._network.switches, self._network.background)
         if augmentation is not None:
             return prepare_augmented(image, augmentation, self._network.extras)
         return prepare(image, self._network.extras)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import zlib
-from typing import Iterable, Iterator, NamedTuple
+from typing import Callable, Iterable, Iterator, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,10 @@ class Faces:
         labels: int32 [images], the class of each image.
         fingerprint: number of images and people, and a checksum of all names and sizes.
         notices: lines about ignored files.
+        read: returns the content of a path; None if paths are those of files.
     """
+
+    read: Callable[[bytes], bytes] | None = None
 
     def __init__(self, folder: str, people: list[bytes], labels: np.ndarray, names: list[bytes], sizes_crc: int,
                  notices: list[str]):

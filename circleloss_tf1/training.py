@@ -115,7 +115,7 @@ def _build(config: Config, data: Data, run: Run) -> _Graphs:
         on_lfw = (ImageFeed(config.lfw.batch_size, network, threads=config.threads),
                   model.build_forward(config.lfw.batch_size, network, getter, reuse=True))
     if len(data.split.validation) and not run.request.performance:
-        validation = (ImageFeed(config.graph.batch_size, network, threads=config.threads),
+        validation = (ImageFeed(config.graph.batch_size, network, threads=config.threads, read=data.faces.read),
                       model.build_validation(config.graph))
     return _Graphs(graph, batches, debugger, on_lfw, validation, tf.global_variables_initializer())
 
