@@ -67,7 +67,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session
-    from siamese_omniglot import evaluation, plots, restore
+    from siamese_omniglot import evaluation, few_shot, plots, restore
 
     session.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
     scorer = evaluation.Scorer(restore.network(checkpoint, flags))
@@ -78,7 +78,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         checkpoint, flags, "head"), stop)
     result["few_shot"] = _few_shot(scorer, data, indices, flags, stop)
     if runs:
-        result["official_one_shot"] = _official(evaluation.run_error_rates(scorer, runs, stop.check))
+        result["official_one_shot"] = _official(few_shot.run_error_rates(scorer, runs, stop.check))
     plots.draw_evaluation(checkpoint, logits, labels, result)
     checkpoint.report("evaluation.json", result, lines(result), flags.json)
     return 0
@@ -106,7 +106,7 @@ def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagVa
               ) -> list[dict[str, Any]]:
     """Return the accuracies of the tasks, None where too few characters have enough drawings."""
     from common.evaluation import one_shot
-    from siamese_omniglot import evaluation
+    from siamese_omniglot import few_shot
 
     labels = data.labels[indices]
     features = scorer.features(lambda rows: data.store.take(indices[rows]), len(indices), stop.check)
@@ -115,8 +115,8 @@ def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagVa
         row: dict[str, Any] = dict(n_way=n_way, k_shot=k_shot, accuracy=None, half_width=None, episodes=0,
                                    characters=len(one_shot.classes_for(labels, k_shot)))
         if row["characters"] >= n_way:
-            task = evaluation.Task(n_way, k_shot, flags.episodes, flags.seed)
-            mean = one_shot.estimate(evaluation.episode_accuracies(scorer, features, labels, task, stop.check))
+            task = few_shot.Task(n_way, k_shot, flags.episodes, flags.seed)
+            mean = one_shot.estimate(few_shot.episode_accuracies(scorer, features, labels, task, stop.check))
             row.update(accuracy=mean.mean, half_width=mean.half_width, episodes=mean.num)
         accuracies.append(row)
     return accuracies

@@ -105,10 +105,10 @@ def _draw(path: str, data: Pairs, chosen: np.ndarray, left: np.ndarray, right: n
           ) -> dict[str, list[dict[str, Any]]]:
     """Draw the best and the worst retrievals; return the names of their images."""
     from common.plots import image_grid
-    from siamese_triplet_tf2 import restore, retrieval
+    from siamese_triplet_tf2 import evaluation, restore
 
-    similarity = retrieval.similarities(left, right, "cosine")
-    ranks = retrieval.ranks(similarity)
+    similarity = evaluation.similarities(left, right, "cosine")
+    ranks = evaluation.ranks(similarity)
     own = np.diagonal(similarity)
     order = np.lexsort((-own, ranks))  # by rank, then by similarity
     shown: dict[str, list[dict[str, Any]]] = {}

@@ -50,11 +50,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     from common.keras import session
     from common.plots import image_grid
-    from siamese_triplet_tf2 import restore, retrieval
+    from siamese_triplet_tf2 import evaluation, restore
 
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
     embeddings = restore.TrainedEmbedding(checkpoint, True, flags.background).embed([query, *paths])
-    cosine, l2 = (retrieval.similarities(embeddings[:1], embeddings[1:], metric)[0] for metric in ("cosine", "l2"))
+    cosine, l2 = (evaluation.similarities(embeddings[:1], embeddings[1:], metric)[0] for metric in ("cosine", "l2"))
     nearest = np.argsort(-cosine, kind="stable")[:flags.top]
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, query=query, nearest=[
         dict(image=paths[index], cosine=float(cosine[index]), squared_distance=float(-l2[index])) for index in nearest])

@@ -16,7 +16,6 @@ from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 
 from common import atomic_files
 from common.cli.parser import FlagValues
-from common.data import listing
 from common.errors import ZooError
 
 PREFIX = "model.ckpt"
@@ -166,7 +165,8 @@ def _from_folder(folder: str) -> str | None:
     prefix = _from_state_file(os.path.join(folder, "checkpoint"))
     if prefix or not os.path.isdir(folder):
         return prefix
-    names = [name[:-len(".index")] for name in listing.names(folder) if name.endswith(".index")]
+    names = [name[:-len(".index")] for name in sorted(os.listdir(folder))
+             if name.endswith(".index") and not name.startswith(".")]
     if len(names) > 1:
         raise ZooError(f"{folder}: has {len(names)} checkpoints, {', '.join(names[:3])}{' ...' * (len(names) > 3)}; "
                        "choose one of them")

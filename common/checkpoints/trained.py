@@ -92,7 +92,7 @@ def find(path: str) -> str:
         return _best_or_newest(path)
     path = bundle.prefix_of(path)
     if os.path.isdir(path):
-        raise ZooError(f"{path}: is no run directory (it has no {run_dir.ARGUMENTS}) and holds no checkpoint; train "
+        raise ZooError(f"{path}: is not a run directory (it has no {run_dir.ARGUMENTS}) and holds no checkpoint; train "
                        "first, or give --checkpoint=FILE or RUN_DIR")
     if path.endswith(".h5"):
         raise ZooError(f"{path}: is a weights file of Keras, expected a run directory or a checkpoint of TensorFlow; "

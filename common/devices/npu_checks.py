@@ -21,7 +21,7 @@ def problems(device: Device, tensorflow: str, environment: Mapping[str, str]) ->
         environment: os.environ.
     """
     assert device.adapter is not None
-    found = [selection.pairing_problem(device.adapter, tensorflow, sys.version_info[:2]), _files(device, environment)]
+    found = [pairing_problem(device.adapter, tensorflow, sys.version_info[:2]), _files(device, environment)]
     if not environment.get("ASCEND_OPP_PATH"):
         found.append(f"ASCEND_OPP_PATH is not set: source {SET_ENV}")
     try:
@@ -31,6 +31,26 @@ def problems(device: Device, tensorflow: str, environment: Mapping[str, str]) ->
     except ZooError as error:
         found.append(str(error))
     return [problem for problem in found if problem]
+
+
+def pairing_problem(adapter: str, tensorflow: str, python: tuple[int, ...]) -> str | None:
+    """Say why an adapter cannot be used with this TensorFlow and Python, or None.
+
+    Args:
+        adapter: one of ADAPTERS.
+        tensorflow: its version.
+        python: version, major and minor.
+    """
+    first, last = ((3, 7), (3, 7)) if adapter == "npu_bridge" else ((3, 7), (3, 9))
+    needed = "1.15." if adapter == "npu_bridge" else "2.6."
+    reason = ""
+    if tensorflow.startswith("2.13.") and adapter == "npu_device":
+        reason = (": the adapter's branch for TensorFlow 2.13 cannot be imported, its loss-scale optimizer has a base "
+                  "class that TensorFlow 2.9 dropped")
+    if tensorflow.startswith(needed) and first <= python[:2] <= last:
+        return None
+    return (f"{adapter} is for {selection.SUPPORTED[adapter]}, not for TensorFlow {tensorflow} with Python "
+            f"{'.'.join(map(str, python[:2]))}{reason}")
 
 
 def _files(device: Device, environment: Mapping[str, str]) -> str | None:

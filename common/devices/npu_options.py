@@ -1,4 +1,4 @@
-"""What the shared flags ask of the NPU adapter, checked before anything starts. No TensorFlow here."""
+"""What the shared flags ask of the NPU adapter, checked before anything starts."""
 from __future__ import annotations
 
 import dataclasses
@@ -26,7 +26,7 @@ _MIXLIST_ACTIONS = {"to-add", "to-remove"}
 
 @dataclasses.dataclass(frozen=True)
 class NpuOptions:
-    """Options of the adapter, by what they do; `npu_tf1` and `npu_tf2` know what each version calls them.
+    """Options of the adapter, by what they do; `npu.py` of graph/ and of keras/ know each version's names for them.
 
     Attributes:
         precision_mode: the adapter's precision mode; None leaves it to the adapter, or to `precision_mode_v2`.

@@ -1,4 +1,4 @@
-"""Which of several processes this one is, from its environment. No TensorFlow.
+"""Which of several processes this one is, from its environment.
 
 A process is one of several when TF_CONFIG names more than one worker (CPUs, GPUs), or RANK_SIZE is more than 1 (NPUs,
 with RANK_ID and RANK_TABLE_FILE), or CM_WORKER_SIZE is (NPUs without a rank table, with CM_CHIEF_IP and others).

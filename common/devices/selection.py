@@ -16,12 +16,12 @@ import shutil
 import tempfile
 from typing import MutableMapping
 
-from common.devices import npu_environment
 from common.errors import ZooError
 
 SUPPORTED = {"npu_bridge": "TensorFlow 1.15 with Python 3.7", "npu_device": "TensorFlow 2.6.5 with Python 3.7 to 3.9"}
 ADAPTERS = tuple(SUPPORTED)
 INTER_OP_THREADS = 2  # ops at a time; does not change the numbers
+_JOB = ("RANK_TABLE_FILE", "CM_CHIEF_IP", "CM_CHIEF_PORT", "CM_CHIEF_DEVICE", "CM_WORKER_SIZE", "CM_WORKER_IP")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HOW_TO_LEAVE = "--device=cpu or --device=gpu runs without the NPU"
 
@@ -109,7 +109,7 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     --device=cpu), TF_CPP_MIN_LOG_LEVEL (quiet off the NPU; on it the adapter's INFO lines prove that it is used),
     KERAS_HOME and MPLCONFIGDIR (Keras, which TensorFlow brings along, and matplotlib, which Keras does, write files to
     the user's home where they can).
-    A kind of "gpu" here means "a GPU if TensorFlow sees one"; `common.tf1.settle` says which it is.
+    A kind of "gpu" here means "a GPU if TensorFlow sees one"; `gpu.settle` says which it is.
 
     Args:
         requested: the value of --device.
@@ -118,13 +118,13 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     Raises:
         ZooError: an NPU is wanted and cannot be used as things are.
     """
-    for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", *npu_environment.JOB):
+    for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", *_JOB):
         if environment.get(name) == "":  # for the adapters an empty number is an error, and an empty text is set
             del environment[name]
     if "CM_WORKER_SIZE" in environment and environment.get("RANK_SIZE") == "1":  # the scripts set it
         del environment["RANK_SIZE"]
     environment.setdefault("KERAS_HOME", os.devnull)
-    environment.setdefault("MPLCONFIGDIR", _passing_folder())
+    environment.setdefault("MPLCONFIGDIR", _temporary_folder())
     identity = device_id(environment)
     adapters, files = installed_adapters(), device_files()
     if adapters and requested in ("auto", "npu"):
@@ -154,11 +154,38 @@ def _no_adapter() -> str:
 
 
 @functools.lru_cache(maxsize=None)
-def _passing_folder() -> str:
-    """A folder that goes when the process ends."""
+def _temporary_folder() -> str:
+    """Create a folder that is removed when the process ends."""
     folder = tempfile.mkdtemp(prefix="zoo-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def leave_job(environment: MutableMapping[str, str]) -> list[str]:
+    """Remove what would make a program of one device a member of a job of several.
+
+    A session joins HCCL's job as soon as there is a rank table or a chief, whatever RANK_SIZE says.
+
+    Args:
+        environment: os.environ, before the adapter is imported.
+
+    Returns:
+        A notice for each variable that was removed.
+    """
+    names: tuple[str, ...] = _JOB
+    if environment.get("RANK_SIZE") not in (None, "", "1"):
+        names += ("RANK_SIZE", "RANK_ID")
+    return [f"Notice: {name}={value} is ignored: this program uses one device" for name, value in
+            [(name, environment.pop(name, "")) for name in names] if value]
+
+
+def leave_loops(environment: MutableMapping[str, str]) -> list[str]:
+    """Remove NPU_LOOP_SIZE, by which npu_device makes several steps of a loop over a data set at once.
+
+    Arguments and result are those of `leave_job`.
+    """
+    size = environment.pop("NPU_LOOP_SIZE", "")
+    return [f"Notice: NPU_LOOP_SIZE={size} is ignored: it would change how many steps a call makes"] if size else []
 
 
 def adapter_failure(adapter: str, error: BaseException, printed: str = "") -> ZooError:
@@ -179,26 +206,6 @@ def too_old() -> ZooError:
     """Return the error that explains an npu_device older than r1.8, which has no compat."""
     return ZooError("this npu_device is older than r1.8 (CANN 5.1) and belongs to TensorFlow 2.4: install a newer one, "
                     f"for {SUPPORTED['npu_device']}; {_HOW_TO_LEAVE}")
-
-
-def pairing_problem(adapter: str, tensorflow: str, python: tuple[int, ...]) -> str | None:
-    """Say why an adapter cannot be used with this TensorFlow and Python, or None.
-
-    Args:
-        adapter: one of ADAPTERS.
-        tensorflow: its version.
-        python: version, major and minor.
-    """
-    first, last = ((3, 7), (3, 7)) if adapter == "npu_bridge" else ((3, 7), (3, 9))
-    needed = "1.15." if adapter == "npu_bridge" else "2.6."
-    reason = ""
-    if tensorflow.startswith("2.13.") and adapter == "npu_device":
-        reason = (": the adapter's branch for TensorFlow 2.13 cannot be imported, its loss-scale optimizer has a base "
-                  "class that TensorFlow 2.9 dropped")
-    if tensorflow.startswith(needed) and first <= python[:2] <= last:
-        return None
-    return (f"{adapter} is for {SUPPORTED[adapter]}, not for TensorFlow {tensorflow} with Python "
-            f"{'.'.join(map(str, python[:2]))}{reason}")
 
 
 def precision_in_effect(device: Device, precision_mode: str | None, npu_default: str) -> str:

@@ -12,7 +12,7 @@ import io
 import os
 from typing import Any, Mapping
 
-from common.devices import npu_environment, selection
+from common.devices import selection
 from common.devices.npu_options import NpuOptions, profiling_options, require_known, unknown_option
 from common.devices.selection import Device, adapter_failure, too_old
 from common.errors import ZooError
@@ -38,14 +38,14 @@ def start(device: Device, options: NpuOptions | None = None) -> list[str]:
     if device.kind != "npu":
         return []
     assert device.adapter is not None
-    notices = npu_environment.leave_job(os.environ)
+    notices = selection.leave_job(os.environ)
     printed = io.StringIO()
     try:
         if device.adapter == "npu_bridge":
             with contextlib.redirect_stdout(printed):
                 import npu_bridge.npu_init  # noqa: F401
         else:
-            notices += npu_environment.leave_loops(os.environ)
+            notices += selection.leave_loops(os.environ)
             _start_compat()
         if options:
             _require_known(device.adapter, options)

@@ -1,4 +1,4 @@
-"""An NPU for eager models: the only file besides npu_tf1 that knows npu_device.
+"""An NPU for eager models: the only file besides `common.graph.npu` that knows npu_device.
 
 The adapter reads its options once, inside `open()`; one that is set later is taken without a word and does nothing.
 `open()` also replaces TensorFlow's eager context: a variable or tensor made before it belongs to the old one. So an
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from common.devices import npu_environment
+from common.devices import selection
 from common.devices.npu_options import NpuOptions, profiling_options, require_known
 from common.devices.selection import ALONE, Device, Rank, adapter_failure, too_old
 from common.errors import ZooError
@@ -33,9 +33,9 @@ def start(device: Device, options: NpuOptions, rank: Rank = ALONE) -> list[str]:
     if device.kind != "npu":
         return []
     assert device.adapter is not None
-    notices = npu_environment.leave_loops(os.environ)
+    notices = selection.leave_loops(os.environ)
     if rank.size == 1:
-        notices += npu_environment.leave_job(os.environ)
+        notices += selection.leave_job(os.environ)
     try:
         import npu_device
 

@@ -192,8 +192,9 @@ def make(rank: Rank, device_kind: str) -> Workers:
 
 @contextlib.contextmanager
 def _explained(rank: Rank) -> Iterator[None]:
-    """Say in a line that another worker is gone: what TensorFlow reports then is its own broken connection. An internal
-    error that names none is this worker's own.
+    """Say in a line that another worker has ended; TensorFlow only reports that its own connection broke.
+
+    An internal error that names no connection is this worker's own.
     """
     try:
         yield
@@ -206,5 +207,5 @@ def _explained(rank: Rank) -> Iterator[None]:
             tf.errors.DeadlineExceededError) as error:
         if isinstance(error, tf.errors.InternalError) and not _OF_OTHERS.search(reason_of(error)):
             raise
-        raise ZooError(f"rank {rank.number}: another worker is gone ({reason_of(error)}); the same command resumes "
+        raise ZooError(f"rank {rank.number}: another worker has ended ({reason_of(error)}); the same command resumes "
                        "from the last checkpoint") from None

@@ -1,4 +1,4 @@
-"""npu_tf1 starts the adapter and writes session options that every version of it reads as they are meant."""
+"""`common.graph.npu` starts the adapter and writes session options that every version of it reads as they are meant."""
 from __future__ import annotations
 
 import json

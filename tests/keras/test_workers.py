@@ -9,7 +9,7 @@ from common.devices.selection import Rank
 from common.errors import ZooError
 from common.keras.workers import HcclWorkers, _explained
 
-GONE = "rank 1: another worker is gone .*the same command resumes from the last checkpoint"
+GONE = "rank 1: another worker has ended .*the same command resumes from the last checkpoint"
 
 
 @pytest.mark.parametrize("kind, message, said", [
