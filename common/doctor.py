@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 from common.cli import program
-from common.devices import npu_checks, npu_product, selection
+from common.devices import npu_checks, selection
 from common.errors import ZooError
 
 LEVEL_FILE = "modelzoo_level.txt"
@@ -71,7 +71,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     print(f"Adapter      {', '.join(selection.installed_adapters()) or 'none installed'}; device files: "
           f"{', '.join(selection.device_files()) or 'none'}")
     if device and version and device.kind == "npu":
-        print(f"Product      {npu_product.find('auto') or 'unknown, not found on the PCI bus'}")
+        print(f"Product      {selection.find_product('auto') or 'unknown, not found on the PCI bus'}")
         problems += npu_checks.problems(device, version, os.environ)
     if device and version and not problems:
         try:

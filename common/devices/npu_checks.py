@@ -5,7 +5,7 @@ import importlib
 import sys
 from typing import Mapping
 
-from common.devices import npu_product, ranks, selection
+from common.devices import ranks, selection
 from common.devices.selection import Device
 from common.errors import ZooError
 
@@ -69,7 +69,7 @@ def _check_ranks(environment: Mapping[str, str]) -> int:
     if size > 1 and environment.get("RANK_TABLE_FILE"):
         servers = ranks.servers_in(environment["RANK_TABLE_FILE"])
         for server in servers:
-            npu_product.check_processes(npu_product.find("auto"), [number for number, _ in server], len(servers))
+            ranks.check_processes(selection.find_product("auto"), [number for number, _ in server], len(servers))
     return size
 
 

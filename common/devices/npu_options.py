@@ -9,7 +9,7 @@ from typing import Any
 from common.cli import shared_flags
 from common.cli.parser import FlagValues
 from common.cli.shared_flags import parse_dump_steps
-from common.devices import npu_product
+from common.devices import selection
 from common.errors import FlagError
 
 ADAPTER_DEFAULT = "adapter_default"
@@ -155,7 +155,7 @@ def _precision_modes(flags: FlagValues, default: str) -> tuple[str | None, str |
 def notices(flags: FlagValues, options: NpuOptions, device_kind: str) -> list[str]:
     """Return lines to print: flags that have no effect on the device; on an NPU, what a precision means there."""
     if device_kind == "npu":
-        return _precision_notices(options, npu_product.find(flags.npu_product))
+        return _precision_notices(options, selection.find_product(flags.npu_product))
     names = [name for name in ("use_mixlist", "fusion_off_flag", "auto_tune", "precision_mode_v2",
                                "op_compiler_cache_dir") if flags[name].value]
     names += ["hf32"] if flags.hf32 is not None else []
@@ -168,7 +168,7 @@ def _precision_notices(options: NpuOptions, product: str | None) -> list[str]:
     mode = options.precision_mode_v2 or options.precision_mode
     lines = []
     if mode is None:
-        lines.append(f"Notice: the adapter's default precision is {npu_product.default_precision(product)}; adapters "
+        lines.append(f"Notice: the adapter's default precision is {_default_precision(product)}; adapters "
                      "older than r1.13 take allow_fp32_to_fp16 everywhere")
     if mode in INFERENCE_MODES:
         lines.append(f"Warning: {mode} is documented for inference; training may diverge")
@@ -177,6 +177,13 @@ def _precision_notices(options: NpuOptions, product: str | None) -> list[str]:
         lines.append("Notice: on Atlas A2 and newer, float32 convolutions are computed in HF32; --hf32=False computes "
                      "them in float32")
     return lines
+
+
+def _default_precision(product: str | None) -> str:
+    """Describe the precision that an adapter computes in when none is set."""
+    if product is None:
+        return "allow_fp32_to_fp16 on Ascend 910A, must_keep_origin_dtype on A2, A3 and 950"
+    return "allow_fp32_to_fp16" if product == "910A" else "must_keep_origin_dtype"
 
 
 def require_known(config: Any, name: str, value: str | int) -> None:

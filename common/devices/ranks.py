@@ -6,10 +6,12 @@ with RANK_ID and RANK_TABLE_FILE), or CM_WORKER_SIZE is (NPUs without a rank tab
 from __future__ import annotations
 
 import json
-from typing import Mapping
+from typing import Mapping, Sequence
 
 from common.devices.selection import Rank
 from common.errors import ZooError
+
+_COUNTS_910A = (1, 2, 4, 8)
 
 
 def current(environment: Mapping[str, str], device_kind: str) -> Rank:
@@ -164,3 +166,37 @@ def servers_in(path: str) -> list[list[tuple[int, str | None]]]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ZooError(f"RANK_TABLE_FILE={path}: is no rank table ({type(error).__name__}: {error}); expected JSON "
                        "with server_list, or with group_list") from None
+
+
+def check_processes(product: str | None, devices: Sequence[int], num_servers: int) -> list[str]:
+    """Check the NPUs that a job uses on a server.
+
+    Args:
+        product: one of `shared_flags.PRODUCTS`, None when it is unknown.
+        devices: numbers of the NPUs.
+        num_servers: servers of the job.
+
+    Returns:
+        Notices.
+
+    Raises:
+        ZooError: the product's NPUs cannot work together so.
+    """
+    problem = _problem_on_910a(sorted(devices))
+    if problem and product == "910A":
+        raise ZooError(f"on Ascend 910A {problem}")
+    if problem and product is None:
+        return [f"Notice: on Ascend 910A {problem}; --npu_product says which product this is"]
+    if product == "A3" and num_servers > 1 and num_servers % 2:
+        return [f"Notice: an even number of A3 servers is advised, not {num_servers}"]
+    return []
+
+
+def _problem_on_910a(devices: Sequence[int]) -> str | None:
+    """Cards 0 to 3 and 4 to 7 are two rings; a group of 2 or 4 must stay within one."""
+    named = ", ".join(map(str, devices))
+    if len(devices) not in _COUNTS_910A:
+        return f"a server takes 1, 2, 4 or 8 processes, not {len(devices)}"
+    if len(devices) < 8 and len({device // 4 for device in devices}) > 1:
+        return f"{len(devices)} processes stay within cards 0 to 3 or 4 to 7, not cards {named}"
+    return None

@@ -22,6 +22,9 @@ SUPPORTED = {"npu_bridge": "TensorFlow 1.15 with Python 3.7", "npu_device": "Ten
 ADAPTERS = tuple(SUPPORTED)
 INTER_OP_THREADS = 2  # ops at a time; does not change the numbers
 _JOB = ("RANK_TABLE_FILE", "CM_CHIEF_IP", "CM_CHIEF_PORT", "CM_CHIEF_DEVICE", "CM_WORKER_SIZE", "CM_WORKER_IP")
+_PCI_FOLDER = "/sys/bus/pci/devices"
+_VENDOR = "0x19e5"  # Huawei
+_PCI_DEVICES = {"0xd801": "910A", "0xd802": "A2", "0xd803": "A3"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HOW_TO_LEAVE = "--device=cpu or --device=gpu runs without the NPU"
 
@@ -100,6 +103,31 @@ def installed_adapters() -> list[str]:
 def device_files() -> list[str]:
     """Device files of the NPU driver."""
     return sorted(glob.glob("/dev/davinci[0-9]*"))
+
+
+def find_product(requested: str) -> str | None:
+    """Return the product series of the NPUs.
+
+    Args:
+        requested: value of --npu_product; auto looks on the PCI bus.
+
+    Returns:
+        One of `shared_flags.PRODUCTS`, None when it is unknown.
+    """
+    if requested != "auto":
+        return requested
+    for folder in sorted(glob.glob(os.path.join(_PCI_FOLDER, "*"))):
+        if _read(folder, "vendor") == _VENDOR and _read(folder, "device") in _PCI_DEVICES:
+            return _PCI_DEVICES[_read(folder, "device")]
+    return None
+
+
+def _read(folder: str, name: str) -> str:
+    try:
+        with open(os.path.join(folder, name), encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def choose(requested: str, environment: MutableMapping[str, str]) -> Device:

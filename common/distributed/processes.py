@@ -13,7 +13,7 @@ from typing import MutableMapping, Sequence
 
 from common.cli import program
 from common.cli.parser import FlagSet, FlagValues
-from common.devices import npu_product, ranks
+from common.devices import ranks, selection
 from common.devices.ranks import workers_of
 from common.devices.selection import Rank
 from common.distributed import peers
@@ -99,7 +99,7 @@ def resolve_rank(flags: FlagValues, device_kind: str) -> Rank:
 
 def _check_npus(flags: FlagValues, job: Job) -> None:
     """Refuse groups of NPUs that cannot work together, and print advice; errors as `resolve_rank`."""
-    product = npu_product.find(flags.npu_product)
+    product = selection.find_product(flags.npu_product)
     if os.environ.get("CM_CHIEF_IP") and product in ("A3", "950"):
         raise ZooError(f"CM_CHIEF_IP is for Ascend 910A and A2: {product} needs a rank table, in RANK_TABLE_FILE")
     servers: list[list[int]] = []
@@ -108,7 +108,7 @@ def _check_npus(flags: FlagValues, job: Job) -> None:
         servers = [list(range(first, first + job.processes))] * job.nodes
     elif os.environ.get("RANK_TABLE_FILE"):
         servers = [[device for device, _ in server] for server in ranks.servers_in(os.environ["RANK_TABLE_FILE"])]
-    notices = [notice for devices in servers for notice in npu_product.check_processes(product, devices, len(servers))]
+    notices = [notice for devices in servers for notice in ranks.check_processes(product, devices, len(servers))]
     for notice in dict.fromkeys(notices):
         print(notice, file=sys.stderr, flush=True)
 

@@ -110,7 +110,7 @@ def test_the_rank_table_and_hccl_are_checked(host, monkeypatch, tmp_path):
     cards = [dict(device_id=str(card), rank_id=str(rank)) for rank, card in enumerate((3, 4))]
     (tmp_path / "table.json").write_text(json.dumps(dict(server_list=[dict(device=cards)])))
     assert problems() == []
-    monkeypatch.setattr(npu_checks.npu_product, "find", lambda requested: "910A")
+    monkeypatch.setattr(npu_checks.selection, "find_product", lambda requested: "910A")
     assert problems() == ["on Ascend 910A 2 processes stay within cards 0 to 3 or 4 to 7, not cards 3, 4"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from common.cli.shared_flags import PRODUCTS
-from common.devices import npu_product
+from common.devices import npu_options, ranks, selection
 from common.errors import ZooError
 
 
@@ -22,15 +22,15 @@ def test_the_pci_bus_tells_the_product(tmp_path, monkeypatch, buses, product):
         (folder / "vendor").write_text(f"{vendor}\n")
         (folder / "device").write_text(f"{device}\n")
     (tmp_path / "odd").mkdir()
-    monkeypatch.setattr(npu_product, "_PCI_FOLDER", str(tmp_path))
-    assert npu_product.find("auto") == product
-    assert npu_product.find("950") == "950"
+    monkeypatch.setattr(selection, "_PCI_FOLDER", str(tmp_path))
+    assert selection.find_product("auto") == product
+    assert selection.find_product("950") == "950"
 
 
 @pytest.mark.parametrize("devices", [[0], [5], [0, 1], [2, 3], [4, 7], [0, 1, 2, 3], [4, 5, 6, 7], range(8)])
 def test_groups_that_every_product_takes(devices):
     for product in (*PRODUCTS, None):
-        assert npu_product.check_processes(product, devices, 1) == []
+        assert ranks.check_processes(product, devices, 1) == []
 
 
 @pytest.mark.parametrize("devices, reason", [
@@ -41,21 +41,21 @@ def test_groups_that_every_product_takes(devices):
 ])
 def test_groups_that_ascend_910a_alone_refuses(devices, reason):
     with pytest.raises(ZooError, match=f"on Ascend 910A .*{reason}"):
-        npu_product.check_processes("910A", devices, 1)
+        ranks.check_processes("910A", devices, 1)
     for product in ("A2", "A3", "950"):
-        assert npu_product.check_processes(product, devices, 1) == []
-    (notice,) = npu_product.check_processes(None, devices, 1)
+        assert ranks.check_processes(product, devices, 1) == []
+    (notice,) = ranks.check_processes(None, devices, 1)
     assert notice.startswith("Notice: on Ascend 910A ") and "--npu_product says which product" in notice
 
 
 @pytest.mark.parametrize("product, num_servers, advised", [("A3", 1, True), ("A3", 2, True), ("A3", 3, False),
                                                            ("A2", 3, True)])
 def test_an_even_number_of_a3_servers_is_advised(product, num_servers, advised):
-    notices = npu_product.check_processes(product, range(8), num_servers)
+    notices = ranks.check_processes(product, range(8), num_servers)
     assert notices == [] if advised else ["Notice: an even number of A3 servers is advised, not 3"]
 
 
 def test_the_default_precision_is_that_of_the_product():
-    assert npu_product.default_precision("910A") == "allow_fp32_to_fp16"
-    assert {npu_product.default_precision(product) for product in ("A2", "A3", "950")} == {"must_keep_origin_dtype"}
-    assert "allow_fp32_to_fp16 on Ascend 910A" in npu_product.default_precision(None)
+    assert npu_options._default_precision("910A") == "allow_fp32_to_fp16"
+    assert {npu_options._default_precision(product) for product in ("A2", "A3", "950")} == {"must_keep_origin_dtype"}
+    assert "allow_fp32_to_fp16 on Ascend 910A" in npu_options._default_precision(None)
