@@ -9,6 +9,7 @@ import numpy as np
 from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph
+from common import console
 from common.cli.parser import FlagValues
 from common.data.batching import full_batches
 from common.evaluation import verification
@@ -63,7 +64,7 @@ class Embedder:
         batches = full_batches(len(paths), self._batch_size, wrap=True)
         self._feed.start(self._session, [paths[row] for row in batches.flat])
         results = []
-        for batch in range(len(batches)):
+        for batch in console.progress(range(len(batches)), "embeddings", "batch"):
             images = self._feed.next_readable(self._session)
             embeddings = self._forward(images)
             if self._flipped:

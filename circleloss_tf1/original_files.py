@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from common import atomic_files
+from common import atomic_files, console
 from common.checkpoints import bundle
 from common.checkpoints.bundle import reason_of
 from common.errors import ZooError
@@ -35,7 +35,7 @@ class WeightsOnly:
 
     def save(self, epoch: int) -> None:
         """Save `model-<start>.ckpt-<epoch>` and remove the one before; epochs count from 1."""
-        print("Saving variables", flush=True)
+        console.detail("Saving variables")
         started = time.perf_counter()
         name = f"{self._stem}.ckpt-{epoch}"
         bundle.write_atomically(self._folder, name, self._write)
@@ -44,14 +44,14 @@ class WeightsOnly:
                 os.remove(os.path.join(self._folder, other))
         atomic_files.write_text(os.path.join(self._folder, "checkpoint"),
                                 f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
-        print(f"Variables saved in {time.perf_counter() - started:.2f} seconds")
+        console.detail(f"Variables saved in {time.perf_counter() - started:.2f} seconds")
         graph_path = os.path.join(self._folder, f"{self._stem}.meta")
         if not os.path.exists(graph_path):
-            print("Saving metagraph")
+            console.detail("Saving metagraph")
             started = time.perf_counter()
             graph = tf.train.export_meta_graph(saver_def=self._saver.saver_def)
             atomic_files.write_bytes(graph_path, graph.SerializeToString())
-            print(f"Metagraph saved in {time.perf_counter() - started:.2f} seconds", flush=True)
+            console.detail(f"Metagraph saved in {time.perf_counter() - started:.2f} seconds")
 
     def _write(self, prefix: str) -> None:
         try:

@@ -15,6 +15,7 @@ from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.faces import Faces, Sampler, Split
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph, TrainGraph, ValidationGraph
+from common import console
 from common.cli.program import StopRequest
 from common.graph import npu
 from common.graph.checkpoints import Checkpoints, initialise_from
@@ -187,7 +188,7 @@ class _Task:
         epoch, batch = divmod(step, self._config.epoch_size)
         rate = self._config.rate(epoch)
         if epoch != self._epoch:
-            print(f"learning rate: {rate}", flush=True)
+            console.detail(f"learning rate: {rate}")
             self._begin_epoch(epoch, batch)
         graph = self._graphs.train
         fetches = dict(graph.losses._asdict(), accuracy=graph.accuracy, learning_rate=graph.step.learning_rate,
@@ -232,29 +233,29 @@ class _Task:
         indices = np.resize(indices, max(len(indices) // size, 1) * size)
         feed.start(self._session, [self._data.faces.path(index) for index in indices])
         results = []
-        for batch in indices.reshape(-1, size):
+        for batch in console.progress(indices.reshape(-1, size), "validation", "batch"):
             self._record.stop.check()
             feeds = {graph.images: feed.next_readable(self._session), graph.labels: self._data.faces.labels[batch]}
             results.append(self._session.run([graph.losses.total, graph.losses.circle, graph.accuracy], feeds))
         total, circle, accuracy = np.mean(results, axis=0)
-        print(f"Validation: loss {total:.5f}, accuracy {accuracy:.5f}", flush=True)
+        console.detail(f"Validation: loss {total:.5f}, accuracy {accuracy:.5f}")
         return dict(validation_loss=float(total), validation_circle_loss=float(circle),
                     validation_accuracy=float(accuracy), time_validate=time.perf_counter() - started)
 
     def _verify(self, feed: ImageFeed, graph: ForwardGraph) -> dict[str, Any]:
         """Return the results on LFW."""
         started = time.perf_counter()
-        print("Runnning forward pass on LFW images", flush=True)
+        console.detail("Runnning forward pass on LFW images")
 
         def after_batch(index: int) -> None:
             self._record.stop.check()
             if index % 10 == 9:
-                print(".", end="", flush=True)
+                console.detail(".", end="")
 
         embedder = Embedder(self._session, feed, graph, self._config.lfw.use_flipped_images)
         once = self._config.graph.network.switches.batch_norm == "moving"
         embeddings = evaluation.embed_pairs(embedder, self._data.pairs, once, after_batch)
-        print()
+        console.detail("")
         values = lfw.summary(evaluation.verify(embeddings, self._data.pairs, self._config.lfw))
         best = self._best_accuracy()
         return dict(values, time_evaluate=time.perf_counter() - started,
@@ -270,10 +271,10 @@ class _Task:
             self._epoch_seconds = row["step_seconds"] + (self._epoch_seconds if is_same_epoch else 0.0)
             self._last_step = row
             if not is_replayed:
-                print(log_lines.step_line(row), flush=True)
+                console.detail(log_lines.step_line(row))
         elif row["kind"] == "eval" and not is_replayed:
             for line in (*(log_lines.lfw_lines(row) if "lfw_accuracy" in row else ()), "Saving statistics"):
-                print(line, flush=True)
+                console.detail(line)
             self._files.write()
 
     def finish(self, step: int) -> None:

@@ -7,6 +7,7 @@ from typing import Callable
 
 import numpy as np
 
+from common import console
 from common.data.batching import full_batches
 from common.graph.compat import tf
 from gitloss_tf1.class_statistics import ClassStatistics, SetLoss, class_statistics, set_loss
@@ -45,7 +46,7 @@ def forward(session: tf.Session, graph: ForwardGraph, images: np.ndarray, mean_i
         Features float32 [num, 2] and logits float32 [num, 10].
     """
     features, logits = [], []
-    for rows in full_batches(len(images), int(graph.images.shape[0])):
+    for rows in console.progress(full_batches(len(images), int(graph.images.shape[0])), "features", "batch"):
         check()
         outputs = session.run(graph.outputs, {graph.images: preprocess(images[rows], mean_image)})
         features.append(outputs.features)

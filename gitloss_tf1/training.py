@@ -8,7 +8,7 @@ from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
-from common import atomic_files
+from common import atomic_files, console
 from common.cli.program import StopRequest
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import tf
@@ -166,7 +166,7 @@ class _Task:
             if not is_replayed:
                 for line in log_lines.evaluation_lines(row, len(self._data.train.labels), self._num_batches,
                                                        self._performance):
-                    print(line, flush=True)
+                    console.detail(line)
                 self._write_files()
 
     def _write_files(self) -> None:

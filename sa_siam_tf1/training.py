@@ -10,6 +10,7 @@ from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
+from common import console
 from common.checkpoints import bundle
 from common.cli.program import StopRequest
 from common.graph import npu
@@ -113,15 +114,17 @@ class _Task:
             resource.close()
 
     def start(self, step: int | None) -> int:
-        lines = log_lines.start_lines(self._config.model.init_method,
-                                      [variable.op.name for variable in tf.trainable_variables()])
+        variables = [variable.op.name for variable in tf.trainable_variables()]
+        for line in log_lines.start_lines(self._config.model.init_method, variables):
+            console.detail(line)
         if step is None:
-            lines += self._initialise()
+            lines = self._initialise()
         else:
             prefix = os.path.join(self._record.checkpoints.folder, f"{bundle.PREFIX}-{step}")
-            lines.append(f"Restore from last checkpoint: {prefix}")
-        for line in (*lines, f"Train for {self._run.request.num_updates} steps"):
+            lines = [f"Restore from last checkpoint: {prefix}"]
+        for line in lines:
             print(line)
+        console.detail(f"Train for {self._run.request.num_updates} steps")
         return step or 0
 
     def _initialise(self) -> list[str]:
@@ -196,7 +199,7 @@ class _Task:
         if row["kind"] == "step":
             self._on_step_row(row, is_replayed)
         elif row["kind"] == "eval" and not is_replayed:
-            print(log_lines.validation_line(row), flush=True)
+            console.detail(log_lines.validation_line(row))
 
     def _on_step_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
         if log_lines.is_in_table(row):
@@ -205,8 +208,7 @@ class _Task:
             self._losses.add(log_lines.loss_line(row))
             self._logged_losses.append(row["loss"])
             if not is_replayed:
-                print(log_lines.step_line(row, self._config.train.batch_size, self._run.request.num_updates),
-                      flush=True)
+                console.detail(log_lines.step_line(row, self._config.train.batch_size, self._run.request.num_updates))
         if self._is_epoch_end(row["step"]) and not is_replayed:
             # before the loop saves its own checkpoint: a run that is resumed from that one has both
             folder = self._run.folder(f"track_model_checkpoints/{CHECKPOINT_FOLDERS[self._config.model.branch]}")

@@ -6,6 +6,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from common import console
 from common.data.batching import full_batches
 from common.evaluation import roc
 from siamese_omniglot.data.omniglot import DrawingStore
@@ -45,7 +46,7 @@ class Scorer:
             check: called before every batch; may raise to stop.
         """
         parts = []
-        for rows in full_batches(num, BATCH_IMAGES):
+        for rows in console.progress(full_batches(num, BATCH_IMAGES), "features", "batch"):
             check()
             parts.append(self._features(tf.constant(drawings(rows))).numpy())
         return np.concatenate(parts)[:num]

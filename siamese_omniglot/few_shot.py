@@ -5,6 +5,7 @@ from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
 
+from common import console
 from common.evaluation import one_shot
 from siamese_omniglot.data.one_shot_runs import OneShotRun
 from siamese_omniglot.data.pairs import EPISODES
@@ -32,7 +33,7 @@ def episode_accuracies(scorer: Scorer, features: np.ndarray, labels: np.ndarray,
         check: called before every episode; may raise to stop.
     """
     accuracies = []
-    for number in range(task.num_episodes):
+    for number in console.progress(range(task.num_episodes), "episodes", "episode"):
         check()
         random = np.random.RandomState([task.seed, EPISODES, task.n_way, task.k_shot, number])
         episode = one_shot.draw_episode(labels, task.n_way, task.k_shot, random)

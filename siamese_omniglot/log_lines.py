@@ -5,7 +5,7 @@ import os
 import time
 from typing import Any, Mapping, Sequence
 
-from common import atomic_files
+from common import atomic_files, console
 from common.run.metrics import GrowingText
 from common.run.opening import Run
 
@@ -71,10 +71,10 @@ class OriginalLogs:
         self._json_log.add(json_line)
         if is_replayed:
             return
-        print(line, flush=True)
+        console.detail(line)
         if row["kind"] == "eval":
             for line in epoch_lines(row, self._num_epochs):
-                print(line, flush=True)
+                console.detail(line)
             self._write_losses()
 
     def save_weights(self, network: Any, names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Mapping, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from common import console
 from common.cli.program import StopRequest
 from common.keras import compat, session, workers
 from common.keras.agreement import Epochs, SharedStop
@@ -187,7 +188,7 @@ class _Task:
             return {}
         record, pairs = self._record, self._validation_pairs
         if isinstance(record, RunRecord):
-            print("Finish Train\nStart Validation", flush=True)
+            console.detail("Finish Train\nStart Validation")
         started = time.perf_counter()
         logits = evaluation.pair_logits(self._scorer, self._data.store, pairs, record.stop.check)
         if not isinstance(record, RunRecord):

@@ -6,6 +6,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
+from common import console
 from common.data.batching import full_batches
 from siamese_triplet_tf2 import triplet_loss
 from siamese_triplet_tf2.features import BATCH_SIZE, FeatureSource
@@ -33,7 +34,7 @@ def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, indic
         float32 [num, 256].
     """
     embeddings = []
-    for rows in full_batches(len(indices), BATCH_SIZE):
+    for rows in console.progress(full_batches(len(indices), BATCH_SIZE), "embeddings", "batch"):
         check()
         embeddings.append(tail(tf.constant(features[indices[rows]])).numpy())
     return np.concatenate(embeddings)[:len(indices)]

@@ -14,7 +14,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from common import atomic_files
+from common import atomic_files, console
 from common.data.batching import full_batches
 from common.errors import ZooError
 from siamese_triplet_tf2 import decoding
@@ -61,7 +61,8 @@ class KeptFeatures(FeatureSource):
             self._array = np.empty((self._num, *self._shape), np.float32)
         else:
             self._array, done = self._open(folder, fingerprint)
-        for rows in full_batches(self._num, BATCH_SIZE)[-(-done // BATCH_SIZE):]:
+        batches = full_batches(self._num, BATCH_SIZE)[-(-done // BATCH_SIZE):]
+        for rows in console.progress(batches, "features", "batch"):
             check()
             start, end = int(rows[0]), int(rows[-1]) + 1
             self._array[start:end] = self._compute(rows)[:end - start]

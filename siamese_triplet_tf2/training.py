@@ -10,7 +10,7 @@ from typing import Any, Mapping, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from common import atomic_files
+from common import atomic_files, console
 from common.cli.program import StopRequest
 from common.keras import compat, session, workers
 from common.keras.agreement import Epochs, SharedStop
@@ -177,12 +177,12 @@ class _Task:
             self._epoch_seconds += row["step_seconds"]
             self._recent_seconds.append(row["step_seconds"])
             if row["step"] % LOG_STEPS == 0 and not is_replayed:
-                print(log_lines.time_history(row["step"] - LOG_STEPS, row["step"], self._config.batch_size,
-                                             sum(self._recent_seconds)), flush=True)
+                console.detail(log_lines.time_history(row["step"] - LOG_STEPS, row["step"], self._config.batch_size,
+                                                      sum(self._recent_seconds)))
         elif row["kind"] == "eval" and not is_replayed:
             num_epochs = -(-self._run.request.num_updates // self.steps_per_epoch)
             for line in (*log_lines.epoch_lines(row, num_epochs), log_lines.metric_line(row)):
-                print(line, flush=True)
+                console.detail(line)
             if log_lines.has_collapsed(row):
                 print(log_lines.collapse_warning(self._run.arguments["identity"]["recipe"]), flush=True)
             self._write_losses()

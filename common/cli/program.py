@@ -15,6 +15,7 @@ import threading
 import time
 from typing import Callable, Iterator, TextIO
 
+from common import console
 from common.errors import FlagError, ZooError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -201,7 +202,7 @@ def _open_closed_streams() -> None:
 
 def _say(text: str, stream: TextIO) -> None:
     try:
-        print(text, file=stream, flush=True)
+        print(console.over_bar(text, stream), file=stream, flush=True)
     except BrokenPipeError:
         _discard(stream)
 

@@ -1,14 +1,15 @@
 """What programs do with a result: write it as JSON, and print it in lines or, with --json, as JSON."""
 from __future__ import annotations
 
+import sys
 from typing import Any, Iterable, Mapping
 
-from common import atomic_files
+from common import atomic_files, console
 
 
 def show(result: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
     """Print a result in lines, or as one JSON object."""
-    print(atomic_files.to_json(result) if as_json else "\n".join(lines))
+    print(atomic_files.to_json(result) if as_json else console.fold("\n".join(lines), sys.stdout))
 
 
 def report(path: str, result: Mapping[str, Any], lines: Iterable[str], as_json: bool, beside: Iterable[str] = ()

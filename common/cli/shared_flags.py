@@ -74,6 +74,7 @@ def define_training(flags: FlagSet, samples: str, batch_size: int, seed: int, ep
     flags.alias("init_checkpoint", "pretrained_model")
     training.integer("seed", seed, "Seed of initial weights and of the order of the data.", 0, MAX_SEED)
     training.integer("save_minutes", 5, "Minutes between checkpoints.", 1)
+    training.boolean("verbose", False, "Print the lines of the original on a terminal too, not only to the log.")
     training.boolean("performance", False, f"Measure speed: {PERFORMANCE_UPDATES} updates without evaluation.")
 
 

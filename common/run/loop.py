@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
-from common import atomic_files
+from common import atomic_files, console
 from common.cli import program
 from common.cli.program import StopRequest
 from common.errors import ZooError
@@ -178,6 +178,7 @@ class RunRecord(Record):
         self._save_seconds = 60.0 * run.request.flags.save_minutes
         self._saved_at, self._saved_step = time.monotonic(), -1
         self._files: list[Any] = []
+        self._progress: console.Progress | None = None
         self._metrics: metrics.MetricsFile
         self._events: metrics.EventFile
 
@@ -200,12 +201,17 @@ class RunRecord(Record):
     def step(self, step: int, values: Row) -> None:
         super().step(step, values)
         self._publish(self._metrics.append("step", step, values))
+        if self._progress is None:
+            self._progress = console.Progress("training", self.run.request.num_updates, "step", step - 1)
+        self._progress.update(step, f"loss {values['loss']:#.4g}")
 
     def has_evaluation(self, step: int) -> bool:
         return bool(self.evaluations) and self.evaluations[-1]["step"] == step
 
     def evaluation(self, step: int, values: Row) -> None:
         self._publish(self._metrics.append("eval", step, values))
+        if console.hides_details():
+            print(metrics.summary(step, values, self._task.curves))
 
     def is_save_due(self) -> bool:
         return time.monotonic() - self._saved_at >= self._save_seconds
@@ -225,6 +231,7 @@ class RunRecord(Record):
         return self._metrics.seconds()
 
     def describe_stop(self, step: int) -> None:
+        self._end_progress()
         self._draw()
         print(f"Saved after {step} updates; the same command resumes.", flush=True)
 
@@ -237,6 +244,7 @@ class RunRecord(Record):
             result: the model's entries of the result file, written after the throughput.
         """
         request = self.run.request
+        self._end_progress()
         step_seconds = metrics.median_step_seconds(self.run.path)
         rate = request.images_per_step / step_seconds if step_seconds else None
         seconds = self.seconds()
@@ -271,7 +279,12 @@ class RunRecord(Record):
         for line in lines:
             print(line)
 
+    def _end_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.close()
+
     def close(self) -> None:
+        self._end_progress()
         for file in self._files:
             file.close()
 

@@ -183,3 +183,10 @@ class Curve(NamedTuple):
 
 
 Panels = Mapping[str, Sequence[Curve]]  # curves by the title of their panel
+
+
+def summary(step: int, values: Row, panels: Panels) -> str:
+    """Describe an evaluation by the values that are plotted: "Step 20: accuracy 0.9 (validation), 0.8 (test)"."""
+    shown = {panel: [f"{values[curve.key]:.4f} ({curve.label})" for curve in curves
+                     if curve.kind == "eval" and curve.key in values] for panel, curves in panels.items()}
+    return f"Step {step}: {', '.join(f'{panel} ' + ', '.join(parts) for panel, parts in shown.items() if parts)}"

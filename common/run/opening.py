@@ -21,7 +21,7 @@ from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from common import atomic_files
+from common import atomic_files, console
 from common.cli.program import Stopped
 from common.devices import npu_options, selection
 from common.errors import ZooError
@@ -114,7 +114,7 @@ def open_run(request: RunRequest, device: selection.Device, tensorflow: str, ide
     """
     run = Run(request, device, tensorflow, identity)
     with (_locked_run if request.rank.is_chief else _locked_log)(run) as archive_notices, \
-            _logged(os.path.join(run.path, f"train_{request.id}.log")):
+            _logged(os.path.join(run.path, f"train_{request.id}.log"), request.flags.verbose):
         print(selection.describe(device, tensorflow, run.precision))
         if request.rank.is_chief:
             print(f"Python {platform.python_version()} ({request.command[0]})")
@@ -252,10 +252,10 @@ def _locked_log(run: Run) -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def _logged(path: str) -> Iterator[None]:
+def _logged(path: str, is_verbose: bool) -> Iterator[None]:
     """Copy all output to a file as well, and the error that ends the block."""
     try:
-        with copy_output(path):
+        with copy_output(path, is_verbose):
             yield
     except BaseException as error:
         is_known = isinstance(error, (ZooError, Stopped))
@@ -266,10 +266,14 @@ def _logged(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def copy_output(log_path: str) -> Iterator[None]:
+def copy_output(log_path: str, is_verbose: bool = False) -> Iterator[None]:
     """Copy all that is printed, also by children and C++ code, to a log as well.
 
     File descriptors 1 and 2 lead to a separate process (copy_output.py), and sys.stdout and sys.stderr to them.
+
+    Args:
+        log_path: the log.
+        is_verbose: whether a terminal gets what `console.detail` prints.
     """
     streams = sys.stdout, sys.stderr
     for stream in streams:
@@ -282,8 +286,8 @@ def copy_output(log_path: str) -> Iterator[None]:
     os.dup2(error_write, 2)
     for descriptor in (out_read, out_write, error_read, error_write):
         os.close(descriptor)
-    sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace",
-                                        closefd=False) for descriptor in (1, 2))
+    terminal = originals[0] if os.isatty(originals[0]) else None
+    sys.stdout, sys.stderr = (console.CopiedOutput(descriptor, terminal, is_verbose) for descriptor in (1, 2))
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from typing import Iterator, NamedTuple
 
 import numpy as np
 
+from common import console
 from common.data.batching import full_batches
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.datasets import transforms
@@ -85,7 +86,7 @@ def validation_batches(tracks: list, config: TrainConfig) -> Iterator[tuple[Batc
     Yields:
         A batch of the configured size, the last one filled with its last pair, and how many of its pairs count.
     """
-    for rows in full_batches(len(tracks), config.batch_size):
+    for rows in console.progress(full_batches(len(tracks), config.batch_size), "validation", "batch"):
         pairs = {row: _validation_pair(tracks[row], config, row) for row in np.unique(rows)}
         yield _stack([pairs[row] for row in rows]), len(pairs)
 

@@ -7,6 +7,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 
+from common import console
 from common.errors import ZooError
 from sa_siam_tf1.inference import frames
 from sa_siam_tf1.inference.otb import to_zero_based
@@ -50,8 +51,9 @@ def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_t
     """
     tracker, boxes, seconds, problems = None, [np.array(first_box, np.float64)], [], []
     warnings: dict[str, list] = {}
-    with contextlib.closing(frames.frames_of(sequence, problems.append)) as decoded:
-        for number, frame in enumerate(decoded, sequence.first_number):
+    with contextlib.closing(frames.frames_of(sequence, problems.append)) as decoded, contextlib.closing(
+            console.progress(decoded, f"tracking {sequence.name}", "frame", len(sequence.paths) or None)) as shown:
+        for number, frame in enumerate(shown, sequence.first_number):
             check()
             if frame.pixels is None:
                 if tracker is None:

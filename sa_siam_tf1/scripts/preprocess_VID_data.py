@@ -16,6 +16,7 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
 
+from common import console
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 
@@ -43,16 +44,14 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                                       lambda folder: os.path.isdir(os.path.join(folder, "Annotations", "VID")))
     target = os.path.abspath(os.path.expanduser(flags.save_path))
     videos = curation.raw_videos(root)
-    bar, made, kept = _Bar(len(videos)), 0, 0
-    for number, video in enumerate(videos):
+    made, kept = 0, 0
+    for video in console.progress(videos, "cropping", "video"):
         stop.check()
         remove_unfinished(os.path.join(target, *video.crop_folder.split("/")))
         with concurrent.futures.ThreadPoolExecutor(flags.threads) as pool:
             for written, there in pool.map(lambda path, video=video: curate_frame(video, path, target),
                                            video.annotation_files()):
                 made, kept = made + written, kept + there
-        bar.show(number + 1, made + kept)
-    bar.close()
     print(f"{len(videos)} videos: {made} crops made, {kept} were there; in {target}")
     return 0
 
@@ -107,25 +106,6 @@ def curate_frame(video, annotation: str, target: str) -> tuple[int, int]:
             os.makedirs(os.path.dirname(paths[box]), exist_ok=True)
             atomic_files.write_bytes(paths[box], curation.to_jpeg(curation.crop_box(frame, box, frame_path)))
     return len(missing), len(boxes) - len(missing)
-
-
-class _Bar:
-    """A progress bar on a terminal; elsewhere a line for every tenth."""
-
-    def __init__(self, total: int):
-        self._total = total
-        self._is_terminal = sys.stderr.isatty()
-
-    def show(self, count: int, crops: int) -> None:
-        text = f"[{'#' * (30 * count // self._total):30}] {count}/{self._total} videos, {crops} crops"
-        if self._is_terminal:
-            print(f"\r{text}", end="", file=sys.stderr, flush=True)
-        elif 10 * count // self._total > 10 * (count - 1) // self._total:
-            print(text, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self._is_terminal:
-            print(file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common import console
 from common.cli import program, shared_flags
 from common.data import images, listing
 from common.errors import ZooError
@@ -127,7 +128,8 @@ def load(folder: str, upright: bool = False) -> Drawings:
     if not upright:
         notices += images.orientation_notices(paths.__getitem__, len(paths), "--exif_orientation turns them")
     with ThreadPoolExecutor(_FILE_THREADS) as pool:
-        drawings = list(pool.map(functools.partial(read_drawing, upright=upright), paths))
+        read = pool.map(functools.partial(read_drawing, upright=upright), paths)
+        drawings = list(console.progress(read, "reading drawings", "drawing", len(paths)))
     return Drawings(DrawingStore(drawings), np.array(labels), characters, names, _fingerprint(names, paths), notices)
 
 

@@ -1,0 +1,103 @@
+"""What a person sees on a terminal, and what scripts read from a pipe or a log."""
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from tests import programs, terminal
+
+RUN = """
+import sys, time
+from common import console
+from common.run import opening
+with opening.copy_output(sys.argv[1], is_verbose="verbose" in sys.argv):
+    print("Recipe: " + ", ".join("switch%d=off" % number for number in range(12)))
+    console.detail("step 1, loss 0.123")
+    console.detail(".", end="")
+    with console.Progress("training", 3, "step") as shown:
+        for step in range(1, 4):
+            time.sleep(0.25)
+            shown.update(step, "loss 0.5000")
+            print("after", step)
+            print("a warning", file=sys.stderr)
+    console.detail(".")
+print("the end")
+"""
+PROGRAM = """
+import sys, time
+from common import console
+from common.cli import program
+from common.errors import ZooError
+console._BAR_DELAY_SECONDS = 0.1
+
+@program.entry
+def main(arguments, stop):
+    for number in console.progress(range(4), "reading", "file"):
+        time.sleep(0.25)
+        if number == 2 and arguments:
+            raise ZooError("a file is damaged")
+    print("done")
+    return 0
+
+sys.exit(main())
+"""
+RECIPE = "Recipe: " + ", ".join(f"switch{number}=off" for number in range(12))
+
+
+def test_a_run_on_a_terminal_shows_a_bar_and_logs_the_lines_of_scripts(tmp_path):
+    shown = terminal.run(sys.executable, "-c", RUN, tmp_path / "log")
+    assert shown.status == 0
+    head = shown.lines.index("after 1")
+    assert " ".join(line.strip() for line in shown.lines[:head]) == RECIPE
+    assert [line for line in shown.lines[head:] if line] == ["after 1", "a warning", "after 2", "a warning", "after 3",
+                                                             "a warning", "the end"]
+    assert any("training:  67%|" in bar and "2/3 [" in bar and "step/s, loss 0.5000]" in bar for bar in shown.bars)
+    assert all(len(line) <= 80 for line in (*shown.lines, *shown.bars))
+    log = (tmp_path / "log").read_text()
+    assert [line for line in log.splitlines() if line not in ("after 1", "after 2", "after 3", "a warning")] == [
+        RECIPE, "step 1, loss 0.123", ".."]
+
+
+def test_verbose_shows_the_lines_of_scripts_too(tmp_path):
+    shown = terminal.run(sys.executable, "-c", RUN, tmp_path / "log", "verbose")
+    assert "step 1, loss 0.123" in shown.lines and shown.bars
+    assert "step 1, loss 0.123" in (tmp_path / "log").read_text().splitlines()
+
+
+def test_a_pipe_gets_what_the_log_gets(tmp_path):
+    result = programs.run_python("-c", RUN, tmp_path / "log")
+    assert result.stdout.splitlines() == [RECIPE, "step 1, loss 0.123", ".after 1", "after 2", "after 3", ".",
+                                          "the end"]
+    log = (tmp_path / "log").read_text()
+    assert all(line in log for line in result.stdout.splitlines()[:-1]) and "\x1e" not in log and "\x1d" not in log
+
+
+@pytest.mark.parametrize("script, stream", [(RUN, "stdout"), (PROGRAM, "stderr")])
+def test_plain_lines_say_how_far_long_work_is(tmp_path, script, stream):
+    hasty = "from common import console\nconsole._FIRST_LINE_SECONDS = 0.1\n"
+    result = programs.run_python("-c", hasty + script, *([tmp_path / "log"] if script == RUN else []))
+    lines = [line.lstrip(".") for line in getattr(result, stream).splitlines() if " of " in line]
+    what, total = (r"training: 1 of 3, loss 0\.5000", 3) if script == RUN else ("reading: 1 of 4", 4)
+    assert re.fullmatch(rf"{what}, [0-9.]+ (step|file)/s, [01] s left", lines[0])
+    assert len(lines) < total, "the interval grows"
+
+
+def test_a_program_removes_its_bar():
+    shown = terminal.run(sys.executable, "-c", PROGRAM)
+    assert any("reading:  50%|" in bar and "file/s]" in bar for bar in shown.bars)
+    assert [line for line in shown.lines if line] == ["done"]
+
+
+def test_an_error_takes_the_place_of_the_bar():
+    shown = terminal.run(sys.executable, "-c", PROGRAM, "fail")
+    assert shown.status == 1 and shown.bars
+    assert [line for line in shown.lines if line] == ["[Error] a file is damaged"]
+
+
+def test_without_tqdm_there_are_plain_lines(tmp_path):
+    hasty = "from common import console\nconsole._FIRST_LINE_SECONDS = 0.1\nimport sys; sys.modules['tqdm'] = None\n"
+    shown = terminal.run(sys.executable, "-c", hasty + PROGRAM)
+    assert not shown.bars
+    assert shown.lines[0].startswith("reading: 1 of 4, ") and shown.lines[0].endswith(" left")
