@@ -177,7 +177,7 @@ def filter_by_distance(faces: Faces, path: str, percentile: float, min_images: i
         with h5py.File(path, "r") as file:
             distances, listed = np.array(file["distance_to_center"], np.float64), list(file["image_list"])
     except (OSError, KeyError, ValueError) as error:
-        raise ZooError(f"--filter_filename={path}: is no HDF5 file with distance_to_center and image_list ({error})"
+        raise ZooError(f"--filter_filename={path}: is not an HDF5 file with distance_to_center and image_list ({error})"
                        ) from None
     if len(listed) != len(distances):
         raise ZooError(f"{path}: {len(listed)} images and {len(distances)} distances")

@@ -68,7 +68,7 @@ def _read_index(path: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ZooError(f"--index={path}: cannot be read ({error}); write it with lfw_to_bin.py") from None
     if not is_valid:
-        raise ZooError(f"--index={path}: is no index of lfw_to_bin.py")
+        raise ZooError(f"--index={path}: is not an index of lfw_to_bin.py")
     return index
 
 

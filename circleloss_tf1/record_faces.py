@@ -57,7 +57,7 @@ class RecordFaces(Faces):
         """Return the file of an image.
 
         Raises:
-            ZooError: its record is damaged, or the file of records is gone.
+            ZooError: its record is damaged, or the file of records is missing.
         """
         name, _, offset = path.rpartition(_SEPARATOR)
         try:

@@ -23,12 +23,13 @@ def read(path: str) -> tuple[list[bytes], np.ndarray]:
         Contents of images, [2 * pairs], and whether pairs are the same, bool [pairs].
 
     Raises:
-        ZooError: the file is no such set.
+        ZooError: the file is not a verification set.
     """
     lists = plain_pickle.read_lists(path)
     if not isinstance(lists, (tuple, list)) or len(lists) != 2 or not all(isinstance(part, list) for part in lists) \
             or len(lists[0]) != 2 * len(lists[1]) or not lists[1]:
-        raise ZooError(f"{path}: is no verification set, expected a list of images and a list with half as many flags")
+        raise ZooError(f"{path}: is not a verification set, expected a list of images and a list with half as many "
+                       "flags")
     contents = [_bytes_of(value) for value in lists[0]]
     for number, content in enumerate(contents):
         if image_headers.format_of(content) not in _SUFFIXES:

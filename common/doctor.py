@@ -1,6 +1,6 @@
 """Tell what this machine can run: python3 -m common.doctor [--device=auto|npu|gpu|cpu].
 
-Exit status 1 when no model can run as things are.
+Exit status 1 when no model can run.
 """
 from __future__ import annotations
 

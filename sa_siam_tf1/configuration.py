@@ -217,7 +217,7 @@ def read(kind: type[Config], folder: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ZooError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(content, dict):
-        raise ZooError(f"{path}: holds no JSON object")
+        raise ZooError(f"{path}: is not a JSON object")
     try:
         config = from_mapping(kind, content)
     except ZooError as error:

@@ -98,7 +98,7 @@ def _fault(path: str, try_decoding: Callable[[bytes], object]) -> str | None:
                     return f"is {width} x {height}, at most {MAX_PIXELS} pixels are decoded"
         try_decoding(content)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return f"is no JPEG or PNG that can be read ({str(error).splitlines()[0]})"
+        return f"is not a readable JPEG or PNG ({str(error).splitlines()[0]})"
     except tf.errors.OpError as error:
         return f"cannot be decoded ({str(error.message).splitlines()[0][:120]})"
     return None

@@ -104,7 +104,7 @@ class FlagSet:
         Raises:
             HelpRequested: `-h` or `--help` is among the arguments, whatever the others are.
             FlagError: a flag is unknown, lacks a value, has a wrong one or is required and missing, or an argument is
-                no flag.
+                not a flag.
         """
         if "-h" in arguments or "--help" in arguments:
             raise HelpRequested(self.help())
@@ -124,7 +124,7 @@ class FlagSet:
         """Split a command line into the unparsed values of flags, by name. The last of several values wins.
 
         Raises:
-            FlagError: a flag is unknown or lacks a value, or an argument is no flag.
+            FlagError: a flag is unknown or lacks a value, or an argument is not a flag.
         """
         words: dict[str, str] = {}
         queue = list(arguments)

@@ -70,6 +70,17 @@ class NpuOptions:
         return {name: value for name, value in choices.items() if value}
 
     @property
+    def settings(self) -> dict[str, str | bool]:
+        """The other options that all adapters call by the same name, as far as they are set."""
+        settings = dict(
+            modify_mixlist=self.mixlist_file, fusion_switch_file=self.fusion_switch_file,
+            op_compiler_cache_dir=self.cache_path, op_compiler_cache_mode=self.cache_path and "enable",
+            enable_dump=bool(self.data_dump_path), dump_step=self.data_dump_path and self.data_dump_step,
+            dump_mode=self.data_dump_path and "all", dump_path=self.data_dump_path or self.over_dump_path,
+            enable_dump_debug=bool(self.over_dump_path), dump_debug_mode=self.over_dump_path and "all")
+        return {name: value for name, value in settings.items() if value}
+
+    @property
     def mixes_float16(self) -> bool:
         """Whether float16 is mixed in, so that the loss should be scaled."""
         return (self.precision_mode_v2 or self.precision_mode) in FLOAT16_MODES
@@ -79,7 +90,7 @@ class NpuOptions:
         return dataclasses.replace(self, data_dump_path=None, over_dump_path=None, profiling_path=None)
 
     def make_folders(self) -> None:
-        """Make the folders that the adapter expects to exist."""
+        """Create the folders that the adapter expects to exist."""
         for folder in (self.data_dump_path, self.over_dump_path, self.profiling_path, self.tuning_path,
                        self.cache_path):
             if folder:
@@ -195,7 +206,7 @@ def require_known(config: Any, name: str, value: str | int) -> None:
         value: of the option.
 
     Raises:
-        FlagError: it has not.
+        FlagError: it does not have the option or the value.
     """
     if not hasattr(config, name):
         raise unknown_option("npu_device", name, value)
@@ -207,8 +218,8 @@ def require_known(config: Any, name: str, value: str | int) -> None:
 def unknown_option(adapter: str, name: str, value: str | int) -> FlagError:
     """Return the error that explains an option which an installed adapter does not know."""
     flag = f"--{name}" if value == 1 else f"--{name}={value}"
-    return FlagError(f"{flag}: this {adapter} has no {name}, it is older than {_FIRST_VERSIONS[name]}; leave the flag "
-                     "away")
+    return FlagError(f"{flag}: this {adapter} has no {name}, it is older than {_FIRST_VERSIONS[name]}; remove the "
+                     "flag")
 
 
 def profiling_options(folder: str) -> str:
@@ -222,7 +233,7 @@ def profiling_options(folder: str) -> str:
 
 
 def _config_file(flag: str, value: str, model_root: str) -> str:
-    """A bare name is sought in the current directory, then in the model's configs/."""
+    """Find a file; a bare name is looked up in the current directory, then in the configs/ of the model."""
     candidates = [os.path.abspath(os.path.expanduser(value))]
     if not os.path.dirname(value):
         candidates.append(os.path.join(model_root, "configs", value))
@@ -237,9 +248,9 @@ def _load_json(flag: str, path: str) -> dict:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except ValueError as error:
-        raise FlagError(f"--{flag}: {path} is no JSON ({error}); the adapter takes no comments") from None
+        raise FlagError(f"--{flag}: {path} is not JSON ({error}); the adapter takes no comments") from None
     if not isinstance(content, dict):
-        raise FlagError(f"--{flag}: {path} holds no JSON object")
+        raise FlagError(f"--{flag}: {path} is not a JSON object")
     return content
 
 

@@ -164,7 +164,7 @@ def servers_in(path: str) -> list[list[tuple[int, str | None]]]:
     except OSError as error:
         raise ZooError(f"RANK_TABLE_FILE={path}: {error.strerror}; give HCCL's rank table") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ZooError(f"RANK_TABLE_FILE={path}: is no rank table ({type(error).__name__}: {error}); expected JSON "
+        raise ZooError(f"RANK_TABLE_FILE={path}: is not a rank table ({type(error).__name__}: {error}); expected JSON "
                        "with server_list, or with group_list") from None
 
 
@@ -180,7 +180,7 @@ def check_processes(product: str | None, devices: Sequence[int], num_servers: in
         Notices.
 
     Raises:
-        ZooError: the product's NPUs cannot work together so.
+        ZooError: the NPUs of this product cannot form such a group.
     """
     problem = _problem_on_910a(sorted(devices))
     if problem and product == "910A":

@@ -71,7 +71,7 @@ def device_id(environment: MutableMapping[str, str]) -> str:
     """Return ASCEND_DEVICE_ID, "0" when unset or empty.
 
     Raises:
-        ZooError: it is no plain name. It becomes a folder's name, so a path is refused.
+        ZooError: it is not a plain name. It becomes the name of a folder, so a path is refused.
     """
     value = environment.get("ASCEND_DEVICE_ID") or "0"
     if not _PLAIN_NAME.fullmatch(value):
@@ -144,7 +144,7 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
         environment: os.environ.
 
     Raises:
-        ZooError: an NPU is wanted and cannot be used as things are.
+        ZooError: an NPU is wanted and cannot be used.
     """
     for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", *_JOB):
         if environment.get(name) == "":  # for the adapters an empty number is an error, and an empty text is set

@@ -59,7 +59,7 @@ def start(device: Device, options: NpuOptions | None = None) -> list[str]:
 
 
 def _require_known(adapter: str, options: NpuOptions) -> None:
-    """Refuse options that an older adapter would ignore without a word: sessions cannot tell, but other parts can."""
+    """Refuse options that an older adapter would ignore silently. Sessions cannot tell; other parts of it can."""
     if adapter == "npu_bridge":
         from npu_bridge.npu_init import NPURunConfig
 
@@ -76,7 +76,7 @@ def _require_known(adapter: str, options: NpuOptions) -> None:
 
 def scales_losses(device: Device, wanted: bool) -> bool:
     """Whether `scale_losses` has something to do: where it is wanted, on an NPU, and the adapter is npu_bridge.
-    npu_device.compat has no loss scaling: what the adapter's needs of TensorFlow is gone since 2.0.
+    npu_device.compat has no loss scaling, whose TensorFlow classes were removed in 2.0.
     """
     return wanted and device.adapter == "npu_bridge"
 
@@ -153,18 +153,7 @@ def session_config(device: Device, options: NpuOptions, threads: int, mixed: boo
 
 
 def _parameters(options: NpuOptions) -> dict[str, bool | int | str]:
-    parameters: dict[str, bool | int | str] = dict(use_off_line=True, **options.choices)
-    if options.cache_path:
-        parameters.update(op_compiler_cache_dir=options.cache_path, op_compiler_cache_mode="enable")
-    if options.mixlist_file:
-        parameters["modify_mixlist"] = options.mixlist_file
-    if options.fusion_switch_file:
-        parameters["fusion_switch_file"] = options.fusion_switch_file
-    if options.data_dump_path:
-        parameters.update(enable_dump=True, dump_path=options.data_dump_path, dump_step=options.data_dump_step,
-                          dump_mode="all")
-    if options.over_dump_path:
-        parameters.update(enable_dump_debug=True, dump_path=options.over_dump_path, dump_debug_mode="all")
+    parameters: dict[str, bool | int | str] = dict(use_off_line=True, **options.choices, **options.settings)
     if options.profiling_path:
         parameters.update(profiling_mode=True, profiling_options=profiling_options(options.profiling_path))
     if options.tuning_path:

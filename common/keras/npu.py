@@ -1,6 +1,6 @@
 """An NPU for eager models: the only file besides `common.graph.npu` that knows npu_device.
 
-The adapter reads its options once, inside `open()`; one that is set later is taken without a word and does nothing.
+The adapter reads its options once, inside `open()`; one that is set later is accepted silently and has no effect.
 `open()` also replaces TensorFlow's eager context: a variable or tensor made before it belongs to the old one. So an
 entry calls `start` once, before it makes anything of TensorFlow's.
 """
@@ -80,22 +80,8 @@ def configure(npu_device: Any, options: NpuOptions) -> None:
     for name, value in options.choices.items():
         require_known(config, name, value)
         setattr(config, name, value)
-    if options.mixlist_file:
-        config.modify_mixlist = options.mixlist_file
-    if options.fusion_switch_file:
-        config.fusion_switch_file = options.fusion_switch_file
-    if options.cache_path:
-        config.op_compiler_cache_dir = options.cache_path
-        config.op_compiler_cache_mode = "enable"
-    if options.data_dump_path:
-        config.dump_config.enable_dump = True
-        config.dump_config.dump_path = options.data_dump_path
-        config.dump_config.dump_step = options.data_dump_step
-        config.dump_config.dump_mode = "all"
-    if options.over_dump_path:
-        config.dump_config.enable_dump_debug = True
-        config.dump_config.dump_path = options.over_dump_path
-        config.dump_config.dump_debug_mode = "all"
+    for name, value in options.settings.items():
+        setattr(config.dump_config if "dump" in name else config, name, value)
     if options.profiling_path:
         config.profiling_config.enable_profiling = True
         config.profiling_config.profiling_options = profiling_options(options.profiling_path)

@@ -77,7 +77,7 @@ def set_threads(num: int, device_kind: str = "cpu") -> None:
         num: threads.
         device_kind: "npu", "gpu" or "cpu".
     """
-    if device_kind == "npu":  # the adapter opens a new context, which knows nothing of what was configured
+    if device_kind == "npu":  # the adapter opens a new context, which ignores earlier configuration
         os.environ.update(TF_NUM_INTRAOP_THREADS=str(num), TF_NUM_INTEROP_THREADS=str(selection.INTER_OP_THREADS))
         return
     with contextlib.suppress(RuntimeError):

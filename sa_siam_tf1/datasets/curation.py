@@ -86,7 +86,7 @@ def read_annotation(path: str) -> list[Box]:
     """Read the targets of a frame.
 
     Raises:
-        ZooError: the file is no XML, or a box is invalid.
+        ZooError: the file is not XML, or a box is invalid.
     """
     try:
         with open(path, "rb") as file:
@@ -94,10 +94,10 @@ def read_annotation(path: str) -> list[Box]:
         if len(content) > _MAX_ANNOTATION_BYTES:
             raise ValueError(f"it has more than {_MAX_ANNOTATION_BYTES} bytes")
         if b"<!" in content.replace(b"<!--", b"") or b"\0" in content:  # entities grow beyond all bounds
-            raise ValueError("it has a document type, or is no UTF-8")
+            raise ValueError("it has a document type, or is not UTF-8")
         root = ElementTree.fromstring(content)  # noqa: S314
     except (ElementTree.ParseError, OSError, ValueError) as error:
-        raise ZooError(f"{path}: is no annotation that can be read ({error})") from None
+        raise ZooError(f"{path}: is not a readable annotation ({error})") from None
     boxes = []
     for element in root.iter("object"):
         try:

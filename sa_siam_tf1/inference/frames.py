@@ -131,7 +131,7 @@ def _frames_of_video(path: str, warn: Callable[[str], None]) -> Iterator[Frame]:
     finally:
         capture.release()
     if not count:
-        raise ZooError(f"{path}: is no video that can be read")
+        raise ZooError(f"{path}: is not a readable video")
     if count < announced:  # 0 or less where the format does not tell
         warn(f"Warning: {path}: announces {announced} frames, {count} can be read; is it cut off?")
 

@@ -55,7 +55,7 @@ def read_boxes(path: str) -> np.ndarray:
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise ZooError(f"{path}: is no text; expected a box, x,y,width,height, on each line") from None
+        raise ZooError(f"{path}: is not text; expected a box, x,y,width,height, on each line") from None
     boxes = [_read_box(path, number, line) for number, line in enumerate(lines, 1)
              if line.strip() and not line.startswith("#")]
     if not boxes:
@@ -67,7 +67,7 @@ def _read_box(path: str, line_number: int, line: str) -> list[float]:
     try:
         values = [float(value) for value in _SEPARATORS.split(line.strip(" \t\r\n,;"))]
     except ValueError as error:
-        raise ZooError(f"{path}: line {line_number} is no box ({error})") from None
+        raise ZooError(f"{path}: line {line_number} is not a box ({error})") from None
     if len(values) == 8:  # a polygon of VOT: its upright bounding box
         x, y = values[0::2], values[1::2]
         values = [min(x), min(y), max(x) - min(x), max(y) - min(y)]

@@ -80,9 +80,9 @@ def test_ranks_of_the_table_of_a_scheduler(tmp_path):
 
 @pytest.mark.parametrize("text, message", [
     (None, "table.json: No such file or directory; give HCCL's rank table"),
-    ("{", "is no rank table .JSONDecodeError"),
-    ("[]", "is no rank table"),
-    ('{"server_list": [{"devices": []}]}', "is no rank table .KeyError: 'device'.; expected JSON with server_list, or"),
+    ("{", "is not a rank table .JSONDecodeError"),
+    ("[]", "is not a rank table"),
+    ('{"server_list": [{"devices": []}]}', "is not a rank table .KeyError: 'device'.; expected JSON with server_list"),
     ('{"server_list": [{"device": [{"device_id": "0", "rank_id": "0"}]}]}', "has 1 devices, expected 2, one for each"),
     ('{"server_list": [{"device": [{"device_id": "0", "rank_id": "1"}, {"device_id": "1", "rank_id": "2"}]}]}',
      'has the ranks 1, 2; expected "0" to "1"'),

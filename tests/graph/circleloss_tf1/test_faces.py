@@ -90,7 +90,7 @@ def test_filter(tmp_path):
 def test_damaged_filter_files_are_refused(tmp_path):
     found = faces.scan(make_people(tmp_path / "f", a=["1.jpg"], b=["1.jpg"]))
     (tmp_path / "no.h5").write_bytes(b"no")
-    with pytest.raises(ZooError, match="is no HDF5 file"):
+    with pytest.raises(ZooError, match="is not an HDF5 file"):
         faces.filter_by_distance(found, str(tmp_path / "no.h5"), 50.0, 0)
     with pytest.raises(ZooError, match="2 images and 3 distances"):
         faces.filter_by_distance(found, write_distances(tmp_path / "d.h5", ["a/1.jpg"] * 2, [1.0, 2.0, 3.0]), 50.0, 0)

@@ -55,9 +55,9 @@ class Malicious:
 
 @pytest.mark.parametrize("content, message", [
     (pickle.dumps(([Malicious()] * 2, [True])), "not a readable pickle of plain data"),
-    (pickle.dumps((contents(1), [True, False])), "is no verification set"),
-    (pickle.dumps((contents(1), [])), "is no verification set"),
-    (pickle.dumps({"a": 1}), "is no verification set"),
+    (pickle.dumps((contents(1), [True, False])), "is not a verification set"),
+    (pickle.dumps((contents(1), [])), "is not a verification set"),
+    (pickle.dumps({"a": 1}), "is not a verification set"),
     (pickle.dumps(([picture(0), b"RIFF1234WEBP"], [True])), "image 1 is WebP, expected JPEG or PNG"),
     (pickle.dumps((contents(1), ["yes"])), "expected True or False"),
     (b"", "not a readable pickle of plain data"),

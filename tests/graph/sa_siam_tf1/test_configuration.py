@@ -35,7 +35,7 @@ def test_what_is_saved_is_loaded(tmp_path, config):
     (TrainConfig, '{"lr_policy": "piecewise_constant", "lr_values": [1]}', "cannot"),
     (TrainConfig, '{"lr_policy": "piecewise_constant", "lr_values": [1, 2]}', "one value more than lr_boundaries"),
     (TrackConfig, '{"num_scales": 4}', "num_scales=4: expected odd"),
-    (TrackConfig, '[1]', "holds no JSON object"),
+    (TrackConfig, '[1]', "is not a JSON object"),
     (TrackConfig, '{', "cannot be read as JSON"),
 ])
 def test_wrong_values_are_refused(tmp_path, kind, text, message):

@@ -238,7 +238,7 @@ def box_xml(xmin, xmax, ymin=5, ymax=9, track=0):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("<annotation><object>", "is no annotation that can be read"),
+    ("<annotation><object>", "is not a readable annotation"),
     (box_xml(9, 3), "has a box of -5 x 5 pixels"),
     (box_xml("left", 3), "lacks trackid or bndbox"),
     ("<annotation><object><trackid>0</trackid></object></annotation>", "lacks trackid or bndbox"),

@@ -54,7 +54,7 @@ def test_a_kept_file_of_another_form_is_made_again(otb, content):
     path.write_text(content, encoding="latin-1")
     assert evaluate(otb, still, [], lines)["overall"]["auc"] == first["overall"]["auc"] and still.made == 2
     assert [line for line in lines if line.startswith("Notice: ")] == [
-        f"Notice: {path}: is no record of 3 tracked frames; they are tracked again"]
+        f"Notice: {path}: is not a record of 3 tracked frames; they are tracked again"]
     assert len(json.loads(path.read_text())["boxes"]) == 3
 
 

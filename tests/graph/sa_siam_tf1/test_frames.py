@@ -141,7 +141,7 @@ def test_boxes_of_editors_and_of_polygons(tmp_path):
 @pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0", b"1,2,3,4\n\x80"])
 def test_binary_files_of_boxes_are_refused(tmp_path, content):
     (tmp_path / "boxes.txt").write_bytes(content)
-    with pytest.raises(ZooError, match="boxes.txt: is no text; expected a box"):
+    with pytest.raises(ZooError, match="boxes.txt: is not text; expected a box"):
         otb.read_boxes(str(tmp_path / "boxes.txt"))
 
 

@@ -241,7 +241,7 @@ def test_bad_sequences_are_named(tmp_path, appearance_run, tiny_videos, capfd):
     shutil.copytree(str(tiny_videos / "OTB" / "Drawn1"), str(tmp_path / "S"))
     truth = tmp_path / "S" / "groundtruth_rect.txt"
     for text, message in ((b"1,2,3\n", "line 1 has 3 numbers"), (b"1,2,3,x\n", "line 1 is no box"),
-                          (b"", "holds no box"), (b"\xff\xd8\xff", "is no text; expected a box")):
+                          (b"", "holds no box"), (b"\xff\xd8\xff", "is not text; expected a box")):
         truth.write_bytes(text)
         assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}"]) == 1
         assert message in capfd.readouterr().err
@@ -254,7 +254,7 @@ def test_bad_sequences_are_named(tmp_path, appearance_run, tiny_videos, capfd):
     (tmp_path / "no.mp4").write_bytes(b"no video")
     flags = ["--box=20,20,20,20", f"--output_path={appearance_run}"]
     assert track.main([f"--sequence={tmp_path / 'no.mp4'}", *flags]) == 1
-    assert "no.mp4: is no video that can be read" in capfd.readouterr().err
+    assert "no.mp4: is not a readable video" in capfd.readouterr().err
 
 
 def test_the_semantic_branch_asks_for_its_weights(tmp_path, tiny_videos, capfd):
