@@ -37,6 +37,7 @@ def define_flags() -> FlagSet:
     flags = FlagSet(__doc__ or "")
     shared_flags.define_data(flags, "Folder with the four IDX files of MNIST, or its parent.")
     shared_flags.define_training(flags, "Images", BATCH_SIZE, seed=0)
+    shared_flags.define_steps_per_loop(flags)
     shared_flags.define_accelerator(flags, NPU_PRECISION)
     flags.training.integer("steps", None, "Limit as the original counts: N means N - 1 updates.", 2,
                            unset=f"{STEPS} if no limit is given")
@@ -101,6 +102,7 @@ def _configure(flags: FlagValues) -> training.Config:
         eval_interval=flags.update_centers,
         train_time=flags.train_time,
         init_checkpoint=bundle.init_prefix(flags),
+        steps_per_loop=flags.steps_per_loop,
     )
 
 

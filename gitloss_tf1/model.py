@@ -15,8 +15,8 @@ LEARNING_RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-8
 class TrainGraph(NamedTuple):
     """Tensors and ops of training."""
 
-    images: tf.Tensor  # placeholder, float32 [batch, 28, 28, 1]
-    labels: tf.Tensor  # placeholder, int64 [batch]
+    images: tf.Tensor  # float32 [batch, 28, 28, 1]
+    labels: tf.Tensor  # int64 [batch]
     outputs: Outputs
     loss: git_loss.GitLoss
     accuracy: tf.Tensor  # float32 []
@@ -35,20 +35,21 @@ class ForwardGraph(NamedTuple):
     centers: tf.Variable  # float32 [10, 2]
 
 
-def build_training(settings: LossSettings, seed: int) -> TrainGraph:
+def build_training(settings: LossSettings, seed: int, batch: tuple[tf.Tensor, tf.Tensor] | None = None) -> TrainGraph:
     """Build the training graph in the default graph; names and order of the variables are the original's.
 
     Args:
         settings: batch size, weights of the terms and switches.
         seed: of the initial weights.
+        batch: images and labels; None for placeholders.
     """
     tf.set_random_seed(seed)
     switches = settings.switches
     if switches.dead_variables:
         _unused("is_training", False, tf.bool)
     global_step = tf.get_variable("global_step", [], tf.int32, tf.zeros_initializer(), trainable=False)
-    images = tf.placeholder(tf.float32, [settings.batch_size, *IMAGE_SHAPE], "train_images")
-    labels = tf.placeholder(tf.int64, [settings.batch_size], "train_labels")
+    images, labels = batch or (tf.placeholder(tf.float32, [settings.batch_size, *IMAGE_SHAPE], "train_images"),
+                               tf.placeholder(tf.int64, [settings.batch_size], "train_labels"))
     outputs = network(images, seed)
     with tf.variable_scope("loss"):
         centers = _centers()

@@ -12,15 +12,16 @@ from common import atomic_files, console
 from common.cli.program import StopRequest
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import tf
-from common.graph.session import StepDebugger, open_session
+from common.graph.session import open_session
 from common.run import loop
 from common.run.loop import RunRecord
 from common.run.metrics import Curve, format_number, median_step_seconds
 from common.run.opening import Run
 from gitloss_tf1 import evaluation, log_lines
-from gitloss_tf1.mnist import Batches, Mnist, preprocess
-from gitloss_tf1.model import ForwardGraph, TrainGraph, build_forward, build_training
+from gitloss_tf1.mnist import Mnist
+from gitloss_tf1.model import ForwardGraph, build_forward
 from gitloss_tf1.recipe import LossSettings
+from gitloss_tf1.steps import Steps
 
 MEAN_IMAGE = "mean_image.npy"
 ADVICE = "take a smaller --lambda_c or --lambda_g, or look for the op with --over_dump"
@@ -44,6 +45,7 @@ class Config:
         train_time: what the old keys train_time, TrainingTime and ActualFPS measure: "training", seconds of a training
             step; "evaluation", as the original: seconds of the validation run, in a speed run of the feature pass.
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
+        steps_per_loop: most training steps in a call of the session.
     """
 
     settings: LossSettings
@@ -51,12 +53,12 @@ class Config:
     eval_interval: int
     train_time: str
     init_checkpoint: str | None
+    steps_per_loop: int
 
 
 class _Graphs(NamedTuple):
-    train: TrainGraph
-    forward: ForwardGraph  # of evaluation, on the variables of `train`
-    debugger: StepDebugger
+    steps: Steps
+    forward: ForwardGraph  # of evaluation, on the variables of `steps`
     initialise: tf.Operation
 
 
@@ -65,18 +67,15 @@ def train(config: Config, data: Mnist, run: Run, stop: StopRequest) -> None:
     with tf.Graph().as_default():
         graphs = _build(config, data, run)
         with open_session(run) as session:
-            checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step)
+            checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.steps.graph.global_step)
             record = RunRecord(run, stop, checkpoints, tf)
             loop.run(_Task(config, data, graphs, session, record), record)
 
 
 def _build(config: Config, data: Mnist, run: Run) -> _Graphs:
-    graph = build_training(config.settings, config.seed)
-    dumped = dict(images=graph.images, labels=graph.labels, **graph.outputs._asdict(),
-                  **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.gradients})
-    debugger = StepDebugger(run, dumped)
+    steps = Steps(config.settings, config.seed, data, run, config.steps_per_loop)
     forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)), config.seed, reuse=True)
-    return _Graphs(graph, forward, debugger, tf.global_variables_initializer())
+    return _Graphs(steps, forward, tf.global_variables_initializer())
 
 
 class _Task:
@@ -89,9 +88,9 @@ class _Task:
         self._config, self._data, self._graphs, self._session, self._record = config, data, graphs, session, record
         self._run = record.run
         self._performance = self._run.request.performance
-        self._batches = Batches(len(data.train.labels), config.settings.batch_size, config.seed)
         self._num_batches = len(data.train.labels) // config.settings.batch_size
         self.steps_per_epoch = max(1, self._num_batches)
+        self.steps_per_loop = config.steps_per_loop
         self._last_step: Mapping[str, Any] = {}
         self._step_seconds: list[float] = []  # since the last evaluation
 
@@ -99,10 +98,11 @@ class _Task:
         if step is None:
             self._session.run(self._graphs.initialise)
             if self._config.init_checkpoint:
-                graph = self._graphs.train
+                graph = self._graphs.steps.graph
                 variables = [*(variable for _, variable in graph.gradients), graph.centers]
                 for line in initialise_from(self._session, self._config.init_checkpoint, variables):
                     print(line)
+        self._graphs.steps.load(self._session)
         mean_image = io.BytesIO()
         np.save(mean_image, self._data.mean_image, allow_pickle=False)
         atomic_files.write_bytes(self._run.file(MEAN_IMAGE), mean_image.getvalue())
@@ -112,22 +112,23 @@ class _Task:
         return False
 
     def step(self, step: int) -> dict[str, Any]:
-        if step == self._run.request.num_updates - 1 and not self._performance:
+        return self.steps(step, 1)[0]
+
+    def steps(self, step: int, count: int) -> list[dict[str, Any]]:
+        before_last = self._run.request.num_updates - 1
+        if step == before_last and not self._performance:
             # as the original: one update before the end, under a name of its own
             self._record.checkpoints.save_as(self._run.folder("ckpt_npu"), "model.ckpt")
-        graph = self._graphs.train
-        indices = self._batches.indices(step)
+        elif step < before_last:
+            count = min(count, before_last - step)
         started = time.perf_counter()
-        feeds = {graph.images: preprocess(self._data.train.images[indices], self._data.mean_image),
-                 graph.labels: self._data.train.labels[indices]}
-        fetches = dict(graph.loss._asdict(), accuracy=graph.accuracy, distances=graph.center_distances,
-                       train_op=graph.train_op)
-        values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
-        seconds = time.perf_counter() - started
-        return dict(loss=float(values["total"]), accuracy=float(values["accuracy"]),
-                    softmax_loss=float(values["softmax"]), center_term=float(values["center"]),
-                    pair_term=float(values["pair"]),
-                    center_distance=float(np.linalg.norm(values["distances"], axis=1).mean()), step_seconds=seconds)
+        measured = self._graphs.steps.run(self._session, step, count)
+        seconds = (time.perf_counter() - started) / count
+        return [dict(loss=float(values["total"]), accuracy=float(values["accuracy"]),
+                     softmax_loss=float(values["softmax"]), center_term=float(values["center"]),
+                     pair_term=float(values["pair"]),
+                     center_distance=float(np.linalg.norm(values["distances"], axis=1).mean()), step_seconds=seconds)
+                for values in measured]
 
     def evaluation_due(self, step: int) -> bool:
         is_at_interval = step > 0 and (step + 1) % self._config.eval_interval == 0

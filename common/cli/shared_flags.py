@@ -78,6 +78,13 @@ def define_training(flags: FlagSet, samples: str, batch_size: int, seed: int, ep
     training.boolean("performance", False, f"Measure speed: {PERFORMANCE_UPDATES} updates without evaluation.")
 
 
+def define_steps_per_loop(flags: FlagSet) -> None:
+    """Define --steps_per_loop."""
+    flags.training.integer("steps_per_loop", 1, "Most updates in one call of the device. More save the host's work "
+                           "between them and change no number; a signal is answered after the call. NPUs, "
+                           "--over_dump, --data_dump_flag and --profiling need 1.", 1)
+
+
 def define_accelerator(flags: FlagSet, precision_mode: str, devices: Mapping[str, str] = MappingProxyType({})) -> None:
     """Define the flags of every train entry for device, precision, NPU adapter and diagnosis.
 

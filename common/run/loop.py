@@ -21,6 +21,7 @@ from common.errors import ZooError
 from common.run import metrics
 from common.run.metrics import Row, format_number
 from common.run.opening import Run
+from common.run.run_dir import RunRequest
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -31,7 +32,7 @@ else:
 def run(task: Task, record: Record) -> None:
     """Train until all updates are made, starting from the newest checkpoint of a resumed run.
 
-    Signals are handled between two steps, after saving a checkpoint.
+    Signals are handled between two calls of the task's `step` or `steps`, after saving a checkpoint.
     """
     stop, request = record.stop, record.run.request
     with stop.deferred(), contextlib.closing(record):
@@ -46,9 +47,9 @@ def run(task: Task, record: Record) -> None:
                 record.evaluation(step, task.evaluate(step))
             if step == request.num_updates or task.is_over(step):
                 break
-            values = task.step(step)
-            step += 1
-            record.step(step, values)
+            for values in _update(task, step, request):
+                step += 1
+                record.step(step, values)
             if (step % task.steps_per_epoch == 0 and not request.performance) or record.is_save_due():
                 record.save(step)
         record.save(step)
@@ -56,8 +57,23 @@ def run(task: Task, record: Record) -> None:
         stop.complete()
 
 
+def _update(task: Any, step: int, request: RunRequest) -> list[Row]:
+    """Make an update, or several in a call; none beyond a step at which the loop has something else to do."""
+    most = getattr(task, "steps_per_loop", 1)
+    count = next((count for count in range(1, most) if _is_due(task, step + count, request)), most)
+    return [task.step(step)] if count == 1 else task.steps(step, count)
+
+
+def _is_due(task: Task, step: int, request: RunRequest) -> bool:
+    is_epoch_end = step % task.steps_per_epoch == 0 and not request.performance
+    return step == request.num_updates or is_epoch_end or task.evaluation_due(step) or task.is_over(step)
+
+
 class Task(Protocol):
     """What a model does in the loop. `step` is always the number of updates made so far.
+
+    A task with --steps_per_loop has two members more: `steps_per_loop`, the value of the flag, and
+    `steps(step, count)`, which makes up to `count` updates in one call of the device and returns their measurements.
 
     Attributes:
         steps_per_epoch: a checkpoint is saved at the end of each epoch.

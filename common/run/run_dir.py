@@ -13,7 +13,7 @@ from typing import Any, Sequence
 from common.cli.parser import FlagValues
 from common.devices import npu_options
 from common.devices.selection import Device, Rank
-from common.errors import ZooError
+from common.errors import FlagError, ZooError
 from common.run import metrics
 
 ARGUMENTS = "arguments.json"
@@ -94,7 +94,7 @@ class RunRequest:
 
     Raises:
         ZooError: --resume does not name a run.
-        FlagError: invalid adapter flags.
+        FlagError: invalid adapter flags, or several steps in a call where only one is possible.
     """
 
     script: str
@@ -115,6 +115,7 @@ class RunRequest:
         root = self.root or os.path.dirname(os.path.abspath(self.script))
         path = self._locate(root)
         options = npu_options.resolve(self.flags, root, path, self.npu_precision, self.num_updates)
+        self._check_steps_per_loop()
         images_per_step = self.images_per_step or self.flags.batch_size
         self.__dict__.update(root=root, path=path, options=options, images_per_step=images_per_step)  # it is frozen
 
@@ -125,6 +126,16 @@ class RunRequest:
         if self.flags.resume not in ("auto", "never"):  # the run of rank 0 may exist on another machine only
             chief = os.path.abspath(os.path.expanduser(self.flags.resume))
         return os.path.join(os.path.dirname(chief), str(self.rank.number))
+
+    def _check_steps_per_loop(self) -> None:
+        flags = self.flags
+        if "steps_per_loop" not in flags or flags.steps_per_loop == 1:
+            return
+        diagnosis = [f"--{name}" for name in ("over_dump", "data_dump_flag", "profiling") if flags[name].value]
+        obstacle = "an NPU" if self.device.kind == "npu" else " and ".join(diagnosis)
+        if obstacle:
+            raise FlagError(f"--steps_per_loop={flags.steps_per_loop}: {obstacle} needs one step in a call; leave the "
+                            "flag out")
 
     @property
     def id(self) -> str:

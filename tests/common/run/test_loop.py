@@ -125,3 +125,36 @@ def test_checkpoints_by_time(tmp_path, monkeypatch, minutes, saved):
 def test_a_speed_run_saves_once(tmp_path, monkeypatch):
     monkeypatch.setattr(Task, "evaluation_due", lambda self, step: False)
     assert train(tmp_path, "--performance")[1] == [UPDATES]
+
+
+class SeveralSteps(Task):
+    """Makes up to four updates in a call."""
+
+    steps_per_loop = 4
+
+    def steps(self, step, count):
+        self.calls.append(f"{count} from {step}")
+        return [self.step(step + number) for number in range(count)]
+
+
+def test_several_updates_in_a_call_end_where_something_is_due(tmp_path, monkeypatch):
+    """Evaluations are due after 3, 6 and 7 updates, an epoch ends after 4; single updates are made by `step`."""
+    monkeypatch.setitem(globals(), "Task", SeveralSteps)
+    calls, saved = train(tmp_path)
+    assert calls == ["start None", "3 from 0", *steps(1, 3), "eval 3", "step 4", "2 from 4", *steps(5, 6), "eval 6",
+                     "step 7", "eval 7", "final 7"]
+    assert saved == [3, 4, 6, 7]
+
+
+def test_a_signal_is_answered_after_the_call(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "Task", SeveralSteps)
+    calls, saved = train(tmp_path, stop_at=0)
+    assert calls == ["start None", "3 from 0", *steps(1, 3), "stopped"] and saved == [3]
+    assert train(tmp_path)[0][-3:] == ["step 7", "eval 7", "final 7"]
+
+
+def test_a_task_may_make_fewer_updates_than_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(SeveralSteps, "steps", lambda self, step, count: [self.step(step), self.step(step + 1)][:count])
+    monkeypatch.setitem(globals(), "Task", SeveralSteps)
+    calls, _ = train(tmp_path)
+    assert calls == ["start None", *steps(1, 3), "eval 3", *steps(4, 6), "eval 6", "step 7", "eval 7", "final 7"]

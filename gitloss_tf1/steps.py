@@ -1,0 +1,109 @@
+"""Training steps on images that stay on the device; a call of the session makes one or several."""
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+import numpy as np
+
+from common.graph.compat import tf
+from common.graph.resident import ResidentArray
+from common.graph.session import StepDebugger
+from common.run.opening import Run
+from gitloss_tf1.git_loss import GitLoss
+from gitloss_tf1.mnist import Batches, Mnist, preprocess
+from gitloss_tf1.model import TrainGraph, build_training
+from gitloss_tf1.recipe import LossSettings
+
+_MEASURED = (*GitLoss._fields, "accuracy", "distances")
+
+
+class Steps:
+    """Makes the training steps of a run.
+
+    On an NPU batches are fed: it is not known whether its adapter keeps bytes in variables.
+
+    Attributes:
+        graph: the training graph; tensors in a loop cannot be fetched.
+    """
+
+    graph: TrainGraph
+
+    def __init__(self, settings: LossSettings, seed: int, data: Mnist, run: Run, steps_per_loop: int):
+        """Build the training graph in the default graph.
+
+        Args:
+            settings: batch size, weights of the terms and switches.
+            seed: of the initial weights and of the order of the images.
+            data: the data set.
+            run: the open run.
+            steps_per_loop: with more than 1, a call makes its steps in a loop of the graph.
+        """
+        self._data, self._feeds_images, self._is_loop = data, run.device.kind == "npu", steps_per_loop > 1
+        self._batches = Batches(len(data.train.labels), settings.batch_size, seed)
+        self._images = ResidentArray("train_images", data.train.images)
+        self._labels = ResidentArray("train_labels", data.train.labels)
+        dumped: dict[str, tf.Tensor] = {}
+        if self._is_loop:
+            self._indices = tf.placeholder(tf.int32, [None, settings.batch_size], "indices")
+            self._fetches: Mapping[str, Any] = self._loop(settings, seed)
+        else:
+            self._indices = tf.placeholder(tf.int32, [settings.batch_size], "indices")
+            batch = None if self._feeds_images else self._batch(self._indices)
+            graph = self.graph = build_training(settings, seed, batch)
+            self._fetches = dict(_measured(graph), train_op=graph.train_op)
+            dumped = dict(images=graph.images, labels=graph.labels, **graph.outputs._asdict(),
+                          **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.gradients})
+        self._debugger = StepDebugger(run, dumped)
+
+    def load(self, session: tf.Session) -> None:
+        """Copy the images to the device."""
+        if not self._feeds_images:
+            self._images.load(session)
+            self._labels.load(session)
+
+    def run(self, session: tf.Session, step: int, count: int) -> list[dict[str, Any]]:
+        """Make steps.
+
+        Args:
+            session: the session.
+            step: updates made before.
+            count: steps to make, 1 without a loop.
+
+        Returns:
+            For each step the terms of the loss, `accuracy` and `distances`, by name.
+        """
+        indices = np.stack([self._batches.indices(step + number) for number in range(count)])
+        if self._is_loop:
+            columns = self._debugger.run(session, self._fetches, {self._indices: indices}, step + 1)
+            return [dict(zip(columns, values)) for values in zip(*columns.values())]
+        feeds: dict[tf.Tensor, np.ndarray] = {self._indices: indices[0]}
+        if self._feeds_images:
+            train = self._data.train
+            feeds = {self.graph.images: preprocess(train.images[indices[0]], self._data.mean_image),
+                     self.graph.labels: train.labels[indices[0]]}
+        return [self._debugger.run(session, self._fetches, feeds, step + 1)]
+
+    def _batch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the images, as `mnist.preprocess` does, and the labels of a batch."""
+        images = tf.cast(self._images.gather(indices), tf.float32) * np.float32(1.0 / 255.0) - self._data.mean_image
+        return images, self._labels.gather(indices)
+
+    def _loop(self, settings: LossSettings, seed: int) -> dict[str, tf.Tensor]:
+        """Build a loop with a step for each row of indices; return the measurements of all steps, stacked."""
+        num_steps = tf.shape(self._indices)[0]
+
+        def body(number: tf.Tensor, columns: dict[str, tf.TensorArray]) -> tuple:
+            with tf.name_scope(None):  # variables of the optimiser take their names from it
+                self.graph = build_training(settings, seed, self._batch(self._indices[number]))
+            measured = _measured(self.graph)
+            with tf.control_dependencies([self.graph.train_op]):
+                return number + 1, {name: column.write(number, measured[name]) for name, column in columns.items()}
+
+        columns = {name: tf.TensorArray(tf.float32, num_steps) for name in _MEASURED}
+        _, columns = tf.while_loop(lambda number, _: number < num_steps, body, (0, columns), parallel_iterations=1)
+        return {name: column.stack() for name, column in columns.items()}
+
+
+def _measured(graph: TrainGraph) -> dict[str, tf.Tensor]:
+    """Return the tensors named in `_MEASURED`."""
+    return dict(zip(_MEASURED, (*graph.loss, graph.accuracy, graph.center_distances)))

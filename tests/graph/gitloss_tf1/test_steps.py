@@ -1,0 +1,72 @@
+"""Several steps in a call compute what single steps do, and the images on the device are those of the data set."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common.graph.compat import tf
+from common.tiny_data import mnist as tiny_mnist
+from gitloss_tf1 import gitloss, mnist
+from gitloss_tf1.recipe import LossSettings
+from gitloss_tf1.steps import Steps
+from tests import fakes, runs
+from tests.graph.gitloss_tf1.conftest import train
+from tests.graph.gitloss_tf1.test_on_npu import ADAPTER
+from tests.programs import error_line
+from tests.results import assert_same_variables, rows, variables_in
+
+TIMES = ("seconds", "step_seconds", "train_time", "evaluation_seconds", "images_per_second", "e2e_seconds")
+
+
+def numbers_of(run):
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows(run)]
+
+
+def test_weights_and_rows_do_not_depend_on_the_steps_in_a_call(tmp_path, tiny_mnist_folder, capfd):
+    """Twelve updates with evaluations after 4, 9 and 12, in calls of at most five, and in two runs."""
+    flags = ("--train_steps=12", "--update_centers=5")
+    assert train(tiny_mnist_folder, tmp_path / "single", *flags) == 0
+    assert train(tiny_mnist_folder, tmp_path / "several", *flags, "--steps_per_loop=5") == 0
+    assert_same_variables(tmp_path / "single" / "0", tmp_path / "several" / "0")
+    assert numbers_of(tmp_path / "single" / "0") == numbers_of(tmp_path / "several" / "0")
+    last = [variables_in(tmp_path / name / "0" / "ckpt_npu" / "model.ckpt") for name in ("single", "several")]
+    assert last[0]["global_step"] == 11 and len(last[0]) == 57
+    for name, value in last[0].items():
+        assert np.array_equal(value, last[1][name]), name
+
+    assert train(tiny_mnist_folder, tmp_path / "parts", "--train_steps=7", "--update_centers=5",
+                 "--steps_per_loop=3") == 0
+    assert train(tiny_mnist_folder, tmp_path / "parts", *flags, f"--resume={tmp_path / 'parts' / '0'}",
+                 "--steps_per_loop=20") == 0
+    assert "Resuming after 7 updates." in capfd.readouterr().out
+    assert_same_variables(tmp_path / "single" / "0", tmp_path / "parts" / "0")
+
+
+@pytest.fixture
+def data(tmp_path):
+    tiny_mnist.make(str(tmp_path / "data"))
+    return mnist.load(str(tmp_path / "data"))
+
+
+def test_images_on_the_device_are_those_of_the_data_set(tmp_path, data, new_graph):
+    with runs.open_run(tmp_path / "run") as run, tf.Session() as session:
+        steps = Steps(LossSettings(8), 3, data, run, steps_per_loop=1)
+        steps.load(session)
+        chosen = mnist.Batches(len(data.train.labels), 8, 3).indices(5)
+        images, labels = session.run([steps.graph.images, steps.graph.labels], {steps._indices: chosen})
+    assert np.array_equal(images, mnist.preprocess(data.train.images[chosen], data.mean_image))
+    assert np.array_equal(labels, data.train.labels[chosen])
+
+
+@pytest.mark.parametrize("flag", ["--over_dump", "--profiling", "--data_dump_flag"])
+def test_diagnosis_needs_single_steps(tmp_path, tiny_mnist_folder, capfd, flag):
+    assert train(tiny_mnist_folder, tmp_path, "--train_steps=11", "--steps_per_loop=2", flag) == 2
+    assert f"--steps_per_loop=2: {flag} needs one step in a call" in error_line(capfd)
+    assert not (tmp_path / "0").exists()
+
+
+def test_an_npu_needs_single_steps(tmp_path, tiny_mnist_folder, capfd):
+    with fakes.installed("hicann", ADAPTER):
+        assert gitloss.main([f"--data_path={tiny_mnist_folder}", f"--output_path={tmp_path}", "--train_steps=4",
+                             "--steps_per_loop=2"]) == 2
+    assert "--steps_per_loop=2: an NPU needs one step in a call" in error_line(capfd)
