@@ -153,6 +153,27 @@ def sa_siam_tracking(folder: str, clock: Clock) -> None:
             clock.mark()
 
 
+def siamese_omniglot(folder: str, clock: Clock, recipe: str) -> None:
+    """A training step of the Omniglot network, 64 pairs; where the device makes the images, it makes none here."""
+    import tensorflow as tf
+
+    from common.tiny_data import omniglot as files
+    from siamese_omniglot import device_drawings
+    from siamese_omniglot.data.omniglot import SIDE
+    from siamese_omniglot.nets import siamese
+    from siamese_omniglot.run_scripts import run_siamese_train
+
+    middle = SIDE // 2
+    siamese.SIDE, siamese._conv4 = 1, lambda images: images
+    siamese.Siamese.to_input = lambda self, drawings: tf.cast(drawings[:, middle:middle + 1, middle:middle + 1, None],
+                                                              tf.float32)
+    device_drawings.DeviceDrawings.images = lambda self, drawings, changes: tf.zeros(
+        [4 * 32, SIDE, SIDE], tf.uint8) + tf.cast(drawings[0] + tf.cast(changes[0, 0], tf.int64), tf.uint8)
+    files.make(folder, 5, 8, 20)
+    train(clock, run_siamese_train.main, folder, [f"--data_path={folder}", "--backbone=conv4", "--split=image",
+                                                  "--train_steps=330", f"--recipe={recipe}"])
+
+
 def _replace_embeddings() -> None:
     """Let the embeddings of SA-Siam read a pixel of each image, and the response be their sum everywhere."""
     from common.graph.compat import tf
@@ -191,6 +212,8 @@ CASES: dict[str, tuple[Case, int, int]] = {
     "circleloss": (circleloss, 30, 20),
     "sa_siam training": (sa_siam_training, 30, 10),
     "sa_siam tracking": (sa_siam_tracking, 30, 50),
+    "omniglot reference": (lambda folder, clock: siamese_omniglot(folder, clock, "reference"), 30, 50),
+    "omniglot corrected": (lambda folder, clock: siamese_omniglot(folder, clock, "corrected"), 30, 50),
 }
 
 

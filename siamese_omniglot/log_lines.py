@@ -20,6 +20,7 @@ TRAIN_KEYS = {  # key of the JSON-line log: key of a step's row, unit
     "train.fp_time": ("forward_seconds", "s"), "train.bp_time": ("backward_seconds", "s"),
     "train.grad_time": ("update_seconds", "s"), "train.ips": ("step_seconds", "imgs/s"),
 }
+_MEAN_KEYS = tuple(source for source, _ in TRAIN_KEYS.values() if source != "learning_rate")
 IMAGES_PER_SAMPLE = 4  # two pairs
 JSON_LOG = "dlloger_example.json"  # the original's spelling
 _MARK = "TCAPPDLL"
@@ -107,7 +108,7 @@ class StepLog:
             began: start of the run, Unix time in seconds.
         """
         self._steps_per_epoch, self._batch_size, self._began = steps_per_epoch, batch_size, began
-        self._rows: list[Mapping[str, Any]] = []
+        self._num, self._sums = 0, dict.fromkeys(_MEAN_KEYS, 0.0)  # over the epoch so far
 
     def head(self) -> list[str]:
         """Return the first lines of the file: every metric and its unit."""
@@ -122,9 +123,11 @@ class StepLog:
         """
         epoch, iteration = divmod(row["step"] - 1, self._steps_per_epoch)
         if iteration == 0:
-            self._rows = []
-        self._rows.append(row)
-        return self._both(row, epoch, iteration, self._means())
+            self._num, self._sums = 0, dict.fromkeys(_MEAN_KEYS, 0.0)
+        self._num += 1
+        for key in _MEAN_KEYS:
+            self._sums[key] += row[key]
+        return self._both(row, epoch, iteration, self._means(row))
 
     def validation(self, row: Mapping[str, Any]) -> tuple[str, str]:
         """Return the lines of an evaluation for the file and for the terminal."""
@@ -133,17 +136,15 @@ class StepLog:
                       val_ips=2 * row["num_pairs"] / row["evaluation_seconds"], val_time=row["evaluation_seconds"])
         return self._both(row, epoch, iteration, {key: f"{value:.6f}" for key, value in values.items()})
 
-    def _means(self) -> dict[str, str]:
-        num, last = len(self._rows), self._rows[-1]
+    def _means(self, last: Mapping[str, Any]) -> dict[str, str]:
         means = {}
         for key, (source, _) in TRAIN_KEYS.items():
             if key == "train.lr":
                 means[key] = f"{last[source]:.6g}"
             elif key == "train.ips":
-                seconds = sum(row["step_seconds"] for row in self._rows)
-                means[key] = f"{num * self._batch_size * IMAGES_PER_SAMPLE / seconds:.3f}"
+                means[key] = f"{self._num * self._batch_size * IMAGES_PER_SAMPLE / self._sums[source]:.3f}"
             else:
-                means[key] = f"{sum(row[source] for row in self._rows) / num:.6f}"
+                means[key] = f"{self._sums[source] / self._num:.6f}"
         return means
 
     def _both(self, row: Mapping[str, Any], epoch: int, iteration: int, values: Mapping[str, str]) -> tuple[str, str]:

@@ -19,9 +19,11 @@ from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve
 from common.run.opening import Run
 from siamese_omniglot import evaluation, log_lines, pretrained
-from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
+from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ThreadAhead
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import VALIDATION, Samplers
+from siamese_omniglot.data.worker_processes import ProcessesAhead
+from siamese_omniglot.device_drawings import DeviceDrawings
 from siamese_omniglot.learning_rate import Schedule
 from siamese_omniglot.log_lines import OriginalLogs
 from siamese_omniglot.nets import siamese
@@ -50,7 +52,7 @@ class Config:
         optimizer: "sgd" or "adam".
         weight_decay: see `update.UpdateSettings`.
         early_stop: number of epochs without a better validation loss after which training ends; 0 or less for never.
-        num_workers: number of threads that prepare batches.
+        num_workers: number of processes that prepare batches, where the host makes the images.
         weights_path: path of a file with initial weights, or None.
         init_checkpoint: prefix of a checkpoint with initial weights, or None.
     """
@@ -92,7 +94,7 @@ def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
     team.require_same(run.checksum)
     shared_stop = SharedStop(stop, team)
     with debugged(run) as debugger:
-        model = _build(config, team, run)
+        model = _build(config, data, team, run)
         record: Record = Record(run, shared_stop)
         if run.request.rank.is_chief:
             record = RunRecord(run, shared_stop, _checkpoints(model, run), tf.compat.v1)
@@ -103,7 +105,12 @@ def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
             task.close()
 
 
-def _build(config: Config, team: workers.Workers, run: Run) -> _Model:
+def makes_images_on_device(config: Config, device_kind: str) -> bool:
+    """Whether the device makes the images of a batch. An NPU is not known to have all operations for it."""
+    return config.switches.augment in ChangeBatches.augmentations and device_kind != "npu"
+
+
+def _build(config: Config, data: Data, team: workers.Workers, run: Run) -> _Model:
     positions = team.positions(2 * config.batch_size)
     with team.scope():
         network = siamese.build(config.backbone, config.switches.head, config.seed)
@@ -111,7 +118,11 @@ def _build(config: Config, team: workers.Workers, run: Run) -> _Model:
         updates = tf.Variable(0, dtype=tf.int64, trainable=False)
     settings = UpdateSettings(config.switches.head, config.weight_decay, 2 * config.batch_size,
                               run.device.kind != "npu")
-    return _Model(positions, network, optimizer, Updater(network, optimizer, settings, team), updates)
+    make_images = None
+    if makes_images_on_device(config, run.device.kind):
+        has_checks = run.debug_options.over_dump_path is not None  # which XLA cannot compile
+        make_images = DeviceDrawings(data.store, compiles=run.device.kind == "cpu" and not has_checks).images
+    return _Model(positions, network, optimizer, Updater(network, optimizer, settings, team, make_images), updates)
 
 
 def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints:
@@ -131,17 +142,23 @@ class _Task:
         self._team, self._record = team, record
         self.steps_per_epoch = config.steps_per_epoch
         self._epochs = Epochs(team, record, config.steps_per_epoch)
+        self._rate = float("nan")  # the optimizer's
         permute = "batch" if config.switches.head == "tf" else "sample"
         recipe = BatchRecipe(config.batch_size, config.seed, config.switches.augment, permute, model.positions)
-        self._batches = Ahead(Batches(data.store, data.samplers.train, recipe), config.num_workers,
-                              record.run.request.num_updates)
+        num_updates = record.run.request.num_updates
+        self._batches: ThreadAhead | ProcessesAhead
+        if makes_images_on_device(config, record.run.device.kind):
+            self._batches = ThreadAhead(ChangeBatches(data.samplers.train, recipe), num_updates)
+        else:
+            batches = ImageBatches(data.store, data.samplers.train, recipe)
+            self._batches = ProcessesAhead(batches, config.num_workers, num_updates)
         self._scorer = evaluation.Scorer(model.network)
         num_validating = max(1, data.samplers.validation.num_drawings // config.batch_size) * config.batch_size
         self._validation_pairs = data.samplers.validation.draw(num_validating, VALIDATION, 0, "sample")
         self._logs = OriginalLogs(record.run, config.steps_per_epoch, config.schedule.num_epochs)
 
     def close(self) -> None:
-        """Stop the threads that prepare batches, and close the log."""
+        """Stop preparing batches, and close the log."""
         self._batches.close()
         self._logs.close()
 
@@ -164,8 +181,10 @@ class _Task:
 
     def step(self, step: int) -> dict[str, Any]:
         rate = self._config.schedule.rate(step // self.steps_per_epoch)
-        with self._team.scope():
-            self._model.optimizer.learning_rate = rate
+        if rate != self._rate:
+            with self._team.scope():
+                self._model.optimizer.learning_rate = rate
+            self._rate = rate
         stop = self._record.stop
         started = time.perf_counter()
         batch = self._batches.get(step)

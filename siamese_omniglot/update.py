@@ -1,13 +1,13 @@
 """One update of the weights, by one worker or several."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from common.keras import compat, workers
-from siamese_omniglot.data.batches import PairImages
+from siamese_omniglot.data.batches import PairChanges, PairImages
 from siamese_omniglot.nets import losses
 from siamese_omniglot.nets.siamese import Siamese
 
@@ -41,8 +41,8 @@ class Updater:
     over the workers. The update is therefore that of one worker with the whole batch.
     """
 
-    def __init__(self, network: Siamese, optimizer: Any, settings: UpdateSettings,
-                 team: workers.Workers):
+    def __init__(self, network: Siamese, optimizer: Any, settings: UpdateSettings, team: workers.Workers,
+                 make_images: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None):
         """Compile the update.
 
         Args:
@@ -50,14 +50,16 @@ class Updater:
             optimizer: a Keras optimizer, made in the workers' scope.
             settings: settings of the updates.
             team: the workers of the run.
+            make_images: `DeviceDrawings.images`, for batches of type PairChanges; None for PairImages.
         """
         self._network, self._optimizer, self._settings, self._team = network, optimizer, settings, team
+        self._make_images = make_images
         with team.scope():
             compat.build_optimizer(optimizer, network.chain.trainable_variables)
         self._run = team.compile(self._update)
         self._run_dumping = team.compile(lambda *batch: self._update(*batch, dumps=True))
 
-    def __call__(self, batch: PairImages, is_stopping: bool = False, dumps: bool = False
+    def __call__(self, batch: PairImages | PairChanges, is_stopping: bool = False, dumps: bool = False
                  ) -> tuple[Outcome, dict[str, tf.Tensor]]:
         """Make one update with this worker's part of the batch.
 
@@ -81,6 +83,8 @@ class Updater:
                 dumps: bool = False) -> tuple:
         variables = self._network.chain.trainable_variables
         began = self._time([])
+        if self._make_images:
+            first, second = tf.split(self._make_images(first, second), 2)
         with tf.GradientTape() as tape:
             logits = self._network.logits(first, second)
             loss = tf.reduce_sum(losses.pair_losses(logits, labels, self._settings.head)) / self._settings.num_pairs

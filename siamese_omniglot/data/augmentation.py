@@ -2,23 +2,23 @@
 
 `imagenet` is the original's: a random resized crop (8 % to 100 % of the area), a horizontal flip with probability 0.5,
 and AutoAugment's policy for ImageNet (Cubuk et al. 2019, arXiv 1805.09501, table 9). Drawings are gray, so colour
-operations do nothing and one channel is enough; the original repeats it three times.
-
-`affine` is that of Koch et al. 2015 ("Siamese Neural Networks for One-shot Image Recognition", section 4.3): rotation,
-shear, scale and translation, each with probability 0.5. It keeps characters legible.
+operations do nothing and one channel is enough; the original repeats it three times. `affine` is in `data.affine`.
 """
 from __future__ import annotations
 
+import functools
 import math
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from siamese_omniglot.data import affine
+
 _NEAREST, _BILINEAR, _BICUBIC, _AFFINE = 0, 2, 3, 0  # PIL's constants for filters and the affine transform
 _FILL = 128
-_PAPER = 255  # colour of the background; the ink is 0
-_AREA, _ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
+_AREA = (0.08, 1.0)
+_LOG_ASPECT = (math.log(3 / 4), math.log(4 / 3))
 _CROP_TRIES = 10
 
 
@@ -48,37 +48,55 @@ _POLICY = tuple((_Change(*one), _Change(*other)) for one, other in (
 ))  # fmt: skip
 
 
-def augment(drawing: np.ndarray, kind: str, random: np.random.RandomState) -> np.ndarray:
-    """Return an augmented copy of a drawing.
+def augment(drawings: np.ndarray, kind: str, seeds: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return augmented copies of drawings, uint8 [num, side, side].
 
     Args:
-        drawing: uint8 [side, side].
+        drawings: uint8 [num, side, side].
         kind: "imagenet", "affine" or "none".
-        random: source of the random numbers.
+        seeds: num seeds for NumPy; each drawing is changed by random numbers of its own.
     """
     if kind == "none":
-        return drawing
-    image = Image.fromarray(drawing)
-    image = _affine(image, random) if kind == "affine" else _imagenet(image, random)
-    return np.asarray(image, np.uint8)
+        return drawings.copy()
+    if kind == "affine":
+        changes = affine.coefficients(uniform(seeds), drawings.shape[1])
+        return np.stack([affine.change(drawing, changed_by) for drawing, changed_by in zip(drawings, changes)])
+    side, random = drawings.shape[1], np.random.RandomState()
+    # one image below the other: an image of PIL's for each drawing costs more than some of the changes
+    given, augmented = Image.fromarray(drawings.reshape(-1, side)), Image.new("L", (side, len(drawings) * side))
+    for top, seed in zip(range(0, len(drawings) * side, side), seeds):
+        random.seed(seed)
+        augmented.paste(_imagenet(given, top, random), (0, top))
+    return np.asarray(augmented, np.uint8).reshape(drawings.shape)
 
 
-def _imagenet(image: Image.Image, random: np.random.RandomState) -> Image.Image:
-    side = image.size[0]
-    image = image.crop(_crop_box(side, random)).resize((side, side), _BILINEAR)
-    if random.rand() < 0.5:
+def uniform(seeds: Sequence[Sequence[int]]) -> np.ndarray:
+    """Draw the random numbers of `affine.coefficients`, float64 [num, 14], one row for each seed."""
+    random, drawn = np.random.RandomState(), np.empty((len(seeds), affine.NUM_UNIFORM))
+    for row, seed in zip(drawn, seeds):
+        random.seed(seed)  # a new generator would take ten times as long
+        row[:] = random.random_sample(affine.NUM_UNIFORM)
+    return drawn
+
+
+def _imagenet(given: Image.Image, top: int, random: np.random.RandomState) -> Image.Image:
+    side = given.size[0]
+    left, upper, right, lower = _crop_box(side, random)
+    image = given.crop((left, top + upper, right, top + lower)).resize((side, side), _BILINEAR)
+    if random.random_sample() < 0.5:
         image = ImageOps.mirror(image)
     for change in _POLICY[random.randint(len(_POLICY))]:
-        if random.rand() < change.probability:
-            image = _CHANGES[change.name](image, change.level / 9.0, 1.0 if random.rand() < 0.5 else -1.0)
+        if random.random_sample() < change.probability:
+            sign = 1.0 if random.random_sample() < 0.5 else -1.0
+            image = _CHANGES[change.name](image, change.level / 9.0, sign)
     return image
 
 
 def _crop_box(side: int, random: np.random.RandomState) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of a crop of random area and aspect ratio, or the whole image if none fits."""
     for _ in range(_CROP_TRIES):
-        area = side * side * random.uniform(*_AREA)
-        aspect = math.exp(random.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
+        area = side * side * (_AREA[0] + (_AREA[1] - _AREA[0]) * random.random_sample())
+        aspect = math.exp(_LOG_ASPECT[0] + (_LOG_ASPECT[1] - _LOG_ASPECT[0]) * random.random_sample())
         width, height = int(round(math.sqrt(area * aspect))), int(round(math.sqrt(area / aspect)))
         if 0 < width <= side and 0 < height <= side:
             left, top = random.randint(side - width + 1), random.randint(side - height + 1)
@@ -96,30 +114,70 @@ def _shear_x(image: Image.Image, strength: float, sign: float) -> Image.Image:
     return image.transform(image.size, _AFFINE, (1, 0.3 * strength * sign, 0, 0, 1, 0), _BICUBIC, fillcolor=_FILL)
 
 
+def _equalize(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    """Do what `ImageOps.equalize` does, without its loops in Python."""
+    del strength, sign
+    counts = np.bincount(np.frombuffer(image.tobytes(), np.uint8), minlength=256)
+    below = np.cumsum(counts) - counts
+    step = below[np.flatnonzero(counts)[-1]] // 255
+    if not step:
+        return image
+    return _recoloured(image, np.minimum((step // 2 + below) // step, 255).astype(np.uint8).tobytes())
+
+
+def _autocontrast(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    del strength, sign
+    return _recoloured(image, _stretching(*image.getextrema()))
+
+
+def _contrast(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    mean = int(np.asarray(image).sum() / (image.size[0] * image.size[1]) + 0.5)
+    return _recoloured(image, _blending(mean, 1 + 0.9 * strength * sign))
+
+
+def _recoloured(image: Image.Image, table: bytes) -> Image.Image:
+    """Replace every colour by its entry in a table of 256; `Image.point` takes twice as long."""
+    return Image.frombuffer("L", image.size, image.tobytes().translate(table), "raw", "L", 0, 1)
+
+
+def _pixelwise(image: Image.Image, change: Callable[..., Image.Image], *arguments: int) -> Image.Image:
+    """Apply an operation of ImageOps that looks at single pixels."""
+    return _recoloured(image, _table(change, *arguments))
+
+
+def _colours(first: int = 0, last: int = 255) -> Image.Image:
+    return Image.frombytes("L", (last - first + 1, 1), bytes(range(first, last + 1)))
+
+
+@functools.lru_cache(maxsize=None)
+def _table(change: Callable[..., Image.Image], *arguments: int) -> bytes:
+    """Return what an operation makes of each colour."""
+    return change(_colours(), *arguments).tobytes()
+
+
+@functools.lru_cache(maxsize=None)
+def _stretching(darkest: int, lightest: int) -> bytes:
+    """Return what `ImageOps.autocontrast` makes of each colour of an image with these extremes."""
+    stretched = ImageOps.autocontrast(_colours(darkest, lightest)).tobytes()
+    return bytes(darkest) + stretched + bytes(255 - lightest)
+
+
+@functools.lru_cache(maxsize=None)
+def _blending(mean: int, factor: float) -> bytes:
+    """Return what `ImageEnhance.Contrast` makes of each colour of an image with this mean."""
+    return Image.blend(Image.new("L", (256, 1), mean), _colours(), factor).tobytes()
+
+
 # Operations take an image, a strength from 0 to 1, and a sign.
 _CHANGES: dict[str, Callable[[Image.Image, float, float], Image.Image]] = {
-    "posterize": lambda image, strength, sign: ImageOps.posterize(image, int(round(8 - 4 * strength))),
-    "solarize": lambda image, strength, sign: ImageOps.solarize(image, int(256 * (1 - strength))),
+    "posterize": lambda image, strength, sign: _pixelwise(image, ImageOps.posterize, int(round(8 - 4 * strength))),
+    "solarize": lambda image, strength, sign: _pixelwise(image, ImageOps.solarize, int(256 * (1 - strength))),
     "rotate": _rotate,
     "shear_x": _shear_x,
-    "autocontrast": lambda image, strength, sign: ImageOps.autocontrast(image),
-    "equalize": lambda image, strength, sign: ImageOps.equalize(image),
-    "invert": lambda image, strength, sign: ImageOps.invert(image),
+    "autocontrast": _autocontrast,
+    "equalize": _equalize,
+    "invert": lambda image, strength, sign: _pixelwise(image, ImageOps.invert),
     "color": lambda image, strength, sign: image,  # saturation, which gray images do not have
-    "contrast": lambda image, strength, sign: ImageEnhance.Contrast(image).enhance(1 + 0.9 * strength * sign),
+    "contrast": _contrast,
     "sharpness": lambda image, strength, sign: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * strength * sign),
 }
-
-
-def _affine(image: Image.Image, random: np.random.RandomState) -> Image.Image:
-    """Rotate by up to 10 degrees, shear by up to 0.3, scale by 0.8 to 1.2 and translate by up to 2 pixels."""
-    angle, shear_x, shear_y, scale_x, scale_y, shift_x, shift_y = (
-        random.uniform(low, high) if random.rand() < 0.5 else unchanged for low, high, unchanged in (
-            (-10, 10, 0), (-0.3, 0.3, 0), (-0.3, 0.3, 0), (0.8, 1.2, 1), (0.8, 1.2, 1), (-2, 2, 0), (-2, 2, 0)))
-    radians = math.radians(angle)
-    matrix = np.array([[math.cos(radians), -math.sin(radians)], [math.sin(radians), math.cos(radians)]])
-    matrix = matrix @ np.array([[1, shear_x], [shear_y, 1]]) @ np.diag([1 / scale_x, 1 / scale_y])
-    center = np.array([(image.size[0] - 1) / 2, (image.size[1] - 1) / 2])
-    offset = center - matrix @ (center + (shift_x, shift_y))
-    coefficients = (matrix[0, 0], matrix[0, 1], offset[0], matrix[1, 0], matrix[1, 1], offset[1])
-    return image.transform(image.size, _AFFINE, coefficients, _BILINEAR, fillcolor=_PAPER)

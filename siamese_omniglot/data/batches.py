@@ -1,4 +1,4 @@
-"""Batches of augmented pairs, prepared in advance by threads."""
+"""Batches of pairs for training: with images, or with what a device needs to make the images itself."""
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamese_omniglot.data import augmentation
-from siamese_omniglot.data.omniglot import DrawingStore
-from siamese_omniglot.data.pairs import TRAIN, PairSampler
+from siamese_omniglot.data import affine, augmentation
+from siamese_omniglot.data.omniglot import SIDE, DrawingStore
+from siamese_omniglot.data.pairs import TRAIN, Pairs, PairSampler
 
 
 class PairImages(NamedTuple):
@@ -25,23 +25,18 @@ class PairImages(NamedTuple):
     labels: np.ndarray
 
 
-class Batches:
-    """Makes a worker's part of every batch."""
+class PairChanges(NamedTuple):
+    """A batch of pairs whose images are still to be made.
 
-    def __init__(self, store: DrawingStore, sampler: PairSampler, recipe: BatchRecipe):
-        self._store, self._sampler, self._recipe = store, sampler, recipe
+    Attributes:
+        drawings: int64 [2 num], indices of the first drawings of all pairs, then those of the second.
+        changes: float64 [2 num, 6], see `affine.coefficients`; [2 num, 0] if drawings are not changed.
+        labels: float32 [num], 1 for pairs of one character, 0 for others.
+    """
 
-    def make(self, step: int) -> PairImages:
-        """Make this worker's part of the batch of the step after `step` updates."""
-        recipe = self._recipe
-        part, num = recipe.positions, 2 * recipe.batch_size
-        drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute, part)
-        images = self._store.take(np.concatenate([drawn.first, drawn.second]))
-        if recipe.augment != "none":
-            for row, position in enumerate(np.concatenate([part, part + num])):
-                random = np.random.RandomState([recipe.seed, TRAIN, step, position])
-                images[row] = augmentation.augment(images[row], recipe.augment, random)
-        return PairImages(images[:len(part)], images[len(part):], drawn.labels)
+    drawings: np.ndarray
+    changes: np.ndarray
+    labels: np.ndarray
 
 
 class BatchRecipe(NamedTuple):
@@ -54,31 +49,79 @@ class BatchRecipe(NamedTuple):
     positions: np.ndarray  # int64 [num], positions of this worker's pairs in the batch of all workers
 
 
-class Ahead:
-    """Prepares batches in threads before they are needed."""
+class _Batches:
+    """What both kinds of batches have in common."""
 
-    def __init__(self, batches: Batches, num_threads: int, num_updates: int):
-        """Start the threads.
+    def __init__(self, sampler: PairSampler, recipe: BatchRecipe):
+        self._sampler, self._recipe = sampler, recipe
+
+    def _draw(self, step: int) -> tuple[Pairs, np.ndarray]:
+        """Return this worker's pairs, and its drawings: those of `first`, then those of `second`."""
+        recipe = self._recipe
+        drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute, recipe.positions)
+        return drawn, np.concatenate([drawn.first, drawn.second])
+
+    def _seeds(self, step: int) -> list[tuple[int, ...]]:
+        """Return a seed for each drawing."""
+        recipe = self._recipe
+        positions = np.concatenate([recipe.positions, recipe.positions + 2 * recipe.batch_size])
+        return [(recipe.seed, TRAIN, step, position) for position in positions.tolist()]
+
+
+class ImageBatches(_Batches):
+    """Makes a worker's part of every batch."""
+
+    def __init__(self, store: DrawingStore, sampler: PairSampler, recipe: BatchRecipe):
+        super().__init__(sampler, recipe)
+        self._store = store
+
+    @property
+    def num_pairs(self) -> int:
+        """Number of pairs in a batch."""
+        return len(self._recipe.positions)
+
+    def make(self, step: int) -> PairImages:
+        """Make this worker's part of the batch of the step after `step` updates."""
+        drawn, drawings = self._draw(step)
+        images = augmentation.augment(self._store.take(drawings), self._recipe.augment, self._seeds(step))
+        return PairImages(images[:self.num_pairs], images[self.num_pairs:], drawn.labels)
+
+
+class ChangeBatches(_Batches):
+    """Makes a worker's part of every batch for a device that has the drawings, in next to no time."""
+
+    augmentations = ("affine", "none")
+
+    def make(self, step: int) -> PairChanges:
+        """Make this worker's part of the batch of the step after `step` updates."""
+        drawn, drawings = self._draw(step)
+        changes = np.empty((len(drawings), 0))
+        if self._recipe.augment == "affine":
+            changes = affine.coefficients(augmentation.uniform(self._seeds(step)), SIDE)
+        return PairChanges(drawings, changes, drawn.labels)
+
+
+class ThreadAhead:
+    """Prepares batches in a thread before they are needed."""
+
+    def __init__(self, batches: ChangeBatches, num_updates: int):
+        """Start the thread.
 
         Args:
             batches: makes the batches.
-            num_threads: number of threads, each of which makes whole batches; 0 makes them on demand.
             num_updates: number of updates of the run; no batches are made beyond it.
         """
-        self._batches, self._num_threads, self._num_updates = batches, num_threads, num_updates
-        self._pool = ThreadPoolExecutor(num_threads) if num_threads else None
+        self._batches, self._num_updates = batches, num_updates
+        self._pool = ThreadPoolExecutor(1)
         self._made: dict[int, Future] = {}
 
-    def get(self, step: int) -> PairImages:
+    def get(self, step: int) -> PairChanges:
         """Return the batch of the step after `step` updates. Call it for one step after the other."""
-        if self._pool is None:
-            return self._batches.make(step)
-        for number in range(step, min(step + self._num_threads + 1, self._num_updates)):
+        for number in range(step, min(step + 2, self._num_updates)):
             if number not in self._made:
                 self._made[number] = self._pool.submit(self._batches.make, number)
         return self._made.pop(step).result()
 
     def close(self) -> None:
-        """Stop the threads."""
-        if self._pool:
-            self._pool.shutdown()
+        """Stop the thread."""
+        self._pool.shutdown()

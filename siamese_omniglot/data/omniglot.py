@@ -27,28 +27,34 @@ _FILE_THREADS = 4
 
 
 class DrawingStore:
-    """Drawings in memory, one bit per pixel if all are black and white, as Omniglot's are, else one byte."""
+    """Drawings in memory, one bit per pixel if all are black and white, as Omniglot's are, else one byte.
+
+    Attributes:
+        rows: uint8 [drawings, bytes], the pixels of each drawing.
+        is_packed: whether a pixel is a bit.
+    """
 
     def __init__(self, drawings: list[np.ndarray]):
         """Store drawings, uint8 [105, 105]."""
-        self._is_packed = all(bool(np.isin(drawing, (0, 255)).all()) for drawing in drawings)
-        self._rows = np.stack([np.packbits(drawing > 0) if self._is_packed else drawing.reshape(-1)
-                               for drawing in drawings])
+        self.is_packed = all(bool(np.isin(drawing, (0, 255)).all()) for drawing in drawings)
+        self.rows = np.stack([np.packbits(drawing > 0) if self.is_packed else drawing.reshape(-1)
+                              for drawing in drawings])
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return drawings as uint8 [num, 105, 105], 0 to 255."""
-        rows = self._rows[indices]
-        if self._is_packed:
-            rows = np.unpackbits(rows, axis=1)[:, :SIDE * SIDE] * np.uint8(255)
+        rows = self.rows[indices]
+        if self.is_packed:
+            rows = np.unpackbits(rows, axis=1, count=SIDE * SIDE)
+            np.negative(rows, out=rows)  # of 1 is 255
         return rows.reshape(-1, SIDE, SIDE)
 
     @property
     def num_bytes(self) -> int:
         """Memory used by the drawings, in bytes."""
-        return self._rows.nbytes
+        return self.rows.nbytes
 
 
 class Drawings(NamedTuple):

@@ -58,7 +58,8 @@ def define_flags() -> FlagSet:
     flags.accelerator.boolean("use_amp", False, "Mixed precision where the device has it: allow_mix_precision on an "
                               "NPU, float16 on a GPU.")
     flags.alias("use_amp", "autocast")
-    flags.data.integer("num_workers", 2, "Threads that prepare batches.", 0, 64)
+    flags.data.integer("num_workers", 2, "Processes that make the images of a batch ahead; 0 makes them in the "
+                       "training process.", 0, 64)
     flags.training.integer("step", -1, "Number of updates within one epoch; -1 sets no limit.", -1)
     flags.training.number("lr", LEARNING_RATE, "Learning rate for a batch of 64; scaled with the batch, within limits.")
     flags.alias("lr", "learning-rate", "learning_rate")

@@ -3,15 +3,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageOps
 
 from common.errors import ZooError
 from common.tiny_data import omniglot as tiny_omniglot
 from siamese_omniglot.data import augmentation, omniglot, pairs
-from siamese_omniglot.data.batches import Ahead, Batches, BatchRecipe
+from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ThreadAhead
+from siamese_omniglot.data.worker_processes import ProcessesAhead
 from tests import GOLDEN
 from tests.litter import leave_litter
 
@@ -216,22 +218,50 @@ def test_characters_with_fewer_than_three_drawings_are_no_anchors_and_nothing_ha
 @pytest.mark.parametrize("kind", ["imagenet", "affine", "none"])
 def test_augmentation(data, kind):
     drawing = data.store.take(np.array([5]))[0]
-    before = drawing.copy()
-    changed = [augmentation.augment(drawing, kind, np.random.RandomState(seed)) for seed in range(60)]
-    assert np.array_equal(drawing, before)
-    assert all(image.shape == (105, 105) and image.dtype == np.uint8 for image in changed)
-    again = augmentation.augment(drawing, kind, np.random.RandomState(7))
-    assert np.array_equal(again, changed[7])
+    drawings = np.stack([drawing] * 60)
+    changed = augmentation.augment(drawings, kind, [[seed] for seed in range(60)])
+    assert np.array_equal(drawings, np.stack([drawing] * 60))
+    assert changed.shape == (60, 105, 105) and changed.dtype == np.uint8
+    again = augmentation.augment(drawings[:1], kind, [[7]])
+    assert np.array_equal(again[0], changed[7])
     num_equal = sum(np.array_equal(image, drawing) for image in changed)
     assert num_equal == 60 if kind == "none" else num_equal < 10
+
+
+@pytest.mark.parametrize("kind, is_gray, checksum", [
+    ("imagenet", False, 1225913280), ("imagenet", True, 1650917194), ("affine", False, 2270844088),
+    ("affine", True, 3866057448)])
+def test_augmented_drawings_are_those_of_earlier_versions(kind, is_gray, checksum):
+    """Checksums of what single operations of PIL made of each drawing, the same with Pillow 9.5 and 13.0."""
+    x, y = np.meshgrid(np.arange(105), np.arange(105))
+    drawings = np.stack([np.where((np.abs(x - 20 - 3 * k) < 3) | ((x - 50) ** 2 + (y - 40 - k) ** 2 < 300) & (x > y),
+                                  0, 255) for k in range(20)]).astype(np.uint8)
+    if is_gray:
+        drawings = (drawings // 2 + np.arange(105)[:, None]).astype(np.uint8)
+    changed = augmentation.augment(np.concatenate([drawings] * 6), kind, [(7, 0, 3, seed) for seed in range(120)])
+    assert zlib.crc32(changed.tobytes()) == checksum
+
+
+@pytest.mark.parametrize("name, strength, change", [
+    ("equalize", 0.0, ImageOps.equalize), ("autocontrast", 0.0, ImageOps.autocontrast),
+    ("invert", 0.0, ImageOps.invert),
+    ("posterize", 5 / 9, lambda image: ImageOps.posterize(image, 6)),
+    ("solarize", 4 / 9, lambda image: ImageOps.solarize(image, 142)),
+    ("contrast", 8 / 9, lambda image: ImageEnhance.Contrast(image).enhance(1.8)),
+])
+def test_changes_of_colours_are_those_of_pil(name, strength, change):
+    random = np.random.RandomState(0)
+    for low, high in ((0, 256), (40, 90), (0, 2), (7, 8), (255, 256)):
+        image = Image.fromarray(random.randint(low, high, (105, 105)).astype(np.uint8))
+        found = augmentation._CHANGES[name](image, strength, 1.0)
+        assert np.array_equal(np.asarray(found), np.asarray(change(image))), (low, high)
 
 
 def test_affine_keeps_a_drawing_legible_and_unmirrored():
     """Its ink stays: a thick bar at the left stays at the left, about as large."""
     drawing = np.full((105, 105), 255, np.uint8)
     drawing[30:75, 30:40] = 0
-    for seed in range(100):
-        changed = augmentation.augment(drawing, "affine", np.random.RandomState(seed))
+    for changed in augmentation.augment(np.stack([drawing] * 100), "affine", [[seed] for seed in range(100)]):
         ink = changed < 128
         assert 0.5 < ink.sum() / 450 < 1.6
         assert np.argwhere(ink)[:, 1].mean() < 50
@@ -243,26 +273,60 @@ def test_imagenet_uses_every_change_of_autoaugment():
     assert used == set(augmentation._CHANGES) and len(augmentation._POLICY) == 25
 
 
-def test_workers_share_one_batch(data):
+@pytest.mark.parametrize("augment", ["imagenet", "affine"])
+@pytest.mark.parametrize("kind", ["images", "changes"])
+def test_workers_share_one_batch(data, kind, augment):
     sampler = pairs.PairSampler(data, np.arange(120), 0, False)
 
     def make(positions):
-        return Batches(data.store, sampler, BatchRecipe(4, 0, "imagenet", "batch", np.array(positions))).make(3)
+        recipe = BatchRecipe(4, 0, augment, "batch", np.array(positions))
+        batches = ImageBatches(data.store, sampler, recipe) if kind == "images" else ChangeBatches(sampler, recipe)
+        made = batches.make(3)
+        if kind == "images":
+            return made
+        return [*np.split(made.drawings, 2), *np.split(made.changes, 2), made.labels]
 
     whole = make(range(8))
     for positions in ([0, 3, 6], [1, 4, 7], [2, 5]):
-        part = make(positions)
-        for name in whole._fields:
-            assert np.array_equal(getattr(whole, name)[positions], getattr(part, name))
+        for expected, part in zip(whole, make(positions)):
+            assert np.array_equal(expected[positions], part)
 
 
-@pytest.mark.parametrize("num_threads", [0, 2])
-def test_batches_made_ahead_are_the_same(data, num_threads):
+@pytest.mark.parametrize("num_processes", [0, 1, 2])
+def test_batches_of_processes_are_the_same(data, num_processes):
+    """From any step on, and each batch for itself: those before it are overwritten."""
     sampler = pairs.PairSampler(data, np.arange(120), 0, False)
-    batches = Batches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", np.arange(4)))
-    ahead = Ahead(batches, num_threads, num_updates=5)
+    batches = ImageBatches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", np.arange(1, 4)))
+    ahead = ProcessesAhead(batches, num_processes, num_updates=12)
+    for step in range(3, 12):
+        for found, expected in zip(ahead.get(step), batches.make(step)):
+            assert np.array_equal(found, expected)
+    processes = ahead._processes
+    assert len(processes) == num_processes and all(process.poll() is None for process in processes)
+    ahead.close()
+    assert all(process.returncode == 0 for process in processes)
+
+
+def test_a_process_that_died_is_reported(data):
+    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
+    batches = ImageBatches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", np.arange(4)))
+    ahead = ProcessesAhead(batches, 2, num_updates=100)
+    ahead.get(0)
+    for process in ahead._processes:
+        process.kill()
+        process.wait()
+    with pytest.raises(ZooError, match="a process that prepares batches has died.*--num_workers=0 needs none"):
+        for step in range(1, 9):
+            ahead.get(step)
+    ahead.close()
+
+
+def test_changes_made_ahead_are_the_same(data):
+    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
+    batches = ChangeBatches(sampler, BatchRecipe(2, 0, "affine", "batch", np.arange(4)))
+    ahead = ThreadAhead(batches, num_updates=5)
     for step in range(1, 5):
-        assert np.array_equal(ahead.get(step).first, batches.make(step).first)
+        assert np.array_equal(ahead.get(step).changes, batches.make(step).changes)
     ahead.close()
 
 

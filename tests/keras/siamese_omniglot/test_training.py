@@ -220,8 +220,9 @@ def test_an_overflow_is_named(tmp_path, tiny_folder, capfd, monkeypatch):
     monkeypatch.setattr(losses, "pair_losses", lambda logits, labels, head: tf.math.log(-tf.abs(logits) - 1.0))
     assert train(tiny_folder, tmp_path / "a", "--train_steps=1") == 1
     assert "training has diverged" in capfd.readouterr().err
-    assert train(tiny_folder, tmp_path / "b", "--train_steps=1", "--over_dump") == 1
-    assert "overflow at step 1" in capfd.readouterr().err
+    for augment in ("imagenet", "affine"):
+        assert train(tiny_folder, tmp_path / augment, "--train_steps=1", "--over_dump", f"--augment={augment}") == 1
+        assert "overflow at step 1: op" in capfd.readouterr().err
 
 
 @on_the_default_leg
