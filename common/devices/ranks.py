@@ -1,12 +1,19 @@
-"""Which of several processes this one is, from its environment.
+"""Which of several processes this one is, as whoever started it says in its environment.
 
-A process is one of several when TF_CONFIG names more than one worker (CPUs, GPUs), or RANK_SIZE is more than 1 (NPUs,
-with RANK_ID and RANK_TABLE_FILE), or CM_WORKER_SIZE is (NPUs without a rank table, with CM_CHIEF_IP and others).
+| who starts the ranks | rank and number of ranks | addresses |
+|---|---|---|
+| TF_CONFIG: Kubeflow's TFJob, Ray Train, the launcher on one machine | its task | its cluster |
+| the launcher on several machines, or any other script | RANK_ID, RANK_SIZE | --master_addr |
+| Slurm's srun | SLURM_PROCID, SLURM_STEP_NUM_TASKS | TensorFlow's SlurmClusterResolver |
+| mpirun of Open MPI; of MPICH or Intel MPI | OMPI_COMM_WORLD_RANK and _SIZE; PMI_RANK and PMI_SIZE | --master_addr |
+| NPUs | RANK_ID, RANK_SIZE, RANK_TABLE_FILE; or CM_WORKER_SIZE, CM_CHIEF_IP and others | HCCL's business |
+
+The first row counts whose variables define more than one process. On CPUs and GPUs none does without --distributed.
 """
 from __future__ import annotations
 
 import json
-from typing import Mapping, Sequence
+from typing import Mapping, NamedTuple, Sequence
 
 from common.devices.selection import Rank
 from common.errors import ZooError
@@ -14,32 +21,57 @@ from common.errors import ZooError
 _COUNTS_910A = (1, 2, 4, 8)
 
 
+class Starter(NamedTuple):
+    """Variables in which one that starts processes numbers them; the last two count on this machine only."""
+
+    rank: str
+    size: str
+    local_rank: str = ""
+    local_size: str = ""
+
+
+TF_CONFIG, SLURM = "TF_CONFIG", "Slurm"
+STARTERS = {
+    "RANK_SIZE": Starter("RANK_ID", "RANK_SIZE"),
+    SLURM: Starter("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+    "Open MPI": Starter("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
+                        "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    "MPICH": Starter("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+}
+
+
+def starter_of(environment: Mapping[str, str]) -> str | None:
+    """Return what defines this process as one of several: TF_CONFIG, a key of `STARTERS`, or None."""
+    if len(workers_of(environment)[0]) > 1:
+        return TF_CONFIG
+    return next((name for name, starter in STARTERS.items() if number_of(environment, starter.size, 1) > 1), None)
+
+
 def current(environment: Mapping[str, str], device_kind: str) -> Rank:
-    """Read this process's rank from its environment.
+    """Return the rank of this process.
 
     Args:
         environment: os.environ.
         device_kind: "npu", "gpu" or "cpu".
 
     Raises:
-        ZooError: the environment says several processes and does not say how they find each other.
+        ZooError: the environment does not define the rank completely.
     """
-    workers, number = workers_of(environment)
-    size = number_of(environment, "RANK_SIZE", 1)
     if device_kind == "npu":
-        return npu_rank(environment, size)
-    if len(workers) > 1:
+        return npu_rank(environment, number_of(environment, "RANK_SIZE", 1))
+    name = starter_of(environment)
+    if name is None:
+        return Rank()
+    if name == TF_CONFIG:
+        workers, number = workers_of(environment)
         return Rank(number, len(workers))
-    if size > 1:
-        raise ZooError(f"RANK_SIZE={size} and no TF_CONFIG: on CPUs and GPUs processes find each other through "
-                       "TF_CONFIG; unset RANK_SIZE and let --nproc_per_node start them")
-    return Rank()
+    starter = STARTERS[name]
+    size = number_of(environment, starter.size, 1)
+    return Rank(_rank_id(environment, starter.rank, starter.size, size), size)
 
 
 def npu_rank(environment: Mapping[str, str], size: int) -> Rank:
-    """Read the rank of one of several NPUs; errors as `current`.
-
-    They find each other through a rank table, or without one through a chief.
+    """Return the rank of one of several NPUs, which a rank table or a chief connects; errors as `current`.
 
     Args:
         environment: os.environ.
@@ -58,21 +90,18 @@ def npu_rank(environment: Mapping[str, str], size: int) -> Rank:
     if not table:
         raise ZooError(f"RANK_TABLE_FILE is not set: {size} NPUs need HCCL's rank table, or on Ascend 910A and A2 "
                        "CM_CHIEF_IP, CM_CHIEF_PORT, CM_CHIEF_DEVICE and CM_WORKER_SIZE instead of RANK_SIZE")
-    number = _rank_id(environment, "RANK_SIZE", size)
+    number = _rank_id(environment, "RANK_ID", "RANK_SIZE", size)
     check_rank_table(table, size, number)
     return Rank(number, size)
 
 
 def _number_under_chief(environment: Mapping[str, str], size: int) -> int:
-    """Return the rank that HCCL gives this process when it numbers the NPUs itself.
-
-    `common.keras.npu.start` compares it with what HCCL says.
-    """
+    """Return the rank that HCCL will give this process; `common.keras.npu.start` compares it with what HCCL says."""
     for name in ("CM_CHIEF_IP", "CM_CHIEF_PORT", "CM_CHIEF_DEVICE"):
         if not environment.get(name):
             raise ZooError(f"{name} is not set: CM_WORKER_SIZE={size} needs it, where there is no rank table")
     if environment.get("RANK_ID"):
-        return _rank_id(environment, "CM_WORKER_SIZE", size)
+        return _rank_id(environment, "RANK_ID", "CM_WORKER_SIZE", size)
     if environment.get("CM_WORKER_IP") not in (None, "", environment["CM_CHIEF_IP"]):
         raise ZooError("RANK_ID is not set: on another server than the chief's the rank does not follow from "
                        "ASCEND_DEVICE_ID")
@@ -83,17 +112,17 @@ def _number_under_chief(environment: Mapping[str, str], size: int) -> int:
     return device - first
 
 
-def _rank_id(environment: Mapping[str, str], size_name: str, size: int) -> int:
-    if not environment.get("RANK_ID"):
-        raise ZooError(f"RANK_ID is not set: {size_name}={size} needs one from 0 to {size - 1}")
-    number = number_of(environment, "RANK_ID", 0)
+def _rank_id(environment: Mapping[str, str], name: str, size_name: str, size: int) -> int:
+    if not environment.get(name):
+        raise ZooError(f"{name} is not set: {size_name}={size} needs one from 0 to {size - 1}")
+    number = number_of(environment, name, 0)
     if not 0 <= number < size:
-        raise ZooError(f"RANK_ID={number}: expected 0 to {size - 1}, {size_name} is {size}")
+        raise ZooError(f"{name}={number}: expected 0 to {size - 1}, {size_name} is {size}")
     return number
 
 
 def workers_of(environment: Mapping[str, str]) -> tuple[list[str], int]:
-    """Addresses of TF_CONFIG's workers, and which of them this is; TensorFlow counts a chief before the workers."""
+    """Return the addresses of the workers in TF_CONFIG and the index of this one; a chief comes before the workers."""
     text = environment.get("TF_CONFIG")
     if not text:
         return [], 0
@@ -113,7 +142,7 @@ def workers_of(environment: Mapping[str, str]) -> tuple[list[str], int]:
 
 
 def number_of(environment: Mapping[str, str], name: str, default: int) -> int:
-    """Read a variable that holds a number from 0 on.
+    """Return the number, 0 or more, that a variable holds.
 
     Raises:
         ZooError: it holds something else.
@@ -125,15 +154,15 @@ def number_of(environment: Mapping[str, str], name: str, default: int) -> int:
 
 
 def check_rank_table(path: str, size: int, number: int) -> None:
-    """Check that a rank table has the ranks that a job is made of.
+    """Check that a rank table lists the ranks of a job.
 
     Args:
         path: value of RANK_TABLE_FILE.
-        size: ranks of the job.
-        number: of this rank.
+        size: number of ranks of the job.
+        number: number of this rank.
 
     Raises:
-        ZooError: the table cannot be read, or is that of another job.
+        ZooError: the table cannot be read, or belongs to another job.
     """
     devices = [device for server in servers_in(path) for device in server]
     if len(devices) != size:
@@ -145,10 +174,10 @@ def check_rank_table(path: str, size: int, number: int) -> None:
 
 
 def servers_in(path: str) -> list[list[tuple[int, str | None]]]:
-    """Read the devices of each server of a rank table: number, and rank where the table has it.
+    """Return the devices of each server of a rank table: number and rank, None if the table has no ranks.
 
-    Tables of version 1.0 list servers whose devices have a rank; those that ModelArts' scheduler writes list groups of
-    instances whose devices have none.
+    In tables of version 1.0 devices have a rank; in those of ModelArts' scheduler, which list groups of instances, they
+    have none.
 
     Raises:
         ZooError: the table cannot be read.

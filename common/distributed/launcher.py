@@ -1,7 +1,7 @@
 """The launcher of several processes that train one model, a program that `processes.start` runs.
 
-It starts the same command once per device of this machine, with a rank in its environment (see `devices.ranks`). The
-launchers of several machines connect to each other (see `rendezvous`), and all stop when one of them fails.
+It starts the same command once per device of this machine, with a rank in its environment (see `devices.ranks`), and
+stops all when one of them fails. Ranks of other machines are not its concern: TensorFlow notices when they fail.
 """
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ import time
 from typing import IO, Mapping, MutableMapping, Sequence
 
 from common.cli import program
-from common.cli.program import Stopped, StopRequest
+from common.cli.program import StopRequest
 from common.devices.ranks import current, number_of
 from common.distributed.processes import PIPE, STOP_SECONDS, Job
-from common.distributed.rendezvous import POLL_SECONDS, Failure, Meeting, meet
+from common.distributed.rendezvous import free_ports
 from common.errors import ZooError
 
 _RESUME_ADVICE = "; the same command resumes from the last checkpoint"
-_EXPLAINED_STATUSES = (1, 2)  # of programs that print the reason themselves
-_SIGNAL_STATUSES = (128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+# of programs that print the reason themselves: errors, and signals, which may have reached a rank of another machine
+_EXPLAINED_STATUSES = (1, 2, 128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+_POLL_SECONDS = 0.1
 _CHIEF_SECONDS = 20.0  # for rank 0 to end after another rank has failed
 _OTHERS_SECONDS = 5.0  # for the other ranks, which have nothing to save
 
@@ -76,35 +77,40 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
     if device_kind != "npu":
         _visible_gpus(job, environment)
     elif job.size > 1:
-        current(_rank_environment(job, 0, [], environment), device_kind)
+        current(_rank_environment(job, 0, [], device_kind, environment), device_kind)
+    workers = [f"127.0.0.1:{port}" for port in free_ports(job.processes)]
     with stop.deferred():
-        meeting = Meeting([], {}) if device_kind == "npu" else meet(job, stop)
         ranks: list[_RankProcess] = []
-        node, status = job.node, 1
         pipe, write_end = os.pipe()
         try:
             for local_rank in range(job.processes):
-                variables = _rank_environment(job, local_rank, meeting.workers, environment)
+                variables = _rank_environment(job, local_rank, workers, device_kind, environment)
                 ranks.append(_start_rank(command, job, local_rank, dict(variables, **{PIPE: str(pipe)})))
-            node, status = _wait(ranks, job, meeting, stop)
-            return status
-        except Stopped as stopped:
-            status = stopped.status
-            raise
+            return _wait(ranks, stop)
         finally:
-            meeting.end(node, status)
             _end(ranks)
             os.close(pipe)
             os.close(write_end)
 
 
-def _rank_environment(job: Job, local_rank: int, workers: Sequence[str], environment: Mapping[str, str]
-                      ) -> dict[str, str]:
+def _rank_environment(job: Job, local_rank: int, workers: Sequence[str], device_kind: str,
+                      environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a rank.
+
+    Args:
+        job: all processes.
+        local_rank: index of the process on this machine.
+        workers: addresses for the ranks of this machine; those of several machines meet at --master_addr instead.
+        device_kind: "npu", "gpu" or "cpu".
+        environment: that of the launcher.
+    """
     rank = job.first_rank + local_rank
     variables = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size))
-    if workers:
-        config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))
-        return dict(variables, TF_CONFIG=json.dumps(config), ASCEND_DEVICE_ID=str(local_rank),
+    if device_kind != "npu":
+        if job.nodes == 1:
+            config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))
+            variables["TF_CONFIG"] = json.dumps(config)
+        return dict(variables, ASCEND_DEVICE_ID=str(local_rank),
                     CUDA_VISIBLE_DEVICES=_visible_gpus(job, environment)[local_rank])
     variables["ASCEND_DEVICE_ID"] = str(number_of(environment, "ASCEND_DEVICE_ID", 0) + local_rank)
     if environment.get("CM_CHIEF_IP"):  # without a rank table, with a chief
@@ -142,44 +148,26 @@ def _start_rank(command: Sequence[str], job: Job, local_rank: int, environment: 
     return _RankProcess(rank, process, stderr)
 
 
-def _wait(ranks: Sequence[_RankProcess], job: Job, meeting: Meeting, stop: StopRequest) -> tuple[int, int]:
-    """Wait for the ranks, or a failure here or on another machine; return the machine that failed and its status."""
+def _wait(ranks: Sequence[_RankProcess], stop: StopRequest) -> int:
+    """Wait until all ranks have ended or one has failed; return the exit status."""
     deadline = None
-    elsewhere: Failure | None = None
     while True:
         is_running = any(rank.process.poll() is None for rank in ranks)
         failed = [rank for rank in ranks if rank.process.poll()]
-        elsewhere = elsewhere or meeting.failure()
-        if stop.requested or (elsewhere and elsewhere.status in _SIGNAL_STATUSES):
+        if stop.requested:
             if deadline is None:
                 deadline = time.monotonic() + STOP_SECONDS
                 _terminate(ranks)
-            is_over = not is_running or time.monotonic() > deadline
-            if is_over:
+            if not is_running or time.monotonic() > deadline:
                 stop.check()
         elif failed:
             first = min(failed, key=lambda rank: rank.process.returncode > 0)  # a killed rank makes others fail
             _explain(first, ranks[0])
             status = first.process.returncode
-            return job.node, status if status > 0 else 128 - status
-        elif elsewhere is None and not is_running:
-            return job.node, 0
-        else:
-            is_over = True
-        if elsewhere and is_over:
-            return _report_other_machine(elsewhere)
-        time.sleep(POLL_SECONDS)
-
-
-def _report_other_machine(failure: Failure) -> tuple[int, int]:
-    if failure.status in _SIGNAL_STATUSES:
-        event = "was stopped: stopping the ranks here"
-    elif failure.status is None:
-        event = f"is lost: stopping the ranks here{_RESUME_ADVICE}"
-    else:
-        event = f"failed with exit status {failure.status}, see its output: stopping the ranks here"
-    print(f"[Error] machine {failure.node} {event}", file=sys.stderr, flush=True)
-    return failure.node, failure.status or 1
+            return status if status > 0 else 128 - status
+        elif not is_running:
+            return 0
+        time.sleep(_POLL_SECONDS)
 
 
 def _explain(failed: _RankProcess, first_rank: _RankProcess) -> None:

@@ -14,14 +14,11 @@ from typing import MutableMapping, Sequence
 from common.cli import program
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import ranks, selection
-from common.devices.ranks import workers_of
 from common.devices.selection import Rank
-from common.distributed import peers
 from common.errors import FlagError, ZooError
 
 PIPE = "ZOO_LAUNCHER_PIPE"  # environment variable: read end of a pipe that is closed when the launcher ends
 STOP_SECONDS = 120.0  # for all ranks to save and end after a signal
-_SOURCE = "the environment (TF_CONFIG, or RANK_SIZE on NPUs) defines"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +29,11 @@ class Job:
         processes: processes on this machine, one per device.
         nodes: number of machines.
         node: index of this machine, from 0.
-        address: address of machine 0.
-        port: port of machine 0 where the launchers connect; unused with one machine.
     """
 
     processes: int
     nodes: int = 1
     node: int = 0
-    address: str = "127.0.0.1"
-    port: int = 29500
 
     @property
     def size(self) -> int:
@@ -60,9 +53,9 @@ def define(flags: FlagSet) -> None:
     accelerator.integer("nproc_per_node", 1, "Processes on this machine, one per device. They share a batch.", 1, 1024)
     accelerator.integer("nnode", 1, "Number of machines.", 1, 4096)
     accelerator.integer("node_rank", 0, "Rank of this machine.")
-    accelerator.string("master_addr", "127.0.0.1", "Address of the machine of rank 0.")
-    accelerator.integer("master_port", 29500, "Port of that machine where the launchers connect.", 1, 65535)
-    accelerator.number("peer_minutes", 5.0, "Minutes to wait for the other workers of a TF_CONFIG.")
+    accelerator.string("master_addr", "127.0.0.1", "Address of the machine of rank 0, where the ranks meet.")
+    accelerator.integer("master_port", 29500, "Port of rank 0 on that machine.", 1, 65535)
+    accelerator.number("peer_minutes", 5.0, "Minutes to wait for the other ranks to start.")
 
 
 def check(flags: FlagValues) -> None:
@@ -75,12 +68,15 @@ def resolve_rank(flags: FlagValues, device_kind: str) -> Rank:
     """Return the rank of this process, or of the first process that it is to start.
 
     Raises:
-        FlagError: a step has fewer samples than processes, NPUs cannot share them evenly, or several processes are to
-            be diagnosed.
+        FlagError: a step has fewer samples than processes, NPUs cannot share them evenly, several processes are to be
+            diagnosed, or ranks on several machines do not know where rank 0 is.
         ZooError: the environment defines several processes, but not how they connect.
     """
-    if not flags.distributed and device_kind != "npu" and os.environ.pop("TF_CONFIG", ""):
-        print("Notice: TF_CONFIG is ignored without --distributed", flush=True)
+    if not flags.distributed and device_kind != "npu":
+        starter = ranks.TF_CONFIG if os.environ.pop(ranks.TF_CONFIG, "") else ranks.starter_of(os.environ)
+        if starter:
+            print(f"Notice: {starter} is ignored without --distributed", flush=True)
+        return Rank()
     rank, job = ranks.current(os.environ, device_kind), _job(flags)
     if rank.size == 1 and job.size > 1:
         rank = Rank(job.node * job.processes, job.size)
@@ -94,7 +90,22 @@ def resolve_rank(flags: FlagValues, device_kind: str) -> Rank:
         _check_npus(flags, job)
     if rank.size > 1 and device_kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):
         raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: drop --distributed")
+    variables = ranks.STARTERS.get(ranks.starter_of(os.environ) or "")
+    if variables and device_kind != "npu":
+        _use_local_rank(flags, variables, rank)
     return rank
+
+
+def _use_local_rank(flags: FlagValues, starter: ranks.Starter, rank: Rank) -> None:
+    """Give a rank that Slurm or MPI has started one of the GPUs that it sees; errors as `resolve_rank`."""
+    local_size = ranks.number_of(os.environ, starter.local_size, rank.size) if starter.local_size else rank.size
+    if local_size < rank.size and not flags["master_addr"].present:
+        raise FlagError(f"{starter.local_size}={local_size} of {rank.size} ranks are on this machine: tell all where "
+                        "rank 0 is, with --master_addr")
+    gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
+    if starter.local_rank and len(gpus) > 1:
+        local_rank = ranks.number_of(os.environ, starter.local_rank, 0)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[local_rank % len(gpus)]
 
 
 def _check_npus(flags: FlagValues, job: Job) -> None:
@@ -126,13 +137,10 @@ def start(flags: FlagValues, command: Sequence[str], device_kind: str) -> None:
     job = _job(flags)
     if job.size > 1 and ranks.current(os.environ, device_kind).size == 1:
         if job.nodes > 1 and device_kind != "npu" and not flags["master_addr"].present:
-            print(f"Warning: --nnode={job.nodes} without --master_addr: only launchers on this machine can connect",
+            print(f"Warning: --nnode={job.nodes} without --master_addr: only ranks on this machine can meet",
                   file=sys.stderr, flush=True)
         launch(job, device_kind, command)
-    is_launched = watch_launcher(os.environ)
-    workers, number = workers_of(os.environ) if device_kind != "npu" else ([], 0)
-    if len(workers) > 1 and not is_launched:
-        peers.wait(workers, number, 60.0 * flags.peer_minutes, lambda line: print(line, flush=True))
+    watch_launcher(os.environ)
 
 
 def launch(job: Job, device_kind: str, command: Sequence[str]) -> None:
@@ -146,16 +154,11 @@ def launch(job: Job, device_kind: str, command: Sequence[str]) -> None:
                                device_kind, *command], environment)
 
 
-def watch_launcher(environment: MutableMapping[str, str]) -> bool:
-    """In a rank: stop as on SIGTERM when the launcher has died, since a killed launcher cannot tell.
-
-    Returns:
-        Whether a launcher has started this process.
-    """
+def watch_launcher(environment: MutableMapping[str, str]) -> None:
+    """In a rank: stop as on SIGTERM when the launcher has died, since a killed launcher cannot tell."""
     pipe = environment.pop(PIPE, None)
     if pipe:
         threading.Thread(target=_end_with_launcher, args=(int(pipe),), daemon=True).start()
-    return bool(pipe)
 
 
 def _end_with_launcher(pipe: int) -> None:
@@ -172,7 +175,7 @@ def leave(status: int) -> None:
     when other processes have already ended.
     """
     try:
-        is_alone = len(workers_of(os.environ)[0]) < 2
+        is_alone = len(ranks.workers_of(os.environ)[0]) < 2
     except ZooError:  # already reported by the status
         is_alone = True
     if not is_alone:
@@ -184,7 +187,12 @@ def leave(status: int) -> None:
 
 
 def _job(flags: FlagValues) -> Job:
-    return Job(flags.nproc_per_node, flags.nnode, flags.node_rank, flags.master_addr, flags.master_port)
+    return Job(flags.nproc_per_node, flags.nnode, flags.node_rank)
+
+
+def addresses(flags: FlagValues, rank: Rank) -> list[str]:
+    """Return the address of each rank, "host:port", as far as it is known before they meet; "" otherwise."""
+    return ranks.workers_of(os.environ)[0] or [f"{flags.master_addr}:{flags.master_port}", *[""] * (rank.size - 1)]
 
 
 def notices(flags: FlagValues, rank: Rank, shared: str) -> list[str]:
@@ -196,16 +204,18 @@ def notices(flags: FlagValues, rank: Rank, shared: str) -> list[str]:
         shared: what the processes share in every step, for example "64 pairs".
     """
     lines = []
-    if flags.nnode == 1:
+    starter = ranks.starter_of(os.environ)
+    if flags.nnode == 1 and starter in (None, ranks.TF_CONFIG):
         lines += [f"Warning: --{name} has no effect on one machine" for name in
                   ("node_rank", "master_addr", "master_port") if flags[name].present]
     if rank.size > 1:
         job = _job(flags)
         if flags["distributed"].present and not flags.distributed:
-            lines.append(f"Warning: --distributed=False has no effect: {_SOURCE} {rank.size} processes")
+            lines.append(f"Warning: --distributed=False has no effect: {starter} defines {rank.size} processes")
         given = any(flags[name].present for name in ("nproc_per_node", "nnode"))
         if given and job.size != rank.size:
-            lines.append(f"Warning: --nproc_per_node={job.processes} --nnode={job.nodes} have no effect: {_SOURCE} "
-                         f"{rank.size} processes")
-        lines.append(f"Rank {rank.number} of {rank.size}, which share the {shared} of every step")
+            lines.append(f"Warning: --nproc_per_node={job.processes} --nnode={job.nodes} have no effect: {starter} "
+                         f"defines {rank.size} processes")
+        source = f" ({starter})" if starter else ""
+        lines.append(f"Rank {rank.number} of {rank.size}{source}, which share the {shared} of every step")
     return lines

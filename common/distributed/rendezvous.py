@@ -1,142 +1,172 @@
-"""Connections between the launchers of several machines.
+"""The start of a job: all ranks meet at the address of rank 0, and each learns the addresses of all.
 
-The launcher of machine 0 listens; the others connect to it and stay connected. A message is a line of JSON. Each
-machine introduces itself, {"nodes": 2, "node": 1, "processes": 8, "ports": [...]}, and machine 0 answers
-{"workers": ["host:port", ...]} or {"error": text}. At its end each machine sends {"node": 1, "status": 0}; machine 0
-forwards failures to the others. A connection that ends without this message means that the machine is lost.
+They meet before TensorFlow connects them, because TensorFlow waits silently, without a limit, and ignores signals. A
+rank that fails later is noticed by TensorFlow.
+
+Rank 0 serves HTTP. The others post {"rank": 1, "size": 2, "address": "host:port", "token": ...} again and again, until
+the answer is {"workers": ["host:port", ...]}, or {"error": text} when they do not belong together.
 """
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import functools
+import http.client
+import http.server
 import json
+import math
 import random
 import socket
+import socketserver
 import time
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
-from common.cli.program import StopRequest
-from common.distributed.processes import Job
+from common.devices.selection import Rank
 from common.errors import ZooError
 
-POLL_SECONDS = 0.1
-_MEET_SECONDS = 300.0  # for the launchers of all machines to connect
-_CONNECT_SECONDS = 2.0
-_SEND_SECONDS = 10.0
-_MAX_BYTES = 1 << 20  # of a message
+_POST_SECONDS = 0.3  # between two posts of a rank
+_SILENT_SECONDS = 3.0  # a rank that has not posted for so long is gone
+_NOTICE_SECONDS = 10.0
+_MAX_BYTES = 1 << 16  # of a post
 _PORTS = range(20000, 32000)  # below the ports that systems use for outgoing connections
 
 
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """Failure of another machine.
+def exchange(rank: Rank, addresses: Sequence[str], seconds: float,
+             say: Callable[[str], None] = functools.partial(print, flush=True)) -> list[str]:
+    """Wait until all ranks have started; return their addresses.
 
-    Attributes:
-        node: index of the machine.
-        status: its exit status; None if the connection was lost.
-    """
-
-    node: int
-    status: int | None
-
-
-class _Peer:
-    """A connection whose messages are read without blocking."""
-
-    def __init__(self, connection: socket.socket, host: str):
-        connection.setblocking(False)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, name):  # otherwise a silent machine is noticed only after hours
-                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        self.host = host
-        self.is_open = True
-        self._connection = connection
-        self._received = b""
-
-    def read(self) -> dict[str, Any] | None:
-        """Return the next message, None if there is none yet. Anything but a message closes the connection."""
-        try:
-            while b"\n" not in self._received and len(self._received) <= _MAX_BYTES:
-                data = self._connection.recv(65536)
-                if not data:
-                    self.close()
-                    return None
-                self._received += data
-        except BlockingIOError:
-            return None
-        except OSError:
-            self.close()
-            return None
-        line, _, self._received = self._received.partition(b"\n")
-        try:
-            message = json.loads(line) if len(line) <= _MAX_BYTES else None
-        except (ValueError, RecursionError):
-            message = None
-        if not isinstance(message, dict):
-            self.close()
-            return None
-        return message
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Send a message; if that fails, close the connection."""
-        try:
-            self._connection.settimeout(_SEND_SECONDS)
-            self._connection.sendall(json.dumps(message).encode("ascii") + b"\n")
-            self._connection.setblocking(False)
-        except OSError:
-            self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.is_open = False
-        self._connection.close()
-
-
-class Meeting:
-    """The other machines of a job, as the launcher of one machine sees them.
-
-    Attributes:
-        workers: addresses "host:port" of all ranks, in order.
-    """
-
-    def __init__(self, workers: Sequence[str], peers: dict[int, _Peer]):
-        self.workers = list(workers)
-        self._peers = peers
-
-    def failure(self) -> Failure | None:
-        """Return the failure of another machine, if there is one."""
-        for node, peer in list(self._peers.items()):
-            message = peer.read()
-            if message is None and peer.is_open:
-                continue
-            del self._peers[node]
-            peer.close()
-            if message is None:
-                return Failure(node, None)
-            if message.get("status") != 0:
-                return Failure(_integer(message, "node", node), _integer(message, "status", 1))
-        return None
-
-    def end(self, node: int, status: int) -> None:
-        """Tell the other machines how a machine has ended, and close the connections."""
-        for peer in self._peers.values():
-            peer.send(dict(node=node, status=status))
-            peer.close()
-        self._peers.clear()
-
-
-def meet(job: Job, stop: StopRequest) -> Meeting:
-    """Choose ports for the ranks of this machine, and exchange addresses with the other machines.
+    Args:
+        rank: of this process.
+        addresses: "host:port" of each rank, "" where it is not known. Rank 0 listens at its own, which is free again
+            afterwards; a rank without an address chooses a port.
+        seconds: how long to wait.
+        say: called with a line about the missing ranks from time to time.
 
     Raises:
-        ZooError: the machines cannot connect, or were started with different flags.
+        ZooError: an address is malformed or in use, ranks do not belong together, or some are still missing.
     """
-    ports = free_ports(job.processes)
-    if job.nodes == 1:
-        return Meeting([f"127.0.0.1:{port}" for port in ports], {})
-    deadline = time.monotonic() + _MEET_SECONDS
-    return _meet_as_first(job, ports, deadline, stop) if job.node == 0 else _meet_as_other(job, ports, deadline, stop)
+    for address in filter(None, addresses):
+        split_address(address)
+    began = time.monotonic()
+    next_notice = began + 2.0
+    with _Chief(rank, addresses) if rank.is_chief else _Other(rank, addresses) as meeting:
+        while not meeting.is_complete():
+            now = time.monotonic()
+            if now - began > seconds:
+                raise ZooError(f"rank {rank.number}: waited {seconds / 60:g} minutes for {meeting.missing()}; start "
+                               "all ranks, or raise --peer_minutes")
+            if now >= next_notice:
+                say(f"Rank {rank.number} is waiting for {meeting.missing()}")
+                next_notice = now + _NOTICE_SECONDS
+        return meeting.workers
+
+
+class _Chief(socketserver.TCPServer):  # HTTPServer looks up its name, which takes long without DNS
+    """Rank 0."""
+
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, rank: Rank, addresses: Sequence[str]):
+        try:
+            super().__init__(("", split_address(addresses[0])[1]), _Post)
+        except OSError as error:
+            raise ZooError(f"{addresses[0]}: rank 0 cannot listen there ({error.strerror}); choose another port, with "
+                           "--master_port or in TF_CONFIG") from None
+        self.timeout = _POST_SECONDS
+        self.workers = list(addresses)
+        self._rank = rank
+        self._posts: dict[int, tuple[str, float]] = {}  # token and time of the last one
+        self._told: set[int] = set()
+        self._error: tuple[str, float] | None = None
+
+    def is_complete(self) -> bool:
+        """Serve for a moment; return whether all ranks know all addresses."""
+        self.handle_request()
+        if self._error and time.monotonic() > self._error[1] + _SILENT_SECONDS:  # all have heard of it
+            raise ZooError(self._error[0])
+        return len(self._told) == self._rank.size - 1
+
+    def missing(self) -> str:
+        """Name the ranks that are not there."""
+        numbers = self._absent() or sorted(set(range(1, self._rank.size)) - self._told)
+        return ", ".join(self.workers[number] or f"rank {number}" for number in numbers)
+
+    def answer(self, post: dict[str, Any], host: str) -> dict[str, Any]:
+        """Answer the post of another rank."""
+        number, size, address, token = int(post["rank"]), int(post["size"]), str(post["address"]), post["token"]
+        if size != self._rank.size or not 0 < number < size:
+            text = f"{host} started rank {number} of {size}, which does not belong to a job of {self._rank.size} ranks"
+            self._error = self._error or (text, time.monotonic())
+        if self._error:
+            return dict(error=self._error[0])
+        if number not in self._absent() and self._posts[number][0] != token:
+            return dict(error=f"another process is rank {number} already")
+        self._posts[number] = token, time.monotonic()
+        self.workers[number] = host + address if address.startswith(":") else address
+        if self._absent() and not self._told:
+            return {}
+        self._told.add(number)
+        return dict(workers=self.workers)
+
+    def _absent(self) -> list[int]:
+        oldest = time.monotonic() - _SILENT_SECONDS
+        return [number for number in range(1, self._rank.size) if self._posts.get(number, ("", -math.inf))[1] < oldest]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore what is not a rank, such as a port scanner."""
+
+
+class _Post(http.server.BaseHTTPRequestHandler):
+    timeout = 2.0  # seconds for a post to arrive
+
+    def do_POST(self) -> None:  # noqa: N802 - the name is that of the base class
+        """Answer a rank."""
+        length = min(max(0, int(self.headers["Content-Length"])), _MAX_BYTES)
+        post = json.loads(self.rfile.read(length))
+        body = json.dumps(self.server.answer(post, self.client_address[0])).encode("ascii")  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing."""
+
+
+class _Other:
+    """A rank other than 0."""
+
+    def __init__(self, rank: Rank, addresses: Sequence[str]):
+        self.workers: list[str] = []
+        self._chief = addresses[0]
+        self._is_connected = False
+        own = addresses[rank.number] or f":{free_ports(1)[0]}"
+        token = random.SystemRandom().getrandbits(64)
+        self._post = json.dumps(dict(rank=rank.number, size=rank.size, address=own, token=token))
+
+    def __enter__(self) -> _Other:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+    def is_complete(self) -> bool:
+        """Ask rank 0; return whether it has answered with the addresses."""
+        answer = {}
+        connection = http.client.HTTPConnection(*split_address(self._chief), timeout=2.0)
+        with contextlib.closing(connection), contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+            connection.request("POST", "/", self._post)
+            answer = json.loads(connection.getresponse().read(_MAX_BYTES << 8))
+            self._is_connected = True
+        if "error" in answer:
+            raise ZooError(f"rank 0 reports: {answer['error']}")
+        self.workers = answer.get("workers", [])
+        if not self.workers:
+            time.sleep(_POST_SECONDS)
+        return bool(self.workers)
+
+    def missing(self) -> str:
+        """Name the ranks that are not there, as far as this one knows."""
+        return "other ranks" if self._is_connected else f"rank 0 at {self._chief}"
 
 
 def free_ports(num: int) -> list[int]:
@@ -151,123 +181,13 @@ def free_ports(num: int) -> list[int]:
     return ports
 
 
-def _meet_as_first(job: Job, ports: list[int], deadline: float, stop: StopRequest) -> Meeting:
-    connected: list[_Peer] = []
-    introductions: dict[int, dict[str, Any]] = {}  # by machine
-    peers: dict[int, _Peer] = {}
-    try:
-        with _listen(job.port) as server:
-            while len(peers) < job.nodes - 1:
-                stop.check()
-                if time.monotonic() > deadline:
-                    raise ZooError(f"--nnode={job.nodes}: after {_MEET_SECONDS:.0f} s only machines "
-                                   f"{sorted([0, *peers])} have connected; start the others with "
-                                   f"--master_addr={job.address} --master_port={job.port}")
-                with contextlib.suppress(OSError):  # no connection within the timeout of the server
-                    connection, (host, *_) = server.accept()
-                    connected.append(_Peer(connection, host))
-                for peer in connected:
-                    _read_introduction(peer, job, peers, introductions)
-                connected = [peer for peer in connected if peer.is_open]
-                peers = {node: peer for node, peer in peers.items() if peer.is_open}  # a lost machine may reconnect
-        workers = [f"{job.address}:{port}" for port in ports]
-        for node in range(1, job.nodes):
-            workers += [f"{peers[node].host}:{port}" for port in introductions[node]["ports"]]
-        for peer in peers.values():
-            peer.send(dict(workers=workers))
-        return Meeting(workers, peers)
-    except BaseException as error:
-        for peer in peers.values():
-            if isinstance(error, ZooError):
-                peer.send(dict(error=str(error)))
-            peer.close()
-        raise
-    finally:
-        for peer in connected:
-            if peer not in peers.values():
-                peer.close()
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of "host:port".
 
-
-def _read_introduction(peer: _Peer, job: Job, peers: dict[int, _Peer], introductions: dict[int, dict[str, Any]]
-                       ) -> None:
-    """Register a peer that introduces itself, and close the connection to anything else, such as a port scanner."""
-    message = peer.read()
-    if message is None:
-        return
-    if not _is_introduction(message) or peer in peers.values():
-        peer.close()
-        return
-    node = message["node"]
-    is_taken = node in peers and peers[node].is_open
-    if (message["nodes"], message["processes"]) != (job.nodes, job.processes) or not 0 < node < job.nodes or is_taken:
-        text = (f"{peer.host}: connected as --node_rank={node} with --nnode={message['nodes']} --nproc_per_node="
-                f"{message['processes']}; expected another machine with {job.nodes} and {job.processes}")
-        peer.send(dict(error=text))
-        raise ZooError(text)
-    peers[node], introductions[node] = peer, message
-
-
-def _listen(port: int) -> socket.socket:
-    server = socket.socket()
-    try:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind(("", port))
-        server.listen(128)
-        server.settimeout(POLL_SECONDS)
-    except OSError as error:
-        server.close()
-        raise ZooError(f"--master_port={port}: cannot be used ({error.strerror}); choose another one") from None
-    return server
-
-
-def _is_introduction(message: dict[str, Any]) -> bool:
-    ports = message.get("ports")
-    return all(_is_integer(message.get(name)) for name in ("nodes", "node", "processes")) and isinstance(
-        ports, list) and len(ports) == message["processes"] and all(
-            _is_integer(port) and 0 < port < 65536 for port in ports)
-
-
-def _meet_as_other(job: Job, ports: list[int], deadline: float, stop: StopRequest) -> Meeting:
-    where = f"--master_addr={job.address} --master_port={job.port}"
-    peer = _connect(job, where, deadline, stop)
-    try:
-        peer.send(dict(node=job.node, nodes=job.nodes, processes=job.processes, ports=ports))
-        message = None
-        while message is None:
-            stop.check()
-            message = peer.read()
-            if message is None and not peer.is_open:
-                raise ZooError(f"{where}: the other side closed the connection; if it is machine 0's launcher, see its "
-                               "output")
-            if time.monotonic() > deadline + _SEND_SECONDS:  # machine 0 gives up first
-                raise ZooError(f"{where}: no answer within {_MEET_SECONDS:.0f} s")
-            time.sleep(POLL_SECONDS)
-        if "error" in message:
-            raise ZooError(f"machine 0 reports: {message['error']}")
-        workers = message.get("workers")
-        if not isinstance(workers, list) or [type(worker) for worker in workers] != [str] * job.size:
-            raise ZooError(f"{where}: the answer is not from the launcher of machine 0")
-        return Meeting(workers, {0: peer})
-    except BaseException:
-        peer.close()
-        raise
-
-
-def _connect(job: Job, where: str, deadline: float, stop: StopRequest) -> _Peer:
-    while True:
-        stop.check()
-        try:
-            connection = socket.create_connection((job.address, job.port), timeout=_CONNECT_SECONDS)
-            return _Peer(connection, job.address)
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise ZooError(f"{where}: no answer ({error})") from None
-            time.sleep(POLL_SECONDS)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _integer(message: dict[str, Any], name: str, default: int) -> int:
-    return message[name] if _is_integer(message.get(name)) else default
+    Raises:
+        ZooError: it is malformed.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise ZooError(f"{address!r} is not an address, expected host:port")
+    return host.strip("[]"), int(port)

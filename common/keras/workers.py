@@ -1,8 +1,8 @@
-"""What the workers of a data-parallel run do together: the sum of gradients, of numbers, and the same weights at the
-start. One worker, workers on CPUs and GPUs (tf.distribute.MultiWorkerMirroredStrategy), workers on NPUs (HCCL).
+"""Collective operations of a data-parallel run: sums of gradients and numbers, and equal weights at the start. For one
+worker, for workers on CPUs and GPUs (tf.distribute.MultiWorkerMirroredStrategy), and for workers on NPUs (HCCL).
 
-Each worker computes on its part of the batch in a function that `compile` has compiled; inside it `total` and `apply`
-add up over the workers. Keras 3's own fit cannot run under this strategy, a loop of one's own can.
+Each worker processes its part of the batch in a function that `compile` has compiled; in it, `total` and `apply` sum
+over the workers. Keras 3's own `fit` cannot run under this strategy; a custom loop can.
 """
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _OF_OTHERS = re.compile(r"collective|all_?reduce|recvbuf|hccl|hcom|\bpeer\b|conn
 
 
 class Workers:
-    """One worker alone.
+    """A single worker.
 
     Attributes:
-        run_the_same: whether all workers must run every compiled function that one runs; of evaluations too.
+        run_the_same: whether all workers must run the same compiled functions, also in evaluations.
     """
 
     run_the_same = False
@@ -35,62 +35,62 @@ class Workers:
         self.rank = rank
 
     def scope(self) -> ContextManager:
-        """Make model and optimizer, and set the optimizer's rate, within this."""
+        """Context in which to create model and optimizer, and to set the learning rate."""
         return contextlib.nullcontext()
 
     def positions(self, num: int) -> np.ndarray:
-        """Which samples of a batch of num are this worker's, int [about num / workers]: all size-th from its number on.
+        """Return the positions of this worker's samples in a batch of `num`, int [about num / workers].
 
-        Call it before the model is made.
+        Call it before the model is created.
         """
         return np.arange(self.rank.number, num, self.rank.size)
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Compile a function of this worker's tensors; all workers must call it."""
+        """Compile a function of tensors; all workers must call the result."""
         return tf.function(function, autograph=False)
 
     def total(self, value: tf.Tensor) -> tf.Tensor:
-        """Within a compiled function: the sum over the workers."""
+        """In a compiled function: return the sum over the workers."""
         return value
 
     def gradients(self, optimizer: Any, tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any]
                   ) -> Sequence[tf.Tensor]:
-        """Within a compiled function: the gradients of this worker's loss, as `apply` takes them; on NPUs, their sums
-        over the workers.
+        """In a compiled function: return the gradients for `apply`: of this worker's loss; on NPUs, summed over the
+        workers.
         """
         with tape:
             scaled = compat.scale_loss(optimizer, loss)
         return compat.unscale(optimizer, tape.gradient(scaled, variables))
 
     def apply(self, optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[Any]) -> None:
-        """Within a compiled function: update variables with the sum of the workers' gradients."""
+        """In a compiled function: update variables with the sum of the workers' gradients."""
         optimizer.apply_gradients(zip(gradients, variables))
 
     def broadcast(self, variables: Sequence[Any]) -> None:
-        """Give all workers the values that rank 0 has."""
+        """Set the variables of all workers to the values of rank 0."""
 
     def require_same(self, checksum: int) -> None:
-        """Refuse workers that were not started to do the same; all must call it, first of all.
+        """Check that all workers are about to do the same; all must call it, before anything else.
 
         Args:
-            checksum: of what this one is to do, 32 bits.
+            checksum: 32-bit checksum of what this worker is about to do.
 
         Raises:
-            ZooError: others have another one.
+            ZooError: other workers have other checksums.
         """
 
     def any(self, value: bool) -> bool:
-        """Return whether any worker says so; all workers must call it, so it is also where they wait."""
+        """Return whether `value` is true on any worker; all workers must call it, and wait here for each other."""
         return value
 
     @property
     def evaluates(self) -> bool:
-        """Whether this worker evaluates: rank 0, and where graphs must be the same, the others too."""
+        """Whether this worker evaluates: rank 0 does, and where all must run the same functions, the others too."""
         return self.rank.is_chief or self.run_the_same
 
 
 class _SeveralWorkers(Workers):
-    """What the workers of both kinds do alike."""
+    """What workers on all kinds of devices have in common."""
 
     def __init__(self, rank: Rank):
         super().__init__(rank)
@@ -106,10 +106,10 @@ class _SeveralWorkers(Workers):
         return run
 
     def require_same(self, checksum: int) -> None:
-        halves = np.zeros((self.rank.size, 2), np.float32)  # which hold 16 bits exactly
+        halves = np.zeros((self.rank.size, 2), np.float32)  # float32 holds 16 bits exactly
         halves[self.rank.number] = divmod(checksum, 1 << 16)
-        found = self._sum(tf.constant(halves)).numpy()
-        others = [str(number) for number, row in enumerate(found) if (row != found[0]).any()]
+        checksums = self._sum(tf.constant(halves)).numpy()
+        others = [str(number) for number, row in enumerate(checksums) if (row != checksums[0]).any()]
         if others:
             raise ZooError(f"rank {self.rank.number}: rank {' and '.join(others)} would not train the same as rank 0: "
                            "give all ranks the same data, --batch_size, --seed, length and other flags, and TensorFlow")
@@ -119,12 +119,12 @@ class _SeveralWorkers(Workers):
 
 
 class MirroredWorkers(_SeveralWorkers):
-    """Workers that find each other through TF_CONFIG. Make it before anything else of TensorFlow's."""
+    """Workers that TF_CONFIG connects. Create it before anything else of TensorFlow."""
 
     def __init__(self, rank: Rank):
         with _explained(rank):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        take_signals_back()  # from TensorFlow's coordination service, which takes SIGTERM for a preemption of the host
+        take_signals_back()  # TensorFlow's coordination service takes SIGTERM for a preemption of the host
         super().__init__(rank)
 
     @contextlib.contextmanager
@@ -151,11 +151,11 @@ class MirroredWorkers(_SeveralWorkers):
 
 
 class HcclWorkers(_SeveralWorkers):
-    """Workers on NPUs, one for each; the adapter is open and knows the ranks from its environment.
+    """Workers on NPUs, one per NPU; the open adapter knows the ranks from its environment.
 
-    Gradients are summed before they are applied. The adapter's wrapper of optimizers would sum them within
-    `apply_gradients`, which a loss-scale optimizer calls only where no gradient is infinite: at the first overflow of
-    one rank the others would wait for it for ever, as NPUs do when one runs a graph of its own.
+    Gradients are summed before they are applied. The adapter's wrapper of optimizers would sum them in
+    `apply_gradients`, which a loss-scale optimizer calls only if all gradients of the rank are finite: at the first
+    overflow on one rank, the others would wait for it forever. So they do if one rank runs a function of its own.
     """
 
     run_the_same = True
@@ -177,14 +177,14 @@ class HcclWorkers(_SeveralWorkers):
 
 
 def _same_everywhere(next_creator: Callable[..., Any], **options: Any) -> Any:
-    """Make a variable that every worker has and reads alone. Keras 2 makes moving statistics such that a worker that
-    reads them waits for all others to add theirs up, so that rank 0 could not evaluate or save by itself.
+    """Create a variable that each worker reads on its own. Keras 2 would create moving statistics that a worker can
+    read only together with all others, so that rank 0 could not evaluate or save alone.
     """
     return next_creator(**dict(options, synchronization=tf.VariableSynchronization.AUTO))
 
 
 def make(rank: Rank, device_kind: str) -> Workers:
-    """Make what fits the device; on NPUs after the adapter was opened, elsewhere before any other use of TensorFlow."""
+    """Return the workers for a kind of device: on NPUs after the adapter is open, elsewhere with a TF_CONFIG."""
     if rank.size == 1:
         return Workers(rank)
     return HcclWorkers(rank) if device_kind == "npu" else MirroredWorkers(rank)
@@ -192,9 +192,8 @@ def make(rank: Rank, device_kind: str) -> Workers:
 
 @contextlib.contextmanager
 def _explained(rank: Rank) -> Iterator[None]:
-    """Say in a line that another worker has ended; TensorFlow only reports that its own connection broke.
-
-    An internal error that names no connection is this worker's own.
+    """Turn TensorFlow's errors about a lost worker into one line. An internal error that does not mention a connection
+    is this worker's own.
     """
     try:
         yield

@@ -11,10 +11,11 @@ import pytest
 
 from common.cli.parser import FlagSet
 from common.cli.program import StopRequest
+from common.cli.shared_flags import define_accelerator, define_training
 from common.devices import ranks
 from common.devices.selection import Rank
 from common.distributed import launcher, processes
-from common.errors import ZooError
+from common.errors import FlagError, ZooError
 from tests import ROOT
 
 NAMES = ("RANK_ID", "RANK_SIZE", "CM_WORKER_SIZE", "TF_CONFIG", "ASCEND_DEVICE_ID", "CUDA_VISIBLE_DEVICES")
@@ -39,6 +40,61 @@ def test_ranks():
     assert ranks.current({"TF_CONFIG": json.dumps(with_chief)}, "cpu") == Rank(2, 3)
     with_chief["task"] = dict(type="chief", index=0)
     assert ranks.current({"TF_CONFIG": json.dumps(with_chief)}, "gpu") == Rank(0, 3)
+
+
+@pytest.mark.parametrize("environment, starter", [
+    (dict(RANK_ID="2", RANK_SIZE="3"), "RANK_SIZE"),
+    (dict(SLURM_PROCID="2", SLURM_STEP_NUM_TASKS="3"), "Slurm"),
+    (dict(OMPI_COMM_WORLD_RANK="2", OMPI_COMM_WORLD_SIZE="3"), "Open MPI"),
+    (dict(PMI_RANK="2", PMI_SIZE="3"), "MPICH"),
+    (dict(TF_CONFIG=config("a:1", "b:1", "c:1", index=2), PMI_RANK="0", PMI_SIZE="2"), "TF_CONFIG"),
+])
+def test_ranks_of_whoever_starts_them(environment, starter):
+    """RANK_SIZE=1, which the scripts set, is not more than one."""
+    environment = dict(dict(RANK_ID="0", RANK_SIZE="1"), **environment)
+    assert ranks.starter_of(environment) == starter
+    assert ranks.current(environment, "cpu") == Rank(2, 3)
+
+
+def resolve(monkeypatch, environment, *words):
+    """Resolve the rank of a CPU program that is started in an environment."""
+    for name in {*NAMES, *(name for variables in ranks.STARTERS.values() for name in variables if name)}:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    flags = FlagSet("test")
+    define_training(flags, "Images", 4, 0)
+    define_accelerator(flags, "force_fp16")
+    processes.define(flags)
+    values = flags.parse(list(words))
+    rank = processes.resolve_rank(values, "gpu")
+    return rank, processes.addresses(values, rank)
+
+
+MPI = dict(OMPI_COMM_WORLD_RANK="3", OMPI_COMM_WORLD_SIZE="4", OMPI_COMM_WORLD_LOCAL_RANK="1")
+
+
+def test_a_job_is_ignored_without_distributed(monkeypatch, capfd):
+    assert resolve(monkeypatch, MPI)[0] == Rank()
+    assert resolve(monkeypatch, dict(TF_CONFIG="{"))[0] == Rank()
+    assert capfd.readouterr().out.splitlines() == ["Notice: Open MPI is ignored without --distributed",
+                                                   "Notice: TF_CONFIG is ignored without --distributed"]
+    assert "TF_CONFIG" not in os.environ
+
+
+def test_ranks_of_mpi_meet_at_the_address_of_rank_0(monkeypatch):
+    on_two_machines = dict(MPI, OMPI_COMM_WORLD_LOCAL_SIZE="2")
+    with pytest.raises(FlagError, match="LOCAL_SIZE=2 of 4 ranks are on this machine: .*, with --master_addr"):
+        resolve(monkeypatch, on_two_machines, "--distributed")
+    rank, addresses = resolve(monkeypatch, on_two_machines, "--distributed", "--master_addr=a", "--master_port=7")
+    assert (rank, addresses) == (Rank(3, 4), ["a:7", "", "", ""])
+    assert resolve(monkeypatch, MPI, "--distributed")[1] == ["127.0.0.1:29500", "", "", ""]
+
+
+@pytest.mark.parametrize("visible, expected", [("5,7", "7"), ("5", "5"), ("-1", "-1")])
+def test_a_rank_of_mpi_takes_its_own_gpu(monkeypatch, visible, expected):
+    resolve(monkeypatch, dict(MPI, CUDA_VISIBLE_DEVICES=visible), "--distributed")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
 
 
 def write_table(folder, ranks):
@@ -103,7 +159,9 @@ def test_the_size_of_an_npu_alone():
 
 
 @pytest.mark.parametrize("environment, kind, message", [
-    ({"RANK_SIZE": "2"}, "cpu", "RANK_SIZE=2 and no TF_CONFIG"),
+    ({"RANK_SIZE": "2"}, "cpu", "RANK_ID is not set: RANK_SIZE=2 needs one from 0 to 1"),
+    ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "2"}, "gpu",
+     "OMPI_COMM_WORLD_RANK=2: expected 0 to 1, OMPI_COMM_WORLD_SIZE is 2"),
     ({"RANK_SIZE": "two"}, "cpu", "RANK_SIZE=two: expected a number"),
     ({"RANK_SIZE": "2", "RANK_ID": "0"}, "npu", "RANK_TABLE_FILE is not set: 2 NPUs need HCCL's rank table"),
     ({"RANK_SIZE": "2", "RANK_TABLE_FILE": "x"}, "npu", "RANK_ID is not set: RANK_SIZE=2 needs one from 0 to 1"),
@@ -145,6 +203,14 @@ def test_every_process_gets_its_rank(tmp_path):
     assert [row["ASCEND_DEVICE_ID"] for row in found] == ["0", "1", "2"] and found[0]["RANK_SIZE"] == "3"
 
 
+def test_ranks_of_several_machines_meet_by_themselves(tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert start(WRITE, processes.Job(2, 2, 1), tmp_path) == 0
+    variables = [json.loads((tmp_path / str(rank)).read_text()) for rank in (2, 3)]
+    assert [(row["RANK_SIZE"], row["ASCEND_DEVICE_ID"], row["TF_CONFIG"]) for row in variables] == [
+        ("4", "0", None), ("4", "1", None)]
+
+
 def test_leaving_with_a_tf_config_that_cannot_be_used(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{")
     with pytest.raises(SystemExit) as ending:
@@ -155,15 +221,16 @@ def test_leaving_with_a_tf_config_that_cannot_be_used(monkeypatch):
 @pytest.mark.parametrize("given, warnings", [
     ([], []),
     (["--distributed=True", "--nproc_per_node=3"], []),
-    (["--distributed=False"], ["--distributed=False has no effect"]),
-    (["--distributed=True", "--nproc_per_node=2"], ["--nproc_per_node=2 --nnode=1 have no effect"]),
+    (["--distributed=False"], ["--distributed=False has no effect: RANK_SIZE defines 3 processes"]),
+    (["--distributed=True", "--nproc_per_node=2"], ["--nproc_per_node=2 --nnode=1 have no effect: RANK_SIZE defines"]),
 ])
-def test_flags_that_the_environment_overrides(given, warnings):
+def test_flags_that_the_environment_overrides(monkeypatch, given, warnings):
+    monkeypatch.setenv("RANK_SIZE", "3")
     flags = FlagSet("test")
     processes.define(flags)
     *lines, last = processes.notices(flags.parse(given), Rank(1, 3), "6 pairs")
     assert len(lines) == len(warnings) and all(text in line for text, line in zip(warnings, lines))
-    assert last == "Rank 1 of 3, which share the 6 pairs of every step"
+    assert last == "Rank 1 of 3 (RANK_SIZE), which share the 6 pairs of every step"
 
 
 @pytest.mark.parametrize("given, kind, warns", [

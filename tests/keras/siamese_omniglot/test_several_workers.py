@@ -41,7 +41,7 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_fo
     out, error = process.communicate(timeout=400)
     assert process.returncode == 0, error.decode()
     np.testing.assert_allclose(losses(tmp_path / "0"), alone, rtol=1e-5)
-    assert b"Final Train Accuracy" in out and f"Rank 0 of {num}, ".encode() in out
+    assert b"Final Train Accuracy" in out and f"Rank 0 of {num} (TF_CONFIG), ".encode() in out
     assert sorted(os.listdir(str(tmp_path))) == [str(rank) for rank in range(num)]
     for rank in range(1, num):
         assert os.listdir(str(tmp_path / str(rank))) == [f"train_{rank}.log"]

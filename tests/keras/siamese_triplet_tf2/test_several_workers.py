@@ -35,7 +35,7 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, look_al
     alone = losses(tmp_path / "alone" / "0")
     assert len(alone) == 8
     np.testing.assert_allclose(losses(tmp_path / "several" / "0"), alone, rtol=1e-5)
-    assert f"Rank 0 of {num}, which share the 7 triplets of every step".encode() in out
+    assert f"Rank 0 of {num} (TF_CONFIG), which share the 7 triplets of every step".encode() in out
     for rank in range(1, num):
         assert os.listdir(str(tmp_path / "several" / str(rank))) == [f"train_{rank}.log"]
     values = result_file(tmp_path / "several" / "0", f"siamese_network_ID2539_for_TensorFlow2.X_bs7_{num}p_acc")
@@ -84,5 +84,5 @@ def test_workers_that_never_come_are_named(tmp_path, look_alike_folder, capfd, m
     monkeypatch.setenv("TF_CONFIG", json.dumps(dict(cluster=cluster, task=dict(type="worker", index=0))))
     assert train(look_alike_folder, tmp_path / "out", "--train_steps=1", "--distributed", "--peer_minutes=0.05") == 1
     captured = capfd.readouterr()
-    assert f"waited 0.05 minutes for 127.0.0.1:{other} of TF_CONFIG" in captured.err
+    assert f"waited 0.05 minutes for 127.0.0.1:{other}; start all ranks" in captured.err
     assert f"Rank 0 is waiting for 127.0.0.1:{other}" in captured.out and not (tmp_path / "out").exists()
