@@ -94,7 +94,8 @@ def _resnet50_tail(base: Any, inputs: Any) -> Any:
 
 def _tiny() -> Any:
     images = layers.Input((SIDE, SIDE, 3))
-    hidden = layers.Conv2D(8, 3, 4, padding="same", activation="relu", name="conv1_conv")(images)
+    # "valid" equals "same" here, and the XNNPACK of TensorFlow 2.21 returns zeros for "same" where rows are left over
+    hidden = layers.Conv2D(8, 3, 4, padding="valid", activation="relu", name="conv1_conv")(images)
     hidden = layers.Conv2D(16, 3, 4, padding="same", activation="relu", name=LAST_FROZEN)(hidden)
     hidden = layers.Conv2D(16, 3, 2, padding="same", name="conv5_block2_1_conv")(hidden)
     hidden = layers.BatchNormalization(name="conv5_block2_1_bn")(hidden)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from typing import Any, Callable, Mapping
 
@@ -33,7 +32,8 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
         Paths, names, and the largest difference in units of the largest output.
 
     Raises:
-        ZooError: the outputs differ, or saved_model/ exists and is not an export of ours.
+        ZooError: the outputs differ, also those of TensorFlow's default TFLite interpreter, or saved_model/ exists and
+            is not an export of ours.
     """
     saved_path, lite_path = exporting.saved_model_path(folder), os.path.join(folder, f"{name}.tflite")
     module = tf.Module()
@@ -55,9 +55,9 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
     difference = max(exporting.largest_difference(path, values, live, MAX_DIFFERENCE, is_relative=True)
                      for path, values in computed.items())
     result = dict(saved_model=saved_path, tflite=lite_path, inputs=list(shapes), outputs=list(live),
-                  max_difference=difference,
-                  tflite_default_interpreter=_default_interpreter_agrees(lite_path, samples, live))
+                  max_difference=difference)
     exporting.record(folder, result)
+    _require_default_interpreter(lite_path, samples, live)
     return result
 
 
@@ -76,7 +76,7 @@ def _run_saved_model(path: str, samples: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def _run_lite(path: str, samples: Mapping[str, np.ndarray], delegates: bool = False) -> dict[str, np.ndarray]:
-    # without delegates: for some networks the XNNPACK of TensorFlow 2.21 returns zeros, that of LiteRT does not
+    # without delegates: the XNNPACK of TensorFlow 2.21 returns zeros for some convolutions, that of LiteRT does not
     resolvers = tf.lite.experimental.OpResolverType
     kernels = resolvers.AUTO if delegates else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     with warnings.catch_warnings():
@@ -85,14 +85,12 @@ def _run_lite(path: str, samples: Mapping[str, np.ndarray], delegates: bool = Fa
     return interpreter.get_signature_runner("serving_default")(**samples)
 
 
-def _default_interpreter_agrees(path: str, samples: Mapping[str, np.ndarray], live: Mapping[str, np.ndarray]) -> bool:
-    """Whether TensorFlow's default interpreter, which users run, computes what the network does; warn if not."""
+def _require_default_interpreter(path: str, samples: Mapping[str, np.ndarray], live: Mapping[str, np.ndarray]) -> None:
+    """Raise ZooError unless TensorFlow's default interpreter, which users run, computes what the network does."""
     try:
         exporting.largest_difference(path, _run_lite(path, samples, delegates=True), live, MAX_DIFFERENCE,
                                      is_relative=True)
     except (ZooError, RuntimeError, ValueError) as error:
-        print(f"Warning: the default interpreter of TensorFlow {tf.__version__} fails on this machine ({error}); run "
-              "the model in LiteRT, or with experimental_op_resolver_type=BUILTIN_WITHOUT_DEFAULT_DELEGATES, as it was "
-              "checked here", file=sys.stderr)
-        return False
-    return True
+        raise ZooError(f"{path}: the default interpreter of TensorFlow {tf.__version__} fails on this machine "
+                       f"({error}); run the model in LiteRT, or with experimental_op_resolver_type="
+                       "BUILTIN_WITHOUT_DEFAULT_DELEGATES, as it was checked here") from None

@@ -1,0 +1,45 @@
+"""Exports of Keras models are what users run, or an error."""
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from common.errors import ZooError
+from common.keras import export
+
+SHAPES = {"images": (8, 8, 3)}
+
+
+@pytest.fixture
+def model():
+    images = tf.keras.layers.Input(SHAPES["images"])
+    return tf.keras.Model(images, tf.keras.layers.Conv2D(4, 3, 2, padding="same")(images))
+
+
+def write(model, folder):
+    return export.export(lambda images: {"maps": model(images, training=False)}, SHAPES, model, str(folder), "net")
+
+
+def test_the_default_interpreter_computes_the_same(model, tmp_path):
+    result = write(model, tmp_path)
+    images = np.random.RandomState(1).rand(3, 8, 8, 3).astype(np.float32)
+    maps = tf.lite.Interpreter(result["tflite"]).get_signature_runner("serving_default")(images=images)["maps"]
+    np.testing.assert_allclose(maps, model(images).numpy(), atol=1e-5)
+
+
+def test_a_default_interpreter_that_fails_is_an_error_after_everything_is_written(model, tmp_path, monkeypatch):
+    run = export._run_lite
+
+    def with_broken_delegate(path, samples, delegates=False):
+        outputs = run(path, samples)
+        return {name: 0 * values for name, values in outputs.items()} if delegates else outputs
+
+    monkeypatch.setattr(export, "_run_lite", with_broken_delegate)
+    with pytest.raises(ZooError, match="net.tflite: the default interpreter of TensorFlow .* fails on this machine"):
+        write(model, tmp_path)
+    with open(os.path.join(str(tmp_path), "export.json"), encoding="utf-8") as file:
+        assert json.load(file)["outputs"] == ["maps"]
