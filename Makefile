@@ -2,7 +2,7 @@ SHELL := bash
 REQUIREMENTS := $(if $(GPU),requirements-gpu.txt,requirements.txt)
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help setup quickstart test test-slow test-all robustness lint docs npu-report format bench clean
+.PHONY: help setup quickstart pictures test test-slow test-all robustness lint docs npu-report format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -13,6 +13,12 @@ setup: ## create .venv with the pinned requirements (GPU=1 for NVIDIA GPUs)
 
 quickstart: setup ## train every model on tiny data and print a table
 	@.venv/bin/python quickstart.py
+
+pictures: quickstart ## make the pictures of the README from the quick start
+	@mkdir -p docs/pictures
+	@.venv/bin/python -c "from PIL import Image; Image.open('.quickstart/runs/siamese_triplet_tf2/0/evaluate/retrievals.png').crop((0, 0, 700, 665)).save('docs/pictures/look_alikes.png')"
+	@cp .quickstart/runs/sa_siam_tf1/0/predict/Drawn1/annotated.gif docs/pictures/tracking.gif
+	@cp .quickstart/runs/gitloss_tf1/0/evaluate/features.png docs/pictures/features.png
 
 test: setup ## run the tests
 	@bash tests/run_leg.sh .venv/bin/python
@@ -33,8 +39,9 @@ lint: ## ruff, shellcheck and mypy
 	.venvs/lint/bin/shellcheck -x -P . $(SCRIPTS)
 	.venvs/lint/bin/mypy
 
-docs: setup ## generate the flag tables of the READMEs and the table of docs/npu.md from the code
+docs: setup ## generate flag tables, tables of results and the table of docs/npu.md from the code
 	@.venv/bin/python docs/flag_tables.py
+	@.venv/bin/python docs/result_tables.py
 	@.venv/bin/python -m tests.fakes.report --write
 
 npu-report: setup ## print what every NPU flag sets, by version of the adapter, from runs against the fakes

@@ -1,15 +1,27 @@
-"""Train every model on tiny synthetic data and print one table: make quickstart."""
+"""Train and evaluate every model on tiny synthetic data; print a table and write a page with pictures: make quickstart.
+
+Exits with status 1 if a program fails, a loss does not fall or a metric is not above chance.
+"""
 from __future__ import annotations
 
 import dataclasses
+import functools
+import glob
+import html
 import json
 import os
+import statistics
 import subprocess
 import sys
+from typing import Callable
+
+from common.errors import ZooError
+from common.tiny_data import faces, look_alikes, mnist, omniglot, tracking
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 FOLDER = ".quickstart"
-LIMIT_SECONDS = 45
+PAGE = os.path.join(FOLDER, "index.html")
+LIMIT_SECONDS = 300  # for a program that hangs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,85 +31,179 @@ class Model:
     Attributes:
         name: its folder.
         data_format: format of its data.
-        flags: training flags for a short run.
-        metric: name of its metric.
-        program: program to run afterwards, with flags; {data} and {output} stand for the folders.
+        flags: training flags.
+        length: training flags for batch size and number of steps.
+        metric: name and key of its metric, in the rows of metrics.jsonl or in evaluation.json.
+        chance: value of the metric for a model that has learned nothing, or its key in evaluation.json.
+        make_data: writes more data than the default of the format.
+        programs: programs to run afterwards, with flags; {data} stands for the data folder.
     """
 
     name: str
     data_format: str
     flags: tuple[str, ...]
-    metric: str
-    program: tuple[str, ...] = ()
+    length: tuple[str, ...]
+    metric: tuple[str, str]
+    chance: float | str
+    make_data: Callable[[str], None]
+    programs: tuple[tuple[str, ...], ...] = (("evaluate.py", "--data_path={data}"),)
 
 
 MODELS = (
-    Model("circleloss_tf1", "faces", ("--batch_size=16", "--train_steps=60", "--epoch_size=30",
-                                      "--sample_with_replacement", "--model_def=models.resnet10"), "LFW accuracy"),
-    Model("gitloss_tf1", "mnist", ("--batch_size=32", "--train_steps=150", "--update_centers=75"),
-          "validation accuracy"),
-    Model("siamese_triplet_tf2", "look_alikes", ("--backbone=tiny", "--batch_size=8", "--epochs=20",
-                                                 "--recipe=corrected"), "triplet accuracy"),
-    Model("sa_siam_tf1", "tracking", ("--batch_size=2", "--train_steps=15", "--optimizer=MOMENTUM"),
-          "mean total loss", ("inference/track.py", "--sequence={data}/OTB/Drawn1", "--output_path={output}",
-                              "--annotate=gif")),
-    Model("siamese_omniglot", "omniglot", ("--backbone=conv4", "--recipe=corrected", "--split=image", "--epochs=8",
-                                           "--batch_size=16", "--optimizer=adam"), "pair accuracy"),
+    Model("circleloss_tf1", "faces", ("--model_def=models.resnet10", "--sample_with_replacement"),
+          ("--batch_size=32", "--train_steps=90", "--epoch_size=30"), ("LFW accuracy", "lfw_accuracy"), 0.5,
+          functools.partial(faces.make, num_people=40, num_images=8, num_folds=50)),
+    Model("gitloss_tf1", "mnist", (), ("--batch_size=32", "--train_steps=400", "--update_centers=200"),
+          ("validation accuracy", "valid_accuracy"), 0.1, mnist.make),
+    Model("siamese_triplet_tf2", "look_alikes", ("--backbone=tiny", "--recipe=corrected"),
+          ("--batch_size=16", "--epochs=10"), ("triplet accuracy", "triplet_accuracy"), 0.5,
+          functools.partial(look_alikes.make, num_pairs=120, color_spread=40)),
+    Model("sa_siam_tf1", "tracking", ("--optimizer=MOMENTUM",), ("--batch_size=2", "--train_steps=15"),
+          ("tracking AUC", "SA-Siam"), "still box", tracking.make,
+          (("evaluate.py", "--data_path={data}/OTB"),
+           ("inference/track.py", "--sequence={data}/OTB/Drawn1", "--annotate=gif"))),
+    Model("siamese_omniglot", "omniglot", ("--backbone=conv4", "--recipe=corrected", "--split=image",
+                                           "--optimizer=adam"), ("--batch_size=16", "--epochs=8"),
+          ("pair accuracy", "val_accuracy"), 0.5, omniglot.make),
 )
 
 
-def main() -> int:
-    """Train all models and print the table; return 1 if a model failed."""
-    rows, failed = [("model", "device", "loss first -> last", "metric", "images/s", "results")], []
-    for model in MODELS:
-        data, output = (os.path.join(FOLDER, part, model.name) for part in ("data", "runs"))
-        print(f"== {model.name}: tiny data in {data}, training for at most {LIMIT_SECONDS} s", flush=True)
-        subprocess.run([sys.executable, "-m", "common.tiny_data", model.data_format, data], cwd=ROOT, check=True)
-        error = _train(model, data, output) or _run_program(model, data, output)
-        if error:
-            failed.append(model.name)
-            rows.append((model.name, "-", "-", f"FAILED: {error}", "-", output))
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a model has learned.
+
+    Attributes:
+        model: the model.
+        run: its run directory, relative to `ROOT`.
+        device: kind of the device.
+        losses: mean loss of the first and of the last tenth of the steps.
+        metric: value of the metric, in the best evaluation.
+        chance: what it would be by chance.
+        images_per_second: speed of training.
+    """
+
+    model: Model
+    run: str
+    device: str
+    losses: tuple[float, float]
+    metric: float
+    chance: float
+    images_per_second: float
+
+    @classmethod
+    def read(cls, model: Model, run: str) -> Result:
+        """Read the files of a finished run."""
+        with open(os.path.join(ROOT, run, "metrics.jsonl"), encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
+        with open(os.path.join(ROOT, run, "evaluate", "evaluation.json"), encoding="utf-8") as file:
+            trackers = json.load(file).get("trackers", {})
+        losses = [row["loss"] for row in rows if row["kind"] == "step"]
+        tenth = max(1, len(losses) // 10)
+        key, chance = model.metric[1], model.chance
+        if isinstance(chance, str):
+            metric, chance = (trackers[name]["overall"]["auc"] for name in (key, chance))
         else:
-            rows.append(_row(model, output))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    print("\n== Quick start")
+            metric = max(row[key] for row in rows if row["kind"] == "eval" and key in row)
+        return cls(model, run, rows[-1]["device"], (statistics.mean(losses[:tenth]), statistics.mean(losses[-tenth:])),
+                   metric, chance, rows[-1]["images_per_second"])
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """Its row of the table."""
+        return (self.model.name, "{:.3g} -> {:.3g}".format(*self.losses),
+                f"{self.model.metric[0]} {self.metric:.2f} ({self.chance:.2f})",
+                f"{self.images_per_second:.0f}")
+
+    def require_success(self) -> None:
+        """Raise ZooError unless the loss has fallen and the metric is above chance."""
+        if self.losses[1] >= self.losses[0]:
+            raise ZooError("the loss does not fall")
+        if self.metric <= self.chance:
+            raise ZooError(f"{self.model.metric[0]} is not above chance")
+
+    def pictures(self) -> list[str]:
+        """Return the pictures of the run, relative to `ROOT`."""
+        found = [os.path.join(self.run, "curves.png")]
+        for pattern in ("evaluate/*.png", "predict/*.png", "predict/*/*.gif"):
+            found += sorted(os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, self.run, pattern)))
+        return found
+
+
+HEAD = ("model", "loss", "metric (by chance)", "images/s")
+
+
+def main() -> int:
+    """Train and evaluate all models, print the table; return 1 if something went wrong."""
+    results, failures = [], {}
+    for model in MODELS:
+        try:
+            result = _run(model)
+            results.append(result)
+            result.require_success()
+        except ZooError as error:
+            failures[model.name] = str(error)
+    _write_page(results, failures)
+    rows = [HEAD, *(result.row for result in results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    print(f"\n== Quick start on {', '.join(sorted({result.device for result in results})) or 'no device'}")
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    return 1 if failed else 0
+    print("\nPictures:")
+    for path in (path for result in results for path in result.pictures()):
+        print(f"  {path}")
+    for name, reason in failures.items():
+        print(f"FAILED: {name}: {reason}")
+    print(f"\nOpen {PAGE} in a browser: all models on one page.")
+    return 1 if failures else 0
 
 
-def _train(model: Model, data: str, output: str) -> str | None:
-    """Train with the model's own script; return what went wrong, if anything."""
-    script = os.path.join(model.name, "test", "train_full_1p.sh")
+def _run(model: Model) -> Result:
+    """Make data, train with the model's own script and run its programs.
+
+    Raises:
+        ZooError: a program fails.
+    """
+    data, output = (os.path.join(FOLDER, part, model.name) for part in ("data", "runs"))
+    print(f"\n== {model.name}: tiny data in {data}", flush=True)
+    model.make_data(os.path.join(ROOT, data))
+    _start(["bash", os.path.join(model.name, "test", "train_full_1p.sh"), f"--data_path={data}",
+            f"--output_path={output}", "--resume=never", *model.flags, *model.length])
+    for name, *flags in model.programs:
+        _start([sys.executable, os.path.join(model.name, name), *(flag.format(data=data) for flag in flags),
+                f"--output_path={output}"])
+    return Result.read(model, os.path.join(output, "0"))
+
+
+def _start(command: list[str]) -> None:
+    """Run a program; raises ZooError if it fails or hangs."""
     environment = {key: value for key, value in os.environ.items() if key not in ("ASCEND_DEVICE_ID", "RANK_SIZE")}
-    process = subprocess.Popen(["bash", script, f"--data_path={data}", f"--output_path={output}", "--resume=never",
-                                *model.flags], cwd=ROOT, env=dict(environment, PYTHON=sys.executable))
-    try:
-        status = process.wait(LIMIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        process.wait()
-        return f"took more than {LIMIT_SECONDS} s"
-    return f"exit status {status}" if status else None
+    with subprocess.Popen(command, cwd=ROOT, env=dict(environment, PYTHON=sys.executable)) as process:
+        try:
+            status = process.wait(LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise ZooError(f"{command[1]} took more than {LIMIT_SECONDS} s") from None
+    if status:
+        raise ZooError(f"{command[1]} ended with status {status}")
 
 
-def _run_program(model: Model, data: str, output: str) -> str | None:
-    """Run the model's program, if it has one; return what went wrong, if anything."""
-    if not model.program:
-        return None
-    program, *flags = (word.format(data=data, output=output) for word in model.program)
-    command = [sys.executable, os.path.join(model.name, program), *flags]
-    status = subprocess.run(command, cwd=ROOT, check=False).returncode
-    return f"{program} ended with status {status}" if status else None
-
-
-def _row(model: Model, output: str) -> tuple[str, ...]:
-    with open(os.path.join(ROOT, output, "0", "metrics.jsonl"), encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    losses = [row["loss"] for row in rows if row["kind"] == "step"]
-    final = rows[-1]
-    return (model.name, final["device"], f"{losses[0]:.4f} -> {losses[-1]:.4f}",
-            f"{model.metric} {final['accuracy']:.4f}", f"{final['images_per_second']:.0f}", os.path.join(output, "0"))
+def _write_page(results: list[Result], failures: dict[str, str]) -> None:
+    """Write a page with the table, the pictures and links to the reports of the runs."""
+    cells = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in result.row)}</tr>" for result in results)
+    parts = [f"<table><tr>{''.join(f'<th>{html.escape(name)}</th>' for name in HEAD)}</tr>{cells}</table>"]
+    parts += [f"<p class='failed'>{html.escape(f'{name}: {reason}')}</p>" for name, reason in failures.items()]
+    for result in results:
+        report = os.path.relpath(os.path.join(result.run, "report.html"), FOLDER)
+        parts.append(f"<h2>{result.model.name}</h2><p><a href='{report}'>Report of the run</a></p>")
+        for path in (os.path.relpath(path, FOLDER) for path in result.pictures()):
+            name = html.escape(os.path.relpath(path, os.path.relpath(result.run, FOLDER)))
+            parts.append(f"<figure><figcaption>{name}</figcaption><img src='{path}' alt='{name}'></figure>")
+    os.makedirs(os.path.join(ROOT, FOLDER), exist_ok=True)
+    with open(os.path.join(ROOT, PAGE), "w", encoding="utf-8") as file:
+        file.write("<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Quick start</title><style>"
+                   "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+                   "td,th{text-align:left;padding:.15rem .8rem .15rem 0}img{max-width:100%}.failed{color:#9a4a00}"
+                   f"</style><h1>Quick start</h1>{''.join(parts)}</html>\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
 from circleloss_tf1 import command_line, usage_flags
 from circleloss_tf1.recipe import Switches
-from common import atomic_files
+from common import atomic_files, console
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet
@@ -73,7 +73,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                   **lfw.summary(verified))
     result["worst_pairs"] = _draw(checkpoint, pairs, verified, thresholds)
     if not thresholds.resolves_far:
-        print(log_lines.far_warning(thresholds), file=sys.stderr)
+        print(console.fold(log_lines.far_warning(thresholds), sys.stderr), file=sys.stderr)
     checkpoint.report("evaluation.json", result,
                       [*pairs.notices, *log_lines.lfw_lines(result), log_lines.thresholds_line(thresholds),
                        *map(_line, result["worst_pairs"])], flags.json)

@@ -1,6 +1,6 @@
-"""Write docs/results.md and docs/results.zh-CN.md from every model's model.json: make docs. --check only reports.
+"""Write the results of every model.json to docs/results.md and the table of README.md: make docs. --check only reports.
 
-results.zh-CN.json has the Chinese translation of every English text.
+Both pages exist in Chinese too; results.zh-CN.json has the translation of every English text.
 """
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ INTRODUCTION = (
     "episodes, from `zoo evaluate` after it. DATA stands for the folder with the data. "
     "Nothing has been run on an NPU.")
 RECIPES = ("reference", "corrected")  # values of --recipe, not translated
+README_COLUMNS = ("what it does", "model", "published", "measured, reference recipe", "measured, corrected recipe")
+README_KINDS = (("original", "published"), ("reference", "measured"), ("corrected", "measured"))
+BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
 COLUMNS = ("recipe", "metric", "value", "evidence", "hardware", "data", "note")
 
 
@@ -40,6 +43,29 @@ def page(translate: Callable[[str], str], colon: str, columns: int) -> str:
         if commands:
             lines += ["", "```bash", *commands, "```"]
     return "\n".join(lines) + "\n"
+
+
+def table(translate: Callable[[str], str], colon: str, suffix: str) -> str:
+    """Return the table of README.md in a language; `suffix` is that of the pages of the models."""
+    lines = [f"| {' | '.join(map(translate, README_COLUMNS))} |", "|---" * len(README_COLUMNS) + "|"]
+    for model in zoo.models():
+        results = model.card["results"]
+        cells = [_short([result for result in results if (result["recipe"], result["evidence"]) == kind][:1], translate,
+                        colon) for kind in README_KINDS]
+        lines.append(f"| {translate(model.card['use'])} | [{model.card['title']}]({model.name}/README{suffix}) | "
+                     f"{' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _short(results: list[dict[str, Any]], translate: Callable[[str], str], colon: str) -> str:
+    return "".join(f"{translate(result['metric'])}{colon}{result['value']}" for result in results) or "-"
+
+
+def _replaced(path: str, table_text: str) -> str:
+    """Return the content of a page with another table between the markers."""
+    with open(path, encoding="utf-8") as file:
+        head, _, rest = file.read().partition(BEGIN)
+    return head + BEGIN + table_text + END + rest.partition(END)[2]
 
 
 def _cell(result: dict[str, Any], column: str) -> str:
@@ -71,8 +97,12 @@ def main() -> int:
         used.add(text)
         return catalogue.get(text, text)
 
-    for name, written in (("results.md", page(str, ": ", 120)), ("results.zh-CN.md", page(chinese, "：", 10_000))):
-        path = os.path.join(FOLDER, name)
+    readme, readme_chinese = (os.path.join(zoo.ROOT, name) for name in ("README.md", "README.zh-CN.md"))
+    for path, written in (
+            (os.path.join(FOLDER, "results.md"), page(str, ": ", 120)),
+            (os.path.join(FOLDER, "results.zh-CN.md"), page(chinese, "：", 10_000)),
+            (readme, _replaced(readme, table(str, ": ", ".md"))),
+            (readme_chinese, _replaced(readme_chinese, table(chinese, "：", ".zh-CN.md")))):
         if "--check" not in sys.argv:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(written)
