@@ -14,7 +14,7 @@ from common.graph.compat import enable, tf
 from sa_siam_tf1 import siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrainConfig
 from sa_siam_tf1.datasets import curation, transforms
-from sa_siam_tf1.datasets.sampler import Sampler, sample_pair
+from sa_siam_tf1.datasets.dataloader import Sampler, sample_pair
 from sa_siam_tf1.inference.tracker import Target
 from sa_siam_tf1.metrics import track_metrics
 from tests.parity.comparison import Comparison, FixtureError, Taker, load

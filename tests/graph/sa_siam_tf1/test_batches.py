@@ -9,8 +9,7 @@ import pytest
 from common.errors import ZooError
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.datasets import imdb, transforms
-from sa_siam_tf1.datasets.dataloader import TrainingBatches, validation_batches
-from sa_siam_tf1.datasets.sampler import Sampler, sample_pair
+from sa_siam_tf1.datasets.dataloader import Sampler, TrainingBatches, sample_pair, validation_batches
 
 
 def test_pairs():
