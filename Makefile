@@ -2,7 +2,7 @@ SHELL := bash
 REQUIREMENTS := $(if $(GPU),requirements-gpu.txt,requirements.txt)
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help setup quickstart pictures test test-slow test-all robustness lint docs npu-report format bench clean
+.PHONY: help setup quickstart pictures test test-slow test-all robustness audit lint docs npu-report format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,13 @@ test-all: ## run all tests: those of `make test` on TensorFlow 1.15.5, 2.6.5 and
 
 robustness: setup ## kill trainings, give them bad inputs, fuzz the readers of files; prints a table (under an hour)
 	@.venv/bin/python -m tests.robustness
+
+audit: ## look up known vulnerabilities of the pinned packages (needs the network)
+	@env -u PYTHON bash common/shell/make_venv.sh .venvs/audit 3.11 3.13 requirements-audit.txt
+	@status=0; for file in requirements*.txt; do echo "== $$file"; \
+	    .venvs/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r $$file || status=1; done; \
+	[ $$status -eq 0 ] || echo "[Error] some packages are vulnerable or could not be looked up, see above; without a" \
+	    "network nothing can be looked up" >&2; exit $$status
 
 lint: ## ruff, shellcheck and mypy
 	@env -u PYTHON bash common/shell/make_venv.sh .venvs/lint 3.11 3.13 requirements-lint.txt

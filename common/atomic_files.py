@@ -28,8 +28,8 @@ def replace(temporary: str, path: str) -> None:
 
 
 def write_text(path: str, content: str) -> None:
-    """Write a UTF-8 file atomically."""
-    write_bytes(path, content.encode("utf-8"))
+    """Write a UTF-8 file atomically; names of files that the locale cannot express keep their bytes."""
+    write_bytes(path, content.encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: str, content: Any) -> None:

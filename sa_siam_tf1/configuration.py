@@ -214,7 +214,7 @@ def read(kind: type[Config], folder: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ZooError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(content, dict):
         raise ZooError(f"{path}: is not a JSON object")

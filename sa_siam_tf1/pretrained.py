@@ -12,7 +12,7 @@ import numpy as np
 
 from common.cli.parser import FlagSet, FlagValues
 from common.cli.shared_flags import find_path
-from common.data import plain_pickle
+from common.data import checksums, plain_pickle
 from common.errors import FlagError, ZooError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -95,6 +95,7 @@ def _caffenet_in(folder: str) -> str:
 
 
 def _fingerprint(path: str) -> list[Any]:
+    checksums.verify(path)
     with open(path, "rb") as file:
         return [os.path.basename(path), zlib.crc32(file.read())]
 

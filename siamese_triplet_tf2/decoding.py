@@ -37,7 +37,7 @@ def decode(path: str, how: Decoding) -> tf.Tensor:
         path: a JPEG or PNG file.
         how: settings of decoding.
     """
-    content = tf.io.read_file(path).numpy()
+    content = tf.io.read_file(os.fsencode(path)).numpy()
     if image_headers.format_of(content) == "PNG" and image_headers.has_alpha(content):
         image = images.on_background(tf.io.decode_png(content, channels=4).numpy(), images.BACKGROUNDS[how.background])
     else:

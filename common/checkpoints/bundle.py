@@ -16,6 +16,7 @@ from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 
 from common import atomic_files
 from common.cli.parser import FlagValues
+from common.data import checksums
 from common.errors import ZooError
 
 PREFIX = "model.ckpt"
@@ -193,10 +194,11 @@ def init_prefix(flags: FlagValues) -> str | None:
 
 
 def require(prefix: str) -> None:
-    """Raise ZooError if a checkpoint does not exist."""
+    """Raise ZooError if a checkpoint does not exist, or differs from checksums beside it."""
     if not os.path.isfile(prefix + ".index"):
         raise ZooError(f"{prefix}: no such checkpoint ({prefix}.index is missing); give its path without .index or "
                        ".data")
+    checksums.verify(prefix)
 
 
 def fingerprint(prefix: str | None) -> list[Any] | None:

@@ -6,6 +6,7 @@ from typing import Any, Container, Mapping, Sequence
 
 import numpy as np
 
+from common.data import checksums
 from common.errors import ZooError, first_line
 
 _KERAS_1_NAMES = {"kernel": "W", "bias": "b"}  # as in `layer/layer_W_1:0`
@@ -44,6 +45,7 @@ def load(path: str, variables: Mapping[str, Any], advice: str, optional: Contain
         ZooError: the file is damaged or has another layout, or a variable is missing or has another shape. No variable
             has changed in this case.
     """
+    checksums.verify(path)
     values = _read(path, variables, advice)
     missing = [name for name in variables if name not in values and name in optional]
     for name, variable in variables.items():

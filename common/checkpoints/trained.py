@@ -8,6 +8,7 @@ from typing import Any, Iterable, Mapping
 from common.checkpoints import bundle
 from common.cli import results, shared_flags
 from common.cli.parser import FlagSet, FlagValues
+from common.data import checksums
 from common.devices.selection import device_id
 from common.errors import ZooError
 from common.run import metrics, run_dir
@@ -100,6 +101,7 @@ def find(path: str) -> str:
     if not os.path.isfile(path + ".index"):
         raise ZooError(f"{path}: neither {path}.index nor a run directory is there; train first, or give "
                        "--checkpoint=FILE or RUN_DIR")
+    checksums.verify(path)
     return path
 
 

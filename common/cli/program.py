@@ -40,11 +40,11 @@ class StopRequest:
     an effect: a terminal and a script may both send one.
 
     Attributes:
-        started: when the program began, in seconds of time.time().
+        started: when the program began, in seconds of time.monotonic().
     """
 
     def __init__(self) -> None:
-        self.started = time.time()
+        self.started = time.monotonic()
         self._signum: int | None = None
         self._deferred = False
         self._complete = False

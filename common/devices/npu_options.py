@@ -247,7 +247,7 @@ def _load_json(flag: str, path: str) -> dict:
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FlagError(f"--{flag}: {path} is not JSON ({error}); the adapter takes no comments") from None
     if not isinstance(content, dict):
         raise FlagError(f"--{flag}: {path} is not a JSON object")

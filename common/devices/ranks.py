@@ -135,7 +135,7 @@ def workers_of(environment: Mapping[str, str]) -> tuple[list[str], int]:
             raise ValueError("every task must be a worker of the cluster, or its one chief")
         workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
         number += len(cluster.get("chief", [])) if kind == "worker" else 0
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ZooError(f"TF_CONFIG={text}: cannot be used ({error}); expected "
                        '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}') from None
     return workers, number
@@ -192,7 +192,7 @@ def servers_in(path: str) -> list[list[tuple[int, str | None]]]:
                 for group in table["group_list"] for instance in group["instance_list"]]
     except OSError as error:
         raise ZooError(f"RANK_TABLE_FILE={path}: {error.strerror}; give HCCL's rank table") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ZooError(f"RANK_TABLE_FILE={path}: is not a rank table ({type(error).__name__}: {error}); expected JSON "
                        "with server_list, or with group_list") from None
 

@@ -177,7 +177,7 @@ class RunRecord(Record):
     """
 
     def __init__(self, run: Run, stop: StopRequest, checkpoints: Any, v1: Any,
-                 clock: Callable[[], float] = time.time):
+                 clock: Callable[[], float] = time.monotonic):
         """Write nothing yet.
 
         Args:

@@ -61,7 +61,7 @@ def _parse(line: str) -> dict[str, Any] | None:
         if not (isinstance(row["kind"], str) and isinstance(row["step"], int)
                 and isinstance(row["seconds"], (int, float))):
             return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return {key: math.nan if value is None else value for key, value in row.items()}
 
@@ -70,7 +70,7 @@ class MetricsFile:
     """The metrics.jsonl of an open run."""
 
     def __init__(self, run_path: str, step: int, started: float, replay: Callable[[Row], None],
-                 clock: Callable[[], float] = time.time):
+                 clock: Callable[[], float] = time.monotonic):
         """Truncate the file to the rows of a checkpoint, and open it for appending.
 
         Args:

@@ -61,7 +61,7 @@ def read_arguments(path: str) -> dict[str, Any]:
         for key, kind in _ARGUMENT_TYPES.items():
             if not isinstance(arguments[key], kind):
                 raise TypeError(f"{key} is not of type {kind.__name__}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ZooError(f"{name}: damaged, or not written by a run ({error}); move the folder away or choose another "
                        "--output_path") from None
     return arguments
