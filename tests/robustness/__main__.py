@@ -1,7 +1,8 @@
 """Count what every model survives: python3 -m tests.robustness [--kills=50] [--fuzz_seconds=60].
 
 Prints a table in Markdown, with date and commit: for each model the trainings that were killed and whether their final
-weights are those of an undisturbed one; wrong command lines; damaged files for each reader. Returns 1 if any is lost.
+weights are those of an undisturbed one; trainings under odd conditions; wrong inputs; damaged and hostile files for
+each reader. The kills run beside all else, for two processors. Returns 1 if any is lost.
 """
 from __future__ import annotations
 
@@ -13,9 +14,15 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests import ROOT
 from tests.kill_and_resume import SUBJECTS
+
+CONDITIONS = {  # tests of test_conditions.py by what they do to a training
+    "disk full": "full_disk", "output read-only": "read_only", "user without privileges": "privileges",
+    "HOME unset, python -O, locale C, clock going backwards": "odd_environments", "stdout closed": "closed",
+    "two runs at once": "two_runs", "data that vanish or change": "vanish", "memory over 5,000 steps": "memory"}
 
 
 def main(argv: list[str]) -> int:
@@ -26,11 +33,14 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, text=True,
                             check=False).stdout.strip()
-    rows = [_kills(model, arguments.kills) for model in SUBJECTS]
-    rows += _counted("test_bad_inputs.py", r"(\w+): (\d+) command lines", "wrong command lines", {})
-    rows += _counted("test_fuzz.py", r"([\w ]+): (\d+) files", "damaged files",
-                     {"ZOO_FUZZ_SECONDS": str(arguments.fuzz_seconds)})
-    rows += [_paths()]
+    with ThreadPoolExecutor(1) as beside:
+        kills = beside.submit(lambda: [_kills(model, arguments.kills) for model in SUBJECTS])
+        rows = _counted("test_bad_inputs.py", r"(\w+): (\d+) (?:command lines|inputs)", "wrong inputs", {})
+        rows += [_tests("hostile files", "test_hostile.py"), _tests("folders of odd names", "test_paths.py")]
+        rows += [_tests(what, "test_conditions.py", selected) for what, selected in CONDITIONS.items()]
+        rows += _counted("test_fuzz.py", r"([\w ]+): (\d+) files", "damaged files",
+                         {"ZOO_FUZZ_SECONDS": str(arguments.fuzz_seconds)})
+        rows = kills.result() + rows
     print(f"\n{datetime.date.today().isoformat()}, commit {commit or 'unknown'}\n")
     print("| subject | what was done | tried | survived | lost | minutes |\n|---|---|---|---|---|---|")
     for subject, what, tried, lost, seconds in rows:
@@ -58,10 +68,16 @@ def _counted(file: str, pattern: str, what: str, environment: dict) -> list:
     return rows + [(file, what, failed, failed, 0.0)] * bool(result.returncode)
 
 
-def _paths() -> tuple:
-    result, seconds = _run(["-m", "pytest", "-q", "-m", "slow", "tests/robustness/test_paths.py"], {})
-    failed = len(re.findall(r"^FAILED", result.stdout, re.MULTILINE))
-    return "all models", "train, resume, evaluate, export below folders of odd names", len(SUBJECTS), failed, seconds
+def _tests(what: str, file: str, selected: str = "") -> tuple:
+    """Run tests of which each is one try."""
+    arguments = ["-m", "pytest", "-q", "-m", "slow or not slow", f"tests/robustness/{file}", "-k", selected]
+    result, seconds = _run(arguments, {})
+    progress = "".join(re.findall(r"^([.FEs]+) *(?:\[ *\d+%\])?$", result.stdout, re.MULTILINE))
+    failed = progress.count("F") + progress.count("E")
+    if result.returncode:
+        print(result.stdout[-3000:], file=sys.stderr)
+    skipped = f", {progress.count('s')} skipped" if "s" in progress else ""
+    return "all models", what + skipped, progress.count(".") + failed, failed or int(result.returncode != 0), seconds
 
 
 def _run(arguments: list[str], environment: dict) -> tuple:
