@@ -1,4 +1,4 @@
-"""npu_tf2 sets each version's options, opens the NPU once, and explains an adapter that does not start."""
+"""`common.keras.npu` sets each version's options, opens the NPU once, and explains an adapter that does not start."""
 from __future__ import annotations
 
 import importlib
