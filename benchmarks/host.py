@@ -127,19 +127,28 @@ def sa_siam_tracking(folder: str, clock: Clock) -> None:
     from sa_siam_tf1.inference import inference_wrapper
     from sa_siam_tf1.inference.tracker import Tracker
 
+    inputs = []  # scalars that depend on what is fed
+
     def windows(num: int, side: int) -> inference_wrapper.Windows:
         frame = tf.placeholder(tf.uint8, [None, None, 3], "frame")
         mean_colour, boxes = tf.placeholder(tf.float32, [3]), tf.placeholder(tf.float32, [num, 4])
-        images = tf.zeros([num, side, side, 3]) + (tf.cast(frame[0, 0], tf.float32) + mean_colour + boxes[0, 0])
-        return inference_wrapper.Windows(frame, mean_colour, boxes, images)
+        inputs.append(tf.cast(frame[0, 0, 0], tf.float32) + mean_colour[0] + boxes[0, 0])
+        return inference_wrapper.Windows(frame, mean_colour, boxes, tf.zeros([num, side, side, 3]))
 
     def upsampled(response: tf.Tensor, track: TrackConfig) -> tf.Tensor:
         side = int(response.shape[1]) * track.upsample_factor
-        return response[:, :1, :1] + np.random.RandomState(0).rand(side, side).astype(np.float32)
+        with tf.control_dependencies([response[0, 0, 0] + inputs[-1]]):
+            return tf.identity(np.random.RandomState(0).rand(track.num_scales, side, side).astype(np.float32))
+
+    def peak(responses: tf.Tensor, track: TrackConfig) -> inference_wrapper.Peak:
+        del track
+        total = responses[0, 0, 0]
+        return inference_wrapper.Peak(responses[:, 0, 0], tf.constant(1), responses[1], tf.constant(37000), total)
 
     del folder
     enable()
     _replace_embeddings()
+    inference_wrapper.find_peak = peak
     inference_wrapper._windows = windows  # type: ignore[assignment]
     inference_wrapper._upsampled = upsampled  # type: ignore[assignment]
     frame = np.random.RandomState(0).randint(0, 256, (240, 320, 3)).astype(np.uint8)
@@ -175,32 +184,30 @@ def siamese_omniglot(folder: str, clock: Clock, recipe: str) -> None:
 
 
 def _replace_embeddings() -> None:
-    """Let the embeddings of SA-Siam read a pixel of each image, and the response be their sum everywhere."""
+    """Let the embeddings of SA-Siam read a pixel of each image, and the response be its sum everywhere."""
     from common.graph.compat import tf
     from sa_siam_tf1.embeddings import sa_siam
 
-    def maps(images: tf.Tensor, channels: int, name: str) -> tf.Tensor:
-        with tf.variable_scope(name):
-            weights = tf.get_variable("weights", [3, channels])
-        return tf.matmul(images[:, 100, 100], weights)[:, None, None]
+    sums = []
 
-    def spread(one: tf.Tensor, images: tf.Tensor, is_exemplar: bool, wider: int) -> tf.Tensor:
+    def maps(images: tf.Tensor, name: str, channels: int, is_exemplar: bool, wider: int = 0) -> tf.Tensor:
+        with tf.variable_scope(name):
+            sums.append(tf.matmul(images[:, 100, 100], tf.get_variable("weights", [3, 1])))
         cells = (sa_siam.EXEMPLAR_CELLS if is_exemplar else sa_siam.conv5_side(int(images.shape[1]))) + wider
-        return tf.tile(one, [1, cells, cells, 1])
+        return tf.zeros([int(images.shape[0]), cells, cells, channels])
 
     def appearance(images, normaliser, seed, is_exemplar, dtype=None):
         del normaliser, seed, dtype
-        return (spread(maps(images, 256, "sa_siam/appearance_net/conv1"), images, is_exemplar, 0),)
+        return (maps(images, "sa_siam/appearance_net/conv1", 256, is_exemplar),)
 
     def semantic(images, seed, is_exemplar, dtype=None):
         del seed, dtype
-        one = maps(images, 128, "sa_siam/semantic_net/conv1")
-        return spread(one, images, is_exemplar, 2), spread(one, images, is_exemplar, 0)
+        return (maps(images, "sa_siam/semantic_net/conv1", 128, is_exemplar, 2),
+                maps(images, "sa_siam/semantic_net/conv2", 128, is_exemplar))
 
     def correlate(exemplar, instance):
         side = int(instance[0].shape[1]) - int(exemplar[0].shape[1]) + 1
-        products = (exemplar[0][:, 0, 0] * instance[0][:, 0, 0])[:, None, :1]
-        return tf.tile(products, [1, side, side])
+        return tf.tile((sums[-1] + exemplar[0][0, 0, 0, 0])[:, None], [1, side, side])
 
     sa_siam.appearance, sa_siam.semantic, sa_siam.correlate = appearance, semantic, correlate
 

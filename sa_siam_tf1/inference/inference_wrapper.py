@@ -1,7 +1,7 @@
 """The graphs of tracking: the template of the first frame, and the response to it in a later frame."""
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
@@ -30,6 +30,16 @@ class TemplateGraph(NamedTuple):
     features: Features  # of the exemplar, appearance before semantic
 
 
+class Peak(NamedTuple):
+    """Where responses are highest: tensors, or their values."""
+
+    response_max: Any  # float32 [scales], the highest response at each
+    best_scale: Any  # int, where that is highest with the penalty of a change of scale
+    response: Any  # float32 [side, side], of the best scale
+    index: Any  # int, of its highest point under the window, row * side + column
+    total: Any  # float32, sum of all responses; finite where all of them are
+
+
 class SearchGraph(NamedTuple):
     """Frame and template to response."""
 
@@ -38,6 +48,7 @@ class SearchGraph(NamedTuple):
     template: Features  # placeholders
     response: tf.Tensor  # float32 [scales, cells, cells]
     upsampled: tf.Tensor  # float32 [scales, cells * factor, cells * factor]
+    peak: Peak  # of `upsampled`
 
 
 class InferenceWrapper:
@@ -63,9 +74,9 @@ class InferenceWrapper:
         return list(session.run(graph.features, self._feeds(graph.windows, frame, centre, context, [1.0])))
 
     def search(self, session: tf.Session, frame: np.ndarray, centre: Sequence[float], context: float,
-               template: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the upsampled response at every scale, float32 [scales, side, side]; arguments as `template`."""
-        return session.run(self.search_graph.upsampled, self.search_feeds(frame, centre, context, template))
+               template: Sequence[np.ndarray]) -> Peak:
+        """Return the peak of the upsampled responses, in one call of the session; arguments as `template`."""
+        return session.run(self.search_graph.peak, self.search_feeds(frame, centre, context, template))
 
     def search_feeds(self, frame: np.ndarray, centre: Sequence[float], context: float,
                      template: Sequence[np.ndarray]) -> dict:
@@ -126,7 +137,29 @@ def build_search(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> Sea
     with tf.name_scope("search"):
         tiled = tuple(tf.tile(one, [track.num_scales, 1, 1, 1]) for one in template)
         response = _response(model, tiled, features)
-        return SearchGraph(windows, features, template, response, _upsampled(response, track))
+        upsampled = _upsampled(response, track)
+        return SearchGraph(windows, features, template, response, upsampled, find_peak(upsampled, track))
+
+
+def find_peak(responses: tf.Tensor, track: TrackConfig) -> Peak:
+    """Choose a scale, and the highest point of its response after normalisation and mixing with a cosine window.
+
+    Args:
+        responses: float32 [scales, side, side], upsampled.
+        track: the configuration.
+    """
+    num_scales, side = (int(size) for size in responses.shape[:2])
+    penalties = np.full(num_scales, track.scale_penalty, np.float32)
+    penalties[num_scales // 2] = 1.0
+    response_max = tf.reduce_max(responses, axis=[1, 2])
+    best = tf.argmax(response_max * penalties, output_type=tf.int32)
+    response = tf.gather(responses, best)
+    score = response - tf.reduce_min(response)
+    total = tf.reduce_sum(score)
+    score /= tf.where(total > 0.0, total, tf.ones_like(total))
+    score = (1.0 - track.window_influence) * score + track.window_influence * _cosine_window(side)
+    return Peak(response_max, best, response, tf.argmax(tf.reshape(score, [-1]), output_type=tf.int32),
+                tf.reduce_sum(responses))
 
 
 def export_template(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
@@ -199,3 +232,9 @@ def _windows(num: int, side: int) -> Windows:
 def _bias(name: str) -> tf.Variable:
     with tf.variable_scope("detection"):
         return tf.get_variable(name, [1], initializer=tf.zeros_initializer(), trainable=False)
+
+
+def _cosine_window(side: int) -> np.ndarray:
+    """Return the outer product of two Hann windows with sum 1, float32 [side, side]."""
+    window = np.outer(np.hanning(side), np.hanning(side))
+    return (window / window.sum()).astype(np.float32)

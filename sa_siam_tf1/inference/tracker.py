@@ -6,7 +6,6 @@ Boxes are x, y, width, height in pixels; x and y of the upper left pixel are cou
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Callable, Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from common.errors import ZooError
 from common.graph.compat import tf
 from sa_siam_tf1.configuration import EXEMPLAR_SIDE, STRIDE, TrackConfig
 from sa_siam_tf1.datasets.curation import context_side
-from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, search_factors
+from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, Peak, search_factors
 from sa_siam_tf1.inference.sequences import Step
 
 _NEGATIVE = "the highest response is negative; the target may be lost"
@@ -85,8 +84,8 @@ class Tracker:
     def track(self, frame: np.ndarray) -> Location:
         """Locate the target in the next frame."""
         target = self.target
-        responses = self._wrapper.search(self._session, frame, (target.y, target.x), target.context, self._template)
-        location = locate(responses, target, self._first, self._wrapper.track)
+        peak = self._wrapper.search(self._session, frame, (target.y, target.x), target.context, self._template)
+        location = locate(peak, target, self._first, self._wrapper.track)
         self.target = location.target
         return location
 
@@ -99,18 +98,19 @@ def tracker_maker(session: tf.Session, wrapper: InferenceWrapper) -> Callable:
         def step(pixels: np.ndarray) -> Step:
             before = tracker.target
             location = tracker.track(pixels)
-            return Step(location.target.box, (location, before), _NEGATIVE if location.response.max() < 0 else "")
+            return Step(location.target.box, (location, before),
+                        _NEGATIVE if location.response_max[location.best_scale] < 0 else "")
 
         return step
 
     return make
 
 
-def locate(responses: np.ndarray, target: Target, first: Target, track: TrackConfig) -> Location:
-    """Turn responses into the target's new position and size.
+def locate(peak: Peak, target: Target, first: Target, track: TrackConfig) -> Location:
+    """Turn the peak of the responses into the target's new position and size.
 
     Args:
-        responses: float32 [scales, side, side], upsampled.
+        peak: values of a `Peak`.
         target: in the frame before.
         first: in the first frame.
         track: the configuration.
@@ -118,33 +118,16 @@ def locate(responses: np.ndarray, target: Target, first: Target, track: TrackCon
     Raises:
         ZooError: a response is not finite.
     """
-    if not np.isfinite(responses).all():
+    if not np.isfinite(peak.total):
         raise ZooError("the response is NaN or infinite; the checkpoint's weights are, or they belong to another "
                        "configuration; take another --checkpoint")
-    factors = search_factors(track)
-    penalties = np.full(len(factors), track.scale_penalty)
-    penalties[len(factors) // 2] = 1.0
-    response_max = responses.max(axis=(1, 2))
-    best = int(np.argmax(response_max * penalties))
-    side = responses.shape[1]
-    score = responses[best] - responses[best].min()
-    total = score.sum()
-    if total > 0:
-        score = score / total
-    score = (1.0 - track.window_influence) * score + track.window_influence * cosine_window(side)
-    row_column = np.array(np.unravel_index(np.argmax(score), score.shape), np.float64)
-    cells = (row_column - (side - 1) / 2.0) / track.upsample_factor
+    best, side = int(peak.best_scale), len(peak.response)
+    factor = search_factors(track)[best]
+    cells = (np.array(divmod(int(peak.index), side), np.float64) - (side - 1) / 2.0) / track.upsample_factor
     reach = side // track.upsample_factor // 2
-    pixels_a_cell = STRIDE * target.context * factors[best] / EXEMPLAR_SIDE
+    pixels_a_cell = STRIDE * target.context * factor / EXEMPLAR_SIDE
     move = np.clip(cells, -reach, reach) * pixels_a_cell
-    growth = (1.0 - track.scale_damp) + track.scale_damp * factors[best]
+    growth = (1.0 - track.scale_damp) + track.scale_damp * factor
     scale = float(np.clip(target.height / first.height * growth, track.scale_min, track.scale_max))
     moved = Target(target.y + float(move[0]), target.x + float(move[1]), first.height * scale, first.width * scale)
-    return Location(moved, best, response_max, responses[best], side / track.upsample_factor * float(pixels_a_cell))
-
-
-@functools.lru_cache(maxsize=4)
-def cosine_window(side: int) -> np.ndarray:
-    """Return the outer product of two Hann windows with sum 1, float32 [side, side]."""
-    window = np.outer(np.hanning(side), np.hanning(side))
-    return (window / window.sum()).astype(np.float32)
+    return Location(moved, best, peak.response_max, peak.response, side / track.upsample_factor * float(pixels_a_cell))

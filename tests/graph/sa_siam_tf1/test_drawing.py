@@ -9,7 +9,8 @@ from PIL import Image
 
 from sa_siam_tf1.configuration import TrackConfig
 from sa_siam_tf1.inference import drawing
-from sa_siam_tf1.inference.tracker import Target, locate
+from sa_siam_tf1.inference.tracker import Target
+from tests.graph.sa_siam_tf1.test_tracker import locate
 
 
 def corners(height, width):

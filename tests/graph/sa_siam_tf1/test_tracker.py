@@ -8,8 +8,8 @@ from PIL import Image
 from common.errors import ZooError
 from common.graph.compat import tf
 from sa_siam_tf1.configuration import TrackConfig
-from sa_siam_tf1.inference import frames, inference_wrapper, sequences
-from sa_siam_tf1.inference.tracker import Target, locate, tracker_maker
+from sa_siam_tf1.inference import frames, inference_wrapper, sequences, tracker
+from sa_siam_tf1.inference.tracker import Target, tracker_maker
 
 SIDE = 272  # 17 cells, upsampled by 16
 STEP = 1.0375
@@ -22,6 +22,16 @@ def peaks(*values, place=(135, 135)):
     responses = np.zeros((3, SIDE, SIDE), np.float32)
     responses[:, place[0], place[1]] = values
     return responses
+
+
+def peak_of(responses, track):
+    """The values of the graph's peak."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        return session.run(inference_wrapper.find_peak(tf.constant(responses), track))
+
+
+def locate(responses, target, first, track):
+    return tracker.locate(peak_of(responses, track), target, first, track)
 
 
 @pytest.mark.parametrize("place, move", [
@@ -91,6 +101,22 @@ def test_a_target_may_leave_the_frame():
     np.testing.assert_allclose(inside[0, [0, 0, -1, -1], [0, -1, 0, -1]], pixels[[0, 0, -1, -1], [0, -1, 0, -1]])
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_peak_is_that_of_a_slow_computation(seed):
+    """In float64, on smooth responses: positive, negative and mixed ones."""
+    track, random = TrackConfig(), np.random.RandomState(seed)
+    small = random.randn(3, 5, 5) + (seed - 1)
+    responses = np.stack([np.asarray(Image.fromarray(one.astype(np.float32)).resize((SIDE, SIDE), 3)) for one in small])
+    maxima = [one.max() for one in responses.astype(np.float64)]
+    best = int(np.argmax([maxima[0] * track.scale_penalty, maxima[1], maxima[2] * track.scale_penalty]))
+    score = responses[best].astype(np.float64) - responses[best].min()
+    window = np.outer(np.hanning(SIDE), np.hanning(SIDE))
+    score = (1 - track.window_influence) * score / score.sum() + track.window_influence * window / window.sum()
+    found = peak_of(responses, track)
+    assert (found.best_scale, found.index) == (best, score.argmax())
+    assert found.response_max.tolist() == maxima and np.array_equal(found.response, responses[best])
+
+
 class MadeUp:
     """Stands for `InferenceWrapper`: gives responses one after the other."""
 
@@ -101,7 +127,7 @@ class MadeUp:
         return []
 
     def search(self, session, frame, centre, context, template):
-        return next(self._responses)
+        return peak_of(next(self._responses), self.track)
 
 
 def tracked(folder, *responses):
