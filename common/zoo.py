@@ -5,6 +5,7 @@
     zoo runs [FOLDER ...]                 all runs in folders
     zoo compare RUN RUN ... [--output=FILE.png]
     zoo report RUN                        draw the curves of a run and write its report.html
+    zoo publish RUN FOLDER                the weights of a graph model's run, with checksums
     zoo doctor [--device=...]             what this machine can run
     zoo completion                        completion for bash: eval "$(zoo completion)"
 
@@ -25,6 +26,7 @@ from common.cli.program import ROOT, HelpRequested
 from common.errors import FlagError, ZooError
 
 MODEL_FILE = "model.json"
+PROGRAMS_OF_ALL = {"publish": "common.graph.publish", "doctor": "common.doctor"}
 PROGRAMS = ("train", "evaluate", "predict", "export", "benchmark")
 _WIDTH = 80
 
@@ -70,12 +72,13 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     command, rest = arguments[0], arguments[1:]
     if command in PROGRAMS:
         return _start(command, rest)
-    if command == "doctor":
-        return _replace_process("-m", "common.doctor", *rest)
+    if command in PROGRAMS_OF_ALL:
+        return _replace_process("-m", PROGRAMS_OF_ALL[command], *rest)
     commands: dict[str, Callable[[list[str]], int]] = dict(
         list=_list, runs=_runs, compare=_compare, report=_report, completion=_completion)
     if command not in commands:
-        raise FlagError(f"zoo {command}: no such command; expected {', '.join((*commands, *PROGRAMS, 'doctor'))}")
+        names = ", ".join((*commands, *PROGRAMS, *PROGRAMS_OF_ALL))
+        raise FlagError(f"zoo {command}: no such command; expected {names}")
     if {"-h", "--help"} & set(rest):
         raise HelpRequested(__doc__ or "")
     return commands[command](rest)
@@ -190,10 +193,11 @@ def _report(arguments: list[str]) -> int:
 def _completion(arguments: list[str]) -> int:
     del arguments
     names = " ".join(model.name for model in models())
+    commands = " ".join(("list", *PROGRAMS, "runs", "compare", "report", *PROGRAMS_OF_ALL, "completion"))
     print(f"""_zoo() {{
     local word=${{COMP_WORDS[COMP_CWORD]}}
     case "$COMP_CWORD:${{COMP_WORDS[1]}}" in
-        1:*) COMPREPLY=($(compgen -W "list {' '.join(PROGRAMS)} runs compare report doctor completion" -- "$word")) ;;
+        1:*) COMPREPLY=($(compgen -W "{commands}" -- "$word")) ;;
         2:train | 2:evaluate | 2:predict | 2:export | 2:benchmark) COMPREPLY=($(compgen -W "{names}" -- "$word")) ;;
         *) COMPREPLY=($(compgen -f -- "$word")) ;;
     esac

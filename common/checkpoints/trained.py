@@ -5,7 +5,7 @@ import dataclasses
 import os
 from typing import Any, Iterable, Mapping
 
-from common.checkpoints import bundle
+from common.checkpoints import bundle, published
 from common.cli import results, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.data import checksums
@@ -56,7 +56,8 @@ class Checkpoint:
 
 def define_flags(flags: FlagSet, with_device: bool = True) -> None:
     """Define the flags that choose a checkpoint and say where and how to report."""
-    flags.model.string("checkpoint", None, "Checkpoint file (its path without .index) or run directory.",
+    flags.model.string("checkpoint", None, "Checkpoint file (its path without .index), run directory, folder of "
+                       "published weights, or `pretrained`: those in the model's folder.",
                        "the best, else the newest checkpoint of the default run directory")
     shared_flags.define_output(flags)
     flags.data.boolean("json", False, "Print the result as one JSON object.")
@@ -73,13 +74,24 @@ def choose(flags: FlagValues, model_root: str, program: str) -> Checkpoint:
         program: "evaluate", "predict" or "export", the name of the output folder.
 
     Raises:
-        ZooError: no such checkpoint, or a run without one.
+        ZooError: no such checkpoint, a run without one, or published weights that differ from their checksums.
     """
     default_run = run_dir.locate(flags.output_path, model_root, device_id(dict(os.environ)))
-    prefix = find(flags.checkpoint or default_run)
-    run_path = _run_of(prefix)
-    parent = run_path or os.path.abspath(os.path.expanduser(flags.output_path or os.path.dirname(default_run)))
-    return Checkpoint(prefix, run_path, os.path.join(parent, program))
+    if flags.checkpoint == published.PRETRAINED:
+        path = os.path.join(model_root, published.PRETRAINED)
+        if not published.is_published(path):
+            raise ZooError(f"--checkpoint={flags.checkpoint}: {os.path.basename(model_root)} comes without weights; "
+                           "train first, or give --checkpoint=FILE or RUN_DIR")
+    else:
+        path = flags.checkpoint or default_run
+    prefix = find(path)
+    run_path, results_path = _run_of(prefix), flags.output_path or os.path.dirname(default_run)
+    if run_path and published.is_published(run_path):
+        published.verify(run_path)  # and nothing is written there
+    else:
+        results_path = run_path or results_path
+    output_folder = os.path.join(os.path.abspath(os.path.expanduser(results_path)), program)
+    return Checkpoint(prefix, run_path, output_folder)
 
 
 def find(path: str) -> str:
