@@ -12,7 +12,7 @@ from common import atomic_files
 
 WIDTH = 8.0  # inches, of 100 pixels
 SMOOTHED_FROM = 20  # points of a curve
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito 2008
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito 2008
 _STYLE = {
     "figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True, "font.size": 11,
     "axes.titlesize": 12, "axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True, "lines.linewidth": 1.5,
@@ -42,7 +42,7 @@ def plotting(folder: str, warn: Callable[[str], None] = _to_stderr) -> Any:
         warn(f"Warning: no PNG ({error}); pip install matplotlib")
         return None
     pyplot.rcParams.update(_STYLE)
-    pyplot.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=_COLOURS)
+    pyplot.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=COLOURS)
     return pyplot
 
 

@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import re
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -15,12 +16,14 @@ from sa_siam_tf1 import opencv
 FORMATS = ("mp4", "gif", "frames", "none")
 _BOX_COLOUR, _TRUTH_COLOUR = (255, 64, 64), (64, 255, 64)
 _FRAMES_A_SECOND = 25
+_CODES = ("avc1", "vp09", "mp4v")  # H.264 and VP9, which browsers play; MPEG-4, which they do not
 _GIF_LONGER_SIDE = 320
 _BICUBIC = 3  # number of PIL's filter, whose name differs between versions
 _FRAME_NAME = re.compile(r"[0-9]{4,}\.jpg")
 
 
-def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | None, details: Any) -> np.ndarray:
+def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | None, details: Any,
+            caption: str = "") -> np.ndarray:
     """Draw on a copy of a frame.
 
     Args:
@@ -28,6 +31,7 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
         box: the target's, counted from 1; red.
         truth: the true one, or None; green.
         details: Location and the Target of the frame before, to draw the response over the search window; or None.
+        caption: text for the upper left corner.
 
     Returns:
         uint8 [height, width, 3].
@@ -41,6 +45,9 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
         if one is not None and np.isfinite(one).all():
             x, y, width, height = (int(round(float(value))) for value in one)
             cv2.rectangle(drawn, (x - 1, y - 1), (x - 1 + width, y - 1 + height), colour, 2)
+    size = max(0.3, pixels.shape[1] / 1000)
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # readable on any background
+        cv2.putText(drawn, caption, (4, int(30 * size)), cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)
     return drawn
 
 
@@ -68,7 +75,7 @@ class Drawer:
         self._kind = kind
         self._writer: Any = None
         self._images: collections.deque = collections.deque()
-        self._size = (0, 0)
+        self._size, self._code = (0, 0), ""
         self.path = os.path.join(folder, "frames" if kind == "frames" else f"annotated.{kind}")
         os.makedirs(self.path if kind == "frames" else folder, exist_ok=True)
         if kind == "frames":
@@ -94,10 +101,23 @@ class Drawer:
 
         if self._writer is None:
             self._size = pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2
-            self._writer = cv2.VideoWriter(self.path, cv2.VideoWriter_fourcc(*"mp4v"), _FRAMES_A_SECOND, self._size)
-            if not self._writer.isOpened():
+            for self._code in _CODES:
+                with _silent():  # OpenCV prints why it does not have a codec
+                    self._writer = cv2.VideoWriter(self.path, cv2.VideoWriter_fourcc(*self._code), _FRAMES_A_SECOND,
+                                                   self._size)
+                if self._writer.isOpened():
+                    break
+            else:
                 raise ZooError(f"{self.path}: this OpenCV writes no MP4; take --annotate=gif or --annotate=frames")
         self._writer.write(np.ascontiguousarray(cv2.resize(pixels, self._size)[..., ::-1]))
+
+    @property
+    def notice(self) -> str:
+        """A line about a video that browsers do not play, or an empty one."""
+        if self._code != _CODES[-1]:
+            return ""
+        return (f"Notice: {self.path}: browsers do not play it, this OpenCV has neither H.264 nor VP9; take "
+                "--annotate=gif for a browser")
 
     def close(self) -> str:
         """Finish writing; return the path."""
@@ -108,3 +128,16 @@ class Drawer:
             rest = (self._images.popleft() for _ in range(len(self._images)))
             first.save(self.path, save_all=True, append_images=rest, duration=1000 // _FRAMES_A_SECOND, loop=0)
         return self.path
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Discard what native code writes to stderr."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

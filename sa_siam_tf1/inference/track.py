@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import sys
+import time
 
 if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -74,12 +75,17 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         weights = restore.tracker_weights(flags, ROOT, checkpoint)
         wrapper = restore.tracker(session, weights, flags.compute_dtype)
         drawer = None if flags.annotate == "none" else drawing.Drawer(flags.annotate, folder)
+        began = time.perf_counter()
 
         def draw(number: int, pixels: np.ndarray, drawn_box: np.ndarray, extra: tuple | None) -> None:
+            caption = f"frame {sequence.first_number + number}"
+            if extra is not None:
+                caption += (f"  score {extra[0].response.max():.2f}  "
+                            f"{number / (time.perf_counter() - began):.1f} frames/s")
             true_box = truth[number] if truth is not None and number < len(truth) else None
             if drawer is not None:
                 drawer.add(number, drawing.overlay(pixels, drawn_box, true_box,
-                                                   extra if flags.response_maps else None))
+                                                   extra if flags.response_maps else None, caption))
 
         tracked = sequences.track_sequence(sequence, box, tracker_maker(session, wrapper), draw, stop.check)
     if sequence.video and truth is not None and len(truth) != len(tracked.boxes):
@@ -90,7 +96,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     result = dict(sequence=sequence.name, source=sequence.source, first_frame=sequence.first_number,
                   frames=len(tracked.boxes), branch=weights.model.branch, checkpoints=weights.prefixes,
                   boxes=boxes_path, annotated=drawer.close() if drawer else None,
-                  problems=[line for line in (notice, *tracked.problems) if line],
+                  problems=[line for line in (notice, *tracked.problems, drawer.notice if drawer else "") if line],
                   **sequences.speed(tracked.frame_seconds))
     others = filter(None, [boxes_path, result["annotated"]])
     results.report(os.path.join(folder, _RESULT), result, _lines(result), flags.json, others)

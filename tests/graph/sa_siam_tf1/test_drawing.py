@@ -42,6 +42,30 @@ def test_a_gif_is_made_smaller_only(tmp_path, size, wanted):
     assert Image.open(drawer.close()).size == wanted
 
 
+def test_a_caption_is_drawn_in_the_upper_left_corner():
+    frame = np.full((120, 160, 3), 128, np.uint8)
+    drawn = drawing.overlay(frame, (np.nan,) * 4, None, None, "frame 7")
+    changed = np.abs(drawn.astype(int) - frame).max(axis=2)
+    rows, columns = (np.flatnonzero((changed > 50).any(axis=axis)) for axis in (1, 0))
+    assert len(rows) and rows.max() < 20 and columns.max() < 80
+    assert (drawing.overlay(frame, (np.nan,) * 4, None, None) == frame).all()
+
+
+def test_a_video_has_the_best_codec_of_this_opencv(tmp_path, monkeypatch, capfd):
+    """H.264 or VP9, without a word about the ones that are missing; MPEG-4 with a notice."""
+    for code, is_told in ((drawing._CODES, False), (("none", "mp4v"), True)):
+        monkeypatch.setattr(drawing, "_CODES", code)
+        drawer = drawing.Drawer("mp4", str(tmp_path))
+        for number in range(3):
+            drawer.add(number, corners(48, 64))
+        path = drawer.close()
+        capture = drawing.opencv.load().VideoCapture(path)
+        is_read, pixels = capture.read()
+        assert is_read and pixels.shape == (48, 64, 3) and pixels[40, 60, 2] > 200 > 60 > pixels[10, 10, 2]
+        assert ("browsers do not play it" in drawer.notice) == is_told
+    assert capfd.readouterr().err == ""
+
+
 def test_frames_of_an_earlier_run_go(tmp_path):
     (tmp_path / "frames").mkdir()
     for name in ("0001.jpg", "0002.jpg", "10000.jpg", "mine.jpg"):

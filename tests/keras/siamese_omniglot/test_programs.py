@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import zipfile
 
@@ -160,8 +161,20 @@ def test_predict(trained, tiny_folder, tmp_path, capfd):
                          "--device=cpu"]) == 0
     result = printed(capfd)
     values = [row["similarity"] for row in result["similarities"]]
-    assert len(values) == 8 and values == sorted(values, reverse=True) and all(0 < value < 1 for value in values)
-    assert (trained / "0" / "predict" / "similarity.png").exists()
+    assert len(values) == 7 and image not in [row["other"] for row in result["similarities"]], "without the query"
+    assert values == sorted(values, reverse=True) and all(0 < value < 1 for value in values)
+    assert [row["same"] for row in result["similarities"]] == [value >= 0.5 for value in values]
+    assert predict.main([f"--image={image}", f"--other={os.path.dirname(image)}", f"--output_path={trained}",
+                         "--device=cpu", f"--threshold={values[1]}", "--top=3"]) == 0
+    verdicts = re.findall(r"similarity 0\.\d{3}, (the same|another) character", capfd.readouterr().out)
+    assert verdicts == ["the same", "the same", "another"]
+    picture = Image.open(str(trained / "0" / "predict" / "similarity.png"))
+    assert picture.size == (800, 260), "the query and three drawings"
+    (tmp_path / "alone").mkdir()
+    shutil.copy(image, str(tmp_path / "alone" / "a.png"))
+    assert predict.main([f"--image={tmp_path / 'alone' / 'a.png'}", f"--other={tmp_path / 'alone'}",
+                         f"--output_path={trained}"]) == 1
+    assert "holds no image besides the query" in error_line(capfd)
     other = drawing(tiny_folder, 2, 1, 1, 6)
     large = Image.open(other).convert("L").resize((210, 210), 0)
     Image.fromarray(255 - np.asarray(large)).save(str(tmp_path / "large.png"))
