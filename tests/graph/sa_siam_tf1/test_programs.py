@@ -240,7 +240,7 @@ def test_mistakes_are_one_line(appearance_run, tiny_videos, capfd, program, argu
 def test_bad_sequences_are_named(tmp_path, appearance_run, tiny_videos, capfd):
     shutil.copytree(str(tiny_videos / "OTB" / "Drawn1"), str(tmp_path / "S"))
     truth = tmp_path / "S" / "groundtruth_rect.txt"
-    for text, message in ((b"1,2,3\n", "line 1 has 3 numbers"), (b"1,2,3,x\n", "line 1 is no box"),
+    for text, message in ((b"1,2,3\n", "line 1 has 3 numbers"), (b"1,2,3,x\n", "line 1 is not a box"),
                           (b"", "holds no box"), (b"\xff\xd8\xff", "is not text; expected a box")):
         truth.write_bytes(text)
         assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}"]) == 1
