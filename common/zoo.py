@@ -7,7 +7,7 @@
     zoo report RUN                        draw the curves of a run and write its report.html
     zoo publish RUN FOLDER                the weights of a graph model's run, with checksums
     zoo doctor [--device=...]             what this machine can run
-    zoo completion                        completion for bash: eval "$(zoo completion)"
+    zoo completion                        completion for bash and, after bashcompinit, zsh: eval "$(zoo completion)"
 
 MODEL is the folder of a model or a prefix of its name. Flags and exit statuses are those of the model's own programs;
 `zoo train gitloss --help` lists the flags. `python3 -m common.zoo` is the same command.
@@ -199,7 +199,12 @@ def _completion(arguments: list[str]) -> int:
     case "$COMP_CWORD:${{COMP_WORDS[1]}}" in
         1:*) COMPREPLY=($(compgen -W "{commands}" -- "$word")) ;;
         2:train | 2:evaluate | 2:predict | 2:export | 2:benchmark) COMPREPLY=($(compgen -W "{names}" -- "$word")) ;;
-        *) COMPREPLY=($(compgen -f -- "$word")) ;;
+        *) case "$word" in
+            --*=*) ;;
+            --*) COMPREPLY=($(compgen -S = -W "$(zoo "${{COMP_WORDS[@]:1:2}}" --help 2>/dev/null |
+                sed -n 's/^  \\(--[a-z_0-9]*\\).*/\\1/p')" -- "$word")); compopt -o nospace 2>/dev/null ;;
+            *) COMPREPLY=($(compgen -f -- "$word")) ;;
+        esac ;;
     esac
 }}
 complete -o filenames -F _zoo zoo""")

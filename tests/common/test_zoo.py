@@ -123,3 +123,10 @@ def test_completion_is_bash():
     script = run_python("-m", "common.zoo", "completion").stdout
     check = script + '\nCOMP_WORDS=(zoo train git); COMP_CWORD=2; _zoo; echo "${COMPREPLY[@]}"'
     assert run("bash", "-c", check).stdout == "gitloss_tf1\n"
+
+
+def test_flags_are_completed():
+    script = run_python("-m", "common.zoo", "completion").stdout
+    program = f'zoo() {{ PYTHONPATH={ROOT} "{sys.executable}" -m common.zoo "$@"; }}\n'
+    check = program + script + '\nCOMP_WORDS=(zoo train gitloss --lam); COMP_CWORD=3; _zoo; echo "${COMPREPLY[@]}"'
+    assert run("bash", "-c", check).stdout == "--lambda_c= --lambda_g=\n"
