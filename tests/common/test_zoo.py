@@ -3,17 +3,23 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from common import zoo
 from common.run import comparison, report
 from common.run.summary import summarise
 from tests import ROOT, runs
 from tests.common.run.recording import Deaf, record_of, step
+from tests.conftest import on_the_default_leg
 from tests.programs import run, run_python
 from tests.test_architecture import models, train_entry
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -117,6 +123,25 @@ def test_a_report_needs_no_other_file(folder, capsys):
 def test_a_report_of_a_stopped_run(folder):
     with open(report.write(summarise(str(folder / "b" / "0"))), encoding="utf-8") as file:
         assert "stopped after 3 of 5 updates" in file.read()
+
+
+@on_the_default_leg
+@pytest.mark.slow
+@pytest.mark.skipif(not BROWSER, reason="no chromium")
+def test_a_browser_shows_the_report(folder):
+    """With its curves: the picture is inside, wide enough to read, and no request leaves the file."""
+    page = report.write(summarise(str(folder / "a" / "0")))
+    browse = (BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1000,1500",
+              f"--user-data-dir={folder / 'profile'}")
+    picture = folder / "page.png"
+    assert run(*browse, f"--screenshot={picture}", f"file://{page}").returncode == 0
+    pixels = np.asarray(Image.open(str(picture)).convert("RGB")).astype(int)
+    assert pixels.shape == (1500, 1000, 3)
+    is_blue = (np.abs(pixels - (0, 114, 178)) < 12).all(axis=2)  # the first colour of our curves
+    assert is_blue.sum() > 100 and np.ptp(np.flatnonzero(is_blue.any(axis=0))) > 300
+    document = run(*browse, "--dump-dom", f"file://{page}").stdout
+    assert "finished after 3 of 3 updates" in document and "src=\"data:image/png;base64," in document
+    assert not re.search(r"(src|href)=\"(?!data:)", document)
 
 
 def test_completion_is_bash():
