@@ -1,4 +1,4 @@
-"""Hide the messages about itself that TensorFlow writes to the terminal when it is imported."""
+"""Hide the messages about itself that TensorFlow writes to the terminal on import and in conversions."""
 from __future__ import annotations
 
 import contextlib
@@ -7,13 +7,14 @@ import re
 import tempfile
 from typing import Iterator
 
-# written by TensorFlow 2.21 before its log level applies, on CPUs where oneDNN is the default
+# written by TensorFlow 2.21 before its log level applies, on CPUs where oneDNN is the default, and by TFLite
 _NOISE = re.compile(rb"WARNING: All log messages before absl::InitializeLog\(\)|I\d+ .*(port|cpu_feature_guard)\.cc:|"
-                    rb"To enable the following instructions: ")
+                    rb"To enable the following instructions: |INFO: Created TensorFlow Lite XNNPACK delegate|"
+                    rb".*NodeDef mentions attribute Truncate")
 
 
 @contextlib.contextmanager
-def import_noise_hidden() -> Iterator[None]:
+def noise_hidden() -> Iterator[None]:
     """Drop these lines from stderr in a block, also if C++ code writes them; all others are written at its end."""
     with tempfile.TemporaryFile() as captured:
         terminal = os.dup(2)

@@ -11,7 +11,7 @@ from typing import Any, Iterator, Mapping
 
 from common.devices import gpu
 from common.devices.selection import Device
-from common.quiet import import_noise_hidden
+from common.quiet import noise_hidden
 
 
 @contextlib.contextmanager
@@ -29,7 +29,7 @@ def _without_keras() -> Iterator[None]:
             os.environ[name] = before
 
 
-with warnings.catch_warnings(), _without_keras(), import_noise_hidden():
+with warnings.catch_warnings(), _without_keras(), noise_hidden():
     warnings.simplefilter("ignore", FutureWarning)  # of TensorFlow 1.15 and the numpy version it is pinned to
     import tensorflow.compat.v1 as tf
     from tensorflow import config

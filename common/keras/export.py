@@ -6,17 +6,21 @@ import warnings
 from typing import Any, Callable, Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from common import atomic_files
 from common.checkpoints import bundle, exporting
 from common.errors import ZooError
+from common.quiet import noise_hidden
+
+with noise_hidden():
+    import tensorflow as tf
 
 CHECKED_SAMPLES = 2
 MAX_DIFFERENCE = 1e-4  # of the largest output: TFLite sums in another order
 Tensor = Any
 
 
+@noise_hidden()
 def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tuple[int, ...]], model: Any, folder: str,
            name: str) -> dict[str, Any]:
     """Write `saved_model/`, `<name>.tflite` and export.json, and compare the outputs with those of the live network.

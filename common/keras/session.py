@@ -12,13 +12,13 @@ from common.devices.selection import Rank
 from common.distributed import processes, rendezvous
 from common.errors import ZooError
 from common.keras import npu
-from common.quiet import import_noise_hidden
+from common.quiet import noise_hidden
 from common.run import opening
 from common.run.debug_plan import DebugPlan, out_of_memory
 from common.run.opening import Run
 from common.run.run_dir import RunRequest
 
-with import_noise_hidden():
+with noise_hidden():
     import tensorflow as tf
 
 
