@@ -17,6 +17,7 @@ if __name__ == "__main__":
 from common.checkpoints import bundle
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
+from common.data.memory import free_memory
 from common.devices import selection
 from common.errors import FlagError
 from common.run.run_dir import RunRequest
@@ -59,7 +60,7 @@ def num_updates(flags: FlagValues, train: TrainConfig) -> int:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
-    from sa_siam_tf1.datasets import imdb
+    from sa_siam_tf1.datasets import dataloader, imdb
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
@@ -77,12 +78,14 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.graph.session import open_run  # TensorFlow is imported here, after the flags and the device
     from sa_siam_tf1 import training
 
-    config = training.Config(model, train, track, init_checkpoint, imported.values)
+    keeps_crops, crops_notice = dataloader.choose_cache(flags.cache_crops, data.train, free_memory())
+    config = training.Config(model, train, track, init_checkpoint, imported.values, keeps_crops)
     identity = dict(configuration.identity(model, train), data=data.fingerprint, imported=imported.fingerprint,
                     init_checkpoint=bundle.fingerprint(init_checkpoint))
     switches = Switches(train.pair_order, train.exif_orientation)
     notices = [*flag_set.warnings(), *data.notices, *imported.notices,
                f"Data: {folder}, {len(data.train)} tracks to train on, {len(data.validation)} to validate with",
+               crops_notice,
                f"{recipe.notice(flags.recipe, switches)}; branch {model.branch}"]
     with open_run(request, identity, notices) as run:
         training.train(config, data, run, stop)

@@ -51,6 +51,7 @@ class Config:
         track: how to track with the weights; only stored in the run directory.
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
         imported: initial values from files of other programs, by variable.
+        keeps_crops: keep training crops in memory once they are decoded.
     """
 
     model: ModelConfig
@@ -58,6 +59,7 @@ class Config:
     track: TrackConfig
     init_checkpoint: str | None
     imported: Mapping[str, np.ndarray]
+    keeps_crops: bool = False
 
 
 class _Graphs(NamedTuple):
@@ -103,7 +105,8 @@ class _Task:
         self._run = record.run
         self._performance = self._run.request.performance
         self.steps_per_epoch = config.train.steps_per_epoch
-        self._batches = TrainingBatches(data.train, config.train, siamese_model.TRAIN_SIDE)
+        self._batches = TrainingBatches(data.train, config.train, siamese_model.TRAIN_SIDE,
+                                        config.keeps_crops)
         self._images = ImageEvents(os.path.join(self._run.path, "events", "images"))
         self._table = GrowingText(self._run.file(f"{config.model.branch}_npu.csv"), log_lines.TABLE_HEAD)
         self._losses = GrowingText(self._run.file(f"{self._run.request.case_name}_loss.txt"))

@@ -129,16 +129,6 @@ def choose(requested: str, num: int, shape: tuple[int, ...], free_memory: int, f
     return "disk" if size <= 0.9 * free_disk else "off"
 
 
-def free_memory() -> int:
-    """Return the available memory in bytes; on systems other than Linux, the installed memory."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def feature_function(frozen: Any, paths: Sequence[str], how: decoding.Decoding, input_scale: str
              ) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from indices of images to their features.

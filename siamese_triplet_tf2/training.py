@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from common import atomic_files, console
 from common.cli.program import StopRequest
+from common.data import memory
 from common.keras import compat, session, workers
 from common.keras.agreement import Epochs, SharedStop
 from common.keras.checkpoints import KerasCheckpoints, initialise_from, named
@@ -125,7 +126,7 @@ def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) 
     if not choice:
         free_disk = shutil.disk_usage(run.path).free if rank.size == 1 else 0
         choice = features.choose(config.cache_features, len(images), shape,
-                                 features.free_memory() // config.processes, free_disk)
+                                 memory.free_memory() // config.processes, free_disk)
     if rank.is_chief:
         run.remember("cache_features", choice)
     megabytes = features.total_bytes(len(images), shape) / 1e6

@@ -13,9 +13,12 @@ import numpy as np
 
 from common import console
 from common.data.batching import full_batches
-from sa_siam_tf1.configuration import TrainConfig
+from sa_siam_tf1.configuration import CURATED_SIDE, TrainConfig
 from sa_siam_tf1.datasets import transforms
+from sa_siam_tf1.datasets.imdb import Crop
 
+MEMORY_SHARE = 0.25  # of the free memory, for crops that are kept
+CROP_BYTES = 3 * CURATED_SIDE ** 2
 _TRAINING, _VALIDATION = 0, 1  # streams of random numbers
 
 
@@ -78,14 +81,17 @@ class Batch(NamedTuple):
 class TrainingBatches:
     """The endless sequence of training batches: passes over the tracks, with a pair of frames from each."""
 
-    def __init__(self, tracks: list, config: TrainConfig, side: int):
+    def __init__(self, tracks: list, config: TrainConfig, side: int, keeps_crops: bool = False):
         """Create the threads; the first batch starts them.
 
         Args:
             tracks: lists of crops.
             config: batch size, pairs, threads.
             side: of the images, pixels.
+            keeps_crops: keep crops in memory once they are decoded.
         """
+        self._keeps_crops = keeps_crops
+        self._crops: dict[Crop, np.ndarray] = {}
         self._tracks, self._config, self._side = tracks, config, side
         self._sampler = Sampler(len(tracks), config.seed)
         self._pool = concurrent.futures.ThreadPoolExecutor(config.prefetch_threads)
@@ -121,11 +127,37 @@ class TrainingBatches:
         pair = sample_pair(len(track), config.max_frame_dist, random)
         if config.pair_order == "symmetric" and random.randint(2):
             pair = pair[::-1]
-        images = [track[frame].read() for frame in pair]
+        images = [self._read(track[frame]) for frame in pair]
         if config.gray_probability and random.random_sample() < config.gray_probability:
             images = [transforms.gray(image) for image in images]
         exemplar, instance = (transforms.augment(image, self._side, random) for image in images)
         return exemplar, instance
+
+    def _read(self, crop: Crop) -> np.ndarray:
+        pixels = self._crops.get(crop)
+        if pixels is None:
+            pixels = crop.read()
+            if self._keeps_crops:
+                self._crops[crop] = pixels
+        return pixels
+
+
+def choose_cache(requested: str, tracks: list, free: int) -> tuple[bool, str]:
+    """Resolve --cache_crops: auto keeps the crops if they need at most a quarter of the memory.
+
+    Args:
+        requested: auto, memory or off.
+        tracks: lists of crops.
+        free: bytes of memory.
+
+    Returns:
+        Whether to keep them, and a line that says so.
+    """
+    num = sum(map(len, tracks))
+    size = num * CROP_BYTES
+    keeps = size <= MEMORY_SHARE * free if requested == "auto" else requested == "memory"
+    how = "kept in memory once decoded" if keeps else "decoded whenever they are used"
+    return keeps, f"Crops: {num:,}, {size / 1e6:,.0f} MB, {how} ({free / 1e6:,.0f} MB of memory are free)"
 
 
 def validation_batches(tracks: list, config: TrainConfig) -> Iterator[tuple[Batch, int]]:

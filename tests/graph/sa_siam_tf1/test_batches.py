@@ -9,7 +9,7 @@ import pytest
 from common.errors import ZooError
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.datasets import imdb, transforms
-from sa_siam_tf1.datasets.dataloader import Sampler, TrainingBatches, sample_pair, validation_batches
+from sa_siam_tf1.datasets.dataloader import Sampler, TrainingBatches, choose_cache, sample_pair, validation_batches
 
 
 def test_pairs():
@@ -47,6 +47,30 @@ def test_batches_depend_on_seed_and_step_alone(raw):
     assert not np.array_equal(other.batch(0).exemplars, first.exemplars)
     other.close()
     assert not np.array_equal(first.exemplars, second.exemplars)
+
+
+def test_crops_that_are_kept_are_read_once_and_change_nothing(raw, monkeypatch):
+    tracks, reads = imdb.load(str(raw)).train, []
+    read = imdb.Crop.read
+    monkeypatch.setattr(imdb.Crop, "read", lambda crop: reads.append(crop) or read(crop))
+    config = TrainConfig(batch_size=3, prefetch_capacity=6, prefetch_threads=1, gray_probability=0.5)
+    found = {}
+    for keeps_crops in (False, True):
+        reads.clear()
+        batches = TrainingBatches(tracks, config, 239, keeps_crops)
+        found[keeps_crops] = [batches.batch(step) for step in range(12)]
+        batches.close()
+        assert (len(reads) == len(set(reads))) == keeps_crops  # twelve batches use some crops twice
+    for fresh, kept in zip(found[False], found[True]):
+        assert np.array_equal(fresh.exemplars, kept.exemplars) and np.array_equal(fresh.instances, kept.instances)
+
+
+@pytest.mark.parametrize("requested, free, keeps", [
+    ("auto", 4 * 5 * 195075, True), ("auto", 4 * 5 * 195075 - 1, False), ("memory", 1, True), ("off", 1e12, False)])
+def test_crops_are_kept_where_a_quarter_of_the_memory_holds_them(requested, free, keeps):
+    found, notice = choose_cache(requested, [["a", "b"], ["c", "d", "e"]], free)
+    assert found == keeps
+    assert notice.startswith("Crops: 5, 1 MB, " + ("kept in memory" if keeps else "decoded whenever"))
 
 
 def test_a_corrupt_frame_is_named_when_its_batch_is_due(raw):
