@@ -54,7 +54,7 @@ def test_wrong_flags_are_refused(model, tmp_path, monkeypatch, capsys):
 
 
 ENVIRONMENTS = [dict(ASCEND_DEVICE_ID=value) for value in ("a/b", "..", "/", "0/1", "a\nb")] + [
-    dict(RANK_SIZE=value, RANK_ID=rank) for value, rank in (("x", "0"), ("1.5", "0"), ("-1", "0"), ("9" * 30, "0"))]
+    dict(RANK_SIZE=value, RANK_ID=rank) for value, rank in (("x", "0"), ("1.5", "0"), ("-1", "0"))]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
