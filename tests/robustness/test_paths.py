@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from tests import ROOT, programs
 from tests.robustness.programs import MODELS, make_data, run
 
 NAMES = ("run[1]*?", "sp ace'q\"%s", "\u6c49\u5b57", "x" * 200)
@@ -32,3 +33,19 @@ def test_train_resume_evaluate_and_export_in_folders_of_any_name(model, tmp_path
 
 def _newest(folder: str) -> str:
     return max(name for name in os.listdir(folder) if name.endswith(".index"))[:-len(".index")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_scripts_and_modelarts_in_folders_of_any_name(model, tmp_path):
+    parent = os.path.join(str(tmp_path), *NAMES[:3])
+    os.makedirs(parent)
+    data = make_data(model, os.path.join(parent, "data"))
+    flags = ("--train_steps=1", "--device=cpu", *model.flags)
+    result = run(model, "modelarts_entry_acc.py", f"--data_url={data}", f"--train_url={parent}/train", *flags)
+    assert result.returncode == 0, result.stdout[-3000:]
+    script = os.path.join(ROOT, model.name, "test", "train_full_1p.sh")
+    result = programs.run("bash", script, f"--data_path={data}", f"--output_path={parent}/output", *flags)
+    assert result.returncode == 0, result.stdout[-3000:]
+    for output in ("train", "output"):
+        assert os.path.isfile(os.path.join(parent, output, "0", "metrics.jsonl"))
