@@ -261,7 +261,7 @@ def test_the_semantic_branch_asks_for_its_weights(tmp_path, tiny_videos, capfd):
     assert train(tiny_videos, tmp_path / "out", "--branch=semantic") == 1
     error = capfd.readouterr().err
     assert "needs the weights of CaffeNet" in error and "--caffenet=random" in error and error.count("\n") == 1
-    wanted = TrainConfig(pair_order="symmetric", batch_size=1), TrackConfig(scale_step=1.02)
+    wanted = TrainConfig(pair_order="symmetric", exif_orientation=True, batch_size=1), TrackConfig(scale_step=1.02)
     (tmp_path / "config").mkdir()
     configuration.save(str(tmp_path / "config"), ModelConfig(branch="semantic"), TrainConfig(), wanted[1])
     assert train(tiny_videos, tmp_path / "out", f"--config={tmp_path / 'config'}", "--caffenet=random", "--performance",
