@@ -37,10 +37,16 @@ class FeatureSource:
 
 
 class KeptFeatures(FeatureSource):
-    """Features that are computed once and kept in memory, or in a memory-mapped file of the run directory."""
+    """Features that are computed once and kept in memory, or in a memory-mapped file of the run directory.
 
-    def __init__(self, compute: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], num: int):
+    Attributes:
+        on_device: keep those in memory on the device, where `gather` reads them; `fill` resets it if they do not fit.
+    """
+
+    def __init__(self, compute: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], num: int,
+                 on_device: bool = False):
         super().__init__(compute)
+        self.on_device = on_device
         self._shape = shape
         self._num = num
         self._array: np.ndarray = np.zeros(0, np.float32)
@@ -57,22 +63,39 @@ class KeptFeatures(FeatureSource):
             ZooError: the features do not fit on the disk.
         """
         done = 0
+        self.on_device = self.on_device and folder is None and self._reserve_on_device()
         if folder is None:
-            self._array = np.empty((self._num, *self._shape), np.float32)
+            self._array = np.empty((0 if self.on_device else self._num, *self._shape), np.float32)
         else:
             self._array, done = self._open(folder, fingerprint)
         batches = full_batches(self._num, BATCH_SIZE)[-(-done // BATCH_SIZE):]
         for rows in console.progress(batches, "features", "batch"):
             check()
             start, end = int(rows[0]), int(rows[-1]) + 1
-            self._array[start:end] = self._compute(rows)[:end - start]
+            values = self._compute(rows)[:end - start]
+            if self.on_device:
+                # in place, while an assignment to a slice would copy the whole table
+                self._table.scatter_update(tf.IndexedSlices(values, np.arange(start, end)))
+                continue
+            self._array[start:end] = values
             if folder is not None:
                 self._array.flush()  # type: ignore[attr-defined]
                 self._record(folder, fingerprint, end)
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         """Return features, float32 [len(indices), *shape]."""
-        return self._array[indices]
+        return self.gather(tf.constant(indices)).numpy() if self.on_device else self._array[indices]
+
+    def gather(self, indices: tf.Tensor) -> tf.Tensor:
+        """Return features on the device, float32 [num, *shape], for int64 [num]."""
+        return tf.gather(self._table, indices)
+
+    def _reserve_on_device(self) -> bool:
+        try:
+            self._table = tf.Variable(tf.zeros((self._num, *self._shape)), trainable=False)
+        except tf.errors.ResourceExhaustedError:
+            return False
+        return True
 
     def _open(self, folder: str, fingerprint: str) -> tuple[np.ndarray, int]:
         path = os.path.join(folder, _DATA)

@@ -39,6 +39,7 @@ def define_flags() -> FlagSet:
     flags = FlagSet(__doc__ or "")
     shared_flags.define_data(flags, "Folder with left/, right/ and model/, or its parent.")
     shared_flags.define_training(flags, "Triplets", BATCH_SIZE, seed=0, epochs=str(EPOCHS))
+    shared_flags.define_steps_per_loop(flags)
     shared_flags.define_accelerator(flags, "--npu_precision_mode")
     flags.accelerator.choice("npu_precision_mode", NPU_PRECISION, shared_flags.PRECISION_MODES, "NPU: precision mode "
                              "if --precision_mode is unset. The scripts take allow_mix_precision, as the original's.")
@@ -101,6 +102,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         cache_features=flags.cache_features,
         processes=flags.nproc_per_node,
         static_shape=flags.static_shape,
+        steps_per_loop=flags.steps_per_loop,
         init_checkpoint=init_prefix,
     )
     identity = dict(dataclasses.asdict(config.switches), data=data.fingerprint(),

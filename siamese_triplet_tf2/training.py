@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import shutil
 import time
 from typing import Any, Mapping, NamedTuple
@@ -56,6 +57,7 @@ class Config:
         cache_features: "auto", "memory", "disk" or "off".
         processes: number of workers on this machine, which share its memory.
         static_shape: train on full batches only.
+        steps_per_loop: most updates in a call of the device.
         init_checkpoint: prefix of a checkpoint with initial weights, or None.
     """
 
@@ -72,6 +74,7 @@ class Config:
     cache_features: str
     processes: int
     static_shape: bool
+    steps_per_loop: int
     init_checkpoint: str | None
 
 
@@ -114,8 +117,10 @@ def _build(config: Config, data: Pairs, team: workers.Workers, run: Run) -> _Mod
         optimizer = session.scale_losses(tf.keras.optimizers.Adam(LEARNING_RATE), run, config.loss_scale)
     if config.weights_path:
         pretrained.load(embedding.whole, config.weights_path)
-    updater = Updater(embedding, optimizer, team, config.batch_statistics, config.semi_hard)
-    return _Model(positions, embedding, optimizer, updater, _make_features(config, data, embedding, run), updates)
+    source = _make_features(config, data, embedding, run)
+    gather = source.gather if isinstance(source, features.KeptFeatures) else None
+    updater = Updater(embedding, optimizer, team, config.batch_statistics, config.semi_hard, gather)
+    return _Model(positions, embedding, optimizer, updater, source, updates)
 
 
 def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) -> features.FeatureSource:
@@ -136,7 +141,10 @@ def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) 
     compute = features.feature_function(embedding.frozen, images, _decoding(switches), switches.input_scale)
     if choice == "off":
         return features.FeatureSource(compute)
-    return features.KeptFeatures(compute, shape, len(images))
+    # an NPU and several workers read them on the host; scattering them to a GPU is slow if it must be deterministic
+    on_device = rank.size == 1 and (run.device.kind == "cpu" or (
+        run.device.kind == "gpu" and not run.request.flags.deterministic))
+    return features.KeptFeatures(compute, shape, len(images), on_device)
 
 
 def _decoding(switches: Switches) -> Decoding:
@@ -167,6 +175,7 @@ class _Task:
         self._recent_seconds: collections.deque = collections.deque(maxlen=LOG_STEPS)
         self._loss_sum, self._num_triplets, self._epoch_seconds = 0.0, 0, 0.0  # of the epoch so far
         self._last_loss = float("nan")
+        self.steps_per_loop = 1  # until the features are on the device
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
         if row["kind"] == "step":
@@ -204,14 +213,38 @@ class _Task:
             self._model.features.fill(self._record.stop.check, self._run.folder("features") if is_on_disk else None,
                                       fingerprint)
             print(f"Features ready after {time.perf_counter() - started:.1f} s", flush=True)
+        if self._is_on_device and not compat.loss_scale_row(self._model.optimizer):  # which is a number of each step
+            self.steps_per_loop = self._config.steps_per_loop
+        elif self._config.steps_per_loop > 1:
+            print("Notice: --steps_per_loop has no effect: it needs features on the device and no loss scale",
+                  flush=True)
         return int(updates.numpy())
 
-    def step(self, step: int) -> dict[str, Any]:
+    @property
+    def _is_on_device(self) -> bool:
+        source = self._model.features
+        return isinstance(source, features.KeptFeatures) and source.on_device
+
+    def _batch(self, step: int) -> Triplets:
         epoch, index = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._triplets = epoch, self._sampler.train(epoch)
-        size, stop = self._config.batch_size, self._record.stop
-        batch = self._triplets[index * size:(index + 1) * size]
+        size = self._config.batch_size
+        return self._triplets[index * size:(index + 1) * size]
+
+    def steps(self, step: int, count: int) -> list[dict[str, Any]]:
+        """Make updates in one call, see `loop.Task`: up to `count`, and up to the next batch of another size."""
+        started = time.perf_counter()
+        batches = [self._batch(number) for number in range(step, step + count)]
+        batches = list(itertools.takewhile(lambda batch: len(batch) == len(batches[0]), batches))
+        totals = self._model.updater.several([self._part(batch) for batch in batches])
+        seconds = (time.perf_counter() - started) / len(batches)
+        self._model.updates.assign(step + len(batches))
+        return [dict(loss=total / len(batch), triplets=len(batch), step_seconds=seconds)
+                for total, batch in zip(totals, batches)]
+
+    def step(self, step: int) -> dict[str, Any]:
+        batch, stop = self._batch(step), self._record.stop
         started = time.perf_counter()
         part = self._part(batch)
         total, num_stopping = self._debugger.run(
@@ -229,7 +262,8 @@ class _Task:
         """
         positions = self._model.positions[:-(-len(batch) // self._team.rank.size)]
         own = batch[np.where(positions < len(batch), positions, 0)]
-        kept = self._model.features[np.concatenate([own.anchor, own.positive, own.negative])]
+        indices = np.concatenate([own.anchor, own.positive, own.negative])
+        kept = indices if self._is_on_device else self._model.features[indices]
         return Part(kept, own.own_pair(self._num_pairs), (positions < len(batch)).astype(np.float32))
 
     def evaluation_due(self, step: int) -> bool:

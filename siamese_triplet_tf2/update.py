@@ -1,7 +1,7 @@
 """One update of the weights from features, by one worker or several."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +14,7 @@ from siamese_triplet_tf2.model import Embedding, trainable_names
 class Part(NamedTuple):
     """A worker's part of a batch."""
 
-    kept: np.ndarray  # float32 [3 * size, ...], features of anchors, positives and negatives
+    kept: np.ndarray  # float32 [3 * size, ...], features of anchors, positives and negatives, or their int64 indices
     excluded: np.ndarray  # bool [size, 2 * size], images that cannot be a negative of an anchor
     counts: np.ndarray  # float32 [size], 1 for triplets, 0 for padding
 
@@ -27,7 +27,7 @@ class Updater:
     """
 
     def __init__(self, model: Embedding, optimizer: Any, team: workers.Workers, batch_statistics: bool = False,
-                 semi_hard: bool = False):
+                 semi_hard: bool = False, gather: Callable[[tf.Tensor], tf.Tensor] | None = None):
         """Compile the update.
 
         Args:
@@ -37,12 +37,15 @@ class Updater:
             batch_statistics: normalise the trainable part with the statistics of the batch: of the anchors, the
                 positives and the negatives separately.
             semi_hard: choose semi-hard negatives within the batch.
+            gather: returns features on the device, for parts that hold indices.
         """
+        self._gather = gather
         self._model, self._optimizer, self._team = model, optimizer, team
         self._batch_statistics, self._semi_hard = batch_statistics, semi_hard
         with team.scope():
             compat.build_optimizer(optimizer, model.tail.trainable_variables)
         self._run = team.compile(self._update)
+        self._run_several = team.compile(self._update_several)
         self._run_dumping = team.compile(lambda *part: self._update(*part, dumps=True))
 
     def __call__(self, part: Part, is_stopping: bool = False, dumps: bool = False
@@ -62,9 +65,32 @@ class Updater:
         total, num_stopping = (float(value) for value in sums.numpy())
         return (total, round(num_stopping)), tensors
 
+    def several(self, parts: Sequence[Part]) -> list[float]:
+        """Make an update with each of some parts of one size, in one call of the device; for one worker.
+
+        Returns:
+            The sum of the losses of each update.
+        """
+        stacked = (tf.constant(np.stack(values)) for values in zip(*parts))
+        return self._run_several(*stacked).numpy().tolist()
+
+    def _update_several(self, kept: tf.Tensor, excluded: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        num = kept.shape[0]
+
+        def update(number: tf.Tensor, totals: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            sums, _ = self._update(kept[number], excluded[number], counts[number], tf.constant(0.0))
+            return number + 1, totals.write(number, sums[0])
+
+        _, totals = tf.while_loop(lambda number, totals: number < num, update,
+                                  (tf.constant(0), tf.TensorArray(tf.float32, num)))
+        return totals.stack()
+
     def _update(self, kept: tf.Tensor, excluded: tf.Tensor, counts: tf.Tensor, is_stopping: tf.Tensor,
                 dumps: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         variables = self._model.tail.trainable_variables
+        if kept.dtype == tf.int64:
+            assert self._gather is not None
+            kept = self._gather(kept)
         with tf.GradientTape() as tape:
             anchor, positive, negative = self._embed_towers(kept)
             measured = triplet_loss.distances(anchor, positive, negative)
