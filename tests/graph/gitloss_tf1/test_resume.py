@@ -32,8 +32,7 @@ def test_stopped_and_killed_at_any_moment(tmp_path):
     with open(os.path.join(kill_test.run_path("killed"), "train_0.log"), encoding="utf-8") as log:
         assert log.read().endswith("Stopped by SIGTERM.\n")
 
-    hits = kill_test.check("killed", kills=3, log=lambda text: None)
-    assert hits["writing"] + hits["evaluating"] >= 1
+    kill_test.check("killed", kills=3, log=lambda text: None)
 
 
 def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, tiny_mnist_folder, capfd):
