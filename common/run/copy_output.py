@@ -1,8 +1,8 @@
 """Copy the two output streams of a program to the terminal and to one log file.
 
-Runs as a separate process, `python copy_output.py LOG FD`, which reads stdout from descriptor 0 and stderr from FD. So
-the log gets the last output of a program that aborts in C++, and training survives when the reader of the terminal
-output exits (`| head`).
+Runs as a separate process, `python copy_output.py LOG FD [hide-stderr]`, which reads stdout from descriptor 0 and
+stderr from FD. So the log gets the last output of a program that aborts in C++, and training survives when the reader
+of the terminal output exits (`| head`).
 
 If stdout is a terminal, lines are folded to its width, and the program may mark them (common/console.py): some are for
 the log alone, others are a progress bar, which stays below the other lines.
@@ -17,12 +17,12 @@ LOG_ONLY, BAR = b"\x1e", b"\x1d"  # first byte of a line, as in common/console.p
 _CLEAR = b"\r\x1b[K"
 
 
-def main(log_path, stderr_source):
+def main(log_path, stderr_source, shows_stderr):
     """Copy until both streams have ended."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)  # the program decides when to end
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    copy = Terminal(log, stderr_source).copy if os.isatty(1) else Copier(log, stderr_source).copy
+    copy = (Terminal if os.isatty(1) else Copier)(log, stderr_source, shows_stderr).copy
     selector = selectors.DefaultSelector()
     for source in (0, stderr_source):
         selector.register(source, selectors.EVENT_READ)
@@ -37,9 +37,9 @@ def main(log_path, stderr_source):
 class Copier:
     """Copies what it reads as it is."""
 
-    def __init__(self, log, stderr_source):
-        """Copy stdout, descriptor 0, and stderr, the other source."""
-        self._log, self._targets = log, {0: 1, stderr_source: 2}
+    def __init__(self, log, stderr_source, shows_stderr):
+        """Copy stdout, descriptor 0, and stderr, the other source, to the log alone unless it is shown."""
+        self._log, self._targets = log, {0: 1, stderr_source: 2} if shows_stderr else {0: 1}
 
     def copy(self, source, data):
         """Copy data to the log and to the target, unless that was closed; no data means the end of the source."""
@@ -54,9 +54,9 @@ class Copier:
 class Terminal(Copier):
     """Copies whole lines to a terminal."""
 
-    def __init__(self, log, stderr_source):
+    def __init__(self, log, stderr_source, shows_stderr):
         """See `Copier`."""
-        super().__init__(log, stderr_source)
+        super().__init__(log, stderr_source, shows_stderr)
         self._incomplete = {0: b"", stderr_source: b""}
         self._bar = b""
 
@@ -114,4 +114,4 @@ def _write(target, data):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), "hide-stderr" not in sys.argv[3:])

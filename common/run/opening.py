@@ -114,7 +114,8 @@ def open_run(request: RunRequest, device: selection.Device, tensorflow: str, ide
     """
     run = Run(request, device, tensorflow, identity)
     with (_locked_run if request.rank.is_chief else _locked_log)(run) as archive_notices, \
-            _logged(os.path.join(run.path, f"train_{request.id}.log"), request.flags.verbose):
+            _logged(os.path.join(run.path, f"train_{request.id}.log"), request.flags.verbose,
+                    shows_stderr=request.rank.size == 1):  # what TensorFlow says of a lost rank is for the log
         print(selection.describe(device, tensorflow, run.precision))
         if request.rank.is_chief:
             print(f"Python {platform.python_version()} ({request.command[0]})")
@@ -252,10 +253,10 @@ def _locked_log(run: Run) -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def _logged(path: str, is_verbose: bool) -> Iterator[None]:
+def _logged(path: str, is_verbose: bool, shows_stderr: bool) -> Iterator[None]:
     """Copy all output to a file as well, and the error that ends the block."""
     try:
-        with copy_output(path, is_verbose):
+        with copy_output(path, is_verbose, shows_stderr):
             yield
     except BaseException as error:
         is_known = isinstance(error, (ZooError, Stopped))
@@ -266,7 +267,7 @@ def _logged(path: str, is_verbose: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def copy_output(log_path: str, is_verbose: bool = False) -> Iterator[None]:
+def copy_output(log_path: str, is_verbose: bool = False, shows_stderr: bool = True) -> Iterator[None]:
     """Copy all that is printed, also by children and C++ code, to a log as well.
 
     File descriptors 1 and 2 lead to a separate process (copy_output.py), and sys.stdout and sys.stderr to them.
@@ -274,13 +275,15 @@ def copy_output(log_path: str, is_verbose: bool = False) -> Iterator[None]:
     Args:
         log_path: the log.
         is_verbose: whether a terminal gets what `console.detail` prints.
+        shows_stderr: whether stderr is shown at all.
     """
     streams = sys.stdout, sys.stderr
     for stream in streams:
         stream.flush()
     originals = os.dup(1), os.dup(2)
     (out_read, out_write), (error_read, error_write) = os.pipe(), os.pipe()
-    process = subprocess.Popen([sys.executable, "-I", "-S", _COPIER, log_path, str(error_read)], stdin=out_read,
+    process = subprocess.Popen([sys.executable, "-I", "-S", _COPIER, log_path, str(error_read),
+                                *([] if shows_stderr else ["hide-stderr"])], stdin=out_read,
                                pass_fds=(error_read,), start_new_session=True)
     os.dup2(out_write, 1)
     os.dup2(error_write, 2)

@@ -1,0 +1,173 @@
+"""Two machines, as two network namespaces joined by a virtual cable: equal losses, a cut cable, a machine that is gone.
+
+Needs root and iproute2; skipped elsewhere.
+"""
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests import ROOT
+from tests.keras.processes import start
+from tests.results import losses
+
+pytestmark = pytest.mark.slow
+OMNIGLOT = ["siamese_omniglot/run_scripts/run_siamese_train.py", "--backbone=conv4", "--lr=1e-4", "--num_workers=1"]
+TRIPLET = ["siamese_triplet_tf2/siamese_network.py", "--backbone=tiny", "--recipe=corrected"]
+ADDRESSES = ("10.213.7.1", "10.213.7.2")
+SECONDS_TO_NOTICE = 90  # TensorFlow's heartbeats and health checks, and starting Python on a busy machine
+
+
+class Hosts:
+    """Two network namespaces."""
+
+    def __init__(self):
+        number = os.getpid() % 100000
+        self.names = [f"zoo-{number}-{host}" for host in range(2)]
+        self.cables = [f"z{number}-{host}" for host in range(2)]
+
+    def make(self):
+        for name in self.names:
+            self._ip("netns", "add", name)
+        self._ip("link", "add", self.cables[0], "type", "veth", "peer", "name", self.cables[1])
+        for name, cable, address in zip(self.names, self.cables, ADDRESSES):
+            self._ip("link", "set", cable, "netns", name)
+            self._ip("-n", name, "addr", "add", f"{address}/24", "dev", cable)
+            for device in ("lo", cable):
+                self._ip("-n", name, "link", "set", device, "up")
+
+    def set_cable(self, state):
+        self._ip("-n", self.names[1], "link", "set", self.cables[1], state)
+
+    def start(self, host, words):
+        return start(["ip", "netns", "exec", self.names[host], sys.executable, *words])
+
+    def remove(self):
+        for name in self.names:
+            subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
+
+    @staticmethod
+    def _ip(*words):
+        subprocess.run(["ip", *words], check=True, stderr=subprocess.PIPE)
+
+
+@pytest.fixture
+def hosts():
+    if not shutil.which("ip"):
+        pytest.skip("iproute2 is not installed")
+    hosts = Hosts()
+    try:
+        hosts.make()
+    except subprocess.CalledProcessError as error:
+        hosts.remove()
+        pytest.skip(f"network namespaces are not permitted: {error.stderr.decode().strip()}")
+    try:
+        yield hosts
+    finally:
+        hosts.remove()
+
+
+def start_both(hosts, program, data, output, *flags):
+    """Start the same training on both hosts, each with an output folder of its own."""
+    shared = [os.path.join(ROOT, program[0]), *program[1:], f"--data_path={data}", "--batch_size=7", "--device=cpu",
+              "--distributed", "--nnode=2", f"--master_addr={ADDRESSES[0]}", *flags]
+    return [hosts.start(host, [*shared, f"--node_rank={host}", f"--output_path={output}/host-{host}"])
+            for host in (0, 1)]
+
+
+def finish(processes, timeout=300):
+    return [(process.communicate(timeout=timeout)[1].decode(), process.returncode) for process in processes]
+
+
+def wait_for_step(output, step, processes):
+    """Wait until rank 0 has made an update."""
+    path = output / "host-0" / "0" / "metrics.jsonl"
+    deadline = time.monotonic() + 200
+    while not (path.exists() and f'"step": {step},' in path.read_text()):
+        assert time.monotonic() < deadline and processes[0].poll() is None
+        time.sleep(0.1)
+
+
+def train_alone(program, data, output, *flags):
+    subprocess.run([sys.executable, os.path.join(ROOT, program[0]), *program[1:], f"--data_path={data}",
+                    "--batch_size=7", "--device=cpu", f"--output_path={output}", *flags], check=True,
+                   stdout=subprocess.DEVNULL)
+    return losses(output / "0")
+
+
+@pytest.fixture(scope="module")
+def omniglot_folder(tmp_path_factory):
+    from common.tiny_data import omniglot
+
+    folder = tmp_path_factory.mktemp("tiny") / "omniglot"
+    omniglot.make(str(folder), 2, 3, 20)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def look_alikes_folder(tmp_path_factory):
+    from common.tiny_data import look_alikes
+
+    folder = tmp_path_factory.mktemp("tiny") / "look_alikes"
+    look_alikes.make(str(folder))
+    return folder
+
+
+def test_omniglot_with_a_cable_that_is_cut_for_five_seconds(tmp_path, hosts, omniglot_folder):
+    flags = ["--train_steps=40", "--epochs=9"]
+    alone = train_alone(OMNIGLOT, omniglot_folder, tmp_path / "alone", *flags)
+    processes = start_both(hosts, OMNIGLOT, omniglot_folder, tmp_path, *flags)
+    wait_for_step(tmp_path, 3, processes)
+    hosts.set_cable("down")
+    time.sleep(5)
+    hosts.set_cable("up")
+    for error, status in finish(processes):
+        assert status == 0, error
+    np.testing.assert_allclose(losses(tmp_path / "host-0" / "0"), alone, rtol=1e-5)
+
+
+def test_triplet(tmp_path, hosts, look_alikes_folder):
+    alone = train_alone(TRIPLET, look_alikes_folder, tmp_path / "alone", "--train_steps=5")
+    for error, status in finish(start_both(hosts, TRIPLET, look_alikes_folder, tmp_path, "--train_steps=5")):
+        assert status == 0, error
+    np.testing.assert_allclose(losses(tmp_path / "host-0" / "0"), alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("event", ["cut", "death"])
+def test_a_host_that_is_gone_ends_the_other_and_the_job_can_be_started_again(tmp_path, hosts, omniglot_folder, event):
+    """Rank 0 ends in bounded time, with a line and status 1; the same command, on both hosts, resumes."""
+    flags = ["--train_steps=60", "--epochs=9"]
+    processes = start_both(hosts, OMNIGLOT, omniglot_folder, tmp_path, *flags)
+    wait_for_step(tmp_path, 20, processes)
+    if event == "cut":
+        hosts.set_cable("down")
+    else:
+        subprocess.run(["ip", "netns", "pids", hosts.names[1]], check=True, stdout=subprocess.PIPE)
+        pids = subprocess.run(["ip", "netns", "pids", hosts.names[1]], check=True, stdout=subprocess.PIPE).stdout
+        for pid in pids.split():
+            os.kill(int(pid), signal.SIGKILL)
+    began = time.monotonic()
+    error, status = finish(processes[:1])[0]
+    assert time.monotonic() - began < SECONDS_TO_NOTICE
+    lines = error.splitlines()
+    assert status == 1 and len(lines) == 1 and lines[0].startswith("[Error] rank 0: another worker has ended"), error
+    if event == "cut":
+        error, status = finish(processes[1:])[0]
+        assert status == 1 and "[Error]" in error
+        hosts.set_cable("up")
+    else:
+        processes[1].communicate(timeout=60)
+
+    for error, status in finish(start_both(hosts, OMNIGLOT, omniglot_folder, tmp_path, *flags)):
+        assert status == 0, error
+    train_alone(OMNIGLOT, omniglot_folder, tmp_path / "alone", *flags)
+    one, other = losses(tmp_path / "host-0" / "0"), losses(tmp_path / "alone" / "0")
+    np.testing.assert_allclose(one, other, rtol=1e-4)
+    assert "Resuming after" in (tmp_path / "host-0" / "0" / "train_0.log").read_text()
