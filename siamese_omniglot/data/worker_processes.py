@@ -4,6 +4,7 @@ A process makes every n-th batch. It ends when the training process closes its e
 """
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import pickle
@@ -13,7 +14,7 @@ import sys
 import tempfile
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -31,12 +32,37 @@ _END_SECONDS = 10.0
 
 
 class _Plan(NamedTuple):
-    """What a process is told first. Places are in bytes from the start of the shared memory."""
+    """What a process is told first. Positions are in bytes from the start of the shared memory."""
 
-    pickled: bytes  # an ImageBatches, without its large arrays
-    arrays: list  # (start, end) of each of these arrays
+    pickled: bytes  # an ImageBatches, without its arrays
+    arrays: list  # (start, shape, dtype) of each of these arrays
     slots: list  # where the slots of this process start
     num_pairs: int
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles everything but arrays, which it collects. Protocol 5 could do so too, but Python 3.7 lacks it."""
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file)
+        self.arrays: list[np.ndarray] = []
+
+    def persistent_id(self, value: Any) -> int | None:
+        if not isinstance(value, np.ndarray) or value.dtype.hasobject:
+            return None
+        self.arrays.append(np.ascontiguousarray(value))
+        return len(self.arrays) - 1
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads what `_Pickler` wrote."""
+
+    def __init__(self, file: BinaryIO, arrays: list[np.ndarray]):
+        super().__init__(file)
+        self._arrays = arrays
+
+    def persistent_load(self, number: int) -> np.ndarray:
+        return self._arrays[number]
 
 
 class ProcessesAhead:
@@ -60,20 +86,21 @@ class ProcessesAhead:
                 self._start(file)
 
     def _start(self, file: BinaryIO) -> None:
-        buffers: list[pickle.PickleBuffer] = []
-        pickled = pickle.dumps(self._batches, protocol=5, buffer_callback=buffers.append)
+        pickled = io.BytesIO()
+        pickler = _Pickler(pickled)
+        pickler.dump(self._batches)
         num_pairs, arrays, size = self._batches.num_pairs, [], 0
-        for buffer in buffers:
-            arrays.append((size, size + buffer.raw().nbytes))
-            size = _aligned(arrays[-1][1])
+        for array in pickler.arrays:
+            arrays.append((size, array.shape, array.dtype))
+            size = _aligned(size + array.nbytes)
         slot_size = _aligned(2 * num_pairs * SIDE * SIDE + 4 * num_pairs)
         starts = [size + slot_size * number for number in range(_SLOTS * self._num)]
         file.truncate(size + slot_size * len(starts))
         memory = mmap.mmap(file.fileno(), 0)
-        for buffer, (start, end) in zip(buffers, arrays):
-            memory[start:end] = buffer.raw()
+        for array, (start, shape, dtype) in zip(pickler.arrays, arrays):
+            np.ndarray(shape, dtype, memory, start)[...] = array
         for number in range(self._num):
-            plan = _Plan(pickled, arrays, starts[_SLOTS * number:_SLOTS * (number + 1)], num_pairs)
+            plan = _Plan(pickled.getvalue(), arrays, starts[_SLOTS * number:_SLOTS * (number + 1)], num_pairs)
             self._slots.append([_slot(memory, start, num_pairs) for start in plan.slots])
             ours, theirs = Pipe()
             with theirs:
@@ -151,8 +178,8 @@ def _work(file: int, connection: Connection) -> None:
     memory = mmap.mmap(file, 0)
     try:
         plan = connection.recv()
-        views = [memoryview(memory)[start:end] for start, end in plan.arrays]
-        batches = pickle.loads(plan.pickled, buffers=views)  # noqa: S301 - from the process that started this one
+        arrays = [np.ndarray(shape, dtype, memory, start) for start, shape, dtype in plan.arrays]
+        batches = _Unpickler(io.BytesIO(plan.pickled), arrays).load()  # from the process that started this one
         slots = [_slot(memory, start, plan.num_pairs) for start in plan.slots]
         while True:
             step, slot = connection.recv()
