@@ -18,7 +18,6 @@ pictures: quickstart ## make the pictures of the README from the quick start
 	@mkdir -p docs/pictures
 	@.venv/bin/python -c "from PIL import Image; Image.open('.quickstart/runs/siamese_triplet_tf2/0/evaluate/retrievals.png').crop((0, 0, 700, 665)).save('docs/pictures/look_alikes.png')"
 	@cp .quickstart/runs/sa_siam_tf1/0/predict/Drawn1/annotated.gif docs/pictures/tracking.gif
-	@cp .quickstart/runs/gitloss_tf1/0/evaluate/features.png docs/pictures/features.png
 
 test: setup ## run the tests
 	@bash tests/run_leg.sh .venv/bin/python

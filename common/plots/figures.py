@@ -4,6 +4,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import textwrap
 from typing import Any, Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from common import atomic_files
 
 WIDTH = 8.0  # inches, of 100 pixels
+TITLE_CHARACTERS = 70  # that fit in this width
 SMOOTHED_FROM = 20  # points of a curve
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito 2008
 _STYLE = {
@@ -54,6 +56,11 @@ def save_figure(figure: Any, path: str) -> None:
     figure.savefig(content, format="png")
     pyplot.close(figure)
     atomic_files.write_bytes(path, content.getvalue())
+
+
+def set_title(axis: Any, title: str) -> None:
+    """Set the title of a plot that is as wide as its figure, in several lines if it is too long for one."""
+    axis.set_title(textwrap.fill(title, TITLE_CHARACTERS))
 
 
 def whole_steps(axis: Any, label: str = "updates") -> None:
@@ -111,6 +118,6 @@ def draw_roc(pyplot: Any, path: str, title: str, rates: tuple[np.ndarray, np.nda
     axis.set_ylim(0.0, 1.02)
     axis.set_xlabel("false accept rate (of different pairs)")
     axis.set_ylabel("true accept rate (of same pairs)")
-    axis.set_title(title)
+    set_title(axis, title)
     axis.legend(loc="lower right")
     save_figure(figure, path)
