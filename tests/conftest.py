@@ -102,6 +102,17 @@ def shared_data(tmp_path_factory):
     return find
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(request, monkeypatch):
+    """Runs that end in this process draw no pictures, which takes as long as a short training; those of tests that are
+    marked `pictures` do.
+    """
+    if "pictures" not in request.keywords:
+        from common.run.loop import RunRecord
+
+        monkeypatch.setattr(RunRecord, "_draw", lambda self: None)
+
+
 @pytest.fixture
 def saved_figures(monkeypatch):
     """Figures by the name of their file, for inspection after they are written."""

@@ -16,12 +16,9 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, BinaryIO, NamedTuple
 
-if __name__ == "__main__":
-    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    sys.path[0] = os.path.dirname(folder)
-
 import numpy as np
 
+from common.cli import program
 from common.errors import ZooError
 from siamese_omniglot.data.batches import ImageBatches, PairImages
 from siamese_omniglot.data.omniglot import SIDE
@@ -105,9 +102,10 @@ class ProcessesAhead:
             ours, theirs = Pipe()
             with theirs:
                 passed = (file.fileno(), theirs.fileno())
-                command = [sys.executable, os.path.abspath(__file__), *map(str, passed)]
+                command = [sys.executable, "-c", f"import {__name__} as module; module.work{passed}"]
                 # in a session of its own it gets no Ctrl-C: the training process decides when it ends
-                self._processes.append(subprocess.Popen(command, pass_fds=passed, start_new_session=True))
+                self._processes.append(subprocess.Popen(command, pass_fds=passed, start_new_session=True,
+                                                        env=program.environment()))
             ours.send(plan)
             self._connections.append(ours)
 
@@ -126,12 +124,10 @@ class ProcessesAhead:
             for number in range(max(step, self._next), min(step + self._num + 1, self._num_updates)):
                 self._connections[number % self._num].send((number, self._slot_of(number)))
                 self._next = number + 1
-            error = connection.recv()
+            connection.recv()
         except (EOFError, OSError):
             raise ZooError("a process that prepares batches has died: was it killed, or is there too little memory? "
                            "--num_workers=0 needs none") from None
-        if error is not None:
-            raise error
         return self._slots[step % self._num][self._slot_of(step)]
 
     def _slot_of(self, step: int) -> int:
@@ -166,13 +162,14 @@ def _slot(memory: mmap.mmap, start: int, num_pairs: int) -> PairImages:
     return PairImages(images[0], images[1], labels)
 
 
-def _work(file: int, connection: Connection) -> None:
-    """Make the batches that are asked for, until the connection is closed.
+def work(file: int, descriptor: int) -> None:
+    """In a process that makes batches: make those that are asked for, until the connection is closed.
 
     Args:
         file: descriptor of the shared memory.
-        connection: gives the plan, then (step, slot) again and again; gets None or an error for each of them.
+        descriptor: of a connection. It gives the plan, then (step, slot) again and again, and gets None for each batch.
     """
+    connection = Connection(descriptor)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     memory = mmap.mmap(file, 0)
@@ -188,7 +185,3 @@ def _work(file: int, connection: Connection) -> None:
             connection.send(None)
     except (EOFError, OSError):  # the training process is gone
         return
-
-
-if __name__ == "__main__":
-    _work(int(sys.argv[1]), Connection(int(sys.argv[2])))
