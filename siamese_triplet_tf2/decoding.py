@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from common.data import image_headers, images
+from common.errors import ZooError
 from siamese_triplet_tf2.model import SIDE
 
 MAX_BYTES, MAX_PIXELS = 1 << 26, 50_000_000
@@ -36,15 +37,27 @@ def decode(path: str, how: Decoding) -> tf.Tensor:
     Args:
         path: a JPEG or PNG file.
         how: settings of decoding.
+
+    Raises:
+        OSError: the file has vanished since `find_bad` looked at it.
+        ZooError: it was changed since then and is no longer an image.
     """
-    content = tf.io.read_file(os.fsencode(path)).numpy()
-    if image_headers.format_of(content) == "PNG" and image_headers.has_alpha(content):
-        image = images.on_background(tf.io.decode_png(content, channels=4).numpy(), images.BACKGROUNDS[how.background])
-    else:
-        image = tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE" if how.accurate else "")
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        image = _decode(content, how)
+    except tf.errors.InvalidArgumentError:
+        raise ZooError(f"{path}: was an image when the program started, and is none any more; restore the file, then "
+                       "the same command resumes") from None
     if how.upright:
         image = images.turn(np.asarray(image), image_headers.orientation(content))
     return tf.image.resize(tf.image.convert_image_dtype(image, tf.float32), (SIDE, SIDE))
+
+
+def _decode(content: bytes, how: Decoding) -> tf.Tensor:
+    if image_headers.format_of(content) == "PNG" and image_headers.has_alpha(content):
+        return images.on_background(tf.io.decode_png(content, channels=4).numpy(), images.BACKGROUNDS[how.background])
+    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE" if how.accurate else "")
 
 
 def preprocess(batch: tf.Tensor, input_scale: str) -> tf.Tensor:
