@@ -97,7 +97,7 @@ class KillTest:
         self._evaluated = {row["step"] for row in rows(self.run_path("undisturbed")) if row["kind"] == "eval"}
 
     def check(self, name: str, kills: int, log=LOG) -> dict[str, int]:
-        """Kill a run so many times, let it finish, compare.
+        """Kill a run so many times, and on until a kill has hit a write and an evaluation; let it finish, compare.
 
         Returns:
             How many kills hit each of MOMENTS, and how often a run was "finished" before it was to be killed (it then
@@ -108,8 +108,8 @@ class KillTest:
         """
         hits = dict.fromkeys((*MOMENTS, "finished"), 0)
         aims = itertools.cycle(MOMENTS)
-        while sum(hits[moment] for moment in MOMENTS) < kills:
-            assert hits["finished"] < 10 * (kills + 1), f"{name}: runs finish before they can be killed"
+        while sum(hits[moment] for moment in MOMENTS) < kills or not (hits["writing"] and hits["evaluating"]):
+            assert sum(hits.values()) < 10 * (kills + 1), f"{name}: kills do not hit what they are aimed at: {hits}"
             moment = self._kill(name, next(aims))
             hits[moment] += 1
             log(f"{name}: kill hit '{moment}', checkpoints {self.checkpoints(name)}")

@@ -5,7 +5,7 @@ import dataclasses
 import os
 from typing import Any, Iterable, Mapping
 
-from common.checkpoints import bundle, published
+from common.checkpoints import bundle
 from common.cli import results, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.data import checksums
@@ -13,6 +13,7 @@ from common.devices.selection import device_id
 from common.errors import ZooError
 from common.run import metrics, run_dir
 
+PRETRAINED = "pretrained"  # value of --checkpoint, and folder of a model that comes with weights
 LEVELS_OF_A_RUN = 3  # a checkpoint is at most so many folders below its run directory
 
 
@@ -77,17 +78,17 @@ def choose(flags: FlagValues, model_root: str, program: str) -> Checkpoint:
         ZooError: no such checkpoint, a run without one, or published weights that differ from their checksums.
     """
     default_run = run_dir.locate(flags.output_path, model_root, device_id(dict(os.environ)))
-    if flags.checkpoint == published.PRETRAINED:
-        path = os.path.join(model_root, published.PRETRAINED)
-        if not published.is_published(path):
+    if flags.checkpoint == PRETRAINED:
+        path = os.path.join(model_root, PRETRAINED)
+        if not checksums.has_sums(path):
             raise ZooError(f"--checkpoint={flags.checkpoint}: {os.path.basename(model_root)} comes without weights; "
                            "train first, or give --checkpoint=FILE or RUN_DIR")
     else:
         path = flags.checkpoint or default_run
     prefix = find(path)
     run_path, results_path = _run_of(prefix), flags.output_path or os.path.dirname(default_run)
-    if run_path and published.is_published(run_path):
-        published.verify(run_path)  # and nothing is written there
+    if run_path and checksums.has_sums(run_path):  # of published weights, beside which nothing is written
+        checksums.verify_folder(run_path)
     else:
         results_path = run_path or results_path
     output_folder = os.path.join(os.path.abspath(os.path.expanduser(results_path)), program)

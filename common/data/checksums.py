@@ -1,19 +1,20 @@
-"""SHA-256 checksums that lie beside downloaded files."""
+"""SHA-256 checksums as sha256sum writes them: of a file or checkpoint in `<path>.sha256`, of a folder in SHA256SUMS."""
 from __future__ import annotations
 
 import hashlib
 import os
 import re
 
+from common import atomic_files
 from common.errors import ZooError
 
-SUFFIX = ".sha256"
+SUFFIX, SUMS = ".sha256", "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-fA-F]{64})(?: [ *](.+))?")
 _BLOCK_BYTES = 1 << 20
 
 
 def verify(path: str) -> None:
-    """Compare files with the checksums in `<path>.sha256`, as sha256sum writes them; do nothing if there are none.
+    """Compare files with the checksums in `<path>.sha256`; do nothing if there are none.
 
     Args:
         path: path of a file, or prefix of a checkpoint.
@@ -21,28 +22,56 @@ def verify(path: str) -> None:
     Raises:
         ZooError: a file differs from its checksum or is missing, or the checksums cannot be read.
     """
-    listed = path + SUFFIX
-    if not os.path.isfile(listed):
-        return
+    if os.path.isfile(path + SUFFIX):
+        for checksum, name in _read(path + SUFFIX):
+            _compare(os.path.join(os.path.dirname(path), os.path.basename(name or path)), checksum, path + SUFFIX)
+
+
+def has_sums(folder: str) -> bool:
+    """Whether a folder has a SHA256SUMS."""
+    return os.path.isfile(os.path.join(folder, SUMS))
+
+
+def verify_folder(folder: str) -> None:
+    """Compare the files that the SHA256SUMS of a folder lists; errors as `verify`."""
+    listed = os.path.join(folder, SUMS)
+    for checksum, name in _read(listed):
+        if not name or os.path.isabs(name) or ".." in name.split("/"):
+            raise ZooError(f"{listed}: {name!r} is not a file of this folder; get the folder again")
+        _compare(os.path.join(folder, name), checksum, listed)
+
+
+def write_sums(folder: str) -> None:
+    """Write the SHA256SUMS of all files that are in a folder."""
+    names = sorted(os.path.relpath(os.path.join(base, name), folder) for base, _, names in os.walk(folder)
+                   for name in names)
+    lines = [f"{_checksum(os.path.join(folder, name))}  {name}\n" for name in names]
+    atomic_files.write_text(os.path.join(folder, SUMS), "".join(lines))
+
+
+def _read(listed: str) -> list[tuple[str, str | None]]:
+    """Return checksums and names of a file that sha256sum wrote; a name may be missing."""
     with open(listed, encoding="utf-8", errors="replace") as file:
         lines = [line for line in file.read().splitlines() if line.strip()]
-    matches = [_LINE.fullmatch(line) for line in lines]
-    if not matches or None in matches:
+    matches = [match for match in map(_LINE.fullmatch, lines) if match]
+    if not lines or len(matches) < len(lines):
         raise ZooError(f"{listed}: expected lines of a SHA-256 checksum and a file, as sha256sum writes them")
-    for match in filter(None, matches):
-        file_path = os.path.join(os.path.dirname(path), os.path.basename(match.group(2) or path))
-        found = _checksum(file_path)
-        if found != match.group(1).lower():
-            raise ZooError(f"{file_path}: its SHA-256 checksum is {found}, expected {match.group(1).lower()} of "
-                           f"{listed}; the file is damaged or another one")
+    return [(match.group(1).lower(), match.group(2)) for match in matches]
+
+
+def _compare(path: str, expected: str, listed: str) -> None:
+    try:
+        checksum = _checksum(path)
+    except OSError as error:
+        raise ZooError(f"{path}: {error.strerror}, and {os.path.basename(listed)} lists it") from None
+    if checksum != expected:
+        raise ZooError(f"{path}: its SHA-256 checksum is {checksum}, expected {expected} of {listed}; the file is "
+                       "damaged or another one")
 
 
 def _checksum(path: str) -> str:
     checksum = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
-                checksum.update(block)
-    except OSError as error:
-        raise ZooError(f"{path}: {error.strerror}, and {SUFFIX} lists it") from None
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
+            checksum.update(block)
     return checksum.hexdigest()

@@ -2,9 +2,16 @@
 
     zoo publish RUN_DIR FOLDER
 
-Writes the best checkpoint without the optimizer's variables, the settings of the run, its evaluations, and checksums
-to FOLDER, which must not exist. Add a README.md that names the data and its licence. `--checkpoint=FOLDER` of evaluate,
-predict and export checks the sums and uses the weights.
+FOLDER must not exist. It becomes like a run directory, with
+
+    ckpt/model.ckpt-STEP.*  the best checkpoint, without the optimizer's variables
+    arguments.json          settings of the run, without paths
+    metrics.jsonl           its evaluations
+    *.npy                   what a model needs besides its weights, such as a mean image
+    SHA256SUMS              checksums of these files
+
+Add a README.md that names the data and its licence. `--checkpoint=FOLDER` of evaluate, predict and export checks the
+sums and uses the weights.
 """
 from __future__ import annotations
 
@@ -16,13 +23,15 @@ import sys
 from typing import Any
 
 from common import atomic_files
-from common.checkpoints import bundle, published, trained
+from common.checkpoints import bundle, trained
 from common.cli import program
+from common.data import checksums
 from common.errors import ZooError
 from common.run import metrics, run_dir
 
 USAGE = "zoo publish RUN_DIR FOLDER"
 _KEPT_ARGUMENTS = ("identity", "num_updates", "performance", "started", "threads", "versions", "git_revision")
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # in the bundles of Keras models
 _PATH_FLAG = re.compile(r"--(output_path|train_url|exp_save_dir)=")
 
 
@@ -36,29 +45,40 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     if os.path.lexists(folder):
         raise ZooError(f"{folder}: exists already; choose a new folder")
 
-    os.makedirs(os.path.join(folder, "ckpt"))
-    write_weights(prefix, os.path.join(folder, "ckpt", os.path.basename(prefix)))
-    atomic_files.write_json(os.path.join(folder, run_dir.ARGUMENTS), _arguments(run_path))
-    evaluations = "".join(json.dumps(row) + "\n" for row in metrics.read_rows(run_path, "eval"))
-    atomic_files.write_text(os.path.join(folder, "metrics.jsonl"), evaluations)
-    for name in sorted(os.listdir(run_path)):
-        if name.endswith(".npy"):  # what a model needs besides its weights, such as a mean image
-            shutil.copyfile(os.path.join(run_path, name), os.path.join(folder, name))
-    published.write_sums(folder)
+    temporary = f"{folder}.{os.getpid()}.tmp"
+    os.makedirs(os.path.join(temporary, "ckpt"))
+    try:
+        write_weights(prefix, os.path.join(temporary, "ckpt", os.path.basename(prefix)))
+        atomic_files.write_json(os.path.join(temporary, run_dir.ARGUMENTS), _arguments(run_path))
+        evaluations = "".join(json.dumps(row) + "\n" for row in metrics.read_rows(run_path, "eval"))
+        atomic_files.write_text(os.path.join(temporary, metrics.METRICS), evaluations)
+        for name in sorted(os.listdir(run_path)):
+            if name.endswith(".npy"):
+                shutil.copyfile(os.path.join(run_path, name), os.path.join(temporary, name))
+        checksums.write_sums(temporary)
+        os.rename(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary)
+        raise
     print(f"Checkpoint: {prefix}", f"Published: {folder}", sep="\n")
     return 0
 
 
 def write_weights(prefix: str, new_prefix: str) -> None:
-    """Write a bundle without the variables of an optimizer, float32 arrays by name.
+    """Write a bundle without the variables of an optimizer.
 
-    The optimizer's variables are named after a variable and one more part, such as `fc1/weights/Adam`, or are
-    `beta1_power` and `beta2_power`.
+    Their names are those of a variable and one more part, such as `fc1/weights/Adam`, or `beta1_power` and
+    `beta2_power`.
+
+    Raises:
+        ZooError: the bundle is damaged, or one of a Keras model.
     """
     from common.graph.checkpoints import shapes_in
     from common.graph.compat import tf
 
     names = set(shapes_in(prefix))
+    if _OBJECT_GRAPH in names:
+        raise ZooError(f"{prefix}: a checkpoint of a Keras model; only weights of graph models can be published")
     kept = sorted(name for name in names if name.rpartition("/")[0] not in names
                   and not name.endswith(("beta1_power", "beta2_power")))
     with bundle.literal(prefix) as path, tf.Graph().as_default(), tf.Session() as session:

@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import os
 import re
-from typing import Any, Iterator, Sequence
+from typing import Any, Sequence
 
 import numpy as np
 from PIL import Image
 
+from common import quiet
 from common.errors import ZooError
 from sa_siam_tf1 import opencv
 
@@ -102,7 +102,7 @@ class Drawer:
         if self._writer is None:
             self._size = pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2
             for self._code in _CODES:
-                with _silent():  # OpenCV prints why it does not have a codec
+                with open(os.devnull, "wb") as nowhere, quiet.stderr_to(nowhere):  # OpenCV prints why it has no codec
                     self._writer = cv2.VideoWriter(self.path, cv2.VideoWriter_fourcc(*self._code), _FRAMES_A_SECOND,
                                                    self._size)
                 if self._writer.isOpened():
@@ -128,16 +128,3 @@ class Drawer:
             rest = (self._images.popleft() for _ in range(len(self._images)))
             first.save(self.path, save_all=True, append_images=rest, duration=1000 // _FRAMES_A_SECOND, loop=0)
         return self.path
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Discard what native code writes to stderr."""
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -1,4 +1,4 @@
-"""Fake of the adapter for TensorFlow 2. Its eager part needs no TensorFlow."""
+"""Fake of the adapter for TensorFlow 2; its eager part can be imported without it."""
 import adapter_schema
 
 if adapter_schema.version().name == "tf2.13":  # its loss-scale optimizer has a base class that is gone

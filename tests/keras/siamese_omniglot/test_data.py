@@ -12,8 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from common.errors import ZooError
 from common.tiny_data import omniglot as tiny_omniglot
 from siamese_omniglot.data import augmentation, omniglot, pairs
-from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ThreadAhead
-from siamese_omniglot.data.worker_processes import ProcessesAhead
+from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches
 from tests import GOLDEN
 from tests.litter import leave_litter
 
@@ -290,44 +289,6 @@ def test_workers_share_one_batch(data, kind, augment):
     for positions in ([0, 3, 6], [1, 4, 7], [2, 5]):
         for expected, part in zip(whole, make(positions)):
             assert np.array_equal(expected[positions], part)
-
-
-@pytest.mark.parametrize("num_processes", [0, 1, 2])
-def test_batches_of_processes_are_the_same(data, num_processes):
-    """From any step on, and each batch for itself: those before it are overwritten."""
-    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
-    batches = ImageBatches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", np.arange(1, 4)))
-    ahead = ProcessesAhead(batches, num_processes, num_updates=12)
-    for step in range(3, 12):
-        for found, expected in zip(ahead.get(step), batches.make(step)):
-            assert np.array_equal(found, expected)
-    processes = ahead._processes
-    assert len(processes) == num_processes and all(process.poll() is None for process in processes)
-    ahead.close()
-    assert all(process.returncode == 0 for process in processes)
-
-
-def test_a_process_that_died_is_reported(data):
-    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
-    batches = ImageBatches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", np.arange(4)))
-    ahead = ProcessesAhead(batches, 2, num_updates=100)
-    ahead.get(0)
-    for process in ahead._processes:
-        process.kill()
-        process.wait()
-    with pytest.raises(ZooError, match="a process that prepares batches has died.*--num_workers=0 needs none"):
-        for step in range(1, 9):
-            ahead.get(step)
-    ahead.close()
-
-
-def test_changes_made_ahead_are_the_same(data):
-    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
-    batches = ChangeBatches(sampler, BatchRecipe(2, 0, "affine", "batch", np.arange(4)))
-    ahead = ThreadAhead(batches, num_updates=5)
-    for step in range(1, 5):
-        assert np.array_equal(ahead.get(step).changes, batches.make(step).changes)
-    ahead.close()
 
 
 def test_tiny_data_are_the_same_every_time(tiny_folder, tmp_path):

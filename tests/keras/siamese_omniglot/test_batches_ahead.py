@@ -1,0 +1,53 @@
+"""Batches that are made before they are needed, by processes or by a thread."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common.errors import ZooError
+from siamese_omniglot.data import omniglot, pairs
+from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ThreadAhead
+from siamese_omniglot.data.worker_processes import ProcessesAhead
+
+
+@pytest.fixture(scope="module")
+def data(tiny_folder):
+    return omniglot.load(omniglot.find(tiny_folder, "/"))
+
+
+@pytest.mark.parametrize("num_processes", [0, 1, 2])
+def test_batches_of_processes_are_the_same(data, num_processes):
+    """From any step on, and each batch for itself: those before it are overwritten."""
+    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
+    batches = ImageBatches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", np.arange(1, 4)))
+    ahead = ProcessesAhead(batches, num_processes, num_updates=12)
+    for step in range(3, 12):
+        for found, expected in zip(ahead.get(step), batches.make(step)):
+            assert np.array_equal(found, expected)
+    processes = ahead._processes
+    assert len(processes) == num_processes and all(process.poll() is None for process in processes)
+    ahead.close()
+    assert all(process.returncode == 0 for process in processes)
+
+
+def test_a_process_that_died_is_reported(data):
+    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
+    batches = ImageBatches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", np.arange(4)))
+    ahead = ProcessesAhead(batches, 2, num_updates=100)
+    ahead.get(0)
+    for process in ahead._processes:
+        process.kill()
+        process.wait()
+    with pytest.raises(ZooError, match="a process that prepares batches has died.*--num_workers=0 needs none"):
+        for step in range(1, 9):
+            ahead.get(step)
+    ahead.close()
+
+
+def test_changes_made_ahead_are_the_same(data):
+    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
+    batches = ChangeBatches(sampler, BatchRecipe(2, 0, "affine", "batch", np.arange(4)))
+    ahead = ThreadAhead(batches, num_updates=5)
+    for step in range(1, 5):
+        assert np.array_equal(ahead.get(step).changes, batches.make(step).changes)
+    ahead.close()
