@@ -80,7 +80,7 @@ def scan(folder: str) -> RecordFaces:
     """
     records, index = os.path.join(folder, RECORDS), os.path.join(folder, INDEX)
     if not os.path.isfile(index):
-        raise ZooError(f"{index}: is missing beside {RECORDS}, and says where the records are")
+        raise ZooError(f"{index}: missing; it says where the records in {RECORDS} begin")
     offsets = recordio.read_index(index)
     if len(offsets) < 2 or offsets.min() < 0 or offsets.max() >= os.path.getsize(records):
         raise ZooError(f"{index}: has {len(offsets)} records, of which some are not in {RECORDS}; the two files do not "
@@ -101,7 +101,7 @@ def _labels_of(file: BinaryIO, offsets: np.ndarray) -> tuple[np.ndarray, np.ndar
         return np.unique(people[order], return_inverse=True)[1].astype(np.int32), offsets[order]
     begin, end = (int(label) if 0 < label < 2 ** 31 else 0 for label in first.labels[:2])
     if not 1 < begin < end <= len(offsets):
-        raise ZooError(f"{file.name}: record 0 announces people from {begin} to {end}, and there are {len(offsets)} "
+        raise ZooError(f"{file.name}: record 0 announces people from {begin} to {end}, but there are {len(offsets)} "
                        "records")
     labels = np.full(begin, -1, np.int32)  # by key
     person = 0
@@ -123,7 +123,7 @@ def _two(labels: np.ndarray) -> list[float]:
 
 
 def _check_property(folder: str, num_people: int) -> list[str]:
-    """Return a warning if the file `property` tells another number of people than the records."""
+    """Return a warning if the file `property` gives another number of people than the records."""
     path = os.path.join(folder, PROPERTY)
     try:
         with open(path, "rb") as file:
@@ -131,4 +131,4 @@ def _check_property(folder: str, num_people: int) -> list[str]:
     except OSError:
         return [f"Notice: {path}: cannot be read; the number of people, {num_people}, is that of the records"]
     return [] if told == str(num_people) else [
-        f"Warning: {path}: tells {told!r} people, and the records are of {num_people}"]
+        f"Warning: {path}: says {told!r} people, but the records are of {num_people}"]

@@ -40,8 +40,9 @@ class Steps:
         """
         self._data, self._feeds_images, self._is_loop = data, run.device.kind == "npu", steps_per_loop > 1
         self._batches = Batches(len(data.train.labels), settings.batch_size, seed)
-        self._images = ResidentArray("train_images", data.train.images)
-        self._labels = ResidentArray("train_labels", data.train.labels)
+        if not self._feeds_images:
+            self._images = ResidentArray("train_images", data.train.images)
+            self._labels = ResidentArray("train_labels", data.train.labels)
         dumped: dict[str, tf.Tensor] = {}
         if self._is_loop:
             self._indices = tf.placeholder(tf.int32, [None, settings.batch_size], "indices")

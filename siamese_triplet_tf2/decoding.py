@@ -47,8 +47,8 @@ def decode(path: str, how: Decoding) -> tf.Tensor:
     try:
         image = _decode(content, how)
     except tf.errors.InvalidArgumentError:
-        raise ZooError(f"{path}: was an image when the program started, and is none any more; restore the file, then "
-                       "the same command resumes") from None
+        raise ZooError(f"{path}: was an image when the program started and no longer is one; restore it, then the same "
+                       "command resumes") from None
     if how.upright:
         image = images.turn(np.asarray(image), image_headers.orientation(content))
     return tf.image.resize(tf.image.convert_image_dtype(image, tf.float32), (SIDE, SIDE))

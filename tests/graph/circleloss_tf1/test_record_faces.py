@@ -64,7 +64,7 @@ def test_a_set_without_records_of_people(tmp_path):
 def test_property_is_compared(tmp_path):
     folder = records.insightface(tmp_path, PEOPLE)
     (tmp_path / "property").write_text("85742,112,112")
-    assert "tells '85742' people, and the records are of 4" in record_faces.scan(folder).notices[0]
+    assert "says '85742' people, but the records are of 4" in record_faces.scan(folder).notices[0]
 
 
 def spoiled_index(text):
@@ -72,7 +72,7 @@ def spoiled_index(text):
 
 
 @pytest.mark.parametrize("spoil, message", [
-    (lambda folder: (folder / "train.idx").unlink(), "train.idx: is missing beside train.rec"),
+    (lambda folder: (folder / "train.idx").unlink(), "train.idx: missing; it says where the records"),
     (spoiled_index(""), "has 0 records"),
     (spoiled_index("0\t0\n1\n"), "a line has no offset"),
     (spoiled_index("0\t0\n1\tx\n"), "train.idx: is damaged"),
