@@ -51,6 +51,7 @@ class Config:
         schedule: learning rate schedule.
         optimizer: "sgd" or "adam".
         weight_decay: see `update.UpdateSettings`.
+        n_pair_weight: see `update.UpdateSettings`.
         early_stop: number of epochs without a better validation loss after which training ends; 0 or less for never.
         num_workers: number of processes that prepare batches, where the host makes the images.
         weights_path: path of a file with initial weights, or None.
@@ -65,6 +66,7 @@ class Config:
     schedule: Schedule
     optimizer: str
     weight_decay: float
+    n_pair_weight: float
     early_stop: int
     num_workers: int
     weights_path: str | None
@@ -117,7 +119,7 @@ def _build(config: Config, data: Data, team: workers.Workers, run: Run) -> _Mode
         optimizer = session.scale_losses(make_optimizer(config.optimizer), run, "mixed")
         updates = tf.Variable(0, dtype=tf.int64, trainable=False)
     settings = UpdateSettings(config.switches.head, config.weight_decay, 2 * config.batch_size,
-                              run.device.kind != "npu")
+                              run.device.kind != "npu", config.n_pair_weight)
     make_images = None
     if makes_images_on_device(config, run.device.kind):
         has_checks = run.debug_options.over_dump_path is not None  # which XLA cannot compile

@@ -32,6 +32,7 @@ class UpdateSettings(NamedTuple):
     weight_decay: float  # this multiple of the weights is added to their gradients, as in PyTorch
     num_pairs: int  # in a step, over all workers
     takes_times: bool  # measure the times of the forward pass, the backward pass and the update
+    n_pair_weight: float = 0.0  # of the N-pair loss over a batch's pairs of one character; for a single worker only
 
 
 class Updater:
@@ -86,9 +87,10 @@ class Updater:
         if self._make_images:
             first, second = tf.split(self._make_images(first, second), 2)
         with tf.GradientTape() as tape:
-            logits = self._network.logits(first, second)
+            features = self._network.pair_features(first, second)
+            logits = self._network.similarity(*features)
             loss = tf.reduce_sum(losses.pair_losses(logits, labels, self._settings.head)) / self._settings.num_pairs
-            minimised = loss + self._decay(variables)
+            minimised = loss + self._decay(variables) + self._n_pair_term(*features, labels)
         forward = self._time([loss])
         gradients = self._team.gradients(self._optimizer, tape, minimised, variables)
         backward = self._time(gradients)
@@ -107,6 +109,14 @@ class Updater:
             return 0.0
         squares = tf.add_n([tf.reduce_sum(tf.square(tf.convert_to_tensor(variable))) for variable in variables])
         return 0.5 * self._settings.weight_decay / self._team.rank.size * squares
+
+    def _n_pair_term(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor) -> tf.Tensor | float:
+        """Return the N-pair loss of the pairs of one character, given all features, with its weight."""
+        if not self._settings.n_pair_weight:
+            return 0.0
+        same = tf.math.top_k(labels, labels.shape[0] // 2).indices  # half of the batch; a mask has no static shape
+        partners = [tf.gather(features, same) for features in (first, second)]
+        return self._settings.n_pair_weight * losses.n_pair_loss(self._network.similarities(*partners))
 
     def _dumped(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor,
                 gradients: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -28,6 +28,26 @@ def pair_losses(logits: tf.Tensor, labels: tf.Tensor, head: str) -> tf.Tensor:
              + (1.0 - labels) * tf.math.log(1.0 - probabilities + _EPSILON))
 
 
+def n_pair_loss(logits: tf.Tensor) -> tf.Tensor:
+    """N-pair loss (Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", equation 6).
+
+    Each drawing has to be more similar to its partner than to the partners of the others: the mean over rows and
+    columns of -log softmax at the diagonal. Differs from the paper: the similarity is that of the network's head, not
+    an inner product.
+
+    Args:
+        logits: float32 [num, num], similarities of the first drawing of a pair (row) and the second one of a pair
+            (column).
+
+    Returns:
+        float32 [], the loss.
+    """
+    partners = tf.range(tf.shape(logits)[0])
+    losses = [tf.nn.sparse_softmax_cross_entropy_with_logits(labels=partners, logits=table)
+              for table in (logits, tf.transpose(logits))]
+    return 0.5 * tf.add_n([tf.reduce_mean(loss) for loss in losses])
+
+
 def are_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Return 1 for pairs on the correct side of the threshold, else 0, float32 [num]. 0.5 means two characters."""
     return tf.cast(tf.equal(tf.sigmoid(logits) > THRESHOLD, labels > 0.5), tf.float32)

@@ -53,10 +53,19 @@ class Siamese(NamedTuple):
         """Return logits, float32 [num], of pairs of features [num, dim]. Higher means more similar."""
         return tf.cast(self.head(tf.abs(first - second)), tf.float32)[:, 0]
 
+    def similarities(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+        """Return logits, float32 [rows, columns], of features [rows, dim] against all of [columns, dim]."""
+        distances = tf.abs(first[:, None] - second[None, :])
+        logits = self.head(tf.reshape(distances, [-1, first.shape[1]]))
+        return tf.reshape(tf.cast(logits, tf.float32), tf.shape(distances)[:2])
+
+    def pair_features(self, first: tf.Tensor, second: tf.Tensor) -> list[tf.Tensor]:
+        """Return features of the first and of the second drawings, with one pass through the tower for both."""
+        return tf.split(self.features(tf.concat([first, second], 0)), 2)
+
     def logits(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-        """Return logits, float32 [num], of pairs of drawings, with one pass through the tower for both."""
-        features = self.features(tf.concat([first, second], 0))
-        return self.similarity(*tf.split(features, 2))
+        """Return logits, float32 [num], of pairs of drawings."""
+        return self.similarity(*self.pair_features(first, second))
 
 
 def build(backbone: str, head: str, seed: int) -> Siamese:

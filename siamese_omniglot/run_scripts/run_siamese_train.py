@@ -68,6 +68,8 @@ def define_flags() -> FlagSet:
     flags.training.choice("optimizer", "sgd", ["sgd", "adam"], "Optimizer; sgd has Nesterov's momentum.")
     flags.training.number("weight_decay", None, "Multiple of the weights that is added to their gradients.",
                           unset="that of the head")
+    flags.training.number("n_pair_weight", 0.0, "Weight of the N-pair loss, which compares each pair of one character "
+                          "with the others of its batch.")
     flags.training.integer("early_stop", -1, "Stop after this many epochs without a better validation loss; -1 never "
                            "stops.", -1)
     flags.model.choice("backbone", "vgg16", ["vgg16", "conv4"], "Network; conv4 is small enough for a CPU.")
@@ -94,6 +96,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     path = omniglot.find(flags.data_path, ROOT)
     device = selection.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
     rank = processes.resolve_rank(flags, device.kind)
+    if flags.n_pair_weight and rank.size > 1:
+        raise FlagError(f"--n_pair_weight={flags.n_pair_weight}: compares all pairs of a batch and needs one process")
     switches = recipe.resolve(RECIPES, flags)
     data = omniglot.load(path, switches.exif_orientation)
     split = pairs.split(data, switches.split)
@@ -109,6 +113,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     identity = dict(dataclasses.asdict(switches), data=data.fingerprint, backbone=flags.backbone,
                     optimizer=flags.optimizer, lr=flags.lr, lr_decay=flags.lr_decay, warm_up=flags.warm_up,
                     weight_decay=_weight_decay(flags, switches), early_stop=flags.early_stop,
+                    n_pair_weight=flags.n_pair_weight or None,
                     weights=h5_weights.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_prefix))
     notices = [*flag_set.warnings(), *_notices(flags), *processes.notices(flags, rank, f"{2 * flags.batch_size} pairs"),
                *data.notices,
@@ -130,6 +135,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                                         _num_epochs(flags), flags.warm_up),
         optimizer=flags.optimizer,
         weight_decay=_weight_decay(flags, switches),
+        n_pair_weight=flags.n_pair_weight,
         early_stop=flags.early_stop,
         num_workers=flags.num_workers,
         weights_path=weights_path,
