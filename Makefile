@@ -48,6 +48,7 @@ lint: ## ruff, shellcheck and mypy
 docs: setup ## generate flag tables, tables of results and the table of docs/npu.md from the code
 	@.venv/bin/python docs/flag_tables.py
 	@.venv/bin/python docs/result_tables.py
+	@.venv/bin/python docs/recipe_tables.py
 	@.venv/bin/python -m tests.fakes.report --write
 
 npu-report: setup ## print what every NPU flag sets, by version of the adapter, from runs against the fakes

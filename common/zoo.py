@@ -5,7 +5,7 @@
     zoo runs [FOLDER ...]                 all runs in folders
     zoo compare RUN RUN ... [--output=FILE.png]
     zoo report RUN                        draw the curves of a run and write its report.html
-    zoo publish RUN FOLDER                the weights of a graph model's run, with checksums
+    zoo publish RUN FOLDER                the weights of a run, with checksums
     zoo doctor [--device=...]             what this machine can run
     zoo completion                        completion for bash and, after bashcompinit, zsh: eval "$(zoo completion)"
 

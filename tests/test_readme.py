@@ -193,7 +193,7 @@ def test_model_readme_begins_with_the_quick_start(model):
 
 
 @on_the_default_leg
-@pytest.mark.parametrize("program", ["docs/flag_tables.py", "docs/result_tables.py"])
+@pytest.mark.parametrize("program", ["docs/flag_tables.py", "docs/result_tables.py", "docs/recipe_tables.py"])
 def test_generated_tables_are_current_in_both_languages(program):
     result = run(sys.executable, program, "--check")
     assert (result.returncode, result.stdout) == (0, "")

@@ -1,4 +1,4 @@
-"""Publish the weights of a graph model's run.
+"""Publish the weights of a run.
 
     zoo publish RUN_DIR FOLDER
 
@@ -31,7 +31,6 @@ from common.run import metrics, run_dir
 
 USAGE = "zoo publish RUN_DIR FOLDER"
 _KEPT_ARGUMENTS = ("identity", "num_updates", "performance", "started", "threads", "versions", "git_revision")
-_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # in the bundles of Keras models
 _PATH_FLAG = re.compile(r"--(output_path|train_url|exp_save_dir)=")
 
 
@@ -67,20 +66,18 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 def write_weights(prefix: str, new_prefix: str) -> None:
     """Write a bundle without the variables of an optimizer.
 
-    Their names are those of a variable and one more part, such as `fc1/weights/Adam`, or `beta1_power` and
-    `beta2_power`.
+    Their names are `optimizer/000` and so on for Keras models. For graph models they are those of a variable and one
+    more part, such as `fc1/weights/Adam`, or `beta1_power` and `beta2_power`.
 
     Raises:
-        ZooError: the bundle is damaged, or one of a Keras model.
+        ZooError: the bundle is damaged.
     """
     from common.graph.checkpoints import shapes_in
     from common.graph.compat import tf
 
     names = set(shapes_in(prefix))
-    if _OBJECT_GRAPH in names:
-        raise ZooError(f"{prefix}: a checkpoint of a Keras model; only weights of graph models can be published")
     kept = sorted(name for name in names if name.rpartition("/")[0] not in names
-                  and not name.endswith(("beta1_power", "beta2_power")))
+                  and not name.startswith("optimizer/") and not name.endswith(("beta1_power", "beta2_power")))
     with bundle.literal(prefix) as path, tf.Graph().as_default(), tf.Session() as session:
         reader = tf.train.load_checkpoint(path)
         variables = [tf.get_variable(name, initializer=reader.get_tensor(name)) for name in kept]

@@ -11,7 +11,6 @@ import pytest
 from common.checkpoints.trained import PRETRAINED
 from common.data import checksums
 from common.graph import publish
-from common.graph.compat import tf
 from gitloss_tf1 import evaluate, gitloss, predict
 from tests.conftest import on_the_default_leg
 from tests.graph.gitloss_tf1.conftest import train
@@ -75,18 +74,6 @@ def test_weights_that_were_changed_are_refused(weights, tiny_mnist_folder, capfd
 def test_what_cannot_be_published(run, tmp_path, capfd, run_name, folder, message):
     assert publish.main([str(run / run_name), str(tmp_path / folder)]) == 1
     assert message in error_line(capfd) and os.listdir(str(tmp_path)) == []
-
-
-def test_a_keras_model_is_not_published(run, tmp_path, capfd):
-    shutil.copytree(str(run), str(tmp_path / "run"))
-    with tf.Graph().as_default(), tf.Session() as session:
-        saver = tf.train.Saver({"_CHECKPOINTABLE_OBJECT_GRAPH": tf.get_variable("a", [2])})
-        session.run(tf.global_variables_initializer())
-        saver.save(session, str(tmp_path / "run" / "ckpt" / "model.ckpt-3"), write_state=False)
-    capfd.readouterr()
-    assert publish.main([str(tmp_path / "run"), str(tmp_path / "weights")]) == 1
-    assert "a checkpoint of a Keras model; only weights of graph models" in error_line(capfd)
-    assert os.listdir(str(tmp_path)) == ["run"]
 
 
 def test_the_weights_of_the_model_are_complete():
