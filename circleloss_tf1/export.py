@@ -1,11 +1,13 @@
-"""Export Circle loss as a frozen graph and a SavedModel, which do not need this repository. Also known as ckpt2pb.py.
+"""Export Circle loss as a frozen graph, a SavedModel and an ONNX model, which do not need this repository.
+
+Also known as ckpt2pb.py.
 
     python3 circleloss_tf1/export.py [--checkpoint=FILE|RUN_DIR] [--batch_norm=batch|moving]
 
-Writes circle_loss.pb and saved_model/ to <run directory>/export/, and compares their outputs with those of the live
-network. Input: `images`, float32 [num, 112, 112, 3], (pixel - 127.5) / 128. Output: `embeddings`, [num, 512],
-L2-normalized. With --batch_norm=batch, as in the reference recipe, an embedding depends on the other images of its
-batch.
+Writes circle_loss.pb, saved_model/ and with --onnx circle_loss.onnx to <run directory>/export/, and compares their
+outputs with those of the live network. Input: `images`, float32 [num, 112, 112, 3], (pixel - 127.5) / 128. Output:
+`embeddings`, [num, 512], L2-normalized. With --batch_norm=batch, as in the reference recipe, an embedding depends on
+the other images of its batch.
 """
 from __future__ import annotations
 
@@ -28,6 +30,7 @@ def define_flags() -> FlagSet:
     """Return the flags of the export."""
     flags = FlagSet(__doc__ or "")
     usage_flags.define(flags, with_device=False)
+    exporting.define_formats(flags)
     return flags
 
 
@@ -47,7 +50,8 @@ def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.De
         embeddings = model.embed(images, network, restore.averaged if flags.ema_evaluation else None)
         outputs = dict(embeddings=tf.identity(embeddings, "embeddings"))
         restore.variables(session, checkpoint, network)
-        result = export.export(session, dict(images=images), outputs, checkpoint.output_folder, "circle_loss")
+        target = exporting.Target(checkpoint.output_folder, "circle_loss", flags.onnx)
+        result = export.export(session, dict(images=images), outputs, target)
     if not flags.json:
         print(f"Batch normalization uses {batch_norm} statistics.")
     return dict(result, model_def=network.model_def, batch_norm=batch_norm)

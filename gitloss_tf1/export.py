@@ -1,10 +1,10 @@
-"""Export Git loss as a frozen graph and a SavedModel, which do not need this repository.
+"""Export Git loss as a frozen graph, a SavedModel and an ONNX model, which do not need this repository.
 
     python3 gitloss_tf1/export.py [--checkpoint=FILE|RUN_DIR]
 
-Writes git_loss.pb and saved_model/ to <run directory>/export/, and compares their outputs with those of the live
-network. Input: `images`, float32 [num, 28, 28, 1] in [0, 1], white digits on black; the mean image is subtracted
-inside. Outputs: `features`, [num, 2], `logits` and `probabilities`, [num, 10].
+Writes git_loss.pb, saved_model/ and with --onnx git_loss.onnx to <run directory>/export/, and compares their outputs
+with those of the live network. Input: `images`, float32 [num, 28, 28, 1] in [0, 1], white digits on black; the mean
+image is subtracted inside. Outputs: `features`, [num, 2], `logits` and `probabilities`, [num, 10].
 """
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def define_flags() -> FlagSet:
     flags = FlagSet(__doc__ or "")
     define_data(flags)
     trained.define_flags(flags, with_device=False)
+    exporting.define_formats(flags)
     return flags
 
 
@@ -53,7 +54,8 @@ def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.De
         outputs = dict(features=tensors.features, logits=tensors.logits, probabilities=tf.nn.softmax(tensors.logits))
         outputs = {name: tf.identity(tensor, name) for name, tensor in outputs.items()}
         restore.variables(session, checkpoint)
-        return export.export(session, dict(images=images), outputs, checkpoint.output_folder, "git_loss")
+        target = exporting.Target(checkpoint.output_folder, "git_loss", flags.onnx)
+        return export.export(session, dict(images=images), outputs, target)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Export the tracker as frozen graphs and SavedModels, which do not need this repository.
+"""Export the tracker as frozen graphs, SavedModels and ONNX models, which do not need this repository.
 
     python3 sa_siam_tf1/export.py [--checkpoint=FILE|RUN_DIR] [--semantic_checkpoint=FILE|RUN_DIR]
 
-Writes template.pb, search.pb and a saved_model/ of each to <run directory>/export/template/ and search/, and compares
-their outputs with those of the live network. template takes `images`, float32 [num, 255, 255, 3], RGB, 0 to 255, the
-search image of the first frame, and returns maps `template_0`, `template_1` ... search takes `images`, the search
-images of a frame, one per scale, and these maps for each, and returns `response`, [num, 17, 17], and `upsampled`,
-[num, 272, 272].
+Writes template.pb, search.pb, a saved_model/ of each and with --onnx an ONNX model of each to
+<run directory>/export/template/ and search/, and compares their outputs with those of the live network. template takes
+`images`, float32 [num, 255, 255, 3], RGB, 0 to 255, the search image of the first frame, and returns maps `template_0`,
+`template_1` ... search takes `images`, the search images of a frame, one per scale, and these maps for each, and
+returns `response`, [num, 17, 17], and `upsampled`, [num, 272, 272].
 """
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ from common.devices import selection
 from sa_siam_tf1 import track_flags
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
+# TensorFlow's bicubic interpolation rounds positions to 1/1024 of a pixel, ONNX Runtime's does not
+ONNX_TOLERANCES = dict(upsampled=3e-3)
 
 
 def define_flags() -> FlagSet:
     """Return the flags of the export."""
     flags = FlagSet(__doc__ or "")
     track_flags.define(flags, with_device=False)
+    exporting.define_formats(flags)
     return flags
 
 
@@ -46,8 +49,8 @@ def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.De
             weights = restore.tracker_weights(flags, ROOT, checkpoint)
             inputs, outputs = build(weights.model, weights.track)
             restore.variables(session, weights)
-            result[part] = export.export(session, inputs, outputs, os.path.join(checkpoint.output_folder, part), part,
-                                         dict(images=255.0))
+            target = exporting.Target(os.path.join(checkpoint.output_folder, part), part, flags.onnx, ONNX_TOLERANCES)
+            result[part] = export.export(session, inputs, outputs, target, dict(images=255.0))
     return dict(result, checkpoints=weights.prefixes)
 
 

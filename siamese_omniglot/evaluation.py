@@ -29,6 +29,21 @@ class PairResult(NamedTuple):
     num_pairs: int
 
 
+def compare(network: Siamese, first: tf.Tensor, second: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Compare drawings in pairs; this is the exported function.
+
+    Args:
+        network: the network with its weights.
+        first: float32 [num, 105, 105] in [0, 1], black on white.
+        second: as `first`, the other drawing of each pair.
+
+    Returns:
+        `similarity`, the probability that both show the same character, and `logit`, float32 [num] each.
+    """
+    logit = network.logits(*(tf.repeat(images[..., None], network.channels, axis=-1) for images in (first, second)))
+    return dict(similarity=tf.sigmoid(logit), logit=logit)
+
+
 class Scorer:
     """Computes features once per drawing, and logits of pairs from them."""
 

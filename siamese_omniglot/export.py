@@ -1,13 +1,14 @@
-"""Export the Siamese network as a SavedModel and a TFLite model, which do not need this repository.
+"""Export the Siamese network as SavedModel, TFLite and ONNX models, which do not need this repository.
 
     python3 siamese_omniglot/export.py [--checkpoint=FILE|RUN_DIR]
 
-Writes saved_model/ and siamese.tflite to <run directory>/export/, and compares their outputs with those of the live
-network. Inputs: `first` and `second`, float32 [num, 105, 105] in [0, 1], black on white. Outputs: `similarity`, [num],
-the probability that both show the same character, and `logit`, [num].
+Writes saved_model/, siamese.tflite and with --onnx siamese.onnx to <run directory>/export/, and compares their outputs
+with those of the live network. Inputs: `first` and `second`, float32 [num, 105, 105] in [0, 1], black on white.
+Outputs: `similarity`, [num], the probability that both show the same character, and `logit`, [num].
 """
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from typing import Any
@@ -27,6 +28,7 @@ def define_flags() -> FlagSet:
     """Return the flags of the export."""
     flags = FlagSet(__doc__ or "")
     trained.define_flags(flags, with_device=False)
+    exporting.define_formats(flags)
     define_network(flags)
     return flags
 
@@ -34,21 +36,15 @@ def define_flags() -> FlagSet:
 @exporting.entry(ROOT, define_flags)
 def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
     """Export; return the result."""
-    import tensorflow as tf
-
     from common.keras import export, session
-    from siamese_omniglot import restore
+    from siamese_omniglot import evaluation, restore
     from siamese_omniglot.data.omniglot import SIDE
 
     session.start(device, "cpu", "", flags.json)
     network = restore.network(checkpoint, flags)
-
-    def compare(first: tf.Tensor, second: tf.Tensor) -> dict[str, tf.Tensor]:
-        logit = network.logits(*(tf.repeat(images[..., None], network.channels, axis=-1) for images in (first, second)))
-        return dict(similarity=tf.sigmoid(logit), logit=logit)
-
     shapes = dict.fromkeys(("first", "second"), (SIDE, SIDE))
-    return export.export(compare, shapes, network.chain, checkpoint.output_folder, "siamese")
+    target = exporting.Target(checkpoint.output_folder, "siamese", flags.onnx)
+    return export.export(functools.partial(evaluation.compare, network), shapes, network.chain, target)
 
 
 if __name__ == "__main__":

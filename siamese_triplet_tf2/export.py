@@ -1,10 +1,10 @@
-"""Export the triplet network as a SavedModel and a TFLite model, which do not need this repository.
+"""Export the triplet network as SavedModel, TFLite and ONNX models, which do not need this repository.
 
     python3 siamese_triplet_tf2/export.py [--checkpoint=FILE|RUN_DIR]
 
-Writes saved_model/ and embedding.tflite to <run directory>/export/, and compares their outputs with those of the live
-network. Input: `images`, float32 [batch, 200, 200, 3], RGB in [0, 1]; preprocessing is part of the model. Output:
-`embedding`, float32 [batch, 256].
+Writes saved_model/, embedding.tflite and with --onnx embedding.onnx to <run directory>/export/, and compares their
+outputs with those of the live network. Input: `images`, float32 [batch, 200, 200, 3], RGB in [0, 1]; preprocessing is
+part of the model. Output: `embedding`, float32 [batch, 256].
 """
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def define_flags() -> FlagSet:
     """Return the flags of the export."""
     flags = FlagSet(__doc__ or "")
     trained.define_flags(flags, with_device=False)
+    exporting.define_formats(flags)
     return flags
 
 
@@ -42,7 +43,8 @@ def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.De
         return {"embedding": network.model.whole(decoding.preprocess(images, network.input_scale), training=False)}
 
     shapes = {"images": (decoding.SIDE, decoding.SIDE, 3)}
-    return export.export(embed, shapes, network.model.whole, checkpoint.output_folder, "embedding")
+    target = exporting.Target(checkpoint.output_folder, "embedding", flags.onnx)
+    return export.export(embed, shapes, network.model.whole, target)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""What all export programs share: the program itself, the folder of a SavedModel, and the check of what was written."""
+"""What all export programs share: the program itself, the folder of a SavedModel, the ONNX model, and the check of what
+was written.
+"""
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import shutil
@@ -9,16 +12,44 @@ from typing import Any, Callable, Mapping
 import numpy as np
 
 from common import atomic_files
-from common.checkpoints import trained
+from common.checkpoints import onnx_model, trained
 from common.cli import program, results
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.errors import ZooError
 
 RECORD = "export.json"
+ONNX_MAX_DIFFERENCE = 1e-4  # of the largest output: ONNX Runtime sums in another order
 _SAVED_MODEL_FILES = {"saved_model.pb", "variables", "assets", "fingerprint.pb"}
 Arrays = Mapping[str, np.ndarray]
 Export = Callable[[FlagValues, trained.Checkpoint, selection.Device], "dict[str, Any]"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where an export is written, and in which formats.
+
+    Attributes:
+        folder: absolute path; an earlier export there is replaced.
+        name: name of the files.
+        onnx: whether to write an ONNX model too.
+        onnx_tolerances: differences allowed in its outputs, by name, in units of the largest value;
+            `ONNX_MAX_DIFFERENCE` by default.
+    """
+
+    folder: str
+    name: str
+    onnx: bool = False
+    onnx_tolerances: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def file(self, suffix: str) -> str:
+        """Path of a file of the export."""
+        return os.path.join(self.folder, self.name + suffix)
+
+
+def define_formats(flags: FlagSet) -> None:
+    """Define the flag that chooses the formats of an export."""
+    flags.data.boolean("onnx", False, "Write an ONNX model too, checked in ONNX Runtime.")
 
 
 def entry(model_root: str, define_flags: Callable[[], FlagSet]) -> Callable[[Export], Callable[..., int]]:
@@ -37,6 +68,8 @@ def entry(model_root: str, define_flags: Callable[[], FlagSet]) -> Callable[[Exp
         @functools.wraps(export)
         def main(arguments: list[str], stop: program.StopRequest) -> int:
             flags = define_flags().parse(arguments)
+            if flags.onnx:
+                onnx_model.require_packages()
             checkpoint = trained.choose(flags, model_root, "export")
             result = dict(export(flags, checkpoint, selection.choose("cpu", os.environ)), checkpoint=checkpoint.prefix)
             results.show(result, [f"Checkpoint: {checkpoint.prefix}", *_lines(result)], flags.json)
@@ -51,8 +84,12 @@ def _lines(result: dict[str, Any]) -> list[str]:
     if "max_difference" not in result:
         return [line for part in result.values() if isinstance(part, dict) for line in _lines(part)]
     difference = f"{result['max_difference']:.1e}" + (" of the largest output" if "tflite" in result else "")
-    return [f"Written and checked against the live network (largest difference {difference}):",
-            *(f"  {result[name]}" for name in ("frozen_graph", "saved_model", "tflite") if name in result)]
+    lines = [f"Written and checked against the live network (largest difference {difference}):",
+             *(f"  {result[name]}" for name in ("frozen_graph", "saved_model", "tflite") if name in result)]
+    if "onnx" in result:
+        lines += [f"Written and checked in ONNX Runtime (largest difference {result['onnx_max_difference']:.1e} of the "
+                  "largest output):", f"  {result['onnx']}"]
+    return lines
 
 
 def saved_model_path(folder: str) -> str:
@@ -95,6 +132,38 @@ def largest_difference(path: str, outputs: Arrays, expected: Arrays, tolerance: 
     return difference
 
 
-def record(folder: str, result: Mapping[str, Any]) -> None:
-    """Write export.json, which also marks the folder as an export of ours."""
-    atomic_files.write_json(os.path.join(folder, RECORD), result)
+def finish(target: Target, result: Mapping[str, Any], inputs: Arrays, expected: Arrays) -> dict[str, Any]:
+    """Write export.json, which also marks the folder as an export of ours, and the ONNX model if it is asked for.
+
+    Args:
+        target: where to write, and the differences allowed.
+        result: the result so far, with the path of the `saved_model`.
+        inputs: inputs by name.
+        expected: outputs of the live network for them, by name.
+
+    Returns:
+        The result, with the path of the ONNX model and its largest difference in ONNX Runtime.
+
+    Raises:
+        ZooError: the conversion fails, or the outputs differ; no ONNX model is left then.
+    """
+    path, record = target.file(".onnx"), os.path.join(target.folder, RECORD)
+    atomic_files.write_json(record, result)
+    if os.path.exists(path):
+        os.remove(path)  # of an earlier export
+    if not target.onnx:
+        return dict(result)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        onnx_model.convert(result["saved_model"], temporary)
+        outputs = onnx_model.run(temporary, inputs)
+        difference = max(
+            largest_difference(path, outputs, {name: values}, target.onnx_tolerances.get(name, ONNX_MAX_DIFFERENCE),
+                               is_relative=True) for name, values in expected.items())
+        atomic_files.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+    complete = dict(result, onnx=path, onnx_max_difference=difference)
+    atomic_files.write_json(record, complete)
+    return complete

@@ -14,16 +14,16 @@ CHECKED_SAMPLES = 8
 MAX_DIFFERENCE = 1e-5
 
 
-def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor], folder: str,
-           name: str, max_values: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Write `<name>.pb`, `saved_model/` and export.json, and compare the outputs with those of the live graph.
+def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor],
+           target: exporting.Target, max_values: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Write `<name>.pb`, `saved_model/`, the ONNX model if asked for, and export.json; compare the outputs with those
+    of the live graph.
 
     Args:
         session: holds the weights.
         inputs: placeholders by name, float32 [batch, ...]; each tensor has the name of its key.
         outputs: tensors by name; each has the name of its key.
-        folder: where to write; an earlier export there is replaced.
-        name: name of the frozen graph.
+        target: where to write.
         max_values: upper bounds of inputs by name, 1 by default; the lower bound is 0.
 
     Returns:
@@ -34,7 +34,7 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
     """
     for key, tensor in {**inputs, **outputs}.items():
         assert tensor.op.name == key, f"tensor {tensor.op.name} is exported as {key}"
-    saved_path, frozen_path = exporting.saved_model_path(folder), os.path.join(folder, f"{name}.pb")
+    saved_path, frozen_path = exporting.saved_model_path(target.folder), target.file(".pb")
     frozen = tf.graph_util.convert_variables_to_constants(session, session.graph_def, list(outputs))
     atomic_files.write_bytes(frozen_path, frozen.SerializeToString())
     temporary = f"{saved_path}.{os.getpid()}.tmp"
@@ -51,8 +51,7 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
                      for path, values in computed.items())
     result = dict(frozen_graph=frozen_path, saved_model=saved_path, inputs=list(inputs), outputs=list(outputs),
                   max_difference=difference)
-    exporting.record(folder, result)
-    return result
+    return exporting.finish(target, result, samples, live)
 
 
 def _run_frozen(path: str, samples: Mapping[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:

@@ -21,16 +21,16 @@ Tensor = Any
 
 
 @noise_hidden()
-def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tuple[int, ...]], model: Any, folder: str,
-           name: str) -> dict[str, Any]:
-    """Write `saved_model/`, `<name>.tflite` and export.json, and compare the outputs with those of the live network.
+def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tuple[int, ...]], model: Any,
+           target: exporting.Target) -> dict[str, Any]:
+    """Write `saved_model/`, `<name>.tflite`, the ONNX model if asked for, and export.json; compare the outputs with
+    those of the live network.
 
     Args:
         function: maps inputs, passed by keyword, to outputs by name.
         shapes: shapes of the inputs by name, without the batch axis; float32 in [0, 1].
         model: the Keras model whose variables the function uses.
-        folder: where to write; an earlier export there is replaced.
-        name: name of the TFLite file.
+        target: where to write.
 
     Returns:
         Paths, names, and the largest difference in units of the largest output.
@@ -39,7 +39,7 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
         ZooError: the outputs differ, also those of TensorFlow's default TFLite interpreter, or saved_model/ exists and
             is not an export of ours.
     """
-    saved_path, lite_path = exporting.saved_model_path(folder), os.path.join(folder, f"{name}.tflite")
+    saved_path, lite_path = exporting.saved_model_path(target.folder), target.file(".tflite")
     module = tf.Module()
     # Keras 3 hides its tf.Variables, but TFLite's converter must see them to freeze them
     module.kept = [variable if isinstance(variable, tf.Variable) else variable.value for variable in model.weights]
@@ -60,7 +60,7 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
                      for path, values in computed.items())
     result = dict(saved_model=saved_path, tflite=lite_path, inputs=list(shapes), outputs=list(live),
                   max_difference=difference)
-    exporting.record(folder, result)
+    result = exporting.finish(target, result, samples, live)
     _require_default_interpreter(lite_path, samples, live)
     return result
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common.checkpoints import exporting, onnx_model
 from common.errors import ZooError
 from common.keras import export
+from tests.conftest import needs_onnx
 
 SHAPES = {"images": (8, 8, 3)}
 
@@ -20,8 +22,9 @@ def model():
     return tf.keras.Model(images, tf.keras.layers.Conv2D(4, 3, 2, padding="same")(images))
 
 
-def write(model, folder):
-    return export.export(lambda images: {"maps": model(images, training=False)}, SHAPES, model, str(folder), "net")
+def write(model, folder, onnx=False):
+    return export.export(lambda images: {"maps": model(images, training=False)}, SHAPES, model,
+                         exporting.Target(str(folder), "net", onnx))
 
 
 def test_the_default_interpreter_computes_the_same(model, tmp_path):
@@ -43,3 +46,26 @@ def test_a_default_interpreter_that_fails_is_an_error_after_everything_is_writte
         write(model, tmp_path)
     with open(os.path.join(str(tmp_path), "export.json"), encoding="utf-8") as file:
         assert json.load(file)["outputs"] == ["maps"]
+
+
+@needs_onnx
+def test_an_onnx_model_is_written_on_request_and_removed_by_the_next_export(model, tmp_path):
+    result = write(model, tmp_path, onnx=True)
+    assert result["onnx_max_difference"] < 1e-5 and sorted(os.listdir(str(tmp_path))) == [
+        "export.json", "net.onnx", "net.tflite", "saved_model"]
+    images = np.random.RandomState(1).rand(3, 8, 8, 3).astype(np.float32)
+    np.testing.assert_allclose(onnx_model.run(result["onnx"], dict(images=images))["maps"], model(images).numpy(),
+                               atol=1e-5)
+    assert "onnx" not in write(model, tmp_path) and not (tmp_path / "net.onnx").exists()
+
+
+@needs_onnx
+def test_an_onnx_model_that_computes_something_else_is_an_error_and_not_kept(model, tmp_path, monkeypatch):
+    run = onnx_model.run
+    monkeypatch.setattr(onnx_model, "run", lambda path, inputs: {
+        name: 1.001 * values for name, values in run(path, inputs).items()})
+    with pytest.raises(ZooError, match=r"net\.onnx: maps differs from the live network by .*, its largest value is"):
+        write(model, tmp_path, onnx=True)
+    assert sorted(os.listdir(str(tmp_path))) == ["export.json", "net.tflite", "saved_model"]
+    monkeypatch.undo()
+    assert os.path.exists(write(model, tmp_path, onnx=True)["onnx"])  # the export can be repeated

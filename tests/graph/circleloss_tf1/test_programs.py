@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import evaluate, export, lfw_from_bin, lfw_to_bin, predict
+from common.checkpoints import onnx_model
+from tests.conftest import needs_onnx
 from tests.graph.circleloss_tf1.conftest import train
 from tests.graph.frozen import run_frozen
 from tests.programs import error_line, printed, tree
@@ -114,6 +116,19 @@ def test_export_with_moving_statistics(output, tiny_faces_folder, capfd):
     np.testing.assert_allclose(frozen(result["frozen_graph"], images[:1]), together[:1], atol=1e-5)
     assert export.main([f"--output_path={output}", "--ema_evaluation"]) == 0  # an earlier export is replaced
     assert np.abs(frozen(result["frozen_graph"], images) - together).max() > 1e-5
+
+
+@needs_onnx
+@pytest.mark.parametrize("folder", ["output", "reference_output"])  # moving and batch statistics
+def test_the_onnx_model_computes_what_the_frozen_graph_does(request, folder, capfd):
+    path = request.getfixturevalue(folder)
+    capfd.readouterr()
+    assert export.main([f"--output_path={path}", "--onnx", "--json"]) == 0
+    result = printed(capfd)
+    side = 32 if folder == "output" else 112
+    images = np.random.RandomState(1).uniform(-1, 1, (5, side, side, 3)).astype(np.float32)
+    np.testing.assert_allclose(onnx_model.run(result["onnx"], dict(images=images))["embeddings"],
+                               frozen(result["frozen_graph"], images), atol=1e-5)
 
 
 def test_export_with_batch_statistics_of_the_original_s_layout(reference_output, tmp_path, capfd):

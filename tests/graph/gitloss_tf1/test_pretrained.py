@@ -8,11 +8,13 @@ import shutil
 import numpy as np
 import pytest
 
+from common.checkpoints import onnx_model
 from common.checkpoints.trained import PRETRAINED
 from common.data import checksums
 from common.graph import publish
-from gitloss_tf1 import evaluate, gitloss, predict
-from tests.conftest import on_the_default_leg
+from gitloss_tf1 import evaluate, export, gitloss, mnist, predict
+from tests.conftest import needs_onnx, on_the_default_leg
+from tests.graph.frozen import run_frozen
 from tests.graph.gitloss_tf1.conftest import train
 from tests.programs import error_line, printed, tree
 from tests.results import last_variables, variables_in
@@ -97,3 +99,17 @@ def test_the_weights_of_the_model_read_digits(tmp_path, shared_data, capfd):
     expected = read_labels(str(labels))
     classes = np.array([row["label"] for row in predictions])
     assert len(classes) == 1500 and (classes == expected).mean() > 0.98
+
+
+@needs_onnx
+def test_the_onnx_model_recognises_real_digits(shared_data, tmp_path, capfd):
+    """As many of MNIST's test images as TensorFlow."""
+    test = mnist.load(shared_data("mnist10k")).test
+    assert export.main([f"--checkpoint={PRETRAINED}", f"--output_path={tmp_path}", "--onnx", "--json"]) == 0
+    result = printed(capfd)
+    images = test.images.astype(np.float32) / 255.0
+    found = onnx_model.run(result["onnx"], dict(images=images))
+    features, probabilities = run_frozen(result["frozen_graph"], ["features", "probabilities"], dict(images=images))
+    assert np.abs(found["features"] - features).max() < 1e-5 * np.abs(features).max()
+    accuracy = (found["probabilities"].argmax(axis=1) == test.labels).mean()
+    assert accuracy == (probabilities.argmax(axis=1) == test.labels).mean() > 0.98

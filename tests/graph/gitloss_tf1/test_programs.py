@@ -3,14 +3,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from common.checkpoints import onnx_model
 from common.tiny_data import mnist as tiny_mnist
 from gitloss_tf1 import evaluate, export, mnist, predict
+from tests.conftest import needs_onnx
 from tests.graph.frozen import run_frozen
 from tests.graph.gitloss_tf1.conftest import train
 from tests.programs import error_line, printed, tree
@@ -126,6 +129,21 @@ def test_export_runs_without_the_repository(output, tiny_mnist_folder, capfd):
     np.testing.assert_allclose(features, [item["feature"] for item in predictions], rtol=1e-4, atol=1e-5)
     assert probabilities.argmax(axis=1).tolist() == [item["label"] for item in predictions]
     assert export.main([f"--output_path={output}"]) == 0  # an earlier export is replaced
+
+
+@needs_onnx
+def test_the_onnx_model_computes_what_predict_does(output, tiny_mnist_folder, capfd):
+    assert export.main([f"--output_path={output}", "--onnx"]) == 0
+    out = capfd.readouterr().out
+    assert re.search(r"checked in ONNX Runtime \(largest difference \d\.\de-0[5-9] of the largest output\):\n  .*"
+                     r"git_loss\.onnx$", out, re.MULTILINE)
+    scaled = mnist.load(tiny_mnist_folder).test.images[:6].astype(np.float32) / 255.0
+    found = onnx_model.run(str(output / "0" / "export" / "git_loss.onnx"), dict(images=scaled))
+    idx = os.path.join(tiny_mnist_folder, "t10k-images-idx3-ubyte.gz")
+    assert predict.main([f"--images={idx}", f"--output_path={output}", "--json"]) == 0
+    predictions = printed(capfd)["predictions"][:6]
+    np.testing.assert_allclose(found["features"], [item["feature"] for item in predictions], rtol=1e-4, atol=1e-5)
+    assert found["probabilities"].argmax(axis=1).tolist() == [item["label"] for item in predictions]
 
 
 def test_export_a_checkpoint_without_a_run(tmp_path, lone_checkpoint, tiny_mnist_folder, capfd):

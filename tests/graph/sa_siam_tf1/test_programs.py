@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.checkpoints import trained
+from common.checkpoints import onnx_model, trained
 from common.graph import export as graph_export
 from common.graph.compat import tf
 from sa_siam_tf1 import configuration, evaluate, export, predict, restore
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.inference import frames, otb, track
+from tests.conftest import needs_onnx
 from tests.graph.frozen import run_frozen
 from tests.graph.sa_siam_tf1.conftest import train, write_video
 from tests.programs import printed
@@ -176,6 +177,24 @@ def test_evaluation_beside_baselines(appearance_run, tiny_videos, capfd):
     capfd.readouterr()
     again = {path: path.stat().st_mtime_ns for path in (folder / "trackers").rglob("*.json")}
     assert set(again) == set(kept) and sum(again[path] != kept[path] for path in kept) == 1
+
+
+@needs_onnx
+def test_the_onnx_models_compute_what_the_frozen_graphs_do(semantic_run, monkeypatch, capfd):
+    monkeypatch.setattr(graph_export, "CHECKED_SAMPLES", 2)
+    assert export.main([f"--output_path={semantic_run}", "--onnx", "--json"]) == 0
+    result = printed(capfd)
+    template, search = result["template"], result["search"]
+    images = np.random.RandomState(0).uniform(0, 255, (1, 255, 255, 3)).astype(np.float32)
+    maps = onnx_model.run(template["onnx"], dict(images=images))
+    wanted = run_frozen(template["frozen_graph"], template["outputs"], dict(images=images))
+    for name, values in zip(template["outputs"], wanted):
+        np.testing.assert_allclose(maps[name], values, atol=1e-5 * np.abs(values).max())
+    feeds = dict(maps, images=images)
+    found = onnx_model.run(search["onnx"], feeds)
+    for name, tolerance, values in zip(("response", "upsampled"), (1e-4, 3e-3), run_frozen(
+            search["frozen_graph"], ["response", "upsampled"], feeds)):
+        np.testing.assert_allclose(found[name], values, atol=tolerance * np.abs(values).max())
 
 
 def test_exports_run_without_the_repository(appearance_run, semantic_run, monkeypatch, capfd):

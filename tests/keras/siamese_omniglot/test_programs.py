@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.checkpoints import onnx_model
 from common.errors import ZooError
 from siamese_omniglot import evaluate, export, predict
 from siamese_omniglot.data import one_shot_runs
+from tests.conftest import needs_onnx
 from tests.programs import error_line, printed
 from tests.results import rows
 
@@ -202,6 +204,18 @@ def test_export_runs_without_the_repository(trained, tiny_folder, capfd):
     pixels = [tf.constant(np.asarray(Image.open(path).convert("L"), np.float32)[None] / 255.0) for path in pair]
     loaded = tf.saved_model.load(result["saved_model"])
     found = loaded.signatures["serving_default"](first=pixels[0], second=pixels[1])["similarity"].numpy()[0]
+    assert predict.main([f"--image={pair[0]}", f"--other={pair[1]}", f"--output_path={trained}", "--json",
+                         "--device=cpu"]) == 0
+    assert printed(capfd)["similarities"][0]["similarity"] == pytest.approx(float(found), abs=1e-5)
+
+
+@needs_onnx
+def test_the_onnx_model_computes_what_predict_does(trained, tiny_folder, capfd):
+    assert export.main([f"--output_path={trained}", "--onnx", "--json"]) == 0
+    result = printed(capfd)
+    pair = [drawing(tiny_folder, 1, 1, 1, 1), drawing(tiny_folder, 1, 2, 1, 2)]
+    first, second = (np.asarray(Image.open(path).convert("L"), np.float32)[None] / 255.0 for path in pair)
+    found = onnx_model.run(result["onnx"], dict(first=first, second=second))["similarity"][0]
     assert predict.main([f"--image={pair[0]}", f"--other={pair[1]}", f"--output_path={trained}", "--json",
                          "--device=cpu"]) == 0
     assert printed(capfd)["similarities"][0]["similarity"] == pytest.approx(float(found), abs=1e-5)

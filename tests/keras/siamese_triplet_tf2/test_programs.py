@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.checkpoints import onnx_model
 from common.tiny_data import look_alikes
 from siamese_triplet_tf2 import evaluate, export, log_lines, predict, restore
+from tests.conftest import needs_onnx
 from tests.programs import error_line, printed
 from tests.results import rows
 
@@ -136,6 +138,20 @@ def test_exports_agree_with_the_live_network(full_run, look_alike_folder, capfd)
     assert min(np.abs(row - embedding).max() for row in wanted) < 1e-4 * np.abs(embedding).max()
     assert export.main([f"--checkpoint={full_run}"]) == 0  # an earlier export is replaced
     assert "Written and checked" in capfd.readouterr().out
+
+
+@needs_onnx
+def test_the_onnx_model_computes_what_the_saved_model_does(full_run, look_alike_folder, capfd):
+    import tensorflow as tf
+
+    assert export.main([f"--checkpoint={full_run}", "--onnx", "--json"]) == 0
+    result = printed(capfd)
+    photos = [os.path.join(look_alike_folder, "left", f"0000{number}.jpg") for number in range(3)]
+    images = restore.decoding.load_batch(photos, restore.decoding.Decoding(accurate=False))
+    loaded = tf.saved_model.load(result["saved_model"])
+    wanted = loaded.signatures["serving_default"](images=images)["embedding"].numpy()
+    found = onnx_model.run(result["onnx"], dict(images=np.asarray(images)))["embedding"]
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
 
 def test_a_foreign_saved_model_is_left_alone(tmp_path, full_run, capfd):
