@@ -236,7 +236,8 @@ def _dropout(prelogits: tf.Tensor, keep_probability: float, global_step: tf.Vari
     """Drop elements at random; they depend only on seed and step, so a resumed run drops the same ones."""
     if keep_probability == 1.0:
         return prelogits
-    uniform = tf.random.stateless_uniform(tf.shape(prelogits), tf.stack([op_seed("dropout", seed), global_step]))
+    with tf.xla.experimental.jit_scope(compile_ops=False):  # XLA draws other numbers
+        uniform = tf.random.stateless_uniform(tf.shape(prelogits), tf.stack([op_seed("dropout", seed), global_step]))
     return tf.where(uniform < keep_probability, prelogits / keep_probability, tf.zeros_like(prelogits))
 
 

@@ -92,7 +92,7 @@ class _Model(NamedTuple):
 
 def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint if there is one."""
-    team = workers.make(run.request.rank, run.device.kind)
+    team = workers.make(run.request.rank, run.device.kind, run.request.flags.jit_compile)
     team.require_same(run.checksum)
     shared_stop = SharedStop(stop, team)
     with debugged(run) as debugger:
@@ -119,7 +119,8 @@ def _build(config: Config, data: Data, team: workers.Workers, run: Run) -> _Mode
         optimizer = session.scale_losses(make_optimizer(config.optimizer), run, "mixed")
         updates = tf.Variable(0, dtype=tf.int64, trainable=False)
     settings = UpdateSettings(config.switches.head, config.weight_decay, 2 * config.batch_size,
-                              run.device.kind != "npu", config.n_pair_weight)
+                              run.device.kind != "npu" and not run.request.flags.jit_compile,
+                              config.n_pair_weight)
     make_images = None
     if makes_images_on_device(config, run.device.kind):
         has_checks = run.debug_options.over_dump_path is not None  # which XLA cannot compile

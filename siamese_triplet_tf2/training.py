@@ -97,7 +97,7 @@ class _Model(NamedTuple):
 
 def train(config: Config, data: Pairs, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint if there is one."""
-    team = workers.make(run.request.rank, run.device.kind)
+    team = workers.make(run.request.rank, run.device.kind, run.request.flags.jit_compile)
     team.require_same(run.checksum)
     shared_stop = SharedStop(stop, team)
     with debugged(run) as debugger:

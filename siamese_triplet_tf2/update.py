@@ -78,7 +78,8 @@ class Updater:
         num = kept.shape[0]
 
         def update(number: tf.Tensor, totals: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            sums, _ = self._update(kept[number], excluded[number], counts[number], tf.constant(0.0))
+            part = (tf.gather(values, number) for values in (kept, excluded, counts))  # XLA of 2.6 cannot slice them
+            sums, _ = self._update(*part, tf.constant(0.0))
             return number + 1, totals.write(number, sums[0])
 
         _, totals = tf.while_loop(lambda number, totals: number < num, update,

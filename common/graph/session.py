@@ -22,15 +22,20 @@ from common.run.run_dir import RunRequest
 def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[Run]:
     """Start the device and open the run; arguments and errors as those of `opening.open_run`."""
     device, own_notices = _start(request.device, request.flags.device, request.options)
+    if request.flags.jit_compile:  # read when the first session is made; without it, XLA leaves a CPU out
+        os.environ["TF_XLA_FLAGS"] = f"{os.environ.get('TF_XLA_FLAGS', '')} --tf_xla_cpu_global_jit".strip()
     with opening.open_run(request, device, tf.__version__, identity, [*own_notices, *notices]) as run:
         gpu.prepare(device, run.precision, request.flags.deterministic, compat.config.experimental)
         yield run
 
 
 def open_session(run: Run) -> tf.Session:
-    """Return a session on the default graph, with the run's device, precision and threads."""
+    """Return a session on the default graph, with the run's device, precision, threads and XLA."""
     is_mixed = run.precision == "allow_mix_precision"
-    return tf.Session(config=npu.session_config(run.device, run.request.options, run.arguments["threads"], is_mixed))
+    config = npu.session_config(run.device, run.request.options, run.arguments["threads"], is_mixed)
+    if run.request.flags.jit_compile:
+        config.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
+    return tf.Session(config=config)
 
 
 @contextlib.contextmanager

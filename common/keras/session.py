@@ -21,6 +21,8 @@ from common.run.run_dir import RunRequest
 with noise_hidden():
     import tensorflow as tf
 
+_NOT_COMPILED = "Detected unsupported operations when trying to compile graph"
+
 
 @contextlib.contextmanager
 def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[Run]:
@@ -172,7 +174,7 @@ class StepDebugger:
             update: number of this update, from 1.
 
         Raises:
-            ZooError: over_dump found NaN or infinity, or the device is out of memory.
+            ZooError: over_dump found NaN or infinity, the device is out of memory, or XLA lacks an operation.
         """
         dumps, profiles = self._plan.dumps(update), self._plan.profiles(update)
         if profiles:
@@ -184,6 +186,10 @@ class StepDebugger:
         except tf.errors.UnimplementedError as error:
             raise gpu.not_deterministic(error.message) or error from None
         except tf.errors.InvalidArgumentError as error:
+            if _NOT_COMPILED in error.message:
+                reason = error.message.partition(" on XLA_")[2].partition(": ")[2].partition("{{")[0].strip()
+                raise ZooError(f"--jit_compile: XLA cannot compile the training step ({reason}); leave the flag out"
+                               ) from None
             if not self.has_checks:
                 raise
             raise self._plan.overflow(_summarise(error.message), error.message, update) from None

@@ -25,14 +25,19 @@ _OF_OTHERS = re.compile(r"collective|all_?reduce|recvbuf|hccl|hcom|\bpeer\b|conn
 class Workers:
     """A single worker.
 
+    Args:
+        rank: rank of this process.
+        jit_compile: whether `compile` uses XLA.
+
     Attributes:
         run_the_same: whether all workers must run the same compiled functions, also in evaluations.
     """
 
     run_the_same = False
 
-    def __init__(self, rank: Rank):
+    def __init__(self, rank: Rank, jit_compile: bool = False):
         self.rank = rank
+        self._options = {"jit_compile": True} if jit_compile else {}
 
     def scope(self) -> ContextManager:
         """Context in which to create model and optimizer, and to set the learning rate."""
@@ -47,7 +52,7 @@ class Workers:
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile a function of tensors; all workers must call the result."""
-        return tf.function(function, autograph=False)
+        return tf.function(function, autograph=False, **self._options)
 
     def total(self, value: tf.Tensor) -> tf.Tensor:
         """In a compiled function: return the sum over the workers."""
@@ -183,10 +188,13 @@ def _same_everywhere(next_creator: Callable[..., Any], **options: Any) -> Any:
     return next_creator(**dict(options, synchronization=tf.VariableSynchronization.AUTO))
 
 
-def make(rank: Rank, device_kind: str) -> Workers:
-    """Return the workers for a kind of device: on NPUs after the adapter is open, elsewhere with a TF_CONFIG."""
+def make(rank: Rank, device_kind: str, jit_compile: bool = False) -> Workers:
+    """Return the workers for a kind of device: on NPUs after the adapter is open, elsewhere with a TF_CONFIG.
+
+    `jit_compile` is for a single worker.
+    """
     if rank.size == 1:
-        return Workers(rank)
+        return Workers(rank, jit_compile)
     return HcclWorkers(rank) if device_kind == "npu" else MirroredWorkers(rank)
 
 

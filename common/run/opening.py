@@ -62,8 +62,8 @@ class Run:
                           batch_size=flags.batch_size, precision=self.precision, device=device.kind,
                           tensorflow=tensorflow),
             num_updates=request.num_updates, performance=request.performance, started=_now(), segments=[_now()])
-        if flags.deterministic:
-            self.arguments["identity"]["deterministic"] = True
+        self.arguments["identity"].update({name: True for name in ("deterministic", "jit_compile")
+                                           if flags[name].value})
         shared = [self.arguments[key] for key in ("identity", "num_updates", "performance")]
         self.checksum = zlib.crc32(json.dumps(shared, sort_keys=True).encode("utf-8"))
 

@@ -94,7 +94,7 @@ class RunRequest:
 
     Raises:
         ZooError: --resume does not name a run.
-        FlagError: invalid adapter flags, or several steps in a call where only one is possible.
+        FlagError: invalid adapter flags, or several steps in a call, or XLA, where that is impossible.
     """
 
     script: str
@@ -116,6 +116,7 @@ class RunRequest:
         path = self._locate(root)
         options = npu_options.resolve(self.flags, root, path, self.npu_precision, self.num_updates)
         self._check_steps_per_loop()
+        self._check_jit_compile()
         images_per_step = self.images_per_step or self.flags.batch_size
         self.__dict__.update(root=root, path=path, options=options, images_per_step=images_per_step)  # it is frozen
 
@@ -136,6 +137,16 @@ class RunRequest:
         if obstacle:
             raise FlagError(f"--steps_per_loop={flags.steps_per_loop}: {obstacle} needs one step in a call; leave the "
                             "flag out")
+
+    def _check_jit_compile(self) -> None:
+        if not self.flags.jit_compile:
+            return
+        obstacles = {"an NPU has its own compiler": self.device.kind == "npu",
+                     "it is for one process": self.rank.size > 1,
+                     "XLA leaves out the checks of --over_dump": self.flags.over_dump}
+        for obstacle, applies in obstacles.items():
+            if applies:
+                raise FlagError(f"--jit_compile: {obstacle}; leave the flag out")
 
     @property
     def id(self) -> str:

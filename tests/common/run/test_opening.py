@@ -162,6 +162,13 @@ def test_a_resumed_run_says_where_bits_will_differ(tmp_path, flags, kind, warns,
     assert run.arguments["identity"].get("deterministic", False) == bool(flags)
 
 
+def test_xla_is_another_run(tmp_path):
+    runs.opened(tmp_path, "--jit_compile")
+    assert runs.opened(tmp_path, "--jit_compile").resumed
+    with pytest.raises(ZooError, match="jit_compile: was True, now None"):
+        runs.opened(tmp_path)
+
+
 def test_tf32_is_another_run(tmp_path):
     runs.opened(tmp_path, device=Device("gpu", "0", has_tf32=True))
     with pytest.raises(ZooError, match="precision: .*tf32.*float32"):

@@ -9,7 +9,7 @@ from common.cli.parser import FlagSet
 from common.cli.shared_flags import define_accelerator, define_training
 from common.devices import npu_options
 from common.devices.selection import Device, Rank
-from common.errors import ZooError
+from common.errors import FlagError, ZooError
 from common.run import run_dir
 from tests import runs
 
@@ -57,6 +57,17 @@ def test_dumps_of_a_rank_are_in_its_own_folder(tmp_path):
     assert sorted(os.listdir(str(tmp_path / "8"))) == ["overflow_dump", "train_8.log", "tuning"]
     log_of(tmp_path, "--over_dump", "--auto_tune", **job)  # the next job's
     assert (tmp_path / "8" / "train_8.log").read_text().count("a notice") == 2
+
+
+@pytest.mark.parametrize("flags, options, reason", [
+    ([], dict(device=Device("npu", "0")), "an NPU has its own compiler"),
+    ([], dict(rank=Rank(0, 2)), "it is for one process"),
+    (["--over_dump"], {}, "XLA leaves out the checks of --over_dump"),
+])
+def test_xla_is_refused_where_it_cannot_be(tmp_path, flags, options, reason):
+    with pytest.raises(FlagError, match=f"^--jit_compile: {reason}; leave the flag out$"):
+        runs.request(tmp_path, "--jit_compile", *flags, **options)
+    assert runs.request(tmp_path, "--jit_compile").flags.jit_compile
 
 
 @pytest.mark.parametrize("name, message", [(run_dir.ARGUMENTS, "is a run, but is needed for the log of rank 1"),
