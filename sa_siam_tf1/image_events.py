@@ -1,14 +1,15 @@
-"""Images and histograms for TensorBoard, written by TensorFlow's own event writer."""
+"""Images and histograms for TensorBoard."""
 from __future__ import annotations
 
 import io
-import time
+import os
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from common.graph.compat import tf
+from common.run import events
 
 HISTOGRAM_BINS = 30
 
@@ -18,7 +19,7 @@ class ImageEvents:
 
     def __init__(self, folder: str):
         self._folder = folder
-        self._writer: Any = None
+        self._writer: events.EventWriter | None = None
 
     def add_image(self, step: int, tag: str, image: np.ndarray) -> None:
         """Write an image.
@@ -48,9 +49,9 @@ class ImageEvents:
 
     def _add(self, step: int, tag: str, **content: Any) -> None:
         if self._writer is None:
-            # a resumed run may begin within the second that names the file
-            self._writer = tf.summary.FileWriter(self._folder, filename_suffix=f".{time.time_ns()}")
-        self._writer.add_summary(tf.Summary(value=[tf.Summary.Value(tag=tag, **content)]), step)
+            os.makedirs(self._folder, exist_ok=True)
+            self._writer = events.EventWriter(self._folder, tf)
+        self._writer.add(step, [tf.Summary.Value(tag=tag, **content)])
 
     def close(self) -> None:
         """Close the file."""

@@ -16,6 +16,7 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence, TextI
 
 from common import atomic_files
 from common.errors import ZooError
+from common.run import events
 
 METRICS = "metrics.jsonl"
 _MAX_LINE_BYTES = 1 << 20
@@ -116,20 +117,19 @@ class EventFile:
 
         Args:
             folder: folder of the file.
-            v1: TensorFlow's version 1 API, which has the writer.
+            v1: TensorFlow's version 1 API.
         """
         for old in glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*")):
             os.remove(old)
-        with v1.Graph().as_default():  # the writer cannot be created in eager mode
-            self._writer = v1.summary.FileWriter(folder, filename_suffix=f".{os.getpid()}")
-        self._summary = v1.Summary
+        self._writer = events.EventWriter(folder, v1)
+        self._value = v1.Summary.Value
         self.flush, self.close = self._writer.flush, self._writer.close
 
     def add(self, row: Row) -> None:
         """Write the numbers of a row."""
-        values = [self._summary.Value(tag=f"{row['kind']}/{key}", simple_value=value) for key, value in row.items()
-                  if key not in ("kind", "step") and is_number(value)]
-        self._writer.add_summary(self._summary(value=values), row["step"])
+        self._writer.add(row["step"], [
+            self._value(tag=f"{row['kind']}/{key}", simple_value=value) for key, value in row.items()
+            if key not in ("kind", "step") and is_number(value)])
 
 
 class GrowingText:
