@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import train_acc
+from tests import odd_images
 from tests.conftest import on_the_default_leg
 from tests.graph.circleloss_tf1.conftest import train
 from tests.programs import error_line
@@ -196,6 +197,20 @@ def test_bad_images(tmp_path, tiny_faces_folder, capfd):
         assert train(data, tmp_path / name, *flags, "--bad_images=skip") == 0
         assert capfd.readouterr().out.count("another image is taken") == 4
     assert losses(tmp_path / "one" / "0") == losses(tmp_path / "two" / "0")
+
+
+@pytest.mark.parametrize("kind", odd_images.OTHER_FORMATS)
+def test_other_formats_that_are_called_jpg(tmp_path, tiny_faces_folder, capfd, kind):
+    """BMP and GIF are decoded by TensorFlow too, GIF to four dimensions."""
+    data = copy_with_bad_images(tiny_faces_folder, tmp_path / "data", 0)
+    folder = tmp_path / "data" / "MS-Celeb-1M_clean_align" / "m.0000"
+    shutil.move(odd_images.make_other(str(tmp_path), kind), str(folder / "003.jpg"))
+    flags = [*SMALL, "--epoch_size=15", "--performance", "--train_steps=15"]  # all of the 120 images
+    reason = f"{folder / '003.jpg'}: not a readable image (it is {kind}, expected JPEG or PNG)"
+    assert train(data, tmp_path / "out", *flags) == 1
+    assert error_line(capfd) == f"[Error] {reason}; fix or remove it, or train with --bad_images=skip\n"
+    assert train(data, tmp_path / "skip", *flags, "--bad_images=skip") == 0
+    assert f"Warning: {reason}; another image is taken\n" in capfd.readouterr().out
 
 
 @on_the_default_leg

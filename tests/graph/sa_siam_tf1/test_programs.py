@@ -197,6 +197,27 @@ def test_the_onnx_models_compute_what_the_frozen_graphs_do(semantic_run, monkeyp
         np.testing.assert_allclose(found[name], values, atol=tolerance * np.abs(values).max())
 
 
+def test_frames_that_are_stored_on_their_side(appearance_run, tiny_videos, tmp_path, capfd):
+    """Boxes are those of what a viewer shows, in predict and in evaluate; PNG loses nothing when it is turned."""
+    results = []
+    for name in ("upright", "stored"):
+        sequence = tmp_path / name / "OTB" / "Drawn1"
+        shutil.copytree(str(tiny_videos / "OTB" / "Drawn1"), str(sequence))
+        for path in list((sequence / "img").iterdir()):
+            image, exif = Image.open(str(path)), Image.Exif()
+            exif[0x0112] = 6 if name == "stored" else 1
+            image = image.transpose(Image.ROTATE_90) if name == "stored" else image
+            image.save(str(path.with_suffix(".png")), exif=exif)
+            path.unlink()
+        weights = f"--checkpoint={appearance_run / '0'}"
+        assert predict.main([f"--sequence={sequence}", weights, "--annotate=none", "--json"]) == 0
+        boxes = otb.read_boxes(printed(capfd)["boxes"])
+        assert evaluate.main([f"--data_path={tmp_path / name}", weights, "--baselines=false", "--json"]) == 0
+        results.append((boxes, printed(capfd)["trackers"]["SA-Siam"]["overall"]["auc"]))
+    (boxes, auc), (stored_boxes, stored_auc) = results
+    assert len(boxes) == 6 and np.array_equal(stored_boxes, boxes) and stored_auc == auc
+
+
 def test_exports_run_without_the_repository(appearance_run, semantic_run, monkeypatch, capfd):
     """Of the semantic branch; then of both, whose response is the weighted sum with a bias of each."""
     seen = {}
