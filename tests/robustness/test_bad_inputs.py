@@ -40,7 +40,7 @@ def bad_lines(model):
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-def test_wrong_flags_are_refused(model, tmp_path, monkeypatch, capsys):
+def test_wrong_flags_are_refused(model, tmp_path, monkeypatch, capsys, record_property):
     monkeypatch.chdir(str(tmp_path))
     tried = 0
     for module, arguments in bad_lines(model):
@@ -50,7 +50,7 @@ def test_wrong_flags_are_refused(model, tmp_path, monkeypatch, capsys):
         assert error.startswith("[Error] ") and error.count("\n") == 1 and "Traceback" not in error + out, arguments
         tried += 1
     assert tried >= 100 and os.listdir(str(tmp_path)) == []
-    print(f"{model.name}: {tried} command lines")
+    record_property("tried", tried)
 
 
 ENVIRONMENTS = [dict(ASCEND_DEVICE_ID=value) for value in ("a/b", "..", "/", "0/1", "a\nb")] + [
@@ -58,7 +58,7 @@ ENVIRONMENTS = [dict(ASCEND_DEVICE_ID=value) for value in ("a/b", "..", "/", "0/
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-def test_wrong_environments_are_refused(model, tmp_path, monkeypatch, capsys):
+def test_wrong_environments_are_refused(model, tmp_path, monkeypatch, capsys, record_property):
     """Before anything is read or written; the data folder stays as it is."""
     data = make_data(model, str(tmp_path / "data"))
     before = tree(data)
@@ -73,11 +73,11 @@ def test_wrong_environments_are_refused(model, tmp_path, monkeypatch, capsys):
         assert status in (1, 2) and error.startswith("[Error] ") and "Traceback" not in error + out, (variables, error)
         assert error.count("\n") == 1, error
     assert tree(data) == before and not (tmp_path / "out").exists()
-    print(f"{model.name}: {len(ENVIRONMENTS)} inputs")
+    record_property("tried", len(ENVIRONMENTS))
 
 
 @pytest.mark.parametrize("name", ["model_config.json", "train_config.json", "track_config.json"])
-def test_damaged_configurations_are_refused(tmp_path, capsys, name):
+def test_damaged_configurations_are_refused(tmp_path, capsys, name, record_property):
     """Generated values of every field of SA-Siam's configuration, of a wrong type or out of range."""
     module = importlib.import_module("sa_siam_tf1.train_siamese_model")
     kind = next(kind for kind, file in configuration.FILES.items() if file == name)
@@ -91,4 +91,5 @@ def test_damaged_configurations_are_refused(tmp_path, capsys, name):
             out, error = capsys.readouterr()
             assert status in (1, 2) and error.count("\n") == 1 and "Traceback" not in error + out, (field.name, value)
             tried += 1
-    print(f"sa_siam_tf1: {tried} inputs")
+    record_property("tried", tried)
+    record_property("subject", "sa_siam_tf1")

@@ -183,7 +183,7 @@ def damage(content: bytes, source: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, name):
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, name, record_property):
     if name == "h5" and h5py.__version__.startswith("2."):
         pytest.skip("the HDF5 library of h5py 2.10 crashes on some damaged files")
     read, content, suffix = READERS[name]
@@ -200,7 +200,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, name):
         except Exception as error:
             raise AssertionError(f"{name}: {type(error).__name__}: {error} of {damaged!r}") from error
         tried += 1
-    print(f"{name}: {tried} files")
+    record_property("tried", tried)
 
 
 def _write(path: str, content: bytes) -> str:
@@ -209,7 +209,8 @@ def _write(path: str, content: bytes) -> str:
     return path
 
 
-def test_rows_of_metrics_end_where_they_are_damaged(tmp_path):
+def test_rows_of_metrics_end_where_they_are_damaged(tmp_path, record_property):
+    tried = 0
     source, end = random.Random(0), time.monotonic() + SECONDS
     content = b"".join(b'{"kind": "step", "step": %d, "seconds": 1.5, "loss": 2.0}\n' % step for step in range(20))
     while time.monotonic() < end:
@@ -220,3 +221,6 @@ def test_rows_of_metrics_end_where_they_are_damaged(tmp_path):
             assert "metrics.jsonl" in str(error)
         else:
             assert len(rows) <= 40
+        tried += 1
+    record_property("tried", tried)
+    record_property("subject", "metrics.jsonl")
