@@ -3,8 +3,9 @@
     python3 circleloss_tf1/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
 
 Writes to <run directory>/evaluate/: evaluation.json, pairs.csv with the distance of each pair, roc.png, distances.png,
-and worst_pairs.png with the pairs that are furthest wrong. evaluation.json holds the threshold for predict.py: it
-accepts a share of --far of the different pairs or, if there are too few pairs to measure that, has the best accuracy.
+worst_pairs.png with the pairs that are furthest wrong, and with --projector the embeddings for TensorBoard.
+evaluation.json holds the threshold for predict.py: it accepts a share of --far of the different pairs or, if there are
+too few pairs to measure that, has the best accuracy.
 """
 from __future__ import annotations
 
@@ -15,9 +16,12 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+import numpy as np
+
 from circleloss_tf1 import command_line, usage_flags
 from circleloss_tf1.recipe import Switches
 from common import atomic_files, console
+from common.checkpoints import projector
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet
@@ -32,6 +36,7 @@ def define_flags() -> FlagSet:
     flags = FlagSet(__doc__ or "")
     usage_flags.define_lfw(flags)
     usage_flags.define_far(flags, verification.FAR_TARGET)
+    projector.define_flag(flags)
     usage_flags.define(flags)
     recipe.define(flags.model, Switches, ("exif_orientation",), "the run's")
     return flags
@@ -72,6 +77,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                   threshold=thresholds.chosen, threshold_by=thresholds.chosen_by, thresholds=thresholds._asdict(),
                   **lfw.summary(verified))
     result["worst_pairs"] = _draw(checkpoint, pairs, verified, thresholds)
+    if flags.projector:
+        _write_embeddings(checkpoint, pairs, embeddings)
     if not thresholds.resolves_far:
         print(console.fold(log_lines.far_warning(thresholds), sys.stderr), file=sys.stderr)
     checkpoint.report("evaluation.json", result,
@@ -94,6 +101,18 @@ def _draw(checkpoint: Checkpoint, pairs: Any, verified: verification.Verificatio
     plots.draw_pairs(checkpoint.file("worst_pairs.png"), pairs, verified, worst)
     return [dict(images=pairs.paths[2 * pair:2 * pair + 2], same=bool(pairs.is_same[pair]),
                  distance=float(verified.distances[pair])) for pair in worst]
+
+
+def _write_embeddings(checkpoint: Checkpoint, pairs: Any, embeddings: np.ndarray) -> None:
+    """Write the embeddings for TensorBoard, of each image once."""
+    from common.data import images
+
+    first = {path: index for index, path in reversed(list(enumerate(pairs.paths)))}
+    paths = sorted(first)
+    people = [os.path.basename(os.path.dirname(path)) for path in paths]
+    projector.write(checkpoint, embeddings[[first[path] for path in paths]],
+                    dict(person=people, image=[os.path.basename(path) for path in paths]),
+                    lambda index: np.asarray(images.open_image(paths[index], "RGB")))
 
 
 def _line(pair: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
     python3 gitloss_tf1/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
 
-Writes evaluation.json and features.png to <run directory>/evaluate/.
+Writes evaluation.json, features.png and with --projector the features of the training images to <run
+directory>/evaluate/.
 """
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common.checkpoints import trained
+from common.checkpoints import projector, trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
 from common.devices import selection
@@ -24,6 +25,7 @@ def define_flags() -> FlagSet:
     """Return the flags of the evaluation."""
     flags = FlagSet(__doc__ or "")
     shared_flags.define_data(flags, "Folder with the four IDX files of MNIST, or its parent.")
+    projector.define_flag(flags)
     trained.define_flags(flags)
     return flags
 
@@ -63,6 +65,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                data.train.labels, measured.centers,
                checkpoint.title("training images and centers, ratio of class distances "
                                 f"{measured.statistics.ratio:.2f}"))
+    if flags.projector:
+        projector.write(checkpoint, measured.train_features,
+                        dict(digit=data.train.labels, image=range(len(data.train.labels))),
+                        lambda index: data.train.images[index, ..., 0])
     lines = [f"{name}: loss {loss.total:.4f}, accuracy {loss.accuracy:.4f}"
              for name, loss in (("Validation", measured.validation), ("Test", measured.test)) if loss]
     lines.append(f"Between classes {result['inter_cls_dist']:.4f}, within {result['intra_cls_dist']:.4f}, ratio "

@@ -4,7 +4,7 @@
 
 Pairs and episodes come from the validation drawings of the run, or with --part=all from all drawings, for characters
 that the run has not seen. --one_shot is Omniglot's one_shot_all_runs, 20 tasks within an alphabet. Writes
-evaluation.json, roc.png and one_shot.png to <run directory>/evaluate/.
+evaluation.json, roc.png, one_shot.png and with --projector the features to <run directory>/evaluate/.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common.checkpoints import trained
+from common.checkpoints import projector, trained
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
@@ -41,6 +41,7 @@ def define_flags() -> FlagSet:
     flags.evaluation.integer("num_pairs", 4000, "Number of pairs, half of them of one character.", 2)
     flags.evaluation.integer("episodes", 100, "Number of episodes of each kind.", 2)
     flags.evaluation.integer("seed", 0, "Seed of pairs and episodes.", 0, shared_flags.MAX_SEED)
+    projector.define_flag(flags)
     trained.define_flags(flags)
     define_network(flags)
     recipe.define(flags.data, Switches, ("split",), "the run's, else image")
@@ -76,7 +77,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, data=folder, split=split, drawings=len(indices))
     logits, labels, result["pairs"] = _pairs(scorer, data, indices, flags, restore.setting(
         checkpoint, flags, "head"), stop)
-    result["few_shot"] = _few_shot(scorer, data, indices, flags, stop)
+    features = scorer.features(lambda rows: data.store.take(indices[rows]), len(indices), stop.check)
+    result["few_shot"] = _few_shot(scorer, features, data.labels[indices], flags, stop)
+    if flags.projector:
+        names = [data.names[index].split("/") for index in indices]
+        projector.write(checkpoint, features, dict(zip(("alphabet", "character", "image"), zip(*names))),
+                        lambda index: data.store.take(indices[[index]])[0])
     if runs:
         result["official_one_shot"] = _official(few_shot.run_error_rates(scorer, runs, stop.check))
     plots.draw_evaluation(checkpoint, logits, labels, result)
@@ -102,14 +108,12 @@ def _pairs(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValue
     return logits, drawn.labels, evaluation.pair_result(logits, drawn.labels, head)._asdict()
 
 
-def _few_shot(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValues, stop: program.StopRequest
+def _few_shot(scorer: Scorer, features: np.ndarray, labels: np.ndarray, flags: FlagValues, stop: program.StopRequest
               ) -> list[dict[str, Any]]:
     """Return the accuracies of the tasks, None where too few characters have enough drawings."""
     from common.evaluation import one_shot
     from siamese_omniglot import few_shot
 
-    labels = data.labels[indices]
-    features = scorer.features(lambda rows: data.store.take(indices[rows]), len(indices), stop.check)
     accuracies = []
     for n_way, k_shot in TASKS:
         row: dict[str, Any] = dict(n_way=n_way, k_shot=k_shot, accuracy=None, half_width=None, episodes=0,

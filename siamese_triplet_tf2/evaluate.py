@@ -3,8 +3,8 @@
     python3 siamese_triplet_tf2/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
 
 Evaluates on the validation pairs of the run or, with --pairs=all, on all pairs of a folder that was not used for
-training. Writes evaluation.json, embeddings.npz, and retrievals.png with the best and the worst results to <run
-directory>/evaluate/.
+training. Writes evaluation.json, embeddings.npz, retrievals.png with the best and the worst results, and with
+--projector the embeddings for TensorBoard to <run directory>/evaluate/.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common.checkpoints import trained
+from common.checkpoints import projector, trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
 from common.devices import selection
@@ -37,6 +37,7 @@ def define_flags() -> FlagSet:
     shared_flags.define_data(flags, "Folder with left/ and right/, or its parent.")
     flags.evaluation.choice("pairs", "validation", ["validation", "all"], "Pairs to evaluate on: the validation "
                             "pairs of the run, or all.")
+    projector.define_flag(flags)
     trained.define_flags(flags)
     return flags
 
@@ -71,6 +72,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     left, right = (embeddings[np.searchsorted(indices, chosen + shift)] for shift in (0, len(data.left)))
     result["retrievals"] = _draw(checkpoint.file("retrievals.png"), data, chosen, left, right)
     result["seconds"] = time.perf_counter() - started
+    if flags.projector:
+        paths = [path for side in (data.left, data.right) for path in np.asarray(side)[chosen]]
+        sides = [side for side in ("left", "right") for _ in chosen]
+        projector.write(checkpoint, np.concatenate([left, right]),
+                        dict(pair=[*chosen, *chosen], side=sides, image=[os.path.basename(path) for path in paths]),
+                        lambda index: restore.image_of(paths[index]))
     if log_lines.has_collapsed(result):
         print(log_lines.collapse_warning(run.get("recipe")), file=sys.stderr)
     checkpoint.report("evaluation.json", result, _lines(result), flags.json)

@@ -6,6 +6,7 @@ resumed run needs nothing else. Rows are streamed: memory use does not grow with
 """
 from __future__ import annotations
 
+import functools
 import glob
 import json
 import math
@@ -110,26 +111,29 @@ class MetricsFile:
 
 
 class EventFile:
-    """Events for TensorBoard: the numbers of all rows, tagged `<kind>/<key>`."""
+    """Events for TensorBoard: the settings of a run, and the numbers of all rows, tagged `<kind>/<key>`."""
 
     def __init__(self, folder: str, v1: Any):
         """Start a new file in place of earlier ones, whose rows are replayed.
 
         Args:
-            folder: folder of the file.
+            folder: folder of the file, in the run directory.
             v1: TensorFlow's version 1 API.
         """
+        from common.run import hparams  # reads a run, whose modules import this one
+
         for old in glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*")):
             os.remove(old)
         self._writer = events.EventWriter(folder, v1)
-        self._value = v1.Summary.Value
+        self._value, self._end = v1.Summary.Value, functools.partial(hparams.finished, v1)
+        self._writer.add(0, hparams.started(os.path.dirname(folder), v1))
         self.flush, self.close = self._writer.flush, self._writer.close
 
     def add(self, row: Row) -> None:
         """Write the numbers of a row."""
-        self._writer.add(row["step"], [
-            self._value(tag=f"{row['kind']}/{key}", simple_value=value) for key, value in row.items()
-            if key not in ("kind", "step") and is_number(value)])
+        values = [self._value(tag=f"{row['kind']}/{key}", simple_value=value) for key, value in row.items()
+                  if key not in ("kind", "step") and is_number(value)]
+        self._writer.add(row["step"], values + (self._end() if row["kind"] == "final" else []))
 
 
 class GrowingText:

@@ -16,6 +16,7 @@ from common.run.summary import summarise
 from tests import ROOT, runs
 from tests.common.run.recording import Deaf, record_of, step
 from tests.conftest import on_the_default_leg
+from tests.figures import legend_of, size_of
 from tests.programs import run, run_python
 from tests.test_architecture import models, train_entry
 
@@ -98,6 +99,26 @@ def test_compare(folder, capsys):
     assert re.search(r"^seed +3 +5$", out, re.MULTILINE) and re.search(r"^accuracy +0.75 +1.25$", out, re.MULTILINE)
     assert not re.search(r"^recipe", out, re.MULTILINE)  # the same in both
     assert (folder / "a" / "0" / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figure_of_a_comparison(folder, saved_figures):
+    """A panel for each number that both runs have, with a curve for each run."""
+    pytest.importorskip("matplotlib")
+    runs_by_label = {name: summarise(str(folder / name / "0")) for name in ("a", "b")}
+    assert comparison.draw(str(folder / "compare.png"), runs_by_label)
+    figure = saved_figures["compare.png"]
+    assert figure._suptitle.get_text() == "Comparison of 2 runs"
+    assert [axis.get_title() for axis in figure.axes] == ["loss (training batch)", "accuracy (evaluation)"]
+    assert size_of(figure) == [1067, 340]
+    for axis, curves in zip(figure.axes, ([[1.0, 0.5, 1 / 3]] * 2, [[0.75], [1.25]])):
+        assert legend_of(axis) == ["a", "b"] and axis.get_xlabel() == "updates"
+        assert [list(line.get_ydata()) for line in axis.get_lines()] == curves
+        assert len({line.get_color() for line in axis.get_lines()}) == 2
+
+
+def test_runs_that_share_no_number_are_not_drawn(folder, tmp_path):
+    assert not comparison.draw(str(tmp_path / "compare.png"), dict(a=summarise(str(folder / "a" / "0"))))
+    assert not (tmp_path / "compare.png").exists()
 
 
 def test_equal_runs_differ_in_nothing(folder):

@@ -191,3 +191,35 @@ def test_memory_stays_flat_over_many_rows(tmp_path):
         curves.draw(summarise(run.path))
     assert len(rows(tmp_path / "0")) == 6000
     assert metrics.last_row(str(tmp_path / "0"))["step"] == 6000
+
+
+def test_tensorboard_gets_the_settings_and_the_end_of_a_run(tmp_path):
+    metadata = pytest.importorskip("tensorboard.plugins.hparams.metadata")
+    with runs.open_run(tmp_path, identity=dict(margin=0.5, flip=True, loss="triplet", data=[["a", 1]], absent=None),
+                       updates=7) as run:
+        record = record_of(run)
+        record.restore(Deaf())
+        record.finish(7, None, {})
+        record.close()
+        values = {value.tag: value.metadata.plugin_data for event in events_in(run.folder("events"))
+                  for value in event.summary.value if value.HasField("metadata")}
+    assert {data.plugin_name for data in values.values()} == {metadata.PLUGIN_NAME}
+    start = metadata.parse_session_start_info_plugin_data(values[metadata.SESSION_START_INFO_TAG].content)
+    end = metadata.parse_session_end_info_plugin_data(values[metadata.SESSION_END_INFO_TAG].content)
+    found = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
+    assert {name: found.get(name) for name in ("margin", "flip", "loss", "num_updates", "batch_size")} == dict(
+        margin=0.5, flip=True, loss="triplet", num_updates=7, batch_size=4)
+    assert not {"data", "absent"} & set(found)
+    assert end.status == 1 and end.end_time_secs >= start.start_time_secs > 1e9
+
+
+def test_without_tensorboard_the_events_hold_the_rows_alone(tmp_path, without_module):
+    without_module("tensorboard")
+    with runs.open_run(tmp_path) as run:
+        record = record_of(run)
+        record.restore(Deaf())
+        step(record, 1)
+        record.finish(1, None, {})
+        record.close()
+        tags = {tag for _, tag, _ in scalars(run.folder("events"))}
+    assert "step/loss" in tags and not [tag for tag in tags if tag.startswith("_hparams_")]

@@ -68,9 +68,12 @@ def test_two_images_can_be_evaluated(tmp_path, lone_checkpoint, capfd):
 
 def test_evaluate_a_checkpoint_without_a_run(tmp_path, lone_checkpoint, tiny_mnist_folder, capfd):
     assert evaluate.main([f"--data_path={tiny_mnist_folder}", f"--checkpoint={lone_checkpoint}",
-                          f"--output_path={tmp_path / 'out'}"]) == 0
-    assert (tmp_path / "out" / "evaluate" / "evaluation.json").exists()
+                          f"--output_path={tmp_path / 'out'}", "--projector"]) == 0
+    folder = tmp_path / "out" / "evaluate"
+    assert (folder / "evaluation.json").exists()
     assert "Validation: loss" in capfd.readouterr().out
+    labels = [int(line.split("\t")[0]) for line in (folder / "projector" / "metadata.tsv").read_text().splitlines()[1:]]
+    assert labels == mnist.load(tiny_mnist_folder).train.labels.tolist()
 
 
 def test_predict_images(tmp_path, output, tiny_mnist_folder, capfd):

@@ -46,12 +46,14 @@ def tiny_runs(tmp_path_factory, tiny_folder):
 
 def test_evaluate(trained, tiny_folder, tiny_runs, capfd):
     assert evaluate.main([f"--data_path={tiny_folder}", f"--output_path={trained}", f"--one_shot={tiny_runs}", "--json",
-                          "--part=all", "--num_pairs=40", "--episodes=4", "--device=cpu"]) == 0
+                          "--part=all", "--num_pairs=40", "--episodes=4", "--device=cpu", "--projector"]) == 0
     result = printed(capfd)
     folder = trained / "0" / "evaluate"
     assert json.loads((folder / "evaluation.json").read_text()) == result
     assert {"evaluation.json", "roc.png", "one_shot.png"} <= set(os.listdir(str(folder)))
     assert result["pairs"]["num_pairs"] == 40 and result["drawings"] == 120
+    names = (folder / "projector" / "metadata.tsv").read_text().splitlines()
+    assert names[:2] == ["alphabet\tcharacter\timage", "Alphabet_1\tcharacter01\t0001_01.png"] and len(names) == 121
     found = {(row["n_way"], row["k_shot"]): row for row in result["few_shot"]}
     assert found[5, 5]["episodes"] == 4 and 0 <= found[5, 1]["accuracy"] <= 1
     assert found[20, 1]["accuracy"] is None and found[20, 1]["characters"] == 15

@@ -19,8 +19,10 @@ from tests.results import rows
 
 def test_evaluate_gives_the_run_s_numbers(full_run, look_alike_folder, capfd, monkeypatch):
     arguments = [f"--data_path={look_alike_folder}", f"--checkpoint={full_run}", "--json"]
-    assert evaluate.main(arguments) == 0
+    assert evaluate.main([*arguments, "--projector"]) == 0
     result = printed(capfd)
+    labels = (full_run / "evaluate" / "projector" / "metadata.tsv").read_text().splitlines()
+    assert [line.split("\t")[1] for line in labels] == ["side", *["left"] * 6, *["right"] * 6]
     best = [row for row in rows(full_run, "eval") if row["best"]][-1]
     assert result["checkpoint"].endswith(f"ckpt/model.ckpt-{best['step']}") and result["pairs"] == 6
     for name in ("valid_loss", "triplet_accuracy", "cosine_recall_at_1", "l2_median_rank", "positive_similarity"):
