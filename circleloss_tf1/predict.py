@@ -1,39 +1,45 @@
-"""Predict with Circle loss whether two faces are the same person.
+"""Predict with Circle loss whether two faces are the same person, or search faces in folders.
 
-    python3 circleloss_tf1/predict.py --query=FILE --against=FILE [--checkpoint=FILE|RUN_DIR]
+    python3 circleloss_tf1/predict.py --query=FILE,... --against=FILE|FOLDER,... [--checkpoint=FILE|RUN_DIR]
 
-The threshold is the one that evaluate.py stored, unless --far or --threshold is given. Writes prediction.json to <run
-directory>/predict/.
+The threshold is the one that evaluate.py stored, unless --far or --threshold is given; a search does without one too.
+Writes prediction.json and nearest.png to <run directory>/predict/, or to 2/, 3/, ... in it if it holds a result
+already. A search keeps the embeddings in predict/embeddings.npz and uses them again for files that have not changed. A
+query that lies in a folder of --against is left out of its own list.
 """
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
-from typing import NamedTuple
+from typing import Any, Iterator, Mapping, Sequence
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+import numpy as np
+
 from circleloss_tf1 import command_line, lfw, usage_flags
+from circleloss_tf1.measured import Measured
 from common.checkpoints.trained import Checkpoint
-from common.cli import program, shared_flags
-from common.cli.parser import REQUIRED, FlagSet, FlagValues
+from common.cli import program, results, shared_flags
+from common.cli.parser import FlagSet
 from common.devices import selection
 from common.errors import ZooError
 from common.evaluation import verification
 
+_SHORT_VERDICTS = {True: ", same", False: ", other", None: ""}
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
 def define_flags() -> FlagSet:
     """Return the flags of prediction."""
     flags = FlagSet(__doc__ or "")
-    flags.data.string("query", None, "Image of a face, aligned like the training images.", REQUIRED)
+    flags.data.paths("query", "Images of faces, aligned like the training images.")
     flags.alias("query", "first")
-    flags.data.string("against", None, "Image of another face.", REQUIRED)
-    flags.alias("against", "second")
+    flags.data.paths("against", "Images of other faces, or folders of them, searched recursively.")
+    flags.alias("against", "second", "images")
+    flags.evaluation.integer("top", 10, "Number of nearest faces to list and draw.", 1)
     shared_flags.define_background(flags.data)
     usage_flags.define_far(flags, None, "that of evaluate.py")
     flags.evaluation.number("threshold", None, "Distance below which two faces are the same person.",
@@ -42,90 +48,118 @@ def define_flags() -> FlagSet:
     return flags
 
 
-class _Measured(NamedTuple):
-    """What evaluate.py has measured of a checkpoint."""
-
-    threshold: float
-    threshold_by: str  # "accuracy", "far" or "given"
-    thresholds: verification.Thresholds | None
-    metric: int
-    batch_size: int
-    images: list  # str, the images of LFW in the order of the pairs
-
-    @classmethod
-    def read(cls, checkpoint: Checkpoint, flags: FlagValues) -> _Measured:
-        """Read it, or take --threshold alone where there is nothing to read.
-
-        Raises:
-            ZooError: there is neither.
-        """
-        folder = os.path.join(os.path.dirname(checkpoint.output_folder), "evaluate")
-        result_path = os.path.join(folder, "evaluation.json")
-        if not os.path.isfile(result_path):
-            if flags.threshold is None:
-                raise ZooError(f"{result_path}: is missing, and with it the threshold; run evaluate.py first, or give "
-                               "--threshold")
-            return cls(flags.threshold, "given", None, verification.SQUARED_EUCLIDEAN, 2, [])
-        try:
-            with open(result_path, encoding="utf-8") as file:
-                result = json.load(file)
-            images, is_same, distances = lfw.from_csv(os.path.join(folder, lfw.DISTANCES_FILE))
-            metric, batch_size = int(result["metric"]), int(result["batch_size"])
-            stored = verification.Thresholds(**result["thresholds"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ZooError(f"{folder}: holds no evaluation that can be read ({error}); run evaluate.py again"
-                           ) from None
-        thresholds = verification.measure_thresholds(distances, is_same, stored.far if flags.far is None else flags.far)
-        if flags.threshold is not None:
-            return cls(flags.threshold, "given", thresholds, metric, batch_size, images)
-        if flags.far is not None:
-            return cls(thresholds.at_far, "far", thresholds, metric, batch_size, images)
-        return cls(stored.chosen, stored.chosen_by, stored, metric, batch_size, images)
-
-
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
+    from common.data import images
+
     flags = define_flags().parse(arguments)
     usage_flags.require_far(flags)
     checkpoint = usage_flags.choose(flags, ROOT, "predict")
-    images = [shared_flags.find_file(name, flags[name].value, ROOT) for name in ("query", "against")]
-    measured = _Measured.read(checkpoint, flags)
+    queries = shared_flags.find_files("query", flags.query, ROOT)
+    against = shared_flags.find_paths("against", flags.against, ROOT)
+    faces = images.find_images(against, lfw.SUFFIXES)
+    candidates = [images.indices_besides(query, faces, against) for query in queries]
+    is_pair = len(queries) == 1 and against == faces and len(faces) == 1
+    measured = Measured.read(checkpoint, flags)
+    if is_pair and measured.threshold is None:
+        raise ZooError(f"{measured.result_path}: is missing, and with it the threshold; run evaluate.py first, or give "
+                       "--threshold")
     device = selection.choose(flags.device, os.environ)
 
-    from circleloss_tf1 import log_lines, restore
+    from circleloss_tf1 import restore, search
     from common.graph.session import inference_session
 
     network = restore.network_settings(checkpoint, flags)
     network = dataclasses.replace(network, background=flags.background, switches=dataclasses.replace(
         network.switches, exif_orientation=True))
-    needs_context = network.switches.batch_norm == "batch"
-    context = [path for path in measured.images if os.path.exists(path)][:measured.batch_size - 2]
-    batch = [*images, *context] if needs_context else images
+    index = None
     with inference_session(device, flags.device, command_line.NPU_PRECISION, flags.json) as session:
-        embedder = restore.embedder(session, checkpoint, network, len(batch), False, flags.ema_evaluation)
-        embeddings = embedder.embed([os.fsencode(path) for path in batch])[:2]
-    distance = float(verification.pair_distances(embeddings, measured.metric)[0])
-    result = dict(checkpoint=checkpoint.prefix, first=images[0], second=images[1], distance=distance,
-                  metric=measured.metric, threshold=measured.threshold, threshold_by=measured.threshold_by,
-                  same=distance < measured.threshold)
-    thresholds, lines = measured.thresholds, []
-    if thresholds is not None:
-        result["thresholds"] = thresholds._asdict()
-        lines = [f"  {name}: threshold {value:.4f}, {_verdict(distance < value)}" for name, value in (
-            ("best accuracy", thresholds.best_accuracy), (f"FAR {thresholds.far:g}", thresholds.at_far))]
-        if measured.threshold_by == "far" and not thresholds.resolves_far:
-            print(log_lines.far_warning(thresholds), file=sys.stderr)
-    if needs_context and not context:
-        print("Warning: this network normalizes with the statistics of the batch, here of two images; run evaluate.py "
-              "first, so that the pair is looked at among LFW's images", file=sys.stderr)
-    checkpoint.report("prediction.json", result, [
-        f"{_verdict(result['same'])}: distance {distance:.4f}, threshold {measured.threshold:.4f}", *lines], flags.json)
+        searched = search.FaceSearch(session, checkpoint, network, flags.ema_evaluation, measured)
+        if is_pair:
+            of_queries, of_faces = np.split(searched.embed_pair(queries[0], faces[0]), 2)
+        else:
+            of_queries, of_faces, index = searched.embed(queries, faces)
+    _warn(measured, searched.lacks_context, is_pair)
+    found = [_nearest(query, [faces[index] for index in indices], verification.row_distances(
+        np.broadcast_to(embedding, (len(indices), len(embedding))), of_faces[indices], measured.metric), flags.top,
+        measured.threshold) for query, embedding, indices in zip(queries, of_queries, candidates)]
+    result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, metric=measured.metric, threshold=measured.threshold,
+                                  threshold_by=measured.threshold_by)
+    if measured.thresholds is not None:
+        result["thresholds"] = measured.thresholds._asdict()
+    if index is None:
+        (nearest,) = found[0]["nearest"]
+        result.update(first=queries[0], second=faces[0], distance=nearest["distance"], same=nearest["same"])
+        lines = _pair_lines(nearest, measured)
+    else:
+        result = results.of_queries(dict(result, index=index), found)
+        lines = _search_lines(found, measured, index)
+    with checkpoint.numbered("prediction.json") as place:
+        _draw(place, checkpoint.output_folder, found, flags.background)
+        place.report("prediction.json", result, lines, flags.json)
     return 0
+
+
+def _warn(measured: Measured, lacks_context: bool, is_pair: bool) -> None:
+    """Print what makes a verdict doubtful."""
+    from circleloss_tf1 import log_lines
+
+    if measured.threshold_by == "far" and measured.thresholds and not measured.thresholds.resolves_far:
+        print(log_lines.far_warning(measured.thresholds), file=sys.stderr)
+    if lacks_context:
+        around = "here of two images; run evaluate.py first, so that the pair is looked at among LFW's images" if (
+            is_pair) else "here of the faces of --against; run evaluate.py first, so that its batches are those of LFW"
+        print(f"Warning: this network normalizes with the statistics of the batch, {around}", file=sys.stderr)
+
+
+def _nearest(query: str, faces: Sequence[str], distances: np.ndarray, top: int, threshold: float | None
+             ) -> dict[str, Any]:
+    """Return what was found for a query: the nearest faces, with a verdict if there is a threshold."""
+    return dict(query=query, nearest=[
+        dict(image=faces[index], distance=float(distances[index]),
+             same=None if threshold is None else bool(distances[index] < threshold))
+        for index in np.argsort(distances, kind="stable")[:top]])
+
+
+def _pair_lines(nearest: Mapping[str, Any], measured: Measured) -> Iterator[str]:
+    distance = nearest["distance"]
+    yield f"{_verdict(nearest['same'])}: distance {distance:.4f}, threshold {measured.threshold:.4f}"
+    thresholds = measured.thresholds
+    if thresholds is not None:
+        for name, value in (("best accuracy", thresholds.best_accuracy), (f"FAR {thresholds.far:g}",
+                                                                          thresholds.at_far)):
+            yield f"  {name}: threshold {value:.4f}, {_verdict(distance < value)}"
+
+
+def _search_lines(found: Sequence[Mapping[str, Any]], measured: Measured, index: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Index: {index['path']}, {index['computed']} of {index['images']} embeddings computed now"
+    if measured.threshold is None:
+        yield "No verdict: there is no threshold; run evaluate.py first, or give --threshold"
+    else:
+        by = {"accuracy": ", best accuracy", "far": ", by the false accept rate"}.get(str(measured.threshold_by), "")
+        yield f"Threshold: {measured.threshold:.4f}{by}"
+    for result in found:
+        yield f"{result['query']}:"
+        for place, face in enumerate(result["nearest"], 1):
+            verdict = "" if face["same"] is None else f", {_verdict(face['same'])}"
+            yield f"  {place}. {face['image']}: distance {face['distance']:.4f}{verdict}"
 
 
 def _verdict(is_same: bool) -> str:
     return "the same person" if is_same else "two people"
+
+
+def _draw(place: Checkpoint, font_folder: str, found: Sequence[Mapping[str, Any]], background: str) -> None:
+    """Draw nearest.png: each query and the nearest faces, framed by the verdict."""
+    from common.data import images
+    from common.plots import figures, ranking
+
+    queries = [ranking.Query(images.thumbnail(result["query"], background), os.path.basename(result["query"]), [
+        ranking.Found(images.thumbnail(face["image"], background), os.path.basename(face["image"]),
+                      f"distance {face['distance']:.4f}{_SHORT_VERDICTS[face['same']]}", face["same"])
+        for face in result["nearest"]]) for result in found[:ranking.MAX_QUERIES]]
+    ranking.draw(figures.plotting(font_folder), place.file("nearest.png"), place.title("nearest faces"), queries)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Predict digits with Git loss: class, 2-D feature and distance to each center.
 
-    python3 gitloss_tf1/predict.py --images=FILE|FOLDER [--checkpoint=FILE|RUN_DIR]
+    python3 gitloss_tf1/predict.py --images=FILE|FOLDER,... [--checkpoint=FILE|RUN_DIR]
 
 Digits are white on black as in MNIST; --invert is for black on white. Transparent images lie on white, or on
---background=black. Writes predictions.json to <run directory>/predict/.
+--background=black. Writes predictions.json to <run directory>/predict/, or to 2/, 3/, ... in it if it holds one
+already.
 """
 from __future__ import annotations
 
 import os
 import sys
+from typing import Sequence
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -17,7 +19,7 @@ import numpy as np
 
 from common.checkpoints import trained
 from common.cli import program, shared_flags
-from common.cli.parser import REQUIRED, FlagSet
+from common.cli.parser import FlagSet
 from common.devices import selection
 from gitloss_tf1.export import define_data
 
@@ -28,7 +30,7 @@ PRINTED = 20
 def define_flags() -> FlagSet:
     """Return the flags of prediction."""
     flags = FlagSet(__doc__ or "")
-    flags.data.string("images", None, "Image, folder of images, also in its folders, or IDX file of images.", REQUIRED)
+    flags.data.paths("images", "Images, folders of images, also in their folders, or IDX files of images.")
     flags.data.boolean("invert", False, "The digits are black on white.")
     shared_flags.define_background(flags.data)
     define_data(flags)
@@ -43,7 +45,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
-    names, images = _read(shared_flags.find_path("images", flags.images, ROOT), flags.background)
+    names, images = _read(shared_flags.find_paths("images", flags.images, ROOT), flags.background)
     if flags.invert:
         images = 255 - images
     device = selection.choose(flags.device, os.environ)
@@ -63,8 +65,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                         feature=[float(x) for x in feature], center_distances=[float(x) for x in row])
                    for name, label, probability, feature, row in zip(names, logits.argmax(axis=1), probabilities,
                                                                      features, distances)]
-    checkpoint.report("predictions.json", dict(checkpoint=checkpoint.prefix, predictions=predictions),
-                      _lines(predictions), flags.json)
+    with checkpoint.numbered("predictions.json") as place:
+        place.report("predictions.json", dict(checkpoint=checkpoint.prefix, predictions=predictions),
+                     _lines(predictions), flags.json)
     return 0
 
 
@@ -80,15 +83,25 @@ def _lines(predictions: list[dict]) -> list[str]:
     return lines
 
 
-def _read(path: str, background: str) -> tuple[list[str], np.ndarray]:
+def _read(paths: Sequence[str], background: str) -> tuple[list[str], np.ndarray]:
     """Return names and images, uint8 [num, 28, 28, 1]."""
+    parts = [_read_idx(path) if os.path.isfile(path) and "idx3-ubyte" in os.path.basename(path)
+             else _read_images(path, background) for path in paths]
+    return [name for names, _ in parts for name in names], np.concatenate([digits for _, digits in parts])
+
+
+def _read_idx(path: str) -> tuple[list[str], np.ndarray]:
+    from gitloss_tf1 import mnist
+
+    digits = mnist.read_images(path)
+    return [f"{os.path.basename(path)}[{number}]" for number in range(len(digits))], digits
+
+
+def _read_images(path: str, background: str) -> tuple[list[str], np.ndarray]:
     from common.data import images
     from gitloss_tf1 import mnist
 
-    if os.path.isfile(path) and "idx3-ubyte" in os.path.basename(path):
-        idx_images = mnist.read_images(path)
-        return [f"{os.path.basename(path)}[{number}]" for number in range(len(idx_images))], idx_images
-    paths = images.find_images(path)
+    paths = images.find_images([path])
     decoded = np.stack([images.read_gray(name, mnist.SIDE, background) for name in paths])[..., None]
     for notice in images.one_color_notices(paths, decoded):
         print(notice, file=sys.stderr)

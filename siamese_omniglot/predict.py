@@ -1,16 +1,17 @@
-"""Compare a drawing with another one, or with those of a folder.
+"""Compare drawings with other ones, and find the most similar of a folder.
 
-    python3 siamese_omniglot/predict.py --query=FILE --against=FILE|FOLDER [--checkpoint=FILE|RUN_DIR]
+    python3 siamese_omniglot/predict.py --query=FILE,... --against=FILE|FOLDER,... [--checkpoint=FILE|RUN_DIR]
 
 Drawings are black on white, as in Omniglot; --invert is for white on black. The short side of a drawing is resized to
 105 pixels and the center is cropped. Prints the similarity of each pair, the probability that both show the same
-character, and writes predictions.json and similarity.png to <run directory>/predict/.
+character, and writes predictions.json and similarity.png to <run directory>/predict/, or to 2/, 3/, ... in it if it
+holds a result already. A query that lies in a folder of --against is left out of its own list.
 """
 from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -18,10 +19,9 @@ if __name__ == "__main__":
 import numpy as np
 
 from common.checkpoints import trained
-from common.cli import program, shared_flags
-from common.cli.parser import REQUIRED, FlagSet
+from common.cli import program, results, shared_flags
+from common.cli.parser import FlagSet
 from common.devices import selection
-from common.errors import ZooError
 from siamese_omniglot.evaluate import define_network
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -31,9 +31,9 @@ _BICUBIC = 3  # PIL's constant
 def define_flags() -> FlagSet:
     """Return the flags of prediction."""
     flags = FlagSet(__doc__ or "")
-    flags.data.string("query", None, "Image of a drawing.", REQUIRED)
+    flags.data.paths("query", "Images of drawings.")
     flags.alias("query", "image")
-    flags.data.string("against", None, "Another drawing, or a folder of drawings, searched recursively.", REQUIRED)
+    flags.data.paths("against", "Drawings to compare with, or folders of them, searched recursively.")
     flags.alias("against", "other", "images")
     flags.evaluation.integer("top", 10, "Number of most similar drawings to list and draw.", 1)
     flags.evaluation.number("threshold", 0.5, "Similarity from which two drawings are taken for the same character.")
@@ -51,15 +51,13 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
-    image = shared_flags.find_file("query", flags.query, ROOT)
-    against = shared_flags.find_path("against", flags.against, ROOT)
+    queries = shared_flags.find_files("query", flags.query, ROOT)
+    against = shared_flags.find_paths("against", flags.against, ROOT)
     others = images.find_images(against)
-    if os.path.isdir(against):
-        others = [path for path in others if not os.path.samefile(path, image)]
-        if not others:
-            raise ZooError(f"--against={flags.against}: holds no image besides the query")
-    drawings = np.stack([read(path, flags.background) for path in (image, *others)])
-    for notice in images.one_color_notices((image, *others), drawings):
+    candidates = [images.indices_besides(query, others, against) for query in queries]
+    paths = list(dict.fromkeys([*queries, *others]))
+    drawings = np.stack([read(path, flags.background) for path in paths])
+    for notice in images.one_color_notices(paths, drawings):
         print(notice, file=sys.stderr)
     if flags.invert:
         drawings = 255 - drawings
@@ -71,19 +69,21 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     session.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
     scorer = evaluation.Scorer(restore.network(checkpoint, flags))
     features = scorer.features(drawings.__getitem__, len(drawings), lambda: None)
-    logits = scorer.logits(features, np.zeros(len(others), int), np.arange(1, len(others) + 1))
-    similarities = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
-    order = np.argsort(-similarities, kind="stable")
-    result: dict[str, Any] = dict(
-        checkpoint=checkpoint.prefix, image=image, similarities=[
-            dict(other=others[number], similarity=float(similarities[number]),
-                 same=bool(similarities[number] >= flags.threshold)) for number in order])
-    _draw(checkpoint, drawings, result["similarities"][:flags.top], order)
-    lines = [f"{os.path.basename(image)} and {os.path.basename(row['other'])}: similarity {row['similarity']:.3f}, "
-             f"{_verdict(row)}" for row in result["similarities"][:flags.top]]
-    if len(others) > flags.top:
-        lines.append(f"... and {len(others) - flags.top} less similar ones")
-    checkpoint.report("predictions.json", result, lines, flags.json)
+    row_of = {path: row for row, path in enumerate(paths)}
+    found = []
+    for query, indices in zip(queries, candidates):
+        rows = np.array([row_of[others[index]] for index in indices])
+        logits = scorer.logits(features, np.full(len(rows), row_of[query]), rows)
+        similarities = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+        found.append(dict(image=query, similarities=[
+            dict(other=paths[rows[place]], similarity=float(similarities[place]),
+                 same=bool(similarities[place] >= flags.threshold))
+            for place in np.argsort(-similarities, kind="stable")]))
+    lines = [line for result in found for line in _lines(result, flags.top)]
+    with checkpoint.numbered("predictions.json") as place:
+        _draw(place, checkpoint.output_folder, found, flags.top, lambda path: drawings[row_of[path]])
+        place.report("predictions.json", results.of_queries(dict(checkpoint=checkpoint.prefix), found), lines,
+                     flags.json)
     return 0
 
 
@@ -109,38 +109,28 @@ def read(path: str, background: str = "white") -> np.ndarray:
     return np.asarray(image, np.uint8)
 
 
+def _lines(result: Mapping[str, Any], top: int) -> list[str]:
+    name, rows = os.path.basename(result["image"]), result["similarities"]
+    lines = [f"{name} and {os.path.basename(row['other'])}: similarity {row['similarity']:.3f}, {_verdict(row)}"
+             for row in rows[:top]]
+    return lines + ([f"... and {len(rows) - top} less similar ones"] if len(rows) > top else [])
+
+
 def _verdict(row: Mapping[str, Any]) -> str:
     return "the same character" if row["same"] else "another character"
 
 
-def _draw(checkpoint: trained.Checkpoint, drawings: np.ndarray, rows: Sequence[Mapping[str, Any]], order: np.ndarray
-          ) -> None:
-    """Draw similarity.png: the query and the most similar drawings in their order, framed by the verdict.
+def _draw(place: trained.Checkpoint, font_folder: str, found: Sequence[Mapping[str, Any]], top: int,
+          drawing_of: Callable[[str], np.ndarray]) -> None:
+    """Draw similarity.png: each query and the most similar drawings in their order, framed by the verdict."""
+    from common.plots import figures, ranking
 
-    Args:
-        checkpoint: gets the picture.
-        drawings: uint8 [1 + others, 105, 105], the query first.
-        rows: results for the most similar drawings.
-        order: int [others], the other drawings from the most to the least similar.
-    """
-    from common.plots import figures
-
-    pyplot = figures.plotting(checkpoint.output_folder)
-    if pyplot is None:
-        return
-    figure, axes = pyplot.subplots(1, 1 + len(rows), figsize=(2 * (1 + len(rows)), 2.6))
-    shown = [(drawings[0], "query", "black")]
-    shown += [(drawings[1 + number], f"{place}. {row['similarity']:.3f}\n{_verdict(row)}",
-               figures.COLOURS[2 if row["same"] else 1])
-              for place, (number, row) in enumerate(zip(order, rows), 1)]
-    for axis, (drawing, title, colour) in zip(axes, shown):
-        axis.imshow(drawing, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(title, fontsize=9)
-        axis.set(xticks=[], yticks=[])
-        axis.grid(False)
-        for spine in axis.spines.values():
-            spine.set(visible=True, color=colour, linewidth=2)
-    figures.save_figure(figure, checkpoint.file("similarity.png"))
+    queries = [ranking.Query(drawing_of(result["image"]), os.path.basename(result["image"]), [
+        ranking.Found(drawing_of(row["other"]), os.path.basename(row["other"]),
+                      f"{row['similarity']:.3f}, {'same' if row['same'] else 'another'}", row["same"])
+        for row in result["similarities"][:top]]) for result in found]
+    ranking.draw(figures.plotting(font_folder), place.file("similarity.png"),
+                 place.title("drawings by the probability of the same character"), queries)
 
 
 if __name__ == "__main__":

@@ -1,36 +1,38 @@
-"""Compare an image with another one, or find the most similar images of a folder.
+"""Compare images with other ones, and find the most similar of a folder.
 
-    python3 siamese_triplet_tf2/predict.py --query=IMAGE --against=IMAGE|FOLDER [--checkpoint=FILE|RUN_DIR]
+    python3 siamese_triplet_tf2/predict.py --query=IMAGE,... --against=IMAGE|FOLDER,... [--checkpoint=FILE|RUN_DIR]
 
-Writes predictions.json, embeddings.npz and nearest.png to <run directory>/predict/.
+Writes predictions.json and nearest.png to <run directory>/predict/, or to 2/, 3/, ... in it if it holds a result
+already, and keeps the embeddings in predict/embeddings.npz. A query that lies in a folder of --against is left out of
+its own list.
 """
 from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Any, Mapping, Sequence
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-import numpy as np
-
 from common.checkpoints import trained
-from common.cli import program, shared_flags
-from common.cli.parser import REQUIRED, FlagSet
+from common.cli import program, results, shared_flags
+from common.cli.parser import FlagSet
 from common.devices import selection
 
+_VERDICTS = {True: ", alike", False: ", not alike", None: ""}
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
 def define_flags() -> FlagSet:
     """Return the flags of prediction."""
     flags = FlagSet(__doc__ or "")
-    flags.data.string("query", None, "Image to compare with.", REQUIRED)
-    flags.data.string("against", None, "Another image, or a folder of images, searched recursively.", REQUIRED)
+    flags.data.paths("query", "Images to compare with.")
+    flags.data.paths("against", "Other images, or folders of images, searched recursively.")
     flags.alias("against", "images")
     flags.evaluation.integer("top", 5, "Number of nearest images to list.", 1)
     flags.alias("top", "k")
+    flags.evaluation.number("threshold", None, "Cosine from which two images look alike.", -1.0, "no verdict")
     shared_flags.define_background(flags.data)
     trained.define_flags(flags)
     return flags
@@ -44,28 +46,56 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
-    query = shared_flags.find_file("query", flags.query, ROOT)
-    paths = images.find_images(shared_flags.find_path("against", flags.against, ROOT), pairs.SUFFIXES)
+    queries = shared_flags.find_files("query", flags.query, ROOT)
+    against = shared_flags.find_paths("against", flags.against, ROOT)
+    others = images.find_images(against, pairs.SUFFIXES)
+    candidates = [images.indices_besides(query, others, against) for query in queries]
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session
-    from common.plots import image_grid
     from siamese_triplet_tf2 import evaluation, restore
 
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
-    embeddings = restore.TrainedEmbedding(checkpoint, True, flags.background).embed([query, *paths])
-    cosine, l2 = (evaluation.similarities(embeddings[:1], embeddings[1:], metric)[0] for metric in ("cosine", "l2"))
-    nearest = np.argsort(-cosine, kind="stable")[:flags.top]
-    result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, query=query, nearest=[
-        dict(image=paths[index], cosine=float(cosine[index]), squared_distance=float(-l2[index])) for index in nearest])
-    row = [image_grid.Cell(restore.image_of(query, flags.background), "query")]
-    row += [image_grid.Cell(restore.image_of(paths[index], flags.background), f"{number}. {cosine[index]:.3f}")
-            for number, index in enumerate(nearest, 1)]
-    image_grid.draw(checkpoint.file("nearest.png"), "nearest by cosine", [row])
-    lines = [f"{image['image']}: cosine {image['cosine']:.4f}, squared distance {image['squared_distance']:.4f}"
-             for image in result["nearest"]]
-    checkpoint.report("predictions.json", result, lines, flags.json)
+    embeddings = restore.TrainedEmbedding(checkpoint, True, flags.background).embed([*queries, *others])
+    cosine, l2 = (evaluation.similarities(embeddings[:len(queries)], embeddings[len(queries):], metric)
+                  for metric in ("cosine", "l2"))
+    found = []
+    for row, (query, indices) in enumerate(zip(queries, candidates)):
+        order = sorted(indices, key=lambda index: -cosine[row, index])[:flags.top]
+        found.append(dict(query=query, nearest=[
+            dict(image=others[index], cosine=float(cosine[row, index]), squared_distance=float(-l2[row, index]),
+                 **_verdict(cosine[row, index], flags.threshold)) for index in order]))
+    lines = [line for result in found for line in _lines(result, len(queries) > 1)]
+    with checkpoint.numbered("predictions.json") as place:
+        _draw(place, checkpoint.output_folder, found, flags.background)
+        place.report("predictions.json", results.of_queries(dict(checkpoint=checkpoint.prefix), found), lines,
+                     flags.json)
     return 0
+
+
+def _verdict(cosine: float, threshold: float | None) -> dict[str, bool]:
+    return {} if threshold is None else dict(alike=bool(cosine >= threshold))
+
+
+def _lines(result: Mapping[str, Any], with_query: bool) -> list[str]:
+    lines = [f"{result['query']}:"] if with_query else []
+    for image in result["nearest"]:
+        lines.append(f"{image['image']}: cosine {image['cosine']:.4f}, squared distance "
+                     f"{image['squared_distance']:.4f}{_VERDICTS[image.get('alike')]}")
+    return lines
+
+
+def _draw(place: trained.Checkpoint, font_folder: str, found: Sequence[Mapping[str, Any]], background: str) -> None:
+    """Draw nearest.png: each query and the nearest images, framed by the verdict."""
+    from common.plots import figures, ranking
+    from siamese_triplet_tf2 import restore
+
+    queries = [ranking.Query(restore.image_of(result["query"], background), os.path.basename(result["query"]), [
+        ranking.Found(restore.image_of(image["image"], background), os.path.basename(image["image"]),
+                      f"cosine {image['cosine']:.3f}{_VERDICTS[image.get('alike')]}", image.get("alike"))
+        for image in result["nearest"]]) for result in found[:ranking.MAX_QUERIES]]
+    ranking.draw(figures.plotting(font_folder), place.file("nearest.png"), place.title("nearest images by cosine"),
+                 queries)
 
 
 if __name__ == "__main__":

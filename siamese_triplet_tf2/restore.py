@@ -3,23 +3,19 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-import zlib
 from typing import Sequence
 
 import numpy as np
 
-from common import atomic_files
 from common.checkpoints import bundle
 from common.checkpoints.trained import Checkpoint
 from common.cli import recipe
+from common.data.kept_embeddings import FILE, KeptEmbeddings
 from common.errors import ZooError
 from common.keras import checkpoints
 from siamese_triplet_tf2 import bad_images, decoding, evaluation, features
 from siamese_triplet_tf2.model import FLAT_SIZES, build_embedding, variable_names
 from siamese_triplet_tf2.recipe import Switches
-
-CACHE = "embeddings.npz"
 
 
 class TrainedEmbedding:
@@ -46,7 +42,9 @@ class TrainedEmbedding:
         self.model = build_embedding(backbone, seed=0)
         variables = checkpoints.named(variable_names(self.model.whole), self.model.whole.weights)
         checkpoints.restore_all(checkpoint.prefix, variables)
-        self._folder = checkpoint.output_folder
+        self._kept = KeptEmbeddings(
+            os.path.join(checkpoint.output_folder, FILE),
+            json.dumps([bundle.fingerprint(self.prefix), self.decoding, self.input_scale]))
 
     def embed(self, paths: Sequence[str]) -> np.ndarray:
         """Return embeddings of image files, float32 [len(paths), 256], from the cache where possible.
@@ -55,44 +53,12 @@ class TrainedEmbedding:
             ZooError: a file cannot be used as an image.
         """
         bad_images.require_good(paths)
-        kept = self._read_cache()
-        keys = [_key(path) for path in paths]
-        missing = [path for path, key in zip(paths, keys) if key not in kept]
-        if missing:
-            source = features.FeatureSource(
-                features.feature_function(self.model.frozen, missing, self.decoding, self.input_scale))
-            computed = evaluation.embed(evaluation.compiled(self.model.tail), source, np.arange(len(missing)))
-            kept.update(zip(map(_key, missing), computed))
-            self._write_cache(kept)
-        return np.stack([kept[key] for key in keys])
+        return self._kept.embed(paths, self._compute)
 
-    def _fingerprint(self) -> str:
-        return json.dumps([bundle.fingerprint(self.prefix), self.decoding, self.input_scale])
-
-    def _read_cache(self) -> dict[str, np.ndarray]:
-        path = os.path.join(self._folder, CACHE)
-        if not zipfile.is_zipfile(path):
-            return {}  # missing or damaged: compute all
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                if str(archive["fingerprint"]) == self._fingerprint():
-                    return dict(zip(archive["keys"].tolist(), archive["embeddings"]))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # damaged: compute all
-        return {}
-
-    def _write_cache(self, kept: dict[str, np.ndarray]) -> None:
-        os.makedirs(self._folder, exist_ok=True)
-        content = atomic_files.npz(fingerprint=np.array(self._fingerprint()), keys=np.array(list(kept)),
-                            embeddings=np.stack(list(kept.values())))
-        atomic_files.write_bytes(os.path.join(self._folder, CACHE), content)
-
-
-def _key(path: str) -> str:
-    """Return a name for the current content of an image file: path, size and time of the last change."""
-    state = os.stat(path)
-    return f"{zlib.crc32(os.path.abspath(path).encode('utf-8')):08x}-{state.st_size}-{state.st_mtime_ns}-" \
-           f"{os.path.basename(path)}"
+    def _compute(self, paths: list[str]) -> np.ndarray:
+        source = features.FeatureSource(
+            features.feature_function(self.model.frozen, paths, self.decoding, self.input_scale))
+        return evaluation.embed(evaluation.compiled(self.model.tail), source, np.arange(len(paths)))
 
 
 def _backbone_of(prefix: str) -> str:

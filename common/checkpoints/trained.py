@@ -1,9 +1,12 @@
 """The checkpoint that evaluate, predict and export use. These programs never start, resume or move a run."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
+import itertools
 import os
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Iterator, Mapping
 
 from common.checkpoints import bundle
 from common.cli import results, shared_flags
@@ -48,6 +51,24 @@ class Checkpoint:
         os.makedirs(self.output_folder, exist_ok=True)
         self.names.append(name)
         return os.path.join(self.output_folder, name)
+
+    @contextlib.contextmanager
+    def numbered(self, name: str) -> Iterator[Checkpoint]:
+        """Yield the checkpoint with an output folder that holds no file of a name: its own, else 2, 3, ... in it.
+
+        Another process that asks for one waits until this one has written.
+        """
+        os.makedirs(self.output_folder, exist_ok=True)
+        lock = os.open(self.output_folder, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            folders = itertools.chain([self.output_folder], (os.path.join(self.output_folder, str(number))
+                                                             for number in itertools.count(2)))
+            free = next(folder for folder in folders if not os.path.exists(os.path.join(folder, name)))
+            yield dataclasses.replace(self, output_folder=free, names=[])
+        finally:
+            os.close(lock)
 
     def report(self, name: str, result: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
         """Write a result into the output folder and print it, after the checkpoint, with the names of all files."""

@@ -6,6 +6,7 @@ absl holds definitions and values; every call of a program has its own. This mod
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import textwrap
 from typing import Any, Iterable
@@ -21,6 +22,9 @@ _BOOLEANS = ("true", "yes", "t", "y", "1", "false", "no", "f", "n", "0")
 _WIDTH = 80
 _SYNTAX = ("Flags are written --flag=value or --flag value. A bare boolean flag means true; an empty value leaves a "
            "flag unset.")
+_SYNTAX_OF_PATHS = ("A flag with PATH,... takes files and folders, separated by commas or one after another, as a "
+                    "shell expands *: --flag=A,B or --flag A B. An existing path may contain commas.")
+_BETWEEN_PATHS = "\0"  # which no path contains
 
 
 class Group:
@@ -54,6 +58,10 @@ class Group:
 
     def choice(self, name: str, default: str | None, choices: Iterable[str], text: str, unset: str = "none") -> None:
         self._define(name, absl_flags.EnumParser(list(choices)), default, text, unset)
+
+    def paths(self, name: str, text: str, unset: str = REQUIRED) -> None:
+        """Define a flag whose value is a list of files and folders, see `shared_flags.find_paths`."""
+        self._define(name, _PathsParser(), None, text, unset)
 
     def _define(self, name: str, parser: Any, default: Any, text: str, unset: str) -> None:
         absl_flags.DEFINE(parser, name, default, text, flag_values=self._values)
@@ -148,6 +156,10 @@ class FlagSet:
         """Take the value of a flag without `=` from the arguments that follow."""
         if isinstance(self.values[name].parser, _BooleanParser):
             return queue.pop(0) if queue and queue[0].lower() in _BOOLEANS else "true"
+        if isinstance(self.values[name].parser, _PathsParser) and queue and not queue[0].startswith("--"):
+            following = list(itertools.takewhile(lambda word: not word.startswith("--"), queue))
+            del queue[:len(following)]
+            return _BETWEEN_PATHS.join(following)
         if queue and not queue[0].startswith("--"):
             return queue.pop(0)
         if name == "data_path":  # a bare --data_path is the missing-data error, not a wrong flag
@@ -156,8 +168,10 @@ class FlagSet:
 
     def help(self) -> str:
         """Return the text of --help."""
+        takes_paths = any(isinstance(self.values[name].parser, _PathsParser) for name in self.values)
+        syntax = f"{_SYNTAX} {_SYNTAX_OF_PATHS}" if takes_paths else _SYNTAX
         paragraphs = [text if text.startswith(" ") else textwrap.fill(text, _WIDTH)
-                      for text in (*self.description.strip().split("\n\n"), _SYNTAX)]
+                      for text in (*self.description.strip().split("\n\n"), syntax)]
         for group in self.groups:
             if group.defaults:
                 paragraphs.append("\n".join([f"{group.title}:", *(
@@ -181,6 +195,16 @@ class _FiniteParser(absl_flags.FloatParser):
         return not math.isfinite(val) or super().is_outside_bounds(val)
 
 
+class _PathsParser(absl_flags.ArgumentParser):
+    syntactic_help = "files or folders"
+
+    def parse(self, argument: Any) -> list[str]:
+        return argument.split(_BETWEEN_PATHS)
+
+    def flag_type(self) -> str:
+        return "paths"
+
+
 class _BooleanParser(absl_flags.BooleanParser):
     syntactic_help = "true or false (yes, no, t, f, y, n, 1, 0)"
 
@@ -194,5 +218,5 @@ def _expected(parser: Any) -> str:
 
 def _value_name(parser: Any) -> str:
     """Return what --help shows after the name of a flag."""
-    names = {"bool": "", "int": "=INTEGER", "float": "=NUMBER", "string": "=VALUE"}
+    names = {"bool": "", "int": "=INTEGER", "float": "=NUMBER", "string": "=VALUE", "paths": "=PATH,..."}
     return f"={'|'.join(parser.enum_values)}" if hasattr(parser, "enum_values") else names[parser.flag_type()]

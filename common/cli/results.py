@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Mapping, Sequence
 
 from common import atomic_files, console
 
@@ -17,6 +17,11 @@ def report(path: str, result: Mapping[str, Any], lines: Iterable[str], as_json: 
     """Write a result to a file and print it; the last line names the file, and others written beside it."""
     atomic_files.write_json(path, result)
     show(result, [*lines, written(path, *beside)], as_json)
+
+
+def of_queries(result: Mapping[str, Any], queries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Add to a result what was found for a query; for several, a list of that under `queries`."""
+    return {**result, **(queries[0] if len(queries) == 1 else dict(queries=queries))}
 
 
 def written(*paths: str) -> str:

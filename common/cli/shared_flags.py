@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 from types import MappingProxyType
-from typing import Callable, Iterable, Mapping
+from typing import Callable, Iterable, Mapping, Sequence
 
 from common.cli.parser import REQUIRED, FlagSet, FlagValues, Group
 from common.errors import FlagError, ZooError
@@ -165,22 +165,34 @@ def find_path(name: str, value: str | None, model_root: str) -> str:
     """
     if not value:
         raise ZooError('para "data_path" must be config')
-    path = os.path.expanduser(value)
-    candidates = [os.path.abspath(path)]
-    if not os.path.isabs(path):
-        candidates.append(os.path.join(model_root, path))
-    for candidate in candidates:
-        if os.path.exists(candidate):
-            return candidate
+    candidates = _candidates(value, model_root)
+    for candidate in filter(os.path.exists, candidates):
+        return candidate
     raise ZooError(f"--{name}={value}: not found, looked for {' and '.join(candidates)}")
 
 
-def find_file(name: str, value: str, model_root: str) -> str:
-    """Find the file that a path flag names; errors as `find_path`, and for a folder."""
-    path = find_path(name, value, model_root)
-    if os.path.isdir(path):
-        raise ZooError(f"--{name}={value}: is a folder, expected a file")
-    return path
+def _candidates(value: str, model_root: str) -> list[str]:
+    path = os.path.expanduser(value)
+    return [os.path.abspath(path)] + ([] if os.path.isabs(path) else [os.path.join(model_root, path)])
+
+
+def find_paths(name: str, values: Sequence[str], model_root: str) -> list[str]:
+    """Return the paths that a flag names, see `find_path`; a value that does not exist is divided at its commas."""
+    parts: list[str] = []
+    for value in values:
+        is_path = any(map(os.path.exists, _candidates(value, model_root)))
+        parts += [value] if is_path else filter(None, value.split(","))
+    if not parts:
+        raise FlagError(f"--{name}={','.join(values)}: names no path")
+    return [find_path(name, part, model_root) for part in parts]
+
+
+def find_files(name: str, values: Sequence[str], model_root: str) -> list[str]:
+    """Find the files that a flag names; errors as `find_path`, and for a folder."""
+    paths = find_paths(name, values, model_root)
+    for path in filter(os.path.isdir, paths):
+        raise ZooError(f"--{name}: {path} is a folder, expected a file")
+    return paths
 
 
 def find_data_folder(value: str | None, model_root: str, names: Iterable[str], has_data: Callable[[str], bool],

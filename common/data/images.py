@@ -21,6 +21,7 @@ BACKGROUNDS = {"white": 255, "black": 0}
 MAX_BYTES = 2 ** 28
 MAX_PIXELS = 2 ** 30 // 12  # PIL warns of more
 MIN_SIDE = 8
+THUMBNAIL_SIDE = 160
 _BILINEAR = 2  # PIL.Image.BILINEAR, whose name differs between versions
 _MAX_CHECKED = 200  # files that `orientation_notices` reads
 
@@ -41,12 +42,16 @@ def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
     return listing.in_frame_order([os.path.join(path, name) for name in names])
 
 
-def find_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
-    """Return an image file itself, or the image files of a folder and of all folders in it; links are not followed.
+def find_images(paths: Sequence[str], suffixes: Sequence[str] = SUFFIXES) -> list[str]:
+    """Return image files, and those of folders and of all folders in them, each once; links are not followed.
 
     Raises:
-        ZooError: no image exists there.
+        ZooError: no image exists at one of the paths.
     """
+    return list(dict.fromkeys(image for path in paths for image in _find_images(path, suffixes)))
+
+
+def _find_images(path: str, suffixes: Sequence[str]) -> list[str]:
     if not os.path.isdir(path):
         return list_images(path, suffixes)
     found: list[str] = []
@@ -56,6 +61,18 @@ def find_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
     if not found:
         raise ZooError(f"{path}: contains no image ({', '.join(suffixes)}), nor do the folders in it")
     return found
+
+
+def indices_besides(query: str, found: Sequence[str], paths: Sequence[str]) -> list[int]:
+    """Return the indices of the images that `find_images` has found, without the query unless it is among the paths.
+
+    Raises:
+        ZooError: there is no other image.
+    """
+    indices = [index for index, path in enumerate(found) if path in paths or not os.path.samefile(path, query)]
+    if not indices:
+        raise ZooError(f"{', '.join(paths)}: holds no image besides the query")
+    return indices
 
 
 def read_gray(path: str, side: int, background: str = "white") -> np.ndarray:
@@ -91,6 +108,13 @@ def read_rgb(path: str, upright: bool = True, background: str = "white") -> np.n
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise ZooError(f"{path}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {MIN_SIDE} or more")
     return pixels
+
+
+def thumbnail(path: str, background: str = "white") -> np.ndarray:
+    """Decode an upright image to RGB for a picture of results, at most THUMBNAIL_SIDE wide and high."""
+    image = open_image(path, "RGB", background=background, upright=True)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    return np.asarray(image)
 
 
 def open_image(path: str, mode: str, content: bytes | None = None, background: str = "white", upright: bool = False

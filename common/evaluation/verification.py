@@ -74,7 +74,11 @@ def verify(embeddings: np.ndarray, is_same: np.ndarray, num_folds: int = 10, met
 
 def pair_distances(embeddings: np.ndarray, metric: int = SQUARED_EUCLIDEAN) -> np.ndarray:
     """Return the distance of each pair, float64 [pairs], for embeddings float [2 * pairs, dim]."""
-    first, second = embeddings[0::2], embeddings[1::2]
+    return row_distances(embeddings[0::2], embeddings[1::2], metric)
+
+
+def row_distances(first: np.ndarray, second: np.ndarray, metric: int = SQUARED_EUCLIDEAN) -> np.ndarray:
+    """Return the distance of each row to the same row of another array, float64 [rows], both float [rows, dim]."""
     if metric == ANGLE:
         dots, squares = _products(first, second)
         return _angle(dots, squares[0] * squares[1])

@@ -60,7 +60,20 @@ def save_figure(figure: Any, path: str) -> None:
 
 def set_title(axis: Any, title: str) -> None:
     """Set the title of a plot that is as wide as its figure, in several lines if it is too long for one."""
-    axis.set_title(textwrap.fill(title, TITLE_CHARACTERS))
+    axis.set_title(wrapped(title))
+
+
+def wrapped(title: str) -> str:
+    """Break a title that is too long for the width of a figure into lines."""
+    return textwrap.fill(title, TITLE_CHARACTERS)
+
+
+def drawable(text: str) -> str:
+    """Return a text without mathematics, in which `?` stands for characters that the font lacks."""
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    return "".join(letter if font.get_char_index(ord(letter)) else "?" for letter in text).replace("$", r"\$")
 
 
 def whole_steps(axis: Any, label: str = "updates") -> None:

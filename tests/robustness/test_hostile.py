@@ -149,7 +149,7 @@ def test_links_do_not_lead_out(tmp_path):
     inside = odd_images.make(str(data), "palette")
     os.symlink(str(outside), str(data / "link"))
     os.symlink(str(data), str(data / "loop"))
-    assert images.find_images(str(data)) == [inside]
+    assert images.find_images([str(data)]) == [inside]
     for name in ("../outside/alpha.png", "/etc/passwd", "Data\\..\\..\\x", "Data/VID/train/../../../../x"):
         (tmp_path / "train_imdb.json").write_text(imdb.json.dumps(dict(
             videos=[[name]], n_videos=1, image_shape=[255, 255, 3])))

@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import types
 
 import pytest
 
 from common.checkpoints import trained
 from common.errors import ZooError
+from tests import ROOT
 
 
 def choose(path):
@@ -53,6 +56,33 @@ def test_a_result_is_written_and_printed_in_lines_or_as_json(tmp_path, capsys, a
     checkpoint.report("result.json", {"loss": 1.5}, ["a line"], as_json)
     assert capsys.readouterr().out == printed.format(tmp_path)
     assert json.loads((tmp_path / "predict" / "result.json").read_text()) == {"loss": 1.5}
+
+
+def test_results_are_numbered_and_never_overwritten(tmp_path):
+    checkpoint = trained.Checkpoint("/m", None, str(tmp_path / "predict"))
+    for number in range(3):
+        with checkpoint.numbered("result.json") as place:
+            place.report("result.json", dict(number=number), [], True)
+    for number, name in enumerate(("result.json", "2/result.json", "3/result.json")):
+        assert json.loads((tmp_path / "predict" / name).read_text()) == dict(number=number)
+    with pytest.raises(ZooError), checkpoint.numbered("result.json"):
+        raise ZooError("nothing was written")
+    with checkpoint.numbered("result.json") as place:
+        assert place.output_folder == str(tmp_path / "predict" / "4")
+    with checkpoint.numbered("another.json") as place:
+        assert place.output_folder == checkpoint.output_folder
+
+
+def test_programs_that_run_at_a_time_write_results_of_their_own(tmp_path):
+    """Six processes ask for a number at once, and write a little later."""
+    code = ("import json, sys, time\nfrom common.checkpoints import trained\n"
+            "with trained.Checkpoint('/m', None, sys.argv[1]).numbered('result.json') as place:\n"
+            "    time.sleep(0.05)\n    place.report('result.json', dict(number=sys.argv[2]), [], True)\n")
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(number)], cwd=ROOT,
+                                  stdout=subprocess.DEVNULL) for number in range(6)]
+    assert [process.wait(timeout=60) for process in processes] == [0] * 6
+    written = [json.loads(path.read_text())["number"] for path in tmp_path.rglob("result.json")]
+    assert sorted(written) == ["0", "1", "2", "3", "4", "5"]
 
 
 def spellings(folder):

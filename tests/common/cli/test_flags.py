@@ -68,6 +68,36 @@ def test_a_required_flag_is_asked_for(flag_set):
     assert flag_set.parse(["--images=x"]).images == "x"
 
 
+@pytest.mark.parametrize("arguments, wanted", [
+    (["--images=a.png"], ["a.png"]), (["--images=a.png,b"], ["a.png", "b"]), (["--images=x,y"], ["x,y"]),
+    (["--images", "a.png", "b,c", "--seed=3"], ["a.png", "b", "c"]), (["--images=a.png,,b,"], ["a.png", "b"]),
+    (["--images=b", "--images=a.png"], ["a.png"]), (["--images", "b", "x,y"], ["b", "x,y"]),
+])
+def test_paths_after_one_another_or_between_commas(flag_set, tmp_path, monkeypatch, arguments, wanted):
+    """The file `x,y` exists, and is not divided."""
+    for name in ("a.png", "b", "c", "x,y"):
+        (tmp_path / name).write_text("")
+    monkeypatch.chdir(str(tmp_path))
+    flag_set.data.paths("images", "Images.")
+    values = flag_set.parse(arguments)
+    assert shared_flags.find_paths("images", values.images, "/no/model") == [str(tmp_path / name) for name in wanted]
+
+
+def test_paths_that_are_missing_are_named(flag_set, tmp_path):
+    flag_set.data.paths("images", "Images.")
+    with pytest.raises(FlagError, match="^--images is needed: images$"):
+        flag_set.parse([])
+    with pytest.raises(FlagError, match="^--images needs a value"):
+        flag_set.parse(["--images", "--seed=1"])
+    for given, error, message in ((f"{tmp_path},/no/such", ZooError, "--images=/no/such: not found"),
+                                  (",", FlagError, "--images=,: names no path")):
+        with pytest.raises(error, match=message):
+            shared_flags.find_paths("images", flag_set.parse([f"--images={given}"]).images, "/no/model")
+    with pytest.raises(ZooError, match=f"^--query: {tmp_path} is a folder, expected a file$"):
+        shared_flags.find_files("query", [__file__, str(tmp_path)], "/no/model")
+    assert "--images=PATH,..." in flag_set.help() and "--flag=A,B or --flag A B" in flag_set.help().replace("\n", " ")
+
+
 @pytest.mark.parametrize("arguments, limits, wanted", [
     ([], (), 1000), ([], (None, 0), 1000), (["--performance"], (), 100), (["--performance"], (50, 300), 50),
     (["--train_steps=7"], (9,), 7), (["--train_steps=7", "--performance"], (5,), 5),

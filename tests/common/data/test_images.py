@@ -105,8 +105,32 @@ def test_a_folder_is_searched_recursively_without_what_systems_leave(tmp_path):
     for name in ("b/10.png", "b/9.png", "a/c/1.jpg", "top.png", ".hidden/2.png", "a/notes.txt", "__MACOSX/3.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    found = [os.path.relpath(path, str(tmp_path)) for path in images.find_images(str(tmp_path))]
+    found = [os.path.relpath(path, str(tmp_path)) for path in images.find_images([str(tmp_path)])]
     assert found == ["top.png", "a/c/1.jpg", "b/9.png", "b/10.png"]
     (tmp_path / "empty" / "more").mkdir(parents=True)
     with pytest.raises(ZooError, match="contains no image .*, nor do the folders in it"):
-        images.find_images(str(tmp_path / "empty"))
+        images.find_images([str(tmp_path / "a"), str(tmp_path / "empty")])
+
+
+def test_files_and_folders_are_searched_once_and_the_query_is_left_out(tmp_path):
+    for name in ("a/1.png", "a/2.png", "b/3.png", "top.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "b" / "link.png").symlink_to(tmp_path / "a" / "2.png")
+    top, one, two, three, link = (str(tmp_path / name) for name in ("top.png", "a/1.png", "a/2.png", "b/3.png",
+                                                                    "b/link.png"))
+    folders = [str(tmp_path / "b"), str(tmp_path / "a")]
+    found = images.find_images([two, *folders, top, top])
+    assert found == [two, three, link, one, top]
+    assert images.indices_besides(one, found, folders) == [0, 1, 2, 4]
+    assert images.indices_besides(two, found, folders) == [1, 3, 4]  # nor under another name
+    assert images.indices_besides(two, found, [two, *folders]) == [0, 1, 3, 4]  # it was asked for
+    with pytest.raises(ZooError, match="a: holds no image besides the query"):
+        images.indices_besides(one, [one], folders)
+
+
+def test_thumbnails_are_small_upright_and_keep_their_shape(tmp_path):
+    Image.new("RGB", (800, 200), (255, 0, 0)).save(str(tmp_path / "wide.png"))
+    Image.new("RGB", (30, 20), (0, 0, 255)).save(str(tmp_path / "small.png"))
+    assert images.thumbnail(str(tmp_path / "wide.png")).shape == (40, 160, 3)
+    assert images.thumbnail(str(tmp_path / "small.png"))[5, 5].tolist() == [0, 0, 255]

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from circleloss_tf1 import evaluate, export, lfw_from_bin, lfw_to_bin, predict
+from circleloss_tf1 import evaluate, evaluation, export, lfw_from_bin, lfw_to_bin, predict
 from common.checkpoints import onnx_model
 from tests.conftest import needs_onnx
 from tests.graph.circleloss_tf1.conftest import train
@@ -78,10 +78,8 @@ def test_evaluate_gives_the_run_s_numbers_and_predict_uses_them(output, tiny_fac
 
 
 def test_a_face_equals_itself(output, tiny_faces_folder, tmp_path, capfd):
-    shutil.copytree(str(output), str(tmp_path / "copy"))
-    shutil.rmtree(str(tmp_path / "copy" / "0" / "evaluate"), ignore_errors=True)
     arguments = [f"--first={face(tiny_faces_folder)}", f"--second={face(tiny_faces_folder)}",
-                 f"--output_path={tmp_path / 'copy'}"]
+                 f"--output_path={unused_copy(output, tmp_path)}"]
     assert predict.main(arguments) == 1
     assert "run evaluate.py first, or give --threshold" in capfd.readouterr().err
     assert predict.main([*arguments, "--threshold=0.1"]) == 0
@@ -100,6 +98,121 @@ def test_batch_statistics_of_two_images_are_warned_about(reference_output, tiny_
     assert people[:2] == ["person\timage", "Person_A\tPerson_A_0001.jpg"] and len(set(people)) == len(people)
     assert predict.main(arguments) == 0
     assert capfd.readouterr().err == ""
+
+
+@pytest.fixture
+def gallery(tiny_faces_folder, tmp_path):
+    """Four faces, two of them of one person, one in a folder below."""
+    folder = tmp_path / "gallery"
+    (folder / "more").mkdir(parents=True)
+    for person, number, name in (("Person_A", 1, "a1.jpg"), ("Person_A", 2, "a2.jpg"), ("Person_B", 1, "b1.jpg"),
+                                 ("Person_C", 1, "more/c1.jpg")):
+        shutil.copy(face(tiny_faces_folder, person, number), str(folder / name))
+    return folder
+
+
+def unused_copy(output, tmp_path):
+    """A copy of an output folder without what evaluate and predict have written."""
+    shutil.copytree(str(output), str(tmp_path / "copy"), ignore=shutil.ignore_patterns("evaluate", "predict"))
+    return tmp_path / "copy"
+
+
+def search(gallery, output, capfd, *flags):
+    """Search for the first face among all; return the result and what stderr says."""
+    status = predict.main([f"--query={gallery / 'a1.jpg'}", f"--against={gallery}", f"--output_path={output}", "--json",
+                           *flags])
+    message = capfd.readouterr()
+    assert status == 0, message.err
+    return json.loads(message.out), message.err
+
+
+def count_embedded(monkeypatch):
+    """Return a list that gets the number of images of each call of the embedder."""
+    counts, embed = [], evaluation.Embedder.embed
+
+    def counted(self, paths, *rest):
+        counts.append(len(paths))
+        return embed(self, paths, *rest)
+
+    monkeypatch.setattr(evaluation.Embedder, "embed", counted)
+    return counts
+
+
+def test_search_ranks_by_the_distance_of_the_pairs(output, gallery, tmp_path, capfd, saved_figures):
+    """One to many gives the distances and verdicts of one to one, in order, without the query."""
+    out = unused_copy(output, tmp_path)
+    result, error = search(gallery, out, capfd)
+    assert error == "" and result["threshold"] is None  # which a search does without
+    pairs = {}
+    for name in ("a2.jpg", "b1.jpg", "more/c1.jpg"):
+        assert predict.main([f"--query={gallery / 'a1.jpg'}", f"--against={gallery / name}", "--threshold=1", "--json",
+                             f"--output_path={out}"]) == 0
+        pairs[str(gallery / name)] = printed(capfd)["distance"]
+    order = sorted(pairs, key=lambda path: pairs[path])
+    assert [found["image"] for found in result["nearest"]] == order
+    assert all(found["same"] is None for found in result["nearest"])
+    threshold = (pairs[order[0]] + pairs[order[1]]) / 2
+    judged, _ = search(gallery, out, capfd, f"--threshold={threshold}", "--top=2")
+    assert [found["same"] for found in judged["nearest"]] == [True, False]
+    for found in (*result["nearest"], *judged["nearest"]):
+        assert found["distance"] == pytest.approx(pairs[found["image"]], abs=1e-5)
+    titles = [axis.get_title() for axis in saved_figures["nearest.png"].axes if axis.images]
+    assert titles == ["a1.jpg\nquery"] + [
+        f"{os.path.basename(path)}\n{place}. distance {judged['nearest'][place - 1]['distance']:.4f}, {verdict}"
+        for place, path, verdict in zip((1, 2), order, ("same", "other"))]
+    assert json.loads((out / "0" / "predict" / "prediction.json").read_text()) == result, "results are numbered"
+    assert json.loads((out / "0" / "predict" / "5" / "prediction.json").read_text()) == judged
+
+
+def test_a_search_keeps_its_index(output, gallery, tiny_faces_folder, tmp_path, capfd, monkeypatch):
+    out, counts = unused_copy(output, tmp_path), count_embedded(monkeypatch)
+    first, error = search(gallery, out, capfd)
+    index = out / "0" / "predict" / "embeddings.npz"
+    assert first["index"] == dict(path=str(index), images=4, computed=4) and (counts, error) == ([4], "")
+    again, _ = search(gallery, out, capfd)
+    assert (again["index"]["computed"], counts) == (0, [4]) and again["nearest"] == first["nearest"]
+
+    shutil.copy(face(tiny_faces_folder, "Person_D"), str(gallery / "d1.jpg"))  # a new face, and another content
+    shutil.copy(face(tiny_faces_folder, "Person_E"), str(gallery / "b1.jpg"))
+    changed, error = search(gallery, out, capfd)
+    assert (changed["index"]["computed"], counts, error) == (2, [4, 2], "")
+    distances = [{found["image"]: found["distance"] for found in result["nearest"]} for result in (first, changed)]
+    assert distances[0][str(gallery / "a2.jpg")] == distances[1][str(gallery / "a2.jpg")]
+    assert distances[0][str(gallery / "b1.jpg")] != distances[1][str(gallery / "b1.jpg")]
+
+    index.write_bytes(index.read_bytes()[:-50])
+    repaired, error = search(gallery, out, capfd)
+    assert f"Notice: {index}: is damaged" in error and repaired["index"]["computed"] == 5
+    assert repaired["nearest"] == [dict(found, distance=pytest.approx(found["distance"], abs=1e-5))
+                                   for found in changed["nearest"]]
+    _, error = search(gallery, out, capfd, f"--checkpoint={out / '0' / 'ckpt' / 'model.ckpt-3'}", "--ema_evaluation")
+    assert "is of another checkpoint, other settings or other images" in error
+
+
+def test_several_queries_and_lines(output, gallery, capfd):
+    arguments = ["--query", str(gallery / "a1.jpg"), str(gallery / "b1.jpg"), f"--output_path={output}",
+                 f"--images={gallery},{gallery / 'b1.jpg'}", "--threshold=4"]
+    assert predict.main(arguments) == 0
+    out = capfd.readouterr().out
+    assert "of 4 embeddings computed now" in out and "Threshold: 4.0000\n" in out
+    assert out.count(", the same person") == 7  # b1.jpg was asked for, and is its own nearest
+    assert f"{gallery / 'b1.jpg'}:\n  1. {gallery / 'b1.jpg'}: distance 0.0000, the same person\n" in out
+    assert predict.main([*arguments, "--json"]) == 0
+    assert [result["query"] for result in printed(capfd)["queries"]] == [str(gallery / name) for name in ("a1.jpg",
+                                                                                                        "b1.jpg")]
+
+
+def test_batch_statistics_in_a_search(reference_output, gallery, tmp_path, capfd, monkeypatch):
+    """The index holds for exactly its faces; the queries are embedded in a batch with others."""
+    out, counts = unused_copy(reference_output, tmp_path), count_embedded(monkeypatch)
+    first, error = search(gallery, out, capfd)
+    assert "normalizes with the statistics of the batch, here of the faces of --against" in error
+    assert (first["index"]["computed"], counts) == (4, [4, 5])
+    again, _ = search(gallery, out, capfd)
+    assert (again["index"]["computed"], counts[2:]) == (0, [5]) and again["nearest"] == first["nearest"]
+    os.remove(str(gallery / "b1.jpg"))
+    fewer, error = search(gallery, out, capfd)
+    assert "other images; it is computed anew" in error and (fewer["index"]["computed"], counts[3:]) == (3, [3, 4])
 
 
 def frozen(path, images):
@@ -156,6 +269,8 @@ def test_moving_statistics_that_never_moved_are_refused(reference_output, capfd)
 @pytest.mark.parametrize("program, arguments, status, message", [
     (predict, [], 2, "--query is needed"),
     (predict, ["--first=/no/such.png", "--second=/no"], 1, "--query=/no/such.png: not found"),
+    (predict, ["--first={train}", "--second={face}"], 1, "is a folder, expected a file"),
+    (predict, ["--first={face}", "--second={face},/no"], 1, "--against=/no: not found"),
     (predict, ["--first={face}", "--second={face}", "--far=2"], 2, "--far=2.0: expected 0 to 1"),
     (evaluate, [], 1, 'para "data_path" must be config'), (evaluate, ["--data_path=/no/such"], 1, "not found"),
     (evaluate, ["--data_path={train}"], 1, "holds no lfw-deepfunneled_align"),

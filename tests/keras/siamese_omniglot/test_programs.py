@@ -172,8 +172,9 @@ def test_predict(trained, tiny_folder, tmp_path, capfd):
                          "--device=cpu", f"--threshold={values[1]}", "--top=3"]) == 0
     verdicts = re.findall(r"similarity 0\.\d{3}, (the same|another) character", capfd.readouterr().out)
     assert verdicts == ["the same", "the same", "another"]
-    picture = Image.open(str(trained / "0" / "predict" / "similarity.png"))
-    assert picture.size == (800, 260), "the query and three drawings"
+    folder = trained / "0" / "predict"
+    assert json.loads((folder / "predictions.json").read_text()) == result, "the first result is as it was"
+    assert len(json.loads((folder / "2" / "predictions.json").read_text())["similarities"]) == 7
     (tmp_path / "alone").mkdir()
     shutil.copy(image, str(tmp_path / "alone" / "a.png"))
     assert predict.main([f"--image={tmp_path / 'alone' / 'a.png'}", f"--other={tmp_path / 'alone'}",
@@ -189,6 +190,28 @@ def test_predict(trained, tiny_folder, tmp_path, capfd):
         assert predict.main([*arguments, f"--output_path={trained}", "--json", "--device=cpu"]) == 0
         found.append(printed(capfd)["similarities"][0]["similarity"])
     assert found[0] == pytest.approx(found[1], abs=0.05)
+
+
+def test_predict_draws_several_queries_with_frames(trained, tiny_folder, capfd, saved_figures):
+    """Each query leaves itself out of its list; a frame shows the verdict."""
+    pytest.importorskip("matplotlib")
+    queries = [drawing(tiny_folder, 1, 1, number, 1) for number in (1, 2)]
+    folder = os.path.dirname(queries[0])
+    assert predict.main(["--query", *queries, f"--against={folder},{drawing(tiny_folder, 2, 1, 1, 6)}", "--top=3",
+                         f"--output_path={trained}", "--threshold=0.9", "--json"]) == 0
+    found = printed(capfd)["queries"]
+    assert [result["image"] for result in found] == queries
+    for result in found:
+        others = {row["other"] for row in result["similarities"]}
+        assert len(others) == 8 and others & set(queries) == set(queries) - {result["image"]}
+    assert found[0]["similarities"][-1] != found[1]["similarities"][-1]
+    figure = saved_figures["similarity.png"]
+    titles = [axis.get_title() for axis in figure.axes if axis.images]
+    for start, result in zip((0, 4), found):
+        assert titles[start].endswith("\nquery") and titles[start + 1:start + 4] == [
+            f"{os.path.basename(row['other'])}\n{place}. {row['similarity']:.3f}, "
+            f"{'same' if row['same'] else 'another'}" for place, row in enumerate(result["similarities"][:3], 1)]
+    assert figure._suptitle.get_text().startswith("siamese_omniglot, ")
 
 
 def test_drawings_of_another_size_are_resized_by_their_short_side(tmp_path):

@@ -54,7 +54,7 @@ def test_embeddings_that_have_collapsed_are_noticed(others, recipe, advice):
 
 def test_a_damaged_or_foreign_cache_is_computed_anew(full_run, look_alike_folder, capfd):
     arguments = [f"--data_path={look_alike_folder}", f"--checkpoint={full_run}", "--json"]
-    path = full_run / "evaluate" / restore.CACHE
+    path = full_run / "evaluate" / restore.FILE
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"PK\3\4 no archive")
     assert evaluate.main(arguments) == 0
@@ -102,16 +102,43 @@ def test_two_images_and_the_nearest_of_a_folder(tmp_path, full_run, look_alike_f
     nearest = printed(capfd)["nearest"]
     cosines = [item["cosine"] for item in nearest]
     assert len(nearest) == 3 and cosines == sorted(cosines, reverse=True)
-    assert json.loads((full_run / "predict" / "predictions.json").read_text())["nearest"] == nearest
-    assert (full_run / "predict" / "nearest.png").read_bytes().startswith(b"\x89PNG")
-    with np.load(str(full_run / "predict" / restore.CACHE), allow_pickle=False) as archive:
+    assert json.loads((full_run / "predict" / "predictions.json").read_text())["nearest"] == [found]
+    assert json.loads((full_run / "predict" / "2" / "predictions.json").read_text())["nearest"] == nearest
+    assert (full_run / "predict" / "2" / "nearest.png").read_bytes().startswith(b"\x89PNG")
+    with np.load(str(full_run / "predict" / restore.FILE), allow_pickle=False) as archive:
         assert len(archive["keys"]) == 31 and archive["embeddings"].shape == (31, 256)  # 30 images and the query
     assert predict.main([f"--query={query}", f"--images={folder}", f"--checkpoint={full_run}"]) == 0
-    assert capfd.readouterr().out.count("cosine") == 5
+    out = capfd.readouterr().out
+    assert out.count("cosine") == 5 and "alike" not in out
+    assert f"Written: {full_run}/predict/3/predictions.json and nearest.png" in out
+
+
+def test_several_queries_with_a_threshold(full_run, look_alike_folder, capfd, saved_figures):
+    """Every query leaves itself out of its list; a frame shows the verdict."""
+    left, right = (os.path.join(look_alike_folder, side) for side in ("left", "right"))
+    queries = [os.path.join(left, f"{number:05d}.jpg") for number in (1, 2)]
+    arguments = ["--query", *queries, f"--against={left},{right}", f"--checkpoint={full_run}", "--json", "--top=4"]
+    assert predict.main(arguments) == 0
+    found = printed(capfd)["queries"]
+    cosines = sorted(image["cosine"] for result in found for image in result["nearest"])
+    threshold = (cosines[3] + cosines[4]) / 2
+    assert predict.main([*arguments, f"--threshold={threshold}"]) == 0
+    judged = printed(capfd)["queries"]
+    for result, query in zip(judged, queries):
+        assert result["query"] == query and query not in [image["image"] for image in result["nearest"]]
+        assert [image["alike"] for image in result["nearest"]] == [
+            image["cosine"] >= threshold for image in result["nearest"]]
+    assert sum(image["alike"] for result in judged for image in result["nearest"]) == 4
+    titles = [axis.get_title() for axis in saved_figures["nearest.png"].axes if axis.images]
+    assert titles[0] == "00001.jpg\nquery" and titles[5] == "00002.jpg\nquery"
+    (first, *_), verdict = judged[0]["nearest"], {True: "alike", False: "not alike"}
+    assert titles[1].endswith(f"1. cosine {first['cosine']:.3f}, {verdict[first['alike']]}")
+    assert predict.main([argument for argument in arguments if argument != "--json"] + ["--threshold=2"]) == 0
+    assert capfd.readouterr().out.count(", not alike") == 8
 
 
 @pytest.mark.parametrize("arguments, status, message", [
-    ([], 2, "--query is needed: image to compare with"),
+    ([], 2, "--query is needed: images to compare with"),
     (["--query=/no/such.jpg", "--images=."], 1, "--query=/no/such.jpg: not found"),
     (["--query={folder}", "--against={folder}"], 1, "is a folder, expected a file"),
     (["--query={text}", "--images={text}"], 1, "1 of 1 images cannot be used"),
@@ -132,7 +159,7 @@ def test_exports_agree_with_the_live_network(full_run, look_alike_folder, capfd)
     assert result["max_difference"] < 1e-4 and result["outputs"] == ["embedding"]
     query = os.path.join(look_alike_folder, "left", "00003.jpg")
     assert predict.main([f"--query={query}", f"--images={query}", f"--checkpoint={full_run}", "--json"]) == 0
-    with np.load(str(full_run / "predict" / restore.CACHE), allow_pickle=False) as archive:
+    with np.load(str(full_run / "predict" / restore.FILE), allow_pickle=False) as archive:
         wanted = archive["embeddings"][[key.endswith("00003.jpg") for key in archive["keys"]]]
     image = restore.decoding.load_batch([query], restore.decoding.Decoding(accurate=False))
     loaded = tf.saved_model.load(result["saved_model"])

@@ -1,0 +1,92 @@
+"""Embeddings of image files, kept in an .npz from one program to the next."""
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import zipfile
+import zlib
+from typing import Callable, Sequence
+
+import numpy as np
+
+from common import atomic_files
+
+FILE = "embeddings.npz"
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, struct.error, zipfile.BadZipFile,
+            zlib.error)
+
+
+class KeptEmbeddings:
+    """An index of embeddings by the path, size and time of the last change of their files.
+
+    Attributes:
+        path: path of the index.
+        num_used: different embeddings that the last `embed` has returned.
+        num_computed: those of them that it has computed.
+    """
+
+    def __init__(self, path: str, fingerprint: str):
+        """Use an index; one with another fingerprint, or a damaged one, is replaced after a notice.
+
+        Args:
+            path: path of the .npz.
+            fingerprint: identifies the weights and how images are read.
+        """
+        self.path = path
+        self.num_used = self.num_computed = 0
+        self._fingerprint = fingerprint
+
+    def embed(self, paths: Sequence[str], compute: Callable[[list[str]], np.ndarray]) -> np.ndarray:
+        """Return embeddings of image files, float32 [len(paths), dim].
+
+        Args:
+            paths: the files.
+            compute: computes the embeddings of those that are not in the index.
+        """
+        kept = self._read()
+        keys = [_key(path) for path in paths]
+        missing = {key: path for key, path in zip(keys, paths) if key not in kept}
+        self.num_used, self.num_computed = len(set(keys)), len(missing)
+        if missing:
+            kept.update(zip(missing, compute(list(missing.values()))))
+            self._write(kept)
+        return np.stack([kept[key] for key in keys])
+
+    def _read(self) -> dict[str, np.ndarray]:
+        if not os.path.exists(self.path):
+            return {}
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                if archive.testzip():
+                    raise ValueError("a checksum is wrong")
+            with np.load(self.path, allow_pickle=False) as arrays:
+                fingerprint, keys, embeddings = (arrays[name] for name in ("fingerprint", "keys", "embeddings"))
+            if embeddings.dtype != np.float32 or embeddings.ndim != 2 or keys.shape != embeddings.shape[:1]:
+                raise ValueError("its arrays do not belong together")
+        except _DAMAGED as error:
+            print(f"Notice: {self.path}: is damaged ({error}); it is computed anew", file=sys.stderr)
+            return {}
+        if str(fingerprint) != self._fingerprint:
+            print(f"Notice: {self.path}: is of another checkpoint, other settings or other images; it is computed anew",
+                  file=sys.stderr)
+            return {}
+        return dict(zip(keys.tolist(), embeddings))
+
+    def _write(self, kept: dict[str, np.ndarray]) -> None:
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        content = atomic_files.npz(fingerprint=np.array(self._fingerprint), keys=np.array(list(kept)),
+                                   embeddings=np.stack(list(kept.values())).astype(np.float32))
+        atomic_files.write_bytes(self.path, content)
+
+
+def state_of(paths: Sequence[str]) -> int:
+    """Return a checksum of the paths, sizes and times of files, in their order."""
+    return zlib.crc32("\n".join(map(_key, paths)).encode("utf-8", "surrogateescape"))
+
+
+def _key(path: str) -> str:
+    """Return a name for the current content of a file: path, size and time of the last change."""
+    state = os.stat(path)
+    checksum = zlib.crc32(os.path.abspath(path).encode("utf-8", "surrogateescape"))
+    return f"{checksum:08x}-{state.st_size}-{state.st_mtime_ns}-{os.path.basename(path)}"
