@@ -102,12 +102,22 @@ def circleloss(folder: str, clock: Clock) -> None:
                                           f"--lfw_pairs={folder}/{faces.PAIRS_FILE}"])
 
 
-def sa_siam_training(folder: str, clock: Clock, *flags: str) -> None:
+def sa_siam_training(folder: str, clock: Clock, *flags: str, makes_images: bool = False) -> None:
     """A training step of SA-Siam's appearance branch, batch 8, on crops of 255 x 255 pixels."""
+    import numpy as np
+
+    from common.graph.compat import tf
     from common.tiny_data import tracking
-    from sa_siam_tf1 import train_siamese_model
+    from sa_siam_tf1 import device_images, train_siamese_model
     from sa_siam_tf1.scripts import preprocess_VID_data
 
+    def change(crops: tf.Tensor, changes: tf.Tensor, side: int) -> tf.Tensor:
+        images = tf.constant(np.zeros((int(crops.shape[0]), side, side, 3), np.float32))
+        with tf.control_dependencies([crops, changes]):
+            return tf.identity(images)
+
+    if not makes_images:
+        device_images.change = change
     tracking.make(folder, num_videos=16, num_frames=10, num_sequences=0)
     curated = os.path.join(folder, "curated")
     preprocess_VID_data.main([f"--data_path={folder}/ILSVRC2015", f"--save_path={curated}"])
@@ -238,6 +248,8 @@ CASES: dict[str, tuple[Case, int, int]] = {
     "circleloss": (circleloss, 30, 20),
     "sa_siam training": (lambda *a: sa_siam_training(*a, "--cache_crops=off"), 30, 10),
     "sa_siam training, cache": (lambda *a: sa_siam_training(*a, "--cache_crops=memory"), 60, 10),
+    "sa_siam training, cache, images": (lambda *a: sa_siam_training(
+        *a, "--cache_crops=memory", makes_images=True), 60, 10),
     "sa_siam tracking": (sa_siam_tracking, 30, 50),
     "triplet, features on the host": (lambda *given: siamese_triplet(*given, "--cache_features=disk"), 30, 40),
     "triplet": (lambda *given: siamese_triplet(*given, "--cache_features=memory"), 30, 40),

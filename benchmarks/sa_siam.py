@@ -35,22 +35,23 @@ def _training_step(branch: str, tracks: list, settings) -> tuple:
     from common.graph.compat import tf
     from sa_siam_tf1 import siamese_model
     from sa_siam_tf1.configuration import ModelConfig, TrainConfig
-    from sa_siam_tf1.datasets.dataloader import TrainingBatches
+    from sa_siam_tf1.datasets.crop_batches import CropBatches
+    from sa_siam_tf1.device_images import DeviceImages
 
     with tf.Graph().as_default():
         train = TrainConfig(batch_size=BATCH_SIZE)
-        graph = siamese_model.build_training(ModelConfig(branch=branch), train)
+        images = DeviceImages(BATCH_SIZE, siamese_model.TRAIN_SIDE, 0, False)
+        graph = siamese_model.build_training(ModelConfig(branch=branch), train,
+                                             images=(images.exemplars, images.instances))
         initialise = tf.global_variables_initializer()
         session = tf.Session(config=settings)
     session.run(initialise)
-    batches = TrainingBatches(tracks, train, siamese_model.TRAIN_SIDE)
+    batches = CropBatches(tracks, train, siamese_model.TRAIN_SIDE, False)
     counter = iter(range(10 ** 9))
 
     def step() -> None:
-        batch = batches.batch(next(counter))
-        session.run([graph.train_op, graph.total_loss], {
-            graph.towers.exemplars: batch.exemplars, graph.towers.instances: batch.instances,
-            graph.learning_rate: 1e-4})
+        feeds = images.feeds(batches.batch(next(counter)))
+        session.run([graph.train_op, graph.total_loss], {**feeds, graph.learning_rate: 1e-4})
 
     def close() -> None:
         batches.close()

@@ -20,7 +20,8 @@ _MEASURED = (*GitLoss._fields, "accuracy", "distances")
 class Steps:
     """Makes the training steps of a run.
 
-    On an NPU batches are fed: it is not known whether its adapter keeps bytes in variables.
+    Batches are fed on an NPU, because it is not known whether its adapter keeps bytes in variables, and where numbers
+    are checked, because kept bytes are no numbers.
 
     Attributes:
         graph: the training graph; tensors in a loop cannot be fetched.
@@ -38,11 +39,12 @@ class Steps:
             run: the open run.
             steps_per_loop: with more than 1, a call makes its steps in a loop of the graph.
         """
-        self._data, self._feeds_images, self._is_loop = data, run.device.kind == "npu", steps_per_loop > 1
+        self._data, self._is_loop = data, steps_per_loop > 1
+        self._feeds_images = run.device.kind == "npu" or run.debug_options.over_dump_path is not None
         self._batches = Batches(len(data.train.labels), settings.batch_size, seed)
         if not self._feeds_images:
-            self._images = ResidentArray("train_images", data.train.images)
-            self._labels = ResidentArray("train_labels", data.train.labels)
+            self._images = ResidentArray("train_images", data.train.images.shape, data.train.images.dtype)
+            self._labels = ResidentArray("train_labels", data.train.labels.shape, data.train.labels.dtype)
         dumped: dict[str, tf.Tensor] = {}
         if self._is_loop:
             self._indices = tf.placeholder(tf.int32, [None, settings.batch_size], "indices")
@@ -59,8 +61,8 @@ class Steps:
     def load(self, session: tf.Session) -> None:
         """Copy the images to the device."""
         if not self._feeds_images:
-            self._images.load(session)
-            self._labels.load(session)
+            self._images.load(session, self._data.train.images)
+            self._labels.load(session, self._data.train.labels)
 
     def run(self, session: tf.Session, step: int, count: int) -> list[dict[str, Any]]:
         """Make steps.

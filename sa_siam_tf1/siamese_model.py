@@ -21,8 +21,8 @@ POSITIVE_RADIUS_PIXELS = 16.0
 class Towers(NamedTuple):
     """The network applied to a batch."""
 
-    exemplars: tf.Tensor  # placeholder, float32 [batch, side, side, 3], RGB, 0 to 255
-    instances: tf.Tensor  # placeholder, the same
+    exemplars: tf.Tensor  # float32 [batch, side, side, 3], RGB, 0 to 255
+    instances: tf.Tensor  # the same
     exemplar_features: Features
     instance_features: Features
     response: tf.Tensor  # float32 [batch, cells, cells], logits
@@ -68,17 +68,20 @@ def balanced_loss(response: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_sum(entropy * class_weights(truth), axis=[1, 2]))
 
 
-def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool = False) -> TrainGraph:
+def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool = False,
+                   images: tuple[tf.Tensor, tf.Tensor] | None = None) -> TrainGraph:
     """Build the training graph in the default graph.
 
     Args:
         config: the network.
         train: the training.
         scales_losses: whether the NPU's adapter scales the loss, see `npu.scale_losses`.
+        images: exemplars and instances; None for placeholders.
     """
+    images = images or _placeholders(train.batch_size, TRAIN_SIDE)
     tf.set_random_seed(train.seed)
     exemplar_norm, instance_norm = Normaliser(is_training=True), Normaliser(is_training=True)
-    towers = _towers(config, train.batch_size, TRAIN_SIDE, (exemplar_norm, instance_norm), train.seed)
+    towers = _towers(config, images, (exemplar_norm, instance_norm), train.seed)
     with tf.variable_scope("train"):
         global_step = tf.get_variable("global_step", [], tf.int32, tf.zeros_initializer(), trainable=False)
     decay = tf.add_n([tf.nn.l2_loss(variable) for variable in sa_siam.weight_variables()]) * config.weight_decay
@@ -102,16 +105,20 @@ def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool 
 def build_validation(config: ModelConfig, batch_size: int, seed: int) -> Towers:
     """Build the validation graph on the variables of a training graph; it updates none of them."""
     with tf.variable_scope(tf.get_variable_scope(), reuse=True):
-        return _towers(config, batch_size, VALIDATION_SIDE, (Normaliser(False), Normaliser(False)), seed)
+        images = _placeholders(batch_size, VALIDATION_SIDE)
+        return _towers(config, images, (Normaliser(False), Normaliser(False)), seed)
 
 
-def _towers(config: ModelConfig, batch_size: int, side: int, normalisers: tuple[Normaliser, Normaliser], seed: int
-            ) -> Towers:
-    exemplars = tf.placeholder(tf.float32, [batch_size, side, side, 3], "exemplars")
-    instances = tf.placeholder(tf.float32, [batch_size, side, side, 3], "instances")
+def _placeholders(batch_size: int, side: int) -> tuple[tf.Tensor, tf.Tensor]:
+    shape = [batch_size, side, side, 3]
+    return tf.placeholder(tf.float32, shape, "exemplars"), tf.placeholder(tf.float32, shape, "instances")
+
+
+def _towers(config: ModelConfig, inputs: tuple[tf.Tensor, tf.Tensor], normalisers: tuple[Normaliser, Normaliser],
+            seed: int) -> Towers:
     getter = _kaiming_normal(seed) if config.init_method == "kaiming_normal" else None
     features: list[Features] = []
-    for images, normaliser, is_exemplar in ((exemplars, normalisers[0], True), (instances, normalisers[1], False)):
+    for images, normaliser, is_exemplar in zip(inputs, normalisers, (True, False)):
         with tf.variable_scope(tf.get_variable_scope(), reuse=True if features else None, custom_getter=getter):
             of_images: Features = ()
             if config.branch != "semantic":
@@ -122,7 +129,7 @@ def _towers(config: ModelConfig, batch_size: int, side: int, normalisers: tuple[
     with tf.variable_scope("detection"):
         biases = tf.get_variable("biases", [1], initializer=tf.zeros_initializer())
     response = config.response_scale * sa_siam.correlate(*features) + biases
-    return Towers(exemplars, instances, features[0], features[1], response, balanced_loss(response))
+    return Towers(*inputs, features[0], features[1], response, balanced_loss(response))
 
 
 def _kaiming_normal(seed: int) -> Callable:

@@ -55,8 +55,9 @@ def define(flags: FlagSet) -> None:
                            str(defaults.use_nesterov))
     for name, text in _INTEGERS.items():
         flags.training.integer(name, None, text, 1, unset=str(getattr(defaults, name)))
-    flags.training.choice("cache_crops", "auto", ["auto", "memory", "off"], "Keep training crops in memory once they "
-                          "are decoded; auto does if they need at most a quarter of the free memory.")
+    flags.training.choice("cache_crops", "auto", ["auto", "memory", "off"], "Keep training crops in the memory of the "
+                          "device once they are decoded; auto does if they need at most a quarter of the host's free "
+                          "memory.")
     define_loss_scale(flags, None, str(defaults.dynamic_loss_scale))
 
 

@@ -78,7 +78,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.graph.session import open_run  # TensorFlow is imported here, after the flags and the device
     from sa_siam_tf1 import training
 
-    keeps_crops, crops_notice = dataloader.choose_cache(flags.cache_crops, data.train, free_memory())
+    cache = "off" if flags.over_dump else flags.cache_crops  # the checks of numbers would stumble over kept bytes
+    keeps_crops, crops_notice = dataloader.choose_cache(cache, data.train, free_memory())
     config = training.Config(model, train, track, init_checkpoint, imported.values, keeps_crops)
     identity = dict(configuration.identity(model, train), data=data.fingerprint, imported=imported.fingerprint,
                     init_checkpoint=bundle.fingerprint(init_checkpoint))

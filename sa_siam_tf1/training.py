@@ -23,8 +23,10 @@ from common.run.metrics import Curve, GrowingText
 from common.run.opening import Run
 from sa_siam_tf1 import configuration, log_lines, siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
+from sa_siam_tf1.datasets.crop_batches import CropBatches
 from sa_siam_tf1.datasets.dataloader import Batch, TrainingBatches, validation_batches
 from sa_siam_tf1.datasets.imdb import Tracks
+from sa_siam_tf1.device_images import DeviceImages
 from sa_siam_tf1.image_events import ImageEvents
 from sa_siam_tf1.metrics import track_metrics
 from sa_siam_tf1.siamese_model import Towers, TrainGraph
@@ -63,6 +65,7 @@ class Config:
 
 
 class _Graphs(NamedTuple):
+    images: DeviceImages | None  # makes the images of `train`; None if they are fed
     train: TrainGraph
     validation: Towers | None  # on the variables of `train`; None without validation data and in speed runs
     debugger: StepDebugger
@@ -82,8 +85,10 @@ def train(config: Config, data: Tracks, run: Run, stop: StopRequest) -> None:
 
 
 def _build(config: Config, data: Tracks, run: Run) -> _Graphs:
+    images = _device_images(config, data, run)
     graph = siamese_model.build_training(config.model, config.train,
-                                         npu.scales_losses(run.device, config.train.dynamic_loss_scale))
+                                         npu.scales_losses(run.device, config.train.dynamic_loss_scale),
+                                         images and (images.exemplars, images.instances))
     towers = graph.towers
     dumped = dict(exemplars=towers.exemplars, instances=towers.instances, response=towers.response,
                   **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.gradients})
@@ -91,7 +96,15 @@ def _build(config: Config, data: Tracks, run: Run) -> _Graphs:
     has_validation = bool(data.validation) and not run.request.performance
     validation = siamese_model.build_validation(config.model, config.train.batch_size, config.train.seed
                                                 ) if has_validation else None
-    return _Graphs(graph, validation, debugger, tf.global_variables_initializer())
+    return _Graphs(images, graph, validation, debugger, tf.global_variables_initializer())
+
+
+def _device_images(config: Config, data: Tracks, run: Run) -> DeviceImages | None:
+    """Let the device make the images of training. An NPU is not known to have all operations for it."""
+    if run.device.kind == "npu":
+        return None
+    return DeviceImages(config.train.batch_size, siamese_model.TRAIN_SIDE,
+                        sum(map(len, data.train)) if config.keeps_crops else 0, config.train.gray_probability > 0.0)
 
 
 class _Task:
@@ -105,15 +118,14 @@ class _Task:
         self._run = record.run
         self._performance = self._run.request.performance
         self.steps_per_epoch = config.train.steps_per_epoch
-        self._batches = TrainingBatches(data.train, config.train, siamese_model.TRAIN_SIDE,
-                                        config.keeps_crops)
+        self._batches: TrainingBatches | CropBatches | None = None
         self._images = ImageEvents(os.path.join(self._run.path, "events", "images"))
         self._table = GrowingText(self._run.file(f"{config.model.branch}_npu.csv"), log_lines.TABLE_HEAD)
         self._losses = GrowingText(self._run.file(f"{self._run.request.case_name}_loss.txt"))
         self._logged_losses: collections.deque = collections.deque(maxlen=NUM_AVERAGED)
 
     def close(self) -> None:
-        for resource in (self._batches, self._images, self._table, self._losses):
+        for resource in filter(None, (self._batches, self._images, self._table, self._losses)):
             resource.close()
 
     def start(self, step: int | None) -> int:
@@ -127,6 +139,7 @@ class _Task:
             lines = [f"Restore from last checkpoint: {prefix}"]
         for line in lines:
             print(line)
+        self._batches = self._open_batches()
         console.detail(f"Train for {self._run.request.num_updates} steps")
         return step or 0
 
@@ -141,6 +154,16 @@ class _Task:
                    if variable is not self._graphs.train.global_step and not name.endswith("/Momentum")]
         return initialise_from(self._session, self._config.init_checkpoint, weights)
 
+    def _open_batches(self) -> TrainingBatches | CropBatches:
+        images, keeps_crops = self._graphs.images, self._config.keeps_crops
+        arguments = (self._data.train, self._config.train, siamese_model.TRAIN_SIDE)
+        if images is None:
+            return TrainingBatches(*arguments, keeps_crops)
+        if keeps_crops and not images.reserve(self._session):
+            print("Notice: the device has too little memory for the crops; they are decoded whenever they are used.")
+            keeps_crops = False
+        return CropBatches(*arguments, keeps_crops)
+
     def is_over(self, step: int) -> bool:
         return False
 
@@ -148,20 +171,27 @@ class _Task:
         graph, towers = self._graphs.train, self._graphs.train.towers
         learning_rate = self._config.train.learning_rate(step)
         started = time.perf_counter()
-        batch = self._batches.batch(step)
-        feeds: dict[Any, Any] = dict(_feeds(towers, batch))
+        feeds = self._training_feeds(step)
         feeds[graph.learning_rate] = learning_rate
         fetches = dict(loss=graph.total_loss, batch_loss=towers.batch_loss, response=towers.response,
                        train_op=graph.train_op)
+        is_shown = step % log_lines.SUMMARY_INTERVAL == 0 and not self._performance
+        if is_shown:
+            fetches.update(exemplars=towers.exemplars, instances=towers.instances)
         values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
         seconds = time.perf_counter() - started
         loss, errors = float(values["loss"]), {}
-        is_shown = step % log_lines.SUMMARY_INTERVAL == 0 and not self._performance
         if is_shown and np.isfinite(loss):  # otherwise the record ends the run
             errors = _center_errors(values["response"])
-            self._show("train", step + 1, batch, values["response"])
+            self._show("train", step + 1, Batch(values["exemplars"], values["instances"]), values["response"])
         return dict(loss=loss, batch_loss=float(values["batch_loss"]), learning_rate=learning_rate,
                     step_seconds=seconds, **errors, **npu.loss_scale_row(values))
+
+    def _training_feeds(self, step: int) -> dict[Any, Any]:
+        assert self._batches is not None
+        batch = self._batches.batch(step)
+        return _feeds(self._graphs.train.towers, batch) if isinstance(batch, Batch) else \
+            self._graphs.images.feeds(batch)
 
     def _is_epoch_end(self, step: int) -> bool:
         at_end = step % self.steps_per_epoch == 0 or step == self._run.request.num_updates

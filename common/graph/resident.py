@@ -1,6 +1,8 @@
 """Arrays that stay on the device, such as a data set that steps take their batches from."""
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
 
 from common.graph.compat import assign, tf
@@ -11,40 +13,51 @@ _WORD = 4  # bytes
 class ResidentArray:
     """An array in a variable that no checkpoint holds.
 
-    Bytes are stored as words of float32, because GPUs have no variables of bytes.
+    Bytes are stored as words of float32, because GPUs have no variables of bytes. Some words are NaN, so a graph with
+    numeric checks (--over_dump) must not use it.
     """
 
-    def __init__(self, name: str, array: np.ndarray):
+    def __init__(self, name: str, shape: Sequence[int], dtype: np.dtype):
         """Create the variable in the default graph.
 
         Args:
             name: of the variable.
-            array: uint8, float32 or int64 [num, ...].
+            shape: [num, ...].
+            dtype: uint8, float32 or int64.
         """
-        self._shape, self._is_bytes = array.shape[1:], array.dtype == np.uint8
-        self._stored = _words(array) if self._is_bytes else array
-        self._variable = tf.get_variable(name, self._stored.shape, tf.as_dtype(self._stored.dtype),
-                                         tf.zeros_initializer(), trainable=False,
+        self._row_shape, self._is_bytes = tuple(shape[1:]), dtype == np.uint8
+        if self._is_bytes:
+            shape, dtype = [shape[0], -(-int(np.prod(shape[1:])) // _WORD)], np.dtype(np.float32)
+        self._variable = tf.get_variable(name, shape, tf.as_dtype(dtype), tf.zeros_initializer(), trainable=False,
                                          collections=[tf.GraphKeys.LOCAL_VARIABLES])
 
-    def load(self, session: tf.Session) -> None:
-        """Copy the array to the device."""
-        assign(session, {self._variable: self._stored})
+    def load(self, session: tf.Session, array: np.ndarray) -> None:
+        """Copy an array to the device."""
+        assign(session, {self._variable: self.stored(array)})
+
+    def clear(self, session: tf.Session) -> None:
+        """Set all rows to zero, which takes their memory; `write` fills them."""
+        session.run(self._variable.initializer)
+
+    def write(self, indices: tf.Tensor, rows: tf.Tensor) -> tf.Operation:
+        """Return an op that replaces the rows at integer indices [num] by rows in the form of `stored`."""
+        return tf.raw_ops.ResourceScatterUpdate(resource=self._variable.handle, indices=indices, updates=rows)
 
     def gather(self, indices: tf.Tensor) -> tf.Tensor:
         """Return the rows at integer indices [batch]: [batch, ...], of the array's type."""
         rows = tf.gather(self._variable, indices)
         if not self._is_bytes:
             return rows
-        num_bytes = int(np.prod(self._shape))
-        flat = tf.reshape(tf.bitcast(rows, tf.uint8), [-1, self._stored.shape[1] * _WORD])
-        return tf.reshape(flat[:, :num_bytes], [-1, *self._shape])
+        num_bytes = int(np.prod(self._row_shape))
+        flat = tf.reshape(tf.bitcast(rows, tf.uint8), [-1, int(rows.shape[1]) * _WORD])
+        return tf.reshape(flat[:, :num_bytes], [-1, *self._row_shape])
 
-
-def _words(array: np.ndarray) -> np.ndarray:
-    """Return bytes [num, ...] as float32 [num, words], each row padded to full words."""
-    rows = np.ascontiguousarray(array.reshape(len(array), -1))
-    padding = -rows.shape[1] % _WORD
-    if padding:
-        rows = np.pad(rows, [(0, 0), (0, padding)], mode="constant")
-    return rows.view(np.float32)
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows as they are stored: bytes as float32 [num, words], each row padded to full words."""
+        if not self._is_bytes:
+            return rows
+        rows = np.ascontiguousarray(rows.reshape(len(rows), int(np.prod(self._row_shape))))
+        padding = -rows.shape[1] % _WORD
+        if padding:
+            rows = np.pad(rows, [(0, 0), (0, padding)], mode="constant")
+        return rows.view(np.float32)

@@ -6,7 +6,7 @@ threads changes nothing.
 from __future__ import annotations
 
 import collections
-import concurrent.futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Iterator, NamedTuple
 
 import numpy as np
@@ -78,60 +78,97 @@ class Batch(NamedTuple):
     instances: np.ndarray
 
 
-class TrainingBatches:
-    """The endless sequence of training batches: passes over the tracks, with a pair of frames from each."""
+class Drawn(NamedTuple):
+    """An example that is still to be read: an exemplar and an instance, in this order."""
 
-    def __init__(self, tracks: list, config: TrainConfig, side: int, keeps_crops: bool = False):
+    crops: list  # two of them
+    is_gray: bool
+    changes: list  # a `transforms.Change` of each
+
+
+class Request(NamedTuple):
+    """An example, and what the threads read of it."""
+
+    drawn: Drawn
+    futures: list  # of `Future`s; None for what an earlier request reads
+
+
+class ReadAhead:
+    """The endless sequence of training examples: passes over the tracks, with a pair of frames from each.
+
+    A subclass says what the threads of `_pool` read of an example, ahead of the batch that it belongs to.
+    """
+
+    def __init__(self, tracks: list, config: TrainConfig, side: int):
         """Create the threads; the first batch starts them.
 
         Args:
             tracks: lists of crops.
             config: batch size, pairs, threads.
             side: of the images, pixels.
-            keeps_crops: keep crops in memory once they are decoded.
         """
-        self._keeps_crops = keeps_crops
-        self._crops: dict[Crop, np.ndarray] = {}
         self._tracks, self._config, self._side = tracks, config, side
-        self._sampler = Sampler(len(tracks), config.seed)
-        self._pool = concurrent.futures.ThreadPoolExecutor(config.prefetch_threads)
+        self._sampler, self._random = Sampler(len(tracks), config.seed), np.random.RandomState()
+        self._pool = ThreadPoolExecutor(config.prefetch_threads)
         self._pending: collections.deque = collections.deque()
-        self._next = 0  # index of the next example to request
-
-    def batch(self, step: int) -> Batch:
-        """Return the batch of the step after `step` updates. The first step may be any; the others follow in order."""
-        size = self._config.batch_size
-        first = step * size
-        if first + len(self._pending) != self._next:
-            self._cancel()
-            self._next = first
-        while self._next < first + max(size, self._config.prefetch_capacity):
-            epoch, position, track = self._sampler.example(self._next)
-            seed = [self._config.seed, _TRAINING, epoch, position]
-            self._pending.append(self._pool.submit(self._example, self._tracks[track], seed))
-            self._next += 1
-        return _stack([self._pending.popleft().result() for _ in range(size)])
+        self._next: int | None = None  # index of the next example to request
 
     def close(self) -> None:
         """Stop the threads."""
-        self._cancel()
+        for request in self._pending:
+            for future in filter(None, request.futures):
+                future.cancel()
         self._pool.shutdown()
 
-    def _cancel(self) -> None:
-        for future in self._pending:
-            future.cancel()
-        self._pending.clear()
+    def _read_ahead(self, drawn: Drawn) -> list[Future | None]:
+        """Let the threads read an example; return what `_take` gives back."""
+        raise NotImplementedError
 
-    def _example(self, track: list, seed: list) -> tuple[np.ndarray, np.ndarray]:
-        config, random = self._config, np.random.RandomState(seed)
-        pair = sample_pair(len(track), config.max_frame_dist, random)
+    def _take(self, step: int) -> list[Request]:
+        """Return the examples of a step, which may not be read yet; request those of the next steps."""
+        size = self._config.batch_size
+        first = step * size
+        if self._next is None:
+            self._next = first
+        while self._next < first + max(size, self._config.prefetch_capacity):
+            drawn = self._draw(self._next)
+            self._pending.append(Request(drawn, self._read_ahead(drawn)))
+            self._next += 1
+        return [self._pending.popleft() for _ in range(size)]
+
+    def _draw(self, index: int) -> Drawn:
+        config, random = self._config, self._random
+        epoch, position, track = self._sampler.example(index)
+        random.seed([config.seed, _TRAINING, epoch, position])  # a new generator would take ten times as long
+        frames = sample_pair(len(self._tracks[track]), config.max_frame_dist, random)
         if config.pair_order == "symmetric" and random.randint(2):
-            pair = pair[::-1]
-        images = [self._read(track[frame]) for frame in pair]
-        if config.gray_probability and random.random_sample() < config.gray_probability:
+            frames = frames[::-1]
+        is_gray = bool(config.gray_probability and random.random_sample() < config.gray_probability)
+        return Drawn([self._tracks[track][frame] for frame in frames], is_gray,
+                     [transforms.draw_change(self._side, random) for _ in frames])
+
+
+class TrainingBatches(ReadAhead):
+    """Training batches whose images are made here."""
+
+    def __init__(self, tracks: list, config: TrainConfig, side: int, keeps_crops: bool = False):
+        """Create the threads; the crops stay in memory once they are decoded if `keeps_crops`."""
+        super().__init__(tracks, config, side)
+        self._keeps_crops = keeps_crops
+        self._crops: dict[Crop, np.ndarray] = {}
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of the step after `step` updates. The first step may be any; the others follow in order."""
+        return _stack([request.futures[0].result() for request in self._take(step)])
+
+    def _read_ahead(self, drawn: Drawn) -> list[Future | None]:
+        return [self._pool.submit(self._images, drawn)]
+
+    def _images(self, drawn: Drawn) -> list[np.ndarray]:
+        images = [self._read(crop) for crop in drawn.crops]
+        if drawn.is_gray:
             images = [transforms.gray(image) for image in images]
-        exemplar, instance = (transforms.augment(image, self._side, random) for image in images)
-        return exemplar, instance
+        return [transforms.change(image, changed_by, self._side) for image, changed_by in zip(images, drawn.changes)]
 
     def _read(self, crop: Crop) -> np.ndarray:
         pixels = self._crops.get(crop)

@@ -4,13 +4,38 @@ Images are [height, width, 3], RGB, 0 to 255: uint8 when read, float32 after a c
 """
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sa_siam_tf1.configuration import CURATED_SIDE
 
 STRETCH = 0.05
 PADDED_SIDE = CURATED_SIDE - 8
-_GRAY_OF_RGB = np.array([0.2989, 0.587, 0.114], np.float32)
+GRAY_OF_RGB = np.array([0.2989, 0.587, 0.114], np.float32).astype(np.float64)
+
+
+class Change(NamedTuple):
+    """A random change of a training image, in pixels."""
+
+    stretched_side: int  # of the whole image
+    top: int  # of the crop, in the middle 247 pixels
+    left: int
+
+
+def draw_change(side: int, random: np.random.RandomState) -> Change:
+    """Draw a change that crops side x side; the last possible offset is never drawn, as in the original."""
+    stretched_side = int(np.round(CURATED_SIDE * (1.0 + random.uniform(-STRETCH, STRETCH))))
+    top, left = (int(random.randint(0, max(1, PADDED_SIDE - side))) for _ in range(2))
+    return Change(stretched_side, top, left)
+
+
+def change(image: np.ndarray, changed_by: Change, side: int) -> np.ndarray:
+    """Stretch a training image, take the middle 247 pixels and crop them; return float32 [side, side, 3]."""
+    stretched_side, top, left = changed_by
+    stretched = image if stretched_side == image.shape[0] else resize_bilinear(image, stretched_side)
+    padded = center_crop_or_pad(stretched, PADDED_SIDE)
+    return padded[top:top + side, left:left + side].astype(np.float32)
 
 
 def resize_bilinear(image: np.ndarray, side: int) -> np.ndarray:
@@ -52,25 +77,7 @@ def center_crop_or_pad(image: np.ndarray, side: int) -> np.ndarray:
     return image
 
 
-def stretch(image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    """Resize by a random factor, the same for both axes."""
-    side = int(np.round(CURATED_SIDE * (1.0 + random.uniform(-STRETCH, STRETCH))))
-    return image if side == image.shape[0] else resize_bilinear(image, side)
-
-
-def random_crop(image: np.ndarray, side: int, random: np.random.RandomState) -> np.ndarray:
-    """Crop side x side at a random offset; the last possible offset is never drawn, as in the original."""
-    top, left = (int(random.randint(0, max(1, image.shape[axis] - side))) for axis in (0, 1))
-    return image[top:top + side, left:left + side]
-
-
 def gray(image: np.ndarray) -> np.ndarray:
-    """Convert an image to gray, with three equal channels."""
-    values = np.round(image.astype(np.float32) @ _GRAY_OF_RGB)
+    """Convert an image, uint8, to gray with three equal channels, float32; the sum is exact, then it is rounded."""
+    values = np.round(image.astype(np.float64) @ GRAY_OF_RGB).astype(np.float32)
     return np.repeat(values[..., None], 3, axis=2)
-
-
-def augment(image: np.ndarray, side: int, random: np.random.RandomState) -> np.ndarray:
-    """Stretch a training image, take the middle 247 pixels and crop at random; float32 [side, side, 3]."""
-    padded = center_crop_or_pad(stretch(image, random), PADDED_SIDE)
-    return random_crop(padded, side, random).astype(np.float32)

@@ -58,6 +58,18 @@ def test_images_on_the_device_are_those_of_the_data_set(tmp_path, data, new_grap
     assert np.array_equal(labels, data.train.labels[chosen])
 
 
+def test_numeric_checks_do_not_stumble_over_kept_images(tmp_path):
+    """Any bytes, so that four of them make a NaN."""
+    random = np.random.RandomState(0)
+    for name, num in (("train", 5600), ("t10k", 20)):
+        tiny_mnist.write_idx(str(tmp_path / f"{name}-images-idx3-ubyte"), random.randint(0, 256, (num, 28, 28)))
+        tiny_mnist.write_idx(str(tmp_path / f"{name}-labels-idx1-ubyte"), np.arange(num) % 10)
+    assert train(tmp_path, tmp_path / "checked", "--train_steps=3", "--over_dump", "--batch_size=8") == 0
+    assert train(tmp_path, tmp_path / "plain", "--train_steps=3", "--batch_size=8") == 0
+    assert [row["loss"] for row in rows(tmp_path / "checked" / "0", "step")] == [
+        row["loss"] for row in rows(tmp_path / "plain" / "0", "step")]
+
+
 @pytest.mark.parametrize("flag", ["--over_dump", "--profiling", "--data_dump_flag"])
 def test_diagnosis_needs_single_steps(tmp_path, tiny_mnist_folder, capfd, flag):
     assert train(tiny_mnist_folder, tmp_path, "--train_steps=11", "--steps_per_loop=2", flag) == 2

@@ -112,13 +112,24 @@ def test_validation_pairs_are_always_the_same(raw):
     assert np.array_equal(first.exemplars[1], first.exemplars[2])  # filled up
 
 
-def test_augmentation_stays_in_range():
-    image = np.random.RandomState(0).randint(1, 256, (255, 255, 3)).astype(np.uint8)
+def test_changes_stay_in_range():
     random = np.random.RandomState(1)
-    sides = {transforms.stretch(image, random).shape[0] for _ in range(80)}
-    assert min(sides) >= 242 and max(sides) <= 268 and len(sides) > 20
-    found = transforms.augment(image, 239, random)
-    assert found.shape == (239, 239, 3) and found.dtype == np.float32
-    offsets = {int(transforms.random_crop(np.arange(247)[:, None] * np.ones((1, 247)), 239, random)[0, 0])
-               for _ in range(500)}
-    assert offsets == set(range(8))
+    changes = np.array([transforms.draw_change(239, random) for _ in range(500)])
+    assert set(changes[:, 0]) == set(range(242, 269))
+    assert set(changes[:, 1]) == set(changes[:, 2]) == set(range(8))
+
+
+def test_a_change_crops_the_middle_of_the_stretched_image():
+    image = np.random.RandomState(0).randint(1, 256, (255, 255, 3)).astype(np.uint8)
+    same = transforms.change(image, transforms.Change(255, 2, 7), 239)
+    assert same.dtype == np.float32 and np.array_equal(same, image[4 + 2:4 + 2 + 239, 4 + 7:4 + 7 + 239])
+    smaller = transforms.change(image, transforms.Change(242, 0, 1), 239)  # 242 pixels in the middle of 247
+    assert np.all(smaller[:2] == 0) and np.all(smaller[:, :1] == 0) and np.all(smaller[2:, 1:] > 0)
+    assert np.array_equal(smaller[2:, 1:], transforms.resize_bilinear(image, 242)[:237, :238])
+
+
+def test_gray_is_rounded_from_the_exact_sum():
+    """Of all colours with red 0 and green 29, 17.023 + 0.114 blue, from 17 to 46."""
+    image = np.stack([np.zeros(256), np.full(256, 29), np.arange(256)], axis=1).astype(np.uint8)[None]
+    wanted = np.round(17.023 + 0.114 * np.arange(256))
+    assert np.array_equal(transforms.gray(image)[0], np.stack([wanted] * 3, axis=1))

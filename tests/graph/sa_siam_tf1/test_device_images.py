@@ -1,0 +1,95 @@
+"""The device makes the images that the host makes, bit for bit on a CPU, from crops that are fed or kept."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common.graph.compat import tf
+from common.graph.resident import ResidentArray
+from sa_siam_tf1 import device_images
+from sa_siam_tf1.configuration import TrainConfig
+from sa_siam_tf1.datasets import imdb, transforms
+from sa_siam_tf1.datasets.crop_batches import CropBatches
+from sa_siam_tf1.datasets.dataloader import TrainingBatches
+from sa_siam_tf1.device_images import DeviceImages
+from tests.graph.sa_siam_tf1.conftest import train
+from tests.results import rows
+
+pytestmark = pytest.mark.usefixtures("new_graph")
+SIDE = 239
+
+
+def test_every_change_is_the_host_s():
+    """All sides, those of the padding and of the crop among them, at random offsets and the extreme ones."""
+    random = np.random.RandomState(0)
+    changes = np.array([(side, *random.randint(0, 8, 2)) for side in range(242, 269)] +
+                       [(side, *offset) for side in (242, 247, 268) for offset in ((0, 7), (7, 0))], np.int32)
+    crops = random.randint(0, 256, (len(changes), 255, 255, 3)).astype(np.uint8)
+    wanted = np.stack([transforms.change(crop, transforms.Change(*one), SIDE) for crop, one in zip(crops, changes)])
+    with tf.Session() as session:
+        found = session.run(device_images.change(tf.constant(crops, tf.float32), tf.constant(changes), SIDE))
+    assert found.dtype == np.float32 and np.array_equal(found, wanted)
+
+
+class Device:
+    """`DeviceImages` in a session, fed from batches of its own."""
+
+    def __init__(self, session, tracks, config, keeps_crops):
+        num_kept = sum(map(len, tracks)) if keeps_crops else 0
+        self._images = DeviceImages(config.batch_size, SIDE, num_kept, config.gray_probability > 0)
+        self.has_reserved = self._images.reserve(session)
+        self._session, self._batches = session, CropBatches(tracks, config, SIDE, keeps_crops and self.has_reserved)
+
+    def batch(self, step):
+        crops = self._batches.batch(step)
+        images = self._session.run([self._images.exemplars, self._images.instances], self._images.feeds(crops))
+        return images, len(crops.crops)
+
+    def close(self):
+        self._batches.close()
+
+
+@pytest.mark.parametrize("keeps_crops", [False, True])
+@pytest.mark.parametrize("first_step", [0, 3])
+@pytest.mark.parametrize("gray_probability", [0.0, 0.5])
+def test_batches_are_the_host_s_from_any_step_on(raw, keeps_crops, first_step, gray_probability):
+    tracks = imdb.load(str(raw)).train
+    config = TrainConfig(batch_size=3, prefetch_capacity=6, pair_order="symmetric", gray_probability=gray_probability)
+    host = TrainingBatches(tracks, config, SIDE)
+    with tf.Session() as session:
+        device = Device(session, tracks, config, keeps_crops)
+        num_read = 0
+        for step in range(first_step, first_step + 10):
+            wanted, (found, num) = host.batch(step), device.batch(step)
+            assert np.array_equal(found[0], wanted.exemplars) and np.array_equal(found[1], wanted.instances)
+            num_read += num
+        assert num_read == (8 if keeps_crops else 60)  # two tracks of four crops
+    host.close()
+    device.close()
+
+
+def test_a_device_without_memory_is_fed(raw, monkeypatch):
+    def fail(self, session):
+        raise tf.errors.ResourceExhaustedError(None, None, "no memory")
+
+    monkeypatch.setattr(ResidentArray, "clear", fail)
+    tracks, config = imdb.load(str(raw)).train, TrainConfig(batch_size=2, prefetch_capacity=2)
+    host = TrainingBatches(tracks, config, SIDE)
+    with tf.Session() as session:
+        device = Device(session, tracks, config, keeps_crops=True)
+        assert not device.has_reserved
+        found, num = device.batch(0)
+    assert num == 4 and np.array_equal(found[0], host.batch(0).exemplars)
+    host.close()
+    device.close()
+
+
+@pytest.mark.parametrize("made_by", ["device, fed", "host"])
+def test_training_is_the_same(appearance_run, tiny_videos, tmp_path, monkeypatch, made_by):
+    """`appearance_run` keeps its crops on the device, as a small data set does by default."""
+    assert "kept in memory once decoded" in (appearance_run / "0" / "train_0.log").read_text()
+    if made_by == "host":
+        monkeypatch.setattr("sa_siam_tf1.training._device_images", lambda *_: None)
+    assert train(tiny_videos, tmp_path, "--batch_size=2", "--train_steps=2", "--cache_crops=off") == 0
+    wanted, found = (rows(run / "0", "step") for run in (appearance_run, tmp_path))
+    assert [row["loss"] for row in found] == [row["loss"] for row in wanted]
