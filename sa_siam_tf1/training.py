@@ -171,27 +171,29 @@ class _Task:
         graph, towers = self._graphs.train, self._graphs.train.towers
         learning_rate = self._config.train.learning_rate(step)
         started = time.perf_counter()
-        feeds = self._training_feeds(step)
+        batch, feeds = self._training_feeds(step)
         feeds[graph.learning_rate] = learning_rate
         fetches = dict(loss=graph.total_loss, batch_loss=towers.batch_loss, response=towers.response,
                        train_op=graph.train_op)
         is_shown = step % log_lines.SUMMARY_INTERVAL == 0 and not self._performance
-        if is_shown:
-            fetches.update(exemplars=towers.exemplars, instances=towers.instances)
+        if is_shown and batch is None:
+            fetches["images"] = Batch(towers.exemplars, towers.instances)
         values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
         seconds = time.perf_counter() - started
         loss, errors = float(values["loss"]), {}
         if is_shown and np.isfinite(loss):  # otherwise the record ends the run
             errors = _center_errors(values["response"])
-            self._show("train", step + 1, Batch(values["exemplars"], values["instances"]), values["response"])
+            self._show("train", step + 1, batch or values["images"], values["response"])
         return dict(loss=loss, batch_loss=float(values["batch_loss"]), learning_rate=learning_rate,
                     step_seconds=seconds, **errors, **npu.loss_scale_row(values))
 
-    def _training_feeds(self, step: int) -> dict[Any, Any]:
+    def _training_feeds(self, step: int) -> tuple[Batch | None, dict[Any, Any]]:
+        """Return the batch, None if the device makes its images, and what to feed."""
         assert self._batches is not None
         batch = self._batches.batch(step)
-        return _feeds(self._graphs.train.towers, batch) if isinstance(batch, Batch) else \
-            self._graphs.images.feeds(batch)
+        if isinstance(batch, Batch):
+            return batch, dict(_feeds(self._graphs.train.towers, batch))
+        return None, self._graphs.images.feeds(batch)
 
     def _is_epoch_end(self, step: int) -> bool:
         at_end = step % self.steps_per_epoch == 0 or step == self._run.request.num_updates

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import random
 from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
@@ -61,88 +62,149 @@ def augment(drawings: np.ndarray, kind: str, seeds: Sequence[Sequence[int]]) -> 
     if kind == "affine":
         changes = affine.coefficients(uniform(seeds), drawings.shape[1])
         return np.stack([affine.change(drawing, changed_by) for drawing, changed_by in zip(drawings, changes)])
-    side, random = drawings.shape[1], np.random.RandomState()
+    side, random = drawings.shape[1], NumpyStream()
     # one image below the other: an image of PIL's for each drawing costs more than some of the changes
-    given, augmented = Image.fromarray(drawings.reshape(-1, side)), Image.new("L", (side, len(drawings) * side))
-    for top, seed in zip(range(0, len(drawings) * side, side), seeds):
-        random.seed(seed)
-        augmented.paste(_imagenet(given, top, random), (0, top))
-    return np.asarray(augmented, np.uint8).reshape(drawings.shape)
+    given, augmented = Image.fromarray(drawings.reshape(-1, side)), np.empty((len(drawings), side * side), np.uint8)
+    for number, seed in enumerate(seeds):
+        random.start(seed)
+        augmented[number] = np.frombuffer(_imagenet(given, number * side, random), np.uint8)
+    return augmented.reshape(drawings.shape)
 
 
 def uniform(seeds: Sequence[Sequence[int]]) -> np.ndarray:
     """Draw the random numbers of `affine.coefficients`, float64 [num, 14], one row for each seed."""
-    random, drawn = np.random.RandomState(), np.empty((len(seeds), affine.NUM_UNIFORM))
-    for row, seed in zip(drawn, seeds):
-        random.seed(seed)  # a new generator would take ten times as long
-        row[:] = random.random_sample(affine.NUM_UNIFORM)
-    return drawn
+    random, rows = NumpyStream(), []
+    for seed in seeds:
+        random.start(seed)
+        rows.append([random.random() for _ in range(affine.NUM_UNIFORM)])
+    return np.array(rows)
 
 
-def _imagenet(given: Image.Image, top: int, random: np.random.RandomState) -> Image.Image:
+class NumpyStream(random.Random):
+    """The random numbers of NumPy's `RandomState`. Both generators are MT19937; Python's takes less time to start."""
+
+    def start(self, seed: Sequence[int]) -> None:
+        """Do what `RandomState.seed` does with a list of words of 32 bits."""
+        if seed[-1]:
+            self.seed(sum(word << 32 * place for place, word in enumerate(seed)))
+        else:  # of which Python's generator would drop the last words
+            words = np.random.RandomState(list(seed)).get_state()[1]
+            self.setstate((self.VERSION, (*words.tolist(), len(words)), None))
+
+    def below(self, limit: int) -> int:
+        """Do what `RandomState.randint` does."""
+        num_bits = (limit - 1).bit_length()
+        while num_bits:
+            number = self.getrandbits(32) & ((1 << num_bits) - 1)
+            if number < limit:
+                return number
+        return 0
+
+
+class _Picture:
+    """A square image that is being changed. Tables of colours are joined, and applied when the pixels are needed."""
+
+    def __init__(self, image: Image.Image):
+        self.side = image.size[0]
+        self._pixels, self._table = image.tobytes(), b""
+
+    @property
+    def pixels(self) -> bytes:
+        """The pixels, row by row."""
+        return self._pixels.translate(self._table) if self._table else self._pixels
+
+    @pixels.setter
+    def pixels(self, pixels: bytes) -> None:
+        self._pixels, self._table = pixels, b""
+
+    def counts(self) -> np.ndarray:
+        """Return how many pixels have each of the 256 colours."""
+        counts = np.bincount(np.frombuffer(self._pixels, np.uint8), minlength=256)
+        if not self._table:
+            return counts
+        return np.bincount(np.frombuffer(self._table, np.uint8), counts, 256).astype(counts.dtype)
+
+    def recolour(self, table: bytes) -> None:
+        """Replace every colour by its entry in a table of 256."""
+        self._table = self._table.translate(table) if self._table else table
+
+    def replace(self, change: Callable[[Image.Image], Image.Image]) -> None:
+        """Replace the image by what a function makes of it."""
+        self.pixels = change(Image.frombuffer("L", (self.side, self.side), self.pixels, "raw", "L", 0, 1)).tobytes()
+
+
+def _imagenet(given: Image.Image, top: int, random: NumpyStream) -> bytes:
     side = given.size[0]
     left, upper, right, lower = _crop_box(side, random)
     image = given.crop((left, top + upper, right, top + lower)).resize((side, side), _BILINEAR)
-    if random.random_sample() < 0.5:
-        image = ImageOps.mirror(image)
-    for change in _POLICY[random.randint(len(_POLICY))]:
-        if random.random_sample() < change.probability:
-            sign = 1.0 if random.random_sample() < 0.5 else -1.0
-            image = _CHANGES[change.name](image, change.level / 9.0, sign)
-    return image
+    picture = _Picture(ImageOps.mirror(image) if random.random() < 0.5 else image)
+    for change in _POLICY[random.below(len(_POLICY))]:
+        if random.random() < change.probability:
+            sign = 1.0 if random.random() < 0.5 else -1.0
+            _CHANGES[change.name](picture, change.level / 9.0, sign)
+    return picture.pixels
 
 
-def _crop_box(side: int, random: np.random.RandomState) -> tuple[int, int, int, int]:
+def _crop_box(side: int, random: NumpyStream) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of a crop of random area and aspect ratio, or the whole image if none fits."""
     for _ in range(_CROP_TRIES):
-        area = side * side * (_AREA[0] + (_AREA[1] - _AREA[0]) * random.random_sample())
-        aspect = math.exp(_LOG_ASPECT[0] + (_LOG_ASPECT[1] - _LOG_ASPECT[0]) * random.random_sample())
+        area = side * side * (_AREA[0] + (_AREA[1] - _AREA[0]) * random.random())
+        aspect = math.exp(_LOG_ASPECT[0] + (_LOG_ASPECT[1] - _LOG_ASPECT[0]) * random.random())
         width, height = int(round(math.sqrt(area * aspect))), int(round(math.sqrt(area / aspect)))
         if 0 < width <= side and 0 < height <= side:
-            left, top = random.randint(side - width + 1), random.randint(side - height + 1)
+            left, top = random.below(side - width + 1), random.below(side - height + 1)
             return left, top, left + width, top + height
     return 0, 0, side, side
 
 
-def _rotate(image: Image.Image, strength: float, sign: float) -> Image.Image:
+def _rotate(picture: _Picture, strength: float, sign: float) -> None:
     """Rotate by up to 30 degrees. The original rotates in one direction only, so `sign` has no effect."""
     del sign
-    return image.rotate(30.0 * strength, _NEAREST, fillcolor=_FILL)
+    sources = _rotated(picture.side, 30.0 * strength)
+    picture.pixels = np.frombuffer(picture.pixels + bytes([_FILL]), np.uint8)[sources].tobytes()
 
 
-def _shear_x(image: Image.Image, strength: float, sign: float) -> Image.Image:
-    return image.transform(image.size, _AFFINE, (1, 0.3 * strength * sign, 0, 0, 1, 0), _BICUBIC, fillcolor=_FILL)
+@functools.lru_cache(maxsize=None)
+def _rotated(side: int, degrees: float) -> np.ndarray:
+    """Return for each pixel of a rotated image the index of the pixel it shows, side * side where it shows none."""
+    indices = Image.fromarray(np.arange(side * side, dtype=np.int32).reshape(side, side))
+    return np.asarray(indices.rotate(degrees, _NEAREST, fillcolor=side * side), np.intp).reshape(-1)
 
 
-def _equalize(image: Image.Image, strength: float, sign: float) -> Image.Image:
+def _shear_x(picture: _Picture, strength: float, sign: float) -> None:
+    coefficients = (1, 0.3 * strength * sign, 0, 0, 1, 0)
+    picture.replace(lambda image: image.transform(image.size, _AFFINE, coefficients, _BICUBIC, fillcolor=_FILL))
+
+
+def _sharpness(picture: _Picture, strength: float, sign: float) -> None:
+    picture.replace(lambda image: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * strength * sign))
+
+
+def _equalize(picture: _Picture, strength: float, sign: float) -> None:
     """Do what `ImageOps.equalize` does, without its loops in Python."""
     del strength, sign
-    counts = np.bincount(np.frombuffer(image.tobytes(), np.uint8), minlength=256)
+    counts = picture.counts()
     below = np.cumsum(counts) - counts
     step = below[np.flatnonzero(counts)[-1]] // 255
-    if not step:
-        return image
-    return _recoloured(image, np.minimum((step // 2 + below) // step, 255).astype(np.uint8).tobytes())
+    if step:
+        picture.recolour(np.minimum((step // 2 + below) // step, 255).astype(np.uint8).tobytes())
 
 
-def _autocontrast(image: Image.Image, strength: float, sign: float) -> Image.Image:
+def _autocontrast(picture: _Picture, strength: float, sign: float) -> None:
     del strength, sign
-    return _recoloured(image, _stretching(*image.getextrema()))
+    colours = np.flatnonzero(picture.counts())
+    picture.recolour(_stretching(int(colours[0]), int(colours[-1])))
 
 
-def _contrast(image: Image.Image, strength: float, sign: float) -> Image.Image:
-    mean = int(np.asarray(image).sum() / (image.size[0] * image.size[1]) + 0.5)
-    return _recoloured(image, _blending(mean, 1 + 0.9 * strength * sign))
+def _contrast(picture: _Picture, strength: float, sign: float) -> None:
+    counts = picture.counts()
+    mean = int(counts.dot(np.arange(256)) / counts.sum() + 0.5)
+    picture.recolour(_blending(mean, 1 + 0.9 * strength * sign))
 
 
-def _recoloured(image: Image.Image, table: bytes) -> Image.Image:
-    """Replace every colour by its entry in a table of 256; `Image.point` takes twice as long."""
-    return Image.frombuffer("L", image.size, image.tobytes().translate(table), "raw", "L", 0, 1)
-
-
-def _pixelwise(image: Image.Image, change: Callable[..., Image.Image], *arguments: int) -> Image.Image:
+def _pixelwise(picture: _Picture, change: Callable[..., Image.Image], *arguments: int) -> None:
     """Apply an operation of ImageOps that looks at single pixels."""
-    return _recoloured(image, _table(change, *arguments))
+    picture.recolour(_table(change, *arguments))
 
 
 def _colours(first: int = 0, last: int = 255) -> Image.Image:
@@ -168,16 +230,16 @@ def _blending(mean: int, factor: float) -> bytes:
     return Image.blend(Image.new("L", (256, 1), mean), _colours(), factor).tobytes()
 
 
-# Operations take an image, a strength from 0 to 1, and a sign.
-_CHANGES: dict[str, Callable[[Image.Image, float, float], Image.Image]] = {
-    "posterize": lambda image, strength, sign: _pixelwise(image, ImageOps.posterize, int(round(8 - 4 * strength))),
-    "solarize": lambda image, strength, sign: _pixelwise(image, ImageOps.solarize, int(256 * (1 - strength))),
+# Operations take a picture, a strength from 0 to 1, and a sign.
+_CHANGES: dict[str, Callable[[_Picture, float, float], None]] = {
+    "posterize": lambda picture, strength, sign: _pixelwise(picture, ImageOps.posterize, int(round(8 - 4 * strength))),
+    "solarize": lambda picture, strength, sign: _pixelwise(picture, ImageOps.solarize, int(256 * (1 - strength))),
     "rotate": _rotate,
     "shear_x": _shear_x,
     "autocontrast": _autocontrast,
     "equalize": _equalize,
-    "invert": lambda image, strength, sign: _pixelwise(image, ImageOps.invert),
-    "color": lambda image, strength, sign: image,  # saturation, which gray images do not have
+    "invert": lambda picture, strength, sign: _pixelwise(picture, ImageOps.invert),
+    "color": lambda picture, strength, sign: None,  # saturation, which gray images do not have
     "contrast": _contrast,
-    "sharpness": lambda image, strength, sign: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * strength * sign),
+    "sharpness": _sharpness,
 }

@@ -247,13 +247,28 @@ def test_augmented_drawings_are_those_of_earlier_versions(kind, is_gray, checksu
     ("posterize", 5 / 9, lambda image: ImageOps.posterize(image, 6)),
     ("solarize", 4 / 9, lambda image: ImageOps.solarize(image, 142)),
     ("contrast", 8 / 9, lambda image: ImageEnhance.Contrast(image).enhance(1.8)),
+    ("rotate", 1 / 3, lambda image: image.rotate(10, fillcolor=128)),
+    ("sharpness", 2 / 3, lambda image: ImageEnhance.Sharpness(image).enhance(1.6)),
 ])
-def test_changes_of_colours_are_those_of_pil(name, strength, change):
+def test_changes_are_those_of_pil(name, strength, change):
     random = np.random.RandomState(0)
     for low, high in ((0, 256), (40, 90), (0, 2), (7, 8), (255, 256)):
         image = Image.fromarray(random.randint(low, high, (105, 105)).astype(np.uint8))
-        found = augmentation._CHANGES[name](image, strength, 1.0)
-        assert np.array_equal(np.asarray(found), np.asarray(change(image))), (low, high)
+        picture = augmentation._Picture(image)
+        augmentation._CHANGES[name](picture, strength, 1.0)
+        assert picture.pixels == change(image).tobytes(), (low, high)
+        augmentation._CHANGES["solarize"](picture, 0.5, 1.0)  # a second change, whose table is joined to the first
+        augmentation._CHANGES[name](picture, strength, 1.0)
+        assert picture.pixels == change(ImageOps.solarize(change(image), 128)).tobytes(), (low, high)
+
+
+@pytest.mark.parametrize("seed", [(7, 0, 3, 5), (0, 0, 2, 1), (0, 0, 1, 0), (2 ** 32 - 1, 1, 0, 0), [0], [9]])
+def test_random_numbers_are_those_of_numpy(seed):
+    random, stream = np.random.RandomState(list(seed)), augmentation.NumpyStream()
+    stream.start(seed)
+    for limit in (1, 25, 2, 106, 64, 65):
+        assert [stream.below(limit) for _ in range(20)] == [random.randint(limit) for _ in range(20)]
+        assert [stream.random() for _ in range(3)] == random.random_sample(3).tolist()
 
 
 def test_affine_keeps_a_drawing_legible_and_unmirrored():
