@@ -35,7 +35,8 @@ class DeviceImages:
             is_gray_possible: whether some images are to be gray.
         """
         self._kept = ResidentArray("crops", (num_kept, *_CROP), np.dtype(np.uint8)) if num_kept else None
-        with tf.name_scope("augmentation"):
+        # XLA would compile the resize anew for every size
+        with tf.name_scope("augmentation"), tf.xla.experimental.jit_scope(compile_ops=False):
             self._changes = tf.placeholder(tf.int32, [2 * batch_size, 3], "changes")
             self._is_gray = tf.placeholder(tf.bool, [2 * batch_size], "is_gray")
             if self._kept:

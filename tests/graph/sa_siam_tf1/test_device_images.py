@@ -93,3 +93,10 @@ def test_training_is_the_same(appearance_run, tiny_videos, tmp_path, monkeypatch
     assert train(tiny_videos, tmp_path, "--batch_size=2", "--train_steps=2", "--cache_crops=off") == 0
     wanted, found = (rows(run / "0", "step") for run in (appearance_run, tmp_path))
     assert [row["loss"] for row in found] == [row["loss"] for row in wanted]
+
+
+def test_xla_leaves_the_images_alone():
+    """It would compile the resize anew for every size."""
+    DeviceImages(2, SIDE, 3, True)
+    resizes = [op for op in tf.get_default_graph().get_operations() if op.type == "ResizeBilinear"]
+    assert len(resizes) == 4 and not any(op.get_attr("_XlaCompile") for op in resizes)
