@@ -39,8 +39,8 @@ class Subject:
                 f"--train_steps={steps}", "--device=cpu", *self.model.flags]
 
     def start(self, command, prefix=(sys.executable,), **options):
-        return subprocess.Popen([*prefix, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                **dict(dict(env=environment(), cwd=ROOT), **options))
+        defaults = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(), cwd=ROOT)
+        return subprocess.Popen([*prefix, *command], **dict(defaults, **options))
 
     def train(self, output, prefix=(sys.executable,), steps=STEPS, data=None, **options):
         """Train; the result's stdout has both streams."""
