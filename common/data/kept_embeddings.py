@@ -1,6 +1,8 @@
 """Embeddings of image files, kept in an .npz from one program to the next."""
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import struct
 import sys
@@ -11,10 +13,12 @@ from typing import Callable, Sequence
 import numpy as np
 
 from common import atomic_files
+from common.errors import first_line
 
 FILE = "embeddings.npz"
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, struct.error, zipfile.BadZipFile,
-            zlib.error)
+MAX_BYTES = 1 << 32  # of an index
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError, TypeError, struct.error,
+            zipfile.BadZipFile, zlib.error)
 
 
 class KeptEmbeddings:
@@ -58,6 +62,8 @@ class KeptEmbeddings:
             return {}
         try:
             with zipfile.ZipFile(self.path) as archive:
+                if sum(_size_of(archive, member) for member in archive.infolist()) > MAX_BYTES:
+                    raise ValueError("it is too large")
                 if archive.testzip():
                     raise ValueError("a checksum is wrong")
             with np.load(self.path, allow_pickle=False) as arrays:
@@ -65,7 +71,7 @@ class KeptEmbeddings:
             if embeddings.dtype != np.float32 or embeddings.ndim != 2 or keys.shape != embeddings.shape[:1]:
                 raise ValueError("its arrays do not belong together")
         except _DAMAGED as error:
-            print(f"Notice: {self.path}: is damaged ({error}); it is computed anew", file=sys.stderr)
+            print(f"Notice: {self.path}: is damaged ({first_line(error)}); it is computed anew", file=sys.stderr)
             return {}
         if str(fingerprint) != self._fingerprint:
             print(f"Notice: {self.path}: is of another checkpoint, other settings or other images; it is computed anew",
@@ -78,6 +84,21 @@ class KeptEmbeddings:
         content = atomic_files.npz(fingerprint=np.array(self._fingerprint), keys=np.array(list(kept)),
                                    embeddings=np.stack(list(kept.values())).astype(np.float32))
         atomic_files.write_bytes(self.path, content)
+
+
+def _size_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Return the size of an array in bytes, as its header tells; numpy allocates them before it reads.
+
+    Raises:
+        ValueError: the archive has another number of bytes for it.
+    """
+    with archive.open(member) as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    size = functools.reduce(operator.mul, shape, dtype.itemsize)  # integers of Python do not overflow
+    if not 0 <= member.file_size - size < 1 << 16:  # the header
+        raise ValueError(f"{member.filename}: {member.file_size} bytes for an array of {size}")
+    return size
 
 
 def state_of(paths: Sequence[str]) -> int:

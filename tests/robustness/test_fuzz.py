@@ -24,6 +24,7 @@ from PIL import Image
 from circleloss_tf1 import lfw, record_faces, verification_set
 from common.checkpoints import h5_weights
 from common.data import image_headers, images, plain_pickle
+from common.data.kept_embeddings import KeptEmbeddings
 from common.devices import ranks
 from common.errors import ZooError
 from common.run import metrics, run_dir
@@ -70,6 +71,17 @@ def _npy() -> bytes:
     layers = dict(conv1=dict(weights=np.ones((2, 2), np.float32)))
     np.save(content, np.array(layers, dtype=object), allow_pickle=True)
     return content.getvalue()
+
+
+def _embed(path, compute=lambda paths: np.zeros((len(paths), 4), np.float32)):
+    return KeptEmbeddings(path, "same").embed([__file__], compute)
+
+
+def _npz(folder: str) -> str:
+    path = os.path.join(folder, "e.npz")
+    _embed(path)
+    _embed(path, pytest.fail)  # nothing is computed
+    return path
 
 
 def _load_h5(path):
@@ -146,6 +158,7 @@ READERS = {
     "index": (imdb.read_index, INDEX.encode(), ".json"),
     "pickle": (imdb.read_index, pickle.dumps(json.loads(INDEX), 2), ".pickle"),
     "npy": (plain_pickle.read_arrays, _npy(), ".npy"),
+    "npz": (_embed, _content(_npz), ".npz"),
     "bin": (verification_set.read, pickle.dumps(([_content(odd_images.make, "progressive")] * 2, [True]), 2), ".bin"),
     "rec": (_records, _record_file(".rec"), ".rec"),
     "idx of rec": (_records, _record_file(".idx"), ".idx"),

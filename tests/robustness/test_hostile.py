@@ -5,17 +5,23 @@ import io
 import os
 import pickle
 import struct
+import tarfile
+import tempfile
 import time
 import tracemalloc
 import zipfile
 import zlib
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from circleloss_tf1 import verification_set
+from common.checkpoints import h5_weights
+from common.cli import shared_flags
 from common.data import image_headers, images, plain_pickle
+from common.data.kept_embeddings import KeptEmbeddings
 from common.devices import ranks
 from common.errors import ZooError
 from common.run import run_dir
@@ -84,6 +90,72 @@ def zipped(name, content):
     return archive_bytes.getvalue()
 
 
+def with_folder(make):
+    with tempfile.TemporaryDirectory() as folder:
+        return make(folder)
+
+
+def refuses_tar(path):
+    """As a data folder, in any program."""
+    shared_flags.find_data_folder(path, os.path.dirname(path), ["mnist"], lambda folder: True)
+
+
+def tarred():
+    """A file that leads out, and a link that does."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name, kind in (("../pwned", tarfile.REGTYPE), ("mnist", tarfile.SYMTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc"
+            archive.addfile(member, io.BytesIO())
+    return content.getvalue()
+
+
+def use_kept(path):
+    """Embeddings that are not plain arrays are computed anew."""
+    def compute(paths):
+        raise ZooError("computed anew")
+
+    KeptEmbeddings(path, "same").embed([__file__], compute)
+
+
+def npz(size=None, **members):
+    """An .npz with these bytes as members, besides a right fingerprint; `size` is what it says of the last one's."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, member in dict(dict(fingerprint=npy(np.array("same")), keys=npy(np.array(["a"]))), **members).items():
+            archive.writestr(f"{name}.npy", member)
+        archive.infolist()[-1].file_size = size or len(member)
+    return content.getvalue()
+
+
+def npy(array, **options):
+    content = io.BytesIO()
+    np.save(content, array, **options)
+    return content.getvalue()
+
+
+def npy_header(*shape):
+    """Of floats that do not follow."""
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, dict(descr="<f4", fortran_order=False, shape=shape))
+    return content.getvalue()
+
+
+def hdf5(folder):
+    """Weights of a terabyte that are not stored."""
+    with h5py.File(os.path.join(folder, "w.h5"), "w") as file:
+        group = file.create_group("conv")
+        group.attrs["weight_names"] = [b"conv/kernel:0"]
+        group.create_dataset("kernel:0", (1 << 38,), np.float32, chunks=(1 << 20,))
+    with open(os.path.join(folder, "w.h5"), "rb") as file:
+        return file.read()
+
+
+def read_hdf5(path):
+    h5_weights.load(path, {"conv/kernel": np.zeros((3, 3))}, "take another file")
+
+
 NESTED = b"[" * 200_000
 HOSTILE = {
     "png": (images.read_rgb, png(SIDE, SIDE)), "png in one row": (images.read_rgb, png(SIDE, 1)),
@@ -99,8 +171,14 @@ HOSTILE = {
     "zip that grows": (one_shot_runs.load, zipped("run01/test/item01.png", bytes(400 << 20))),
     "zip that leads out": (one_shot_runs.load, zipped("../../run01/test/item01.png", png(105, 105))),
     "bin": (verification_set.read, pickle.dumps(Call(os.mkdir, "pwned"), 2)),
+    "tar": (refuses_tar, tarred()),
+    "npz that calls": (use_kept, npz(embeddings=npy(np.array([Call(os.mkdir, "pwned")], object), allow_pickle=True))),
+    "npz that grows": (use_kept, npz(1 << 34, embeddings=npy_header(1 << 32))),
+    "npz of a terabyte": (use_kept, npz(embeddings=npy_header(1 << 38))),
+    "h5 of a terabyte": (read_hdf5, with_folder(hdf5)),
 }
-SUFFIXES = {"mp4": ".mp4", "index": ".json", "xml": ".xml", "zip": ".zip", "bin": ".bin"}
+SUFFIXES = {"mp4": ".mp4", "index": ".json", "xml": ".xml", "zip": ".zip", "bin": ".bin", "tar": ".tgz",
+            "npz": ".npz", "h5": ".h5"}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
