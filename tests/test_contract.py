@@ -58,6 +58,7 @@ def test_every_program_answers_help(model, capfd):
         out, error = capfd.readouterr()
         assert error == "" and max(len(line) for line in out.splitlines() if not line.startswith("    python3 ")) <= 80
         assert all(flag in out for flag in ["--output_path"] + ["--checkpoint", "--json"] * (name != "train"))
+        assert ("--background" in out) == (name == "predict")  # docs/images.md
 
 
 @pytest.mark.parametrize("model", models())

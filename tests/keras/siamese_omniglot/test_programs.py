@@ -219,6 +219,20 @@ def test_drawings_of_another_size_are_resized_by_their_short_side(tmp_path):
     assert predict.read(str(tmp_path / "wide.png")).shape == (105, 105)
 
 
+def test_a_drawing_is_read_as_a_viewer_shows_it(tmp_path):
+    """Stored on its side, and transparent but for the strokes."""
+    wanted = np.full((105, 105), 255, np.uint8)
+    wanted[10:90, 20:25] = wanted[80:85, 20:60] = 0  # an L
+    stored, exif = Image.fromarray(wanted).transpose(Image.ROTATE_90), Image.Exif()
+    drawing = Image.new("LA", stored.size)
+    drawing.putalpha(stored.point(lambda value: 255 - value))
+    exif[0x0112] = 6
+    drawing.save(str(tmp_path / "l.png"), exif=exif)
+    assert np.array_equal(predict.read(str(tmp_path / "l.png")), wanted)
+    assert not predict.read(str(tmp_path / "l.png"), "black").any()
+
+
+
 def test_export_runs_without_the_repository(trained, tiny_folder, capfd):
     import tensorflow as tf
 
