@@ -29,13 +29,13 @@ test-all: ## run all tests: those of `make test` on TensorFlow 1.15.5, 2.6.5 and
 	@bash tests/run_all_legs.sh
 	@$(MAKE) --no-print-directory test-slow
 
-robustness: setup ## kill trainings, give them bad inputs, fuzz the readers of files; prints a table (under an hour)
+robustness: setup ## kill trainings, give them bad inputs, fuzz the readers of files; prints a table
 	@.venv/bin/python -m tests.robustness
 
-audit: ## look up known vulnerabilities of the pinned packages (needs the network)
+audit: ## look up known vulnerabilities of the pinned packages (needs the network; SERVICE=osv asks osv.dev, not PyPI)
 	@env -u PYTHON bash common/shell/make_venv.sh .venvs/audit 3.11 3.13 requirements-audit.txt
 	@status=0; for file in requirements*.txt; do echo "== $$file"; \
-	    .venvs/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r $$file || status=1; done; \
+	    .venvs/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off $(if $(SERVICE),-s $(SERVICE)) -r $$file || status=1; done; \
 	[ $$status -eq 0 ] || echo "[Error] some packages are vulnerable or could not be looked up, see above; without a" \
 	    "network nothing can be looked up" >&2; exit $$status
 
