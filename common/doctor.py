@@ -12,9 +12,11 @@ import shutil
 import subprocess
 import sys
 
+from common import console
 from common.cli import program
 from common.devices import npu_checks, selection
 from common.errors import ZooError
+from common.quiet import noise_hidden
 
 LEVEL_FILE = "modelzoo_level.txt"
 ROOT = REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -57,7 +59,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flags = flag_set.parse(arguments)
     names = [*ENVIRONMENT, *sorted(name for name in os.environ if name.startswith(PREFIXES))]
     shown = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
-    print(f"Python       {platform.python_version()} ({sys.executable}) on {platform.platform()}")
+    _say(f"Python       {platform.python_version()} ({sys.executable}) on {platform.platform()}")
     problems = []
     try:
         device = selection.choose(flags.device, os.environ)
@@ -65,28 +67,34 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         device = None
         problems.append(str(error))
     version, reason = _tensorflow()
-    print(f"TensorFlow   {version or reason}")
+    _say(f"TensorFlow   {version or reason}")
     if version is None:
         problems.append(f"TensorFlow {reason}: run 'make setup', or install TensorFlow for {sys.executable}")
-    print(f"Adapter      {', '.join(selection.installed_adapters()) or 'none installed'}; device files: "
+    _say(f"Adapter      {', '.join(selection.installed_adapters()) or 'none installed'}; device files: "
           f"{', '.join(selection.device_files()) or 'none'}")
     if device and version and device.kind == "npu":
-        print(f"Product      {selection.find_product('auto') or 'unknown, not found on the PCI bus'}")
+        _say(f"Product      {selection.find_product('auto') or 'unknown, not found on the PCI bus'}")
         problems += npu_checks.problems(device, version, os.environ)
     if device and version and not problems:
         try:
-            print(f"Device       {_settled(device, flags.device)}")
+            with noise_hidden():
+                settled = _settled(device, flags.device)
+            _say(f"Device       {settled}")
         except ZooError as error:
             problems.append(str(error))
-    print(f"Environment  {', '.join(shown) or 'none of ' + ', '.join(ENVIRONMENT)}")
+    _say(f"Environment  {', '.join(shown) or 'none of ' + ', '.join(ENVIRONMENT)}")
     for module, package in OPTIONAL.items():
         if importlib.util.find_spec(module) is None:
-            print(f"Missing      {package} (optional)")
-    print(f"Disk         {shutil.disk_usage(ROOT).free / 2 ** 30:.1f} GiB free at {ROOT}")
+            _say(f"Missing      {package} (optional)")
+    _say(f"Disk         {shutil.disk_usage(ROOT).free / 2 ** 30:.1f} GiB free at {ROOT}")
     runnable = _print_models(version, problems)
     for problem in problems:
-        print(f"Problem      {problem}")
+        _say(f"Problem      {problem}")
     return 0 if runnable else 1
+
+
+def _say(finding: str) -> None:
+    print(console.fold(finding, sys.stdout))
 
 
 def _tensorflow() -> tuple[str | None, str]:
@@ -94,7 +102,8 @@ def _tensorflow() -> tuple[str | None, str]:
     if importlib.util.find_spec("tensorflow") is None:
         return None, "is not installed"
     try:
-        import tensorflow as tf
+        with noise_hidden():
+            import tensorflow as tf
     except Exception as error:  # a wrong numpy, protobuf or processor shows in many ways
         return None, f"does not start ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
     return tf.__version__, ""
@@ -139,12 +148,12 @@ def _print_models(version: str | None, problems: list[str]) -> int:
             needs = dict(line.strip().split(":", 1) for line in file if ":" in line)
         minimum = needs.get("MinTensorFlow", "1.15")
         if version is None or problems:
-            print(f"Model        {folder}: cannot run, see the problems below")
+            _say(f"Model        {folder}: cannot run, see the problems below")
         elif _numbers(version) < _numbers(minimum):
-            print(f"Model        {folder}: cannot run, it needs TensorFlow {minimum} or newer: run 'make setup'")
+            _say(f"Model        {folder}: cannot run, it needs TensorFlow {minimum} or newer: run 'make setup'")
         else:
             runnable += 1
-            print(f"Model        {folder}: can run, bash {folder}/test/train_full_1p.sh --data_path=FOLDER")
+            _say(f"Model        {folder}: can run, bash {folder}/test/train_full_1p.sh --data_path=FOLDER")
     return runnable
 
 

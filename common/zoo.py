@@ -21,6 +21,7 @@ import os
 import sys
 from typing import Any, Callable, Sequence
 
+from common import console
 from common.cli import program
 from common.cli.program import ROOT, HelpRequested
 from common.errors import FlagError, ZooError
@@ -51,6 +52,13 @@ class Model:
         """Return the path of the model's data in a folder, None if it has none."""
         candidates = (os.path.join(folder, name) for name in self.card["data_folders"])
         return next(filter(os.path.exists, candidates), None)
+
+    def has_weights(self) -> bool:
+        """Whether the model comes with weights."""
+        from common.checkpoints.trained import PRETRAINED
+        from common.data import checksums
+
+        return checksums.has_sums(os.path.join(ROOT, self.name, PRETRAINED))
 
 
 def models() -> list[Model]:
@@ -113,11 +121,11 @@ def _list(arguments: list[str]) -> int:
         data = model.data_in(folder) if folder else None
         about = f"found: {data}" if data else f"missing in {folder}" if folder else ", ".join(
             model.card["data_folders"][:2])
-        print(f"{model.name:<20} {model.card['title']}: {model.card['use']}")
-        print(f"{'':<20} data {model.card['data']} ({about})")
-        print(f"{'':<20} TensorFlow {model.card['minimum_tensorflow']} or newer")
-    if not folder:
-        print("`zoo list FOLDER` looks for the data in a folder.")
+        weights = "with weights (--checkpoint=pretrained)" if model.has_weights() else "no weights: train first"
+        print(console.fold(f"{model.name}: {model.card['use']} ({model.card['title']})\n"
+                           f"    data {model.card['data']} ({about})\n"
+                           f"    TensorFlow {model.card['minimum_tensorflow']} or newer; {weights}", sys.stdout))
+    print(f"{'' if folder else '`zoo list FOLDER` looks for the data in a folder. '}`zoo doctor` shows the device.")
     return 0
 
 
