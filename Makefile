@@ -16,7 +16,7 @@ quickstart: setup ## train every model on tiny data and print a table
 
 pictures: quickstart ## make the pictures of the README from the quick start
 	@mkdir -p docs/pictures
-	@.venv/bin/python -c "from PIL import Image; Image.open('.quickstart/runs/siamese_triplet_tf2/0/evaluate/retrievals.png').crop((0, 0, 700, 665)).save('docs/pictures/look_alikes.png')"
+	@.venv/bin/python -c "from PIL import Image; Image.open('.quickstart/runs/siamese_triplet_tf2/0/evaluate/retrievals.png').crop((0, 50, 800, 890)).save('docs/pictures/look_alikes.png')"
 	@cp .quickstart/runs/sa_siam_tf1/0/predict/Drawn1/annotated.gif docs/pictures/tracking.gif
 
 test: setup ## run the tests

@@ -98,7 +98,7 @@ def _draw(checkpoint: Checkpoint, pairs: Any, verified: verification.Verificatio
     plots.draw_roc(pyplot, checkpoint, verified, pairs)
     plots.draw_distances(pyplot, checkpoint, verified, pairs, thresholds)
     worst = plots.worst_pairs(verified, pairs, thresholds.best_accuracy)
-    plots.draw_pairs(checkpoint.file("worst_pairs.png"), pairs, verified, worst)
+    plots.draw_pairs(pyplot, checkpoint, pairs, verified, worst)
     return [dict(images=pairs.paths[2 * pair:2 * pair + 2], same=bool(pairs.is_same[pair]),
                  distance=float(verified.distances[pair])) for pair in worst]
 

@@ -1,6 +1,8 @@
 """Plots of a verification: ROC, distances, the worst pairs."""
 from __future__ import annotations
 
+import itertools
+import os
 from typing import Any, Sequence
 
 import numpy as np
@@ -10,16 +12,17 @@ from common.checkpoints.trained import Checkpoint
 from common.data import images
 from common.evaluation import roc
 from common.evaluation.verification import Thresholds, Verification
-from common.plots import figures, image_grid
+from common.plots import figures, ranking
 
-NUM_WORST = 10
+NUM_WORST = 5  # of both kinds
 
 
 def worst_pairs(verified: Verification, pairs: Pairs, threshold: float, num: int = NUM_WORST) -> list[int]:
-    """Return the pairs on the wrong side of a threshold, those farthest from it first."""
+    """Return the pairs on the wrong side of a threshold, those farthest from it first, up to `num` of both kinds."""
     beyond = np.where(pairs.is_same, verified.distances - threshold, threshold - verified.distances)
-    order = np.argsort(-beyond, kind="stable")[:num]
-    return [int(pair) for pair in order if beyond[pair] >= 0.0]
+    wrong = [int(pair) for pair in np.argsort(-beyond, kind="stable") if beyond[pair] >= 0.0]
+    kept = {pair for kind in (True, False) for pair in [pair for pair in wrong if pairs.is_same[pair] == kind][:num]}
+    return [pair for pair in wrong if pair in kept]
 
 
 def draw_roc(pyplot: Any, checkpoint: Checkpoint, verified: Verification, pairs: Pairs) -> None:
@@ -49,13 +52,21 @@ def draw_distances(pyplot: Any, checkpoint: Checkpoint, verified: Verification, 
     figures.save_figure(figure, checkpoint.file("distances.png"))
 
 
-def draw_pairs(path: str, pairs: Pairs, verified: Verification, chosen: Sequence[int]) -> None:
-    """Draw the images of some pairs, a pair per row, with their kind and distance."""
-    rows = []
-    for pair in chosen:
-        texts = ("same" if pairs.is_same[pair] else "different", f"distance {verified.distances[pair]:.3f}")
-        cells = []
-        for name, text in zip(pairs.paths[2 * pair:2 * pair + 2], texts):
-            cells.append(image_grid.Cell(np.asarray(images.open_image(name, "RGB")), text))
-        rows.append(cells)
-    image_grid.draw(path, "pairs furthest wrong", rows)
+def draw_pairs(pyplot: Any, checkpoint: Checkpoint, pairs: Pairs, verified: Verification, chosen: Sequence[int]
+               ) -> None:
+    """Draw worst_pairs.png: on the left pairs that are taken for different, on the right those taken for the same."""
+    lines = []
+    for left, right in itertools.zip_longest(*([pair for pair in chosen if pairs.is_same[pair] == kind]
+                                               for kind in (True, False))):
+        lines.append([*_cells(pairs, verified, left), None, *_cells(pairs, verified, right)])
+    title = "same but far apart (left), different but close (right)" if lines else "no pair is wrong"
+    ranking.draw_lines(pyplot, checkpoint.file("worst_pairs.png"), checkpoint.title(title), lines)
+
+
+def _cells(pairs: Pairs, verified: Verification, pair: int | None) -> list[ranking.Cell | None]:
+    if pair is None:
+        return [None, None]
+    kind = "the same" if pairs.is_same[pair] else "different"
+    texts = (kind, f"distance {verified.distances[pair]:.3f}")
+    return [ranking.Cell(images.thumbnail(path), os.path.basename(path), text, bool(pairs.is_same[pair]))
+            for path, text in zip(pairs.paths[2 * pair:2 * pair + 2], texts)]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from siamese_triplet_tf2.pairs import Pairs, Sampler
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-NUM_SHOWN, NUM_NEAREST = 5, 4
+NUM_SHOWN, NUM_NEAREST, NUM_DRAWN = 5, 4, 3
 
 
 def define_flags() -> FlagSet:
@@ -70,7 +70,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, pairs=len(chosen))
     result.update(evaluation.measure(indices, embeddings, triplets, chosen, len(data.left)))
     left, right = (embeddings[np.searchsorted(indices, chosen + shift)] for shift in (0, len(data.left)))
-    result["retrievals"] = _draw(checkpoint.file("retrievals.png"), data, chosen, left, right)
+    result["retrievals"] = _draw(checkpoint, data, chosen, left, right)
     result["seconds"] = time.perf_counter() - started
     if flags.projector:
         paths = [path for side in (data.left, data.right) for path in np.asarray(side)[chosen]]
@@ -108,10 +108,10 @@ def _choose(sampler: Sampler, which: str, num_pairs: int) -> tuple[Any, np.ndarr
     return sampler.all(), np.arange(num_pairs)
 
 
-def _draw(path: str, data: Pairs, chosen: np.ndarray, left: np.ndarray, right: np.ndarray
+def _draw(checkpoint: trained.Checkpoint, data: Pairs, chosen: np.ndarray, left: np.ndarray, right: np.ndarray
           ) -> dict[str, list[dict[str, Any]]]:
     """Draw the best and the worst retrievals; return the names of their images."""
-    from common.plots import image_grid
+    from common.plots import figures, ranking
     from siamese_triplet_tf2 import evaluation, restore
 
     similarity = evaluation.similarities(left, right, "cosine")
@@ -119,7 +119,7 @@ def _draw(path: str, data: Pairs, chosen: np.ndarray, left: np.ndarray, right: n
     own = np.diagonal(similarity)
     order = np.lexsort((-own, ranks))  # by rank, then by similarity
     shown: dict[str, list[dict[str, Any]]] = {}
-    rows = []
+    lines = []
     for kind, indices in (("best", order[:NUM_SHOWN]), ("worst", order[::-1][:NUM_SHOWN])):
         shown[kind] = []
         for index in indices:
@@ -127,12 +127,15 @@ def _draw(path: str, data: Pairs, chosen: np.ndarray, left: np.ndarray, right: n
             names = [os.path.basename(data.right[chosen[other]]) for other in nearest]
             shown[kind].append(dict(left=os.path.basename(data.left[chosen[index]]), rank=int(ranks[index]),
                                     similarity=float(own[index]), nearest=names))
-            cells = [(data.left[chosen[index]], f"{kind}, rank {ranks[index]}"),
-                     (data.right[chosen[index]], f"its own {own[index]:.3f}")]
-            cells += [(data.right[chosen[other]], f"{number}. {similarity[index, other]:.3f}")
-                      for number, other in enumerate(nearest, 1)]
-            rows.append([image_grid.Cell(restore.image_of(image), text) for image, text in cells])
-    image_grid.draw(path, "left image, its right image, and the nearest right images by cosine", rows)
+            cells = [(data.left[chosen[index]], f"{kind}: rank {ranks[index]}", None),
+                     (data.right[chosen[index]], f"its match: {own[index]:.3f}", True)]
+            cells += [(data.right[chosen[other]], f"{number}. {similarity[index, other]:.3f}", bool(other == index))
+                      for number, other in enumerate(nearest[:NUM_DRAWN], 1)]
+            lines.append([ranking.Cell(restore.image_of(path), os.path.basename(path), text, is_match, is_match is None)
+                          for path, text, is_match in cells])
+    median = float(np.median(ranks))
+    ranking.draw_lines(figures.plotting(checkpoint.output_folder), checkpoint.file("retrievals.png"), checkpoint.title(
+        f"median rank {median:.1f}: image, match, nearest by cosine"), lines)
     return shown
 
 

@@ -1,7 +1,6 @@
-"""A picture of queries, each followed by the images that were found for it, best first."""
+"""Pictures of images in lines, with names and frames: queries, each followed by what was found for it, best first."""
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple, Sequence
 
 import numpy as np
@@ -32,6 +31,16 @@ class Query(NamedTuple):
     found: Sequence[Found]  # best first
 
 
+class Cell(NamedTuple):
+    """An image of a picture."""
+
+    image: np.ndarray  # as of Found
+    name: str
+    text: str
+    is_match: bool | None  # the colour of the frame, as of Found
+    is_query: bool = False  # has a black frame
+
+
 def draw(pyplot: Any, path: str, title: str, queries: Sequence[Query]) -> None:
     """Draw queries with a black frame and what was found with one that shows the verdict; a query begins a line.
 
@@ -41,28 +50,44 @@ def draw(pyplot: Any, path: str, title: str, queries: Sequence[Query]) -> None:
         title: text above the figure.
         queries: the first MAX_QUERIES are drawn.
     """
+    lines: list[Sequence[Cell]] = []
+    for query in queries[:MAX_QUERIES]:
+        cells = [Cell(query.image, query.name, "query", None, is_query=True)]
+        cells += [Cell(found.image, found.name, f"{place}. {found.text}", found.is_match)
+                  for place, found in enumerate(query.found, 1)]
+        lines += [cells[begin:begin + COLUMNS] for begin in range(0, len(cells), COLUMNS)]
+    draw_lines(pyplot, path, title, lines)
+
+
+def draw_lines(pyplot: Any, path: str, title: str, lines: Sequence[Sequence[Cell | None]]) -> None:
+    """Draw lines of up to COLUMNS images; None leaves a place empty.
+
+    Args:
+        pyplot: from `figures.plotting`; None draws nothing.
+        path: path of the PNG.
+        title: text above the figure.
+        lines: the images.
+    """
     if pyplot is None:
         return
-    drawn = queries[:MAX_QUERIES]
-    lines = [math.ceil((1 + len(query.found)) / COLUMNS) for query in drawn]
-    height = sum(lines) * (_SIDE + _TEXT_HEIGHT) + _TITLE_HEIGHT
-    figure, axes = pyplot.subplots(sum(lines), COLUMNS, figsize=(figures.WIDTH, height), squeeze=False)
+    num = max(1, len(lines))
+    size = figures.WIDTH, num * (_SIDE + _TEXT_HEIGHT) + _TITLE_HEIGHT
+    figure, axes = pyplot.subplots(num, COLUMNS, figsize=size, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
-    for query, begin in zip(drawn, np.cumsum([0, *lines])):
-        cells = axes[begin:].flat
-        _draw_image(next(cells), query.image, query.name, "query", _QUERY)
-        for place, found in enumerate(query.found, 1):
-            colour = _UNDECIDED if found.is_match is None else _MATCH if found.is_match else _OTHER
-            _draw_image(next(cells), found.image, found.name, f"{place}. {found.text}", colour)
+    for places, line in zip(axes, lines):
+        for axis, cell in zip(places, line):
+            if cell is not None:
+                _draw_cell(axis, cell)
     figure.suptitle(figures.wrapped(title))
     figures.save_figure(figure, path)
 
 
-def _draw_image(axis: Any, image: np.ndarray, name: str, text: str, colour: str) -> None:
+def _draw_cell(axis: Any, cell: Cell) -> None:
+    colour = _QUERY if cell.is_query else _UNDECIDED if cell.is_match is None else _MATCH if cell.is_match else _OTHER
     axis.set_axis_on()
-    axis.imshow(image, cmap="gray", vmin=0, vmax=255)
-    axis.set_title(f"{figures.drawable(_shortened(name))}\n{text}", fontsize=8)
+    axis.imshow(cell.image, cmap="gray", vmin=0, vmax=255)
+    axis.set_title(f"{figures.drawable(_shortened(cell.name))}\n{cell.text}", fontsize=8)
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
     for spine in axis.spines.values():

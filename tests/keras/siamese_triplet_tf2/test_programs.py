@@ -13,11 +13,12 @@ from common.checkpoints import onnx_model
 from common.tiny_data import look_alikes
 from siamese_triplet_tf2 import evaluate, export, log_lines, predict, restore
 from tests.conftest import needs_onnx
+from tests.figures import size_of
 from tests.programs import error_line, printed
 from tests.results import rows
 
 
-def test_evaluate_gives_the_run_s_numbers(full_run, look_alike_folder, capfd, monkeypatch):
+def test_evaluate_gives_the_run_s_numbers(full_run, look_alike_folder, capfd, monkeypatch, saved_figures):
     arguments = [f"--data_path={look_alike_folder}", f"--checkpoint={full_run}", "--json"]
     assert evaluate.main([*arguments, "--projector"]) == 0
     result = printed(capfd)
@@ -30,6 +31,16 @@ def test_evaluate_gives_the_run_s_numbers(full_run, look_alike_folder, capfd, mo
     assert [found["rank"] for found in result["retrievals"]["best"]] == sorted(
         found["rank"] for found in result["retrievals"]["best"])
     assert result["retrievals"]["worst"][0]["rank"] >= result["retrievals"]["best"][-1]["rank"]
+    best_shown = result["retrievals"]["best"][0]
+    figure = saved_figures["retrievals.png"]
+    assert figure._suptitle.get_text().replace("\n", " ") == (
+        "siamese_triplet_tf2, reference, step " + result["checkpoint"].rpartition("-")[2] + ": median rank "
+        f"{result['cosine_median_rank']:.1f}: image, match, nearest by cosine")
+    assert [axis.get_title() for axis in figure.axes[:3]] == [
+        f"{best_shown['left']}\nbest: rank {best_shown['rank']}",
+        f"{best_shown['left']}\nits match: {best_shown['similarity']:.3f}",
+        f"{best_shown['nearest'][0]}\n1. " + figure.axes[2].get_title().rpartition(" ")[2]]
+    assert size_of(figure)[0] == 800 and len([axis for axis in figure.axes if axis.images]) == 5 * 10
     folder = full_run / "evaluate"
     assert json.loads((folder / "evaluation.json").read_text()) == result
     with Image.open(str(folder / "retrievals.png")) as sheet:
