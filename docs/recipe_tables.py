@@ -58,7 +58,9 @@ def page(translate: Callable[[str], str], suffix: str, columns: int) -> str:
         suffix: that of the pages of the language.
         columns: width of paragraphs.
     """
-    lines = [f"# {translate(TITLE)}", "", textwrap.fill(translate(INTRODUCTION), columns, break_on_hyphens=False)]
+    other = "[中文](recipes.zh-CN.md)" if suffix == ".md" else "[English](recipes.md)"
+    introduction = textwrap.fill(translate(INTRODUCTION), columns, break_on_hyphens=False)
+    lines = [f"# {translate(TITLE)}", "", other, "", introduction]
     for model in zoo.models():
         lines += ["", f"## [{model.card['title']}](../{model.name}/README{suffix})", "", table(model, translate)[:-1]]
     return "\n".join(lines) + "\n"

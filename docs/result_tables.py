@@ -31,9 +31,16 @@ BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
 COLUMNS = ("recipe", "metric", "value", "evidence", "hardware", "data", "note")
 
 
-def page(translate: Callable[[str], str], colon: str, columns: int) -> str:
-    """Return the Markdown page in a language, with paragraphs of at most that many columns."""
-    lines = [f"# {translate(TITLE)}", "", textwrap.fill(translate(INTRODUCTION), columns)]
+def page(translate: Callable[[str], str], colon: str, columns: int, other: str) -> str:
+    """Return the Markdown page in a language, with paragraphs of at most that many columns.
+
+    Args:
+        translate: of English texts.
+        colon: of the language.
+        columns: width of paragraphs.
+        other: link to the page in the other language.
+    """
+    lines = [f"# {translate(TITLE)}", "", other, "", textwrap.fill(translate(INTRODUCTION), columns)]
     for model in zoo.models():
         paper, results = translate(model.card["paper"]), model.card["results"]
         lines += ["", f"## {model.card['title']}", "", f"{translate('Paper')}{colon}{paper}", "",
@@ -99,8 +106,8 @@ def main() -> int:
 
     readme, readme_chinese = (os.path.join(zoo.ROOT, name) for name in ("README.md", "README.zh-CN.md"))
     for path, written in (
-            (os.path.join(FOLDER, "results.md"), page(str, ": ", 120)),
-            (os.path.join(FOLDER, "results.zh-CN.md"), page(chinese, "：", 10_000)),
+            (os.path.join(FOLDER, "results.md"), page(str, ": ", 120, "[中文](results.zh-CN.md)")),
+            (os.path.join(FOLDER, "results.zh-CN.md"), page(chinese, "：", 10_000, "[English](results.md)")),
             (readme, _replaced(readme, table(str, ": ", ".md"))),
             (readme_chinese, _replaced(readme_chinese, table(chinese, "：", ".zh-CN.md")))):
         if "--check" not in sys.argv:

@@ -10,7 +10,7 @@ from common.run.curves import Points
 from common.run.summary import RunSummary
 
 _MAX_CELL_LENGTH = 24
-_NOT_DRAWN = ("step", "epoch", "evaluation", "printed_step", "unix_seconds")
+_NOT_DRAWN = ("step", "epoch", *metrics.BOOKKEEPING)
 
 
 def differing_settings(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:
@@ -31,7 +31,7 @@ def metric_rows(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:
     """Return a row for each number of the last evaluations and the final rows: its name and its values."""
     values: list[dict[str, Any]] = [dict(run.evaluation, **run.final) for run in runs]
     names = [name for name in dict.fromkeys(name for value in values for name in value)
-             if any(metrics.is_number(value.get(name)) for value in values)]
+             if name not in metrics.BOOKKEEPING and any(metrics.is_number(value.get(name)) for value in values)]
     return [(name, *(_cell(value.get(name)) for value in values)) for name in names]
 
 

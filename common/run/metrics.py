@@ -20,6 +20,7 @@ from common.errors import ZooError
 from common.run import events
 
 METRICS = "metrics.jsonl"
+BOOKKEEPING = ("evaluation", "printed_step", "unix_seconds")  # values of rows that count and date them: no results
 _MAX_LINE_BYTES = 1 << 20
 _MAX_WARM_UP_STEPS = 10
 Row = Mapping[str, Any]

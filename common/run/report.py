@@ -17,7 +17,7 @@ NAME = "report.html"
 MAX_PICTURES = 24
 MAX_PICTURE_BYTES = 4 << 20
 _SUFFIXES = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg"}
-_HIDDEN = ("kind", "seconds", "best")
+_HIDDEN = ("kind", "seconds", "best", *metrics.BOOKKEEPING)
 TEMPLATE = "report.html.jinja"
 
 

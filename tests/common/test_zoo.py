@@ -32,7 +32,7 @@ def folder(tmp_path):
             record.restore(Deaf())
             for number in range(1, 4):
                 step(record, number, loss=1.0 / number)
-            record.evaluation(3, dict(accuracy=0.25 * updates, best=True))
+            record.evaluation(3, dict(accuracy=0.25 * updates, best=True, unix_seconds=1e9))
             if finishes:
                 record.finish(3, 0.75, {})
             record.close()
@@ -98,6 +98,7 @@ def test_compare(folder, capsys):
     out = capsys.readouterr().out
     assert re.search(r"^seed +3 +5$", out, re.MULTILINE) and re.search(r"^accuracy +0.75 +1.25$", out, re.MULTILINE)
     assert not re.search(r"^recipe", out, re.MULTILINE)  # the same in both
+    assert "unix_seconds" not in out  # no result
     assert (folder / "a" / "0" / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -137,6 +138,7 @@ def test_a_report_needs_no_other_file(folder, capsys):
     assert not re.search(r"(src|href)=\"(?!data:)", text) and "<script" not in text
     assert text.count("Warning: &lt;b&gt;odd&lt;/b&gt;") == 1
     assert "finished after 3 of 3 updates" in text and "zoo train model" in text and "--seed=3" in text
+    assert "<td>accuracy</td>" in text and "unix_seconds" not in text  # results alone
     assert "curves.png" in text and "features-9.png" in text and "features-2.png" not in text  # the newest of a name
     assert "Written: " in capsys.readouterr().out
 
