@@ -21,8 +21,8 @@ CATALOGUE = os.path.join(FOLDER, "results.zh-CN.json")
 TITLE = "Results"
 INTRODUCTION = (
     "Every number here says where it comes from. `published` numbers are those of the paper or of the original's "
-    "pages. `measured` numbers come from one run of each command below the table; numbers of tracking and one-shot "
-    "episodes, from `zoo evaluate` after it. DATA stands for the folder with the data. "
+    "pages. `measured` numbers come from one run of each command below the table for each seed; numbers of tracking "
+    "and one-shot episodes, from `zoo evaluate` after it. DATA stands for the folder with the data. "
     "Nothing has been run on an NPU.")
 RECIPES = ("reference", "corrected")  # values of --recipe, not translated
 README_COLUMNS = ("what it does", "model", "published", "measured, reference recipe", "measured, corrected recipe")

@@ -45,7 +45,7 @@ def test_circleloss_on_faces(tmp_path, shared_data, recipe):
 
 
 def test_sa_siam_on_videos(tmp_path, shared_data):
-    """42 tracks of seven sequences: a loss of 0.471 and 0.456 in the last 20 batches, log 2 = 0.693 if nothing is learned."""
+    """42 tracks of seven sequences: a loss of 0.471 and 0.456 in the last 20 batches, untrained it is log 2 = 0.693."""
     assert train_siamese_model.main([
         f"--data_path={shared_data('tracking/curated_42_tracks.zip')}", f"--output_path={tmp_path}", "--device=cpu",
         "--batch_size=2", "--optimizer=MOMENTUM", "--train_steps=40"]) == 0
