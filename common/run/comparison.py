@@ -59,7 +59,7 @@ def draw(path: str, runs: Mapping[str, RunSummary]) -> bool:
     columns = min(2, len(shared))
     rows = -(-len(shared) // columns)
     figure, axes = pyplot.subplots(rows, columns, figsize=(figures.WIDTH * columns / 1.5, 3.4 * rows), squeeze=False)
-    figure.suptitle(f"Comparison of {len(runs)} runs")
+    figure.suptitle("\n".join(f"{label}: {_title(run)}" for label, run in runs.items()))
     for axis, ((kind, key), by_label) in zip(axes.flat, shared.items()):
         for label, points in by_label.items():
             figures.plot_curve(axis, points.steps, points.values, label, kind == "step")
@@ -70,6 +70,11 @@ def draw(path: str, runs: Mapping[str, RunSummary]) -> bool:
         axis.remove()
     figures.save_figure(figure, path)
     return True
+
+
+def _title(run: RunSummary) -> str:
+    folder, name = os.path.split(os.path.abspath(run.path))
+    return f"{run.model}, {run.recipe}, step {run.step} ({os.path.basename(folder)}/{name})"
 
 
 def _cell(value: Any) -> str:

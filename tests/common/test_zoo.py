@@ -108,11 +108,12 @@ def test_the_figure_of_a_comparison(folder, saved_figures):
     runs_by_label = {name: summarise(str(folder / name / "0")) for name in ("a", "b")}
     assert comparison.draw(str(folder / "compare.png"), runs_by_label)
     figure = saved_figures["compare.png"]
-    assert figure._suptitle.get_text() == "Comparison of 2 runs"
+    assert figure._suptitle.get_text() == "a: model, reference, step 3 (a/0)\nb: model, reference, step 3 (b/0)"
     assert [axis.get_title() for axis in figure.axes] == ["loss (training batch)", "accuracy (evaluation)"]
     assert size_of(figure) == [1067, 340]
     for axis, curves in zip(figure.axes, ([[1.0, 0.5, 1 / 3]] * 2, [[0.75], [1.25]])):
         assert legend_of(axis) == ["a", "b"] and axis.get_xlabel() == "updates"
+        assert all(tick == int(tick) for tick in axis.get_xticks())  # also where there is one point
         assert [list(line.get_ydata()) for line in axis.get_lines()] == curves
         assert len({line.get_color() for line in axis.get_lines()}) == 2
 
