@@ -1,11 +1,14 @@
 """Training batches: the drawn images, decoded. Images that cannot be read are replaced or refused."""
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import numpy as np
 
 from circleloss_tf1.face_images import Augmentation, DamagedImages, ImageFeed, require_readable
 from circleloss_tf1.faces import Faces, Sampler
 from circleloss_tf1.model import TrainSettings
+from circleloss_tf1.stage import Stage
 from common.errors import ZooError
 from common.graph.compat import tf
 
@@ -35,6 +38,18 @@ class EpochBatches:
         self._bad: set = set()  # indices of images that cannot be read
         self._epoch, self._position = 0, 0  # of the next batch
         self._indices = train[:0]
+        self._pool: ThreadPoolExecutor | None = None
+        self._ahead: Future | None = None  # puts the next batch on the stage
+
+    def put_on(self, stage: Stage) -> None:
+        """Let a thread put every batch but the first of an epoch on a stage, while the step before it is made."""
+        self._feed.put_on(stage)
+        self._pool = ThreadPoolExecutor(1)
+
+    def close(self) -> None:
+        """Stop the thread."""
+        if self._pool:
+            self._pool.shutdown()
 
     def begin(self, session: tf.Session, epoch: int, first_batch: int) -> None:
         """Begin an epoch, or resume it at a batch other than the first; both count from 0."""
@@ -44,15 +59,18 @@ class EpochBatches:
             self._replace(session, int(position))
         self._start(session)
 
-    def next(self, session: tf.Session) -> tuple[np.ndarray, np.ndarray]:
+    def next(self, session: tf.Session) -> tuple[np.ndarray | None, np.ndarray]:
         """Return the next batch: images, float32 [batch, side, side, 3], and labels, int32 [batch].
+
+        The images are None if they are on the stage.
 
         Raises:
             ZooError: an image cannot be read and bad images are not skipped, or no replacement can be read.
         """
         while True:
             try:
-                images = self._feed.next(session)
+                ahead, self._ahead = self._ahead, None
+                images = ahead.result() if ahead else self._feed.next(session)
                 break
             except DamagedImages as error:
                 if not self._skip:
@@ -64,6 +82,8 @@ class EpochBatches:
                 self._start(session)
         chosen = self._indices[self._position:self._position + self._settings.batch_size]
         self._position += self._settings.batch_size
+        if self._pool and self._position < len(self._indices):
+            self._ahead = self._pool.submit(self._feed.next, session)
         return images, self._faces.labels[chosen]
 
     def _start(self, session: tf.Session) -> None:

@@ -14,6 +14,7 @@ from typing import Callable, NamedTuple, Sequence
 import numpy as np
 
 from circleloss_tf1.recipe import Extras, NetworkSettings, Switches
+from circleloss_tf1.stage import Stage
 from common.checkpoints.bundle import reason_of
 from common.data import image_headers, images
 from common.errors import ZooError
@@ -79,9 +80,14 @@ class ImageFeed:
             dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(BATCHES_AHEAD)
             iterator = tf.data.make_initializable_iterator(dataset)
             self._initialise, self._next = iterator.initializer, iterator.get_next()
+            self._fetched: tf.Tensor | tf.Operation = self._next
             self._path = tf.placeholder(tf.string, [], "path")
             self._image = decode(self._content(self._path), network.switches, network.background)
         self._batches: list = []
+
+    def put_on(self, stage: Stage) -> None:
+        """Let `next` put batches on a stage instead of returning them."""
+        self._fetched = stage.put(self._next)
 
     def start(self, session: tf.Session, paths: Sequence[bytes], augmentation: Augmentation | None = None) -> None:
         """Start to decode images.
@@ -97,15 +103,15 @@ class ImageFeed:
         self._batches = [paths[begin:begin + self._batch_size] for begin in range(0, len(paths), self._batch_size)]
         self._batches.reverse()
 
-    def next(self, session: tf.Session) -> np.ndarray:
-        """Return the next batch, float32 [batch, side, side, 3].
+    def next(self, session: tf.Session) -> np.ndarray | None:
+        """Return the next batch, float32 [batch, side, side, 3]; None if it is on the stage.
 
         Raises:
             DamagedImages: some cannot be read; call `start` again.
         """
         paths = self._batches.pop()
         try:
-            return session.run(self._next)
+            return session.run(self._fetched)
         except tf.errors.ResourceExhaustedError:
             raise
         except tf.errors.OpError:

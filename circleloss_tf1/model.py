@@ -55,7 +55,7 @@ class Head(NamedTuple):
 class TrainGraph(NamedTuple):
     """Tensors and ops of training."""
 
-    images: tf.Tensor  # placeholder, float32 [batch, side, side, 3]
+    images: tf.Tensor  # float32 [batch, side, side, 3]
     labels: tf.Tensor  # placeholder, int32 [batch]
     rate: tf.Tensor  # placeholder, float32 []
     network: resnet.Outputs
@@ -108,12 +108,17 @@ class TrainSettings:
     seed: int
 
 
-def build_training(settings: TrainSettings) -> TrainGraph:
-    """Build the training graph in the default graph; names and order of the variables are the original's."""
+def build_training(settings: TrainSettings, images: tf.Tensor | None = None) -> TrainGraph:
+    """Build the training graph in the default graph; names and order of the variables are the original's.
+
+    Args:
+        settings: see `TrainSettings`.
+        images: float32 [batch, side, side, 3]; None for a placeholder.
+    """
     tf.set_random_seed(settings.seed)
     extras, switches = settings.network.extras, settings.network.switches
     global_step = tf.get_variable("Variable", [], tf.int32, tf.zeros_initializer(), trainable=False)
-    images = _images(settings.batch_size, extras)
+    images = _images(settings.batch_size, extras) if images is None else images
     labels = tf.placeholder(tf.int32, [settings.batch_size], "labels")
     rate = tf.placeholder(tf.float32, [], "learning_rate")
     outputs = resnet.network(images, settings.network.model_def, settings.seed, switches.batch_norm, True)

@@ -15,6 +15,7 @@ from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.faces import Faces, Sampler, Split
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph, TrainGraph, ValidationGraph
+from circleloss_tf1.stage import Stage
 from common import console
 from common.cli.program import StopRequest
 from common.graph import npu
@@ -104,12 +105,15 @@ def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
 
 def _build(config: Config, data: Data, run: Run) -> _Graphs:
     network = config.graph.network
-    graph = model.build_training(config.graph)
+    stage = _stage(config, run)
+    graph = model.build_training(config.graph, stage and stage.images)
     dumped = dict(images=graph.images, labels=graph.labels, prelogits=graph.prelogits, logits=graph.head.logits,
                   **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.step.gradients})
     debugger = StepDebugger(run, dumped)
     batches = EpochBatches(data.faces, data.split.train, data.sampler, config.graph, config.threads,
                            config.skip_bad_images)
+    if stage:
+        batches.put_on(stage)
     on_lfw = validation = None
     if data.pairs is not None:
         getter = model.average_getter(graph.step.averages) if config.use_averages else None
@@ -119,6 +123,12 @@ def _build(config: Config, data: Data, run: Run) -> _Graphs:
         validation = (ImageFeed(config.graph.batch_size, network, threads=config.threads, read=data.faces.read),
                       model.build_validation(config.graph))
     return _Graphs(graph, batches, debugger, on_lfw, validation, tf.global_variables_initializer())
+
+
+def _stage(config: Config, run: Run) -> Stage | None:
+    """Let batches wait on the device for their steps. An NPU is not known to have the operations for it."""
+    side = config.graph.network.extras.image_size
+    return None if run.device.kind == "npu" else Stage([config.graph.batch_size, side, side, 3])
 
 
 class _Histogram:
@@ -161,6 +171,7 @@ class _Task:
         self._epoch_seconds = 0.0  # training time of the epoch of `_last_step`
 
     def close(self) -> None:
+        self._graphs.batches.close()
         self._files.close()
 
     def start(self, step: int | None) -> int:
@@ -195,7 +206,9 @@ class _Task:
                        global_step=graph.step.global_step, prelogits=graph.prelogits, train_op=graph.train_op)
         started = time.perf_counter()
         images, labels = self._graphs.batches.next(self._session)
-        feeds = {graph.images: images, graph.labels: labels, graph.rate: rate}
+        feeds = {graph.labels: labels, graph.rate: rate}
+        if images is not None:
+            feeds[graph.images] = images
         values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
         seconds = time.perf_counter() - started
         self._histogram.add(values["prelogits"])
