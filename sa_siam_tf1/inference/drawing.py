@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import collections
 import os
-import re
 from typing import Any, Sequence
 
 import numpy as np
@@ -19,7 +18,6 @@ _FRAMES_A_SECOND = 25
 _CODES = ("avc1", "vp09", "mp4v")  # H.264 and VP9, which browsers play; MPEG-4, which they do not
 _GIF_LONGER_SIDE = 320
 _BICUBIC = 3  # number of PIL's filter, whose name differs between versions
-_FRAME_NAME = re.compile(r"[0-9]{4,}\.jpg")
 
 
 def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | None, details: Any,
@@ -45,10 +43,18 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
         if one is not None and np.isfinite(one).all():
             x, y, width, height = (int(round(float(value))) for value in one)
             cv2.rectangle(drawn, (x - 1, y - 1), (x - 1 + width, y - 1 + height), colour, 2)
+    return write_caption(drawn, caption)
+
+
+def write_caption(pixels: np.ndarray, caption: str) -> np.ndarray:
+    """Write a text into the upper left corner of a frame, uint8 [height, width, 3], and return the frame."""
+    cv2 = opencv.load()
+
     size = max(0.3, pixels.shape[1] / 1000)
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # readable on any background
-        cv2.putText(drawn, caption, (4, int(30 * size)), cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)
-    return drawn
+        cv2.putText(pixels, caption, (4, int(30 * size)), cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness,
+                    cv2.LINE_AA)
+    return pixels
 
 
 def _with_response(pixels: np.ndarray, location: Any, before: Any) -> np.ndarray:
@@ -71,16 +77,13 @@ class Drawer:
     """Writes drawn frames; a video and a GIF have the first frame's size, to which later frames are resized."""
 
     def __init__(self, kind: str, folder: str):
-        """Prepare to write annotated.mp4, annotated.gif or frames/NNNN.jpg to a folder; earlier ones are replaced."""
+        """Prepare to write annotated.mp4, annotated.gif or frames/NNNN.jpg to a folder."""
         self._kind = kind
         self._writer: Any = None
         self._images: collections.deque = collections.deque()
         self._size, self._code = (0, 0), ""
         self.path = os.path.join(folder, "frames" if kind == "frames" else f"annotated.{kind}")
         os.makedirs(self.path if kind == "frames" else folder, exist_ok=True)
-        if kind == "frames":
-            for name in filter(_FRAME_NAME.fullmatch, os.listdir(self.path)):
-                os.remove(os.path.join(self.path, name))
 
     def add(self, index: int, pixels: np.ndarray) -> None:
         """Add a frame, uint8 [height, width, 3], with its index in the sequence."""

@@ -29,10 +29,19 @@ class Sequence(NamedTuple):
     is_numbered: bool  # whether the frames' names hold their numbers
     video: str | None
     background: str = "white"  # of transparent pixels
+    limit: int | None = None  # frames after which it ends
+    camera: Any = None  # a `live.Camera`
+
+    @property
+    def num_frames(self) -> int | None:
+        """Number of frames, None if it is unknown."""
+        return min(len(self.paths), self.limit or len(self.paths)) if self.paths else self.limit
 
     @property
     def source(self) -> str:
-        """Path of the video, or of the folder of the frames."""
+        """Name of the camera, path of the video, or of the folder of the frames."""
+        if self.camera:
+            return self.name
         return os.path.realpath(self.video or os.path.dirname(next(path for path in self.paths if path)))
 
     def part(self, start: int, stop: int | None = None) -> Sequence:
@@ -102,9 +111,18 @@ def frames_of(sequence: Sequence, warn: Callable[[str], None]) -> Iterator[Frame
     Raises:
         ZooError: the video cannot be read.
     """
-    if sequence.video:
-        return _frames_of_video(sequence.video, warn)
-    return _map_ahead(functools.partial(_load, background=sequence.background), sequence.paths)
+    if sequence.camera:
+        found = sequence.camera.frames()
+    elif sequence.video:
+        found = _frames_of_video(sequence.video, warn)
+    else:
+        found = _map_ahead(functools.partial(_load, background=sequence.background), sequence.paths)
+    return found if sequence.limit is None else _limited(found, sequence.limit)
+
+
+def _limited(found: Iterator[Frame], limit: int) -> Iterator[Frame]:
+    with contextlib.closing(found):  # type: ignore[type-var]
+        yield from itertools.islice(found, limit)
 
 
 def _load(path: str | None, background: str) -> Frame:

@@ -52,7 +52,7 @@ def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_t
     tracker, boxes, seconds, problems = None, [np.array(first_box, np.float64)], [], []
     warnings: dict[str, list] = {}
     with contextlib.closing(frames.frames_of(sequence, problems.append)) as decoded, contextlib.closing(
-            console.progress(decoded, f"tracking {sequence.name}", "frame", len(sequence.paths) or None)) as shown:
+            console.progress(decoded, f"tracking {sequence.name}", "frame", sequence.num_frames)) as shown:
         for number, frame in enumerate(shown, sequence.first_number):
             check()
             if frame.pixels is None:

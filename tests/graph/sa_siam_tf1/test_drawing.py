@@ -1,4 +1,4 @@
-"""Annotated frames: sizes, colours, what an earlier run left."""
+"""Annotated frames: sizes, colours, files."""
 from __future__ import annotations
 
 import os
@@ -66,13 +66,11 @@ def test_a_video_has_the_best_codec_of_this_opencv(tmp_path, monkeypatch, capfd)
     assert capfd.readouterr().err == ""
 
 
-def test_frames_of_an_earlier_run_go(tmp_path):
-    (tmp_path / "frames").mkdir()
-    for name in ("0001.jpg", "0002.jpg", "10000.jpg", "mine.jpg"):
-        (tmp_path / "frames" / name).write_bytes(b"earlier")
+def test_frames_are_files_with_their_numbers(tmp_path):
     drawer = drawing.Drawer("frames", str(tmp_path))
     drawer.add(0, corners(12, 16))
-    assert sorted(os.listdir(drawer.close())) == ["0001.jpg", "mine.jpg"]
+    drawer.add(10, corners(12, 16))
+    assert sorted(os.listdir(drawer.close())) == ["0001.jpg", "0011.jpg"]
     assert Image.open(str(tmp_path / "frames" / "0001.jpg")).size == (16, 12)
 
 

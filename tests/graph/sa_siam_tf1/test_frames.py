@@ -1,7 +1,6 @@
 """Frames of folders and videos: their order, gaps, boxes."""
 from __future__ import annotations
 
-import json
 import os
 import threading
 
@@ -12,7 +11,7 @@ from PIL import Image
 from common.data import images
 from common.errors import ZooError
 from sa_siam_tf1 import evaluation
-from sa_siam_tf1.inference import frames, otb, track
+from sa_siam_tf1.inference import frames, otb, targets, track
 from tests import odd_images
 from tests.graph.sa_siam_tf1.conftest import write_video
 
@@ -151,13 +150,14 @@ def test_what_is_tracked_and_what_is_drawn(tmp_path):
     (tmp_path / "S" / "groundtruth_rect.txt").write_text("1,1,5,5\n2,1,5,5\n3,1,5,5\n4,1,5,5\n")
     path = str(tmp_path / "S")
     sequence = frames.open_sequence(path)
-    tracked, box, truth, notice = track.align_to_first_box(track.define_flags().parse(["--sequence=S"]), sequence, path)
+    flags = track.define_flags().parse(["--sequence=S"])
+    tracked, box, truth, notice = targets.align_to_first_box(flags, sequence, path, "/no/model")
     assert (tracked.first_number, len(tracked.paths), box[0], truth[:, 0].tolist()) == (2, 3, 2, [2, 3, 4])
     assert notice == "Notice: S has 4 boxes for 3 frames; those of frames 2 to 4 are taken"
 
     (tmp_path / "S" / "groundtruth_rect.txt").write_text("NaN NaN NaN NaN\n3,1,5,5\n4,1,5,5\n")
     flags = track.define_flags().parse(["--sequence=S", "--box=9,1,5,5"])
-    tracked, box, truth, notice = track.align_to_first_box(flags, sequence, path)
+    tracked, box, truth, notice = targets.align_to_first_box(flags, sequence, path, "/no/model")
     assert (tracked.first_number, len(tracked.paths), box[0]) == (2, 3, 9)
     np.testing.assert_array_equal(truth[:, 0], [np.nan, 3, 4])
 
@@ -208,14 +208,9 @@ def test_results_of_two_sequences_lie_apart(tmp_path):
         made[0].parent, made[0], made[1], made[2].parent))
     assert [one.name for one in (first, inner, second, third)] == ["A", "A", "B", "A"]
     results = tmp_path / "predict"
-    for sequence, wanted in ((first, "A"), (inner, "A"), (second, "B"), (third, "A.2"), (third, "A.2"), (first, "A")):
-        folder = track.result_folder(str(results), sequence)
-        assert folder == str(results / wanted)
-        os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, "track.json"), "w") as file:
-            json.dump(dict(source=sequence.source), file)
-    (results / "A" / "track.json").write_text("{}")
-    assert track.result_folder(str(results), first) == str(results / "A.3")
+    for sequence, wanted in ((first, "A"), (inner, "A.2"), (second, "B"), (third, "A.3"), (first, "A.4")):
+        assert track.result_folder(str(results), sequence.name) == str(results / wanted)
+        assert os.listdir(str(results / wanted)) == []
 
 
 def test_frames_are_turned_and_blended_as_a_viewer_shows_them(tmp_path):

@@ -1,0 +1,116 @@
+"""What is to be tracked: sequences or a camera, and the target's box in the first frame."""
+from __future__ import annotations
+
+import os
+import sys
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from common.cli import shared_flags
+from common.cli.parser import FlagValues
+from common.cli.program import StopRequest
+from common.errors import FlagError, ZooError
+from sa_siam_tf1.inference import frames, live, otb
+
+
+class Target(NamedTuple):
+    """A sequence, and where its target is."""
+
+    sequence: frames.Sequence
+    box: np.ndarray | None  # x, y, width, height in the first frame, counted from 1; None: to be drawn with the mouse
+    truth: np.ndarray | None = None  # all true boxes
+    notice: str = ""  # about them
+
+
+def find(flags: FlagValues, root: str, stop: StopRequest) -> list[Target]:
+    """Find the sequences that the flags name, or open the camera.
+
+    Args:
+        flags: parsed flags.
+        root: the model's folder.
+        stop: ends the frames of a camera.
+
+    Raises:
+        ZooError: a sequence or the camera cannot be read.
+        FlagError: a box for several sequences.
+    """
+    values = flags.sequence
+    if len(values) == 1 and values[0].isdecimal() and not os.path.exists(values[0]):
+        number = int(values[0])
+        camera = live.Camera(number, lambda: stop.requested)
+        return [Target(frames.Sequence(f"camera{number}", [], 1, False, None, limit=flags.max_frames, camera=camera),
+                       _parse_box(flags.box) if flags.box else None)]
+    paths = shared_flags.find_paths("sequence", values, root)
+    if len(paths) > 1 and (flags.box or flags.ground_truth):
+        raise FlagError("--box and --ground_truth are of one sequence; with several, each needs a groundtruth_rect.txt")
+    return [align_to_first_box(flags, frames.open_sequence(path)._replace(
+        background=flags.background, limit=flags.max_frames), path, root) for path in paths]
+
+
+def align_to_first_box(flags: FlagValues, sequence: frames.Sequence, path: str, root: str) -> Target:
+    """Choose the first frame, and its box if it is known.
+
+    Args:
+        flags: parsed flags.
+        sequence: all frames.
+        path: where they come from; a folder may hold true boxes.
+        root: the model's folder.
+    """
+    truth_path = otb.truth_files(path).get(1)
+    if flags.ground_truth:
+        truth_path = shared_flags.find_path("ground_truth", flags.ground_truth, root)
+    given = _parse_box(flags.box) if flags.box else None
+    if not truth_path:
+        return Target(sequence, given)
+    sequence, start, truth, notice = otb.align(sequence, otb.read_boxes(truth_path))
+    if given is None:
+        return Target(sequence.part(start), truth[0], truth, notice)
+    return Target(sequence, given, np.concatenate([np.full((start, 4), np.nan), truth]), notice)
+
+
+def _parse_box(value: str) -> np.ndarray:
+    try:
+        box = np.array([float(number) for number in value.split(",")])
+    except ValueError:
+        box = np.zeros(0)
+    if box.shape != (4,):
+        raise FlagError(f"--box={value}: expected x,y,width,height")
+    return box
+
+
+def open_window(targets: Sequence[Target]) -> live.Window | None:
+    """Open a window if a box is to be drawn in it, or a camera to be watched.
+
+    Raises:
+        FlagError: a box is missing, and there is no window to draw it in.
+    """
+    without_box = next((target.sequence for target in targets if target.box is None), None)
+    if without_box is None and not targets[0].sequence.camera:
+        return None
+    try:
+        return live.Window()
+    except live.NoWindow as error:
+        if without_box is not None:
+            reason = "" if without_box.camera else f"{without_box.name} has no groundtruth_rect.txt; to draw the box: "
+            raise FlagError(f"--box=x,y,width,height is needed: {reason}{error}") from None
+        print(f"Notice: {error}; Ctrl-C or --max_frames ends the tracking", file=sys.stderr)
+        return None
+
+
+def first_box(target: Target, window: live.Window | None) -> np.ndarray:
+    """Return the box in the first frame, which the user draws if it is not known.
+
+    Raises:
+        ZooError: none was drawn, or the first frame cannot be read.
+    """
+    if target.box is not None:
+        return target.box
+    assert window is not None
+    camera = target.sequence.camera
+    if camera:
+        return window.choose(camera.pixels, camera)
+    first = next(frames.frames_of(target.sequence, lambda line: None))
+    if first.pixels is None:
+        raise ZooError(f"{target.sequence.name}: the first frame cannot be read: {first.problem}")
+    return window.choose(first.pixels)

@@ -1,0 +1,198 @@
+"""Tracking what a camera sees, and drawing the box with the mouse, with a fake camera and window of OpenCV."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import types
+
+import numpy as np
+import pytest
+
+from sa_siam_tf1 import opencv
+from sa_siam_tf1.inference import live, otb, track
+from tests.programs import error_line, printed
+
+SPACE, ESCAPE = 32, 27
+ROI = (40, 30, 24, 20)
+
+
+def frame(number):
+    """A frame of a camera, BGR: a blue square that moves to the right on gray."""
+    pixels = np.full((120, 160, 3), 128, np.uint8)
+    pixels[30:50, 40 + number:64 + number] = 255, 0, 0
+    return pixels
+
+
+class FakeOpenCV:
+    """OpenCV with a camera 0 and, unless it is headless, windows; all else is the real one.
+
+    Attributes:
+        headless: the exit status of a process that opens a window: 0, 1 without windows, negative for an abort.
+        shown: frames in the window, BGR.
+        keys: what the user presses, one per call of waitKey; then nothing.
+        roi: the box that the user draws.
+        chosen_on: the frame it was drawn on.
+    """
+
+    def __init__(self, num_frames, keys=(), roi=ROI, headless=False, on_frame=lambda number: None):
+        self.shown, self.keys, self.roi, self.chosen_on = [], list(keys), roi, None
+        self.is_released = False
+        self.headless = headless
+        self._real, self._windows, self._read, self._num = opencv.load(), set(), 0, num_frames
+        self._on_frame = on_frame
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def VideoCapture(self, source):  # noqa: N802, the name is OpenCV's
+        if isinstance(source, str):
+            return self._real.VideoCapture(source)
+        return types.SimpleNamespace(read=self._next if source == 0 else lambda: (False, None), release=self._release)
+
+    def _next(self):
+        assert not self.is_released
+        if self._read == self._num:
+            return False, None
+        self._read += 1
+        self._on_frame(self._read)
+        return True, frame(self._read)
+
+    def _release(self):
+        self.is_released = True
+
+    def namedWindow(self, name, flags):  # noqa: N802
+        assert not self.headless
+        self._windows.add(name)
+
+    def imshow(self, name, pixels):
+        assert name in self._windows and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
+        self.shown.append(pixels)
+
+    def waitKey(self, delay):  # noqa: N802
+        assert delay > 0  # 0 waits for ever
+        return self.keys.pop(0) if self.keys else -1
+
+    def selectROI(self, name, pixels, with_cross, from_center):  # noqa: N802
+        assert name in self._windows and not from_center
+        self.chosen_on = pixels
+        return self.roi
+
+    def getWindowProperty(self, name, which):  # noqa: N802
+        assert name in self._windows and which == self._real.WND_PROP_VISIBLE
+        return 1.0
+
+
+@pytest.fixture
+def with_opencv(monkeypatch):
+    def use(*arguments, **keywords):
+        fake = FakeOpenCV(*arguments, **keywords)
+        monkeypatch.setattr(opencv, "load", lambda: fake)
+        monkeypatch.setattr(live, "_try_window", lambda: int(fake.headless))
+        monkeypatch.setenv("DISPLAY", ":0")
+        return fake
+
+    return use
+
+
+def test_a_camera_is_tracked_from_a_box_that_is_drawn(appearance_run, with_opencv, capfd):
+    fake = with_opencv(9, [-1, -1, SPACE])
+    assert track.main(["--source=0", f"--output_path={appearance_run}", "--json"]) == 0
+    result = printed(capfd)
+    assert (fake.chosen_on == frame(3)).all(), "the frame at which the key was pressed"
+    assert len(fake.shown) == 3 + 7 and fake.is_released
+    assert (result["source"], result["sequence"], result["frames"]) == ("camera0", "camera0", 7)
+    boxes = otb.read_boxes(result["boxes"])
+    assert boxes.shape == (7, 4) and boxes[0].tolist() == [ROI[0] + 1, ROI[1] + 1, *ROI[2:]]
+    assert result["boxes"] == str(appearance_run / "0" / "predict" / "camera0" / "boxes.txt")
+    assert os.path.getsize(result["annotated"]) > 500
+
+
+@pytest.mark.parametrize("roi, keys", [(ROI, [-1, ESCAPE]), ((0, 0, 0, 0), [SPACE]), (ROI, [])])
+def test_no_box_is_drawn(appearance_run, with_opencv, capfd, roi, keys):
+    """Escape before, escape while drawing, and a camera that ends."""
+    before = os.listdir(str(appearance_run / "0" / "predict")) if (appearance_run / "0" / "predict").exists() else []
+    with_opencv(5, keys, roi)
+    assert track.main(["--source=0", f"--output_path={appearance_run}", "--json"]) == 1
+    assert "no target was chosen" in error_line(capfd)
+    after = os.listdir(str(appearance_run / "0" / "predict")) if (appearance_run / "0" / "predict").exists() else []
+    assert before == after
+
+
+def test_the_key_q_ends_a_camera(appearance_run, with_opencv, capfd):
+    fake = with_opencv(100, [-1, -1, ord("q")])
+    assert track.main(["--source=0", "--box=41,31,24,20", f"--output_path={appearance_run}", "--json",
+                       "--annotate=none"]) == 0
+    result = printed(capfd)
+    assert result["frames"] == 3 and len(fake.shown) == 3 and result["annotated"] is None
+    red = fake.shown[2][25:55, :, 2].astype(int) - fake.shown[2][25:55, :, 0]
+    assert (red > 100).any(), "the box is drawn in red on what is shown, in OpenCV's order of colours"
+
+
+def test_a_signal_ends_a_camera_and_keeps_what_was_tracked(appearance_run, with_opencv, capfd):
+    """Ctrl-C is how a camera ends without a window."""
+    with_opencv(100, headless=True, on_frame=lambda number: number == 4 and os.kill(os.getpid(), signal.SIGINT))
+    assert track.main(["--source=0", "--box=41,31,24,20", f"--output_path={appearance_run}"]) == 0
+    message = capfd.readouterr()
+    assert "camera0: 4 frames" in message.out and "track.json" in message.out
+    assert "Notice: this OpenCV has no windows" in message.err and "Ctrl-C or --max_frames" in message.err
+
+
+def test_max_frames_end_a_camera_and_a_sequence(appearance_run, with_opencv, tiny_videos, capfd):
+    fake = with_opencv(100, headless=True)
+    arguments = [f"--output_path={appearance_run}", "--json", "--annotate=none", "--max_frames=2"]
+    assert track.main(["--source=0", "--box=41,31,24,20", *arguments]) == 0
+    assert printed(capfd)["frames"] == 2 and fake.is_released
+    assert track.main([f"--sequence={tiny_videos / 'OTB' / 'Drawn1'}", *arguments]) == 0
+    assert printed(capfd)["frames"] == 2
+
+
+def test_the_box_of_a_folder_of_frames_is_drawn(appearance_run, with_opencv, tiny_videos, capfd):
+    fake = with_opencv(0)
+    assert track.main([f"--sequence={tiny_videos / 'OTB' / 'Drawn1' / 'img'}", f"--output_path={appearance_run}",
+                       "--json", "--annotate=none", "--max_frames=3"]) == 0
+    result = printed(capfd)
+    assert otb.read_boxes(result["boxes"])[0].tolist() == [41, 31, 24, 20]
+    assert fake.chosen_on.shape == (120, 160, 3) and fake.shown == []
+
+
+def test_several_sequences_are_tracked_in_turn(appearance_run, tiny_videos, capfd):
+    folders = [str(tiny_videos / "OTB" / name) for name in ("Drawn1", "Drawn2")]
+    arguments = [f"--output_path={appearance_run}", "--annotate=none", "--max_frames=2"]
+    assert track.main(["--images", *folders, *arguments, "--json"]) == 0
+    found = printed(capfd)["sequences"]
+    assert [result["source"] for result in found] == [os.path.join(folder, "img") for folder in folders]
+    for result in found:
+        with open(os.path.join(os.path.dirname(result["boxes"]), "track.json"), encoding="utf-8") as file:
+            assert json.load(file) == result
+    assert track.main([f"--sequence={','.join(folders)}", *arguments]) == 0
+    assert capfd.readouterr().out.count("Written: ") == 2
+    assert track.main([f"--sequence={','.join(folders)}", "--box=1,2,9,9", *arguments]) == 2
+    assert "--box and --ground_truth are of one sequence" in error_line(capfd)
+
+
+def test_a_window_is_tried_in_another_process(monkeypatch, capfd):
+    """Without a server at DISPLAY there is none, and OpenCV may say so by aborting that process."""
+    monkeypatch.setenv("DISPLAY", ":7777")
+    has_windows = "GUI:                           NONE" not in opencv.load().getBuildInformation()
+    assert live._try_window() < 0 if has_windows else live._try_window() == 1
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("source, headless, display, status, message", [
+    ("1", False, ":0", 1, "--source=1: camera 1 cannot be read"),
+    ("0", True, ":0", 2, "--box=x,y,width,height is needed: this OpenCV has no windows; install opencv-python instead"),
+    ("0", -6, ":7", 2, "--box=x,y,width,height is needed: OpenCV cannot use the screen (DISPLAY=:7)"),
+    ("0", False, "", 2, "--box=x,y,width,height is needed: there is no screen (DISPLAY is not set)"),
+    ("{frames}", True, ":0", 2, "img has no groundtruth_rect.txt; to draw the box: this OpenCV has no windows"),
+])
+def test_mistakes_are_one_line(appearance_run, with_opencv, tmp_path, tiny_videos, capfd, monkeypatch, source, headless,
+                               display, status, message):
+    with_opencv(3, headless=headless)
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(live.sys, "platform", "linux")
+    (tmp_path / "img").symlink_to(tiny_videos / "OTB" / "Drawn1" / "img")
+    source = source.format(frames=tmp_path)
+    assert track.main([f"--source={source}", f"--output_path={appearance_run}"]) == status
+    assert message.replace("img has", f"{os.path.basename(str(tmp_path))} has") in error_line(capfd)
