@@ -2,7 +2,7 @@ SHELL := bash
 REQUIREMENTS := $(if $(GPU),requirements-gpu.txt,requirements.txt)
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: help setup quickstart pictures test test-slow test-all robustness audit lint docs npu-report format bench clean
+.PHONY: help setup quickstart pictures test test-slow test-all robustness audit lint docs npu-report format bench bench-compare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -58,8 +58,17 @@ format: ## let ruff fix what it can
 	@bash common/shell/make_venv.sh .venvs/lint 3.11 3.13 requirements-lint.txt
 	.venvs/lint/bin/ruff check --fix .
 
-bench: setup ## measure speed and memory (several minutes)
-	@for model in circleloss gitloss sa_siam siamese_omniglot siamese_triplet data_parallel host; do .venv/bin/python benchmarks/$$model.py; done
+bench: setup ## measure speed and memory, ends with a table (an hour; ARGS="--only=gitloss --repeats=1" for less)
+	@.venv/bin/python -m benchmarks $(ARGS)
+
+bench-compare: setup ## show what changed since an earlier table: make bench-compare OLD.json [NEW.json]
+	@.venv/bin/python -m benchmarks.compare $(filter %.json,$(MAKECMDGOALS))
+
+ifneq ($(filter bench-compare,$(MAKECMDGOALS)),)
+.PHONY: $(filter %.json,$(MAKECMDGOALS))
+$(filter %.json,$(MAKECMDGOALS)):
+	@:
+endif
 
 clean: ## delete environments, quick-start runs and caches
-	rm -rf .venv .venvs .quickstart .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venvs .quickstart .bench .mypy_cache .ruff_cache .pytest_cache

@@ -1,30 +1,30 @@
-"""Measure Circle loss: python3 benchmarks/circleloss.py [PYTHON...], one row of each table for each interpreter.
+"""Measure Circle loss: python3 benchmarks/circleloss.py [--device=gpu] [PYTHON...].
 
-Every row comes from one process in which the things that are compared take turns, so that their ratios hold on a noisy
-machine. Medians; the first round warms up. 200,000 files to list are made in the temporary folder and removed.
+A row of a table is for an interpreter. Every row comes from one process in which the things that are compared take
+turns, so that their ratios hold on a noisy machine. Medians; the first round warms up. 200,000 files to list are made
+in the temporary folder and removed.
 """
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BATCH_SIZE, NUM_CLASSES = 30, 30
 ROUNDS = 3
 MATRIX_SIDE = 2048
 LOSS_BATCH, LOSS_CLASSES = 128, 85742
 PAIRS, DIMENSIONS = 6000, 512
 NUM_FILES, FILES_A_PERSON = 200000, 50
+TRAINING = "Training, batch 30"
 TABLES = {
-    "Training, batch 30": (
+    TRAINING: (
         ("TensorFlow", "tensorflow", "{}"), ("images/s", "images_per_second", "{:.1f}"),
         ("CPU s a step", "cpu_seconds", "{:.2f}"), ("bare convolutions, CPU s", "bare_cpu_seconds", "{:.2f}"),
         ("of the bare convolutions", "of_bare", "{:.0%}"), ("GFLOP/s", "gflops", "{:.0f}"),
-        ("matmul GFLOP/s", "matmul", "{:.0f}"), ("input, ms a batch", "input_ms", "{:.1f}"),
+        ("matmul GFLOP/s", "matmul", "{:.0f}"), ("first step s", "first", "{:.1f}"),
+        ("input, ms a batch", "input_ms", "{:.1f}"),
         ("peak MB", "peak_mb", "{:.0f}")),
     "The rest": (
         ("TensorFlow", "tensorflow", "{}"), ("loss, ms", "loss_ms", "{:.0f}"),
@@ -34,30 +34,7 @@ TABLES = {
 }
 
 
-def main(arguments: list[str]) -> int:
-    """Measure with each interpreter and print the tables."""
-    if arguments[:1] == ["--measure"]:
-        print(json.dumps(globals()[f"measure_{arguments[1]}"]()))
-        return 0
-    rows = []
-    for python in arguments or [sys.executable]:
-        row: dict = {}
-        for part in ("training", "loss_sparse", "loss_one_hot", "protocol", "listing"):
-            environment = dict(os.environ, PYTHONPATH=ROOT, TF_CPP_MIN_LOG_LEVEL="2", CUDA_VISIBLE_DEVICES="-1")
-            result = subprocess.run([python, os.path.abspath(__file__), "--measure", part], env=environment,
-                                    check=True, stdout=subprocess.PIPE)
-            row.update(json.loads(result.stdout))
-        rows.append(row)
-    for title, columns in TABLES.items():
-        print(f"{title}\n\n| " + " | ".join(heading for heading, _, _ in columns) + " |")
-        print("|" + "---|" * len(columns))
-        for row in rows:
-            print("| " + " | ".join(form.format(row[key]) for _, key, form in columns) + " |")
-        print()
-    return 0
-
-
-def measure_training() -> dict:
+def measure_training(device) -> dict:
     """A step, the bare convolutions and a matrix product in turns; the input pipeline alone."""
     import numpy as np
     from PIL import Image
@@ -66,15 +43,11 @@ def measure_training() -> dict:
     from circleloss_tf1 import facenet, model
     from circleloss_tf1.face_images import ImageFeed
     from circleloss_tf1.recipe import RECIPES, Extras, NetworkSettings
-    from common.devices import selection
-    from common.devices.npu_options import NpuOptions
-    from common.graph import npu
-    from common.graph.compat import enable, tf
+    from common.graph.compat import tf
 
-    enable()
     network = NetworkSettings("models.resnet34", RECIPES["reference"], Extras())
     random = np.random.RandomState(0)
-    config = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
+    config = measuring.session_config(device)
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default(), tf.Session(config=config) as session:
         paths = []
         for number in range(BATCH_SIZE):
@@ -102,22 +75,25 @@ def measure_training() -> dict:
         for _ in range(29):
             feed.next(session)
         input_ms = 1e3 * (time.perf_counter() - started) / 29
-    (seconds, cpu_seconds), (bare_seconds, bare_cpu_seconds), (product_seconds, _) = found
-    return dict(tensorflow=tf.__version__, images_per_second=BATCH_SIZE / seconds, cpu_seconds=cpu_seconds,
-                bare_cpu_seconds=bare_cpu_seconds, of_bare=bare_seconds / seconds,
+    step_timed, bare_timed, product_timed = found
+    seconds = step_timed.wall
+    return dict(tensorflow=tf.__version__, images_per_second=BATCH_SIZE / seconds, cpu_seconds=step_timed.cpu,
+                bare_cpu_seconds=bare_timed.cpu, of_bare=bare_timed.wall / seconds, first=step_timed.first,
                 gflops=bare_circleloss.step_flops(BATCH_SIZE) / seconds / 1e9,
-                matmul=2.0 * MATRIX_SIDE ** 3 / product_seconds / 1e9, input_ms=input_ms, peak_mb=measuring.peak_mb())
+                matmul=2.0 * MATRIX_SIDE ** 3 / product_timed.wall / 1e9, input_ms=input_ms,
+                peak_mb=measuring.peak_mb(),
+                legs={"circleloss": measuring.leg(step_timed, bare_timed)})
 
 
-def measure_loss_sparse() -> dict:
+def measure_loss_sparse(device) -> dict:
     """Loss and gradient at 85,742 classes and a batch of 128."""
     from circleloss_tf1 import circle_loss
 
-    milliseconds, megabytes = _measure_loss(circle_loss.circle_loss)
+    milliseconds, megabytes = _measure_loss(circle_loss.circle_loss, device)
     return dict(loss_ms=milliseconds, loss_mb=megabytes)
 
 
-def measure_loss_one_hot() -> dict:
+def measure_loss_one_hot(device) -> dict:
     """The same as the equations are often written: both logits everywhere, chosen by a one-hot matrix."""
     from circleloss_tf1 import circle_loss
     from common.graph.compat import tf
@@ -129,22 +105,18 @@ def measure_loss_one_hot() -> dict:
         logits = own * positive + (1.0 - own) * negative
         return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=own, logits=logits))
 
-    milliseconds, megabytes = _measure_loss(one_hot_loss)
+    milliseconds, megabytes = _measure_loss(one_hot_loss, device)
     return dict(one_hot_ms=milliseconds, one_hot_mb=megabytes)
 
 
-def _measure_loss(loss) -> tuple[float, float]:
+def _measure_loss(loss, device) -> tuple[float, float]:
     """Milliseconds of loss and gradient, and megabytes that the process grows by."""
     import numpy as np
 
     from benchmarks import measuring
-    from common.devices import selection
-    from common.devices.npu_options import NpuOptions
-    from common.graph import npu
-    from common.graph.compat import enable, tf
+    from common.graph.compat import tf
 
-    enable()
-    config = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
+    config = measuring.session_config(device)
     with tf.Graph().as_default(), tf.Session(config=config) as session:
         rows = tf.get_variable("rows", [LOSS_BATCH, LOSS_CLASSES], initializer=tf.random_uniform_initializer(-0.3, 0.3))
         labels = tf.constant(np.random.RandomState(0).randint(0, LOSS_CLASSES, LOSS_BATCH), tf.int32)
@@ -159,7 +131,7 @@ def _measure_loss(loss) -> tuple[float, float]:
     return 1e3 * sorted(times[1:])[2], measuring.peak_mb() - before
 
 
-def measure_protocol() -> dict:
+def measure_protocol(device) -> dict:
     """The LFW protocol on 6,000 pairs of 512 dimensions, squared Euclidean distance."""
     import numpy as np
 
@@ -176,7 +148,7 @@ def measure_protocol() -> dict:
     return dict(protocol_ms=1e3 * sorted(times)[7])
 
 
-def measure_listing() -> dict:
+def measure_listing(device) -> dict:
     """Listing a folder of 200,000 files, 50 a person."""
     from benchmarks import measuring
     from circleloss_tf1 import faces
@@ -194,4 +166,8 @@ def measure_listing() -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    from benchmarks import measuring
+
+    sys.exit(measuring.main(__file__, TABLES, [measure_training, measure_loss_sparse, measure_loss_one_hot,
+                                               measure_protocol, measure_listing], sys.argv[1:]))

@@ -1,7 +1,8 @@
-"""Measure what several processes cost: python3 benchmarks/data_parallel.py [PYTHON...], a row for each interpreter.
+"""Measure what several processes cost: python3 benchmarks/data_parallel.py [--device=gpu] [PYTHON...].
 
-Real trainings of the Omniglot network, conv4, batch 32 (64 pairs), on drawn data: one process, then two on the same
-processors, in turns. Seconds are those of a step, median after warm-up, as the runs report them.
+A row of a table is for an interpreter. Real trainings of the Omniglot network, conv4, batch 32 (64 pairs), on drawn
+data: one process, then two on the same processors, in turns. Seconds are those of a step, median after warm-up, as the
+runs report them.
 """
 from __future__ import annotations
 
@@ -25,23 +26,25 @@ COLUMNS = (
 CONV4_PARAMETERS = 243_521
 
 
-def _step_seconds(data: str, num_processes: int) -> float:
+def _step_seconds(data: str, num_processes: int, device_kind: str) -> float:
     """Train in processes of their own; return the seconds of a step."""
     from benchmarks import measuring
 
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, os.path.join(measuring.ROOT, *ENTRY.split("/")), f"--data_path={data}",
-                   f"--output_path={folder}", "--device=cpu", "--backbone=conv4", "--performance",
+                   f"--output_path={folder}", f"--device={device_kind}", "--backbone=conv4", "--performance",
                    f"--batch_size={BATCH_SIZE}", f"--train_steps={STEPS}", "--epochs=99"]
         if num_processes > 1:
             command += ["--distributed=True", f"--nproc_per_node={num_processes}"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        status = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode
+        if status:
+            raise SystemExit(status)
         (path,) = glob.glob(os.path.join(folder, "*", "metrics.jsonl"))
         with open(path, encoding="utf-8") as file:
             return json.loads(file.read().splitlines()[-1])["step_seconds"]
 
 
-def measure() -> dict:
+def measure(device) -> dict:
     """Measure with this process's interpreter."""
     from importlib import metadata
 
@@ -49,7 +52,7 @@ def measure() -> dict:
 
     with tempfile.TemporaryDirectory() as data:
         omniglot.make(data)
-        rounds = [[_step_seconds(data, number) for number in PROCESSES] for _ in range(ROUNDS)]
+        rounds = [[_step_seconds(data, number, device.kind) for number in PROCESSES] for _ in range(ROUNDS)]
     alone, together = (statistics.median(column) for column in zip(*rounds))
     version = next(found.version for found in metadata.distributions()
                    if found.metadata["Name"].lower().replace("_", "-") in ("tensorflow", "tensorflow-cpu"))
@@ -62,4 +65,4 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     from benchmarks import measuring
 
-    sys.exit(measuring.main(__file__, COLUMNS, measure, sys.argv[1:]))
+    sys.exit(measuring.main(__file__, {"": COLUMNS}, [measure], sys.argv[1:]))

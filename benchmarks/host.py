@@ -1,22 +1,20 @@
-"""Measure what a step costs outside of the device: python3 benchmarks/host.py [--case=NAME]... [PYTHON...].
+"""Measure the host's share of a step: python3 benchmarks/host.py [--case=NAME]... [--device=gpu] [PYTHON...].
 
 A case is the real program on drawn data of the real size. In place of its network it has one that computes next to
 nothing and has the same inputs and outputs; where the rest of the step counts beside the host, that is replaced too.
-What is left is the host's share: reading, feeding, fetching, rows of metrics.
-Wall and CPU milliseconds a step, the median over blocks of steps; every case runs in a process of its own.
+What is left is the host's share: reading, feeding, fetching, rows of metrics. Wall and CPU milliseconds a step, the
+median over blocks of steps; every case runs in a process of its own.
 """
 from __future__ import annotations
 
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from typing import Any, Callable, Iterable
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COLUMNS = (("case", "case", "{}"), ("TensorFlow", "tensorflow", "{}"), ("host ms a step", "wall_ms", "{:.2f}"),
            ("host CPU ms a step", "cpu_ms", "{:.2f}"), ("load of the machine", "load", "{:.1f}"))
 
@@ -25,10 +23,12 @@ class Clock:
     """Notes wall and CPU seconds after every step.
 
     Attributes:
+        device: kind of the device to compute on.
         helpers: ids of other processes whose CPU seconds count.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
         self.helpers: list[int] = []
         self._marks: list[tuple[float, float]] = []
 
@@ -64,7 +64,7 @@ def train(clock: Clock, main: Callable[[list[str]], int], folder: str, arguments
         clock.mark()
 
     RunRecord.step = step  # type: ignore[method-assign]
-    status = main([f"--output_path={folder}/runs", "--device=cpu", "--performance", *arguments])
+    status = main([f"--output_path={folder}/runs", f"--device={clock.device}", "--performance", *arguments])
     if status:
         raise SystemExit(status)
 
@@ -140,10 +140,9 @@ def sa_siam_tracking(folder: str, clock: Clock) -> None:
     """A tracked frame of SA-Siam, both branches, 320 x 240 pixels, in memory."""
     import numpy as np
 
+    from benchmarks import measuring
     from common.devices import selection
-    from common.devices.npu_options import NpuOptions
-    from common.graph import npu
-    from common.graph.compat import enable, tf
+    from common.graph.compat import tf
     from sa_siam_tf1.configuration import ModelConfig, TrackConfig
     from sa_siam_tf1.inference import inference_wrapper
     from sa_siam_tf1.inference.tracker import Tracker
@@ -167,13 +166,12 @@ def sa_siam_tracking(folder: str, clock: Clock) -> None:
         return inference_wrapper.Peak(responses[:, 0, 0], tf.constant(1), responses[1], tf.constant(37000), total)
 
     del folder
-    enable()
+    config = measuring.session_config(selection.choose(clock.device, os.environ))
     _replace_embeddings()
     inference_wrapper.find_peak = peak
     inference_wrapper._windows = windows  # type: ignore[assignment]
     inference_wrapper._upsampled = upsampled  # type: ignore[assignment]
     frame = np.random.RandomState(0).randint(0, 256, (240, 320, 3)).astype(np.uint8)
-    config = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
     with tf.Graph().as_default(), tf.Session(config=config) as session:
         wrapper = inference_wrapper.InferenceWrapper(ModelConfig(branch="both"), TrackConfig())
         session.run(tf.global_variables_initializer())
@@ -295,10 +293,10 @@ CASES: dict[str, tuple[Case, int, int]] = {
 }
 
 
-def measure(name: str) -> dict[str, Any]:
+def measure(name: str, device: str) -> dict[str, Any]:
     """Measure a case in this process; return a row of the table."""
     case, warm_up, block = CASES[name]
-    clock = Clock()
+    clock = Clock(device)
     with tempfile.TemporaryDirectory() as folder:
         case(folder, clock)
     wall, cpu = clock.per_step(warm_up, block)
@@ -308,30 +306,24 @@ def measure(name: str) -> dict[str, Any]:
                 load=os.getloadavg()[0])
 
 
-def rows(python: str, names: Iterable[str]) -> list[dict[str, Any]]:
-    """Measure cases with an interpreter; return their rows."""
-    found = []
-    for name in names:
-        environment = dict(os.environ, PYTHONPATH=ROOT, TF_CPP_MIN_LOG_LEVEL="2", CUDA_VISIBLE_DEVICES="-1")
-        result = subprocess.run([python, os.path.abspath(__file__), f"--measure={name}"], env=environment, check=True,
-                                stdout=subprocess.PIPE)
-        found.append(json.loads(result.stdout.splitlines()[-1]))
-    return found
-
-
 def main(arguments: list[str]) -> int:
     """Measure and print the table."""
-    if arguments and arguments[0].startswith("--measure="):
-        print(json.dumps(measure(arguments[0].partition("=")[2])))
+    from benchmarks import measuring
+    from common.cli import program
+
+    def body(stop: program.StopRequest) -> int:
+        del stop
+        names = [argument.partition("=")[2] for argument in arguments if argument.startswith("--case=")]
+        parsed = measuring.parse(argument for argument in arguments if not argument.startswith("--case="))
+        if parsed.part:
+            print(json.dumps(measure(parsed.part, parsed.device)))
+            return 0
+        rows = [measuring.run_part(__file__, name, python, parsed.device)
+                for python in parsed.pythons for name in names or CASES]
+        print("\n".join(measuring.table(COLUMNS, rows)))
         return 0
-    names = [argument.partition("=")[2] for argument in arguments if argument.startswith("--case=")]
-    pythons = [argument for argument in arguments if not argument.startswith("--")] or [sys.executable]
-    print("| " + " | ".join(title for title, _, _ in COLUMNS) + " |")
-    print("|" + "---|" * len(COLUMNS))
-    for python in pythons:
-        for row in rows(python, names or CASES):
-            print("| " + " | ".join(form.format(row[key]) for _, key, form in COLUMNS) + " |", flush=True)
-    return 0
+
+    return program.run(body)
 
 
 if __name__ == "__main__":

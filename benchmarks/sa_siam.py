@@ -1,9 +1,10 @@
-"""Measure SA-Siam: python3 benchmarks/sa_siam.py [PYTHON...], one row of the table for each interpreter.
+"""Measure SA-Siam: python3 benchmarks/sa_siam.py [--device=gpu] [PYTHON...].
 
-A row is measured in one process. In it a training step of each branch, a tracked frame, the two embeddings of such a
-frame alone, the convolutions of all three as plain ops, and a matrix multiplication of TensorFlow take turns, so that
-their ratios hold on a noisy machine. Numbers are medians; the first round is a warm-up. Training reads and augments
-drawn crops; the frame is 320 x 240, in memory. The weights are random, which does not change the speed.
+A row, that of an interpreter, is measured in one process. In it a training step of each branch, a
+tracked frame, the two embeddings of such a frame alone, the convolutions of all three as plain ops, and a matrix
+multiplication of TensorFlow take turns, so that their ratios hold on a noisy machine. Numbers are medians; the first
+round is a warm-up. Training reads and augments drawn crops; the frame is 320 x 240, in memory. The weights are random,
+which does not change the speed.
 """
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ COLUMNS = (
     ("of the bare convolutions", "appearance_of_bare", "{:.0%}"), ("in CPU s", "appearance_of_bare_cpu", "{:.0%}"),
     ("semantic, examples/s", "semantic", "{:.1f}"), ("CPU s a step", "semantic_cpu", "{:.2f}"),
     ("of the bare convolutions", "semantic_of_bare", "{:.0%}"), ("in CPU s", "semantic_of_bare_cpu", "{:.0%}"),
+    ("first step s", "first", "{:.1f}"),
     ("tracking, frames/s", "frames", "{:.1f}"), ("CPU s a frame", "frame_cpu", "{:.3f}"),
     ("of the bare convolutions", "frame_of_bare", "{:.0%}"), ("in CPU s", "frame_of_bare_cpu", "{:.0%}"),
     ("outside of the embeddings", "outside", "{:.1%}"), ("of its CPU s", "outside_cpu", "{:.1%}"),
@@ -60,16 +62,13 @@ def _training_step(branch: str, tracks: list, settings) -> tuple:
     return step, close
 
 
-def measure() -> dict:
+def measure(device) -> dict:
     """Measure in this process."""
     import numpy as np
 
     from benchmarks import bare_sa_siam as bare
     from benchmarks import measuring
-    from common.devices import selection
-    from common.devices.npu_options import NpuOptions
-    from common.graph import npu
-    from common.graph.compat import enable, tf
+    from common.graph.compat import tf
     from common.tiny_data import tracking
     from sa_siam_tf1 import siamese_model
     from sa_siam_tf1.configuration import ModelConfig, TrackConfig
@@ -78,8 +77,7 @@ def measure() -> dict:
     from sa_siam_tf1.inference.tracker import Tracker
     from sa_siam_tf1.scripts import preprocess_VID_data
 
-    enable()
-    settings = npu.session_config(selection.Device("cpu", "0"), NpuOptions(""), selection.num_cpus())
+    settings = measuring.session_config(device)
     frame = np.random.RandomState(0).randint(0, 256, (*FRAME_SIZE, 3)).astype(np.uint8)
     opened = []
     with tempfile.TemporaryDirectory() as folder:
@@ -113,15 +111,17 @@ def measure() -> dict:
         times = measuring.take_turns(functions, ROUNDS)
         for close in opened:
             close()
-    appearance, semantic, tracked, embedded, (product_seconds, _), *bare_times = times
+    appearance, semantic, tracked, embedded, product_timed, *bare_times = times
     row = dict(
-        tensorflow=tf.__version__, appearance=BATCH_SIZE / appearance[0], appearance_cpu=appearance[1],
-        semantic=BATCH_SIZE / semantic[0], semantic_cpu=semantic[1], frames=1.0 / tracked[0], frame_cpu=tracked[1],
-        outside=1.0 - embedded[0] / tracked[0], outside_cpu=1.0 - embedded[1] / tracked[1],
-        bare_gflops=track.num_scales * bare.embedding_flops(track.x_image_size) / bare_times[-1][0] / 1e9,
-        matmul=2e-9 * MATRIX_SIDE ** 3 / product_seconds, peak_mb=measuring.peak_mb())
+        tensorflow=tf.__version__, appearance=BATCH_SIZE / appearance.wall, appearance_cpu=appearance.cpu,
+        semantic=BATCH_SIZE / semantic.wall, semantic_cpu=semantic.cpu, frames=1.0 / tracked.wall,
+        frame_cpu=tracked.cpu,
+        outside=1.0 - embedded.wall / tracked.wall, outside_cpu=1.0 - embedded.cpu / tracked.cpu,
+        bare_gflops=track.num_scales * bare.embedding_flops(track.x_image_size) / bare_times[-1].wall / 1e9,
+        matmul=2e-9 * MATRIX_SIDE ** 3 / product_timed.wall, peak_mb=measuring.peak_mb(), first=semantic.first, legs={})
     for name, measured, limit in zip((*BRANCHES, "frame"), (appearance, semantic, tracked), bare_times):
-        row.update({f"{name}_of_bare": limit[0] / measured[0], f"{name}_of_bare_cpu": limit[1] / measured[1]})
+        row.update({f"{name}_of_bare": limit.wall / measured.wall, f"{name}_of_bare_cpu": limit.cpu / measured.cpu})
+        row["legs"][f"sa_siam {name}"] = measuring.leg(measured, limit)
     return row
 
 
@@ -129,4 +129,4 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     from benchmarks import measuring
 
-    sys.exit(measuring.main(__file__, COLUMNS, measure, sys.argv[1:]))
+    sys.exit(measuring.main(__file__, {"": COLUMNS}, [measure], sys.argv[1:]))

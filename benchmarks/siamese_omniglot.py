@@ -1,15 +1,17 @@
-"""Measure the Siamese network: python3 benchmarks/siamese_omniglot.py [PYTHON...], a row for each interpreter.
+"""Measure the Siamese network: python3 benchmarks/siamese_omniglot.py [--device=gpu] [PYTHON...].
 
-Every row comes from one process in which the zoo's training step, the making of a batch, the bare convolutions and
-TensorFlow's own matrix multiplication take turns, so that their ratios hold on a noisy machine. Medians; the first
-round warms up, and the first step, with all that is compiled in it, is measured apart. BACKBONE=conv4 or vgg16 measures
-that network; a step of VGG16 takes 20 CPU seconds. AUGMENT=imagenet, of the reference recipe, makes the images in
-processes, whose CPU time counts as that of a step; AUGMENT=affine, of the corrected recipe, on the device.
+A row of a table is for an interpreter. Every row comes from one process in which the zoo's training step, the making of
+a batch, the bare convolutions and TensorFlow's own matrix multiplication take turns, so that their ratios hold on a
+noisy machine. Medians; the first round warms up, and the first step, with all that is compiled in it, is measured
+apart. BACKBONE=conv4 or vgg16 measures that network; a step of VGG16 takes 20 CPU seconds. AUGMENT=imagenet, of the
+reference recipe, makes the images in processes, whose CPU time counts as that of a step; AUGMENT=affine, of the
+corrected recipe, on the device.
 """
 from __future__ import annotations
 
 import os
 import sys
+import time
 
 BATCH_SIZE = 32
 PAIRS, IMAGES = 2 * BATCH_SIZE, 4 * BATCH_SIZE
@@ -26,18 +28,15 @@ COLUMNS = (
 )
 
 
-def measure() -> dict:
+def measure(device) -> dict:
     """Measure in this process."""
-    import time
-
     import numpy as np
     import tensorflow as tf
 
     from benchmarks import bare_siamese_omniglot as bare
     from benchmarks import measuring
-    from common.devices import selection
     from common.devices.selection import Rank
-    from common.keras import session, workers
+    from common.keras import workers
     from siamese_omniglot import update
     from siamese_omniglot.data import omniglot, pairs
     from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ThreadAhead
@@ -46,7 +45,7 @@ def measure() -> dict:
     from siamese_omniglot.nets import siamese
 
     backbone, augment = os.environ.get("BACKBONE", "conv4"), os.environ.get("AUGMENT", "imagenet")
-    session.set_threads(selection.num_cpus())
+    measuring.start_keras(device)
     random = np.random.RandomState(0)
     drawings = [(random.rand(105, 105) > 0.1).astype(np.uint8) * np.uint8(255) for _ in range(400)]
     characters = [f"Alphabet/{number}" for number in range(20)]
@@ -57,13 +56,13 @@ def measure() -> dict:
     images = ImageBatches(data.store, sampler, recipe)
     changes = ChangeBatches(sampler, recipe)
     ahead = ThreadAhead(changes, 10 ** 9) if on_device else ProcessesAhead(images, 2, 10 ** 9)
-    make_images = DeviceDrawings(data.store, compiles=True).images if on_device else None
+    make_images = DeviceDrawings(data.store, compiles=device.kind == "cpu").images if on_device else None
     waits, steps = [], iter(range(10 ** 9))
     network = siamese.build(backbone, "tf", 0)
     optimizer = update.make_optimizer("sgd")
     optimizer.learning_rate = 1e-4
     updater = update.Updater(network, optimizer, update.UpdateSettings("tf", 0.0, PAIRS, True),
-                             workers.make(Rank(), "cpu"), make_images)
+                             workers.make(Rank(), device.kind), make_images)
     bare_step = bare.training_step(backbone, IMAGES)
     matrix = tf.random.stateless_uniform((MATRIX_SIDE, MATRIX_SIDE), [0, 0])
     product = tf.function(lambda: tf.reduce_sum(tf.matmul(matrix, matrix)))
@@ -74,25 +73,26 @@ def measure() -> dict:
         waits.append(time.perf_counter() - started)
         updater(batch)
 
-    started = time.perf_counter()
-    step()
-    first = time.perf_counter() - started
     functions = [step, lambda: bare_step().numpy(), lambda: product().numpy(),
                  lambda: (changes if on_device else images).make(0)]
     times = measuring.take_turns(functions, *ROUNDS[backbone])
     ahead.close()
-    (seconds, cpu), (bare_seconds, bare_cpu), (product_seconds, _), (_, batch_cpu) = times
-    cpu += 0.0 if on_device else batch_cpu
-    flops, matmul = bare.step_flops(backbone, IMAGES), 2.0 * MATRIX_SIDE ** 3 / product_seconds
-    return dict(tensorflow=tf.__version__, backbone=backbone, augment=augment, first=first,
-                pairs_per_second=PAIRS / seconds, cpu_seconds_a_step=cpu,
-                bare_pairs_per_second=PAIRS / bare_seconds, of_bare=bare_seconds / seconds, of_bare_cpu=bare_cpu / cpu,
-                batch_ms=1e3 * batch_cpu, wait=float(np.median(waits)) / seconds, gflops=flops / seconds / 1e9,
-                matmul=matmul / 1e9, of_matmul=flops / seconds / matmul, peak_mb=measuring.peak_mb())
+    timed, bare_timed, product_timed, batch_timed = times
+    if not on_device:
+        timed = timed._replace(cpu=timed.cpu + batch_timed.cpu)
+    seconds = timed.wall
+    flops, matmul = bare.step_flops(backbone, IMAGES), 2.0 * MATRIX_SIDE ** 3 / product_timed.wall
+    return dict(tensorflow=tf.__version__, backbone=backbone, augment=augment, first=timed.first,
+                pairs_per_second=PAIRS / seconds, cpu_seconds_a_step=timed.cpu,
+                bare_pairs_per_second=PAIRS / bare_timed.wall, of_bare=bare_timed.wall / seconds,
+                of_bare_cpu=bare_timed.cpu / timed.cpu,
+                batch_ms=1e3 * batch_timed.cpu, wait=float(np.median(waits)) / seconds, gflops=flops / seconds / 1e9,
+                matmul=matmul / 1e9, of_matmul=flops / seconds / matmul, peak_mb=measuring.peak_mb(),
+                legs={f"omniglot {backbone}, {augment}": measuring.leg(timed, bare_timed)})
 
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     from benchmarks import measuring
 
-    sys.exit(measuring.main(__file__, COLUMNS, measure, sys.argv[1:]))
+    sys.exit(measuring.main(__file__, {"": COLUMNS}, [measure], sys.argv[1:]))

@@ -1,8 +1,8 @@
-"""Measure the triplet network: python3 benchmarks/siamese_triplet.py [PYTHON...], one row for each interpreter.
+"""Measure the triplet network: python3 benchmarks/siamese_triplet.py [--device=gpu] [PYTHON...].
 
-Every row comes from one process in which the step without kept features, the step with them, the same convolutions as
-plain ops, and TensorFlow's own matrix multiplication take turns, so that their ratios hold on a noisy machine. Medians;
-the first round warms up. The weights are random, which changes no speed.
+A row of a table is for an interpreter. Every row comes from one process in which the step without kept features, the
+step with them, the same convolutions as plain ops, and TensorFlow's own matrix multiplication take turns, so that their
+ratios hold on a noisy machine. Medians; the first round warms up. The weights are random, which changes no speed.
 """
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ COLUMNS = (
     ("TensorFlow", "tensorflow", "{}"),
     ("triplets/s, features computed", "uncached", "{:.1f}"), ("CPU s a step", "uncached_cpu", "{:.2f}"),
     ("triplets/s, features kept", "cached", "{:.1f}"), ("CPU s a step", "cached_cpu", "{:.2f}"),
+    ("first step s", "first", "{:.1f}"),
     ("ratio", "ratio", "{:.2f}"), ("ratio of CPU s", "cpu_ratio", "{:.2f}"),
     ("10 epochs, ratio of CPU s", "epochs_ratio", "{:.2f}"),
     ("images/s, frozen part", "images_per_second", "{:.1f}"),
@@ -26,24 +27,23 @@ COLUMNS = (
 )
 
 
-def measure() -> dict:
+def measure(device) -> dict:
     """Measure in this process."""
     import numpy as np
     import tensorflow as tf
 
     from benchmarks import bare_siamese_triplet, measuring
-    from common.devices import selection
     from common.devices.selection import Rank
-    from common.keras import session, workers
+    from common.keras import workers
     from siamese_triplet_tf2 import decoding
     from siamese_triplet_tf2.model import build_embedding
     from siamese_triplet_tf2.pairs import Sampler
     from siamese_triplet_tf2.training import LEARNING_RATE
     from siamese_triplet_tf2.update import Part, Updater
 
-    session.set_threads(selection.num_cpus())
+    measuring.start_keras(device)
     model = build_embedding("resnet50", seed=0)
-    updater = Updater(model, tf.keras.optimizers.Adam(LEARNING_RATE), workers.make(Rank(), "cpu"))
+    updater = Updater(model, tf.keras.optimizers.Adam(LEARNING_RATE), workers.make(Rank(), device.kind))
     frozen = tf.function(lambda images: model.frozen(decoding.preprocess(images, "unit"), training=False))
     images = tf.constant(np.random.RandomState(0).rand(3 * BATCH_SIZE, 200, 200, 3), tf.float32)
     excluded = Sampler(BATCH_SIZE, 0, "redrawn", "listed").all().own_pair(BATCH_SIZE)
@@ -61,21 +61,25 @@ def measure() -> dict:
 
     functions = [uncached_step, cached_step, lambda: frozen(images).numpy(), lambda: bare_frozen().numpy(),
                  lambda: bare_tail().numpy(), lambda: tf.reduce_max(tf.matmul(matrix, matrix)).numpy()]
-    (uncached, uncached_cpu), (cached, cached_cpu), (forward, forward_cpu), (bare_forward, _), (bare_step, _), (
-        product, _) = measuring.take_turns(functions, ROUNDS)
+    uncached, cached, forward, bare_forward, bare_step, product = measuring.take_turns(functions, ROUNDS)
+    bare_uncached = bare_forward._replace(wall=bare_forward.wall + bare_step.wall, cpu=bare_forward.cpu + bare_step.cpu)
     steps = EPOCHS * (NUM_PAIRS * 8 // 10 // BATCH_SIZE)
-    fill_cpu = 2 * NUM_PAIRS / (3 * BATCH_SIZE) * forward_cpu
+    fill_cpu = 2 * NUM_PAIRS / (3 * BATCH_SIZE) * forward.cpu
     return dict(
-        tensorflow=tf.__version__, uncached=BATCH_SIZE / uncached, uncached_cpu=uncached_cpu,
-        cached=BATCH_SIZE / cached, cached_cpu=cached_cpu, ratio=uncached / cached, cpu_ratio=uncached_cpu / cached_cpu,
-        epochs_ratio=steps * uncached_cpu / (fill_cpu + steps * cached_cpu),
-        images_per_second=3 * BATCH_SIZE / forward, frozen_gflops=frozen_flops / forward / 1e9,
-        frozen_of_bare=bare_forward / forward, cached_gflops=tail_flops / cached / 1e9,
-        cached_of_bare=bare_step / cached, matmul=2.0 * MATRIX_SIDE ** 3 / product / 1e9, peak_mb=measuring.peak_mb())
+        tensorflow=tf.__version__, uncached=BATCH_SIZE / uncached.wall, uncached_cpu=uncached.cpu,
+        cached=BATCH_SIZE / cached.wall, cached_cpu=cached.cpu, ratio=uncached.wall / cached.wall,
+        cpu_ratio=uncached.cpu / cached.cpu,
+        epochs_ratio=steps * uncached.cpu / (fill_cpu + steps * cached.cpu), first=cached.first,
+        images_per_second=3 * BATCH_SIZE / forward.wall, frozen_gflops=frozen_flops / forward.wall / 1e9,
+        frozen_of_bare=bare_forward.wall / forward.wall, cached_gflops=tail_flops / cached.wall / 1e9,
+        cached_of_bare=bare_step.wall / cached.wall, matmul=2.0 * MATRIX_SIDE ** 3 / product.wall / 1e9,
+        peak_mb=measuring.peak_mb(),
+        legs={"triplet, features computed": measuring.leg(uncached, bare_uncached),
+              "triplet, features kept": measuring.leg(cached, bare_step)})
 
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     from benchmarks import measuring
 
-    sys.exit(measuring.main(__file__, COLUMNS, measure, sys.argv[1:]))
+    sys.exit(measuring.main(__file__, {"": COLUMNS}, [measure], sys.argv[1:]))
