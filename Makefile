@@ -19,8 +19,15 @@ pictures: quickstart ## make the pictures of the README from the quick start
 	@.venv/bin/python -c "from PIL import Image; Image.open('.quickstart/runs/siamese_triplet_tf2/0/evaluate/retrievals.png').crop((0, 50, 800, 890)).save('docs/pictures/look_alikes.png')"
 	@cp .quickstart/runs/sa_siam_tf1/0/predict/Drawn1/annotated.gif docs/pictures/tracking.gif
 
-test: setup ## run the tests
+ifdef GPU
+test:
+	@nvidia-smi -L >/dev/null 2>&1 || { echo "[Error] GPU leg: no GPU (nvidia-smi finds none); nothing was tested" >&2; exit 1; }
+	@$(MAKE) --no-print-directory setup
+	@.venv/bin/python -m tests.gpu_leg
+else
+test: setup ## run the tests (GPU=1: parity, steps and resuming of every model on a GPU)
 	@bash tests/run_leg.sh .venv/bin/python
+endif
 
 test-slow: setup ## run the tests that kill training runs or run every command of the READMEs
 	@bash tests/run_leg.sh .venv/bin/python -m slow

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import console
+from common.checkpoints.background import BackgroundFolder
 from common.cli.program import StopRequest
 from common.keras import compat, session, workers
 from common.keras.agreement import Epochs, SharedStop
@@ -128,9 +129,10 @@ def _build(config: Config, data: Data, team: workers.Workers, run: Run) -> _Mode
     return _Model(positions, network, optimizer, Updater(network, optimizer, settings, team, make_images), updates)
 
 
-def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints:
+def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints | BackgroundFolder:
     slots = {f"optimizer/{number:03d}": slot for number, slot in enumerate(compat.optimizer_variables(model.optimizer))}
-    return KerasCheckpoints(run.folder("ckpt"), {**model.network.named_variables(), **slots}, model.updates)
+    folder = KerasCheckpoints(run.folder("ckpt"), {**model.network.named_variables(), **slots}, model.updates)
+    return folder if run.device.kind == "npu" else folder.in_background()
 
 
 class _Task:

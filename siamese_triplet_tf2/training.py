@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import atomic_files, console
+from common.checkpoints.background import BackgroundFolder
 from common.cli.program import StopRequest
 from common.data import memory
 from common.keras import compat, session, workers
@@ -151,9 +152,10 @@ def _decoding(switches: Switches) -> Decoding:
     return Decoding(switches.accurate_jpeg, switches.exif_orientation)
 
 
-def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints:
+def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints | BackgroundFolder:
     slots = {f"Adam/{number:03d}": slot for number, slot in enumerate(compat.optimizer_variables(model.optimizer))}
-    return KerasCheckpoints(run.folder("ckpt"), {**model.variables, **slots}, model.updates)
+    folder = KerasCheckpoints(run.folder("ckpt"), {**model.variables, **slots}, model.updates)
+    return folder if run.device.kind == "npu" else folder.in_background()
 
 
 class _Task:

@@ -64,6 +64,9 @@ class CheckpointFolder:
             if step not in kept:
                 os.remove(os.path.join(self.folder, name))
 
+    def wait(self) -> None:
+        """Return once everything is on the disk, where `save` has put it here; see `background.BackgroundFolder`."""
+
     def restore_newest(self) -> tuple[int | None, list[str]]:
         """Restore the newest intact checkpoint; damaged ones are renamed, so that they no longer count.
 

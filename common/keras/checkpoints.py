@@ -10,6 +10,7 @@ from typing import Any, Mapping, Sequence
 import tensorflow as tf
 
 from common.checkpoints import bundle
+from common.checkpoints.background import BackgroundFolder
 from common.checkpoints.bundle import CheckpointFolder, DamagedBundle, reason_of
 
 STEP = "global_step"
@@ -27,13 +28,26 @@ class KerasCheckpoints(CheckpointFolder):
             global_step: integer variable that counts the updates, saved as `global_step`.
         """
         self._variables = dict(variables, **{STEP: global_step})
+        self._captured: dict[str, tf.Tensor] = {}
         super().__init__(folder, self._write_bundle, self._read_bundle)
 
+    def in_background(self) -> BackgroundFolder:
+        """Return this folder with a thread that writes; for CPUs and GPUs."""
+        return BackgroundFolder(self, self._capture)
+
+    def _capture(self) -> None:
+        with tf.device("CPU:0"):  # from a GPU a copy; on a CPU the first update of a variable makes one
+            self._captured = {name: tf.identity(value) for name, value in self._values().items()}
+
+    def _values(self) -> dict[str, tf.Tensor]:
+        return {name: tf.convert_to_tensor(variable) for name, variable in self._variables.items()}
+
     def _write_bundle(self, prefix: str) -> None:
-        names = sorted(self._variables)
+        values, self._captured = self._captured or self._values(), {}
+        names = sorted(values)
         try:
             tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names),
-                              tensors=[tf.convert_to_tensor(self._variables[name]) for name in names])
+                              tensors=[values[name] for name in names])
         except tf.errors.OpError as error:
             raise bundle.not_written(prefix, error) from None
 

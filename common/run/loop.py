@@ -39,7 +39,7 @@ def run(task: Task, record: Record) -> None:
         step = task.start(record.restore(task))
         while True:
             if stop.requested:
-                record.save(step)
+                record.save(step, waits=True)
                 record.describe_stop(step)
                 stop.check()
             if task.evaluation_due(step) and not record.has_evaluation(step):
@@ -52,7 +52,7 @@ def run(task: Task, record: Record) -> None:
                 record.step(step, values)
             if (step % task.steps_per_epoch == 0 and not request.performance) or record.is_save_due():
                 record.save(step)
-        record.save(step)
+        record.save(step, waits=True)
         task.finish(step)
         stop.complete()
 
@@ -158,8 +158,13 @@ class Record:
         """Whether the newest checkpoint is older than --save_minutes."""
         return False
 
-    def save(self, step: int) -> None:
-        """Save a checkpoint, unless this step has one."""
+    def save(self, step: int, waits: bool = False) -> None:
+        """Save a checkpoint, unless this step has one.
+
+        Args:
+            step: updates made.
+            waits: return only once it is on the disk; otherwise it may be written beside training.
+        """
 
     def describe_stop(self, step: int) -> None:
         """Show where a run stops that a signal ends."""
@@ -183,7 +188,7 @@ class RunRecord(Record):
         Args:
             run: the open run.
             stop: pending signals; the duration of the run counts from `stop.started`.
-            checkpoints: a `bundle.CheckpointFolder`.
+            checkpoints: a `bundle.CheckpointFolder` or a `background.BackgroundFolder`.
             v1: TensorFlow's version 1 API, for its event writer.
             clock: returns seconds.
         """
@@ -232,15 +237,17 @@ class RunRecord(Record):
     def is_save_due(self) -> bool:
         return time.monotonic() - self._saved_at >= self._save_seconds
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, waits: bool = False) -> None:
         self._metrics.sync()
         self._events.flush()
         best = [row["step"] for row in self.evaluations if row.get("best")][-1:]
         if step == self._saved_step:
             self.checkpoints.prune(best)  # an evaluation may have changed which one is best
-            return
-        self.checkpoints.save(step, keep=best)
-        self._saved_at, self._saved_step = time.monotonic(), step
+        else:
+            self.checkpoints.save(step, keep=best)
+            self._saved_at, self._saved_step = time.monotonic(), step
+        if waits:
+            self.checkpoints.wait()
 
     def seconds(self) -> float:
         """Return the duration of the run, summed over its segments."""
@@ -279,7 +286,7 @@ class RunRecord(Record):
         print(f"Final Train Accuracy : {format_number(accuracy, 4)}")
         self._publish(self._metrics.append("final", step, dict(
             step_seconds=step_seconds, images_per_second=rate, e2e_seconds=seconds, accuracy=accuracy,
-            device=self.run.device.kind)))
+            device=self.run.device.kind, **metrics.beginning(self.run.path))))
         self._draw()
 
     def _draw(self) -> None:
@@ -301,8 +308,11 @@ class RunRecord(Record):
 
     def close(self) -> None:
         self._end_progress()
-        for file in self._files:
-            file.close()
+        try:
+            self.checkpoints.wait()
+        finally:
+            for file in self._files:
+                file.close()
 
     def _publish(self, row: Row, is_replayed: bool = False) -> None:
         """Hand a row on to all that is derived from the rows."""

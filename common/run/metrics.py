@@ -159,6 +159,17 @@ class GrowingText:
             self._file.close()
 
 
+def beginning(run_path: str) -> dict[str, float]:
+    """Return what a run took before its steady state, of its first segment: `startup_seconds` until its first step, and
+    `first_step_seconds`, with all that is compiled in it. Nothing if it has no steps.
+    """
+    first = next(read_rows(run_path, "step"), None)
+    if first is None:
+        return {}
+    return dict(startup_seconds=round(max(0.0, first["seconds"] - first["step_seconds"]), 3),
+                first_step_seconds=first["step_seconds"])
+
+
 def median_step_seconds(run_path: str) -> float | None:
     """Return the median duration of a training step after a warm-up of min(10, steps // 2) steps.
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -120,3 +121,61 @@ def test_a_folder_may_have_any_name(tmp_path, name, weight):
     weight.assign(np.zeros((3, 2), np.float32))
     assert made.restore_newest() == (3, []) and weight.numpy()[0, 0] == 3.0
     assert checkpoints.shapes_in(prefix) == {"global_step": [], "layer/kernel": [3, 2]}
+
+
+class Gate:
+    """Stands in for `bundle.write_atomically`: writes nothing until it is opened, and may fail."""
+
+    def __init__(self, monkeypatch, error=None):
+        self.is_open, self.started, self._error, self._write = (
+            threading.Event(), threading.Event(), error, bundle.write_atomically)
+        monkeypatch.setattr(bundle, "write_atomically", self)
+
+    def __call__(self, *arguments):
+        self.started.set()
+        assert self.is_open.wait(60)
+        if self._error:
+            raise self._error
+        return self._write(*arguments)
+
+
+def test_in_background_with_the_values_of_the_call(saved, weight, monkeypatch):
+    """Training changes the variables in place while the file is being written."""
+    gate, folder = Gate(monkeypatch), saved.in_background()
+    weight.assign(np.full((3, 2), 7.0, np.float32))
+    folder.save(0)
+    assert gate.started.wait(60)
+    tf.function(lambda: weight.assign_add(tf.ones((3, 2))))()
+    assert weight.numpy()[0, 0] == 8 and bundle.steps_in(saved.folder) == []
+    gate.is_open.set()
+    folder.wait()
+    assert folder.restore_newest() == (0, []) and weight.numpy().tolist() == [[7, 7]] * 3
+
+
+def test_in_background_one_at_a_time_and_in_order(saved, weight, monkeypatch):
+    """The second save waits for the first; the best step, known later, is kept by a prune in turn."""
+    for step in (1, 2, 3):
+        saved.save_step(step)
+    assert bundle.steps_in(saved.folder) == [2, 3]
+    gate, folder = Gate(monkeypatch), saved.in_background()
+    folder.save(4, keep=[2])
+    folder.prune([2])
+    assert gate.started.wait(60) and bundle.steps_in(saved.folder) == [2, 3]
+    threading.Timer(0.2, gate.is_open.set).start()
+    folder.save(5, keep=[2])
+    assert {2, 4} <= set(bundle.steps_in(saved.folder))
+    folder.prune([])
+    folder.wait()
+    assert bundle.steps_in(saved.folder) == [4, 5]
+
+
+@pytest.mark.parametrize("call", [lambda folder: folder.save(2), lambda folder: folder.prune([]),
+                                  lambda folder: folder.wait()])
+def test_in_background_an_error_reaches_the_caller(saved, monkeypatch, call):
+    gate, folder = Gate(monkeypatch, ZooError("cannot write the checkpoint")), saved.in_background()
+    gate.is_open.set()
+    folder.save(1)
+    for job in list(folder._jobs):
+        job.exception()
+    with pytest.raises(ZooError, match="cannot write the checkpoint"):
+        call(folder)

@@ -48,6 +48,9 @@ class Store:
     def prune(self, keep):
         self._folder.prune(keep)
 
+    def wait(self):
+        pass
+
     def restore_newest(self):
         return self._folder.restore_newest()
 

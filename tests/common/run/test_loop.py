@@ -159,3 +159,15 @@ def test_a_task_may_make_fewer_updates_than_it_is_asked_for(tmp_path, monkeypatc
     monkeypatch.setitem(globals(), "Task", SeveralSteps)
     calls, _ = train(tmp_path)
     assert calls == ["start None", *steps(1, 3), "eval 3", *steps(4, 6), "eval 6", "step 7", "eval 7", "final 7"]
+
+
+def test_the_disk_is_waited_for_at_the_end_and_when_a_run_is_stopped(tmp_path, monkeypatch):
+    """Before the final row, and before the user is told that the state is saved; not at other checkpoints."""
+    waits = []
+    monkeypatch.setattr(Store, "wait", lambda self: waits.append(self.step))
+    monkeypatch.setattr(Task, "finish", lambda self, step: self.calls.append(f"finish after {waits}"))
+    monkeypatch.setattr(RunRecord, "describe_stop", lambda self, step: waits.append("told"))
+    assert train(tmp_path)[0][-1] == "finish after [7]"
+    waits.clear()
+    train(tmp_path, "--resume=never", stop_at=4)
+    assert waits == [5, "told", 5]

@@ -73,6 +73,22 @@ def test_median_step_after_warm_up(tmp_path, durations, median):
     assert metrics.median_step_seconds(str(tmp_path)) == median
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_beginning_is_told_apart(tmp_path, resumed):
+    """Compiling takes 8 of the 20 seconds until the first step has ended; a later segment does not change that."""
+    assert metrics.beginning(str(tmp_path)) == {}
+    ticks = iter([20.0, 21.0, 100.0])
+    file = metrics.MetricsFile(str(tmp_path), 0, 0.0, print, lambda: next(ticks))
+    for step, seconds in ((1, 8.0), (2, 1.0)):
+        file.append("step", step, dict(step_seconds=seconds))
+    file.close()
+    if resumed:
+        file = metrics.MetricsFile(str(tmp_path), 2, 0.0, lambda row: None, lambda: next(ticks))
+        file.append("step", 3, dict(step_seconds=9.0))
+        file.close()
+    assert metrics.beginning(str(tmp_path)) == dict(startup_seconds=12.0, first_step_seconds=8.0)
+
+
 def test_the_last_row_is_found_without_reading_the_others(tmp_path):
     assert metrics.last_row(str(tmp_path)) is None
     path = tmp_path / metrics.METRICS

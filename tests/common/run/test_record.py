@@ -115,7 +115,7 @@ def test_result_file_and_last_lines(tmp_path, capfd):
     ]
     assert rows(tmp_path / "0")[-1] == dict(
         kind="final", step=4, seconds=41.6, step_seconds=0.375, images_per_second=pytest.approx(10.6667, abs=1e-4),
-        e2e_seconds=41.6, accuracy=0.98765, device="cpu")
+        e2e_seconds=41.6, accuracy=0.98765, device="cpu", startup_seconds=0.0, first_step_seconds=9.0)
     assert run_dir.is_finished(str(tmp_path / "0"))
 
 

@@ -15,7 +15,8 @@ from tests.graph.gitloss_tf1.test_on_npu import ADAPTER
 from tests.programs import error_line
 from tests.results import assert_same_variables, rows, variables_in
 
-TIMES = ("seconds", "step_seconds", "train_time", "evaluation_seconds", "images_per_second", "e2e_seconds")
+TIMES = ("seconds", "step_seconds", "train_time", "evaluation_seconds", "images_per_second", "e2e_seconds",
+         "startup_seconds", "first_step_seconds")
 
 
 def numbers_of(run):
