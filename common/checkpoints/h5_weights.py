@@ -81,15 +81,25 @@ def _read_variable(root: Any, name: str, shape: tuple) -> np.ndarray:
     """
     layer, variable = name.split("/")
     group = root[layer]
-    for weight_name in group.attrs["weight_names"]:
-        text = weight_name.decode("utf-8") if isinstance(weight_name, bytes) else str(weight_name)
+    for text in _datasets(group):
         last = text.split("/")[-1].split(":")[0]
         if last == variable or last.startswith(f"{layer}_{_KERAS_1_NAMES.get(variable, variable)}"):
             stored = group[text]
+            if stored.dtype.kind not in "fiu":
+                raise ValueError(f"{name} holds no numbers")
             if stored.shape != shape:
                 return np.broadcast_to(np.float32(0.0), stored.shape)
             return np.asarray(stored, np.float32)
     raise KeyError(f"{name} is missing")
+
+
+def _datasets(group: Any) -> list[str]:
+    """Return the names of a layer's weights. Its attribute `weight_names` has them too, but HDF5 may never return from
+    reading strings of a damaged file.
+    """
+    names: list[str] = []
+    group.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+    return names
 
 
 def fingerprint(path: str | None) -> list[Any] | None:

@@ -44,7 +44,8 @@ def load(path: str) -> list[OneShotRun]:
             return _load(path, names, lambda name: _read(_open_regular(os.path.join(path, name))))
         with zipfile.ZipFile(path) as archive:
             return _load(path, archive.namelist(), lambda name: _read(archive.open(name)))
-    except (OSError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (OSError, KeyError, EOFError, UnicodeError, zlib.error, zipfile.BadZipFile, NotImplementedError,
+            RuntimeError) as error:
         raise ZooError(f"{path}: the one-shot runs cannot be read ({str(error).strip()})") from None
 
 
