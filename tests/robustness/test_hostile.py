@@ -170,6 +170,7 @@ HOSTILE = {
     "index": (imdb.read_index, NESTED), "rank table": (lambda path: ranks.check_rank_table(path, 1, 0), NESTED),
     "zip that grows": (one_shot_runs.load, zipped("run01/test/item01.png", bytes(400 << 20))),
     "zip that leads out": (one_shot_runs.load, zipped("../../run01/test/item01.png", png(105, 105))),
+    "zip with a name in no encoding": (one_shot_runs.load, zipped("\u00fc.png", b"").replace(b"\xc3\xbc", b"\xc3(")),
     "bin": (verification_set.read, pickle.dumps(Call(os.mkdir, "pwned"), 2)),
     "tar": (refuses_tar, tarred()),
     "npz that calls": (use_kept, npz(embeddings=npy(np.array([Call(os.mkdir, "pwned")], object), allow_pickle=True))),
