@@ -14,8 +14,8 @@ from PIL import Image
 from common import atomic_files
 from common.checkpoints.trained import Checkpoint
 from common.cli.parser import FlagSet
+from common.run.run_dir import PROJECTOR
 
-FOLDER = "projector"
 MAX_POINTS = 5000  # more are slow in a browser
 MAX_NUMBERS = 4_000_000  # points times dimensions, about 32 MB of text
 SIDE = 48  # of a picture; all of them make one square picture, the sprite
@@ -50,7 +50,7 @@ def write(checkpoint: Checkpoint, embeddings: np.ndarray, columns: Mapping[str, 
     """
     num, dim = embeddings.shape
     chosen = range(0, num, max(1, -(-num // MAX_POINTS), -(-num * dim // MAX_NUMBERS)))
-    folder = checkpoint.file(FOLDER)
+    folder = checkpoint.file(PROJECTOR)
     os.makedirs(folder, exist_ok=True)
     points = ["\t".join(f"{value:.6g}" for value in embeddings[index]) for index in chosen]
     labels = ["\t".join(_word(values[index]) for values in columns.values()) for index in chosen]

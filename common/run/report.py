@@ -11,6 +11,7 @@ from typing import Any, Iterator
 from common import atomic_files
 from common.errors import ZooError
 from common.run import metrics
+from common.run.run_dir import PROJECTOR
 from common.run.summary import RunSummary
 
 NAME = "report.html"
@@ -69,7 +70,7 @@ def _pictures(run_path: str) -> Iterator[tuple[str, str]]:
     """Yield the curves and the newest picture of every folder and name, as data URLs."""
     paths = []
     for folder, folders, names in os.walk(run_path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != PROJECTOR)
         paths += [os.path.join(folder, name) for name in sorted(names)
                   if os.path.splitext(name)[1].lower() in _SUFFIXES and not name.startswith(".")]
     newest: dict[tuple[str, str], str] = {}

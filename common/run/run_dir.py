@@ -18,6 +18,7 @@ from common.run import metrics
 
 ARGUMENTS = "arguments.json"
 LOCK = ".lock"
+PROJECTOR = "projector"  # folder of the embeddings that an evaluation writes for TensorBoard
 _ARGUMENT_TYPES = {"identity": dict, "num_updates": int, "performance": bool, "started": str, "segments": list,
                    "threads": int}
 

@@ -130,8 +130,9 @@ def test_equal_runs_differ_in_nothing(folder):
 
 def test_a_report_needs_no_other_file(folder, capsys):
     path = folder / "a" / "0"
-    (path / "plots").mkdir()
-    for name in ("curves.png", "plots/features-2.png", "plots/features-9.png"):
+    for name in ("plots", "evaluate", "evaluate/projector"):
+        (path / name).mkdir()
+    for name in ("curves.png", "plots/features-2.png", "plots/features-9.png", "evaluate/projector/sprite.png"):
         (path / name).write_bytes(b"\x89PNG<script>")
     (path / "train_0.log").write_text("Warning: <b>odd</b>\nWarning: <b>odd</b>\nquiet\n")
     assert zoo.main(["report", str(path)]) == 0
@@ -141,6 +142,7 @@ def test_a_report_needs_no_other_file(folder, capsys):
     assert "finished after 3 of 3 updates" in text and "zoo train model" in text and "--seed=3" in text
     assert "<td>accuracy</td>" in text and "unix_seconds" not in text  # results alone
     assert "curves.png" in text and "features-9.png" in text and "features-2.png" not in text  # the newest of a name
+    assert "sprite.png" not in text  # TensorBoard's
     assert "Written: " in capsys.readouterr().out
 
 

@@ -14,8 +14,8 @@ def write(folder, embeddings, image_of=lambda index: np.zeros((4, 4), np.uint8))
     columns = dict(name=[f"name {index}" for index in range(len(embeddings))], image=["a\tb.png"] * len(embeddings))
     checkpoint = Checkpoint("/m/model.ckpt-7", None, str(folder))
     projector.write(checkpoint, embeddings, columns, image_of)
-    assert checkpoint.names == [projector.FOLDER]
-    return folder / projector.FOLDER
+    assert checkpoint.names == [projector.PROJECTOR]
+    return folder / projector.PROJECTOR
 
 
 def test_points_labels_and_pictures(tmp_path):
