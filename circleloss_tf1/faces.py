@@ -13,6 +13,7 @@ from typing import Callable, Iterable, Iterator, NamedTuple
 
 import numpy as np
 
+from common import console
 from common.cli import program
 from common.data.listing import is_left_behind
 from common.errors import FlagError, ZooError
@@ -96,7 +97,7 @@ def scan(folder: str) -> Faces:
                 folders.append(entry.name)
             else:
                 strays += 1
-    for person in sorted(folders):
+    for person in console.progress(sorted(folders), "listing images", "person"):
         files = []
         with os.scandir(os.path.join(os.fsencode(folder), person)) as entries:
             for entry in _data(entries):

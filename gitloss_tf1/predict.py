@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
+from common import console
 from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
@@ -102,7 +103,8 @@ def _read_images(path: str, background: str) -> tuple[list[str], np.ndarray]:
     from gitloss_tf1 import mnist
 
     paths = images.find_images([path])
-    decoded = np.stack([images.read_gray(name, mnist.SIDE, background) for name in paths])[..., None]
+    decoded = np.stack([images.read_gray(name, mnist.SIDE, background)
+                        for name in console.progress(paths, "reading", "image")])[..., None]
     for notice in images.one_color_notices(paths, decoded):
         print(notice, file=sys.stderr)
     return [os.path.basename(name) for name in paths], decoded

@@ -18,6 +18,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
+from common import console
 from common.checkpoints import trained
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet
@@ -56,7 +57,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     others = images.find_images(against)
     candidates = [images.indices_besides(query, others, against) for query in queries]
     paths = list(dict.fromkeys([*queries, *others]))
-    drawings = np.stack([read(path, flags.background) for path in paths])
+    drawings = np.stack([read(path, flags.background) for path in console.progress(paths, "reading", "image")])
     for notice in images.one_color_notices(paths, drawings):
         print(notice, file=sys.stderr)
     if flags.invert:

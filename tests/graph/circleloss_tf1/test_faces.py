@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import faces
+from common import console
 from common.errors import FlagError, ZooError
 from tests.graph.circleloss_tf1.conftest import make_people
 from tests.litter import leave_litter
@@ -28,6 +29,12 @@ def test_scan(tmp_path):
     assert found.labels.tolist() == [0, 1, 1, 1, 2]
     text = "\n".join(found.notices)
     assert "2 files that are no images" in text and "1 folders within" in text and "1 people without an image" in text
+
+
+def test_a_long_scan_shows_its_progress(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(console, "_FIRST_LINE_SECONDS", 0.0)  # a line after the first person
+    assert len(faces.scan(make_people(tmp_path, a=["1.jpg"], b=["1.jpg"]))) == 2
+    assert capfd.readouterr().err.startswith("listing images: 1 of 2, ")
 
 
 def test_names_that_are_not_unicode(tmp_path):
