@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Sequence
 
 import numpy as np
@@ -26,10 +27,15 @@ _DATA = "features.float32"
 
 
 class FeatureSource:
-    """Features by the indices of images, computed on demand."""
+    """Features by the indices of images, computed on demand.
 
-    def __init__(self, compute: Callable[[np.ndarray], np.ndarray]):
-        self._compute = compute
+    Attributes:
+        expect: prepares features that are needed soon, by their indices; None if nothing can be prepared.
+    """
+
+    def __init__(self, compute: Callable[[np.ndarray], np.ndarray],
+                 expect: Callable[[np.ndarray], None] | None = None):
+        self._compute, self.expect = compute, expect
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         """Return features, float32 [len(indices), *shape]."""
@@ -152,23 +158,38 @@ def choose(requested: str, num: int, shape: tuple[int, ...], free_memory: int, f
     return "disk" if size <= 0.9 * free_disk else "off"
 
 
-def feature_function(frozen: Any, paths: Sequence[str], how: decoding.Decoding, input_scale: str
-             ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from indices of images to their features.
+class ImageFeatures:
+    """Computes the features of images from their files."""
 
-    Args:
-        frozen: Keras model of the frozen part.
-        paths: paths of all images.
-        how: settings of decoding.
-        input_scale: see `decoding.preprocess`.
-    """
-    run = tf.function(lambda images: tf.cast(frozen(decoding.preprocess(images, input_scale), training=False),
-                                             tf.float32))
+    def __init__(self, frozen: Any, paths: Sequence[str], how: decoding.Decoding, input_scale: str):
+        """Read nothing yet.
 
-    def compute(indices: np.ndarray) -> np.ndarray:
-        return run(decoding.load_batch([paths[index] for index in indices], how)).numpy()
+        Args:
+            frozen: Keras model of the frozen part.
+            paths: paths of all images.
+            how: settings of decoding.
+            input_scale: see `decoding.preprocess`.
+        """
+        self._run = tf.function(lambda images: tf.cast(
+            frozen(decoding.preprocess(images, input_scale), training=False), tf.float32))
+        self._paths, self._how = paths, how
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead: tuple[bytes, Future] | None = None
 
-    return compute
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        """Return the features of images by their indices."""
+        if self._ahead and self._ahead[0] == indices.tobytes():
+            images, self._ahead = self._ahead[1].result(), None
+        else:
+            images = self._load(indices)
+        return self._run(images).numpy()
+
+    def expect(self, indices: np.ndarray) -> None:
+        """Decode images in a thread, for a later call with the same indices."""
+        self._ahead = indices.tobytes(), self._thread.submit(self._load, indices)
+
+    def _load(self, indices: np.ndarray) -> tf.Tensor:
+        return decoding.load_batch([self._paths[index] for index in indices], self._how)
 
 
 def fingerprint(frozen: Any, data: Any, how: decoding.Decoding, input_scale: str) -> str:

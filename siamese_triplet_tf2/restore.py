@@ -57,7 +57,7 @@ class TrainedEmbedding:
 
     def _compute(self, paths: list[str]) -> np.ndarray:
         source = features.FeatureSource(
-            features.feature_function(self.model.frozen, paths, self.decoding, self.input_scale))
+            features.ImageFeatures(self.model.frozen, paths, self.decoding, self.input_scale))
         return evaluation.embed(evaluation.compiled(self.model.tail), source, np.arange(len(paths)))
 
 

@@ -139,9 +139,9 @@ def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) 
     print(f"Features: {len(images)} images, {megabytes:.0f} MB, " + {
         "memory": "kept in memory", "disk": "kept in the run directory", "off": "computed at every step"}[choice])
     switches = config.switches
-    compute = features.feature_function(embedding.frozen, images, _decoding(switches), switches.input_scale)
+    compute = features.ImageFeatures(embedding.frozen, images, _decoding(switches), switches.input_scale)
     if choice == "off":
-        return features.FeatureSource(compute)
+        return features.FeatureSource(compute, compute.expect if run.device.kind != "npu" else None)
     # an NPU and several workers read them on the host; scattering them to a GPU is slow if it must be deterministic
     on_device = rank.size == 1 and (run.device.kind == "cpu" or (
         run.device.kind == "gpu" and not run.request.flags.deterministic))
@@ -249,6 +249,8 @@ class _Task:
         batch, stop = self._batch(step), self._record.stop
         started = time.perf_counter()
         part = self._part(batch)
+        if self._model.features.expect and step + 1 < self._run.request.num_updates:
+            self._model.features.expect(self._indices(self._own(self._batch(step + 1))))
         total, num_stopping = self._debugger.run(
             lambda dumps: self._model.updater(part, stop.is_signalled, dumps), step + 1)
         seconds = time.perf_counter() - started
@@ -262,11 +264,21 @@ class _Task:
 
         All parts have one size. If the batch is not divisible, its first triplet is the padding, which does not count.
         """
-        positions = self._model.positions[:-(-len(batch) // self._team.rank.size)]
-        own = batch[np.where(positions < len(batch), positions, 0)]
-        indices = np.concatenate([own.anchor, own.positive, own.negative])
+        own = self._own(batch)
+        indices = self._indices(own)
         kept = indices if self._is_on_device else self._model.features[indices]
-        return Part(kept, own.own_pair(self._num_pairs), (positions < len(batch)).astype(np.float32))
+        return Part(kept, own.own_pair(self._num_pairs), (self._positions(batch) < len(batch)).astype(np.float32))
+
+    def _positions(self, batch: Triplets) -> np.ndarray:
+        return self._model.positions[:-(-len(batch) // self._team.rank.size)]
+
+    def _own(self, batch: Triplets) -> Triplets:
+        positions = self._positions(batch)
+        return batch[np.where(positions < len(batch), positions, 0)]
+
+    @staticmethod
+    def _indices(own: Triplets) -> np.ndarray:
+        return np.concatenate([own.anchor, own.positive, own.negative])
 
     def evaluation_due(self, step: int) -> bool:
         return self._epochs.evaluation_due(step)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from common.cli.program import Stopped
 from common.errors import ZooError
 from siamese_triplet_tf2 import features, pairs
 from siamese_triplet_tf2.decoding import Decoding
+from tests.keras.siamese_triplet_tf2.conftest import train
 
 SHAPE = (2, 3)
 
@@ -133,7 +135,7 @@ def test_the_fingerprint_follows_weights_images_and_reading(tiny):
 
 def test_computed_from_files(tiny, look_alike_folder):
     paths = pairs.load(look_alike_folder).images()
-    compute_them = features.feature_function(tiny.frozen, paths, Decoding(accurate=False), "unit")
+    compute_them = features.ImageFeatures(tiny.frozen, paths, Decoding(accurate=False), "unit")
     both = compute_them(np.array([3, 1]))
     assert both.shape == (2, 13, 13, 16) and both.dtype == np.float32
     # another place in the batch may sum in another order
@@ -160,3 +162,34 @@ def test_features_on_disk_take_no_memory(tmp_path):
     kept.fill(nothing, str(tmp_path), "mark")
     assert features.total_bytes(num, shape) == 160_000_000
     assert anonymous_memory() - before < 60_000_000  # a batch of 26 MB comes and goes
+
+
+def test_images_are_decoded_ahead(tiny, look_alike_folder, monkeypatch):
+    """The features of expected images are those of images decoded now, and an error of decoding reaches the caller."""
+    paths = pairs.load(look_alike_folder).images()
+    compute = features.ImageFeatures(tiny.frozen, paths, Decoding(accurate=False), "unit")
+    rows, others = np.array([5, 0, 5, 7]), np.array([1, 2, 3, 4])
+    wanted = compute(rows)
+    threads, load = [], features.decoding.load_batch
+    monkeypatch.setattr(features.decoding, "load_batch",
+                        lambda *given: threads.append(threading.current_thread()) or load(*given))
+    compute.expect(rows)
+    assert (compute(others) != wanted).any()  # not what was expected; that is still kept
+    assert (compute(rows) == wanted).all() and (compute(rows) == wanted).all()
+    assert [thread is threading.main_thread() for thread in threads].count(True) == 2 and len(threads) == 3
+
+    def fail(*given):
+        raise ZooError("no image")
+
+    monkeypatch.setattr(features.decoding, "load_batch", fail)
+    compute.expect(rows)
+    with pytest.raises(ZooError, match="no image"):
+        compute(rows)
+
+
+def test_an_uncached_run_decodes_the_next_batch_ahead(tmp_path, look_alike_folder, monkeypatch):
+    expected, real = [], features.ImageFeatures.expect
+    monkeypatch.setattr(features.ImageFeatures, "expect",
+                        lambda self, rows: expected.append(len(rows)) or real(self, rows))
+    assert train(look_alike_folder, tmp_path, "--cache_features=off", "--train_steps=4", "--batch_size=7") == 0
+    assert expected == [21, 21, 9]  # steps 2, 3 and 4, the last of the epoch
