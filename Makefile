@@ -29,7 +29,7 @@ test: setup ## run the tests (GPU=1: parity, steps and resuming of every model o
 	@bash tests/run_leg.sh .venv/bin/python
 endif
 
-test-slow: setup ## run the tests that kill training runs or run every command of the READMEs
+test-slow: setup ## run the tests that kill training runs, train on real data or run every command of the READMEs
 	@bash tests/run_leg.sh .venv/bin/python -m slow
 
 test-all: ## run all tests: those of `make test` on TensorFlow 1.15.5, 2.6.5 and current, the slow ones on current

@@ -1,7 +1,7 @@
 """Short trainings on real data that have to reach a number, so that a recipe that stops learning is noticed.
 
 The limits leave a margin below what two seeds reached in November 2026 with TensorFlow 2.21 on a CPU, given in each
-docstring. Together with tests/keras/test_convergence.py the tests take about four minutes of CPU time.
+docstring. Together with tests/keras/test_convergence.py the tests take less than five minutes of CPU time.
 """
 from __future__ import annotations
 
