@@ -135,8 +135,9 @@ def _tests(sections: list[Section], fuzz_seconds: float) -> list[Row]:
         report = os.path.join(folder, "report.xml")
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "pytest", "-vv", "--no-header", "-m", "slow or not slow",
-             f"--junitxml={report}", os.path.join("tests", "robustness", file), "-k", " or ".join(functions)],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True, env=dict(os.environ, ZOO_FUZZ_SECONDS=str(fuzz_seconds)))
+             f"--junitxml={report}", "-o", "junit_family=xunit1", os.path.join("tests", "robustness", file),
+             "-k", " or ".join(functions)], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+            env=dict(os.environ, ZOO_FUZZ_SECONDS=str(fuzz_seconds)))
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
