@@ -119,7 +119,10 @@ class _Picture:
 
     def counts(self) -> np.ndarray:
         """Return how many pixels have each of the 256 colours."""
-        counts = np.bincount(np.frombuffer(self._pixels, np.uint8), minlength=256)
+        pixels = np.frombuffer(self._pixels, np.uint8)
+        others = pixels[pixels != affine.PAPER]  # few, and a pixel takes longer to count than to compare
+        counts = np.bincount(others, minlength=256)
+        counts[affine.PAPER] = len(pixels) - len(others)
         if not self._table:
             return counts
         return np.bincount(np.frombuffer(self._table, np.uint8), counts, 256).astype(counts.dtype)
