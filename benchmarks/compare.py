@@ -64,10 +64,10 @@ def change(old: Sequence[float] | None, new: Sequence[float]) -> str | None:
     before, after = statistics.median(old), statistics.median(new)
     relative = after / before - 1.0
     if min(len(old), len(new)) < 2:
-        return f"{before:.3g} -> {after:.3g}, {relative:+.1%}, noise unknown"
+        return f"{before:.4g} -> {after:.4g}, {relative:+.1%}, noise unknown"
     noise = sum(max(abs(value / median - 1.0) for value in values) for values, median in ((old, before), (new, after)))
     text = f"{relative:+.1%}, noise {noise:.1%}"
-    return f"{before:.3g} -> {after:.3g}, " + (text if abs(relative) > noise else f"({text})")
+    return f"{before:.4g} -> {after:.4g}, " + (text if abs(relative) > noise else f"({text})")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_tables_are_compared_by_model_and_device(tmp_path, capsys):
         (tmp_path / f"{name}.json").write_text(json.dumps(dict(rows=rows)))
     assert compare.main([str(tmp_path / "old.json"), str(tmp_path / "new.json")]) == 0
     _, _, *found = capsys.readouterr().out.splitlines()
-    assert len(found) == 1 and found[0].startswith("| gitloss | cpu | 201 -> 100, -50.0%, noise 1.0% | - |")
+    assert len(found) == 1 and found[0].startswith("| gitloss | cpu | 201 -> 100.5, -50.0%, noise 1.0% | - |")
     assert compare.main([str(tmp_path / "none.json"), str(tmp_path / "new.json")]) == 1
     assert capsys.readouterr().err == f"[Error] {tmp_path / 'none.json'}: no such file\n"
 
