@@ -2,7 +2,8 @@
 
 A row of a table is for an interpreter. Real trainings of the Omniglot network, conv4, batch 32 (64 pairs), on drawn
 data: one process, then two on the same processors, in turns. Seconds are those of a step, median after warm-up, as the
-runs report them.
+runs report them. Then two processes do nothing but sum as many numbers as a step of each model does (TensorFlow's
+collective ops, over this machine's network); the best of 8 is given.
 """
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 ENTRY = "siamese_omniglot/run_scripts/run_siamese_train.py"
 BATCH_SIZE = 32
@@ -22,8 +24,11 @@ PROCESSES = (1, 2)
 COLUMNS = (
     ("TensorFlow", "tensorflow", "{}"), ("ms a step, 1 process", "ms_1", "{:.0f}"), ("2 processes", "ms_2", "{:.0f}"),
     ("share of the time that 2 add", "overhead", "{:.1%}"), ("MB sent by a rank in a step", "megabytes", "{:.1f}"),
+    *((f"sum of {title}, ms", title, "{:.1f}") for title in ("1 number", "conv4", "VGG16", "resnet34")),
 )
 CONV4_PARAMETERS = 243_521
+SUMS = {"1 number": 1, "conv4": CONV4_PARAMETERS, "VGG16": 17_075_009, "resnet34": 21_293_184}
+SUM_ROUNDS = 9
 
 
 def _step_seconds(data: str, num_processes: int, device_kind: str) -> float:
@@ -58,11 +63,54 @@ def measure(device) -> dict:
                    if found.metadata["Name"].lower().replace("_", "-") in ("tensorflow", "tensorflow-cpu"))
     sent = 2 * (PROCESSES[1] - 1) / PROCESSES[1] * 4 * CONV4_PARAMETERS  # a ring, float32
     return dict(tensorflow=version, ms_1=1e3 * alone, ms_2=1e3 * together, overhead=together / alone - 1.0,
-                megabytes=sent / 1e6)
+                megabytes=sent / 1e6, **_sum_ms())
+
+
+def _sum_ms() -> dict[str, float]:
+    """Return the milliseconds of each sum, between two processes that do nothing else."""
+    from common.distributed.rendezvous import free_ports
+
+    cluster = dict(worker=[f"127.0.0.1:{port}" for port in free_ports(2)])
+    ranks = []
+    for rank in range(2):
+        config = json.dumps(dict(cluster=cluster, task=dict(type="worker", index=rank)))
+        ranks.append(subprocess.Popen([sys.executable, os.path.abspath(__file__), "--sum"], stdout=subprocess.PIPE,
+                                      env=dict(os.environ, TF_CONFIG=config)))
+    outputs = [rank.communicate()[0] for rank in ranks]
+    if any(rank.returncode for rank in ranks):
+        raise RuntimeError("a process that sums has failed")
+    return json.loads(outputs[0].splitlines()[-1])
+
+
+def _measure_sums() -> None:
+    """Sum as one of two processes, and print the milliseconds."""
+    from common.devices.ranks import current
+    from common.graph.compat import enable, tf
+    from common.graph.workers import ServerWorkers
+
+    enable()
+    workers = ServerWorkers(current(os.environ, "cpu"), 2, False, 600.0)
+    with tf.Graph().as_default():
+        with workers.scope():
+            sums = {title: workers.total(tf.ones([number])).op for title, number in SUMS.items()}
+        session = workers.open_session(tf.ConfigProto())
+        found = {}
+        for title, operation in sums.items():
+            seconds = []
+            for _ in range(SUM_ROUNDS):
+                workers.any(False)  # both begin together
+                started = time.perf_counter()
+                session.run(operation)
+                seconds.append(time.perf_counter() - started)
+            found[title] = 1e3 * min(seconds[1:])
+    print(json.dumps(found), flush=True)
+    os._exit(0)  # without shutting down a server that another one talks to
 
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     from benchmarks import measuring
 
+    if sys.argv[1:] == ["--sum"]:
+        _measure_sums()
     sys.exit(measuring.main(__file__, {"": COLUMNS}, [measure], sys.argv[1:]))

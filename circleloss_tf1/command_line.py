@@ -7,6 +7,7 @@ from typing import Any
 from circleloss_tf1.recipe import IMAGE_SIZE, MODEL_DEFS, RECIPES, Extras, NetworkSettings, Switches, resolve_extras
 from common.cli import recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues, Group
+from common.distributed import processes
 from common.errors import FlagError
 from common.evaluation import verification
 
@@ -43,6 +44,7 @@ def define_flags(description: str) -> FlagSet:
     shared_flags.define_training(flags, "Images", BATCH_SIZE, SEED, epochs="500")
     shared_flags.define_accelerator(flags, NPU_PRECISION)
     shared_flags.define_loss_scale(flags)
+    processes.define(flags)
     _define_data(flags)
     _define_optimization(flags.training)
     flags.alias("learning_rate_decay_epochs", "lr_decay_epochs")
@@ -55,7 +57,7 @@ def define_flags(description: str) -> FlagSet:
     for name, reason in (("logs_base_dir", "Logs are in the run directory."),
                          ("models_base_dir", "Models are in the run directory."),
                          ("gpu_memory_fraction", "Memory is taken as needed."),
-                         ("num_gpus", "Circle loss trains on one device.")):
+                         ("num_gpus", "See --nproc_per_node.")):
         flags.ignored.string(name, None, reason)
     return flags
 
@@ -63,6 +65,8 @@ def define_flags(description: str) -> FlagSet:
 def _define_data(flags: FlagSet) -> None:
     flags.data.string("data_dir", None, "Folder with a folder per person to train on; wins over --data_path.",
                       "found in --data_path")
+    flags.data.string("face_index", None, "File that keeps the list of the training images, so that later runs start "
+                      "sooner.")
     flags.data.choice("bad_images", "error", ["error", "skip"], "An image that cannot be read ends the run, or is "
                       "replaced by another one.")
     flags.data.integer("nrof_preprocess_threads", 4, "Threads that decode images.", 1, 256)

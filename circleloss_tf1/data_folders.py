@@ -5,8 +5,8 @@ import os
 import zlib
 from typing import NamedTuple
 
+from circleloss_tf1 import face_index, lfw, record_faces
 from circleloss_tf1 import faces as face_data
-from circleloss_tf1 import lfw, record_faces
 from circleloss_tf1.faces import Faces, Split
 from common.cli import shared_flags
 from common.cli.parser import FlagValues
@@ -76,7 +76,14 @@ def require_lfw(flags: FlagValues, root: str) -> str:
 def load_faces(flags: FlagValues, folders: Folders) -> tuple[Faces, Split]:
     """List, filter and split the training images."""
     has_records = record_faces.has_records(folders.faces)
-    faces = record_faces.scan(folders.faces) if has_records else face_data.scan(folders.faces)
+    if flags.face_index and has_records:
+        raise FlagError(f"--face_index: {folders.faces} holds records, whose index train.idx is")
+    if has_records:
+        faces: Faces = record_faces.scan(folders.faces)
+    elif flags.face_index:
+        faces = face_index.scan(folders.faces, os.path.abspath(os.path.expanduser(flags.face_index)))
+    else:
+        faces = face_data.scan(folders.faces)
     if flags.filter_filename and has_records:
         raise FlagError(f"--filter_filename: {folders.faces} holds records, which have no names to filter by")
     if flags.filter_filename:

@@ -89,9 +89,9 @@ class EpochBatches:
     def _start(self, session: tf.Session) -> None:
         augmentation = None
         if self._is_augmented:
-            drawn = Augmentation.draw(self._settings.network.extras, len(self._indices),
+            drawn = Augmentation.draw(self._settings.network.extras, self._sampler.epoch_images,
                                       (self._settings.seed, 3, self._epoch))
-            augmentation = Augmentation(*(values[self._position:] for values in drawn))
+            augmentation = Augmentation(*(values[self._sampler.positions[self._position:]] for values in drawn))
         self._feed.start(session, [self._faces.path(index) for index in self._indices[self._position:]], augmentation)
 
     def _replace(self, session: tf.Session, position: int) -> None:

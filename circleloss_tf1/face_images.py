@@ -15,9 +15,8 @@ import numpy as np
 
 from circleloss_tf1.recipe import Extras, NetworkSettings, Switches
 from circleloss_tf1.stage import Stage
-from common.checkpoints.bundle import reason_of
 from common.data import image_headers, images
-from common.errors import ZooError
+from common.errors import ZooError, reason_of
 from common.graph.compat import tf
 
 DCT_METHODS = {"fast": "INTEGER_FAST", "accurate": "INTEGER_ACCURATE"}

@@ -7,6 +7,7 @@ from typing import Callable, NamedTuple, Sequence
 from common.errors import ZooError
 from common.graph import npu
 from common.graph.compat import tf
+from common.graph.workers import Workers
 
 L2_EPSILON = 1e-10
 NORM_EPSILON = 1e-4
@@ -73,7 +74,7 @@ class StepSettings(NamedTuple):
 
 
 def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.Tensor, global_step: tf.Variable,
-                  settings: StepSettings) -> Step:
+                  settings: StepSettings, workers: Workers | None = None) -> Step:
     """Build an update of all trainable variables.
 
     Differs from the original, which does not order the moving averages of the weights and the update. Here they use the
@@ -85,6 +86,7 @@ def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.T
         rate: float32 [], the learning rate before its decay.
         global_step: number of updates; the step adds one.
         settings: see `StepSettings`.
+        workers: all workers of the training; by default there is one.
     """
     learning_rate = tf.train.exponential_decay(rate, global_step, settings.decay_steps, settings.decay_factor,
                                                staircase=True)
@@ -92,8 +94,10 @@ def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.T
     variables = tf.trainable_variables()
     optimizer = OPTIMIZERS[settings.optimizer](learning_rate)
     if settings.scales_losses:
-        optimizer = npu.scale_losses(optimizer)
+        optimizer = npu.scale_losses(optimizer, is_distributed=workers is not None and workers.rank.size > 1)
     gradients = optimizer.compute_gradients(total_loss, variables)
+    if workers:
+        gradients = workers.mean(gradients)
     averages = tf.train.ExponentialMovingAverage(settings.moving_average_decay, num_updates=global_step)
     with tf.control_dependencies([total_loss]):  # nothing changes if computing the loss fails
         averages_op = averages.apply(variables)

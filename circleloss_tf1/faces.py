@@ -6,20 +6,38 @@ The person is the class; classes and files are sorted by name. Files are not ope
 """
 from __future__ import annotations
 
+import array
 import os
 import sys
 import zlib
-from typing import Callable, Iterable, Iterator, NamedTuple
+from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
 from common import console
 from common.cli import program
 from common.data.listing import is_left_behind
+from common.devices.selection import ALONE, Rank
 from common.errors import FlagError, ZooError
 
 FOLDER_NAMES = ("MS-Celeb-1M_clean_align", "dataset/MS-Celeb-1M_clean_align")
 SUFFIXES = (b".jpg", b".jpeg", b".png")
+
+
+class Names(NamedTuple):
+    """Names of files, joined: as a list, each would take three times as much memory."""
+
+    joined: bytes
+    ends: np.ndarray  # int64 [names], where each name ends
+
+    @classmethod
+    def of(cls, names: Sequence[bytes]) -> Names:
+        """Join a list of names."""
+        return cls(b"".join(names), np.cumsum([len(name) for name in names], dtype=np.int64))
+
+    def at(self, index: int) -> bytes:
+        """Return a name."""
+        return self.joined[self.ends[index - 1] if index else 0:self.ends[index]]
 
 
 class Faces:
@@ -29,6 +47,7 @@ class Faces:
         folder: the data folder.
         people: names of the classes.
         labels: int32 [images], the class of each image.
+        names: file names of the images.
         fingerprint: number of images and people, and a checksum of all names and sizes.
         notices: lines about ignored files.
         read: returns the content of a path; None if paths are those of files.
@@ -36,14 +55,13 @@ class Faces:
 
     read: Callable[[bytes], bytes] | None = None
 
-    def __init__(self, folder: str, people: list[bytes], labels: np.ndarray, names: list[bytes], sizes_crc: int,
+    def __init__(self, folder: str, people: list[bytes], labels: np.ndarray, names: Names, sizes_crc: int,
                  notices: list[str]):
         self.folder = folder
         self.people = people
         self.labels = labels
-        self._names = b"".join(names)
-        self._ends = np.cumsum([len(name) for name in names], dtype=np.int64)
-        self.fingerprint = [len(names), len(people), sizes_crc]
+        self.names = names
+        self.fingerprint = [len(labels), len(people), sizes_crc]
         self.notices = notices
 
     def __len__(self) -> int:
@@ -55,12 +73,12 @@ class Faces:
 
     def name(self, index: int) -> bytes:
         """Return the file name of an image."""
-        return self._names[self._ends[index - 1] if index else 0:self._ends[index]]
+        return self.names.at(index)
 
     def take(self, indices: np.ndarray) -> Faces:
         """Return the images at rising `indices`; people without an image are dropped, and classes are renumbered."""
         kept, labels = np.unique(self.labels[indices], return_inverse=True)
-        names = [self.name(index) for index in indices]
+        names = Names.of([self.name(index) for index in indices])
         crc = zlib.crc32(indices.astype(np.int64).tobytes(), self.fingerprint[2])
         return Faces(self.folder, [self.people[label] for label in kept], labels.astype(np.int32), names, crc,
                      self.notices)
@@ -88,7 +106,7 @@ def scan(folder: str) -> Faces:
     Raises:
         ZooError: fewer than two people.
     """
-    people, labels, names, sizes = [], [], [], 0
+    people, counts, joined, lengths, sizes = [], [], bytearray(), array.array("H"), 0
     strays = nested = empty = 0
     with os.scandir(os.fsencode(folder)) as entries:
         folders = []
@@ -112,16 +130,19 @@ def scan(folder: str) -> Faces:
             continue
         files.sort()
         sizes = zlib.crc32(repr((person, files)).encode(), sizes)
-        labels += [len(people)] * len(files)
-        names += [name for name, _ in files]
+        counts.append(len(files))
+        for name, _ in files:
+            joined += name
+            lengths.append(len(name))
         people.append(person)
     if len(people) < 2:
         raise ZooError(f"{folder}: images of {len(people)} people, expected at least 2 folders with .jpg, .jpeg or "
                        ".png files")
-    counts = ((strays, "files that are no images"), (nested, "folders within a person's folder"),
-              (empty, "people without an image"))
-    notices = [f"Notice: {folder}: {count} {what} ignored" for count, what in counts if count]
-    return Faces(folder, people, np.array(labels, np.int32), names, sizes, notices)
+    ignored = ((strays, "files that are no images"), (nested, "folders within a person's folder"),
+               (empty, "people without an image"))
+    notices = [f"Notice: {folder}: {count} {what} ignored" for count, what in ignored if count]
+    names = Names(bytes(joined), np.cumsum(np.frombuffer(lengths, np.uint16), dtype=np.int64))
+    return Faces(folder, people, np.repeat(np.arange(len(people), dtype=np.int32), counts), names, sizes, notices)
 
 
 def _size(entry: os.DirEntry) -> int:
@@ -203,7 +224,8 @@ def _person_and_name(path: bytes) -> bytes:
 class Sampler:
     """Draws the images of each epoch, which depend only on the seed and the epoch."""
 
-    def __init__(self, labels: np.ndarray, epoch_images: int, mode: str, seed: int):
+    def __init__(self, labels: np.ndarray, epoch_images: int, mode: str, seed: int, rank: Rank = ALONE,
+                 batch_size: int = 1):
         """Check that there are enough images.
 
         Args:
@@ -212,6 +234,8 @@ class Sampler:
             mode: "without_replacement", each image at most once in an epoch; "with_replacement"; "class_balanced",
                 first a person, then one of the person's images.
             seed: the run's seed.
+            rank: of this process, which reads every W-th image of a batch that W ranks share.
+            batch_size: images in a batch of all ranks.
 
         Raises:
             FlagError: too few images to draw without replacement.
@@ -219,24 +243,30 @@ class Sampler:
         if mode == "without_replacement" and epoch_images > len(labels):
             raise FlagError(f"an epoch draws {epoch_images} images (epoch_size x batch_size), and there are only "
                             f"{len(labels)}: take a smaller --epoch_size, or --sample_with_replacement")
-        self._labels, self._epoch_images, self._mode, self._seed = labels, epoch_images, mode, seed
+        self._labels, self.epoch_images, self._mode, self._seed = labels, epoch_images, mode, seed
+        batches = np.arange(epoch_images).reshape(-1, batch_size)
+        self.positions = batches[:, rank.number::rank.size].ravel()  # of this process's images in an epoch
 
     def indices(self, epoch: int) -> np.ndarray:
-        """Return the indices of an epoch's images in `labels`, int [epoch_images]; epochs count from 0."""
+        """Return the indices of this process's images of an epoch in `labels`, int [num]; epochs count from 0."""
+        return self._draw(epoch)[self.positions]
+
+    def _draw(self, epoch: int) -> np.ndarray:
         random = np.random.RandomState([self._seed, 0, epoch])
         if self._mode == "without_replacement":
-            return random.permutation(len(self._labels))[:self._epoch_images]
+            return random.permutation(len(self._labels))[:self.epoch_images]
         if self._mode == "with_replacement":
-            return random.randint(0, len(self._labels), self._epoch_images)
+            return random.randint(0, len(self._labels), self.epoch_images)
         order = np.argsort(self._labels, kind="stable")
         present, begins, counts = np.unique(self._labels[order], return_index=True, return_counts=True)
-        uniform = random.random_sample((self._epoch_images, 2))  # row by row: a longer epoch has the same first images
+        uniform = random.random_sample((self.epoch_images, 2))  # row by row: a longer epoch has the same first images
         person = (uniform[:, 0] * len(present)).astype(int)
         return order[begins[person] + (uniform[:, 1] * counts[person]).astype(int)]
 
     def substitute(self, epoch: int, position: int, attempt: int) -> int:
-        """Return the index of a replacement for the image at a position of an epoch; attempts count from 0."""
-        return int(np.random.RandomState([self._seed, 2, epoch, position, attempt]).randint(len(self._labels)))
+        """Return the index of a replacement for the image at a position in `indices`; attempts count from 0."""
+        seed = [self._seed, 2, epoch, self.positions[position], attempt]
+        return int(np.random.RandomState(seed).randint(len(self._labels)))
 
 
 @program.entry

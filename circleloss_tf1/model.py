@@ -8,7 +8,9 @@ from circleloss_tf1 import circle_loss, facenet
 from circleloss_tf1.facenet import Step, StepSettings
 from circleloss_tf1.models import resnet
 from circleloss_tf1.recipe import Extras, NetworkSettings
+from common.devices.selection import ALONE
 from common.graph.compat import tf
+from common.graph.workers import Workers
 from common.seeds import op_seed
 
 HISTOGRAM_BINS = 1000
@@ -108,34 +110,41 @@ class TrainSettings:
     seed: int
 
 
-def build_training(settings: TrainSettings, images: tf.Tensor | None = None) -> TrainGraph:
+def build_training(settings: TrainSettings, images: tf.Tensor | None = None, workers: Workers | None = None
+                   ) -> TrainGraph:
     """Build the training graph in the default graph; names and order of the variables are the original's.
+
+    With several workers the placeholders hold this one's part of the batch, and all that follows the prelogits is
+    computed for the whole batch, by every worker.
 
     Args:
         settings: see `TrainSettings`.
         images: float32 [batch, side, side, 3]; None for a placeholder.
+        workers: all workers of the training; by default there is one.
     """
+    workers = workers or Workers(ALONE, settings.batch_size)
     tf.set_random_seed(settings.seed)
     extras, switches = settings.network.extras, settings.network.switches
     global_step = tf.get_variable("Variable", [], tf.int32, tf.zeros_initializer(), trainable=False)
-    images = _images(settings.batch_size, extras) if images is None else images
-    labels = tf.placeholder(tf.int32, [settings.batch_size], "labels")
+    images = _images(len(workers.positions), extras) if images is None else images
+    own_labels = tf.placeholder(tf.int32, [len(workers.positions)], "labels")
     rate = tf.placeholder(tf.float32, [], "learning_rate")
-    outputs = resnet.network(images, settings.network.model_def, settings.seed, switches.batch_norm, True)
-    prelogits = _bottleneck(outputs.prelogits, extras, settings.seed)
+    outputs = resnet.network(images, settings.network.model_def, settings.seed, switches.batch_norm, workers)
+    prelogits = workers.gather(_bottleneck(outputs.prelogits, extras, settings.seed))
+    labels = workers.gather(own_labels)
     dropped = _dropout(prelogits, extras.keep_probability, global_step, settings.seed)
     head = build_head(dropped, settings.num_classes, switches.head, settings.seed)
     centers = tf.get_variable("centers", [settings.num_classes, int(prelogits.shape[1])],
                               initializer=tf.zeros_initializer(), trainable=False)
     old_centers = centers.read_value()
     losses = _losses(prelogits, labels, head, old_centers, settings)
-    step = facenet.training_step(losses.total, [losses.circle], rate, global_step, settings.step)
+    step = facenet.training_step(losses.total, [losses.circle], rate, global_step, settings.step, workers)
     histogram = tf.get_variable("prelogits_histogram", [HISTOGRAM_BINS], tf.int32, tf.zeros_initializer(),
                                 trainable=False)
     # the loss needs the old centers, so it comes before they move
     with tf.control_dependencies([losses.total]):
         move = facenet.update_centers(centers, old_centers, prelogits, labels, settings.loss.center_loss_alfa)
-    return TrainGraph(images, labels, rate, outputs, prelogits, head, losses,
+    return TrainGraph(images, own_labels, rate, outputs, prelogits, head, losses,
                       accuracy_of(head, labels), centers, old_centers, step,
                       tf.group(step.train_op, move, *outputs.updates, name="train_op"), global_step, histogram)
 
@@ -160,7 +169,7 @@ def build_validation(settings: TrainSettings) -> ValidationGraph:
     with tf.name_scope("validation"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
         images = _images(settings.batch_size, network.extras)
         labels = tf.placeholder(tf.int32, [settings.batch_size], "labels")
-        outputs = resnet.network(images, network.model_def, 0, network.switches.batch_norm, False)
+        outputs = resnet.network(images, network.model_def, 0, network.switches.batch_norm)
         prelogits = _bottleneck(outputs.prelogits, network.extras, 0)
         head = build_head(prelogits, settings.num_classes, network.switches.head, 0)
         losses = _losses(prelogits, labels, head, tf.get_variable("centers").read_value(), settings)
@@ -171,7 +180,7 @@ def embed(images: tf.Tensor, network: NetworkSettings, getter: Callable | None =
           ) -> tf.Tensor:
     """Return embeddings, float32 [batch, dim], L2-normalised, of standardised images; arguments as `build_forward`."""
     with tf.variable_scope(tf.get_variable_scope(), reuse=reuse, custom_getter=getter):
-        outputs = resnet.network(images, network.model_def, 0, network.switches.batch_norm, False)
+        outputs = resnet.network(images, network.model_def, 0, network.switches.batch_norm)
         return facenet.l2_normalise(_bottleneck(outputs.prelogits, network.extras, 0))
 
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from common import atomic_files, console
 from common.checkpoints import bundle
-from common.checkpoints.bundle import reason_of
-from common.errors import ZooError
+from common.errors import ZooError, reason_of
 from common.graph.compat import tf
 from common.run.metrics import GrowingText, Row
 from common.run.opening import Run

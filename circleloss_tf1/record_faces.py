@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from circleloss_tf1 import recordio
-from circleloss_tf1.faces import Faces
+from circleloss_tf1.faces import Faces, Names
 from common.errors import ZooError
 
 RECORDS, INDEX, PROPERTY = "train.rec", "train.idx", "property"
@@ -35,8 +35,7 @@ class RecordFaces(Faces):
         """
         people = [b"%d" % number for number in range(int(labels[-1]) + 1)]
         crc = zlib.crc32(labels, zlib.crc32(offsets, os.path.getsize(os.path.join(folder, RECORDS))))
-        super().__init__(folder, people, labels, [], crc, notices)
-        self.fingerprint[0] = len(labels)
+        super().__init__(folder, people, labels, Names.of([]), crc, notices)
         self._offsets = offsets
 
     def path(self, index: int) -> bytes:

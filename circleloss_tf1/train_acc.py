@@ -21,6 +21,7 @@ from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.data import images
 from common.devices import selection
+from common.distributed import processes
 from common.run.run_dir import RunRequest
 
 if TYPE_CHECKING:
@@ -52,15 +53,17 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
     switches, extras, warnings = command_line.resolve(flags)
-    selection.require_single_device(os.environ)
+    processes.check(flags)
     folders = data_folders.find(flags, ROOT)
     faces, split = data_folders.load_faces(flags, folders)
     updates = num_updates(flags)
-    sampler = Sampler(faces.labels[split.train], min(flags.epoch_size, updates) * flags.batch_size,
-                      command_line.sampling(flags), flags.seed)
     pairs, pairs_notices = data_folders.load_pairs(flags, folders, ROOT)
     device = selection.choose(flags.device, os.environ)
-    request = RunRequest(__file__, NETWORK, arguments, flags, device, command_line.NPU_PRECISION, updates)
+    rank = processes.resolve_rank(flags, device.kind)
+    sampler = Sampler(faces.labels[split.train], min(flags.epoch_size, updates) * flags.batch_size,
+                      command_line.sampling(flags), flags.seed, rank, flags.batch_size)
+    request = RunRequest(__file__, NETWORK, arguments, flags, device, command_line.NPU_PRECISION, updates, rank=rank)
+    processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind)
 
     from circleloss_tf1 import training  # TensorFlow is imported here, after the flags and the device
     from common.graph.session import open_run
@@ -71,7 +74,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                     init_checkpoint=bundle.fingerprint(config.init_checkpoint))
     if not switches.exif_orientation:
         warnings += images.orientation_notices(faces.path, len(faces), "--exif_orientation turns them")
-    notices = [*flag_set.warnings(), *warnings, *faces.notices, f"Data: {folders.faces}, {len(faces.people)} people, "
+    notices = [*flag_set.warnings(), *processes.notices(flags, rank, f"{flags.batch_size} images"), *warnings,
+               *faces.notices, f"Data: {folders.faces}, {len(faces.people)} people, "
                f"{len(split.train)} training and {len(split.validation)} validation images", *pairs_notices,
                f"Network: {flags.model_def} | {recipe.notice(flags.recipe, switches)}"]
     with open_run(request, identity, notices) as run:
@@ -98,8 +102,9 @@ def _configure(request: RunRequest, num_classes: int, network: NetworkSettings) 
         learning_rate=flags.learning_rate, schedule=schedule, epoch_size=flags.epoch_size,
         validate_every=flags.validate_every_n_epochs, skip_bad_images=flags.bad_images == "skip",
         use_averages=flags.ema_evaluation, threads=flags.nrof_preprocess_threads,
-        histogram_max=flags.prelogits_hist_max, init_checkpoint=bundle.init_prefix(flags))
+        histogram_max=flags.prelogits_hist_max, init_checkpoint=bundle.init_prefix(flags),
+        patience_seconds=60.0 * flags.peer_minutes)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    processes.leave(main())

@@ -18,12 +18,13 @@ from circleloss_tf1.model import ForwardGraph, TrainGraph, ValidationGraph
 from circleloss_tf1.stage import Stage
 from common import console
 from common.cli.program import StopRequest
-from common.graph import npu
+from common.graph import npu, workers
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import tf
 from common.graph.session import StepDebugger, open_session
 from common.run import loop
-from common.run.loop import RunRecord
+from common.run.agreement import Epochs, SharedStop
+from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve, format_number
 from common.run.opening import Run
 
@@ -52,6 +53,7 @@ class Config:
         threads: images decoded at a time.
         histogram_max: upper end of the histogram of |prelogits| in stat.h5; larger values count as this one.
         init_checkpoint: prefix of a checkpoint to take weights from, or None.
+        patience_seconds: how long other ranks may take to answer.
     """
 
     graph: model.TrainSettings
@@ -65,6 +67,7 @@ class Config:
     threads: int
     histogram_max: float
     init_checkpoint: str | None
+    patience_seconds: float = 300.0
 
     def rate(self, epoch: int) -> float | None:
         """Return the learning rate of an epoch (from 0) before its decay; None where the schedule ends."""
@@ -82,6 +85,7 @@ class Data:
 
 
 class _Graphs(NamedTuple):
+    team: workers.Workers
     train: TrainGraph
     batches: EpochBatches
     debugger: StepDebugger
@@ -92,26 +96,32 @@ class _Graphs(NamedTuple):
 
 def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint when it has one."""
-    original_files.write_texts(run)
+    team = workers.make(run.request.rank, config.graph.batch_size, run.device, config.patience_seconds)
+    shared_stop = SharedStop(stop, team)
     with tf.Graph().as_default():
-        graphs = _build(config, data, run)
-        with open_session(run) as session:
+        with team.scope():
+            graphs = _build(config, data, run, team)
+        with open_session(run, team) as session:
+            team.require_same(run.checksum)
             histogram = _Histogram(graphs.train.histogram, session, config.histogram_max)
-            checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step, histogram.store)
-            record = RunRecord(run, stop, checkpoints, tf)
+            record: Record = Record(run, shared_stop)
+            if run.request.rank.is_chief:
+                original_files.write_texts(run)
+                checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step, histogram.store)
+                record = RunRecord(run, shared_stop, checkpoints, tf)
             with contextlib.closing(_Task(config, data, graphs, session, histogram, record)) as task:
                 loop.run(task, record)
 
 
-def _build(config: Config, data: Data, run: Run) -> _Graphs:
+def _build(config: Config, data: Data, run: Run, team: workers.Workers) -> _Graphs:
     network = config.graph.network
     stage = _stage(config, run)
-    graph = model.build_training(config.graph, stage and stage.images)
+    graph = model.build_training(config.graph, stage and stage.images, team)
     dumped = dict(images=graph.images, labels=graph.labels, prelogits=graph.prelogits, logits=graph.head.logits,
                   **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.step.gradients})
     debugger = StepDebugger(run, dumped)
-    batches = EpochBatches(data.faces, data.split.train, data.sampler, config.graph, config.threads,
-                           config.skip_bad_images)
+    own = dataclasses.replace(config.graph, batch_size=len(team.positions))
+    batches = EpochBatches(data.faces, data.split.train, data.sampler, own, config.threads, config.skip_bad_images)
     if stage:
         batches.put_on(stage)
     on_lfw = validation = None
@@ -122,13 +132,22 @@ def _build(config: Config, data: Data, run: Run) -> _Graphs:
     if len(data.split.validation) and not run.request.performance:
         validation = (ImageFeed(config.graph.batch_size, network, threads=config.threads, read=data.faces.read),
                       model.build_validation(config.graph))
-    return _Graphs(graph, batches, debugger, on_lfw, validation, tf.global_variables_initializer())
+    return _Graphs(team, graph, batches, debugger, on_lfw, validation, tf.global_variables_initializer())
+
+
+class _Originals(NamedTuple):
+    weights: original_files.WeightsOnly
+    files: original_files.RowFiles
 
 
 def _stage(config: Config, run: Run) -> Stage | None:
-    """Let batches wait on the device for their steps. An NPU is not known to have the operations for it."""
+    """Let batches wait on the device for their steps. An NPU is not known to have the operations for it, and several
+    workers were not tried with it.
+    """
+    if run.device.kind == "npu" or run.request.rank.size > 1:
+        return None
     side = config.graph.network.extras.image_size
-    return None if run.device.kind == "npu" else Stage([config.graph.batch_size, side, side, 3])
+    return Stage([config.graph.batch_size, side, side, 3])
 
 
 class _Histogram:
@@ -159,30 +178,34 @@ class _Task:
     curves = CURVES
 
     def __init__(self, config: Config, data: Data, graphs: _Graphs, session: tf.Session, histogram: _Histogram,
-                 record: RunRecord):
+                 record: Record):
         self._config, self._data, self._graphs, self._session = config, data, graphs, session
         self._histogram, self._record = histogram, record
         self._request = record.run.request
-        self._weights_only = original_files.WeightsOnly(session, record.run)
-        self._files = original_files.RowFiles(record.run, config.epoch_size, config.validate_every)
+        self._originals: _Originals | None = None  # rank 0 writes them
+        if isinstance(record, RunRecord):
+            self._originals = _Originals(original_files.WeightsOnly(session, record.run),
+                                         original_files.RowFiles(record.run, config.epoch_size, config.validate_every))
         self.steps_per_epoch = config.epoch_size
+        self._epochs = Epochs(graphs.team, record, config.epoch_size)
         self._epoch: int | None = None  # whose batches are being read
         self._last_step: Mapping[str, Any] = {}
         self._epoch_seconds = 0.0  # training time of the epoch of `_last_step`
 
     def close(self) -> None:
         self._graphs.batches.close()
-        self._files.close()
+        if self._originals:
+            self._originals.files.close()
 
     def start(self, step: int | None) -> int:
-        if step is not None:
-            self._histogram.load()
-            return step
-        self._session.run(self._graphs.initialise)
-        if self._config.init_checkpoint:
-            for line in initialise_from(self._session, self._config.init_checkpoint, self._weights()):
-                print(line)
-        return 0
+        if step is None:
+            self._session.run(self._graphs.initialise)
+            if self._config.init_checkpoint:
+                for line in initialise_from(self._session, self._config.init_checkpoint, self._weights()):
+                    print(line)
+        self._graphs.team.broadcast(tf.global_variables())
+        self._histogram.load()
+        return int(self._session.run(self._graphs.train.global_step))
 
     def _weights(self) -> list[tf.Variable]:
         """Return what --init_checkpoint loads: the weights, and what else this run uses."""
@@ -204,12 +227,15 @@ class _Task:
         graph = self._graphs.train
         fetches = dict(graph.losses._asdict(), accuracy=graph.accuracy, learning_rate=graph.step.learning_rate,
                        global_step=graph.step.global_step, prelogits=graph.prelogits, train_op=graph.train_op)
+        team, stop = self._graphs.team, self._record.stop
+        stop.num_stopping = int(team.any(stop.is_signalled))
         started = time.perf_counter()
         images, labels = self._graphs.batches.next(self._session)
         feeds = {graph.labels: labels, graph.rate: rate}
         if images is not None:
             feeds[graph.images] = images
-        values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
+        with team.answered():
+            values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
         seconds = time.perf_counter() - started
         self._histogram.add(values["prelogits"])
         return dict(epoch=epoch + 1, loss=float(values["total"]), circle_loss=float(values["circle"]),
@@ -224,17 +250,17 @@ class _Task:
         self._epoch = epoch
 
     def evaluation_due(self, step: int) -> bool:
-        is_epoch_end = step > 0 and (step % self._config.epoch_size == 0 or step == self._request.num_updates)
-        return is_epoch_end and not self._request.performance
+        return self._epochs.evaluation_due(step)
 
     def evaluate(self, step: int) -> dict[str, Any]:
+        """Evaluate; all ranks do, since they would have to wait anyway."""
         epoch = (step - 1) // self._config.epoch_size + 1
-        values: dict[str, Any] = dict(epoch=epoch, learning_rate=self._last_step["learning_rate"],
-                                      time_train=self._epoch_seconds,
-                                      prelogits_histogram=self._histogram.counts.tolist())
+        values: dict[str, Any] = dict(epoch=epoch, prelogits_histogram=self._histogram.counts.tolist())
         if self._graphs.validation and epoch % self._config.validate_every == 0:
             values.update(self._validate(*self._graphs.validation))
-        self._weights_only.save(epoch)
+        if self._originals:
+            values.update(learning_rate=self._last_step["learning_rate"], time_train=self._epoch_seconds)
+            self._originals.weights.save(epoch)
         if self._graphs.lfw:
             values.update(self._verify(*self._graphs.lfw))
         return values
@@ -275,10 +301,12 @@ class _Task:
                     best=best is None or values["lfw_accuracy"] > best)
 
     def _best_accuracy(self) -> float | None:
-        return max((row["lfw_accuracy"] for row in self._record.evaluations if "lfw_accuracy" in row), default=None)
+        rows = self._record.evaluations if isinstance(self._record, RunRecord) else []
+        return max((row["lfw_accuracy"] for row in rows if "lfw_accuracy" in row), default=None)
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
-        self._files.add(row)
+        assert self._originals
+        self._originals.files.add(row)
         if row["kind"] == "step":
             is_same_epoch = row["epoch"] == self._last_step.get("epoch")
             self._epoch_seconds = row["step_seconds"] + (self._epoch_seconds if is_same_epoch else 0.0)
@@ -288,14 +316,17 @@ class _Task:
         elif row["kind"] == "eval" and not is_replayed:
             for line in (*(log_lines.lfw_lines(row) if "lfw_accuracy" in row else ()), "Saving statistics"):
                 console.detail(line)
-            self._files.write()
+            self._originals.files.write()
 
     def finish(self, step: int) -> None:
+        if not isinstance(self._record, RunRecord):
+            return
         if step < self._request.num_updates:
             print(f"The schedule ends the training after {step // self._config.epoch_size} epochs.")
         accuracy = self._best_accuracy()
         result = dict(ActualLoss=f"{self._last_step['loss']}")
         if not self._request.performance:
             result["TrainAccuracy"] = format_number(accuracy, 5)
-        self._files.write()
+        assert self._originals
+        self._originals.files.write()
         self._record.finish(step, accuracy, result)

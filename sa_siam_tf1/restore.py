@@ -4,11 +4,10 @@ from __future__ import annotations
 import dataclasses
 
 from common.checkpoints import bundle, trained
-from common.checkpoints.bundle import reason_of
 from common.checkpoints.trained import Checkpoint
 from common.cli.parser import FlagValues
 from common.cli.shared_flags import find_path
-from common.errors import FlagError, ZooError
+from common.errors import FlagError, ZooError, reason_of
 from common.graph import checkpoints
 from common.graph.compat import tf
 from sa_siam_tf1 import configuration

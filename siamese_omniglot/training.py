@@ -12,10 +12,10 @@ from common import console
 from common.checkpoints.background import BackgroundFolder
 from common.cli.program import StopRequest
 from common.keras import compat, session, workers
-from common.keras.agreement import Epochs, SharedStop
 from common.keras.checkpoints import KerasCheckpoints, initialise_from
 from common.keras.session import StepDebugger, debugged
 from common.run import loop
+from common.run.agreement import Epochs, SharedStop
 from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve
 from common.run.opening import Run

@@ -16,10 +16,10 @@ from common.checkpoints.background import BackgroundFolder
 from common.cli.program import StopRequest
 from common.data import memory
 from common.keras import compat, session, workers
-from common.keras.agreement import Epochs, SharedStop
 from common.keras.checkpoints import KerasCheckpoints, initialise_from, named
 from common.keras.session import StepDebugger, debugged
 from common.run import loop
+from common.run.agreement import Epochs, SharedStop
 from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve, format_number, median_step_seconds
 from common.run.opening import Run

@@ -8,9 +8,11 @@ tf.layers in the original: conv2d_k and batch_normalization_k, a block's project
 """
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from common.graph.compat import tf
+from common.graph.workers import Workers
 from common.seeds import op_seed
 
 BN_EPSILON = 0.001
@@ -39,7 +41,7 @@ class Outputs(NamedTuple):
     updates: list  # ops that update the moving statistics, if they are used
 
 
-def network(images: tf.Tensor, model_def: str, seed: int, batch_norm: str, is_training: bool) -> Outputs:
+def network(images: tf.Tensor, model_def: str, seed: int, batch_norm: str, workers: Workers | None = None) -> Outputs:
     """Build a network; in a scope that reuses, on existing variables.
 
     Args:
@@ -47,9 +49,9 @@ def network(images: tf.Tensor, model_def: str, seed: int, batch_norm: str, is_tr
         model_def: a key of `ARCHITECTURES`.
         seed: the run's seed, for the initial weights.
         batch_norm: "batch": statistics of the batch always; "moving": moving statistics outside of training.
-        is_training: whether the graph is for training.
+        workers: of a training, whose batch they share; None for a graph that is not for training.
     """
-    layers = _Layers(seed, batch_norm, is_training)
+    layers = _Layers(seed, batch_norm, workers)
     architecture = ARCHITECTURES[model_def]
     first = layers.convolve(images, architecture.channels[0], 7, 2)
     hidden = tf.nn.relu(layers.normalise(first))
@@ -73,8 +75,9 @@ def _basic_block(layers: _Layers, inputs: tf.Tensor, channels: int, stride: int)
 class _Layers:
     """Convolutions and batch normalisations, numbered in the order of their creation."""
 
-    def __init__(self, seed: int, batch_norm: str, is_training: bool):
-        self._seed = seed
+    def __init__(self, seed: int, batch_norm: str, workers: Workers | None):
+        is_training = workers is not None
+        self._seed, self._workers = seed, workers
         self._use_batch_statistics = is_training or batch_norm == "batch"
         self._move_statistics = is_training and batch_norm == "moving"
         self._num_convolutions = 0
@@ -104,7 +107,11 @@ class _Layers:
             variance = tf.get_variable("moving_variance", shape, initializer=tf.ones_initializer(), trainable=False)
             if not self._use_batch_statistics:
                 return tf.nn.fused_batch_norm(inputs, gamma, beta, mean, variance, BN_EPSILON, is_training=False)[0]
-            normalised, batch_mean, batch_variance = tf.nn.fused_batch_norm(inputs, gamma, beta, epsilon=BN_EPSILON)
+            if self._workers and self._workers.rank.size > 1:
+                normalise = functools.partial(_normalise_over_workers, self._workers)
+            else:
+                normalise = functools.partial(tf.nn.fused_batch_norm, epsilon=BN_EPSILON)
+            normalised, batch_mean, batch_variance = normalise(inputs, gamma, beta)
             if self._move_statistics:
                 self.updates += [old.assign_sub((old - new) * (1.0 - BN_MOMENTUM))
                                  for old, new in ((mean, batch_mean), (variance, batch_variance))]
@@ -113,3 +120,12 @@ class _Layers:
     @staticmethod
     def _suffix(index: int) -> str:
         return f"_{index}" if index else ""
+
+
+def _normalise_over_workers(workers: Workers, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
+    """`tf.nn.fused_batch_norm` with the statistics of the whole batch, of which `inputs` is this worker's part."""
+    num = workers.num_samples * int(inputs.shape[1]) * int(inputs.shape[2])
+    mean = workers.total(tf.reduce_sum(inputs, [0, 1, 2])) / num
+    variance = workers.total(tf.reduce_sum(tf.square(inputs - mean), [0, 1, 2])) / num
+    normalised = tf.nn.batch_normalization(inputs, mean, variance, beta, gamma, BN_EPSILON)
+    return normalised, mean, variance * (num / (num - 1))

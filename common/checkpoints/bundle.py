@@ -17,7 +17,7 @@ from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 from common import atomic_files
 from common.cli.parser import FlagValues
 from common.data import checksums
-from common.errors import ZooError
+from common.errors import ZooError, reason_of
 
 PREFIX = "model.ckpt"
 NUM_NEWEST_KEPT = 2
@@ -266,11 +266,3 @@ def loadable(prefix: str, shapes: Mapping[str, Sequence[int]], expected: Mapping
     if not names:
         raise ZooError(f"--init_checkpoint={prefix}: holds no variable of this model")
     return names, notices
-
-
-def reason_of(error: BaseException) -> str:
-    """Summarise an error of TensorFlow in one line: its type and the first line that is not a heading."""
-    message = getattr(error, "message", None) or str(error)
-    lines = [line.strip() for line in str(message).splitlines()]
-    reasons = [line for line in lines if line and not line.endswith(":") and not line.startswith("Detected at node")]
-    return f"{type(error).__name__}: {reasons[0][:200] if reasons else lines[0]}"

@@ -1,7 +1,7 @@
 """How every program of the zoo starts, stops and fails.
 
 Exit status: 0 the program did what was asked, 2 a wrong flag, 1 wrong data or environment, 130 SIGINT, 143 SIGTERM,
-129 SIGHUP.
+129 SIGHUP; 75 another rank of the job was lost: start the job again.
 A user's mistake is one line on stderr; only a defect of ours shows a traceback.
 """
 from __future__ import annotations

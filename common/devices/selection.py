@@ -67,6 +67,9 @@ class Rank:
 ALONE = Rank()
 
 
+ALONE = Rank()
+
+
 def device_id(environment: MutableMapping[str, str]) -> str:
     """Return ASCEND_DEVICE_ID, "0" when unset or empty.
 

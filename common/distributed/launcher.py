@@ -20,14 +20,14 @@ from common.cli.program import StopRequest
 from common.devices.ranks import current, number_of
 from common.distributed.processes import PIPE, STOP_SECONDS, Job
 from common.distributed.rendezvous import free_ports
-from common.errors import ZooError
+from common.errors import LostRank, ZooError
 
 _RESUME_ADVICE = "; the same command resumes from the last checkpoint"
 # of programs that print the reason themselves: errors, and signals, which may have reached a rank of another machine
-_EXPLAINED_STATUSES = (1, 2, 128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+_EXPLAINED_STATUSES = (1, 2, LostRank.status, 128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 _POLL_SECONDS = 0.1
 _CHIEF_SECONDS = 20.0  # for rank 0 to end after another rank has failed
-_OTHERS_SECONDS = 5.0  # for the other ranks, which have nothing to save
+_OTHERS_SECONDS = 5.0  # for the other ranks, which have nothing to save, and for one that was lost to end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _start_rank(command: Sequence[str], job: Job, local_rank: int, environment: 
 
 def _wait(ranks: Sequence[_RankProcess], stop: StopRequest) -> int:
     """Wait until all ranks have ended or one has failed; return the exit status."""
-    deadline = None
+    deadline = failed_at = None
     while True:
         is_running = any(rank.process.poll() is None for rank in ranks)
         failed = [rank for rank in ranks if rank.process.poll()]
@@ -161,13 +161,22 @@ def _wait(ranks: Sequence[_RankProcess], stop: StopRequest) -> int:
             if not is_running or time.monotonic() > deadline:
                 stop.check()
         elif failed:
-            first = min(failed, key=lambda rank: rank.process.returncode > 0)  # a killed rank makes others fail
-            _explain(first, ranks[0])
+            failed_at = failed_at or time.monotonic()
+            first = min(failed, key=_blame)
             status = first.process.returncode
-            return status if status > 0 else 128 - status
+            is_cause_known = status != LostRank.status or time.monotonic() > failed_at + _OTHERS_SECONDS
+            if is_cause_known or not is_running:
+                _explain(first, ranks[0])
+                return status if status > 0 else 128 - status
         elif not is_running:
             return 0
         time.sleep(_POLL_SECONDS)
+
+
+def _blame(failed: _RankProcess) -> int:
+    """Return how far from the cause a failure is: a killed rank makes others fail, and these say that they lost it."""
+    status = failed.process.returncode
+    return 0 if status < 0 else 2 if status == LostRank.status else 1
 
 
 def _explain(failed: _RankProcess, first_rank: _RankProcess) -> None:
@@ -180,7 +189,7 @@ def _explain(failed: _RankProcess, first_rank: _RankProcess) -> None:
         lines = [f"[Error] rank {failed.number} {ending}: the other ranks are stopped{advice}"]
     elif lines and first_rank.number == 0:
         try:  # a mistake often affects all ranks, and then rank 0 reports it
-            if first_rank.process.wait(_OTHERS_SECONDS) in _EXPLAINED_STATUSES:
+            if first_rank.process.wait(_OTHERS_SECONDS) == status:
                 return
         except subprocess.TimeoutExpired:
             pass

@@ -9,12 +9,13 @@ import signal
 import sys
 import threading
 import time
-from typing import MutableMapping, Sequence
+from typing import Any, Callable, MutableMapping, Sequence
 
 from common.cli import program
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import ranks, selection
 from common.devices.selection import Rank
+from common.distributed import rendezvous
 from common.errors import FlagError, ZooError
 
 PIPE = "ZOO_LAUNCHER_PIPE"  # environment variable: read end of a pipe that is closed when the launcher ends
@@ -55,7 +56,7 @@ def define(flags: FlagSet) -> None:
     accelerator.integer("node_rank", 0, "Rank of this machine.")
     accelerator.string("master_addr", "127.0.0.1", "Address of the machine of rank 0, where the ranks meet.")
     accelerator.integer("master_port", 29500, "Port of rank 0 on that machine.", 1, 65535)
-    accelerator.number("peer_minutes", 5.0, "Minutes to wait for the other ranks to start.")
+    accelerator.number("peer_minutes", 5.0, "Minutes to wait for the other ranks.")
 
 
 def check(flags: FlagValues) -> None:
@@ -193,6 +194,27 @@ def _job(flags: FlagValues) -> Job:
 def addresses(flags: FlagValues, rank: Rank) -> list[str]:
     """Return the address of each rank, "host:port", as far as it is known before they meet; "" otherwise."""
     return ranks.workers_of(os.environ)[0] or [f"{flags.master_addr}:{flags.master_port}", *[""] * (rank.size - 1)]
+
+
+def meet(flags: FlagValues, rank: Rank, slurm_resolver: Callable[..., Any]) -> None:
+    """Wait until all ranks have started, and write their addresses to TF_CONFIG, for TensorFlow.
+
+    Args:
+        flags: parsed flags.
+        rank: of this process.
+        slurm_resolver: TensorFlow's SlurmClusterResolver.
+
+    Raises:
+        ZooError: the ranks do not belong together, or some are missing.
+    """
+    known = addresses(flags, rank)
+    if ranks.starter_of(os.environ) == ranks.SLURM:
+        resolver = slurm_resolver(jobs=dict(worker=rank.size), port_base=flags.master_port, gpus_per_node=rank.size,
+                                  gpus_per_task=1, auto_set_gpu=False)  # it lists as many tasks as it counts GPUs
+        known = resolver.cluster_spec().as_dict()["worker"]
+    workers = rendezvous.exchange(rank, known, 60.0 * flags.peer_minutes)
+    config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank.number))
+    os.environ[ranks.TF_CONFIG] = json.dumps(config)
 
 
 def notices(flags: FlagValues, rank: Rank, shared: str) -> list[str]:

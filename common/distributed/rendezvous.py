@@ -21,7 +21,7 @@ import time
 from typing import Any, Callable, Sequence
 
 from common.devices.selection import Rank
-from common.errors import ZooError
+from common.errors import LostRank, ZooError
 
 _POST_SECONDS = 0.3  # between two posts of a rank
 _SILENT_SECONDS = 3.0  # a rank that has not posted for so long is gone
@@ -42,7 +42,8 @@ def exchange(rank: Rank, addresses: Sequence[str], seconds: float,
         say: called with a line about the missing ranks from time to time.
 
     Raises:
-        ZooError: an address is malformed or in use, ranks do not belong together, or some are still missing.
+        ZooError: an address is malformed or in use, or ranks do not belong together.
+        LostRank: some are still missing.
     """
     for address in filter(None, addresses):
         split_address(address)
@@ -52,7 +53,7 @@ def exchange(rank: Rank, addresses: Sequence[str], seconds: float,
         while not meeting.is_complete():
             now = time.monotonic()
             if now - began > seconds:
-                raise ZooError(f"rank {rank.number}: waited {seconds / 60:g} minutes for {meeting.missing()}; start "
+                raise LostRank(f"rank {rank.number}: waited {seconds / 60:g} minutes for {meeting.missing()}; start "
                                "all ranks, or raise --peer_minutes")
             if now >= next_notice:
                 say(f"Rank {rank.number} is waiting for {meeting.missing()}")

@@ -6,7 +6,8 @@ from typing import Callable, Collection, Mapping
 
 from common import atomic_files
 from common.checkpoints import bundle
-from common.checkpoints.bundle import CheckpointFolder, DamagedBundle, reason_of
+from common.checkpoints.bundle import CheckpointFolder, DamagedBundle
+from common.errors import reason_of
 from common.graph.compat import tf
 
 

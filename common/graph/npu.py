@@ -14,19 +14,20 @@ from typing import Any, Mapping
 
 from common.devices import selection
 from common.devices.npu_options import NpuOptions, profiling_options, require_known, unknown_option
-from common.devices.selection import Device, adapter_failure, too_old
+from common.devices.selection import ALONE, Device, Rank, adapter_failure, too_old
 from common.errors import ZooError
 from common.graph.compat import tf
 
 _LOSS_SCALE = "loss_scale"  # of the row, of what is fetched, and of the collection of the graph
 
 
-def start(device: Device, options: NpuOptions | None = None) -> list[str]:
+def start(device: Device, options: NpuOptions | None = None, rank: Rank = ALONE) -> list[str]:
     """Load the adapter, on an NPU; do nothing elsewhere. Call it before any op or session is made.
 
     Args:
         device: the settled device.
         options: what the flags ask of the adapter.
+        rank: of this process.
 
     Returns:
         Notices about the environment.
@@ -38,7 +39,7 @@ def start(device: Device, options: NpuOptions | None = None) -> list[str]:
     if device.kind != "npu":
         return []
     assert device.adapter is not None
-    notices = selection.leave_job(os.environ)
+    notices = selection.leave_job(os.environ) if rank.size == 1 else []
     printed = io.StringIO()
     try:
         if device.adapter == "npu_bridge":
@@ -81,18 +82,28 @@ def scales_losses(device: Device, wanted: bool) -> bool:
     return wanted and device.adapter == "npu_bridge"
 
 
-def scale_losses(optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
+def scale_losses(optimizer: tf.train.Optimizer, is_distributed: bool = False) -> tf.train.Optimizer:
     """Wrap an optimizer so that it scales the loss dynamically, with the numbers of the originals.
 
     The scale begins at 2^32, doubles after 1,000 good steps and halves after two with an overflow; these are skipped.
-    Call it outside of control dependencies, where the adapter cannot make its variables.
+    Call it outside of control dependencies, where the adapter cannot make its variables. With `is_distributed`, all
+    ranks skip a step in which one of them has an overflow.
     """
     from npu_bridge.npu_init import ExponentialUpdateLossScaleManager, NPULossScaleOptimizer
 
     manager = ExponentialUpdateLossScaleManager(init_loss_scale=2 ** 32, incr_every_n_steps=1000,
                                                 decr_every_n_nan_or_inf=2, decr_ratio=0.5)
     tf.add_to_collection(_LOSS_SCALE, manager.get_loss_scale())
-    return NPULossScaleOptimizer(optimizer, manager)
+    return NPULossScaleOptimizer(optimizer, manager, is_distributed=is_distributed)
+
+
+def all_reduce(adapter: str | None, value: tf.Tensor) -> tf.Tensor:
+    """Return the sum of a tensor over all ranks."""
+    if adapter == "npu_bridge":
+        from npu_bridge.hccl import hccl_ops
+    else:
+        from npu_device.compat.v1.hccl import hccl_ops
+    return hccl_ops.allreduce(tf.identity(value), "sum", fusion=0)  # HCCL does not read variables
 
 
 def loss_scale() -> dict[str, tf.Tensor]:

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from common.checkpoints import bundle
 from common.checkpoints.background import BackgroundFolder
-from common.checkpoints.bundle import CheckpointFolder, DamagedBundle, reason_of
+from common.checkpoints.bundle import CheckpointFolder, DamagedBundle
+from common.errors import reason_of
 
 STEP = "global_step"
 

@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from common.devices import gpu, npu_options, ranks, selection
+from common.devices import gpu, npu_options, selection
 from common.devices.selection import Rank
-from common.distributed import processes, rendezvous
+from common.distributed import processes
 from common.errors import ZooError
 from common.keras import npu
 from common.quiet import noise_hidden
@@ -35,7 +34,7 @@ def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence
     device = settle(request.device, request.flags.device)
     require_one_gpu(request.rank, device.kind)
     if request.rank.size > 1 and device.kind != "npu":
-        _meet(request)
+        processes.meet(request.flags, request.rank, tf.distribute.cluster_resolver.SlurmClusterResolver)
     with opening.open_run(request, device, tf.__version__, identity, notices) as run:
         set_threads(run.arguments["threads"], device.kind)
         for notice in npu.start(device, request.options, request.rank):
@@ -44,19 +43,6 @@ def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence
         if device.kind == "gpu" and run.precision == "allow_mix_precision":
             tf.keras.mixed_precision.set_global_policy("mixed_float16")
         yield run
-
-
-def _meet(request: RunRequest) -> None:
-    """Wait until all ranks have started, and tell TensorFlow their addresses."""
-    rank, flags = request.rank, request.flags
-    addresses = processes.addresses(flags, rank)
-    if ranks.starter_of(os.environ) == ranks.SLURM:
-        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(  # lists as many tasks as it counts GPUs
-            port_base=flags.master_port, gpus_per_node=rank.size, gpus_per_task=1, auto_set_gpu=False)
-        addresses = resolver.cluster_spec().as_dict()["worker"]
-    addresses = rendezvous.exchange(rank, addresses, 60.0 * flags.peer_minutes)
-    os.environ["TF_CONFIG"] = json.dumps(dict(cluster=dict(worker=addresses),
-                                              task=dict(type="worker", index=rank.number)))
 
 
 def start(device: selection.Device, requested: str, npu_precision: str, quiet: bool) -> None:

@@ -7,19 +7,16 @@ over the workers. Keras 3's own `fit` cannot run under this strategy; a custom l
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import Any, Callable, ContextManager, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from common.checkpoints.bundle import reason_of
 from common.cli.program import take_signals_back
 from common.devices.selection import Rank
+from common.distributed.lost_ranks import explained
 from common.errors import ZooError
 from common.keras import compat, npu
-
-_OF_OTHERS = re.compile(r"collective|all_?reduce|recvbuf|hccl|hcom|\bpeer\b|connection|socket", re.IGNORECASE)
 
 
 class Workers:
@@ -105,7 +102,7 @@ class _SeveralWorkers(Workers):
         compiled = super().compile(function)
 
         def run(*arguments: Any) -> Any:
-            with _explained(self.rank):
+            with explained(self.rank, tf.errors):
                 return compiled(*arguments)
 
         return run
@@ -127,7 +124,7 @@ class MirroredWorkers(_SeveralWorkers):
     """Workers that TF_CONFIG connects. Create it before anything else of TensorFlow."""
 
     def __init__(self, rank: Rank):
-        with _explained(rank):
+        with explained(rank, tf.errors):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         take_signals_back()  # TensorFlow's coordination service takes SIGTERM for a preemption of the host
         super().__init__(rank)
@@ -177,7 +174,7 @@ class HcclWorkers(_SeveralWorkers):
         return npu.all_reduce(list(super().gradients(optimizer, tape, loss, variables)), fuse=True)
 
     def broadcast(self, variables: Sequence[Any]) -> None:
-        with _explained(self.rank):
+        with explained(self.rank, tf.errors):
             npu.broadcast(list(variables))
 
 
@@ -196,23 +193,3 @@ def make(rank: Rank, device_kind: str, jit_compile: bool = False) -> Workers:
     if rank.size == 1:
         return Workers(rank, jit_compile)
     return HcclWorkers(rank) if device_kind == "npu" else MirroredWorkers(rank)
-
-
-@contextlib.contextmanager
-def _explained(rank: Rank) -> Iterator[None]:
-    """Turn TensorFlow's errors about a lost worker into one line. An internal error that does not mention a connection
-    is this worker's own.
-    """
-    try:
-        yield
-    except tf.errors.UnknownError as error:
-        if "Could not start gRPC server" not in str(error):
-            raise
-        raise ZooError(f"rank {rank.number}: its port in TF_CONFIG is taken by another program; give another one, or, "
-                       "where --nproc_per_node starts the ranks, start them again") from None
-    except (tf.errors.UnavailableError, tf.errors.CancelledError, tf.errors.AbortedError, tf.errors.InternalError,
-            tf.errors.DeadlineExceededError) as error:
-        if isinstance(error, tf.errors.InternalError) and not _OF_OTHERS.search(reason_of(error)):
-            raise
-        raise ZooError(f"rank {rank.number}: another worker has ended ({reason_of(error)}); the same command resumes "
-                       "from the last checkpoint") from None

@@ -25,7 +25,7 @@ VERSIONS = ("r1.8", "r1.12", "tfa_v0.0.20", "hicann")
 BRIDGE_VERSIONS = ("r1.6", *VERSIONS)  # of npu_bridge
 ADAPTERS = ("npu_bridge", "npu_device")
 _PARTS = (*ADAPTERS, "hccl")
-_OWN_STATE = ("adapter_record", "adapter_session")
+_OWN_STATE = ("adapter_record", "adapter_session", "adapter_hccl")
 
 
 @contextlib.contextmanager

@@ -64,6 +64,7 @@ def _make_init(original: Any, needs_enable_v1: bool) -> Any:
         on_cpu = type(config)()
         on_cpu.CopyFrom(config)
         del on_cpu.graph_options.rewrite_options.custom_optimizers[:]
+        on_cpu.inter_op_parallelism_threads = 32  # collectives wait in them
         original(self, target, graph, on_cpu)
 
     return __init__

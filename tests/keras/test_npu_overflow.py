@@ -9,8 +9,8 @@ import json
 import numpy as np
 import pytest
 
-from tests.keras.processes import is_keras_2, start_on_two_fake_npus
 from tests.keras.scaled_training import NUM_STEPS, RATE, example
+from tests.processes import is_keras_2, start_on_two_fake_npus
 
 ENTRY = "tests.keras.scaled_training"
 INITIAL_SCALE = 2.0 ** 15

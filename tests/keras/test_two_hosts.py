@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests import ROOT
-from tests.keras.processes import start
+from tests.processes import start
 from tests.results import losses
 
 pytestmark = pytest.mark.slow
@@ -142,7 +142,7 @@ def test_triplet(tmp_path, hosts, look_alikes_folder):
 
 @pytest.mark.parametrize("event", ["cut", "death"])
 def test_a_host_that_is_gone_ends_the_other_and_the_job_can_be_started_again(tmp_path, hosts, omniglot_folder, event):
-    """Rank 0 ends in bounded time, with a line and status 1; the same command, on both hosts, resumes."""
+    """Rank 0 ends in bounded time, with a line and status 75; the same command, on both hosts, resumes."""
     flags = ["--train_steps=60", "--epochs=9"]
     processes = start_both(hosts, OMNIGLOT, omniglot_folder, tmp_path, *flags)
     wait_for_step(tmp_path, 20, processes)
@@ -157,10 +157,10 @@ def test_a_host_that_is_gone_ends_the_other_and_the_job_can_be_started_again(tmp
     error, status = finish(processes[:1])[0]
     assert time.monotonic() - began < SECONDS_TO_NOTICE
     lines = error.splitlines()
-    assert status == 1 and len(lines) == 1 and lines[0].startswith("[Error] rank 0: another worker has ended"), error
+    assert status == 75 and len(lines) == 1 and lines[0].startswith("[Error] rank 0: another worker has ended"), error
     if event == "cut":
         error, status = finish(processes[1:])[0]
-        assert status == 1 and "[Error]" in error
+        assert status == 75 and "[Error]" in error
         hosts.set_cable("up")
     else:
         processes[1].communicate(timeout=60)

@@ -193,6 +193,28 @@ def test_a_mistake_is_one_line(capfd, monkeypatch, who, expected):
     assert capfd.readouterr().err.splitlines() == expected
 
 
+@pytest.mark.parametrize("ending, status", [("sys.exit(75)", 75), ("print('[Error] mistake', file=sys.stderr); "
+                                                                   "sys.exit(1)", 1), ("os.kill(os.getpid(), 9)", 137)])
+def test_status_75_only_if_no_rank_of_this_machine_is_the_cause(capfd, ending, status):
+    """Rank 0 has lost another rank: one of another machine, which rank 1 has lost as well, or rank 1."""
+    script = ("import os, sys, time\nif os.environ['RANK_ID'] == '0':\n    print('[Error] lost', file=sys.stderr); "
+              f"sys.exit(75)\ntime.sleep(1.0); {ending}")
+    began = time.monotonic()
+    assert start(script, processes.Job(2)) == status
+    assert time.monotonic() - began < 15
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "[Error] lost" and len(lines) == (1 if status == 75 else 2)
+    assert status != 1 or lines[1] == "[Error] mistake"
+
+
+def test_a_rank_that_waits_for_a_lost_one_does_not_keep_the_others(monkeypatch):
+    monkeypatch.setattr(launcher, "_OTHERS_SECONDS", 0.5)
+    script = "import os, sys, time\nif os.environ['RANK_ID'] == '0': sys.exit(75)\ntime.sleep(60)"
+    began = time.monotonic()
+    assert start(script, processes.Job(2)) == 75
+    assert 0.5 < time.monotonic() - began < 15
+
+
 def test_a_traceback_of_another_rank_is_shown(capfd, monkeypatch):
     monkeypatch.setattr(launcher, "_OTHERS_SECONDS", 0.5)
     assert start("import os, time\nif os.environ['RANK_ID'] == '1': 1 / 0\ntime.sleep(60)", processes.Job(2)) == 1

@@ -89,7 +89,7 @@ def test_an_optimizer_of_keras_2_11_cannot_be_wrapped(adapter):
 @pytest.fixture
 def give(monkeypatch):
     """Return a function that gives what rank 0 does, in the place of which this process is rank 1."""
-    return importlib.import_module("npu_device.distribute").give
+    return importlib.import_module("adapter_hccl").give
 
 
 def test_ranks_add_up(adapter, give):
@@ -117,7 +117,7 @@ def test_ranks_that_make_different_collectives_would_wait_for_ever(adapter, give
 
 
 def test_a_rank_that_makes_none_is_waited_for(adapter, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("npu_device.distribute"), "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(importlib.import_module("adapter_hccl"), "_PATIENCE_SECONDS", 0.05)
     (total,) = npu.all_reduce([tf.constant(1.0)], fuse=False)
     with tf.Session() as session, pytest.raises(tf.errors.UnknownError, match="rank 0 does not make collective 1"):
         session.run(total)

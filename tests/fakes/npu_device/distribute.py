@@ -1,24 +1,17 @@
-"""Collectives over the NPUs of a job, whose ranks are processes that exchange files beside the rank table,
-or in ZOO_FAKE_HCCL_FOLDER.
-
-Ranks must make the same collectives in the same order. Where one makes another one than the rest, or none, all wait for
-ever; here they fail, at once or after a while. What is traced and not run exchanges nothing.
+"""Collectives over the NPUs of a job, of eager programs; see adapter_hccl.
 
 STRICTER: the real ones do nothing, without a word, when no NPU is the default.
 """
 from __future__ import annotations
 
-import io
-import os
-import time
 from typing import Any, Sequence
 
 import numpy as np
+from adapter_hccl import exchange
 from adapter_record import process
 from adapter_schema import SilentlyAccepted
 
 _REDUCTIONS = {"mean": np.mean, "max": np.max, "min": np.min, "prod": np.prod, "sum": np.sum}
-_PATIENCE_SECONDS = float(os.environ.get("ZOO_FAKE_HCCL_SECONDS", "60"))
 
 
 def all_reduce(values: Any, reduction: str = "mean", fusion: int = 1, fusion_id: int = -1,
@@ -49,7 +42,7 @@ def _reduce(values: Sequence[Any], reduction: str, fusion: int) -> list[Any]:
     what = f"all_reduce {reduction} of " + ", ".join(f"{value.dtype.name}{value.shape}" for value in values)
 
     def reduce(*arrays: np.ndarray) -> list[np.ndarray]:
-        by_rank = _exchange(what, arrays)
+        by_rank = exchange(process.handle.worker_id, _size(), what, arrays)
         return [_REDUCTIONS[reduction](np.stack(found), axis=0).astype(own.dtype)
                 for own, found in zip(arrays, zip(*by_rank))]
 
@@ -83,7 +76,8 @@ def broadcast(values: Sequence[Any], root_rank: int = 0, fusion: int = 2, fusion
     if any(name == "all_reduce" and counts[1] > 1 for name, *counts in process.calls):
         raise SilentlyAccepted("broadcast after the first step")
     process.calls.append(("broadcast", root_rank, len(values)))
-    received = _exchange(f"broadcast of {len(values)}", [np.asarray(value) for value in values])[root_rank]
+    received = exchange(process.handle.worker_id, _size(), f"broadcast of {len(values)}",
+                        [np.asarray(value) for value in values])[root_rank]
     if process.handle.worker_id != root_rank:
         for value, sent in zip(values, received):
             value.assign(sent)
@@ -146,50 +140,3 @@ def _was_called(name: str) -> bool:
 def _is_batched(dataset: Any) -> bool:
     dataset = getattr(dataset, "_dataset", dataset)  # of TensorFlow 1
     return "Batch" in type(dataset).__name__ or any(map(_is_batched, dataset._inputs()))
-
-
-def _exchange(what: str, arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-    """Give this rank's arrays, as its next collective; return those of all ranks.
-
-    Raises:
-        RuntimeError: another rank makes another collective, or none.
-    """
-    process.num_collectives += 1
-    give(process.handle.worker_id, process.num_collectives, what, arrays)
-    return [_take(rank, process.num_collectives, what) for rank in range(_size())]
-
-
-def give(rank: int, number: int, what: str, arrays: Sequence[np.ndarray]) -> None:
-    """Give arrays as those of a rank.
-
-    Args:
-        rank: whose.
-        number: of its collective, from 1.
-        what: describes the collective.
-        arrays: of the rank.
-    """
-    path = _path(rank, number)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    buffer = io.BytesIO()
-    np.savez(buffer, *arrays, what=np.array(what))
-    with open(f"{path}.part", "wb") as file:
-        file.write(buffer.getvalue())
-    os.replace(f"{path}.part", path)
-
-
-def _take(rank: int, number: int, what: str) -> list[np.ndarray]:
-    path, deadline = _path(rank, number), time.monotonic() + _PATIENCE_SECONDS
-    while not os.path.exists(path):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"HCCL: rank {rank} does not make collective {number}, {what}: all wait for ever")
-        time.sleep(0.002)
-    with np.load(path) as found:
-        if str(found["what"]) != what:
-            raise RuntimeError(f"HCCL: rank {rank} makes {found['what']} as collective {number}, this rank {what}: "
-                               "all wait for ever")
-        return [found[f"arr_{index}"] for index in range(len(found.files) - 1)]
-
-
-def _path(rank: int, number: int) -> str:
-    folder = os.environ.get("ZOO_FAKE_HCCL_FOLDER") or os.path.dirname(os.environ["RANK_TABLE_FILE"])
-    return os.path.join(folder, "hccl", f"{number}-rank-{rank}.npz")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from siamese_omniglot.run_scripts import run_siamese_train
-from tests.keras.processes import run_on_fake_npu, run_on_two_fake_npus
+from tests.processes import run_on_fake_npu, run_on_two_fake_npus
 from tests.results import losses
 
 ENTRY = "siamese_omniglot.run_scripts.run_siamese_train"

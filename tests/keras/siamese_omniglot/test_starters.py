@@ -20,9 +20,8 @@ FLAGS = ["--device=cpu", "--backbone=conv4", "--batch_size=7", "--lr=1e-4", "--n
 # srun, as far as its variables go: it starts the command twice and waits for both
 SRUN = """#!{python}
 import os, subprocess, sys
-words = [word for word in sys.argv[1:] if word != "--kill-on-bad-exit=1"]
 common = dict(os.environ, SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NODELIST="localhost", SLURM_STEP_TASKS_PER_NODE="2")
-ranks = [subprocess.Popen(words, env=dict(common, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank))) for rank in (0, 1)]
+ranks = [subprocess.Popen(sys.argv[1:], env=dict(common, SLURM_PROCID=rank, SLURM_LOCALID=rank)) for rank in "01"]
 sys.exit(max(rank.wait() for rank in ranks))
 """
 
@@ -63,12 +62,29 @@ def test_slurm(tmp_path, tiny_folder, alone):
     assert "Rank 0 of 2 (Slurm)" in out
 
 
-def test_tf_job_sets_what_the_script_takes():
+@pytest.mark.parametrize("status, restarts, is_queued", [(75, "0", True), (75, "3", False), (1, "0", False)])
+def test_slurm_queues_a_job_again_that_lost_a_rank(tmp_path, status, restarts, is_queued):
+    for name, script in (("srun", f"exit {status}"), ("scontrol", f'echo "$@" > {tmp_path}/scontrol.txt')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    done = run("bash", os.path.join("docs", "scale", "slurm.sbatch"), "data", "out", SLURM_JOB_ID="17",
+               SLURM_RESTART_COUNT=restarts, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == status
+    asked = tmp_path / "scontrol.txt"
+    assert asked.exists() == is_queued and (not is_queued or asked.read_text() == "requeue 17\n")
+
+
+def test_tf_job_sets_what_the_script_takes(tmp_path):
     """The manifest is read, and its command parsed by the program; Kubernetes itself is not at hand."""
     with open(os.path.join(ROOT, "docs", "scale", "tfjob.yaml"), encoding="utf-8") as file:
         lines = [line.strip() for line in file]
-    script = next(line for line in lines if line.startswith("command:")).split("bash, ")[1].rstrip("]")
+    begin = lines.index("command:") + 1
+    command = [line[2:] for line in lines[begin:begin + 4]]
     flags = [line[2:] for line in lines if line.startswith("- --")]
-    assert os.path.isfile(os.path.join(ROOT, script)) and flags[0] == "--distributed=True"
-    done = run("bash", script, *flags, "--device=cpu")
+    assert command[:2] == ["bash", "-c"] and flags[0] == "--distributed=True"
+    done = run(*command, *flags, "--device=cpu")
     assert done.returncode == 1 and "/volume/omniglot" in done.stderr
+    for status, expected in ((0, 0), (2, 2), (75, 138)):
+        (tmp_path / "ends.sh").write_text(f"exit {status}")
+        script = command[2].replace("siamese_omniglot/test/train_full_1p.sh", str(tmp_path / "ends.sh"))
+        assert run("bash", "-c", script, "train").returncode == expected

@@ -10,7 +10,7 @@ import pytest
 
 from siamese_triplet_tf2 import siamese_network
 from tests import fakes
-from tests.keras.processes import run_on_two_fake_npus
+from tests.processes import run_on_two_fake_npus
 from tests.results import losses
 
 FLAGS = ("--backbone=tiny", "--batch_size=8", "--train_steps=3")

@@ -8,11 +8,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
-from typing import Iterator
+from typing import TYPE_CHECKING, Iterator
 
 from common.cli.program import Stopped, StopRequest
-from common.keras.workers import Workers
+from common.devices.selection import Rank
 from common.run.loop import Record
+
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object  # Python 3.7 lacks it
+
+
+class Workers(Protocol):
+    """The workers of a training, as seen by one of them: those of `common.graph` or of `common.keras`."""
+
+    rank: Rank
+
+    def any(self, value: bool) -> bool:
+        """Return whether `value` is true on any worker; all workers must call it, and wait here for each other."""
 
 
 class SharedStop(StopRequest):

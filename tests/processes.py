@@ -73,19 +73,20 @@ def run_on_two_fake_npus(entry: str, folder: Any, *arguments: Sequence[str]) -> 
 
 
 def start_on_two_fake_npus(entry: str, folder: Any, arguments: Sequence[Sequence[str]],
-                           environments: Sequence[Mapping[str, str]] = ({},)) -> list[subprocess.Popen]:
+                           environments: Sequence[Mapping[str, str]] = ({},), adapter: str = "npu_device"
+                           ) -> list[subprocess.Popen]:
     """Start an entry as two ranks; arguments and environments are of all ranks, or of each rank."""
     folder.mkdir()
     (folder / "table.json").write_text(json.dumps(RANK_TABLE))
     return [_start_on_fake_npu(entry, folder / f"rank-{rank}", arguments[rank % len(arguments)], dict(
         RANK_SIZE="2", RANK_ID=str(rank), ASCEND_DEVICE_ID=str(rank), RANK_TABLE_FILE=str(folder / "table.json"),
-        **environments[rank % len(environments)])) for rank in range(2)]
+        **environments[rank % len(environments)]), adapter) for rank in range(2)]
 
 
-def _start_on_fake_npu(entry: str, folder: Any, arguments: Sequence[str], environment: Mapping[str, str]
-                       ) -> subprocess.Popen:
+def _start_on_fake_npu(entry: str, folder: Any, arguments: Sequence[str], environment: Mapping[str, str],
+                       adapter: str = "npu_device") -> subprocess.Popen:
     folder.mkdir()
-    base = fakes.environment(str(folder), "hicann", "npu_device")
+    base = fakes.environment(str(folder), "hicann", adapter)
     base.update(environment)
     return subprocess.Popen([sys.executable, "-c", _ON_FAKE_NPU.format(root=ROOT, entry=entry), *arguments], env=base,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -1,0 +1,35 @@
+"""Errors that say that another rank of the job is lost."""
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any, Iterator
+
+from common.devices.selection import Rank
+from common.errors import LostRank, ZooError, reason_of
+
+_OF_OTHERS = re.compile(r"collective|all_?reduce|recvbuf|hccl|hcom|\bpeer\b|connection|socket", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def explained(rank: Rank, errors: Any) -> Iterator[None]:
+    """Turn TensorFlow's errors about a lost rank into one line. An internal error that does not mention a connection is
+    this rank's own.
+
+    Args:
+        rank: of this process.
+        errors: `tf.errors`.
+    """
+    try:
+        yield
+    except errors.UnknownError as error:
+        if "Could not start gRPC server" not in str(error):
+            raise
+        raise ZooError(f"rank {rank.number}: its port in TF_CONFIG is taken by another program; give another one, or, "
+                       "where --nproc_per_node starts the ranks, start them again") from None
+    except (errors.UnavailableError, errors.CancelledError, errors.AbortedError, errors.InternalError,
+            errors.DeadlineExceededError) as error:
+        if isinstance(error, errors.InternalError) and not _OF_OTHERS.search(reason_of(error)):
+            raise
+        raise LostRank(f"rank {rank.number}: another worker has ended ({reason_of(error)}); the same command resumes "
+                       "from the last checkpoint") from None

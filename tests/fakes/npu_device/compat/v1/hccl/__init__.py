@@ -1,0 +1,1 @@
+"""HCCL in graphs."""

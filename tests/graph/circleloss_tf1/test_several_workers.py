@@ -1,0 +1,120 @@
+"""Training with several processes: the losses of one with the whole batch, lost ranks, other numbers of ranks."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from circleloss_tf1 import faces
+from common.devices.selection import Rank
+from common.graph.compat import tf
+from tests import ROOT
+from tests.processes import start, start_on_two_fake_npus
+from tests.results import last_variables, losses, result_file, rows
+
+FLAGS = ["--model_def=models.resnet10", "--image_size=32", "--batch_size=7", "--learning_rate=0.001", "--epoch_size=2"]
+# all that depends on the whole batch, or on the position of an image in it
+MANY = ["--recipe=corrected", "--keep_probability=0.8", "--random_flip", "--random_crop", "--center_loss_factor=0.01",
+        "--prelogits_norm_loss_factor=0.01", "--weight_decay=1e-4", "--embedding_size=24"]
+ADAPTER = "npu_bridge" if tf.__version__.startswith("1.") else "npu_device"
+SECONDS_TO_NOTICE = 60
+
+
+def start_training(data, output, *flags):
+    words = [sys.executable, os.path.join(ROOT, "circleloss_tf1", "train_acc.py"), f"--data_path={data}",
+             f"--output_path={output}", "--device=cpu", *FLAGS, *flags]
+    return start(words)
+
+
+def train(data, output, *flags):
+    process = start_training(data, output, *flags)
+    out, error = process.communicate(timeout=400)
+    assert process.returncode == 0, error.decode()
+    return out.decode()
+
+
+def assert_same_state(run, other):
+    """The checkpoints must hold the same variables, up to the order of summation: of the biases of convolutions, which
+    batch normalisation cancels, the gradients are nothing but rounding, and so are Adam's averages of them.
+    """
+    one, two = last_variables(run), last_variables(other)
+    assert set(one) == set(two)
+    for name in [name for name in one if "bias/Adam" not in name]:
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("num, recipe", [(2, MANY), pytest.param(3, ["--recipe=reference"], marks=pytest.mark.slow)])
+def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_faces_folder, num, recipe):
+    """Seven images cannot be shared evenly, and some cannot be read and are replaced."""
+    data = tmp_path / "data"
+    shutil.copytree(tiny_faces_folder, str(data))
+    for path in sorted((data / "MS-Celeb-1M_clean_align").glob("*/*"))[::6]:
+        path.write_bytes(b"no image")
+    flags = [*recipe, "--train_steps=3", "--bad_images=skip"]
+    assert "another image is taken" in train(data, tmp_path / "alone", *flags)
+    out = train(data, tmp_path / "several", *flags, "--distributed", f"--nproc_per_node={num}")
+    assert f"Rank 0 of {num} (TF_CONFIG), which share the 7 images of every step" in out
+    alone, several = tmp_path / "alone" / "0", tmp_path / "several" / "0"
+    np.testing.assert_allclose(losses(several), losses(alone), rtol=1e-5)
+    for row, other in zip(rows(several, "eval"), rows(alone, "eval")):
+        assert row["prelogits_histogram"] == other["prelogits_histogram"] and row["epoch"] == other["epoch"]
+    assert_same_state(several, alone)
+    for rank in range(1, num):
+        assert os.listdir(str(tmp_path / "several" / str(rank))) == [f"train_{rank}.log"]
+    assert result_file(several, f"CircleLoss_ID1221_for_TensorFlow_bs7_{num}p_acc")["RankSize"] == str(num)
+
+
+@pytest.mark.slow
+def test_a_job_that_loses_a_rank_goes_on_with_other_numbers_of_ranks(tmp_path, tiny_faces_folder):
+    """Three ranks lose one, two resume, then one; the losses are those of an undisturbed run of one process."""
+    flags = ["--recipe=corrected", "--train_steps=14"]
+    train(tiny_faces_folder, tmp_path / "alone", *flags)
+    output = tmp_path / "several"
+    for num, step in ((3, 3), (2, 7)):
+        process = start_training(tiny_faces_folder, output, *flags, "--distributed", f"--nproc_per_node={num}")
+        path = output / "0" / "metrics.jsonl"
+        deadline = time.monotonic() + 300
+        while not (path.exists() and f'"step": {step},' in path.read_text()):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        found = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="], stdout=subprocess.PIPE, check=True)
+        os.kill(sorted(map(int, found.stdout.split()))[-1], 9)
+        began = time.monotonic()
+        _, error = process.communicate(timeout=SECONDS_TO_NOTICE)
+        assert process.returncode == 137 and time.monotonic() - began < SECONDS_TO_NOTICE
+        assert b"the other ranks are stopped; the same command resumes from the last checkpoint" in error
+    train(tiny_faces_folder, output, *flags)
+    np.testing.assert_allclose(losses(output / "0"), losses(tmp_path / "alone" / "0"), rtol=1e-4)
+    log = (output / "0" / "train_0.log").read_text()
+    first, second = map(int, re.findall(r"Resuming after (\d+) updates", log))
+    assert 0 < first < second < 14
+
+
+def test_two_npus_compute_what_one_process_does(tmp_path, tiny_faces_folder):
+    """Every collective is an allreduce, of the same things on both ranks, and the update is that of the whole batch."""
+    flags = [*FLAGS, "--batch_size=6", "--recipe=corrected", "--train_steps=2"]
+    train(tiny_faces_folder, tmp_path / "alone", *flags)
+    arguments = [f"--data_path={tiny_faces_folder}", f"--output_path={tmp_path / 'npus'}", *flags]
+    entry = "circleloss_tf1.train_acc"
+    for process in start_on_two_fake_npus(entry, tmp_path / "fakes", [arguments], adapter=ADAPTER):
+        out, error = process.communicate(timeout=400)
+        assert process.returncode == 0, error.decode()
+        assert {call[0] for call in json.loads(out.decode().splitlines()[-1])["calls"]} == {"allreduce"}
+    np.testing.assert_allclose(losses(tmp_path / "npus" / "0"), losses(tmp_path / "alone" / "0"), rtol=1e-5)
+
+
+def test_ranks_draw_the_images_of_one_process():
+    labels = np.repeat(np.arange(6, dtype=np.int32), 9)
+    whole = faces.Sampler(labels, 21, "without_replacement", 5).indices(2).reshape(3, 7)
+    samplers = [faces.Sampler(labels, 21, "without_replacement", 5, Rank(rank, 3), 7) for rank in range(3)]
+    for rank, sampler in enumerate(samplers):
+        np.testing.assert_array_equal(sampler.indices(2).reshape(3, -1), whole[:, rank::3])
+    alone = faces.Sampler(labels, 21, "without_replacement", 5)
+    assert samplers[1].substitute(2, 4, 0) == alone.substitute(2, 15, 0)  # the second image of the third batch
