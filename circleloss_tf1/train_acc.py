@@ -66,6 +66,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind)
 
     from circleloss_tf1 import training  # TensorFlow is imported here, after the flags and the device
+    from common.graph import workers
     from common.graph.session import open_run
 
     config = _configure(request, len(faces.people), command_line.network_settings(flags, switches, extras))
@@ -78,6 +79,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                *faces.notices, f"Data: {folders.faces}, {len(faces.people)} people, "
                f"{len(split.train)} training and {len(split.validation)} validation images", *pairs_notices,
                f"Network: {flags.model_def} | {recipe.notice(flags.recipe, switches)}"]
+    workers.meet(request)
     with open_run(request, identity, notices) as run:
         training.train(config, training.Data(faces, split, sampler, pairs), run, stop)
     return 0

@@ -21,7 +21,7 @@ from common.cli.program import StopRequest
 from common.graph import npu, workers
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import tf
-from common.graph.session import StepDebugger, open_session
+from common.graph.session import StepDebugger, session_config
 from common.run import loop
 from common.run.agreement import Epochs, SharedStop
 from common.run.loop import Record, RunRecord
@@ -101,7 +101,7 @@ def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
     with tf.Graph().as_default():
         with team.scope():
             graphs = _build(config, data, run, team)
-        with open_session(run, team) as session:
+        with team.open_session(session_config(run)) as session:
             team.require_same(run.checksum)
             histogram = _Histogram(graphs.train.histogram, session, config.histogram_max)
             record: Record = Record(run, shared_stop)

@@ -11,10 +11,8 @@ import numpy as np
 from common.devices import gpu, selection
 from common.devices.npu_options import NpuOptions
 from common.devices.selection import ALONE, Rank
-from common.distributed import processes
 from common.graph import compat, npu
 from common.graph.compat import tf
-from common.graph.workers import Workers
 from common.run import opening
 from common.run.debug_plan import DebugPlan, out_of_memory
 from common.run.opening import Run
@@ -23,24 +21,27 @@ from common.run.run_dir import RunRequest
 
 @contextlib.contextmanager
 def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[Run]:
-    """Start the device, wait for other ranks and open the run; arguments and errors as those of `opening.open_run`."""
+    """Start the device and open the run; arguments and errors as those of `opening.open_run`."""
     device, own_notices = _start(request.device, request.flags.device, request.options, request.rank)
     if request.flags.jit_compile:  # read when the first session is made; without it, XLA leaves a CPU out
         os.environ["TF_XLA_FLAGS"] = f"{os.environ.get('TF_XLA_FLAGS', '')} --tf_xla_cpu_global_jit".strip()
-    if request.rank.size > 1 and device.kind != "npu":
-        processes.meet(request.flags, request.rank, tf.distribute.cluster_resolver.SlurmClusterResolver)
     with opening.open_run(request, device, tf.__version__, identity, [*own_notices, *notices]) as run:
         gpu.prepare(device, run.precision, request.flags.deterministic, compat.config.experimental)
         yield run
 
 
-def open_session(run: Run, workers: Workers | None = None) -> tf.Session:
-    """Return a session on the default graph, of a single worker by default, as the run wants it."""
+def open_session(run: Run) -> tf.Session:
+    """Return a session on the default graph, see `session_config`."""
+    return tf.Session(config=session_config(run))
+
+
+def session_config(run: Run) -> tf.ConfigProto:
+    """Return the configuration of a run's session: its device, precision, threads and XLA."""
     is_mixed = run.precision == "allow_mix_precision"
     config = npu.session_config(run.device, run.request.options, run.arguments["threads"], is_mixed)
     if run.request.flags.jit_compile:
         config.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
-    return workers.open_session(config) if workers else tf.Session(config=config)
+    return config
 
 
 @contextlib.contextmanager

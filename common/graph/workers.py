@@ -16,10 +16,12 @@ import numpy as np
 
 from common.devices.ranks import workers_of
 from common.devices.selection import Device, Rank
+from common.distributed import processes
 from common.distributed.lost_ranks import explained
 from common.errors import LostRank, ZooError
 from common.graph import npu
 from common.graph.compat import tf
+from common.run.run_dir import RunRequest
 
 _PART_NUMBERS = 25_000_000  # of a broadcast that is made at once
 
@@ -239,6 +241,12 @@ def _in_parts(variables: Sequence[tf.Variable]) -> Iterator[list[tf.Variable]]:
             part = []
         part.append(variable)
     yield part
+
+
+def meet(request: RunRequest) -> None:
+    """Wait for the other ranks, before the run is opened; on NPUs the adapter does. Errors as `processes.meet`."""
+    if request.rank.size > 1 and request.device.kind != "npu":
+        processes.meet(request.flags, request.rank, tf.distribute.cluster_resolver.SlurmClusterResolver)
 
 
 def make(rank: Rank, num_samples: int, device: Device, patience_seconds: float) -> Workers:
