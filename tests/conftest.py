@@ -27,6 +27,8 @@ IS_DEFAULT_LEG = sys.version_info >= (3, 11)
 # for tests that take long and whose result does not depend on the version of TensorFlow
 on_the_default_leg = pytest.mark.skipif(not IS_DEFAULT_LEG, reason="does not depend on TensorFlow's version: run on "
                                         "the default leg")
+# for tests of every TensorFlow that would make `make test` too long
+slow_on_the_default_leg = pytest.mark.slow if IS_DEFAULT_LEG else pytest.mark.filterwarnings()
 needs_onnx = pytest.mark.skipif(importlib.util.find_spec("tf2onnx") is None, reason="tf2onnx, which converts to ONNX, "
                                 "is not installed; it needs Python 3.10")
 

@@ -46,7 +46,8 @@ def test_the_command_line():
             measuring.parse([wrong])
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", [name if name in ("gitloss", "siamese_triplet") else
+                                  pytest.param(name, marks=pytest.mark.slow) for name in PROGRAMS])
 def test_without_a_gpu_one_line_says_so(name):
     """On a machine with a GPU the benchmark would run for minutes, so none is visible."""
     done = run_python(os.path.join("benchmarks", f"{name}.py"), "--device=gpu", CUDA_VISIBLE_DEVICES="-1")

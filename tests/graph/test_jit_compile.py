@@ -10,6 +10,7 @@ import pytest
 from common.run.run_dir import read_arguments
 from common.tiny_data.__main__ import MAKERS
 from tests import ROOT
+from tests.conftest import slow_on_the_default_leg
 from tests.kill_and_resume import SUBJECTS
 from tests.programs import run
 from tests.results import assert_same_variables, last_variables, losses
@@ -36,7 +37,8 @@ class Trainer:
         return str(self._folder / output / "0"), COMPILED in done.stdout + done.stderr
 
 
-@pytest.fixture(params=["gitloss", pytest.param("circleloss", marks=pytest.mark.slow),
+@pytest.fixture(params=[pytest.param("gitloss", marks=slow_on_the_default_leg),
+                        pytest.param("circleloss", marks=pytest.mark.slow),
                         pytest.param("sa_siam", marks=pytest.mark.slow)])
 def train(request, tmp_path):
     return Trainer(request.param, tmp_path)

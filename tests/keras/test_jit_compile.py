@@ -13,6 +13,7 @@ from common.tiny_data import look_alikes
 from common.tiny_data import omniglot as tiny_omniglot
 from siamese_triplet_tf2.model import build_embedding
 from siamese_triplet_tf2.update import Part, Updater
+from tests.conftest import slow_on_the_default_leg
 from tests.keras.siamese_omniglot.conftest import train
 from tests.keras.siamese_triplet_tf2.conftest import train as train_triplets
 from tests.programs import error_line
@@ -38,6 +39,7 @@ def test_an_update_of_the_triplet_network():
         np.testing.assert_allclose(weights, wanted, rtol=0, atol=1e-5)
 
 
+@slow_on_the_default_leg
 def test_what_xla_cannot_compile_is_one_line(tmp_path, capfd):
     """TensorFlow 2.6 computes a gradient of the choice of negatives in a way that XLA lacks; 2.21 does not."""
     look_alikes.make(str(tmp_path / "data"), num_pairs=12)

@@ -234,7 +234,8 @@ def test_export_with_moving_statistics(output, tiny_faces_folder, capfd):
 
 
 @needs_onnx
-@pytest.mark.parametrize("folder", ["output", "reference_output"])  # moving and batch statistics
+@pytest.mark.parametrize("folder", [  # moving and batch statistics
+    "output", pytest.param("reference_output", marks=pytest.mark.slow)])
 def test_the_onnx_model_computes_what_the_frozen_graph_does(request, folder, capfd):
     path = request.getfixturevalue(folder)
     capfd.readouterr()

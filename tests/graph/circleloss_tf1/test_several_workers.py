@@ -16,6 +16,7 @@ from circleloss_tf1 import faces
 from common.devices.selection import Rank
 from common.graph.compat import tf
 from tests import ROOT
+from tests.conftest import slow_on_the_default_leg
 from tests.processes import start, start_on_two_fake_npus
 from tests.results import last_variables, losses, result_file, rows
 
@@ -50,7 +51,8 @@ def assert_same_state(run, other):
         np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=2e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("num, recipe", [(2, MANY), pytest.param(3, ["--recipe=reference"], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num, recipe", [pytest.param(2, MANY, marks=slow_on_the_default_leg),
+                                         pytest.param(3, ["--recipe=reference"], marks=pytest.mark.slow)])
 def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_faces_folder, num, recipe):
     """Seven images cannot be shared evenly, and some cannot be read and are replaced."""
     data = tmp_path / "data"
@@ -97,6 +99,7 @@ def test_a_job_that_loses_a_rank_goes_on_with_other_numbers_of_ranks(tmp_path, t
     assert 0 < first < second < 14
 
 
+@pytest.mark.slow
 def test_two_npus_compute_what_one_process_does(tmp_path, tiny_faces_folder):
     """Every collective is an allreduce, of the same things on both ranks, and the update is that of the whole batch."""
     flags = [*FLAGS, "--batch_size=6", "--recipe=corrected", "--train_steps=2"]

@@ -180,6 +180,7 @@ def test_evaluation_beside_baselines(appearance_run, tiny_videos, capfd):
 
 
 @needs_onnx
+@pytest.mark.slow
 def test_the_onnx_models_compute_what_the_frozen_graphs_do(semantic_run, monkeypatch, capfd):
     monkeypatch.setattr(graph_export, "CHECKED_SAMPLES", 2)
     assert export.main([f"--output_path={semantic_run}", "--onnx", "--json"]) == 0
