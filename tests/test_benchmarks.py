@@ -10,6 +10,7 @@ import pytest
 from benchmarks import __main__ as all_benchmarks
 from benchmarks import compare, host, measuring
 from common.errors import FlagError
+from tests.conftest import on_the_default_leg
 from tests.programs import run_python
 
 PROGRAMS = ("circleloss", "data_parallel", "gitloss", "host", "sa_siam", "siamese_omniglot", "siamese_triplet")
@@ -48,6 +49,7 @@ def test_the_command_line():
 
 @pytest.mark.parametrize("name", [name if name in ("gitloss", "siamese_triplet") else
                                   pytest.param(name, marks=pytest.mark.slow) for name in PROGRAMS])
+@on_the_default_leg
 def test_without_a_gpu_one_line_says_so(name):
     """On a machine with a GPU the benchmark would run for minutes, so none is visible."""
     done = run_python(os.path.join("benchmarks", f"{name}.py"), "--device=gpu", CUDA_VISIBLE_DEVICES="-1")

