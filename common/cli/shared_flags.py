@@ -107,7 +107,7 @@ def define_accelerator(flags: FlagSet, precision_mode: str, devices: Mapping[str
                "server takes. auto looks on the PCI bus.")
     npu.boolean("deterministic", False, "Compute the same bits in every run on a GPU or NPU too; slower. A CPU always "
                 "does.")
-    npu.boolean("jit_compile", False, "Compile the training step with XLA, on a GPU or CPU. Numbers agree to 1e-5, not "
+    npu.boolean("jit_compile", False, "Compile the training step with XLA, on a GPU or CPU. Losses agree to 1e-5, not "
                 "to the bit. For one process, without --over_dump.")
     npu.boolean("use_mixlist", False, "NPU: change the adapter's mixed-precision lists; implies "
                 "--precision_mode=allow_mix_precision.")

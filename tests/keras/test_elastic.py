@@ -1,5 +1,5 @@
-"""A job that loses ranks asks to be started again, and goes on with fewer ranks: the losses of an undisturbed job with
-the same history of ranks.
+"""A job that loses ranks asks to be started again, and resumes with fewer. Its losses are those of an undisturbed job
+with the same history of ranks.
 """
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def lose_a_rank(program: Program, data: Path, output: Path, num: int, after: int
 
 
 @pytest.mark.parametrize("name", sorted(PROGRAMS))
-def test_a_job_goes_on_with_fewer_ranks(tmp_path, name):
+def test_a_job_resumes_with_fewer_ranks(tmp_path, name):
     """Three ranks lose one, the two that are left lose another, and the last one ends the run."""
     program, data = PROGRAMS[name], tmp_path / "data"
     program.make_data(str(data))

@@ -18,12 +18,14 @@ from common.graph.compat import tf
 from tests import ROOT
 from tests.conftest import slow_on_the_default_leg
 from tests.processes import start, start_on_two_fake_npus
-from tests.results import last_variables, losses, result_file, rows
+from tests.results import assert_nearly_same_variables, losses, result_file, rows
 
 FLAGS = ["--model_def=models.resnet10", "--image_size=32", "--batch_size=7", "--learning_rate=0.001", "--epoch_size=2"]
 # all that depends on the whole batch, or on the position of an image in it
 MANY = ["--recipe=corrected", "--keep_probability=0.8", "--random_flip", "--random_crop", "--center_loss_factor=0.01",
         "--prelogits_norm_loss_factor=0.01", "--weight_decay=1e-4", "--embedding_size=24"]
+# the gradients of biases that batch normalisation cancels; a value at the edge of a bin of the histogram may move
+NOTHING_BUT_ROUNDING = ("/bias", "prelogits_histogram")
 ADAPTER = "npu_bridge" if tf.__version__.startswith("1.") else "npu_device"
 SECONDS_TO_NOTICE = 60
 
@@ -39,17 +41,6 @@ def train(data, output, *flags):
     out, error = process.communicate(timeout=400)
     assert process.returncode == 0, error.decode()
     return out.decode()
-
-
-def assert_same_state(run, other):
-    """The checkpoints must hold the same variables, up to the order of summation: of the biases of convolutions, which
-    batch normalisation cancels, the gradients are nothing but rounding, and so are Adam's averages of them. A value at
-    the edge of a bin may move in the histogram.
-    """
-    one, two = last_variables(run), last_variables(other)
-    assert set(one) == set(two)
-    for name in [name for name in one if "bias/Adam" not in name and name != "prelogits_histogram"]:
-        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("num, recipe", [pytest.param(2, MANY, marks=slow_on_the_default_leg),
@@ -72,15 +63,14 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_fa
     for row, other in zip(rows(several, "eval"), rows(alone, "eval")):
         moved = np.abs(np.subtract(row["prelogits_histogram"], other["prelogits_histogram"])).sum()
         assert moved <= 4 and row["epoch"] == other["epoch"]  # two values at the edge of a bin
-    if recipe == MANY:  # the second moments of the reference recipe differ by up to 0.2 % in single elements
-        assert_same_state(several, alone)
+    assert_nearly_same_variables(several, alone, 1e-3, NOTHING_BUT_ROUNDING)
     for rank in range(1, num):
         assert os.listdir(str(tmp_path / "several" / str(rank))) == [f"train_{rank}.log"]
     assert result_file(several, f"CircleLoss_ID1221_for_TensorFlow_bs7_{num}p_acc")["RankSize"] == str(num)
 
 
 @pytest.mark.slow
-def test_a_job_that_loses_a_rank_goes_on_with_other_numbers_of_ranks(tmp_path, tiny_faces_folder):
+def test_a_job_that_loses_a_rank_resumes_with_other_numbers_of_ranks(tmp_path, tiny_faces_folder):
     """Three ranks lose one, two resume, then one; the losses are those of an undisturbed run of one process."""
     flags = ["--recipe=corrected", "--train_steps=14"]
     train(tiny_faces_folder, tmp_path / "alone", *flags)
