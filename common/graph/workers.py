@@ -18,15 +18,16 @@ from common.devices.ranks import workers_of
 from common.devices.selection import Device, Rank
 from common.distributed import processes
 from common.distributed.lost_ranks import explained
-from common.errors import LostRank, ZooError
+from common.errors import LostRank
 from common.graph import npu
 from common.graph.compat import tf
+from common.run import agreement
 from common.run.run_dir import RunRequest
 
 _PART_NUMBERS = 25_000_000  # of a broadcast that is made at once
 
 
-class Workers:
+class Workers(agreement.Workers):
     """A single worker.
 
     Attributes:
@@ -36,7 +37,8 @@ class Workers:
     """
 
     def __init__(self, rank: Rank, num_samples: int):
-        self.rank, self.num_samples = rank, num_samples
+        super().__init__(rank)
+        self.num_samples = num_samples
         self.positions = np.arange(rank.number, num_samples, rank.size)
 
     def scope(self) -> ContextManager:
@@ -65,20 +67,6 @@ class Workers:
 
     def broadcast(self, variables: Sequence[tf.Variable]) -> None:
         """Set the variables of all workers to the values of rank 0."""
-
-    def require_same(self, checksum: int) -> None:
-        """Check that all workers are about to do the same; all must call it, before anything else.
-
-        Args:
-            checksum: 32-bit checksum of what this worker is about to do.
-
-        Raises:
-            ZooError: other workers have other checksums.
-        """
-
-    def any(self, value: bool) -> bool:
-        """Return whether `value` is true on any worker; all workers must call it, and wait here for each other."""
-        return value
 
     def answered(self) -> ContextManager:
         """Context of a run of the session that waits for the other workers.
@@ -146,18 +134,7 @@ class _SeveralWorkers(Workers):
             with self.answered():
                 self._session.run(update)
 
-    def require_same(self, checksum: int) -> None:
-        found = self._sum(divmod(checksum, 1 << 16))  # float32 holds 16 bits exactly
-        others = [str(rank) for rank in range(self.rank.size) if (found[rank] != found[0]).any()]
-        if others:
-            raise ZooError(f"rank {self.rank.number}: rank {' and '.join(others)} would not train the same as rank 0: "
-                           "give all ranks the same data, flags and TensorFlow version")
-
-    def any(self, value: bool) -> bool:
-        return bool(self._sum((value, 0)).any())
-
-    def _sum(self, own: Sequence[float]) -> np.ndarray:
-        """Return the two numbers of every worker, float32 [workers, 2]."""
+    def exchange(self, own: Sequence[float]) -> np.ndarray:
         numbers = np.zeros((self.rank.size, 2), np.float32)
         numbers[self.rank.number] = own
         with self.answered():

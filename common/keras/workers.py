@@ -15,11 +15,11 @@ import tensorflow as tf
 from common.cli.program import take_signals_back
 from common.devices.selection import Rank
 from common.distributed.lost_ranks import explained
-from common.errors import ZooError
 from common.keras import compat, npu
+from common.run import agreement
 
 
-class Workers:
+class Workers(agreement.Workers):
     """A single worker.
 
     Args:
@@ -33,7 +33,7 @@ class Workers:
     run_the_same = False
 
     def __init__(self, rank: Rank, jit_compile: bool = False):
-        self.rank = rank
+        super().__init__(rank)
         self._options = {"jit_compile": True} if jit_compile else {}
 
     def scope(self) -> ContextManager:
@@ -71,20 +71,6 @@ class Workers:
     def broadcast(self, variables: Sequence[Any]) -> None:
         """Set the variables of all workers to the values of rank 0."""
 
-    def require_same(self, checksum: int) -> None:
-        """Check that all workers are about to do the same; all must call it, before anything else.
-
-        Args:
-            checksum: 32-bit checksum of what this worker is about to do.
-
-        Raises:
-            ZooError: other workers have other checksums.
-        """
-
-    def any(self, value: bool) -> bool:
-        """Return whether `value` is true on any worker; all workers must call it, and wait here for each other."""
-        return value
-
     @property
     def evaluates(self) -> bool:
         """Whether this worker evaluates: rank 0 does, and where all must run the same functions, the others too."""
@@ -107,17 +93,10 @@ class _SeveralWorkers(Workers):
 
         return run
 
-    def require_same(self, checksum: int) -> None:
-        halves = np.zeros((self.rank.size, 2), np.float32)  # float32 holds 16 bits exactly
-        halves[self.rank.number] = divmod(checksum, 1 << 16)
-        checksums = self._sum(tf.constant(halves)).numpy()
-        others = [str(number) for number, row in enumerate(checksums) if (row != checksums[0]).any()]
-        if others:
-            raise ZooError(f"rank {self.rank.number}: rank {' and '.join(others)} would not train the same as rank 0: "
-                           "give all ranks the same data, --batch_size, --seed, length and other flags, and TensorFlow")
-
-    def any(self, value: bool) -> bool:
-        return float(self._sum(tf.constant(float(value), tf.float32))) > 0.0
+    def exchange(self, own: Sequence[float]) -> np.ndarray:
+        numbers = np.zeros((self.rank.size, 2), np.float32)
+        numbers[self.rank.number] = own
+        return self._sum(tf.constant(numbers)).numpy()
 
 
 class MirroredWorkers(_SeveralWorkers):

@@ -8,25 +8,52 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
-from typing import TYPE_CHECKING, Iterator
+from typing import Iterator, Sequence
+
+import numpy as np
 
 from common.cli.program import Stopped, StopRequest
 from common.devices.selection import Rank
+from common.errors import ZooError
 from common.run.loop import Record
 
-if TYPE_CHECKING:
-    from typing import Protocol
-else:
-    Protocol = object  # Python 3.7 lacks it
 
+class Workers:
+    """The workers of a training, as seen by one. Here it is alone; `common.graph` and `common.keras` connect it.
 
-class Workers(Protocol):
-    """The workers of a training, as seen by one of them: those of `common.graph` or of `common.keras`."""
+    Attributes:
+        rank: of this process.
+    """
 
-    rank: Rank
+    def __init__(self, rank: Rank):
+        self.rank = rank
+
+    def exchange(self, own: Sequence[float]) -> np.ndarray:
+        """Return the two numbers of each worker, float32 [workers, 2]; all must call it, and wait here for each other.
+
+        Args:
+            own: those of this worker.
+        """
+        return np.array([own], np.float32)
+
+    def require_same(self, checksum: int) -> None:
+        """Check that all workers are about to do the same; all must call it, before anything else.
+
+        Args:
+            checksum: 32-bit checksum of what this worker is about to do.
+
+        Raises:
+            ZooError: other workers have other checksums.
+        """
+        found = self.exchange(divmod(checksum, 1 << 16))  # float32 holds 16 bits exactly
+        others = [str(rank) for rank, row in enumerate(found) if (row != found[0]).any()]
+        if others:
+            raise ZooError(f"rank {self.rank.number}: rank {' and '.join(others)} would not train the same as rank 0: "
+                           "give all ranks the same data, --batch_size, --seed, length and other flags, and TensorFlow")
 
     def any(self, value: bool) -> bool:
-        """Return whether `value` is true on any worker; all workers must call it, and wait here for each other."""
+        """Return whether `value` is true on any worker; all must call it, and wait here for each other."""
+        return bool(self.exchange((value, 0)).any())
 
 
 class SharedStop(StopRequest):

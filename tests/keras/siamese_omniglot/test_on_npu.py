@@ -40,15 +40,15 @@ def test_two_ranks(tmp_path, tiny_folder):
     common = [f"--data_path={tiny_folder}", "--lr=1e-4", "--early_stop=1", *FLAGS[:-1]]
     seen = run_on_two_fake_npus(ENTRY, tmp_path / "fake",
                                 [f"--output_path={tmp_path / 'out'}", "--use_amp=True", *common])
-    same = ["all_reduce", "sum", 1, 0]  # of the ranks' checksums
+    same = ["all_reduce", "sum", 1, 0]  # of the ranks' checksums, and again to agree on evaluations
     for rank, one in enumerate(seen):
         assert one["openings"] == [[rank, 1, "allow_mix_precision"]]
-        *before, (name, root, num), gradients, numbers, agreed = one["calls"]
+        *before, (name, root, num), gradients, numbers = one["calls"]
         assert before == [["open", rank], ["as_default"], same, ["shard", 8, 4], ["loss_scale_optimizer"]]
         assert (name, root) == ("broadcast", 0) and num > 2 * 12  # weights, their momentum, counters
-        assert gradients == ["all_reduce", "sum", 12, 1] and numbers == agreed == same
+        assert gradients == ["all_reduce", "sum", 12, 1] and numbers == same
     assert seen[0]["graphs"] == seen[1]["graphs"]
-    assert len(seen[0]["graphs"]) == 5  # step, two sums, features, similarity
+    assert len(seen[0]["graphs"]) == 4  # step, sum, features, similarity
     assert (tmp_path / "out" / "0" / "ckpt" / "model.ckpt-2.index").exists()
     assert os.listdir(str(tmp_path / "out" / "1")) == ["train_1.log"]
     assert run_siamese_train.main([f"--output_path={tmp_path / 'alone'}", "--device=cpu", *common]) == 0
