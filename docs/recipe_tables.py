@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import json
 import os
 import sys
 import textwrap
@@ -17,9 +16,8 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common import zoo
+from docs.generated_pages import FOLDER, Chinese, finish, replaced
 
-FOLDER = os.path.dirname(os.path.abspath(__file__))
-CATALOGUE = os.path.join(FOLDER, "recipes.zh-CN.json")
 TITLE = "Recipes"
 INTRODUCTION = (
     "`--recipe=reference` (the default) computes what the original computes, quirks included; `--recipe=corrected` "
@@ -29,7 +27,6 @@ INTRODUCTION = (
 RECIPES = ("reference", "corrected")  # values of --recipe, not translated
 COLUMNS = ("flag", *RECIPES, "meaning", "measured effect")
 NOT_MEASURED = "not measured"
-BEGIN, END = "<!-- recipes:begin -->\n", "<!-- recipes:end -->"
 
 
 def table(model: zoo.Model, translate: Callable[[str], str]) -> str:
@@ -66,41 +63,16 @@ def page(translate: Callable[[str], str], suffix: str, columns: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _replaced(path: str, table_text: str) -> str:
-    """Return the content of a page with another table between the markers."""
-    with open(path, encoding="utf-8") as file:
-        head, _, rest = file.read().partition(BEGIN)
-    return head + BEGIN + table_text + END + rest.partition(END)[2]
-
-
 def main() -> int:
     """Write the tables, or check them; return 1 if one is stale or a translation is missing."""
-    with open(CATALOGUE, encoding="utf-8") as file:
-        catalogue = json.load(file)
-    used: set[str] = set()
-
-    def chinese(text: str) -> str:
-        used.add(text)
-        return catalogue.get(text, text)
-
+    chinese = Chinese("recipes.zh-CN.json")
     pages = {os.path.join(FOLDER, "recipes.md"): page(str, ".md", 120),
              os.path.join(FOLDER, "recipes.zh-CN.md"): page(chinese, ".zh-CN.md", 100_000)}
     for model in zoo.models():
         for suffix, translate in ((".md", str), (".zh-CN.md", chinese)):
             path = os.path.join(zoo.ROOT, model.name, f"README{suffix}")
-            pages[path] = _replaced(path, table(model, translate))
-    problems = [f"{CATALOGUE}: no table says {text!r}" for text in catalogue if text not in used]
-    problems += [f"{CATALOGUE}: no translation of {text!r}" for text in sorted(used - set(catalogue))
-                 if text not in RECIPES]
-    for path, text in pages.items():
-        if "--check" not in sys.argv:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
-        elif not os.path.exists(path) or open(path, encoding="utf-8").read() != text:  # noqa: SIM115
-            problems.append(f"{path}: stale, run 'make docs'")
-    for problem in problems:
-        print(problem)
-    return 1 if problems else 0
+            pages[path] = replaced(path, "recipes", table(model, translate))
+    return finish(pages, chinese.problems(lambda text: text not in RECIPES))
 
 
 if __name__ == "__main__":

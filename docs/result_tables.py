@@ -4,7 +4,6 @@ Both pages exist in Chinese too; results.zh-CN.json has the translation of every
 """
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -15,9 +14,8 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common import zoo
+from docs.generated_pages import FOLDER, Chinese, finish, replaced
 
-FOLDER = os.path.dirname(os.path.abspath(__file__))
-CATALOGUE = os.path.join(FOLDER, "results.zh-CN.json")
 TITLE = "Results"
 INTRODUCTION = (
     "Every number here says where it comes from. `published` numbers are those of the paper or of the original's "
@@ -27,7 +25,6 @@ INTRODUCTION = (
 RECIPES = ("reference", "corrected")  # values of --recipe, not translated
 README_COLUMNS = ("what it does", "model", "published", "measured, reference recipe", "measured, corrected recipe")
 README_KINDS = (("original", "published"), ("reference", "measured"), ("corrected", "measured"))
-BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
 COLUMNS = ("recipe", "metric", "value", "evidence", "hardware", "data", "note")
 
 
@@ -68,13 +65,6 @@ def _short(results: list[dict[str, Any]], translate: Callable[[str], str], colon
     return "".join(f"{translate(result['metric'])}{colon}{result['value']}" for result in results) or "-"
 
 
-def _replaced(path: str, table_text: str) -> str:
-    """Return the content of a page with another table between the markers."""
-    with open(path, encoding="utf-8") as file:
-        head, _, rest = file.read().partition(BEGIN)
-    return head + BEGIN + table_text + END + rest.partition(END)[2]
-
-
 def _cell(result: dict[str, Any], column: str) -> str:
     text = str(result.get(column, ""))
     if column == "hardware" and result["evidence"] == "measured":
@@ -95,32 +85,14 @@ def _command(result: dict[str, Any]) -> str:
 
 def main() -> int:
     """Write the pages, or check them; return 1 if they are stale or a translation is missing."""
-    with open(CATALOGUE, encoding="utf-8") as file:
-        catalogue = json.load(file)
-    used: set[str] = set()
-    problems = []
-
-    def chinese(text: str) -> str:
-        used.add(text)
-        return catalogue.get(text, text)
-
+    chinese = Chinese("results.zh-CN.json")
     readme, readme_chinese = (os.path.join(zoo.ROOT, name) for name in ("README.md", "README.zh-CN.md"))
-    for path, written in (
-            (os.path.join(FOLDER, "results.md"), page(str, ": ", 120, "[中文](results.zh-CN.md)")),
-            (os.path.join(FOLDER, "results.zh-CN.md"), page(chinese, "：", 10_000, "[English](results.md)")),
-            (readme, _replaced(readme, table(str, ": ", ".md"))),
-            (readme_chinese, _replaced(readme_chinese, table(chinese, "：", ".zh-CN.md")))):
-        if "--check" not in sys.argv:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(written)
-        elif not os.path.exists(path) or open(path, encoding="utf-8").read() != written:  # noqa: SIM115
-            problems.append(f"{path}: stale, run 'make docs'")
-    problems += [f"{CATALOGUE}: no result says {text!r}" for text in catalogue if text not in used]
-    problems += [f"{CATALOGUE}: no translation of {text!r}" for text in sorted(used - set(catalogue))
-                 if text not in RECIPES and re.search(r"\b[a-z]{4,}\b", text)]
-    for problem in problems:
-        print(problem)
-    return 1 if problems else 0
+    pages = {os.path.join(FOLDER, "results.md"): page(str, ": ", 120, "[中文](results.zh-CN.md)"),
+             os.path.join(FOLDER, "results.zh-CN.md"): page(chinese, "：", 10_000, "[English](results.md)"),
+             readme: replaced(readme, "results", table(str, ": ", ".md")),
+             readme_chinese: replaced(readme_chinese, "results", table(chinese, "：", ".zh-CN.md"))}
+    return finish(pages, chinese.problems(
+        lambda text: text not in RECIPES and bool(re.search(r"\b[a-z]{4,}\b", text))))
 
 
 if __name__ == "__main__":
