@@ -18,6 +18,7 @@ from common.graph.compat import tf
 from tests import ROOT
 from tests.conftest import slow_on_the_default_leg
 from tests.processes import start, start_on_two_fake_npus
+from tests.programs import run_python
 from tests.results import assert_nearly_same_variables, losses, result_file, rows
 
 FLAGS = ["--model_def=models.resnet10", "--image_size=32", "--batch_size=7", "--learning_rate=0.001", "--epoch_size=2"]
@@ -117,3 +118,20 @@ def test_ranks_draw_the_images_of_one_process():
         np.testing.assert_array_equal(sampler.indices(2).reshape(3, -1), whole[:, rank::3])
     alone = faces.Sampler(labels, 21, "without_replacement", 5)
     assert samplers[1].substitute(2, 4, 0) == alone.substitute(2, 15, 0)  # the second image of the third batch
+
+
+def test_a_rank_without_an_answer_asks_for_a_restart():
+    waiting = """
+import time
+from common.devices.selection import Rank
+from common.graph.workers import ServerWorkers
+workers = ServerWorkers(Rank(1, 2), 4, False, patience_seconds=0.6)
+with workers.answered():
+    pass
+with workers.answered():
+    time.sleep(60)
+"""
+    done = run_python("-c", waiting)
+    assert done.returncode == 75
+    assert done.stdout == ("[Error] rank 1: no answer from the other ranks for 0.01 minutes (--peer_minutes); the same "
+                           "command resumes from the last checkpoint\n")
