@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from common.run import metrics
-from common.run.run_dir import is_run, read_arguments
+from common.run.run_dir import TIME_FORMAT, is_run, read_arguments
 
 _PLUGIN = "hparams"
 _START, _END = "_hparams_/session_start_info", "_hparams_/session_end_info"
@@ -24,7 +24,7 @@ def started(run_path: str, v1: Any) -> list[Any]:
         return []
     arguments = read_arguments(run_path)
     start = plugin_data_pb2.SessionStartInfo(
-        start_time_secs=time.mktime(time.strptime(arguments["started"], "%Y%m%d-%H%M%S")))
+        start_time_secs=time.mktime(time.strptime(arguments["started"], TIME_FORMAT)))
     for name, value in dict(arguments["identity"], num_updates=arguments["num_updates"]).items():
         if isinstance(value, bool):
             start.hparams[name].bool_value = value

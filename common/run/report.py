@@ -11,7 +11,7 @@ from typing import Any, Iterator
 from common import atomic_files
 from common.errors import ZooError
 from common.run import metrics
-from common.run.run_dir import PROJECTOR
+from common.run.run_dir import PROJECTOR, TIME_FORMAT
 from common.run.summary import RunSummary
 
 NAME = "report.html"
@@ -104,4 +104,4 @@ def _duration(run: RunSummary) -> str:
 
 
 def _format_time(started: str) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.strptime(started, "%Y%m%d-%H%M%S"))
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.strptime(started, TIME_FORMAT))

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import sys
+import time
 from typing import Any, Sequence
 
 from common.cli.parser import FlagValues
@@ -18,6 +19,7 @@ from common.run import metrics
 
 ARGUMENTS = "arguments.json"
 LOCK = ".lock"
+TIME_FORMAT = "%Y%m%d-%H%M%S"
 PROJECTOR = "projector"  # folder of the embeddings that an evaluation writes for TensorBoard
 _ARGUMENT_TYPES = {"identity": dict, "num_updates": int, "performance": bool, "started": str, "segments": list,
                    "threads": int}
@@ -62,6 +64,7 @@ def read_arguments(path: str) -> dict[str, Any]:
         for key, kind in _ARGUMENT_TYPES.items():
             if not isinstance(arguments[key], kind):
                 raise TypeError(f"{key} is not of type {kind.__name__}")
+        time.strptime(arguments["started"], TIME_FORMAT)  # becomes part of a path
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ZooError(f"{name}: damaged, or not written by a run ({error}); move the folder away or choose another "
                        "--output_path") from None

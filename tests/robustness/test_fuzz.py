@@ -143,7 +143,8 @@ XML = (b"<annotation><folder>a</folder><object><trackid>0</trackid><bndbox><xmax
 INDEX = json.dumps(dict(videos=[["Data/VID/train/a/v/000000.00.crop.x.jpg"]], n_videos=1, image_shape=[255, 255, 3]))
 RANKS = json.dumps(dict(server_count="1", server_list=[dict(server_id="a", device=[
     dict(device_id="0", device_ip="1.1.1.1", rank_id="0")])], status="completed", version="1.0"))
-ARGUMENTS = json.dumps(dict(identity={}, num_updates=1, performance=False, started="x", segments=["x"], threads=1))
+ARGUMENTS = json.dumps(dict(identity={}, num_updates=1, performance=False, started="20261126-120000", segments=["x"],
+                            threads=1))
 READERS = {
     "png": (images.read_rgb, _content(odd_images.make, "palette_transparent"), ".png"),
     "jpg": (images.read_rgb, _content(odd_images.make, "orientation_6"), ".jpg"),

@@ -64,7 +64,7 @@ def test_a_roc_has_a_logarithmic_axis_its_area_and_chance(tmp_path, saved_figure
 def test_titles_say_model_recipe_step_and_result(tmp_path):
     identity = dict(model="gitloss_tf1", recipe="corrected")
     (tmp_path / "arguments.json").write_text(json.dumps(dict(
-        identity=identity, num_updates=12, performance=False, started="", segments=[], threads=1)))
+        identity=identity, num_updates=12, performance=False, started="20261126-120000", segments=[], threads=1)))
     checkpoint = Checkpoint(str(tmp_path / "ckpt" / "model.ckpt-12"), str(tmp_path), str(tmp_path / "evaluate"))
     assert checkpoint.title("EER 0.1") == "gitloss_tf1, corrected, step 12: EER 0.1"
     assert Checkpoint("/a/weights", None, "/a").title("EER 0.1") == "weights: EER 0.1"

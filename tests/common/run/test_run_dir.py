@@ -1,6 +1,8 @@
 """Where run directories are, and which one --resume names."""
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from common.errors import ZooError
@@ -17,3 +19,16 @@ def test_resume_path_must_be_a_run(tmp_path):
     with pytest.raises(ZooError, match="not a run directory"):
         run_dir.resume_path(str(tmp_path))
     assert run_dir.resume_path("auto") is None and run_dir.resume_path("never") is None
+
+
+@pytest.mark.parametrize("started, message", [("20261126-120000", None), ("", "does not match"),
+                                              ("/../../elsewhere", "does not match")])
+def test_the_start_of_a_run_is_a_time(tmp_path, started, message):
+    """An archived run has it in its path."""
+    arguments = dict(identity={}, num_updates=1, performance=False, started=started, segments=[], threads=1)
+    (tmp_path / run_dir.ARGUMENTS).write_text(json.dumps(arguments))
+    if message is None:
+        assert run_dir.read_arguments(str(tmp_path)) == arguments
+        return
+    with pytest.raises(ZooError, match=message):
+        run_dir.read_arguments(str(tmp_path))

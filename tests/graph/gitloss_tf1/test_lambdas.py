@@ -17,7 +17,8 @@ def make_run(tmp_path):
         folder.mkdir(parents=True)
         identity = dict(identity, model="gitloss_tf1", lambda_c=weights[0], lambda_g=weights[1])
         (folder / "arguments.json").write_text(json.dumps(dict(
-            identity=identity, num_updates=steps, performance=False, started="now", segments=[], threads=1, flags={})))
+            identity=identity, num_updates=steps, performance=False, started="20261126-120000", segments=[], threads=1,
+            flags={})))
         rows = [dict(kind="eval", step=steps, seconds=1, **evaluation), dict(kind="final", step=steps, seconds=1)]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return make
