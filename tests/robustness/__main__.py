@@ -1,7 +1,7 @@
 """Count what every model survives: python3 -m tests.robustness [SECTION ...] [--kills=N] [--fuzz_seconds=60] [--write].
 
-Every test is reported when it ends. At the end come the table, in Markdown, and the status: 1 if anything was lost.
-Two things are done at a time; all sections take under an hour on two idle cores.
+Every test is reported when it ends, and the rows of a job when all its tests have. At the end come the table, in
+Markdown, and the status: 1 if anything was lost.
 """
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 from tests import ROOT
 from tests.kill_and_resume import SUBJECTS
 from tests.robustness import table
+from tests.robustness.programs import MODELS
 from tests.robustness.table import Row
 
 DAMAGED = ("damaged files, {seconds:g} s", "损坏的文件，{seconds:g} 秒")
@@ -47,7 +48,7 @@ class Section(NamedTuple):
     subject: str = "all models"
 
 
-CONDITIONS = "test_conditions.py"
+CONDITIONS, PATHS = "test_conditions.py", "test_paths.py"
 SECTIONS = {
     "fuzz": Section("test_fuzz.py", {"test_damaged_files_are_read_or_refused_in_one_line": DAMAGED,
                                      "test_rows_of_metrics_end_where_they_are_damaged": DAMAGED}, ""),
@@ -71,7 +72,7 @@ SECTIONS = {
         "test_clock_goes_backwards": ("clock going backwards", "时钟倒退")}),
     "stdout": Section(CONDITIONS, {"test_stdout_is_closed": ("stdout and stderr closed", "标准输出与标准错误均关闭")}),
     "twice": Section(CONDITIONS, {"test_two_runs_at_once": ("two runs at once", "同时启动两个运行")}),
-    "paths": Section("test_paths.py", {
+    "paths": Section(PATHS, {
         "test_train_resume_evaluate_and_export_in_folders_of_any_name": (
             "trained, resumed, evaluated, exported in folders of odd names",
             "在名称奇特的目录中训练、续训、评估和导出"),
@@ -90,6 +91,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"kills, {', '.join(SECTIONS)}; default: all")
     parser.add_argument("--kills", type=int, default=50, help="of each model")
     parser.add_argument("--fuzz_seconds", type=float, default=60.0, help="for each reader")
+    parser.add_argument("--jobs", type=int, default=2, help="at a time; as many as there are cores")
     parser.add_argument("--write", action="store_true", help=f"put the rows into {' and '.join(table.PAGES)}")
     arguments = parser.parse_args(argv)
     names = arguments.sections or ["kills", *SECTIONS]
@@ -103,11 +105,19 @@ def main(argv: list[str]) -> int:
     jobs: list[Callable[[], list[Row]]] = []  # the longest ones first
     for file in dict.fromkeys(section.file for name, section in SECTIONS.items() if name in names):
         sections = [SECTIONS[name] for name in SECTIONS if name in names and SECTIONS[name].file == file]
-        jobs.append(lambda sections=sections: _tests(sections, arguments.fuzz_seconds))
+        models = [model.name for model in MODELS] if file in (CONDITIONS, PATHS) else [""]
+        jobs += [lambda sections=sections, model=model: _tests(sections, model, arguments.fuzz_seconds)
+                 for model in models]
     if "kills" in names:
         jobs[1:1] = [lambda model=model: _kills(model, arguments.kills) for model in SUBJECTS]
-    with ThreadPoolExecutor(2) as pool:
-        rows = [row for found in pool.map(lambda job: job(), jobs) for row in found]
+
+    def run(job):
+        found = job()
+        print(*(row.line(0, measured) for row in found), sep="\n", flush=True)
+        return found
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        rows = table.add_up([row for found in pool.map(run, jobs) for row in found])
     print(f"\n{(time.monotonic() - started) / 60:.0f} minutes\n\n{table.render(rows, measured)}")
     if arguments.write:
         table.update_pages([row for row in rows if row.tried], measured)
@@ -127,16 +137,17 @@ def _kills(model: str, kills: int) -> list[Row]:
     return [Row(model, tuple(text.format(**hits) for text in KILLED), tried, tried if result.returncode else 0)]
 
 
-def _tests(sections: list[Section], fuzz_seconds: float) -> list[Row]:
-    """Run the tests of sections of one file, which pytest reports one by one; return their rows."""
+def _tests(sections: list[Section], model: str, fuzz_seconds: float) -> list[Row]:
+    """Run the tests of sections of one file, of a model or all, which pytest reports one by one; return their rows."""
     file = sections[0].file
     functions = {function: section for section in sections for function in section.rows}
+    chosen = " or ".join(functions)
     with tempfile.TemporaryDirectory() as folder:
         report = os.path.join(folder, "report.xml")
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "pytest", "-vv", "--no-header", "-m", "slow or not slow",
              f"--junitxml={report}", "-o", "junit_family=xunit1", os.path.join("tests", "robustness", file),
-             "-k", " or ".join(functions)], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+             "-k", f"{model} and ({chosen})" if model else chosen], cwd=ROOT, stdout=subprocess.PIPE, text=True,
             env=dict(os.environ, ZOO_FUZZ_SECONDS=str(fuzz_seconds)))
         assert process.stdout is not None
         for line in process.stdout:

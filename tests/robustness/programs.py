@@ -38,7 +38,7 @@ def run(model: Model, program: str, *flags: str, **environment: str) -> subproce
     """Run a program of a model to its end; stdout and stderr are decoded and together."""
     command = [sys.executable, os.path.join(ROOT, model.name, program), *flags]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          errors="replace", env=dict(os.environ, **environment), check=False, timeout=600)
+                          errors="replace", env=dict(os.environ, **environment), check=False, timeout=900)
 
 
 def make_data(model: Model, folder: str) -> str:

@@ -33,6 +33,15 @@ class Row(NamedTuple):
         return f"| {' | '.join(map(str, cells))} |"
 
 
+def add_up(rows: list[Row]) -> list[Row]:
+    """Return one row for all those of the same subject and deed."""
+    sums: dict = {}
+    for row in rows:
+        tried, lost = sums.get(row[:2], (0, 0))
+        sums[row[:2]] = tried + row.tried, lost + row.lost
+    return [Row(*subject_and_what, *found) for subject_and_what, found in sums.items()]
+
+
 def render(rows: list[Row], measured: str) -> str:
     """Return the rows as a table in English."""
     return "\n".join([HEADS[0], "|---|---|---|---|---|---|", *(row.line(0, measured) for row in rows)])

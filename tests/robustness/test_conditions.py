@@ -22,6 +22,7 @@ EACH_MODEL = [pytest.param(model, id=model.name, marks=[] if model.name == "gitl
               for model in MODELS]
 EACH_MODEL_SLOWLY = [pytest.param(model, id=model.name, marks=pytest.mark.slow) for model in MODELS]
 STEPS = 4
+TIMEOUT = 900  # seconds, also on a machine that does much else
 pytestmark = on_the_default_leg
 
 
@@ -45,7 +46,7 @@ class Subject:
     def train(self, output, prefix=(sys.executable,), steps=STEPS, data=None, **options):
         """Train; the result's stdout has both streams."""
         process = self.start(self.command(output, steps, data), prefix, **options)
-        out, _ = process.communicate(timeout=300)
+        out, _ = process.communicate(timeout=TIMEOUT)
         return subprocess.CompletedProcess([], process.returncode, out.decode("utf-8", "replace"))
 
     def run(self, output):
@@ -161,7 +162,7 @@ def trains_as_ever(subject, output, prefix=(sys.executable,), **options):
 @pytest.mark.parametrize("subject", EACH_MODEL, indirect=True)
 def test_stdout_is_closed(subject):
     process = subject.start(subject.command("closed"), ("bash", "-c", 'exec "$0" "$@" >&- 2>&-', sys.executable))
-    assert process.wait(300) == 0
+    assert process.wait(TIMEOUT) == 0
     subject.equals_plain("closed")
 
 
@@ -175,13 +176,13 @@ def test_two_runs_at_once(subject):
         assert "another run is using it" in refused(subject.train("twice"))
     finally:
         first.send_signal(signal.SIGCONT)
-    first.communicate(timeout=300)
+    first.communicate(timeout=TIMEOUT)
     assert first.returncode == 0
     subject.equals_plain("twice")
 
 
 def _wait(process, condition):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0][-2000:]
         time.sleep(0.01)
@@ -210,7 +211,7 @@ def spoil_the_data(subject, output, spoil):
     process.send_signal(signal.SIGSTOP)
     spoil(data)
     process.send_signal(signal.SIGCONT)
-    out, _ = process.communicate(timeout=300)
+    out, _ = process.communicate(timeout=TIMEOUT)
     if process.returncode:
         refused(subprocess.CompletedProcess([], process.returncode, out.decode()))
         shutil.rmtree(data, ignore_errors=True)

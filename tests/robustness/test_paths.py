@@ -45,7 +45,7 @@ def test_scripts_and_modelarts_in_folders_of_any_name(model, tmp_path):
     result = run(model, "modelarts_entry_acc.py", f"--data_url={data}", f"--train_url={parent}/train", *flags)
     assert result.returncode == 0, result.stdout[-3000:]
     script = os.path.join(ROOT, model.name, "test", "train_full_1p.sh")
-    result = programs.run("bash", script, f"--data_path={data}", f"--output_path={parent}/output", *flags)
+    result = programs.run("bash", script, f"--data_path={data}", f"--output_path={parent}/output", *flags, timeout=900)
     assert result.returncode == 0, result.stdout[-3000:]
     for output in ("train", "output"):
         assert os.path.isfile(os.path.join(parent, output, "0", "metrics.jsonl"))

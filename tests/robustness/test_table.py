@@ -5,6 +5,7 @@ import pytest
 
 from tests.robustness import __main__ as robustness
 from tests.robustness import table
+from tests.robustness.programs import MODELS
 from tests.robustness.table import Row
 
 
@@ -69,6 +70,18 @@ def test_what_is_lost_is_counted_and_the_status_is_1(tmp_path, monkeypatch, caps
     for row in ("all models | passed | 12 | 12 | 0", "a | failed | 1 | 1 | 0", "b c | failed | 1 | 0 | 1"):
         assert f"| {row} |" in out
     assert "test_passes[a] PASSED" in out and "other |" not in out
+
+
+def test_a_job_of_each_model_and_one_row_for_all(tmp_path, monkeypatch, capsys):
+    names = [model.name for model in MODELS]
+    (tmp_path / "test_some.py").write_text(TESTS.replace('["a", "b"]', str(names)))
+    file = str(tmp_path / "test_some.py")
+    monkeypatch.setattr(robustness, "CONDITIONS", file)
+    monkeypatch.setattr(robustness, "SECTIONS", {"some": robustness.Section(file, {"test_passes": ("passed", "")})})
+    assert robustness.main(["some", "--jobs=5"]) == 0
+    out, _, table_at_the_end = capsys.readouterr().out.partition("minutes")
+    assert out.count("1 passed") == out.count("| all models | passed | 6 | 6 | 0 |") == 5
+    assert "| all models | passed | 30 | 30 | 0 |" in table_at_the_end
 
 
 def test_tests_that_do_not_run_are_lost(tmp_path, monkeypatch, capsys):
