@@ -242,9 +242,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("model", choices=sorted(SUBJECTS))
     parser.add_argument("--kills", type=int, default=20, help="kills in all")
     parser.add_argument("--kills_a_run", type=int, default=5, help="kills before a run may finish")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments at which to kill")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        test = KillTest(SUBJECTS[arguments.model], folder)
+        test = KillTest(SUBJECTS[arguments.model], folder, arguments.seed)
         total: dict[str, int] = {}
         for number in range(-(-arguments.kills // arguments.kills_a_run)):
             for moment, count in test.check(f"killed-{number}", arguments.kills_a_run).items():

@@ -41,11 +41,13 @@ class Section(NamedTuple):
         file: that has them.
         rows: what a test function does, in English and in Chinese, by its name.
         subject: of all rows; "" if each parameter of a test is one.
+        is_long: whether it is not done together with the other sections of its file.
     """
 
     file: str
     rows: dict
     subject: str = "all models"
+    is_long: bool = False
 
 
 CONDITIONS, PATHS = "test_conditions.py", "test_paths.py"
@@ -54,7 +56,7 @@ SECTIONS = {
                                      "test_rows_of_metrics_end_where_they_are_damaged": DAMAGED}, ""),
     "memory": Section(CONDITIONS, {"test_memory_is_flat": (
         "memory flat over 5,000 steps: at most 30 MB more at their end than after 1,500",
-        "5,000 步内存平稳：结束时比 1,500 步时至多多 30 MB")}),
+        "5,000 步内存平稳：结束时比 1,500 步时至多多 30 MB")}, is_long=True),
     "data": Section(CONDITIONS, {
         "test_data_that_vanish": ("data that vanish during a run; resumed when they are back",
                                   "运行中数据消失；恢复数据后续训"),
@@ -103,8 +105,11 @@ def main(argv: list[str]) -> int:
     measured = f"{datetime.date.today().isoformat()}, {commit or 'unknown'}"
     started = time.monotonic()
     jobs: list[Callable[[], list[Row]]] = []  # the longest ones first
-    for file in dict.fromkeys(section.file for name, section in SECTIONS.items() if name in names):
-        sections = [SECTIONS[name] for name in SECTIONS if name in names and SECTIONS[name].file == file]
+    together: dict = {}
+    for name, section in SECTIONS.items():
+        if name in names:
+            together.setdefault((section.file, section.is_long), []).append(section)
+    for (file, _), sections in together.items():
         models = [model.name for model in MODELS] if file in (CONDITIONS, PATHS) else [""]
         jobs += [lambda sections=sections, model=model: _tests(sections, model, arguments.fuzz_seconds)
                  for model in models]
@@ -125,16 +130,23 @@ def main(argv: list[str]) -> int:
 
 
 def _kills(model: str, kills: int) -> list[Row]:
-    result = subprocess.run([sys.executable, "-m", "tests.kill_and_resume", model, f"--kills={kills}"], cwd=ROOT,
-                            stdout=subprocess.PIPE, text=True, check=False)
+    """Kill runs of a model in two processes, each of which does half of it."""
+    halves = [subprocess.Popen([sys.executable, "-m", "tests.kill_and_resume", model, f"--kills={number}",
+                                f"--seed={seed}"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+              for seed, number in enumerate((kills - kills // 2, kills // 2)) if number]
     hits = dict(writing=0, evaluating=0, other=0)
-    if result.returncode:
-        print(result.stdout[-3000:], file=sys.stderr)
-    else:
-        hits = json.loads(result.stdout.splitlines()[-1])["kills"]
-    tried = sum(hits[moment] for moment in ("writing", "evaluating", "other")) or kills
-    print(f"tests.kill_and_resume {model}: {tried} kills {'FAILED' if result.returncode else 'PASSED'}", flush=True)
-    return [Row(model, tuple(text.format(**hits) for text in KILLED), tried, tried if result.returncode else 0)]
+    has_failed = False
+    for half in halves:
+        out, _ = half.communicate()
+        if half.returncode:
+            has_failed = True
+            print(out[-3000:], file=sys.stderr)
+        else:
+            found = json.loads(out.splitlines()[-1])["kills"]
+            hits = {moment: hits[moment] + found[moment] for moment in hits}
+    tried = sum(hits.values()) or kills
+    print(f"tests.kill_and_resume {model}: {tried} kills {'FAILED' if has_failed else 'PASSED'}", flush=True)
+    return [Row(model, tuple(text.format(**hits) for text in KILLED), tried, tried if has_failed else 0)]
 
 
 def _tests(sections: list[Section], model: str, fuzz_seconds: float) -> list[Row]:
