@@ -37,8 +37,8 @@ def coefficients(uniform: np.ndarray, side: int) -> np.ndarray:
         parameters.append(np.where(is_changed, value, unchanged))
         used += 1 + is_changed
     angle, shear_x, shear_y, scale_x, scale_y, shift_x, shift_y = parameters
-    radians = [math.radians(degrees) for degrees in angle]  # NumPy's cosine rounds differently
-    cos, sin = np.array([math.cos(one) for one in radians]), np.array([math.sin(one) for one in radians])
+    radians = np.radians(angle).tolist()  # NumPy's cosine rounds differently
+    cos, sin = np.array(list(map(math.cos, radians))), np.array(list(map(math.sin, radians)))
     one, zero, center = np.ones(len(uniform)), np.zeros(len(uniform)), (side - 1) / 2
     matrix = _matrices(cos, -sin, sin, cos) @ _matrices(one, shear_x, shear_y, one)
     matrix = matrix @ _matrices(1 / scale_x, zero, zero, 1 / scale_y)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-import random
 from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from siamese_omniglot.data import affine
+from siamese_omniglot.data import affine, random_streams
+from siamese_omniglot.data.random_streams import NumpyStream
 
 _NEAREST, _BILINEAR, _BICUBIC, _AFFINE = 0, 2, 3, 0  # PIL's constants for filters and the affine transform
 _FILL = 128
@@ -60,7 +60,7 @@ def augment(drawings: np.ndarray, kind: str, seeds: Sequence[Sequence[int]]) -> 
     if kind == "none":
         return drawings.copy()
     if kind == "affine":
-        changes = affine.coefficients(uniform(seeds), drawings.shape[1])
+        changes = affine.coefficients(random_streams.uniform(np.array(seeds), affine.NUM_UNIFORM), drawings.shape[1])
         return np.stack([affine.change(drawing, changed_by) for drawing, changed_by in zip(drawings, changes)])
     side, random = drawings.shape[1], NumpyStream()
     # one image below the other: an image of PIL's for each drawing costs more than some of the changes
@@ -71,42 +71,12 @@ def augment(drawings: np.ndarray, kind: str, seeds: Sequence[Sequence[int]]) -> 
     return augmented.reshape(drawings.shape)
 
 
-def uniform(seeds: Sequence[Sequence[int]]) -> np.ndarray:
-    """Draw the random numbers of `affine.coefficients`, float64 [num, 14], one row for each seed."""
-    random, rows = NumpyStream(), []
-    for seed in seeds:
-        random.start(seed)
-        rows.append([random.random() for _ in range(affine.NUM_UNIFORM)])
-    return np.array(rows)
-
-
-class NumpyStream(random.Random):
-    """The random numbers of NumPy's `RandomState`. Both generators are MT19937; Python's takes less time to start."""
-
-    def start(self, seed: Sequence[int]) -> None:
-        """Do what `RandomState.seed` does with a list of words of 32 bits."""
-        if seed[-1]:
-            self.seed(sum(word << 32 * place for place, word in enumerate(seed)))
-        else:  # of which Python's generator would drop the last words
-            words = np.random.RandomState(list(seed)).get_state()[1]
-            self.setstate((self.VERSION, (*words.tolist(), len(words)), None))
-
-    def below(self, limit: int) -> int:
-        """Do what `RandomState.randint` does."""
-        num_bits = (limit - 1).bit_length()
-        while num_bits:
-            number = self.getrandbits(32) & ((1 << num_bits) - 1)
-            if number < limit:
-                return number
-        return 0
-
-
 class _Picture:
     """A square image that is being changed. Tables of colours are joined, and applied when the pixels are needed."""
 
     def __init__(self, image: Image.Image):
         self.side = image.size[0]
-        self._pixels, self._table = image.tobytes(), b""
+        self.pixels = image.tobytes()
 
     @property
     def pixels(self) -> bytes:
@@ -116,16 +86,18 @@ class _Picture:
     @pixels.setter
     def pixels(self, pixels: bytes) -> None:
         self._pixels, self._table = pixels, b""
+        self._counts: np.ndarray | None = None  # of `_pixels`
 
     def counts(self) -> np.ndarray:
         """Return how many pixels have each of the 256 colours."""
-        pixels = np.frombuffer(self._pixels, np.uint8)
-        others = pixels[pixels != affine.PAPER]  # few, and a pixel takes longer to count than to compare
-        counts = np.bincount(others, minlength=256)
-        counts[affine.PAPER] = len(pixels) - len(others)
+        if self._counts is None:
+            pixels = np.frombuffer(self._pixels, np.uint8)
+            others = pixels[pixels != affine.PAPER]  # few, and a pixel takes longer to count than to compare
+            self._counts = np.bincount(others, minlength=256)
+            self._counts[affine.PAPER] = len(pixels) - len(others)
         if not self._table:
-            return counts
-        return np.bincount(np.frombuffer(self._table, np.uint8), counts, 256).astype(counts.dtype)
+            return self._counts
+        return np.bincount(np.frombuffer(self._table, np.uint8), self._counts, 256).astype(self._counts.dtype)
 
     def recolour(self, table: bytes) -> None:
         """Replace every colour by its entry in a table of 256."""

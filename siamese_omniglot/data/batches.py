@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Sequence
 
 import numpy as np
 
-from siamese_omniglot.data import affine, augmentation
+from siamese_omniglot.data import affine, augmentation, random_streams
 from siamese_omniglot.data.omniglot import SIDE, DrawingStore
 from siamese_omniglot.data.pairs import TRAIN, Pairs, PairSampler
+
+_DRAWINGS_AT_ONCE = 4096  # 10 MB of random states
 
 
 class PairImages(NamedTuple):
@@ -61,11 +63,11 @@ class _Batches:
         drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute, recipe.positions)
         return drawn, np.concatenate([drawn.first, drawn.second])
 
-    def _seeds(self, step: int) -> list[tuple[int, ...]]:
-        """Return a seed for each drawing."""
+    def _seeds(self, step: int) -> np.ndarray:
+        """Return a seed for each drawing, int64 [num, 4]."""
         recipe = self._recipe
         positions = np.concatenate([recipe.positions, recipe.positions + 2 * recipe.batch_size])
-        return [(recipe.seed, TRAIN, step, position) for position in positions.tolist()]
+        return np.stack(np.broadcast_arrays(recipe.seed, TRAIN, step, positions), 1)
 
 
 class ImageBatches(_Batches):
@@ -83,26 +85,36 @@ class ImageBatches(_Batches):
     def make(self, step: int) -> PairImages:
         """Make this worker's part of the batch of the step after `step` updates."""
         drawn, drawings = self._draw(step)
-        images = augmentation.augment(self._store.take(drawings), self._recipe.augment, self._seeds(step))
+        images = augmentation.augment(self._store.take(drawings), self._recipe.augment, self._seeds(step).tolist())
         return PairImages(images[:self.num_pairs], images[self.num_pairs:], drawn.labels)
 
 
 class ChangeBatches(_Batches):
-    """Makes a worker's part of every batch for a device that has the drawings, in next to no time."""
+    """Makes a worker's part of every batch for a device that has the drawings, in next to no time.
+
+    Attributes:
+        num_at_once: how many batches to make in a call, which takes hardly longer than one.
+    """
 
     augmentations = ("affine", "none")
 
-    def make(self, step: int) -> PairChanges:
-        """Make this worker's part of the batch of the step after `step` updates."""
-        drawn, drawings = self._draw(step)
-        changes = np.empty((len(drawings), 0))
+    def __init__(self, sampler: PairSampler, recipe: BatchRecipe):
+        super().__init__(sampler, recipe)
+        self.num_at_once = max(1, _DRAWINGS_AT_ONCE // (2 * len(recipe.positions)))
+
+    def make_several(self, steps: Sequence[int]) -> list[PairChanges]:
+        """Make this worker's part of some batches: of those of the steps after so many updates."""
+        pairs, drawings = zip(*map(self._draw, steps))
+        changes = np.empty((len(steps), len(drawings[0]), 0))
         if self._recipe.augment == "affine":
-            changes = affine.coefficients(augmentation.uniform(self._seeds(step)), SIDE)
-        return PairChanges(drawings, changes, drawn.labels)
+            seeds = np.concatenate([self._seeds(step) for step in steps])
+            made = affine.coefficients(random_streams.uniform(seeds, affine.NUM_UNIFORM), SIDE)
+            changes = made.reshape(*changes.shape[:2], made.shape[1])
+        return [PairChanges(*batch, drawn.labels) for *batch, drawn in zip(drawings, changes, pairs)]
 
 
 class ThreadAhead:
-    """Prepares batches in a thread before they are needed."""
+    """Prepares batches in a thread before they are needed, many at once."""
 
     def __init__(self, batches: ChangeBatches, num_updates: int):
         """Start the thread.
@@ -113,14 +125,18 @@ class ThreadAhead:
         """
         self._batches, self._num_updates = batches, num_updates
         self._pool = ThreadPoolExecutor(1)
-        self._made: dict[int, Future] = {}
+        self._made: dict[int, Future] = {}  # by the first step
 
     def get(self, step: int) -> PairChanges:
         """Return the batch of the step after `step` updates. Call it for one step after the other."""
-        for number in range(step, min(step + 2, self._num_updates)):
-            if number not in self._made:
-                self._made[number] = self._pool.submit(self._batches.make, number)
-        return self._made.pop(step).result()
+        count = self._batches.num_at_once
+        current = step - step % count
+        for start in (current, current + count):
+            if start not in self._made and start < self._num_updates:
+                steps = range(start, min(start + count, self._num_updates))
+                self._made[start] = self._pool.submit(self._batches.make_several, steps)
+        self._made.pop(current - count, None)
+        return self._made[current].result()[step - current]
 
     def close(self) -> None:
         """Stop the thread."""

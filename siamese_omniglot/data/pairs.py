@@ -95,13 +95,16 @@ class PairSampler:
         labels = data.labels[indices]
         limit = len(data.characters) - (0 if use_all_characters else 1)
         by_character = [indices[labels == character] for character in range(limit)]
-        self._groups = [group for group in by_character if len(group)]
-        self._anchors = [number for number, group in enumerate(self._groups) if len(group) >= MIN_IMAGES]
+        groups = [group for group in by_character if len(group)]
+        self._sizes = np.array([len(group) for group in groups], np.int64)
+        self._starts = np.cumsum(self._sizes) - self._sizes  # of the groups in `_drawings`
+        self._drawings = np.concatenate([np.empty(0, np.int64), *groups])
+        self._anchors = np.flatnonzero(self._sizes >= MIN_IMAGES)
         self.num_drawings = len(indices)
         self._seed = seed
-        if not self._anchors or len(self._groups) < 2:
+        if not len(self._anchors) or len(groups) < 2:
             left_out = "" if use_all_characters else ", the last character left out"
-            raise ZooError(f"{len(indices)} drawings give no pairs: {len(self._groups)} characters, "
+            raise ZooError(f"{len(indices)} drawings give no pairs: {len(groups)} characters, "
                            f"{len(self._anchors)} of them with {MIN_IMAGES} drawings or more{left_out}; 2 and 1 are "
                            f"needed: {advice}")
 
@@ -114,32 +117,45 @@ class PairSampler:
             stream: TRAIN or VALIDATION.
             number: index of the batch.
             permute: "batch" permutes all pairs, "sample" the two of each sample.
-            positions: int64 [num], positions in the batch of the pairs to return; all by default. The others cost
-                next to nothing.
+            positions: int64 [num], positions in the batch of the pairs to return; all by default.
         """
         random_state = np.random.RandomState([self._seed, stream, number])
         order = random_state.permutation(2 * num_samples) if permute == "batch" else np.arange(2 * num_samples)
         uniform = random_state.random_sample((num_samples, 7))
         wanted = order if positions is None else order[positions]
-        samples = {sample: self._sample(uniform[sample], permute == "sample") for sample in np.unique(wanted // 2)}
-        first, second, labels = zip(*(samples[pair // 2][pair % 2] for pair in wanted))
-        return Pairs(np.array(first), np.array(second), np.array(labels, np.float32))
+        return self._drawn(uniform[wanted // 2].T, wanted % 2, permute == "sample")
 
-    def _sample(self, uniform: np.ndarray, is_shuffled: bool) -> list[tuple]:
-        """Draw two pairs, one of one character and one of two, as (drawing, drawing, label).
+    def _drawn(self, uniform: np.ndarray, is_second: np.ndarray, is_shuffled: bool) -> Pairs:
+        """Draw one of the two pairs of samples.
 
         Args:
-            uniform: float64 [7], random numbers in [0, 1).
-            is_shuffled: put the pair of two characters first in half of the samples.
+            uniform: float64 [7, num], random numbers in [0, 1) of a sample.
+            is_second: int64 [num], 1 for the second pair of a sample: the one of two characters, the first is of one.
+            is_shuffled: swap them in half of the samples.
         """
-        group = self._anchors[int(uniform[0] * len(self._anchors))]
-        left, three = list(self._groups[group]), []
-        for number in uniform[1:4]:
-            three.append(left.pop(int(number * len(left))))
-        other = int(uniform[4] * (len(self._groups) - 1))
-        others = self._groups[other + (other >= group)]
-        drawn = [(three[0], three[1], 1.0), (three[2], others[int(uniform[5] * len(others))], 0.0)]
-        return drawn[::-1] if is_shuffled and uniform[6] < 0.5 else drawn
+        group = self._anchors[_index(uniform[0], len(self._anchors))]
+        one, two, three = _three(uniform[1:4], self._sizes[group])
+        other = _index(uniform[4], len(self._sizes) - 1)
+        other += other >= group
+        is_other = is_second != ((uniform[6] < 0.5) & is_shuffled)
+        first = self._starts[group] + np.where(is_other, three, one)
+        second = np.where(is_other, self._starts[other] + _index(uniform[5], self._sizes[other]),
+                          self._starts[group] + two)
+        return Pairs(self._drawings[first], self._drawings[second], (~is_other).astype(np.float32))
+
+
+def _index(uniform: np.ndarray, num: np.ndarray | int) -> np.ndarray:
+    """Turn random numbers in [0, 1) into indices below `num`, int64."""
+    return (uniform * num).astype(np.int64)
+
+
+def _three(uniform: np.ndarray, num: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Turn random numbers, float64 [3, ...], into three indices below `num`, all different."""
+    one, two, three = _index(uniform[0], num), _index(uniform[1], num - 1), _index(uniform[2], num - 2)
+    two += two >= one
+    for taken in (np.minimum(one, two), np.maximum(one, two)):
+        three += three >= taken
+    return one, two, three
 
 
 class Samplers(NamedTuple):

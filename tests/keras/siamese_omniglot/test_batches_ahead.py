@@ -44,10 +44,16 @@ def test_a_process_that_died_is_reported(data):
     ahead.close()
 
 
-def test_changes_made_ahead_are_the_same(data):
+@pytest.mark.parametrize("augment", ["affine", "none"])
+def test_changes_made_ahead_are_the_same(data, augment):
+    """From any step on, across the ends of what is made at once, each batch as if it were made alone."""
     sampler = pairs.PairSampler(data, np.arange(120), 0, False)
-    batches = ChangeBatches(sampler, BatchRecipe(2, 0, "affine", "batch", np.arange(4)))
-    ahead = ThreadAhead(batches, num_updates=5)
-    for step in range(1, 5):
-        assert np.array_equal(ahead.get(step).changes, batches.make(step).changes)
+    batches = ChangeBatches(sampler, BatchRecipe(2, 0, augment, "batch", np.arange(4)))
+    batches.num_at_once = 60  # 480 drawings
+    ahead = ThreadAhead(batches, num_updates=125)
+    for step in range(58, 125):
+        alone = batches.make_several([step])[0]
+        for found, expected in zip(ahead.get(step), alone):
+            assert found.dtype == expected.dtype and np.array_equal(found, expected)
+    assert alone.changes.shape == (8, 6 if augment == "affine" else 0)
     ahead.close()

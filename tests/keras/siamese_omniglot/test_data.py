@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from common.errors import ZooError
 from common.tiny_data import omniglot as tiny_omniglot
-from siamese_omniglot.data import augmentation, omniglot, pairs
+from siamese_omniglot.data import augmentation, omniglot, pairs, random_streams
 from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches
 from tests import GOLDEN
 from tests.litter import leave_litter
@@ -205,6 +205,18 @@ def test_pairs_are_drawn_evenly(data):
         assert abs(((counts - expected) ** 2 / expected).sum() - freedom) < 4 * (2 * freedom) ** 0.5 + 4
 
 
+@pytest.mark.parametrize("permute, use_all_characters, checksum", [
+    ("batch", False, 2175427530), ("sample", False, 4211737263), ("sample", True, 3377384519)])
+def test_pairs_are_those_of_earlier_versions(permute, use_all_characters, checksum):
+    """Checksums of what a loop over samples drew, with characters of 1 to 9 drawings."""
+    labels = np.repeat(np.arange(12), [9, 1, 3, 2, 8, 5, 1, 4, 3, 7, 6, 2])
+    data = omniglot.Drawings(None, labels, [f"A/{label}" for label in range(12)], [], [], [])
+    sampler = pairs.PairSampler(data, np.arange(len(labels))[::-1].copy(), 2 ** 32 - 1, use_all_characters)
+    drawn = [sampler.draw(32, pairs.TRAIN, number, permute, np.arange(3, 64, 2)) for number in range(50)]
+    assert [array.dtype for array in drawn[0]] == [np.int64, np.int64, np.float32]
+    assert zlib.crc32(b"".join(array.tobytes() for batch in drawn for array in batch)) == checksum
+
+
 def test_characters_with_fewer_than_three_drawings_are_no_anchors_and_nothing_hangs(data):
     indices = np.array([0, 1, 2, 8, 9, 16])  # characters with 3, 2 and 1 drawings
     sampler = pairs.PairSampler(data, indices, 0, True)
@@ -264,11 +276,21 @@ def test_changes_are_those_of_pil(name, strength, change):
 
 @pytest.mark.parametrize("seed", [(7, 0, 3, 5), (0, 0, 2, 1), (0, 0, 1, 0), (2 ** 32 - 1, 1, 0, 0), [0], [9]])
 def test_random_numbers_are_those_of_numpy(seed):
-    random, stream = np.random.RandomState(list(seed)), augmentation.NumpyStream()
+    random, stream = np.random.RandomState(list(seed)), random_streams.NumpyStream()
     stream.start(seed)
     for limit in (1, 25, 2, 106, 64, 65):
         assert [stream.below(limit) for _ in range(20)] == [random.randint(limit) for _ in range(20)]
         assert [stream.random() for _ in range(3)] == random.random_sample(3).tolist()
+
+
+@pytest.mark.parametrize("num_seeds", [5, 500])
+def test_random_numbers_of_many_seeds_are_those_of_numpy(num_seeds):
+    seeds = np.random.RandomState(3).randint(0, 2 ** 32, (num_seeds, 4), np.uint64).astype(np.int64)
+    seeds[:3, 1:] = [[0, 0, 0], [2 ** 32 - 1, 1, 0], [1, 2, 3]]
+    expected = [np.random.RandomState(seed).random_sample(14) for seed in seeds.tolist()]
+    assert np.array_equal(random_streams.uniform(seeds, 14), expected)
+    assert np.array_equal(random_streams.uniform(seeds[:, :2], 113)[4],
+                          np.random.RandomState(seeds[4, :2].tolist()).random_sample(113))
 
 
 def test_affine_keeps_a_drawing_legible_and_unmirrored():
@@ -294,10 +316,9 @@ def test_workers_share_one_batch(data, kind, augment):
 
     def make(positions):
         recipe = BatchRecipe(4, 0, augment, "batch", np.array(positions))
-        batches = ImageBatches(data.store, sampler, recipe) if kind == "images" else ChangeBatches(sampler, recipe)
-        made = batches.make(3)
         if kind == "images":
-            return made
+            return ImageBatches(data.store, sampler, recipe).make(3)
+        made = ChangeBatches(sampler, recipe).make_several([3])[0]
         return [*np.split(made.drawings, 2), *np.split(made.changes, 2), made.labels]
 
     whole = make(range(8))
