@@ -52,6 +52,7 @@ def test_what_xla_cannot_compile_is_one_line(tmp_path, capfd):
         assert status == 0
 
 
+@slow_on_the_default_leg
 def test_a_run_of_the_omniglot_network(tmp_path, capfd):
     """It resumes, does not take the times within a step, and is another run than one without the flag."""
     tiny_omniglot.make(str(tmp_path / "data"), 3, 5, 8)

@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.conftest import slow_on_the_default_leg
 from tests.keras.scaled_training import NUM_STEPS, RATE, example
 from tests.processes import is_keras_2, start_on_two_fake_npus
 
@@ -36,6 +37,7 @@ def expected_weights(skipped):
     return seen
 
 
+@slow_on_the_default_leg  # the adapter supports Keras 2 alone
 @pytest.mark.parametrize("product", ["A2", pytest.param("910A", marks=needs_keras_2)])
 @pytest.mark.parametrize("overflows", [[], [2], [1, 4]])
 def test_both_ranks_skip_the_step(tmp_path, product, overflows):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests import fakes
-from tests.conftest import ROOT
+from tests.conftest import ROOT, slow_on_the_default_leg
 
 _PROGRAM = """
 import os, sys
@@ -33,6 +33,7 @@ def num_threads(kind, num, folder):
                               stdout=subprocess.PIPE, check=True).stdout)
 
 
+@slow_on_the_default_leg  # the adapter supports Keras 2 alone
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in Linux' /proc")
 @pytest.mark.parametrize("kind", ["cpu", "npu"])
 def test_more_threads_are_more_threads(tmp_path, kind):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from siamese_omniglot.run_scripts import run_siamese_train
+from tests.conftest import slow_on_the_default_leg
 from tests.processes import run_on_fake_npu, run_on_two_fake_npus
 from tests.results import losses
 
@@ -33,6 +34,7 @@ def test_alone(tmp_path, tiny_folder):
     assert [row["loss_scale"] for row in rows if row["kind"] == "step"] == [2.0 ** 15] * 2
 
 
+@slow_on_the_default_leg  # the adapter supports Keras 2 alone
 def test_two_ranks(tmp_path, tiny_folder):
     """The adapter's calls in the order that it needs, the same graphs on both, evaluations included, and the losses of
     one process with the whole batch.
