@@ -114,7 +114,9 @@ def draw(path: str, rows: Sequence[Row], title: str) -> None:
         axis.set_xticklabels([f"{tick:g}" for tick in ticks])
         axis.set_xlabel("lambda_g")
         axis.set_ylabel(label)
-    axes.flat[0].legend()
+        if name in ("inter", "intra"):  # without the center term they are many times larger
+            axis.set_yscale("log")
+    axes.flat[1].legend()
     figures.save_figure(figure, path)
 
 

@@ -42,10 +42,11 @@ def test_the_table_has_a_row_for_each_pair_of_weights(tmp_path, make_run, capfd,
     assert figure._suptitle.get_text() == "Git loss, corrected, step 5: weights of the terms"
     assert [axis.get_ylabel() for axis in figure.axes] == ["validation accuracy", "distance between classes",
                                                            "distance within classes", "between / within"]
+    assert [axis.get_yscale() for axis in figure.axes] == ["linear", "log", "log", "linear"]
     lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in figure.axes[3].lines}
     assert lines == {"lambda_c 0": ([0, 1], [2.0, 3.0]), "lambda_c 1": ([1], [48.0])}
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0", "0.5"]
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["lambda_c 0", "lambda_c 1"]
+    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["lambda_c 0", "lambda_c 1"]
     assert size_of(figure) == [800, 600]
 
 
