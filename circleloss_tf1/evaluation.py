@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Callable, Sequence
 
 import numpy as np
@@ -73,6 +74,12 @@ class Embedder:
             results.append(embeddings)
             after_batch(batch)
         return np.concatenate(results)[:len(paths)]
+
+    def find_bad(self, paths: Sequence[str]) -> dict[str, str]:
+        """Find images that cannot be read; return by path a line that names the image and says why."""
+        reasons = {path: self._feed.reason(self._session, os.fsencode(path))
+                   for path in console.progress(paths, "checking images", "image")}
+        return {path: reason for path, reason in reasons.items() if reason}
 
     def _forward(self, images: np.ndarray) -> np.ndarray:
         return self._session.run(self._graph.embeddings, {self._graph.images: images})

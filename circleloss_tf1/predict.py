@@ -5,7 +5,8 @@
 The threshold is the one that evaluate.py stored, unless --far or --threshold is given; a search does without one too.
 Writes prediction.json and nearest.png to <run directory>/predict/, or to 2/, 3/, ... in it if it holds a result
 already. A search keeps the embeddings in predict/embeddings.npz and uses them again for files that have not changed. A
-query that lies in a folder of --against is left out of its own list.
+query that lies in a folder of --against is left out of its own list. So are faces of a folder that cannot be read; the
+exit status is 1 then.
 """
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ from circleloss_tf1.measured import Measured
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet
+from common.data.left_out import LeftOut
 from common.devices import selection
 from common.errors import ZooError
 from common.evaluation import verification
@@ -59,7 +61,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     queries = shared_flags.find_files("query", flags.query, ROOT)
     against = shared_flags.find_paths("against", flags.against, ROOT)
     faces = images.find_images(against, lfw.SUFFIXES)
-    candidates = [images.indices_besides(query, faces, against) for query in queries]
+    left_out, num_found = LeftOut([*queries, *against]), len(faces)
     is_pair = len(queries) == 1 and against == faces and len(faces) == 1
     measured = Measured.read(checkpoint, flags)
     if is_pair and measured.threshold is None:
@@ -79,8 +81,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         if is_pair:
             of_queries, of_faces = np.split(searched.embed_pair(queries[0], faces[0]), 2)
         else:
-            of_queries, of_faces, index = searched.embed(queries, faces)
+            faces, of_queries, of_faces, index = searched.embed(queries, faces, left_out)
     _warn(measured, searched.lacks_context, is_pair)
+    candidates = [images.indices_besides(query, faces, against) for query in queries]
     found = [_nearest(query, [faces[index] for index in indices], verification.row_distances(
         np.broadcast_to(embedding, (len(indices), len(embedding))), of_faces[indices], measured.metric), flags.top,
         measured.threshold) for query, embedding, indices in zip(queries, of_queries, candidates)]
@@ -93,11 +96,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         result.update(first=queries[0], second=faces[0], distance=nearest["distance"], same=nearest["same"])
         lines = _pair_lines(nearest, measured)
     else:
-        result = results.of_queries(dict(result, index=index), found)
+        result = results.of_queries(dict(result, index=index, left_out=left_out.reasons), found)
         lines = _search_lines(found, measured, index)
     with checkpoint.numbered("prediction.json") as place:
         _draw(place, checkpoint.output_folder, found, flags.background)
         place.report("prediction.json", result, lines, flags.json)
+    left_out.require_none(num_found)
     return 0
 
 

@@ -20,6 +20,7 @@ from circleloss_tf1.recipe import NetworkSettings
 from common.checkpoints import bundle
 from common.checkpoints.trained import Checkpoint
 from common.data import kept_embeddings
+from common.data.left_out import LeftOut
 from common.graph.compat import tf
 
 BATCH_SIZE = 32
@@ -58,24 +59,47 @@ class FaceSearch:
         context = self._context[:batch_size - 2] if self.needs_context else []
         return _embed(self._build(batch_size=2 + len(context)), [first, second, *context])[:2]
 
-    def embed(self, queries: Sequence[str], faces: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        """Return the embeddings of queries and of faces, float32 [num, dim], and what to report about the index."""
+    def embed(self, queries: Sequence[str], faces: Sequence[str], left_out: LeftOut
+              ) -> tuple[list[str], np.ndarray, np.ndarray, dict[str, Any]]:
+        """Embed queries and faces.
+
+        Args:
+            queries: the queries.
+            faces: the faces to search.
+            left_out: gets the faces that cannot be read.
+
+        Returns:
+            The other faces, the embeddings of the queries and of these faces, float32 [num, dim], and what to report
+            about the index.
+        """
         if self.needs_context:
             batch_size = self._measured.batch_size or BATCH_SIZE
             embedder = self._build(batch_size=batch_size)
+            faces = _readable(embedder, [*queries, *faces], faces, left_out)
             index = self._index(batch_size, kept_embeddings.state_of(faces))
             of_faces = index.embed(faces, functools.partial(_embed, embedder))
             context = (self._context or faces)[:max(batch_size - len(queries), 0)]
             of_queries = _embed(embedder, [*queries, *context])[:len(queries)]
         else:
             index = self._index()
-            embeddings = index.embed([*queries, *faces], lambda missing: _embed(
-                self._build(batch_size=min(BATCH_SIZE, len(missing))), missing))
+            missing = index.missing([*queries, *faces])
+            if missing:
+                embedder = self._build(batch_size=min(BATCH_SIZE, len(missing)))
+                faces = _readable(embedder, missing, faces, left_out)
+            embeddings = index.embed([*queries, *faces], lambda paths: _embed(embedder, paths))
             of_queries, of_faces = np.split(embeddings, [len(queries)])
-        return of_queries, of_faces, dict(path=index.path, images=index.num_used, computed=index.num_computed)
+        report = dict(path=index.path, images=index.num_used, computed=index.num_computed)
+        return list(faces), of_queries, of_faces, report
 
     def _index(self, *more: int) -> kept_embeddings.KeptEmbeddings:
         return kept_embeddings.KeptEmbeddings(self._index_path, json.dumps([*self._settings, *more]))
+
+
+def _readable(embedder: Embedder, checked: Sequence[str], faces: Sequence[str], left_out: LeftOut) -> list[str]:
+    """Return the faces without those that turn out to be unreadable when `checked` are decoded."""
+    for path, reason in embedder.find_bad(list(dict.fromkeys(checked))).items():
+        left_out.add(path, reason)
+    return left_out.rest_of(faces)
 
 
 def _embed(embedder: Embedder, paths: Sequence[str]) -> np.ndarray:

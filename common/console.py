@@ -18,6 +18,7 @@ _BAR_DELAY_SECONDS = 2.0
 _FIRST_LINE_SECONDS, _MAX_LINE_SECONDS = 10.0, 300.0
 _CLEAR = "\r\x1b[K"  # the line of a terminal
 Item = TypeVar("Item")
+AnyProgress = TypeVar("AnyProgress", bound="Progress")
 
 
 class CopiedOutput(io.TextIOWrapper):
@@ -111,19 +112,24 @@ class Progress:
         self._first, self._line_after = done, _FIRST_LINE_SECONDS
         self._terminal = self._stream.terminal if isinstance(self._stream, CopiedOutput) else (
             self._stream.fileno() if self._stream.isatty() else None)
+        self._own_stream: TextIO | None = None
         self._bar = None if self._terminal is None else self._make_bar(done, delay)
 
     def _make_bar(self, done: int, delay: float) -> Any:
+        assert self._terminal is not None
         try:
             from tqdm import tqdm
         except ImportError:
             return None
         tqdm.monitor_interval = 0  # no thread
+        if not isinstance(self._stream, CopiedOutput):  # still the terminal where a block captures stderr
+            self._stream = self._own_stream = os.fdopen(os.dup(self._terminal), "w", encoding="utf-8",
+                                                          errors="replace")
         return tqdm(total=self._total, initial=done, desc=self._what, unit=f" {self._unit}", leave=False, delay=delay,
                     ascii=True, miniters=1, mininterval=0.2, position=0, file=_BarLine(self._stream),
                     ncols=_columns(self._terminal) - 1)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self: AnyProgress) -> AnyProgress:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -153,6 +159,25 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+        if self._own_stream is not None:
+            self._own_stream.close()
+            self._own_stream = None
+
+
+class Stages(Progress):
+    """The progress of a task whose units have names, for example the files of an export."""
+
+    def __init__(self, what: str, total: int, unit: str):
+        """Show nothing yet; arguments as for `Progress`."""
+        super().__init__(what, total, unit)
+        self._begun = 0
+
+    def begin(self, name: str) -> None:
+        """Say that a unit begins; those begun before are done."""
+        self.update(self._begun, name)
+        self._begun += 1
+        if self._bar is not None:
+            self._bar.refresh()
 
 
 class _BarLine:

@@ -1,6 +1,6 @@
 """The zoo's one command.
 
-    zoo list [FOLDER]                     models, and whether FOLDER holds their data
+    zoo list [FOLDER]                     models, device, weights, and whether FOLDER holds their data
     zoo train|evaluate|predict|export|benchmark MODEL [--flag=value ...]
     zoo runs [FOLDER ...]                 all runs in folders
     zoo compare RUN RUN ... [--output=FILE.png]
@@ -49,7 +49,9 @@ class Model:
         return os.path.normpath(os.path.join(ROOT, self.name, self.card["programs"][kind]))
 
     def data_in(self, folder: str) -> str | None:
-        """Return the path of the model's data in a folder, None if it has none."""
+        """Return the path of the model's data: a folder itself by its name, or what it holds; None if it has none."""
+        if os.path.basename(os.path.abspath(folder)) in self.card["data_folders"] and os.path.isdir(folder):
+            return folder
         candidates = (os.path.join(folder, name) for name in self.card["data_folders"])
         return next(filter(os.path.exists, candidates), None)
 
@@ -116,16 +118,23 @@ def _replace_process(*arguments: str) -> int:
 
 
 def _list(arguments: list[str]) -> int:
+    from common.devices import selection
+
     folder = os.path.expanduser(arguments[0]) if arguments else None
+    device = selection.likely_kind()
+    rows, details = [("model", "device", "data", "weights")], [""]
     for model in models():
         data = model.data_in(folder) if folder else None
-        about = f"found: {data}" if data else f"missing in {folder}" if folder else ", ".join(
-            model.card["data_folders"][:2])
-        weights = "with weights (--checkpoint=pretrained)" if model.has_weights() else "no weights: train first"
-        print(console.fold(f"{model.name}: {model.card['use']} ({model.card['title']})\n"
-                           f"    data {model.card['data']} ({about})\n"
-                           f"    TensorFlow {model.card['minimum_tensorflow']} or newer; {weights}", sys.stdout))
-    print(f"{'' if folder else '`zoo list FOLDER` looks for the data in a folder. '}`zoo doctor` shows the device.")
+        about = data or (f"missing in {folder}" if folder else " or ".join(model.card["data_folders"][:2]))
+        rows.append((model.name, device, "found" if data else "missing" if folder else "-",
+                     "--checkpoint=pretrained" if model.has_weights() else "none, train first"))
+        details.append(f"\n    {model.card['title']}: {model.card['use']}\n    TensorFlow "
+                       f"{model.card['minimum_tensorflow']} or newer; {model.card['data']}: {about}")
+    for line, detail in zip(_table(rows), details):
+        print(console.fold(line + detail, sys.stdout))
+    if not folder:
+        print("`zoo list FOLDER` looks for the data in a folder.")
+    print("`zoo doctor` tells what TensorFlow finds on this machine.")
     return 0
 
 
@@ -220,14 +229,20 @@ complete -o filenames -F _zoo zoo""")
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns; the last one moves to a separate line if a row exceeds 80 characters."""
+    print("\n".join(_table(rows)))
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align columns; the last one moves to a separate line if a row exceeds 80 characters. Return a text per row."""
+    texts = []
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths)]
         line = "  ".join(cells).rstrip()
         if len(line) > _WIDTH:
             line = "  ".join(cells[:-1]).rstrip() + f"\n    {row[-1]}"
-        print(line)
+        texts.append(line)
+    return texts
 
 
 def _short(path: str) -> str:

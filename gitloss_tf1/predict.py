@@ -3,8 +3,8 @@
     python3 gitloss_tf1/predict.py --images=FILE|FOLDER,... [--checkpoint=FILE|RUN_DIR]
 
 Digits are white on black as in MNIST; --invert is for black on white. Transparent images lie on white, or on
---background=black. Writes predictions.json to <run directory>/predict/, or to 2/, 3/, ... in it if it holds one
-already.
+--background=black. Images of a folder that cannot be read are left out; the exit status is 1 then. Writes
+predictions.json to <run directory>/predict/, or to 2/, 3/, ... in it if it holds one already.
 """
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from common import console
 from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
+from common.data.left_out import LeftOut
 from common.devices import selection
+from common.errors import ZooError
 from gitloss_tf1.export import define_data
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -46,7 +48,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
-    names, images = _read(shared_flags.find_paths("images", flags.images, ROOT), flags.background)
+    paths = shared_flags.find_paths("images", flags.images, ROOT)
+    left_out = LeftOut(paths)
+    names, images = _read(paths, flags.background, left_out)
     if flags.invert:
         images = 255 - images
     device = selection.choose(flags.device, os.environ)
@@ -67,8 +71,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                    for name, label, probability, feature, row in zip(names, logits.argmax(axis=1), probabilities,
                                                                      features, distances)]
     with checkpoint.numbered("predictions.json") as place:
-        place.report("predictions.json", dict(checkpoint=checkpoint.prefix, predictions=predictions),
-                     _lines(predictions), flags.json)
+        place.report("predictions.json", dict(checkpoint=checkpoint.prefix, left_out=left_out.reasons,
+                                              predictions=predictions), _lines(predictions), flags.json)
+    left_out.require_none(len(names) + len(left_out.reasons))
     return 0
 
 
@@ -84,10 +89,10 @@ def _lines(predictions: list[dict]) -> list[str]:
     return lines
 
 
-def _read(paths: Sequence[str], background: str) -> tuple[list[str], np.ndarray]:
+def _read(paths: Sequence[str], background: str, left_out: LeftOut) -> tuple[list[str], np.ndarray]:
     """Return names and images, uint8 [num, 28, 28, 1]."""
     parts = [_read_idx(path) if os.path.isfile(path) and "idx3-ubyte" in os.path.basename(path)
-             else _read_images(path, background) for path in paths]
+             else _read_images(path, background, left_out) for path in paths]
     return [name for names, _ in parts for name in names], np.concatenate([digits for _, digits in parts])
 
 
@@ -98,16 +103,22 @@ def _read_idx(path: str) -> tuple[list[str], np.ndarray]:
     return [f"{os.path.basename(path)}[{number}]" for number in range(len(digits))], digits
 
 
-def _read_images(path: str, background: str) -> tuple[list[str], np.ndarray]:
+def _read_images(path: str, background: str, left_out: LeftOut) -> tuple[list[str], np.ndarray]:
     from common.data import images
     from gitloss_tf1 import mnist
 
-    paths = images.find_images([path])
-    decoded = np.stack([images.read_gray(name, mnist.SIDE, background)
-                        for name in console.progress(paths, "reading", "image")])[..., None]
-    for notice in images.one_color_notices(paths, decoded):
+    decoded = {}
+    found = images.find_images([path])
+    for name in console.progress(found, "reading", "image"):
+        try:
+            decoded[name] = images.read_gray(name, mnist.SIDE, background)
+        except ZooError as error:
+            left_out.add(name, str(error))
+    left_out.rest_of(found)
+    digits = np.stack(list(decoded.values()))[..., None]
+    for notice in images.one_color_notices(list(decoded), digits):
         print(notice, file=sys.stderr)
-    return [os.path.basename(name) for name in paths], decoded
+    return [os.path.basename(name) for name in decoded], digits
 
 
 if __name__ == "__main__":

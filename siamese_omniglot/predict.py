@@ -5,7 +5,8 @@
 Drawings are black on white, as in Omniglot; --invert is for white on black. The short side of a drawing is resized to
 105 pixels and the center is cropped. Prints the similarity of each pair, the probability that both show the same
 character, and writes predictions.json and similarity.png to <run directory>/predict/, or to 2/, 3/, ... in it if it
-holds a result already. A query that lies in a folder of --against is left out of its own list.
+holds a result already. A query that lies in a folder of --against is left out of its own list. So are drawings of a
+folder that cannot be read; the exit status is 1 then.
 """
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ from common import console
 from common.checkpoints import trained
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet
+from common.data.left_out import LeftOut
 from common.devices import selection
+from common.errors import ZooError
 from siamese_omniglot.evaluate import define_network
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -55,9 +58,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     queries = shared_flags.find_files("query", flags.query, ROOT)
     against = shared_flags.find_paths("against", flags.against, ROOT)
     others = images.find_images(against)
+    left_out = LeftOut([*queries, *against])
+    paths, drawings = _read_all([*queries, *others], flags.background, left_out)
+    num_found, others = len(others), left_out.rest_of(others)
     candidates = [images.indices_besides(query, others, against) for query in queries]
-    paths = list(dict.fromkeys([*queries, *others]))
-    drawings = np.stack([read(path, flags.background) for path in console.progress(paths, "reading", "image")])
     for notice in images.one_color_notices(paths, drawings):
         print(notice, file=sys.stderr)
     if flags.invert:
@@ -83,9 +87,22 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     lines = [line for result in found for line in _lines(result, flags.top)]
     with checkpoint.numbered("predictions.json") as place:
         _draw(place, checkpoint.output_folder, found, flags.top, lambda path: drawings[row_of[path]])
-        place.report("predictions.json", results.of_queries(dict(checkpoint=checkpoint.prefix), found), lines,
-                     flags.json)
+        place.report("predictions.json", results.of_queries(dict(
+            checkpoint=checkpoint.prefix, left_out=left_out.reasons), found), lines, flags.json)
+    left_out.require_none(num_found)
     return 0
+
+
+def _read_all(paths: Sequence[str], background: str, left_out: LeftOut) -> tuple[list[str], np.ndarray]:
+    """Return the paths of the drawings that can be read, each once, and the drawings, uint8 [num, 105, 105]."""
+    drawings = {}
+    for path in console.progress(list(dict.fromkeys(paths)), "reading", "image"):
+        try:
+            drawings[path] = read(path, background)
+        except ZooError as error:
+            left_out.add(path, str(error))
+    left_out.rest_of(paths)
+    return list(drawings), np.stack(list(drawings.values()))
 
 
 def read(path: str, background: str = "white") -> np.ndarray:

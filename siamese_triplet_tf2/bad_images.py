@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from typing import Mapping, Sequence
+from typing import Mapping
 
 from common.cli import program
 from common.devices import selection
@@ -16,12 +16,15 @@ from siamese_triplet_tf2 import pairs
 from siamese_triplet_tf2.pairs import Pairs
 
 
-def require_good(paths: Sequence[str]) -> None:
-    """Raise ZooError, naming all of them, if some files cannot be read as images."""
-    different = list(dict.fromkeys(paths))
-    reasons = _find(different)
+def require_none(reasons: Mapping[str, str], num_images: int) -> None:
+    """Raise ZooError, naming all of them, if some images cannot be read.
+
+    Args:
+        reasons: why, by path.
+        num_images: number of all images.
+    """
     if reasons:
-        raise ZooError(f"{len(reasons)} of {len(different)} images cannot be used: {_listed(reasons)}")
+        raise ZooError(f"{len(reasons)} of {num_images} images cannot be used: {_listed(reasons)}")
 
 
 def apply(data: Pairs, policy: str) -> Pairs:
@@ -34,7 +37,9 @@ def apply(data: Pairs, policy: str) -> Pairs:
     Raises:
         ZooError: with "fail", images cannot be read; all of them are named. With "skip", too few pairs are left.
     """
-    reasons = _find(data.images())
+    from siamese_triplet_tf2 import decoding
+
+    reasons = decoding.find_bad(data.images())
     if not reasons:
         return data
     listed = _listed(reasons)
@@ -47,12 +52,6 @@ def apply(data: Pairs, policy: str) -> Pairs:
     notice = f"Notice: {len(data.left) - len(kept)} pairs left out, {len(reasons)} images cannot be used: {listed}"
     return dataclasses.replace(data, left=[left for left, _ in kept], right=[right for _, right in kept],
                                notices=[*data.notices, notice])
-
-
-def _find(paths: Sequence[str]) -> dict[str, str]:
-    from siamese_triplet_tf2 import decoding
-
-    return decoding.find_bad(paths)
 
 
 def _listed(reasons: Mapping[str, str]) -> str:

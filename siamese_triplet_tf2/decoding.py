@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from common import console
 from common.data import image_headers, images
 from common.errors import ZooError
 from siamese_triplet_tf2.model import SIDE
@@ -90,16 +91,20 @@ def find_bad(paths: Sequence[str]) -> dict[str, str]:
     with tf.Graph().as_default(), tf.compat.v1.Session(config=settings) as session:
         content = tf.compat.v1.placeholder(tf.string, [])
         shape = tf.shape(tf.io.decode_jpeg(content, channels=3))
-        reasons = {path: _fault(path, lambda encoded: session.run(shape, {content: encoded})) for path in paths}
+        reasons = {path: _fault(path, lambda encoded: session.run(shape, {content: encoded}))
+                   for path in console.progress(paths, "checking images", "image")}
     return {path: reason for path, reason in reasons.items() if reason}
 
 
 def _fault(path: str, try_decoding: Callable[[bytes], object]) -> str | None:
-    size = os.path.getsize(path)
-    if size > MAX_BYTES:
-        return f"has {size} bytes, at most {MAX_BYTES} are read"
-    with open(path, "rb") as file:
-        content = file.read()
+    try:
+        size = os.path.getsize(path)
+        if size > MAX_BYTES:
+            return f"has {size} bytes, at most {MAX_BYTES} are read"
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
     if image_headers.format_of(content) not in _FORMATS:
         return f"{image_headers.describe(content)}, expected JPEG or PNG" if content else "is empty"
     try:

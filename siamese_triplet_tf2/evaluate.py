@@ -58,7 +58,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session
-    from siamese_triplet_tf2 import evaluation, log_lines, restore
+    from siamese_triplet_tf2 import bad_images, evaluation, log_lines, restore
 
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
     started = time.perf_counter()
@@ -66,7 +66,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     triplets, chosen = _choose(sampler, flags.pairs, len(data.left))
     indices = evaluation.images_needed(triplets, chosen, len(data.left))
     images = data.images()
-    embeddings = network.embed([images[index] for index in indices])
+    needed = [images[index] for index in indices]
+    bad_images.require_none(network.find_bad(needed), len(needed))
+    embeddings = network.embed(needed)
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, pairs=len(chosen))
     result.update(evaluation.measure(indices, embeddings, triplets, chosen, len(data.left)))
     left, right = (embeddings[np.searchsorted(indices, chosen + shift)] for shift in (0, len(data.left)))

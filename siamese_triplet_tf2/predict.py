@@ -4,7 +4,7 @@
 
 Writes predictions.json and nearest.png to <run directory>/predict/, or to 2/, 3/, ... in it if it holds a result
 already, and keeps the embeddings in predict/embeddings.npz. A query that lies in a folder of --against is left out of
-its own list.
+its own list. So are images of a folder that cannot be read; the exit status is 1 then.
 """
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if __name__ == "__main__":
 from common.checkpoints import trained
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet
+from common.data.left_out import LeftOut
 from common.devices import selection
 
 _VERDICTS = {True: ", alike", False: ", not alike", None: ""}
@@ -49,14 +50,19 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     queries = shared_flags.find_files("query", flags.query, ROOT)
     against = shared_flags.find_paths("against", flags.against, ROOT)
     others = images.find_images(against, pairs.SUFFIXES)
-    candidates = [images.indices_besides(query, others, against) for query in queries]
+    left_out = LeftOut([*queries, *against])
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session
     from siamese_triplet_tf2 import evaluation, restore
 
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
-    embeddings = restore.TrainedEmbedding(checkpoint, True, flags.background).embed([*queries, *others])
+    network = restore.TrainedEmbedding(checkpoint, True, flags.background)
+    for path, reason in network.find_bad([*queries, *others]).items():
+        left_out.add(path, f"{path}: {reason}")
+    num_found, others = len(others), left_out.rest_of(others)
+    candidates = [images.indices_besides(query, others, against) for query in queries]
+    embeddings = network.embed([*queries, *others])
     cosine, l2 = (evaluation.similarities(embeddings[:len(queries)], embeddings[len(queries):], metric)
                   for metric in ("cosine", "l2"))
     found = []
@@ -68,8 +74,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     lines = [line for result in found for line in _lines(result, len(queries) > 1)]
     with checkpoint.numbered("predictions.json") as place:
         _draw(place, checkpoint.output_folder, found, flags.background)
-        place.report("predictions.json", results.of_queries(dict(checkpoint=checkpoint.prefix), found), lines,
-                     flags.json)
+        place.report("predictions.json", results.of_queries(dict(
+            checkpoint=checkpoint.prefix, left_out=left_out.reasons), found), lines, flags.json)
+    left_out.require_none(num_found)
     return 0
 
 

@@ -13,7 +13,7 @@ from common.cli import recipe
 from common.data.kept_embeddings import FILE, KeptEmbeddings
 from common.errors import ZooError
 from common.keras import checkpoints
-from siamese_triplet_tf2 import bad_images, decoding, evaluation, features
+from siamese_triplet_tf2 import decoding, evaluation, features
 from siamese_triplet_tf2.model import FLAT_SIZES, build_embedding, variable_names
 from siamese_triplet_tf2.recipe import Switches
 
@@ -46,13 +46,12 @@ class TrainedEmbedding:
             os.path.join(checkpoint.output_folder, FILE),
             json.dumps([bundle.fingerprint(self.prefix), self.decoding, self.input_scale]))
 
-    def embed(self, paths: Sequence[str]) -> np.ndarray:
-        """Return embeddings of image files, float32 [len(paths), 256], from the cache where possible.
+    def find_bad(self, paths: Sequence[str]) -> dict[str, str]:
+        """Find files that cannot be used as images; those in the cache can. Return the reasons by path."""
+        return decoding.find_bad(self._kept.missing(paths))
 
-        Raises:
-            ZooError: a file cannot be used as an image.
-        """
-        bad_images.require_good(paths)
+    def embed(self, paths: Sequence[str]) -> np.ndarray:
+        """Return embeddings of good image files, float32 [len(paths), 256], from the cache where possible."""
         return self._kept.embed(paths, self._compute)
 
     def _compute(self, paths: list[str]) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
-from common import atomic_files
+from common import atomic_files, console
 from common.checkpoints import onnx_model, trained
 from common.cli import program, results
 from common.cli.parser import FlagSet, FlagValues
@@ -132,7 +132,13 @@ def largest_difference(path: str, outputs: Arrays, expected: Arrays, tolerance: 
     return difference
 
 
-def finish(target: Target, result: Mapping[str, Any], inputs: Arrays, expected: Arrays) -> dict[str, Any]:
+def stages(target: Target) -> console.Stages:
+    """Return the progress of an export: two formats, their check, and the ONNX model."""
+    return console.Stages(f"exporting {target.name}", 3 + target.onnx, "step")
+
+
+def finish(target: Target, result: Mapping[str, Any], inputs: Arrays, expected: Arrays, shown: console.Stages
+           ) -> dict[str, Any]:
     """Write export.json, which also marks the folder as an export of ours, and the ONNX model if it is asked for.
 
     Args:
@@ -140,6 +146,7 @@ def finish(target: Target, result: Mapping[str, Any], inputs: Arrays, expected: 
         result: the result so far, with the path of the `saved_model`.
         inputs: inputs by name.
         expected: outputs of the live network for them, by name.
+        shown: from `stages`.
 
     Returns:
         The result, with the path of the ONNX model and its largest difference in ONNX Runtime.
@@ -153,6 +160,7 @@ def finish(target: Target, result: Mapping[str, Any], inputs: Arrays, expected: 
         os.remove(path)  # of an earlier export
     if not target.onnx:
         return dict(result)
+    shown.begin("ONNX model")
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         onnx_model.convert(result["saved_model"], temporary)

@@ -40,6 +40,11 @@ class KeptEmbeddings:
         self.path = path
         self.num_used = self.num_computed = 0
         self._fingerprint = fingerprint
+        self._read_once: dict[str, np.ndarray] | None = None
+
+    def missing(self, paths: Sequence[str]) -> list[str]:
+        """Return the files, each once, whose embeddings are not in the index."""
+        return list(self._missing(paths).values())
 
     def embed(self, paths: Sequence[str], compute: Callable[[list[str]], np.ndarray]) -> np.ndarray:
         """Return embeddings of image files, float32 [len(paths), dim].
@@ -48,14 +53,22 @@ class KeptEmbeddings:
             paths: the files.
             compute: computes the embeddings of those that are not in the index.
         """
-        kept = self._read()
+        kept, missing = self._kept(), self._missing(paths)
         keys = [_key(path) for path in paths]
-        missing = {key: path for key, path in zip(keys, paths) if key not in kept}
         self.num_used, self.num_computed = len(set(keys)), len(missing)
         if missing:
             kept.update(zip(missing, compute(list(missing.values()))))
             self._write(kept)
         return np.stack([kept[key] for key in keys])
+
+    def _missing(self, paths: Sequence[str]) -> dict[str, str]:
+        kept = self._kept()
+        return {key: path for key, path in zip(map(_key, paths), paths) if key not in kept}
+
+    def _kept(self) -> dict[str, np.ndarray]:
+        if self._read_once is None:
+            self._read_once = self._read()
+        return self._read_once
 
     def _read(self) -> dict[str, np.ndarray]:
         if not os.path.exists(self.path):

@@ -22,6 +22,7 @@ SUPPORTED = {"npu_bridge": "TensorFlow 1.15 with Python 3.7", "npu_device": "Ten
 ADAPTERS = tuple(SUPPORTED)
 INTER_OP_THREADS = 2  # ops at a time; does not change the numbers
 _JOB = ("RANK_TABLE_FILE", "CM_CHIEF_IP", "CM_CHIEF_PORT", "CM_CHIEF_DEVICE", "CM_WORKER_SIZE", "CM_WORKER_IP")
+_GPU_FILES = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")  # NVIDIA's driver, WSL, ROCm
 _PCI_FOLDER = "/sys/bus/pci/devices"
 _VENDOR = "0x19e5"  # Huawei
 _PCI_DEVICES = {"0xd801": "910A", "0xd802": "A2", "0xd803": "A3"}
@@ -67,9 +68,6 @@ class Rank:
 ALONE = Rank()
 
 
-ALONE = Rank()
-
-
 def device_id(environment: MutableMapping[str, str]) -> str:
     """Return ASCEND_DEVICE_ID, "0" when unset or empty.
 
@@ -106,6 +104,18 @@ def installed_adapters() -> list[str]:
 def device_files() -> list[str]:
     """Device files of the NPU driver."""
     return sorted(glob.glob("/dev/davinci[0-9]*"))
+
+
+def likely_kind() -> str:
+    """Return the kind of device that --device=auto would take, with a "?" where only a program that starts can tell.
+
+    TensorFlow is not imported; without it the kind is "-".
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        return "-"
+    if installed_adapters() or device_files():
+        return "npu" if installed_adapters() else "npu?"
+    return "gpu?" if any(map(glob.glob, _GPU_FILES)) else "cpu"
 
 
 def find_product(requested: str) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from common import atomic_files
+from common import atomic_files, console
 from common.checkpoints import bundle, exporting
 from common.graph.compat import tf
 
@@ -32,17 +32,26 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
     Raises:
         ZooError: the outputs differ, or saved_model/ exists and is not an export of ours.
     """
+    with exporting.stages(target) as shown:
+        return _export(session, inputs, outputs, target, max_values or {}, shown)
+
+
+def _export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor],
+            target: exporting.Target, max_values: Mapping[str, float], shown: console.Stages) -> dict[str, Any]:
     for key, tensor in {**inputs, **outputs}.items():
         assert tensor.op.name == key, f"tensor {tensor.op.name} is exported as {key}"
     saved_path, frozen_path = exporting.saved_model_path(target.folder), target.file(".pb")
+    shown.begin("frozen graph")
     frozen = tf.graph_util.convert_variables_to_constants(session, session.graph_def, list(outputs))
     atomic_files.write_bytes(frozen_path, frozen.SerializeToString())
+    shown.begin("SavedModel")
     temporary = f"{saved_path}.{os.getpid()}.tmp"
     tf.saved_model.simple_save(session, temporary, dict(inputs), dict(outputs))
     os.rename(temporary, saved_path)
 
+    shown.begin("check")
     random = np.random.RandomState(0)
-    samples = {key: (random.rand(CHECKED_SAMPLES, *tensor.shape.as_list()[1:]) * (max_values or {}).get(key, 1.0)
+    samples = {key: (random.rand(CHECKED_SAMPLES, *tensor.shape.as_list()[1:]) * max_values.get(key, 1.0)
                      ).astype(np.float32) for key, tensor in inputs.items()}
     live = session.run(dict(outputs), {inputs[key]: value for key, value in samples.items()})
     computed = {frozen_path: _run_frozen(frozen_path, samples, list(outputs)),
@@ -51,7 +60,7 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
                      for path, values in computed.items())
     result = dict(frozen_graph=frozen_path, saved_model=saved_path, inputs=list(inputs), outputs=list(outputs),
                   max_difference=difference)
-    return exporting.finish(target, result, samples, live)
+    return exporting.finish(target, result, samples, live, shown)
 
 
 def _run_frozen(path: str, samples: Mapping[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
-from common import atomic_files
+from common import atomic_files, console
 from common.checkpoints import bundle, exporting
 from common.errors import ZooError
 from common.quiet import noise_hidden
@@ -20,7 +20,6 @@ MAX_DIFFERENCE = 1e-4  # of the largest output: TFLite sums in another order
 Tensor = Any
 
 
-@noise_hidden()
 def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tuple[int, ...]], model: Any,
            target: exporting.Target) -> dict[str, Any]:
     """Write `saved_model/`, `<name>.tflite`, the ONNX model if asked for, and export.json; compare the outputs with
@@ -39,7 +38,15 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
         ZooError: the outputs differ, also those of TensorFlow's default TFLite interpreter, or saved_model/ exists and
             is not an export of ours.
     """
+    shown = exporting.stages(target)  # on the terminal, which the next line takes from stderr
+    with noise_hidden(), shown:
+        return _export(function, shapes, model, target, shown)
+
+
+def _export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tuple[int, ...]], model: Any,
+            target: exporting.Target, shown: console.Stages) -> dict[str, Any]:
     saved_path, lite_path = exporting.saved_model_path(target.folder), target.file(".tflite")
+    shown.begin("SavedModel")
     module = tf.Module()
     # Keras 3 hides its tf.Variables, but TFLite's converter must see them to freeze them
     module.kept = [variable if isinstance(variable, tf.Variable) else variable.value for variable in model.weights]
@@ -48,10 +55,12 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
     temporary = f"{saved_path}.{os.getpid()}.tmp"
     tf.saved_model.save(module, temporary, signatures=module.run)
     os.rename(temporary, saved_path)
+    shown.begin("TFLite model")
     with bundle.literal(saved_path) as literal:
         converter = tf.lite.TFLiteConverter.from_saved_model(literal)
         atomic_files.write_bytes(lite_path, converter.convert())
 
+    shown.begin("check")
     random = np.random.RandomState(0)
     samples = {key: random.rand(CHECKED_SAMPLES, *shape).astype(np.float32) for key, shape in shapes.items()}
     live = _arrays(function(**_tensors(samples)))
@@ -60,7 +69,7 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
                      for path, values in computed.items())
     result = dict(saved_model=saved_path, tflite=lite_path, inputs=list(shapes), outputs=list(live),
                   max_difference=difference)
-    result = exporting.finish(target, result, samples, live)
+    result = exporting.finish(target, result, samples, live, shown)
     _require_default_interpreter(lite_path, samples, live)
     return result
 

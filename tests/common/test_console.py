@@ -90,6 +90,29 @@ def test_a_program_removes_its_bar():
     assert [line for line in shown.lines if line] == ["done"]
 
 
+STAGES = """
+import sys, time
+from common import console, quiet
+shown = console.Stages("exporting net", 2, "step")
+with quiet.noise_hidden(), shown:
+    for name in ("graph", "check"):
+        shown.begin(name)
+        time.sleep(0.1)
+        print("a warning of", name, file=sys.stderr)
+print("done")
+"""
+
+
+def test_stages_are_named_as_they_begin_also_where_stderr_is_captured():
+    shown = terminal.run(sys.executable, "-c", STAGES)
+    assert [bar.rpartition(", ")[2] for bar in dict.fromkeys(shown.bars) if "," in bar] == [
+        "? step/s]", "graph]", "check]"]
+    assert any("exporting net:  50%|" in bar and " 1/2 [" in bar for bar in shown.bars)
+    assert [line for line in shown.lines if line] == ["a warning of graph", "a warning of check", "done"]
+    piped = programs.run_python("-c", STAGES)
+    assert (piped.stdout, piped.stderr) == ("done\n", "a warning of graph\na warning of check\n")
+
+
 def test_an_error_takes_the_place_of_the_bar():
     shown = terminal.run(sys.executable, "-c", PROGRAM, "fail")
     assert shown.status == 1 and shown.bars

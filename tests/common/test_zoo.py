@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from common import zoo
+from common.devices import selection
 from common.run import comparison, report
 from common.run.summary import summarise
-from tests import ROOT, runs
+from tests import ROOT, runs, terminal
 from tests.common.run.recording import Deaf, record_of, step
 from tests.conftest import on_the_default_leg
 from tests.figures import legend_of, size_of
@@ -72,7 +73,22 @@ def test_list_says_where_data_are(tmp_path, capsys):
     (tmp_path / "MNIST").mkdir()
     assert zoo.main(["list", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert f"data MNIST (found: {tmp_path / 'MNIST'})" in out and f"data Omniglot (missing in {tmp_path})" in out
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if not line.startswith(" ")}
+    assert rows["model"] == ["device", "data", "weights"]
+    assert rows["gitloss_tf1"][1:] == ["found", "--checkpoint=pretrained"]
+    assert rows["siamese_omniglot"][1:] == ["missing", "none,", "train", "first"]
+    assert f"; MNIST: {tmp_path / 'MNIST'}\n" in out and f"; Omniglot: missing in {tmp_path}\n" in out
+    assert zoo.main(["list", str(tmp_path / "MNIST")]) == 0  # the data folder itself, as --data_path takes it
+    assert f"; MNIST: {tmp_path / 'MNIST'}\n" in capsys.readouterr().out
+
+
+def test_list_shows_the_device_in_80_columns(monkeypatch, capsys):
+    monkeypatch.setattr(selection, "likely_kind", lambda: "npu?")
+    assert zoo.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = [line.split()[1] for line in lines if line.split()[0] in models()]
+    assert shown == ["npu?"] * len(models())
+    assert all(len(line) <= 80 for line in terminal.run(sys.executable, "-m", "common.zoo", "list", ROOT).lines)
 
 
 def test_runs(folder, capfd):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common import console
 from common.checkpoints import exporting, onnx_model
 from common.errors import ZooError
 from common.keras import export
@@ -49,8 +50,11 @@ def test_a_default_interpreter_that_fails_is_an_error_after_everything_is_writte
 
 
 @needs_onnx
-def test_an_onnx_model_is_written_on_request_and_removed_by_the_next_export(model, tmp_path):
+def test_an_onnx_model_is_written_on_request_and_removed_by_the_next_export(model, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(console.Stages, "begin", lambda shown, name: begun.append((name, shown._total)))
     result = write(model, tmp_path, onnx=True)
+    assert begun == [(name, 4) for name in ("SavedModel", "TFLite model", "check", "ONNX model")]
     assert result["onnx_max_difference"] < 1e-5 and sorted(os.listdir(str(tmp_path))) == [
         "export.json", "net.onnx", "net.tflite", "saved_model"]
     images = np.random.RandomState(1).rand(3, 8, 8, 3).astype(np.float32)

@@ -41,7 +41,9 @@ def test_an_index_is_used_again_and_grows(tmp_path, files, capsys):
     path, compute = str(tmp_path / "deep" / "index.npz"), Computer()
     assert KeptEmbeddings(path, "weights").embed(files[:2], compute).tolist() == wanted("a", "bb")
     index = KeptEmbeddings(path, "weights")
+    assert index.missing([*files, files[3]]) == files[2:]
     assert index.embed([*files, files[0]], compute).tolist() == wanted("a", "bb", "ccc", "Zoë", "a")
+    assert index.missing(files) == []
     assert index.num_computed == 2 and compute.asked == [["a", "bb"], ["ccc", "Zoë"]]
     assert index.embed(files[::-1], compute).tolist() == wanted("Zoë", "ccc", "bb", "a")
     assert (index.num_computed, len(compute.asked), capsys.readouterr().err) == (0, 2, "")

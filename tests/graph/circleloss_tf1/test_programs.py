@@ -117,12 +117,12 @@ def unused_copy(output, tmp_path):
     return tmp_path / "copy"
 
 
-def search(gallery, output, capfd, *flags):
+def search(gallery, output, capfd, *flags, status=0):
     """Search for the first face among all; return the result and what stderr says."""
-    status = predict.main([f"--query={gallery / 'a1.jpg'}", f"--against={gallery}", f"--output_path={output}", "--json",
+    found = predict.main([f"--query={gallery / 'a1.jpg'}", f"--against={gallery}", f"--output_path={output}", "--json",
                            *flags])
     message = capfd.readouterr()
-    assert status == 0, message.err
+    assert found == status, message.err
     return json.loads(message.out), message.err
 
 
@@ -213,6 +213,49 @@ def test_batch_statistics_in_a_search(reference_output, gallery, tmp_path, capfd
     os.remove(str(gallery / "b1.jpg"))
     fewer, error = search(gallery, out, capfd)
     assert "other images; it is computed anew" in error and (fewer["index"]["computed"], counts[3:]) == (3, [3, 4])
+
+
+@pytest.mark.parametrize("kind, computed", [("output", (4, 0, 1)), ("reference_output", (4, 0, 5))])
+def test_faces_that_cannot_be_read_are_left_out(request, kind, computed, gallery, tiny_faces_folder, tmp_path, capfd):
+    """The rest is found as if they were not there, and a face that is repaired is found again, whatever its time."""
+    out = unused_copy(request.getfixturevalue(kind), tmp_path)
+    repaired, bad = face(tiny_faces_folder, "Person_D"), gallery / "a3.jpg"
+    shutil.copy2(repaired, str(bad))
+    bad.write_bytes(b"x" * os.path.getsize(repaired))
+    os.utime(str(bad), ns=(0, os.stat(repaired).st_mtime_ns))
+    (gallery / "more" / "cut.jpg").write_bytes((gallery / "a2.jpg").read_bytes()[:300])
+    found = [search(gallery, out, capfd, status=1) for _ in range(2)]
+    for result, error in found:
+        lines = error.splitlines()
+        assert any(line.startswith(f"Warning: {bad}: ") and "has an unknown format, expected JPEG or PNG" in line
+                   and line.endswith("; left out") for line in lines)
+        assert error.count("more/cut.jpg: not a readable image (") == 1 and error.count("left out") == 3
+        assert lines[-1] == ("[Error] 2 of 6 images were left out because they cannot be read; fix or remove them")
+        assert set(result["left_out"]) == {str(bad), str(gallery / "more" / "cut.jpg")}
+        assert [face["image"] for face in result["nearest"]] == [face["image"] for face in found[0][0]["nearest"]]
+    (gallery / "more" / "cut.jpg").unlink()
+    shutil.copy2(repaired, str(bad))
+    result, error = search(gallery, out, capfd)
+    assert result["left_out"] == {} and str(bad) in [face["image"] for face in result["nearest"]]
+    assert (*(result["index"]["computed"] for result, _ in found), result["index"]["computed"]) == computed
+    bad.unlink()
+    without, _ = search(gallery, unused_copy(request.getfixturevalue(kind), tmp_path / "again"), capfd)
+    assert without["nearest"] == [dict(face, distance=pytest.approx(face["distance"], abs=1e-5))
+                                  for face in found[0][0]["nearest"]]
+
+
+def test_named_faces_have_to_be_readable(output, gallery, tmp_path, capfd):
+    bad, out = gallery / "bad.jpg", unused_copy(output, tmp_path)
+    bad.write_bytes(b"no image")
+    for arguments in ((f"--query={bad}", f"--against={gallery}"),
+                      (f"--query={gallery / 'a1.jpg'}", f"--against={bad},{gallery}")):
+        assert predict.main([*arguments, f"--output_path={out}"]) == 1
+        assert f"{bad}: not a readable image" in error_line(capfd)
+    (gallery / "bad").mkdir()
+    bad.rename(gallery / "bad" / "bad.jpg")
+    assert predict.main([f"--query={gallery / 'a1.jpg'}", f"--against={gallery / 'bad'}", f"--output_path={out}"]) == 1
+    assert capfd.readouterr().err.splitlines()[-1] == "[Error] none of 1 images can be read"
+    assert not (out / "0" / "predict").exists()
 
 
 def frozen(path, images):

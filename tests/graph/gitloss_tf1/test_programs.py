@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common import console
 from common.checkpoints import onnx_model
 from common.tiny_data import mnist as tiny_mnist
 from gitloss_tf1 import evaluate, export, mnist, predict
@@ -135,8 +136,11 @@ def test_export_runs_without_the_repository(output, tiny_mnist_folder, capfd):
 
 
 @needs_onnx
-def test_the_onnx_model_computes_what_predict_does(output, tiny_mnist_folder, capfd):
+def test_the_onnx_model_computes_what_predict_does(output, tiny_mnist_folder, capfd, monkeypatch):
+    begun = []
+    monkeypatch.setattr(console.Stages, "begin", lambda shown, name: begun.append((name, shown._total)))
     assert export.main([f"--output_path={output}", "--onnx"]) == 0
+    assert begun == [(name, 4) for name in ("frozen graph", "SavedModel", "check", "ONNX model")]
     out = capfd.readouterr().out
     assert re.search(r"checked in ONNX Runtime \(largest difference \d\.\de-0[5-9] of the largest output\):\n  .*"
                      r"git_loss\.onnx$", out, re.MULTILINE)
@@ -174,6 +178,32 @@ def test_no_training_yet(tmp_path, tiny_mnist_folder, capfd):
     assert export.main([f"--output_path={tmp_path}"]) == 1
     assert "train first" in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_a_folder_that_cannot_be_read_are_left_out(tmp_path, output, tiny_mnist_folder, capfd):
+    digits = mnist.load(tiny_mnist_folder).test.images[:3, ..., 0]
+    (tmp_path / "digits" / "more").mkdir(parents=True)
+    paths = [tmp_path / "digits" / name for name in ("1.png", "2.png", "more/3.png")]
+    for path, digit in zip(paths, digits):
+        Image.fromarray(digit).save(str(path))
+    arguments = [f"--images={tmp_path / 'digits'}", f"--output_path={output}", "--json"]
+    assert predict.main(arguments) == 0
+    wanted, good = printed(capfd)["predictions"], paths[1].read_bytes()
+    paths[1].write_bytes(good[:60])
+    assert predict.main(arguments) == 1
+    message = capfd.readouterr()
+    result, (warning, error) = json.loads(message.out), message.err.splitlines()
+    assert warning.startswith(f"Warning: {paths[1]}: not a readable image (") and warning.endswith("; left out")
+    assert error == "[Error] 1 of 3 images were left out because they cannot be read; fix or remove them"
+    assert list(result["left_out"]) == [str(paths[1])]
+    assert [item["image"] for item in result["predictions"]] == ["1.png", "3.png"]
+    np.testing.assert_allclose([item["feature"] for item in result["predictions"]],
+                               [item["feature"] for item in wanted[::2]], rtol=1e-4, atol=1e-5)
+    assert predict.main([f"--images={paths[1]},{tmp_path / 'digits'}", f"--output_path={output}"]) == 1
+    assert f"{paths[1]}: not a readable image" in error_line(capfd)
+    paths[1].write_bytes(good)
+    assert predict.main(arguments) == 0
+    assert [item["image"] for item in printed(capfd)["predictions"]] == ["1.png", "2.png", "3.png"]
 
 
 def test_damaged_inputs_are_named(tmp_path, output, tiny_mnist_folder, capfd):

@@ -192,6 +192,28 @@ def test_predict(trained, tiny_folder, tmp_path, capfd):
     assert found[0] == pytest.approx(found[1], abs=0.05)
 
 
+def test_drawings_of_a_folder_that_cannot_be_read_are_left_out(trained, tiny_folder, tmp_path, capfd):
+    query = drawing(tiny_folder, 1, 1, 1, 1)
+    shutil.copytree(os.path.dirname(query), str(tmp_path / "drawings"))
+    bad = tmp_path / "drawings" / os.path.basename(drawing(tiny_folder, 1, 1, 2, 1))
+    arguments = [f"--query={query}", f"--against={tmp_path / 'drawings'}", f"--output_path={trained}", "--json"]
+    assert predict.main(arguments) == 0
+    wanted, good = printed(capfd)["similarities"], bad.read_bytes()
+    bad.write_bytes(good[:40])
+    assert predict.main(arguments) == 1
+    message = capfd.readouterr()
+    result, (warning, error) = json.loads(message.out), message.err.splitlines()
+    assert warning.startswith(f"Warning: {bad}: not a readable image (") and warning.endswith("; left out")
+    assert error == (f"[Error] 1 of {len(wanted)} images were left out because they cannot be read; fix or remove them")
+    assert list(result["left_out"]) == [str(bad)]
+    assert result["similarities"] == [dict(row, similarity=pytest.approx(row["similarity"], abs=1e-5))
+                                      for row in wanted if row["other"] != str(bad)]
+    assert predict.main([*arguments, f"--query={bad}"]) == 1
+    assert f"{bad}: not a readable image" in error_line(capfd)
+    bad.write_bytes(good)
+    assert predict.main(arguments) == 0 and len(printed(capfd)["similarities"]) == len(wanted)
+
+
 def test_predict_draws_several_queries_with_frames(trained, tiny_folder, capfd, saved_figures):
     """Each query leaves itself out of its list; a frame shows the verdict."""
     pytest.importorskip("matplotlib")

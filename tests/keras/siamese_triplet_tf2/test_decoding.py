@@ -145,8 +145,9 @@ def test_what_cannot_be_used_is_named_with_its_reason(tmp_path):
         with open(path, "wb") as file:
             file.write(content)
     good = save(tmp_path, "good.jpg", photo())
-    found = decoding.find_bad([*paths, good])
-    assert set(found) == set(paths)
+    gone = str(tmp_path / "gone.jpg")
+    found = decoding.find_bad([*paths, good, gone])
+    assert set(found) == {*paths, gone} and found[gone] == "cannot be read (No such file or directory)"
     for path, (_, reason) in zip(paths, files.values()):
         assert reason in found[path] and "\n" not in found[path], found[path]
 

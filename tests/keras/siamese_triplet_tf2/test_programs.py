@@ -152,7 +152,7 @@ def test_several_queries_with_a_threshold(full_run, look_alike_folder, capfd, sa
     ([], 2, "--query is needed: images to compare with"),
     (["--query=/no/such.jpg", "--images=."], 1, "--query=/no/such.jpg: not found"),
     (["--query={folder}", "--against={folder}"], 1, "is a folder, expected a file"),
-    (["--query={text}", "--images={text}"], 1, "1 of 1 images cannot be used"),
+    (["--query={text}", "--images={text}"], 1, "text.jpg: has an unknown format, expected JPEG or PNG"),
 ])
 def test_mistakes_in_prediction(tmp_path, full_run, capfd, arguments, status, message):
     text = tmp_path / "text.jpg"
@@ -160,6 +160,40 @@ def test_mistakes_in_prediction(tmp_path, full_run, capfd, arguments, status, me
     arguments = [argument.format(text=text, folder=tmp_path) for argument in arguments]
     assert predict.main([*arguments, f"--checkpoint={full_run}"]) == status
     assert message in error_line(capfd)
+
+
+def test_images_of_a_folder_that_cannot_be_read_are_left_out(tmp_path, full_run, look_alike_folder, capfd):
+    """The rest is found, and an image that is repaired is found again, whatever its size and time."""
+    folder = tmp_path / "photos"
+    shutil.copytree(os.path.join(look_alike_folder, "right"), str(folder / "deep"))
+    query, bad = os.path.join(look_alike_folder, "left", "00003.jpg"), folder / "deep" / "00003.jpg"
+    good, time = bad.read_bytes(), os.stat(str(bad)).st_mtime_ns
+    bad.write_bytes(b"x" * len(good))
+    os.utime(str(bad), ns=(0, time))
+    arguments = [f"--query={query}", f"--against={folder}", "--top=99", f"--checkpoint={full_run}", "--json"]
+    for _ in range(2):
+        assert predict.main(arguments) == 1
+        message = capfd.readouterr()
+        result, (warning, error) = json.loads(message.out), message.err.splitlines()
+        assert warning == f"Warning: {bad}: has an unknown format, expected JPEG or PNG; left out"
+        assert error == "[Error] 1 of 30 images were left out because they cannot be read; fix or remove them"
+        names = [image["image"] for image in result["nearest"]]
+        assert len(names) == 29 and str(bad) not in names and list(result["left_out"]) == [str(bad)]
+    bad.write_bytes(good)
+    os.utime(str(bad), ns=(0, time))
+    assert predict.main(arguments) == 0
+    repaired = printed(capfd)
+    assert len(repaired["nearest"]) == 30 and repaired["left_out"] == {}
+    assert result["nearest"] == [image for image in repaired["nearest"] if image["image"] != str(bad)]
+
+
+def test_evaluate_names_all_images_that_cannot_be_read(tmp_path, full_run, look_alike_folder, capfd):
+    shutil.copytree(look_alike_folder, str(tmp_path / "data"))
+    for side in ("left", "right"):
+        (tmp_path / "data" / side / "00003.jpg").write_bytes(b"no image")
+    assert evaluate.main([f"--data_path={tmp_path / 'data'}", f"--checkpoint={full_run}", "--pairs=all"]) == 1
+    error = error_line(capfd)
+    assert "2 of 60 images cannot be used" in error and error.count("00003.jpg has an unknown format") == 2
 
 
 def test_exports_agree_with_the_live_network(full_run, look_alike_folder, capfd):
