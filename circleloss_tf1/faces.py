@@ -12,6 +12,11 @@ import sys
 import zlib
 from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
 
+if __name__ == "__main__":
+    from common import packages
+
+    packages.require()
+
 import numpy as np
 
 from common import console

@@ -17,6 +17,9 @@ from typing import Any, Iterator, Mapping, Sequence
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    from common import packages
+
+    packages.require()
 
 import numpy as np
 

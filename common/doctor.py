@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-from common import console
+from common import console, packages
 from common.cli import program
 from common.devices import npu_checks, selection
 from common.errors import ZooError
@@ -20,7 +20,6 @@ from common.quiet import noise_hidden
 
 LEVEL_FILE = "modelzoo_level.txt"
 ROOT = REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-REQUIRED = {"absl": "absl-py", "numpy": "numpy", "PIL": "pillow"}
 OPTIONAL = {"matplotlib": "matplotlib, for PNG plots", "tensorboard": "tensorboard, for events/"}
 ENVIRONMENT = ("ASCEND_DEVICE_ID", "DEVICE_ID", "RANK_ID", "RANK_SIZE", "RANK_TABLE_FILE", "JOB_ID", "ASCEND_HOME_PATH",
                "ASCEND_OPP_PATH", "ASCEND_RT_VISIBLE_DEVICES", "ASCEND_GLOBAL_LOG_LEVEL", "NPU_LOOP_SIZE", "AOE_MODE",
@@ -47,10 +46,7 @@ _OPEN_SECONDS = 600.0
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Print the findings; return the exit status."""
-    missing = [package for module, package in REQUIRED.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise ZooError(f"{sys.executable} lacks {', '.join(missing)}: run 'make setup', or pip install "
-                       f"{' '.join(missing)}")
+    packages.require()
     from common.cli import shared_flags
     from common.cli.parser import FlagSet
 

@@ -1,20 +1,23 @@
 """The zoo's one command.
 
-    zoo list [FOLDER]                     models, device, weights, and whether FOLDER holds their data
+    zoo list [FOLDER]          list models; look for their data in FOLDER
     zoo train|evaluate|predict|export|benchmark MODEL [--flag=value ...]
-    zoo runs [FOLDER ...]                 all runs in folders
+    zoo runs [FOLDER ...]      list all runs in folders
     zoo compare RUN RUN ... [--output=FILE.png]
-    zoo report RUN                        draw the curves of a run and write its report.html
-    zoo publish RUN FOLDER                the weights of a run, with checksums
-    zoo doctor [--device=...]             what this machine can run
-    zoo completion                        completion for bash and, after bashcompinit, zsh: eval "$(zoo completion)"
+    zoo report RUN             draw the curves of a run, write its report.html
+    zoo publish RUN FOLDER     copy the weights of a run, with checksums
+    zoo doctor [--device=...]  show what this machine can run
+    zoo completion             print the completion script for bash and, after
+                               bashcompinit, zsh: eval "$(zoo completion)"
 
-MODEL is the folder of a model or a prefix of its name. Flags and exit statuses are those of the model's own programs;
-`zoo train gitloss --help` lists the flags. `python3 -m common.zoo` is the same command.
+MODEL is the folder of a model or a prefix of its name. Flags and exit statuses
+are those of the model's own programs; `zoo train gitloss --help` lists the
+flags. `python3 -m common.zoo` is the same command.
 """
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import json
 import os
@@ -87,8 +90,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     commands: dict[str, Callable[[list[str]], int]] = dict(
         list=_list, runs=_runs, compare=_compare, report=_report, completion=_completion)
     if command not in commands:
-        names = ", ".join((*commands, *PROGRAMS, *PROGRAMS_OF_ALL))
-        raise FlagError(f"zoo {command}: no such command; expected {names}")
+        names = (*commands, *PROGRAMS, *PROGRAMS_OF_ALL)
+        near = difflib.get_close_matches(command, names, n=1)
+        expected = f"did you mean {near[0]}?" if near else f"expected {', '.join(names)}"
+        raise FlagError(f"zoo {command}: no such command; {expected}")
     if {"-h", "--help"} & set(rest):
         raise HelpRequested(__doc__ or "")
     return commands[command](rest)
@@ -146,7 +151,7 @@ def _runs(arguments: list[str]) -> int:
     for folder in folders:
         if arguments and not os.path.isdir(folder):
             raise ZooError(f"{folder}: no such folder")
-    rows = [("model", "recipe", "step", "metric", "state", "age", "run")]
+    rows, details = [("model", "recipe", "step", "state", "age")], [""]
     for folder in folders:
         for path in summary.find_runs(folder):
             try:
@@ -154,12 +159,13 @@ def _runs(arguments: list[str]) -> int:
             except ZooError as error:
                 print(f"Warning: {error}", file=sys.stderr)
                 continue
-            rows.append((run.model, run.recipe, f"{run.step}/{run.arguments['num_updates']}", _metric(run), run.state,
-                         _age(run.seconds_ago), _short(path)))
+            rows.append((run.model, run.recipe, f"{run.step}/{run.arguments['num_updates']}", run.state,
+                         _age(run.seconds_ago)))
+            details.append(f"\n    {_short(path)}{_metric(run)}")
     if len(rows) == 1:
-        print(f"no runs in {', '.join(map(_short, folders))}")
+        print(console.fold(f"no runs in {', '.join(map(_short, folders))}", sys.stdout))
     else:
-        _print_table(rows)
+        print("\n".join(line + detail for line, detail in zip(_table(rows), details)))
     return 0
 
 
@@ -169,9 +175,10 @@ def _card(run: Any) -> dict[str, Any]:
 
 
 def _metric(run: Any) -> str:
-    card = _card(run)
-    value = run.evaluation.get(card["metric"]["key"]) if card else None
-    return "-" if value is None else f"{value:.4f}"
+    """Return name and value of the metric of a run's model, after a colon; nothing if it has none."""
+    metric = _card(run).get("metric", {})
+    value = run.evaluation.get(metric.get("key"))
+    return "" if value is None else f": {metric['name']} {value:.4f}"
 
 
 def _compare(arguments: list[str]) -> int:

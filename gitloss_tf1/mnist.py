@@ -11,6 +11,11 @@ import sys
 import zlib
 from typing import BinaryIO, Iterable, NamedTuple
 
+if __name__ == "__main__":
+    from common import packages
+
+    packages.require()
+
 import numpy as np
 
 from common.cli import program

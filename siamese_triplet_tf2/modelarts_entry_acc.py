@@ -6,9 +6,11 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.abspath(__file__))
     sys.path[0] = os.path.dirname(folder)
     try:
-        from common.cli import modelarts
+        from common import packages
     except ImportError:
         sys.exit("[Error] common/ is missing: upload the repository root as code directory")
+    packages.require()
+    from common.cli import modelarts
     from siamese_triplet_tf2.siamese_network import define_flags
 
     sys.exit(modelarts.main(os.path.join(folder, "test", "train_full_1p.sh"), define_flags()))

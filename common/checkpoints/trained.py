@@ -96,16 +96,21 @@ def choose(flags: FlagValues, model_root: str, program: str) -> Checkpoint:
         program: "evaluate", "predict" or "export", the name of the output folder.
 
     Raises:
-        ZooError: no such checkpoint, a run without one, or published weights that differ from their checksums.
+        ZooError: no such checkpoint, a run without one or of another model, or published weights that differ from
+            their checksums.
     """
     default_run = run_dir.locate(flags.output_path, model_root, device_id(dict(os.environ)))
+    path = flags.checkpoint or default_run
+    pretrained = os.path.join(model_root, PRETRAINED)
+    if not flags.checkpoint and not os.path.exists(default_run):
+        or_pretrained = f", or --checkpoint={PRETRAINED}" if checksums.has_sums(pretrained) else ""
+        raise ZooError(f"{default_run}: no run is there; train first, or give --checkpoint=FILE or RUN_DIR"
+                       f"{or_pretrained}")
     if flags.checkpoint == PRETRAINED:
-        path = os.path.join(model_root, PRETRAINED)
+        path = pretrained
         if not checksums.has_sums(path):
             raise ZooError(f"--checkpoint={flags.checkpoint}: {os.path.basename(model_root)} comes without weights; "
                            "train first, or give --checkpoint=FILE or RUN_DIR")
-    else:
-        path = flags.checkpoint or default_run
     prefix = find(path)
     run_path, results_path = _run_of(prefix), flags.output_path or os.path.dirname(default_run)
     if run_path and checksums.has_sums(run_path):  # of published weights, beside which nothing is written
@@ -113,7 +118,11 @@ def choose(flags: FlagValues, model_root: str, program: str) -> Checkpoint:
     else:
         results_path = run_path or results_path
     output_folder = os.path.join(os.path.abspath(os.path.expanduser(results_path)), program)
-    return Checkpoint(prefix, run_path, output_folder)
+    checkpoint = Checkpoint(prefix, run_path, output_folder)
+    model = checkpoint.run_identity().get("model", os.path.basename(model_root))
+    if model != os.path.basename(model_root):
+        raise ZooError(f"{run_path}: is a run of {model}, expected one of {os.path.basename(model_root)}")
+    return checkpoint
 
 
 def find(path: str) -> str:

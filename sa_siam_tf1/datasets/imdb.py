@@ -13,6 +13,11 @@ import sys
 import zlib
 from typing import Any, Iterable, NamedTuple
 
+if __name__ == "__main__":
+    from common import packages
+
+    packages.require()
+
 import numpy as np
 
 from common.cli import program, shared_flags

@@ -12,6 +12,11 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+if __name__ == "__main__":
+    from common import packages
+
+    packages.require()
+
 import numpy as np
 
 from common import console

@@ -51,6 +51,7 @@ def test_models_are_found_by_their_card():
 
 @pytest.mark.parametrize("words, message", [
     ([sys.executable], "zoo"), (["nonsense"], "zoo nonsense: no such command; expected list"),
+    (["trian", "gitloss"], "zoo trian: no such command; did you mean train?"),
     (["train"], "zoo train needs a model: zoo train circleloss_tf1|"), (["train", "--seed=1"], "needs a model"),
     (["evaluate", "resnet"], "resnet: no such model; expected one of circleloss_tf1"),
     (["export", "siamese"], "siamese: several models have this prefix"),
@@ -100,8 +101,25 @@ def test_runs(folder, capfd):
     out = capfd.readouterr()
     rows = [line.split() for line in out.out.splitlines() if "reference" in line]
     assert [row[2] for row in rows] == ["3/3", "3/5", "0/10"]
-    assert [row[4] for row in rows] == ["finished", "stopped", "running"]
+    assert [row[3] for row in rows] == ["finished", "stopped", "running"]
     assert "c/0/arguments.json: damaged, or not written by a run" in out.err
+
+
+def test_runs_name_the_metric(folder, monkeypatch, capsys):
+    card = dict(metric=dict(key="accuracy", name="pair accuracy"))
+    monkeypatch.setattr(zoo, "models", lambda: [zoo.Model("model", card)])
+    assert zoo.main(["runs", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"/a/0: pair accuracy 0\.7500$", out, re.MULTILINE)
+    assert re.search(r"/b/0: pair accuracy 1\.2500$", out, re.MULTILINE)
+
+
+def test_help_fits_80_columns(capsys):
+    assert zoo.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80 and all(
+        any(re.match(rf"    zoo .*\b{name}\b", line) for line in lines)
+        for name in (*zoo.PROGRAMS, *zoo.PROGRAMS_OF_ALL, "list", "runs", "compare", "report", "completion"))
 
 
 def test_no_runs(tmp_path, capsys):

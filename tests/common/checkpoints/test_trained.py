@@ -13,6 +13,12 @@ from common.errors import ZooError
 from tests import ROOT
 
 
+def arguments(model="model"):
+    """The content of a run's arguments.json."""
+    return json.dumps(dict(identity=dict(model=model), started="20260101-000000", num_updates=1,
+                           performance=False, segments=[], threads=1))
+
+
 def choose(path):
     flags = types.SimpleNamespace(checkpoint=str(path), output_path=str(path / "elsewhere"))
     return trained.choose(flags, "/no/model", "predict")
@@ -24,7 +30,7 @@ def choose(path):
 def test_a_checkpoint_belongs_to_the_run_that_it_lies_in(tmp_path, folders, belongs):
     run = tmp_path / "runs" / "0"
     (run / folders).mkdir(parents=True)
-    (run / "arguments.json").write_text("{}")
+    (run / "arguments.json").write_text(arguments())
     path = run / folders / "model.ckpt-6649"
     (run / folders / "model.ckpt-6649.index").write_text("")
     checkpoint = choose(path)
@@ -37,10 +43,18 @@ def test_a_run_within_a_run_has_its_own(tmp_path):
     inner = tmp_path / "0" / "again"
     (inner / "ckpt").mkdir(parents=True)
     for run in (tmp_path / "0", inner):
-        (run / "arguments.json").write_text("{}")
+        (run / "arguments.json").write_text(arguments())
     (inner / "ckpt" / "model.ckpt-1.index").write_text("")
     assert choose(inner / "ckpt" / "model.ckpt-1").run_path == str(inner)
     assert choose(inner).prefix == str(inner / "ckpt" / "model.ckpt-1")
+
+
+def test_a_run_of_another_model_is_refused(tmp_path):
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "arguments.json").write_text(arguments("other"))
+    (tmp_path / "0" / "model.ckpt-1.index").write_text("")
+    with pytest.raises(ZooError, match="0: is a run of other, expected one of model$"):
+        choose(tmp_path / "0" / "model.ckpt-1")
 
 
 @pytest.mark.parametrize("as_json, printed", [

@@ -176,7 +176,8 @@ def test_mistakes_are_one_line(output, capfd, program, arguments, status, messag
 
 def test_no_training_yet(tmp_path, tiny_mnist_folder, capfd):
     assert export.main([f"--output_path={tmp_path}"]) == 1
-    assert "train first" in capfd.readouterr().err
+    assert capfd.readouterr().err == (f"[Error] {tmp_path / '0'}: no run is there; train first, or give "
+                                      "--checkpoint=FILE or RUN_DIR, or --checkpoint=pretrained\n")
     assert list(tmp_path.iterdir()) == []
 
 
