@@ -184,7 +184,9 @@ def test_images_of_a_folder_that_cannot_be_read_are_left_out(tmp_path, full_run,
     assert predict.main(arguments) == 0
     repaired = printed(capfd)
     assert len(repaired["nearest"]) == 30 and repaired["left_out"] == {}
-    assert result["nearest"] == [image for image in repaired["nearest"] if image["image"] != str(bad)]
+    others = [image for image in repaired["nearest"] if image["image"] != str(bad)]
+    assert [image["image"] for image in others] == names
+    assert [image["cosine"] for image in others] == pytest.approx([image["cosine"] for image in result["nearest"]])
 
 
 def test_evaluate_names_all_images_that_cannot_be_read(tmp_path, full_run, look_alike_folder, capfd):
