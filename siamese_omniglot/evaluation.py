@@ -92,7 +92,7 @@ def pair_result(logits: np.ndarray, labels: np.ndarray, head: str) -> PairResult
     Args:
         logits: float32 [num].
         labels: float32 [num], 1 for pairs of one character.
-        head: "tf" or "torch", the form of the loss.
+        head: "tf", "torch" or "cosine", the form of the loss.
     """
     loss = float(np.mean(losses.pair_losses(tf.constant(logits), tf.constant(labels), head).numpy()))
     accuracy = float(np.mean(losses.are_right(tf.constant(logits), tf.constant(labels)).numpy()))

@@ -21,7 +21,7 @@ TRAIN_KEYS = {  # key of the JSON-line log: key of a step's row, unit
     "train.grad_time": ("update_seconds", "s"), "train.ips": ("step_seconds", "imgs/s"),
 }
 _MEAN_KEYS = tuple(source for source, _ in TRAIN_KEYS.values() if source != "learning_rate")
-IMAGES_PER_SAMPLE = 4  # two pairs
+IMAGES_PER_SAMPLE = {"pairs": 4, "n_pair": 2}  # by loss; two pairs, which share their drawings for n_pair
 JSON_LOG = "dlloger_example.json"  # the original's spelling
 _MARK = "TCAPPDLL"
 
@@ -49,7 +49,7 @@ class OriginalLogs:
         self.last_loss, self._loss_sum, self._loss_count = float("nan"), 0.0, 0
         self._epochs: list[Mapping[str, Any]] = []  # rows of the evaluations
         started = time.mktime(time.strptime(run.arguments["started"], "%Y%m%d-%H%M%S"))
-        self._step_log = StepLog(steps_per_epoch, run.request.flags.batch_size, started)
+        self._step_log = StepLog(steps_per_epoch, run.request.images_per_step, started)
         self._json_log = GrowingText(os.path.join(self.folder, JSON_LOG), "".join(self._step_log.head()))
 
     @property
@@ -99,15 +99,15 @@ class OriginalLogs:
 class StepLog:
     """Lines of the JSON log and of the terminal, with running means over the epoch."""
 
-    def __init__(self, steps_per_epoch: int, batch_size: int, began: float):
+    def __init__(self, steps_per_epoch: int, images_per_step: int, began: float):
         """Start a log.
 
         Args:
             steps_per_epoch: number of updates in an epoch.
-            batch_size: number of samples in an update.
+            images_per_step: number of images in an update.
             began: start of the run, Unix time in seconds.
         """
-        self._steps_per_epoch, self._batch_size, self._began = steps_per_epoch, batch_size, began
+        self._steps_per_epoch, self._images_per_step, self._began = steps_per_epoch, images_per_step, began
         self._num, self._sums = 0, dict.fromkeys(_MEAN_KEYS, 0.0)  # over the epoch so far
 
     def head(self) -> list[str]:
@@ -142,7 +142,7 @@ class StepLog:
             if key == "train.lr":
                 means[key] = f"{last[source]:.6g}"
             elif key == "train.ips":
-                means[key] = f"{self._num * self._batch_size * IMAGES_PER_SAMPLE / self._sums[source]:.3f}"
+                means[key] = f"{self._num * self._images_per_step / self._sums[source]:.3f}"
             else:
                 means[key] = f"{self._sums[source] / self._num:.6f}"
         return means

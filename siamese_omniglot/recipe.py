@@ -11,14 +11,14 @@ class Switches:
     """Switches of the recipes; every field is also a flag.
 
     Attributes:
-        head: "tf" or "torch", see `nets.siamese` and `nets.losses`.
+        head: "tf", "torch" or "cosine", see `nets.siamese` and `nets.losses`.
         split: "image", "character" or "alphabet", see `data.pairs.split`.
         use_all_characters: draw pairs from the last character too.
         augment: "imagenet", "affine" or "none", see `data.augmentation`.
         exif_orientation: turn drawings as a viewer shows them.
     """
 
-    head: str = switch("tf", "Form of the head and the loss.", ("tf", "torch"))
+    head: str = switch("tf", "Form of the head and the loss.", ("tf", "torch", "cosine"))
     split: str = switch("image", "Unit of the split into training and validation.", ("image", "character", "alphabet"))
     use_all_characters: bool = switch(False, "Draw pairs from the last character too.")
     augment: str = switch("imagenet", "Augmentation of the training drawings.", ("imagenet", "affine", "none"))

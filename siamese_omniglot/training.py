@@ -52,7 +52,7 @@ class Config:
         schedule: learning rate schedule.
         optimizer: "sgd" or "adam".
         weight_decay: see `update.UpdateSettings`.
-        n_pair_weight: see `update.UpdateSettings`.
+        loss: "pairs" or "n_pair", see `update.Updater`.
         early_stop: number of epochs without a better validation loss after which training ends; 0 or less for never.
         num_workers: number of processes that prepare batches, where the host makes the images.
         weights_path: path of a file with initial weights, or None.
@@ -67,7 +67,7 @@ class Config:
     schedule: Schedule
     optimizer: str
     weight_decay: float
-    n_pair_weight: float
+    loss: str
     early_stop: int
     num_workers: int
     weights_path: str | None
@@ -121,7 +121,7 @@ def _build(config: Config, data: Data, team: workers.Workers, run: Run) -> _Mode
         updates = tf.Variable(0, dtype=tf.int64, trainable=False)
     settings = UpdateSettings(config.switches.head, config.weight_decay, 2 * config.batch_size,
                               run.device.kind != "npu" and not run.request.flags.jit_compile,
-                              config.n_pair_weight)
+                              config.loss)
     make_images = None
     if makes_images_on_device(config, run.device.kind):
         has_checks = run.debug_options.over_dump_path is not None  # which XLA cannot compile
@@ -148,8 +148,10 @@ class _Task:
         self.steps_per_epoch = config.steps_per_epoch
         self._epochs = Epochs(team, record, config.steps_per_epoch)
         self._rate = float("nan")  # the optimizer's
-        permute = "batch" if config.switches.head == "tf" else "sample"
-        recipe = BatchRecipe(config.batch_size, config.seed, config.switches.augment, permute, model.positions)
+        permute, positions = "batch" if config.switches.head == "tf" else "sample", model.positions
+        if config.loss == "n_pair":
+            permute, positions = "none", 2 * np.arange(config.batch_size)  # the pairs of one character
+        recipe = BatchRecipe(config.batch_size, config.seed, config.switches.augment, permute, positions)
         num_updates = record.run.request.num_updates
         self._batches: ThreadAhead | ProcessesAhead
         if makes_images_on_device(config, record.run.device.kind):

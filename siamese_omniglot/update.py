@@ -28,11 +28,11 @@ class Outcome(NamedTuple):
 class UpdateSettings(NamedTuple):
     """Settings of the updates."""
 
-    head: str  # "tf" or "torch", the form of the loss
+    head: str  # "tf", "torch" or "cosine", the form of the loss
     weight_decay: float  # this multiple of the weights is added to their gradients, as in PyTorch
     num_pairs: int  # in a step, over all workers
     takes_times: bool  # measure the times of the forward pass, the backward pass and the update
-    n_pair_weight: float = 0.0  # of the N-pair loss over a batch's pairs of one character; for a single worker only
+    loss: str = "pairs"  # "pairs" or "n_pair", see `Updater`
 
 
 class Updater:
@@ -40,6 +40,10 @@ class Updater:
 
     A worker's loss is the sum over its pairs divided by the number of pairs of all workers, and gradients are summed
     over the workers. The update is therefore that of one worker with the whole batch.
+
+    With the loss "n_pair", a batch holds only pairs of one character. The first drawing of a pair and the second one of
+    the next pair make a pair of two characters, and the N-pair loss, over all first and all second drawings, is added
+    to the loss of the pairs. This needs all pairs of a batch, and therefore a single worker.
     """
 
     def __init__(self, network: Siamese, optimizer: Any, settings: UpdateSettings, team: workers.Workers,
@@ -88,9 +92,13 @@ class Updater:
             first, second = tf.split(self._make_images(first, second), 2)
         with tf.GradientTape() as tape:
             features = self._network.pair_features(first, second)
-            logits = self._network.similarity(*features)
+            logits, n_pair_loss = self._network.similarity(*features), 0.0
+            if self._settings.loss == "n_pair":
+                similarities = self._network.similarities(*features)
+                logits, labels = _neighbours(similarities)
+                n_pair_loss = losses.n_pair_loss(similarities)
             loss = tf.reduce_sum(losses.pair_losses(logits, labels, self._settings.head)) / self._settings.num_pairs
-            minimised = loss + self._decay(variables) + self._n_pair_term(*features, labels)
+            minimised = loss + self._decay(variables) + n_pair_loss
         forward = self._time([loss])
         gradients = self._team.gradients(self._optimizer, tape, minimised, variables)
         backward = self._time(gradients)
@@ -110,14 +118,6 @@ class Updater:
         squares = tf.add_n([tf.reduce_sum(tf.square(tf.convert_to_tensor(variable))) for variable in variables])
         return 0.5 * self._settings.weight_decay / self._team.rank.size * squares
 
-    def _n_pair_term(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor) -> tf.Tensor | float:
-        """Return the N-pair loss of the pairs of one character, given all features, with its weight."""
-        if not self._settings.n_pair_weight:
-            return 0.0
-        same = tf.math.top_k(labels, labels.shape[0] // 2).indices  # half of the batch; a mask has no static shape
-        partners = [tf.gather(features, same) for features in (first, second)]
-        return self._settings.n_pair_weight * losses.n_pair_loss(self._network.similarities(*partners))
-
     def _dumped(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor,
                 gradients: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
         return dict(first=first, second=second, labels=labels, logits=logits,
@@ -130,6 +130,12 @@ class Updater:
             return tf.constant(float("nan"))
         with tf.control_dependencies(after):
             return tf.timestamp()
+
+
+def _neighbours(similarities: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return logits and labels, float32 [2 num], of the pairs on and right of the diagonal of a [num, num] table."""
+    same, others = (tf.linalg.diag_part(table) for table in (similarities, tf.roll(similarities, -1, 1)))
+    return tf.concat([same, others], 0), tf.concat([tf.ones_like(same), tf.zeros_like(others)], 0)
 
 
 def make_optimizer(kind: str) -> Any:

@@ -11,17 +11,17 @@ def pair_losses(logits: tf.Tensor, labels: tf.Tensor, head: str) -> tf.Tensor:
     """Binary cross entropy of pairs (Koch et al. 2015, section 3.2): -y log p - (1 - y) log(1 - p), p = sigmoid(logit).
 
     The TensorFlow original computes it from probabilities clipped to [1e-7, 1 - 1e-7], so the gradient of a pair that
-    is completely wrong is zero. The PyTorch original computes it from logits.
+    is completely wrong is zero. The PyTorch original computes it from logits, which is also done for the cosine head.
 
     Args:
         logits: float32 [num], of the similarity.
         labels: float32 [num], 1 for pairs of one character, 0 for others.
-        head: "tf" or "torch".
+        head: "tf", "torch" or "cosine".
 
     Returns:
         float32 [num], the losses.
     """
-    if head == "torch":
+    if head != "tf":
         return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
     probabilities = tf.clip_by_value(tf.sigmoid(logits), _EPSILON, 1.0 - _EPSILON)
     return -(labels * tf.math.log(probabilities + _EPSILON)

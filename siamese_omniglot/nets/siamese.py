@@ -7,11 +7,12 @@ features. It is the usual network of few-shot papers (Vinyals et al. 2016, arXiv
 batch normalisation.
 
 The head is that of Koch et al. 2015, section 3.1, with a hidden layer: p = sigmoid(w . h(W |f1 - f2| + b) + c). The
-TensorFlow original uses a ReLU for h, the PyTorch original the identity.
+TensorFlow original uses a ReLU for h, the PyTorch original the identity. The cosine head has no hidden layer: its logit
+is linear in the cosine of f1 and f2.
 """
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,7 @@ from siamese_omniglot.data.omniglot import SIDE
 
 _VGG16_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 _HIDDEN = 512
+_COSINE_SCALE = 10.0  # initial slope of the logit of the cosine head
 _CHANNELS = {"vgg16": 3, "conv4": 1}
 
 layers = tf.keras.layers
@@ -33,6 +35,7 @@ class Siamese(NamedTuple):
     head: Any  # distances float32 [num, dim] to logits float32 [num, 1]
     chain: Any  # tower and head in sequence, with all variables in the original's order, for weight files
     channels: int
+    has_unit_features: bool  # features are scaled to unit length
 
     def named_variables(self) -> dict[str, Any]:
         """Return all variables by `layer/kernel` and `layer/bias`, in the original's order."""
@@ -47,7 +50,8 @@ class Siamese(NamedTuple):
 
     def features(self, drawings: tf.Tensor) -> tf.Tensor:
         """Return features, float32 [num, dim], of drawings, uint8 [num, 105, 105], or of the tower's input."""
-        return tf.cast(self.tower(self.to_input(drawings)), tf.float32)
+        features = tf.cast(self.tower(self.to_input(drawings)), tf.float32)
+        return tf.math.l2_normalize(features, 1) if self.has_unit_features else features
 
     def similarity(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
         """Return logits, float32 [num], of pairs of features [num, dim]. Higher means more similar."""
@@ -73,22 +77,30 @@ def build(backbone: str, head: str, seed: int) -> Siamese:
 
     Args:
         backbone: "vgg16" or "conv4".
-        head: "tf" or "torch".
+        head: "tf", "torch" or "cosine".
         seed: seed of the weights.
     """
     images = layers.Input((SIDE, SIDE, _CHANNELS[backbone]), name="images")
     hidden = _vgg16(images) if backbone == "vgg16" else _conv4(images)
     features = layers.Flatten(name="flatten")(hidden)
-    dense = [layers.Dense(_HIDDEN, "relu" if head == "tf" else None, name="dense"), layers.Dense(1, name="dense_1")]
     distances = layers.Input((features.shape[-1],), name="distances")
+    hidden_layer, last = _hidden_layer(head), layers.Dense(1, name="dense_1")
     network = Siamese(
         tower=tf.keras.Model(images, features, name="tower"),
-        head=tf.keras.Model(distances, dense[1](dense[0](distances)), name="head"),
-        chain=tf.keras.Model(images, dense[1](dense[0](features)), name="siamese"),
-        channels=_CHANNELS[backbone])
+        head=tf.keras.Model(distances, last(hidden_layer(distances)), name="head"),
+        chain=tf.keras.Model(images, last(hidden_layer(features)), name="siamese"),
+        channels=_CHANNELS[backbone],
+        has_unit_features=head == "cosine")
     for name, variable in network.named_variables().items():
         variable.assign(initial_value(name, tuple(variable.shape), backbone, head, seed))
     return network
+
+
+def _hidden_layer(head: str) -> Callable[[Any], Any]:
+    if head == "cosine":
+        square = layers.Dot(1, name="square")  # of the distance of unit features: 2 - 2 cosine
+        return lambda distances: square([distances, distances])
+    return layers.Dense(_HIDDEN, "relu" if head == "tf" else None, name="dense")
 
 
 def _vgg16(hidden: Any) -> Any:
@@ -113,7 +125,8 @@ def initial_value(name: str, shape: tuple, backbone: str, head: str, seed: int) 
 
     With the tf head, kernels are Glorot uniform and biases 0, as in Keras. With the torch head, convolutions are
     Kaiming normal (fan out) with zero biases, and dense layers uniform in +-1 / sqrt(fan in), as in PyTorch. The
-    convolutions of conv4 are always Kaiming normal (fan in; He et al. 2015, arXiv 1502.01852).
+    convolutions of conv4 are always Kaiming normal (fan in; He et al. 2015, arXiv 1502.01852). The cosine head begins
+    with the logit 10 cosine - 5, and VGG16 with it as with the tf head.
     """
     random = np.random.RandomState(op_seed(name, seed))
     is_kernel, is_convolution = name.endswith("/kernel"), len(shape) == 4
@@ -121,7 +134,9 @@ def initial_value(name: str, shape: tuple, backbone: str, head: str, seed: int) 
         value = random.standard_normal(shape) * np.sqrt(2.0 / np.prod(shape[:-1]))
     elif is_convolution and head == "torch":
         value = random.standard_normal(shape) * np.sqrt(2.0 / (np.prod(shape[:2]) * shape[-1]))
-    elif is_kernel and head == "tf":
+    elif name.startswith("dense_1") and head == "cosine":
+        value = np.full(shape, 0.5 * (-_COSINE_SCALE if is_kernel else _COSINE_SCALE))
+    elif is_kernel and head != "torch":
         receptive = np.prod(shape[:-2])
         value = random.uniform(-1, 1, shape) * np.sqrt(6.0 / (receptive * (shape[-2] + shape[-1])))
     elif name.startswith("dense") and head == "torch":

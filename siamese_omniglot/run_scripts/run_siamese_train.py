@@ -71,8 +71,8 @@ def define_flags() -> FlagSet:
     flags.training.choice("optimizer", "sgd", ["sgd", "adam"], "Optimizer; sgd has Nesterov's momentum.")
     flags.training.number("weight_decay", None, "Multiple of the weights that is added to their gradients.",
                           unset="that of the head")
-    flags.training.number("n_pair_weight", 0.0, "Weight of the N-pair loss, which compares each pair of one character "
-                          "with the others of its batch.")
+    flags.training.choice("loss", "pairs", ["pairs", "n_pair"], "pairs: the cross entropy of pairs. n_pair: also the "
+                          "N-pair loss, with a batch of pairs of one character, which make the other pairs together.")
     flags.training.integer("early_stop", -1, "Stop after this many epochs without a better validation loss; -1 never "
                            "stops.", -1)
     flags.model.choice("backbone", "vgg16", ["vgg16", "conv4"], "Network; conv4 is small enough for a CPU.")
@@ -99,8 +99,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     path = omniglot.find(flags.data_path, ROOT)
     device = selection.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
     rank = processes.resolve_rank(flags, device.kind)
-    if flags.n_pair_weight and rank.size > 1:
-        raise FlagError(f"--n_pair_weight={flags.n_pair_weight}: compares all pairs of a batch and needs one process")
+    if flags.loss == "n_pair" and rank.size > 1:
+        raise FlagError(f"--loss={flags.loss}: compares all pairs of a batch and needs one process")
     switches = recipe.resolve(RECIPES, flags)
     data = omniglot.load(path, switches.exif_orientation)
     split = pairs.split(data, switches.split)
@@ -110,13 +110,13 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                         "smaller batch")
     request = RunRequest(
         __file__, NETWORK, arguments, flags, device, NPU_PRECISIONS[flags.use_amp], _num_updates(flags, split),
-        root=ROOT, rank=rank, images_per_step=IMAGES_PER_SAMPLE * flags.batch_size,
+        root=ROOT, rank=rank, images_per_step=IMAGES_PER_SAMPLE[flags.loss] * flags.batch_size,
         gpu_precision="allow_mix_precision" if flags.use_amp else None)
     weights_path, init_prefix = pretrained.find(flags.weights, ROOT), bundle.init_prefix(flags)
     identity = dict(dataclasses.asdict(switches), data=data.fingerprint, backbone=flags.backbone,
                     optimizer=flags.optimizer, lr=flags.lr, lr_decay=flags.lr_decay, warm_up=flags.warm_up,
                     weight_decay=_weight_decay(flags, switches), early_stop=flags.early_stop,
-                    n_pair_weight=flags.n_pair_weight or None,
+                    loss=None if flags.loss == "pairs" else flags.loss,
                     weights=h5_weights.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_prefix))
     notices = [*flag_set.warnings(), *_notices(flags), *processes.notices(flags, rank, f"{2 * flags.batch_size} pairs"),
                *data.notices,
@@ -138,7 +138,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                                         _num_epochs(flags), flags.warm_up),
         optimizer=flags.optimizer,
         weight_decay=_weight_decay(flags, switches),
-        n_pair_weight=flags.n_pair_weight,
+        loss=flags.loss,
         early_stop=flags.early_stop,
         num_workers=flags.num_workers,
         weights_path=weights_path,

@@ -20,19 +20,19 @@ pytestmark = [pytest.mark.slow, on_the_default_leg]
 
 
 def test_omniglot_on_drawings(tmp_path, shared_data):
-    """Four alphabets, then the 20 official one-shot runs, of other alphabets: an error rate of 0.658 and 0.675.
+    """Four alphabets, then the 20 official one-shot runs, of other alphabets: an error rate of 0.533 and 0.505.
 
-    Without the N-pair loss it is 0.763 (one seed), chance is 0.95.
+    With the loss of pairs and the tf head it is 0.763 (one seed), chance is 0.95.
     """
     drawings = shared_data("omniglot/images_background_small1.zip")
     assert run_siamese_train.main([
         f"--data_path={drawings}", f"--output_path={tmp_path}", "--device=cpu", "--backbone=conv4",
-        "--recipe=corrected", "--optimizer=adam", "--lr=2e-3", "--epochs=4", "--n_pair_weight=1"]) == 0
+        "--recipe=corrected", "--head=cosine", "--loss=n_pair", "--optimizer=adam", "--lr=2e-3", "--epochs=4"]) == 0
     assert evaluate.main([
         f"--data_path={drawings}", f"--output_path={tmp_path}", "--device=cpu", "--num_pairs=2", "--episodes=2",
         f"--one_shot={shared_data('omniglot/one_shot_all_runs.zip')}"]) == 0
     found = json.loads((tmp_path / "0" / "evaluate" / "evaluation.json").read_text())
-    assert found["official_one_shot"]["error_rate"] < 0.74
+    assert found["official_one_shot"]["error_rate"] < 0.64
 
 
 def test_triplet_on_look_alikes(tmp_path, shared_data):
