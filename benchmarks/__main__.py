@@ -3,8 +3,9 @@
 A row is a training step or a tracked frame. Every number is the median of repeated measurements, each in a process of
 its own. "host" is what a step costs with a network that computes next to nothing (benchmarks/host.py). Peak memory is
 that of the process; it and the start-up, from the start of the program to the end of the first step with all that is
-compiled in it, include everything that takes turns with the step. Each process prints its own table as well. The last
-table is also written to .bench/<time>-<device>.json, with all measurements, and .md.
+compiled in it, include everything that takes turns with the step. "Load" is that of the machine at the end of a
+measurement: beside other programs, ratios hold and times do not. Each process prints its own table as well. The last
+table is also written to .bench/<time>-<device>.json, with all measurements, and .md, after every row.
 """
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ COLUMNS = (
     ("model", "model", "{}"), ("device", "device", "{}"), ("step ms", "step_ms", "{:.1f}"),
     ("CPU ms", "cpu_ms", "{:.1f}"), ("of bare", "of_bare", "{:.0%}"), ("of bare, CPU", "of_bare_cpu", "{:.0%}"),
     ("host ms", "host_ms", "{:.2f}"), ("host CPU ms", "host_cpu_ms", "{:.2f}"), ("peak MB", "peak_mb", "{:.0f}"),
-    ("first step s", "first_s", "{:.1f}"), ("start-up s", "start_up_s", "{:.1f}"),
+    ("first step s", "first_s", "{:.1f}"), ("start-up s", "start_up_s", "{:.1f}"), ("load", "load", "{:.0f}"),
 )
 
 
@@ -64,12 +65,14 @@ def _main(arguments: list[str]) -> int:
     if not runs or parsed.pythons != [sys.executable]:
         raise FlagError(f"--only={options['only']}: expected the beginning of one of "
                         f"{', '.join(sorted({run[0] for run in RUNS}))}; an interpreter is that of the command")
-    rows = list(_rows(runs, parsed.device, int(options["repeats"])))
     path = os.path.join(FOLDER, f"{time.strftime('%Y%m%d-%H%M%S')}-{parsed.device}")
-    lines = measuring.table(COLUMNS, [medians(row) for row in rows])
     os.makedirs(FOLDER, exist_ok=True)
-    atomic_files.write_json(path + ".json", dict(cpus=os.cpu_count(), machine=platform.platform(), rows=rows))
-    atomic_files.write_text(path + ".md", "\n".join([*lines, ""]))
+    rows: list[dict[str, Any]] = []
+    for row in _rows(runs, parsed.device, int(options["repeats"])):
+        rows.append(row)
+        lines = measuring.table(COLUMNS, [medians(row) for row in rows])
+        atomic_files.write_json(path + ".json", dict(cpus=os.cpu_count(), machine=platform.platform(), rows=rows))
+        atomic_files.write_text(path + ".md", "\n".join([*lines, ""]))
     print("\n".join([*lines, "", f"Written to {path}.json and .md"]))
     return 0
 
@@ -79,7 +82,10 @@ def _rows(runs: Any, device: str, repeats: int) -> Iterator[dict[str, Any]]:
     hosts: dict[str, list[dict[str, Any]]] = {}
     for name, part, variables in runs:
         script = os.path.join(measuring.ROOT, "benchmarks", f"{name}.py")
-        found = [measuring.run_part(script, part, sys.executable, device, **variables) for _ in range(repeats)]
+        found, loads = [], []
+        for _ in range(repeats):
+            found.append(measuring.run_part(script, part, sys.executable, device, **variables))
+            loads.append(os.getloadavg()[0])
         module = importlib.import_module(f"benchmarks.{name}")
         columns = module.COLUMNS if hasattr(module, "COLUMNS") else module.TABLES[module.TRAINING]
         print("\n".join([*measuring.table(columns, found), ""]), flush=True)
@@ -89,6 +95,7 @@ def _rows(runs: Any, device: str, repeats: int) -> Iterator[dict[str, Any]]:
                 hosts[case] = [measuring.run_part(host.__file__, case, sys.executable, device) for _ in range(repeats)]
             numbers = {key: [row["legs"][leg][key] for row in found] for key in found[0]["legs"][leg]}
             numbers["peak_mb"] = [row["peak_mb"] for row in found]
+            numbers["load"] = loads
             if case:
                 numbers["host_ms"] = [row["wall_ms"] for row in hosts[case]]
                 numbers["host_cpu_ms"] = [row["cpu_ms"] for row in hosts[case]]

@@ -88,10 +88,9 @@ class Updater:
                 dumps: bool = False) -> tuple:
         variables = self._network.chain.trainable_variables
         began = self._time([])
-        if self._make_images:
-            first, second = tf.split(self._make_images(first, second), 2)
+        images = self._make_images(first, second) if self._make_images else tf.concat([first, second], 0)
         with tf.GradientTape() as tape:
-            features = self._network.pair_features(first, second)
+            features = tf.split(self._network.features(images), 2)
             logits, n_pair_loss = self._network.similarity(*features), 0.0
             if self._settings.loss == "n_pair":
                 similarities = self._network.similarities(*features)
@@ -109,7 +108,7 @@ class Updater:
         sums = self._team.total(tf.stack([loss, tf.reduce_sum(losses.are_right(logits, labels)), is_stopping]))
         updated = [tf.convert_to_tensor(variable) for variable in variables] if self._settings.takes_times else []
         times = tf.stack([began, forward, backward, self._time([sums, *updated])])
-        return sums, times, self._dumped(first, second, labels, logits, gradients) if dumps else {}
+        return sums, times, self._dumped(images, labels, logits, gradients) if dumps else {}
 
     def _decay(self, variables: Sequence[Any]) -> tf.Tensor | float:
         """Return this worker's share of weight_decay / 2 * |weights|^2, whose gradient is weight_decay * weights."""
@@ -118,8 +117,9 @@ class Updater:
         squares = tf.add_n([tf.reduce_sum(tf.square(tf.convert_to_tensor(variable))) for variable in variables])
         return 0.5 * self._settings.weight_decay / self._team.rank.size * squares
 
-    def _dumped(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor,
-                gradients: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _dumped(self, images: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor, gradients: Sequence[tf.Tensor]
+                ) -> dict[str, tf.Tensor]:
+        first, second = tf.split(images, 2)
         return dict(first=first, second=second, labels=labels, logits=logits,
                     **{f"gradient/{name}": gradient
                        for name, gradient in zip(self._network.named_variables(), gradients)})

@@ -91,15 +91,31 @@ def test_the_table_of_all_benchmarks(tmp_path, monkeypatch, capsys):
         return dict(tensorflow="2.21.0", peak_mb=500.0, legs={"gitloss": leg})
 
     monkeypatch.setattr(measuring, "run_part", run_part)
+    monkeypatch.setattr(all_benchmarks.os, "getloadavg", lambda: (7.4, 0.0, 0.0))
     monkeypatch.setattr(all_benchmarks, "FOLDER", str(tmp_path))
     assert all_benchmarks.main(["--only=gitloss", "--repeats=3"]) == 0
     assert asked == 3 * [("gitloss.py", "measure")] + 3 * [("host.py", "gitloss")]
-    row = "| gitloss | cpu | 20.0 | 15.0 | 50% | 60% | 2.00 | 1.50 | 500 | 1.0 | 4.0 |"
+    row = "| gitloss | cpu | 20.0 | 15.0 | 50% | 60% | 2.00 | 1.50 | 500 | 1.0 | 4.0 | 7 |"
     assert row in capsys.readouterr().out
     (path,) = tmp_path.glob("*-cpu.json")
     assert json.loads(path.read_text())["rows"][0]["step_ms"] == [30.0, 10.0, 20.0]
     assert path.with_suffix(".md").read_text().splitlines()[2] == row
     assert all_benchmarks.main(["--only=nothing"]) == 2
+
+
+def test_rows_of_an_interrupted_run_are_kept(tmp_path, monkeypatch):
+    def run_part(script, part, python, device, **variables):
+        if "circleloss" in script:
+            raise SystemExit(1)
+        leg = dict(step_ms=1.0, cpu_ms=1.0, of_bare=0.5, of_bare_cpu=0.5, first_s=1.0, start_up_s=1.0)
+        return dict(tensorflow="2.21.0", peak_mb=1.0, legs={"other": leg})
+
+    monkeypatch.setattr(measuring, "run_part", run_part)
+    monkeypatch.setattr(all_benchmarks, "FOLDER", str(tmp_path))
+    with pytest.raises(SystemExit):
+        all_benchmarks.main(["--repeats=1"])
+    (path,) = tmp_path.glob("*-cpu.json")
+    assert [row["model"] for row in json.loads(path.read_text())["rows"]] == ["other"]
 
 
 def test_every_row_has_its_host_case():
