@@ -1,10 +1,12 @@
 """Atomic writes: even after a power cut a file holds either its old or its new content."""
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
 import os
+import shutil
 from typing import Any, Mapping
 
 import numpy as np
@@ -55,6 +57,12 @@ def npz(**arrays: np.ndarray) -> bytes:
     content = io.BytesIO()
     np.savez(content, **arrays)
     return content.getvalue()
+
+
+def require_space(folder: str, num_bytes: int) -> None:
+    """Raise OSError unless a folder has space for a file; for writers that would crash when the disk is full."""
+    if shutil.disk_usage(folder).free < num_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
 
 
 def sync_folder(folder: str) -> None:

@@ -12,6 +12,7 @@ from common.run.opening import Run
 LOGS = "logs"
 WEIGHTS_PERIOD = 10  # epochs between weight files
 SUFFIX = ".weights.h5"  # Keras 3 refuses names that end otherwise
+HDF5_BYTES = 1_000_000  # besides the weights; more than a file needs
 BEST, LAST = f"best_epoch_weights{SUFFIX}", f"last_epoch_weights{SUFFIX}"
 
 TRAIN_KEYS = {  # key of the JSON-line log: key of a step's row, unit
@@ -79,9 +80,15 @@ class OriginalLogs:
             self._write_losses()
 
     def save_weights(self, network: Any, names: Sequence[str]) -> None:
-        """Write the weights of the network in Keras' HDF5 format, once per name."""
+        """Write the weights of the network in Keras' HDF5 format, once per name.
+
+        Raises:
+            OSError: the disk is full. HDF5 is not left to find this out, as it crashes at the exit of the process.
+        """
         temporary = self._run.file(LOGS, f".weights.{os.getpid()}.tmp{SUFFIX}")
+        num_bytes = 4 * network.chain.count_params() + HDF5_BYTES
         for name in names:
+            atomic_files.require_space(self.folder, num_bytes)
             network.chain.save_weights(temporary)
             atomic_files.replace(temporary, os.path.join(self.folder, name))
 

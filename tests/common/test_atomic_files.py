@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,3 +30,10 @@ def test_paths_that_are_not_utf8_can_be_written(tmp_path):
     atomic_files.write_json(str(tmp_path / "f"), {"path": path})
     with open(str(tmp_path / "f"), encoding="utf-8") as file:
         assert json.load(file) == {"path": path}
+
+
+def test_space_is_required(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic_files.shutil, "disk_usage", lambda folder: SimpleNamespace(free=99))
+    atomic_files.require_space(str(tmp_path), 99)
+    with pytest.raises(OSError, match="No space left on device"):
+        atomic_files.require_space(str(tmp_path), 100)

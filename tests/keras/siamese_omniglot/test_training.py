@@ -4,6 +4,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,6 +225,15 @@ def test_an_overflow_is_named(tmp_path, tiny_folder, capfd, monkeypatch):
     for augment in ("imagenet", "affine"):
         assert train(tiny_folder, tmp_path / augment, "--train_steps=1", "--over_dump", f"--augment={augment}") == 1
         assert "overflow at step 1: op" in capfd.readouterr().err
+
+
+@on_the_default_leg
+def test_weights_are_not_written_to_a_full_disk(tmp_path, tiny_folder, capfd, monkeypatch):
+    """HDF5 would crash the process."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=500_000))
+    assert train(tiny_folder, tmp_path, "--train_steps=1") == 1
+    assert "No space left on device" in error_line(capfd)
+    assert not list(tmp_path.glob("0/logs/*.h5"))
 
 
 @on_the_default_leg
