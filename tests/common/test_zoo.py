@@ -77,7 +77,8 @@ def test_list_says_where_data_are(tmp_path, capsys):
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if not line.startswith(" ")}
     assert rows["model"] == ["device", "data", "weights"]
     assert rows["gitloss_tf1"][1:] == ["found", "--checkpoint=pretrained"]
-    assert rows["siamese_omniglot"][1:] == ["missing", "none,", "train", "first"]
+    assert rows["siamese_omniglot"][1:] == ["missing", "--checkpoint=pretrained"]
+    assert rows["circleloss_tf1"][1:] == ["missing", "none,", "train", "first"]
     assert f"; MNIST: {tmp_path / 'MNIST'}\n" in out and f"; Omniglot: missing in {tmp_path}\n" in out
     assert zoo.main(["list", str(tmp_path / "MNIST")]) == 0  # the data folder itself, as --data_path takes it
     assert f"; MNIST: {tmp_path / 'MNIST'}\n" in capsys.readouterr().out
