@@ -64,7 +64,7 @@ def measure(classes: int) -> dict:
         found = measuring.take_turns([lambda: session.run(loss, feeds), lambda: session.run(gradients, feeds),
                                       lambda: session.run([step.train_op, move.op], feeds)], ROUNDS)
         numbers = sum(variable.shape.num_elements() for variable in variables)
-    loss_ms, gradients_ms, step_ms = (1e3 * wall for wall, _ in found)
+    loss_ms, gradients_ms, step_ms = (1e3 * timing.wall for timing in found)
     return dict(classes=classes, weights_mb=4e-6 * classes * DIMENSIONS, loss_ms=loss_ms, gradients_ms=gradients_ms,
                 step_ms=step_ms, variables_mb=4e-6 * numbers, peak_mb=measuring.peak_mb())
 

@@ -57,6 +57,14 @@ def test_without_a_gpu_one_line_says_so(name):
     assert re.fullmatch(r"\[Error\] --device=gpu: TensorFlow \S+ sees no GPU; [^\n]+\n", done.stderr)
 
 
+@on_the_default_leg
+def test_the_head_of_circle_loss_by_the_number_of_classes():
+    done = run_python(os.path.join("benchmarks", "circle_head.py"), "40")
+    assert done.returncode == 0, done.stderr
+    *_, row = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
+    assert row[0] == "40" and len(row) == 7 and all(float(cell.replace(",", "")) >= 0 for cell in row)
+
+
 @pytest.mark.parametrize("old, new, text", [
     ([10.0, 11.0, 9.0], [5.0, 5.5, 5.0], "10 -> 5, -50.0%, noise 20.0%"),
     ([10.0, 11.0, 9.0], [9.0, 9.0, 9.9], "10 -> 9, (-10.0%, noise 20.0%)"),
