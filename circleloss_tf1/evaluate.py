@@ -97,7 +97,7 @@ def _draw(checkpoint: Checkpoint, pairs: Any, verified: verification.Verificatio
     from common.plots import figures
 
     atomic_files.write_text(checkpoint.file(lfw.DISTANCES_FILE), lfw.to_csv(pairs, verified.distances))
-    pyplot = figures.plotting(checkpoint.output_folder)
+    pyplot = figures.plotting()
     plots.draw_roc(pyplot, checkpoint, verified, pairs)
     plots.draw_distances(pyplot, checkpoint, verified, pairs, thresholds)
     worst = plots.worst_pairs(verified, pairs, thresholds.best_accuracy)

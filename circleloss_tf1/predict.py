@@ -102,7 +102,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         result = results.of_queries(dict(result, index=index, left_out=left_out.reasons), found)
         lines = _search_lines(found, measured, index)
     with checkpoint.numbered("prediction.json") as place:
-        _draw(place, checkpoint.output_folder, found, flags.background)
+        _draw(place, found, flags.background)
         place.report("prediction.json", result, lines, flags.json)
     left_out.require_none(num_found)
     return 0
@@ -157,7 +157,7 @@ def _verdict(is_same: bool) -> str:
     return "the same person" if is_same else "two people"
 
 
-def _draw(place: Checkpoint, font_folder: str, found: Sequence[Mapping[str, Any]], background: str) -> None:
+def _draw(place: Checkpoint, found: Sequence[Mapping[str, Any]], background: str) -> None:
     """Draw nearest.png: each query and the nearest faces, framed by the verdict."""
     from common.data import images
     from common.plots import figures, ranking
@@ -166,7 +166,7 @@ def _draw(place: Checkpoint, font_folder: str, found: Sequence[Mapping[str, Any]
         ranking.Found(images.thumbnail(face["image"], background), os.path.basename(face["image"]),
                       f"distance {face['distance']:.4f}{_SHORT_VERDICTS[face['same']]}", face["same"])
         for face in result["nearest"]]) for result in found[:ranking.MAX_QUERIES]]
-    ranking.draw(figures.plotting(font_folder), place.file("nearest.png"), place.title("nearest faces"), queries)
+    ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest faces"), queries)
 
 
 if __name__ == "__main__":

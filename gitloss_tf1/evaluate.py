@@ -64,7 +64,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         inter_to_intra=measured.statistics.ratio,
         seconds=measured.seconds,
     )
-    plots.draw(figures.plotting(checkpoint.output_folder), checkpoint.file("features.png"), measured.train_features,
+    plots.draw(figures.plotting(), checkpoint.file("features.png"), measured.train_features,
                data.train.labels, measured.centers,
                checkpoint.title("training images and centers, ratio of class distances "
                                 f"{measured.statistics.ratio:.2f}"))

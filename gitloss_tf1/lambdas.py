@@ -102,7 +102,7 @@ def draw(path: str, rows: Sequence[Row], title: str) -> None:
     """Draw accuracy and distances over lambda_g, a line for each lambda_c, into a PNG."""
     from common.plots import figures
 
-    pyplot = figures.plotting(os.path.dirname(path))
+    pyplot = figures.plotting()
     if pyplot is None:
         return
     figure, axes = pyplot.subplots(2, 2, figsize=(figures.WIDTH, figures.WIDTH * 0.75))

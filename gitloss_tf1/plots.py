@@ -17,7 +17,7 @@ def draw_run(run_path: str) -> None:
     folder = os.path.join(run_path, "plots")
     matches = map(re.compile(r"features-(\d+)\.npz").fullmatch, os.listdir(folder) if os.path.isdir(folder) else [])
     steps = sorted(int(match.group(1)) for match in matches if match)
-    pyplot = figures.plotting(run_path) if steps else None
+    pyplot = figures.plotting() if steps else None
     if pyplot is None:
         return
     identity = read_arguments(run_path)["identity"]

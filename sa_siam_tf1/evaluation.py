@@ -152,7 +152,7 @@ def table(results: dict) -> list[str]:
 
 def draw(results: dict, checkpoint: Checkpoint) -> None:
     """Draw success.png and precision.png."""
-    pyplot: Any = figures.plotting(checkpoint.output_folder)
+    pyplot: Any = figures.plotting()
     if pyplot is None:
         return
     for curve, thresholds, key, label in (

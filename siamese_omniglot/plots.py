@@ -27,7 +27,7 @@ def draw_evaluation(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarr
         labels: float32 [num], 1 for pairs of one character.
         result: the content of evaluation.json.
     """
-    pyplot = figures.plotting(checkpoint.output_folder)
+    pyplot = figures.plotting()
     if pyplot is None:
         return
     curve = roc(-logits, labels > 0.5)
@@ -51,7 +51,7 @@ def draw_evaluation(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarr
 def draw_run(run_path: str) -> None:
     """Draw epoch_loss.png beside the losses that logs/ has of a run."""
     rows = list(metrics.read_rows(run_path, "eval"))
-    pyplot = figures.plotting(run_path) if rows else None
+    pyplot = figures.plotting() if rows else None
     folder = log_lines.loss_folder(read_arguments(run_path)["started"])
     draw_losses(pyplot, os.path.join(run_path, log_lines.LOGS, folder, "epoch_loss.png"),
                 [row["train_loss"] for row in rows], [row["val_loss"] for row in rows])

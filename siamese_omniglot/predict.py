@@ -89,7 +89,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
             for place in np.argsort(-similarities, kind="stable")]))
     lines = [line for result in found for line in _lines(result, flags.top)]
     with checkpoint.numbered("predictions.json") as place:
-        _draw(place, checkpoint.output_folder, found, flags.top, lambda path: drawings[row_of[path]])
+        _draw(place, found, flags.top, lambda path: drawings[row_of[path]])
         place.report("predictions.json", results.of_queries(dict(
             checkpoint=checkpoint.prefix, left_out=left_out.reasons), found), lines, flags.json)
     left_out.require_none(num_found)
@@ -141,7 +141,7 @@ def _verdict(row: Mapping[str, Any]) -> str:
     return "the same character" if row["same"] else "another character"
 
 
-def _draw(place: trained.Checkpoint, font_folder: str, found: Sequence[Mapping[str, Any]], top: int,
+def _draw(place: trained.Checkpoint, found: Sequence[Mapping[str, Any]], top: int,
           drawing_of: Callable[[str], np.ndarray]) -> None:
     """Draw similarity.png: each query and the most similar drawings in their order, framed by the verdict."""
     from common.plots import figures, ranking
@@ -150,7 +150,7 @@ def _draw(place: trained.Checkpoint, font_folder: str, found: Sequence[Mapping[s
         ranking.Found(drawing_of(row["other"]), os.path.basename(row["other"]),
                       f"{row['similarity']:.3f}, {'same' if row['same'] else 'another'}", row["same"])
         for row in result["similarities"][:top]]) for result in found]
-    ranking.draw(figures.plotting(font_folder), place.file("similarity.png"),
+    ranking.draw(figures.plotting(), place.file("similarity.png"),
                  place.title("drawings by the probability of the same character"), queries)
 
 

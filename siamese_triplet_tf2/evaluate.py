@@ -139,7 +139,7 @@ def _draw(checkpoint: trained.Checkpoint, data: Pairs, chosen: np.ndarray, left:
             lines.append([ranking.Cell(restore.image_of(path), os.path.basename(path), text, is_match, is_match is None)
                           for path, text, is_match in cells])
     median = float(np.median(ranks))
-    ranking.draw_lines(figures.plotting(checkpoint.output_folder), checkpoint.file("retrievals.png"), checkpoint.title(
+    ranking.draw_lines(figures.plotting(), checkpoint.file("retrievals.png"), checkpoint.title(
         f"median rank {median:.1f}: image, match, nearest by cosine"), lines)
     return shown
 

@@ -76,7 +76,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                  **_verdict(cosine[row, index], flags.threshold)) for index in order]))
     lines = [line for result in found for line in _lines(result, len(queries) > 1)]
     with checkpoint.numbered("predictions.json") as place:
-        _draw(place, checkpoint.output_folder, found, flags.background)
+        _draw(place, found, flags.background)
         place.report("predictions.json", results.of_queries(dict(
             checkpoint=checkpoint.prefix, left_out=left_out.reasons), found), lines, flags.json)
     left_out.require_none(num_found)
@@ -95,7 +95,7 @@ def _lines(result: Mapping[str, Any], with_query: bool) -> list[str]:
     return lines
 
 
-def _draw(place: trained.Checkpoint, font_folder: str, found: Sequence[Mapping[str, Any]], background: str) -> None:
+def _draw(place: trained.Checkpoint, found: Sequence[Mapping[str, Any]], background: str) -> None:
     """Draw nearest.png: each query and the nearest images, framed by the verdict."""
     from common.plots import figures, ranking
     from siamese_triplet_tf2 import restore
@@ -104,7 +104,7 @@ def _draw(place: trained.Checkpoint, font_folder: str, found: Sequence[Mapping[s
         ranking.Found(restore.image_of(image["image"], background), os.path.basename(image["image"]),
                       f"cosine {image['cosine']:.3f}{_VERDICTS[image.get('alike')]}", image.get("alike"))
         for image in result["nearest"]]) for result in found[:ranking.MAX_QUERIES]]
-    ranking.draw(figures.plotting(font_folder), place.file("nearest.png"), place.title("nearest images by cosine"),
+    ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest images by cosine"),
                  queries)
 
 

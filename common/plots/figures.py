@@ -26,15 +26,14 @@ def _to_stderr(warning: str) -> None:
     print(warning, file=sys.stderr)
 
 
-def plotting(folder: str, warn: Callable[[str], None] = _to_stderr) -> Any:
+def plotting(warn: Callable[[str], None] = _to_stderr) -> Any:
     """Return pyplot without a display and in our style, or None after a warning if matplotlib is missing.
 
     Args:
-        folder: folder of the figures, created if missing; matplotlib keeps its font list there, not in the home folder.
         warn: takes the warning.
     """
-    os.makedirs(folder, exist_ok=True)
-    os.environ.setdefault("MPLCONFIGDIR", os.path.join(folder, ".matplotlib"))
+    if "MPLCONFIGDIR" not in os.environ:  # matplotlib would write its font list to the home folder
+        os.environ["MPLCONFIGDIR"] = atomic_files.temporary_folder()
     try:
         import matplotlib
 
@@ -49,12 +48,13 @@ def plotting(folder: str, warn: Callable[[str], None] = _to_stderr) -> Any:
 
 
 def save_figure(figure: Any, path: str) -> None:
-    """Write a figure as a PNG and close it."""
+    """Write a figure as a PNG, creating its folder, and close it."""
     from matplotlib import pyplot
 
     content = io.BytesIO()
     figure.savefig(content, format="png")
     pyplot.close(figure)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     atomic_files.write_bytes(path, content.getvalue())
 
 

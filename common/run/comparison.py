@@ -42,7 +42,7 @@ def draw(path: str, runs: Mapping[str, RunSummary]) -> bool:
         path: path of the PNG.
         runs: runs by the label of their curves.
     """
-    pyplot = figures.plotting(os.path.dirname(path), print)
+    pyplot = figures.plotting(print)
     if pyplot is None:
         return False
     curves: dict[tuple[str, str], dict[str, Points]] = {}

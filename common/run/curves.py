@@ -39,7 +39,7 @@ def draw(run: RunSummary) -> None:
                 of_curve.add(row["step"], row[curve.key])
     drawn = {panel: [curve for curve in curves if points[curve].steps] for panel, curves in panels.items()}
     drawn = {panel: curves for panel, curves in drawn.items() if curves}
-    pyplot = figures.plotting(run.path) if drawn else None
+    pyplot = figures.plotting() if drawn else None
     if pyplot is None:
         return
     figure, axes = pyplot.subplots(len(drawn), 1, figsize=(figures.WIDTH, 1 + 3 * len(drawn)), squeeze=False)

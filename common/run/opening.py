@@ -30,7 +30,7 @@ from common.run.run_dir import ARGUMENTS, LOCK, TIME_FORMAT, RunRequest, is_fini
 _LATER_SWITCHES = {"exif_orientation": False}  # older runs, which do not store them, have these values
 _COPIER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "copy_output.py")
 _COPIER_SECONDS = 3.0  # for the copier to exit once the run has ended
-_TEMPORARY = re.compile(r"\..*\.\d+\.tmp(\.weights\.h5)?|.*\.matplotlib-lock")
+_TEMPORARY = re.compile(r"\..*\.\d+\.tmp(\.weights\.h5)?")
 
 
 class Run:

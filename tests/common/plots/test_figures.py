@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_smoothing_keeps_the_mean_and_skips_values_that_are_not_finite():
 
 def test_a_roc_has_a_logarithmic_axis_its_area_and_chance(tmp_path, saved_figures):
     rates = np.array([0.0, 0.0, 0.01, 0.5, 1.0]), np.array([0.0, 0.4, 0.8, 0.95, 1.0])
-    figures.draw_roc(figures.plotting(str(tmp_path)), str(tmp_path / "roc.png"), "a title", rates, 0.9)
+    figures.draw_roc(figures.plotting(), str(tmp_path / "roc.png"), "a title", rates, 0.9)
     (axis,) = saved_figures["roc.png"].axes
     assert axis.get_xscale() == "log" and axis.get_xlim() == (0.005, 1.0)
     assert legend_of(axis) == ["AUC 0.9000", "chance"] and axis.get_title() == "a title"
@@ -59,6 +60,14 @@ def test_a_roc_has_a_logarithmic_axis_its_area_and_chance(tmp_path, saved_figure
     curve, chance = axis.get_lines()
     assert min(curve.get_xdata()) > 0 and np.array_equal(chance.get_xdata(), chance.get_ydata())
     assert size_of(saved_figures["roc.png"]) == [800, 500]
+
+
+def test_nothing_but_the_picture_is_written_to_its_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    pyplot = figures.plotting()
+    figures.save_figure(pyplot.figure(), str(tmp_path / "new" / "picture.png"))
+    assert os.listdir(str(tmp_path)) == ["new"] and os.listdir(str(tmp_path / "new")) == ["picture.png"]
+    assert os.path.isdir(os.environ["MPLCONFIGDIR"])
 
 
 def test_titles_say_model_recipe_step_and_result(tmp_path):
@@ -71,7 +80,7 @@ def test_titles_say_model_recipe_step_and_result(tmp_path):
 
 
 def test_colours_differ_in_lightness_and_no_figure_stays_open(tmp_path):
-    pyplot = figures.plotting(str(tmp_path))
+    pyplot = figures.plotting()
     colours = pyplot.rcParams["axes.prop_cycle"].by_key()["color"]
     assert len(set(colours)) == 7
     figure, _ = pyplot.subplots()

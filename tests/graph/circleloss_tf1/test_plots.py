@@ -31,7 +31,7 @@ def test_worst_pairs_of_both_kinds(tmp_path, saved_figures):
     worst = plots.worst_pairs(found, pairs, 0.5, num=2)
     assert worst == [0, 3, 6, 1]  # the same and farthest apart: 0 and 6; different and closest: 3 and 1
     checkpoint = Checkpoint("/m/model.ckpt-7", None, str(tmp_path))
-    plots.draw_pairs(figures.plotting(str(tmp_path)), checkpoint, pairs, found, worst)
+    plots.draw_pairs(figures.plotting(), checkpoint, pairs, found, worst)
     figure = saved_figures["worst_pairs.png"]
     assert figure._suptitle.get_text() == "step 7: same but far apart (left), different but close (right)"
     assert size_of(figure) == [800, 470]
@@ -44,7 +44,7 @@ def test_worst_pairs_of_both_kinds(tmp_path, saved_figures):
 
 def test_no_wrong_pair_is_said(tmp_path, saved_figures):
     found, pairs = pairs_of(tmp_path, [0.1, 0.9] * 5, [True, False] * 5)
-    plots.draw_pairs(figures.plotting(str(tmp_path)), Checkpoint("/m/model.ckpt-7", None, str(tmp_path)), pairs, found,
+    plots.draw_pairs(figures.plotting(), Checkpoint("/m/model.ckpt-7", None, str(tmp_path)), pairs, found,
                      plots.worst_pairs(found, pairs, 0.5))
     assert saved_figures["worst_pairs.png"]._suptitle.get_text() == "step 7: no pair is wrong"
 
@@ -57,7 +57,7 @@ def test_roc_and_distances(tmp_path, saved_figures):
     found = verification.verify(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), is_same)
     thresholds = verification.measure_thresholds(found.distances, is_same, 0.1)
     pairs, checkpoint = Pairs([], is_same, []), Checkpoint("/m/model.ckpt-7", None, str(tmp_path))
-    pyplot = figures.plotting(str(tmp_path))
+    pyplot = figures.plotting()
     plots.draw_roc(pyplot, checkpoint, found, pairs)
     plots.draw_distances(pyplot, checkpoint, found, pairs, thresholds)
     roc, distances = saved_figures["roc.png"].axes[0], saved_figures["distances.png"].axes[0]

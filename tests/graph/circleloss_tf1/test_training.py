@@ -99,7 +99,7 @@ def test_statistics(full_run):
 
 
 def test_files_of_the_run_directory(full_run):
-    names = sorted(path.name for path in full_run.iterdir() if path.name != ".matplotlib")
+    names = sorted(path.name for path in full_run.iterdir())
     assert names == sorted([".lock", "arguments.json", "arguments.txt", "metrics.jsonl", "train_0.log", f"{CASE}.log",
                             f"{CASE}_loss.txt", "curves.png", "report.html", "events", "ckpt", "models", "stat.h5",
                             "StepTime.txt",

@@ -15,7 +15,7 @@ def test_digits_stand_at_their_centers(tmp_path, saved_figures):
     centers = np.arange(20.0).reshape(10, 2)
     centers[4] = np.nan  # a class without images
     labels = np.arange(50) % 10
-    plots.draw(figures.plotting(str(tmp_path)), str(tmp_path / "features.png"), np.zeros((50, 2)), labels, centers,
+    plots.draw(figures.plotting(), str(tmp_path / "features.png"), np.zeros((50, 2)), labels, centers,
                "a title")
     (axis,) = saved_figures["features.png"].axes
     assert {text.get_text(): text.get_position() for text in axis.texts} == {

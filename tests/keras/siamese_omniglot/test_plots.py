@@ -24,7 +24,7 @@ def test_roc_and_one_shot(tmp_path, saved_figures):
 
 
 def test_losses_of_epochs(tmp_path, saved_figures):
-    plots.draw_losses(figures.plotting(str(tmp_path)), str(tmp_path / "epoch_loss.png"), [3.0, 2.0, 1.0],
+    plots.draw_losses(figures.plotting(), str(tmp_path / "epoch_loss.png"), [3.0, 2.0, 1.0],
                       [3.0, 2.5, 2.0])
     (axis,) = saved_figures["epoch_loss.png"].axes
     assert legend_of(axis) == ["train loss", "val loss"]

@@ -75,8 +75,7 @@ def test_loss_file_and_metrics(full_run):
 
 
 def test_files_of_the_run_directory(full_run):
-    names = {path.name for path in full_run.iterdir() if path.name not in (".matplotlib", "evaluate", "predict",
-                                                                          "export")}
+    names = {path.name for path in full_run.iterdir() if path.name not in ("evaluate", "predict", "export")}
     assert names == {".lock", "arguments.json", "metrics.jsonl", "train_0.log", f"{CASE}.log", "curves.png",
                      "report.html", "events",
                      "ckpt", f"train_{CASE}_loss.txt"}
