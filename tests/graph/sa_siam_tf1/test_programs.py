@@ -27,20 +27,20 @@ from tests.results import last_variables
 def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearance_run, tmp_path):
     track_config = TrackConfig(scale_step=1.02)
     configuration.save(str(tmp_path), ModelConfig(response_scale=0.002), track_config)
-    (tmp_path / "arguments.json").write_text("{}")
+    shutil.copy(str(appearance_run / "0" / "arguments.json"), str(tmp_path))
     (tmp_path / "track_model_checkpoints").symlink_to(appearance_run / "0" / "track_model_checkpoints")
     flags = track.define_flags().parse(
         ["--sequence=S", f"--checkpoint={tmp_path}/track_model_checkpoints/SA-Siam-Appearance/model.ckpt-1"])
-    checkpoint = trained.choose(flags, "/no/model", "predict")
+    checkpoint = trained.choose(flags, "/no/sa_siam_tf1", "predict")
     assert checkpoint.output_folder == str(tmp_path / "predict")
-    weights = restore.tracker_weights(flags, "/no/model", checkpoint)
+    weights = restore.tracker_weights(flags, "/no/sa_siam_tf1", checkpoint)
     assert (weights.model, weights.track) == (ModelConfig(response_scale=0.002), track_config)
 
     given = tmp_path / "given"  # as gen-sa-siam-cfg.py writes it, with one value changed
     given.mkdir()
     configuration.save(str(given), ModelConfig(branch="both"), TrainConfig(epoch=0), TrackConfig(num_scales=5))
     flags = track.define_flags().parse(["--sequence=S", f"--checkpoint={checkpoint.prefix}", f"--config={given}"])
-    weights = restore.tracker_weights(flags, "/no/model", checkpoint)
+    weights = restore.tracker_weights(flags, "/no/sa_siam_tf1", checkpoint)
     assert (weights.model, weights.track) == (ModelConfig(), TrackConfig(num_scales=5))
 
 
