@@ -1,14 +1,12 @@
-"""Atomic writes: even after a power cut a file holds either its old or its new content. And temporary folders."""
+"""Atomic writes: even after a power cut a file holds either its old or its new content."""
 from __future__ import annotations
 
-import atexit
 import errno
 import io
 import json
 import math
 import os
 import shutil
-import tempfile
 from typing import Any, Mapping
 
 import numpy as np
@@ -74,10 +72,3 @@ def sync_folder(folder: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def temporary_folder() -> str:
-    """Create a folder that is removed when the process ends."""
-    folder = tempfile.mkdtemp(prefix="zoo-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder

@@ -6,14 +6,13 @@ on request, because a run that quietly leaves the NPU costs its user days.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import glob
 import importlib.util
 import os
 import re
 from typing import MutableMapping
 
-from common import atomic_files
+from common import temporary
 from common.errors import ZooError
 
 SUPPORTED = {"npu_bridge": "TensorFlow 1.15 with Python 3.7", "npu_device": "TensorFlow 2.6.5 with Python 3.7 to 3.9"}
@@ -163,8 +162,7 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     if "CM_WORKER_SIZE" in environment and environment.get("RANK_SIZE") == "1":  # the scripts set it
         del environment["RANK_SIZE"]
     environment.setdefault("KERAS_HOME", os.devnull)
-    if "MPLCONFIGDIR" not in environment:
-        environment["MPLCONFIGDIR"] = atomic_files.temporary_folder()
+    environment.setdefault("MPLCONFIGDIR", temporary.folder())
     identity = device_id(environment)
     adapters, files = installed_adapters(), device_files()
     if adapters and requested in ("auto", "npu"):
@@ -193,7 +191,6 @@ def _no_adapter() -> str:
     return f"neither {' nor '.join(ADAPTERS)} is installed for this Python"
 
 
-@functools.lru_cache(maxsize=None)
 def leave_job(environment: MutableMapping[str, str]) -> list[str]:
     """Remove what would make a program of one device a member of a job of several.
 

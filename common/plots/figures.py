@@ -9,7 +9,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from common import atomic_files
+from common import atomic_files, temporary
 
 WIDTH = 8.0  # inches, of 100 pixels
 TITLE_CHARACTERS = 70  # that fit in this width
@@ -32,8 +32,7 @@ def plotting(warn: Callable[[str], None] = _to_stderr) -> Any:
     Args:
         warn: takes the warning.
     """
-    if "MPLCONFIGDIR" not in os.environ:  # matplotlib would write its font list to the home folder
-        os.environ["MPLCONFIGDIR"] = atomic_files.temporary_folder()
+    os.environ.setdefault("MPLCONFIGDIR", temporary.folder())  # for matplotlib's font list
     try:
         import matplotlib
 
