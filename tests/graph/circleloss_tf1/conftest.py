@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -29,3 +30,31 @@ def one_block():
     resnet.ARCHITECTURES["models.resnet10"] = whole._replace(blocks=(0, 0, 0, 1))
     yield
     resnet.ARCHITECTURES["models.resnet10"] = whole
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory, tiny_faces_folder, one_block):
+    """Output folder with a finished run of the corrected recipe, small images."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert train(tiny_faces_folder, folder, "--train_steps=3", "--epoch_size=2", "--recipe=corrected",
+                 "--image_size=32", "--lfw_batch_size=16") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference_output(tmp_path_factory, tiny_faces_folder, one_block):
+    """The same of the reference recipe, without LFW."""
+    folder = tmp_path_factory.mktemp("reference")
+    data = os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align")
+    assert train(data, folder, "--batch_size=4", "--train_steps=1") == 0
+    return folder
+
+
+def face(folder, person="Person_A", number=1):
+    return os.path.join(folder, "lfw-deepfunneled_align", person, f"{person}_{number:04d}.jpg")
+
+
+def unused_copy(output, tmp_path):
+    """A copy of an output folder without what evaluate and predict have written."""
+    shutil.copytree(str(output), str(tmp_path / "copy"), ignore=shutil.ignore_patterns("evaluate", "predict"))
+    return tmp_path / "copy"

@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from common.errors import ZooError
 from common.tiny_data import omniglot as tiny_omniglot
-from siamese_omniglot.data import augmentation, omniglot, pairs, random_streams
+from siamese_omniglot.data import augmentation, omniglot, pairs
 from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches
 from tests import GOLDEN
 from tests.litter import leave_litter
@@ -272,25 +272,6 @@ def test_changes_are_those_of_pil(name, strength, change):
         augmentation._CHANGES["solarize"](picture, 0.5, 1.0)  # a second change, whose table is joined to the first
         augmentation._CHANGES[name](picture, strength, 1.0)
         assert picture.pixels == change(ImageOps.solarize(change(image), 128)).tobytes(), (low, high)
-
-
-@pytest.mark.parametrize("seed", [(7, 0, 3, 5), (0, 0, 2, 1), (0, 0, 1, 0), (2 ** 32 - 1, 1, 0, 0), [0], [9]])
-def test_random_numbers_are_those_of_numpy(seed):
-    random, stream = np.random.RandomState(list(seed)), random_streams.NumpyStream()
-    stream.start(seed)
-    for limit in (1, 25, 2, 106, 64, 65):
-        assert [stream.below(limit) for _ in range(20)] == [random.randint(limit) for _ in range(20)]
-        assert [stream.random() for _ in range(3)] == random.random_sample(3).tolist()
-
-
-@pytest.mark.parametrize("num_seeds", [5, 500])
-def test_random_numbers_of_many_seeds_are_those_of_numpy(num_seeds):
-    seeds = np.random.RandomState(3).randint(0, 2 ** 32, (num_seeds, 4), np.uint64).astype(np.int64)
-    seeds[:3, 1:] = [[0, 0, 0], [2 ** 32 - 1, 1, 0], [1, 2, 3]]
-    expected = [np.random.RandomState(seed).random_sample(14) for seed in seeds.tolist()]
-    assert np.array_equal(random_streams.uniform(seeds, 14), expected)
-    assert np.array_equal(random_streams.uniform(seeds[:, :2], 113)[4],
-                          np.random.RandomState(seeds[4, :2].tolist()).random_sample(113))
 
 
 def test_affine_keeps_a_drawing_legible_and_unmirrored():
