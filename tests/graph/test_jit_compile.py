@@ -17,8 +17,8 @@ from tests.results import assert_nearly_same_variables, assert_same_variables, l
 
 COMPILED = "Compiled cluster using XLA"  # TensorFlow says it once
 # of the norm of every variable after two updates, averages of gradients among them: Git loss on TensorFlow 1.15 differs
-# by 0.003, SA-Siam by 0.012
-LIMITS = {"gitloss": 1e-4 if IS_DEFAULT_LEG else 0.01, "circleloss": 1e-4, "sa_siam": 0.02}
+# by 0.017, SA-Siam by 0.012
+LIMITS = {"gitloss": 1e-4 if IS_DEFAULT_LEG else 0.02, "circleloss": 1e-4, "sa_siam": 0.02}
 # biases whose gradients batch normalisation cancels; a value at the edge of a bin of the histogram
 IGNORED = {"circleloss": ("/bias", "prelogits_histogram")}
 
