@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from common.graph.compat import tf
-from common.run import events
+from common.run.tensorboard import EventWriter
 
 HISTOGRAM_BINS = 30
 
@@ -19,7 +19,7 @@ class ImageEvents:
 
     def __init__(self, folder: str):
         self._folder = folder
-        self._writer: events.EventWriter | None = None
+        self._writer: EventWriter | None = None
 
     def add_image(self, step: int, tag: str, image: np.ndarray) -> None:
         """Write an image.
@@ -50,7 +50,7 @@ class ImageEvents:
     def _add(self, step: int, tag: str, **content: Any) -> None:
         if self._writer is None:
             os.makedirs(self._folder, exist_ok=True)
-            self._writer = events.EventWriter(self._folder, tf)
+            self._writer = EventWriter(self._folder, tf)
         self._writer.add(step, [tf.Summary.Value(tag=tag, **content)])
 
     def close(self) -> None:

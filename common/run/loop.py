@@ -18,7 +18,7 @@ from common import atomic_files, console
 from common.cli import program
 from common.cli.program import StopRequest
 from common.errors import ZooError
-from common.run import metrics
+from common.run import metrics, tensorboard
 from common.run.metrics import Row, format_number
 from common.run.opening import Run
 from common.run.run_dir import RunRequest
@@ -201,7 +201,7 @@ class RunRecord(Record):
         self._files: list[Any] = []
         self._progress: console.Progress | None = None
         self._metrics: metrics.MetricsFile
-        self._events: metrics.EventFile
+        self._events: tensorboard.EventFile
 
     def restore(self, task: Task) -> int | None:
         step = None
@@ -213,7 +213,7 @@ class RunRecord(Record):
         self._saved_step = -1 if step is None else step
         self._task = task
         self.run.remember("curves", {panel: list(map(list, curves)) for panel, curves in task.curves.items()})
-        self._events = metrics.EventFile(self.run.folder("events"), self._v1)
+        self._events = tensorboard.EventFile(self.run.folder("events"), self._v1)
         self._metrics = metrics.MetricsFile(self.run.path, step or 0, self.stop.started,
                                             lambda row: self._publish(row, is_replayed=True), self._clock)
         self._files = [self._metrics, self._events]

@@ -6,8 +6,6 @@ resumed run needs nothing else. Rows are streamed: memory use does not grow with
 """
 from __future__ import annotations
 
-import functools
-import glob
 import json
 import math
 import os
@@ -17,7 +15,6 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence, TextI
 
 from common import atomic_files
 from common.errors import ZooError
-from common.run import events
 
 METRICS = "metrics.jsonl"
 BOOKKEEPING = ("evaluation", "printed_step", "unix_seconds")  # values of rows that count and date them: no results
@@ -109,32 +106,6 @@ class MetricsFile:
     def sync(self) -> None:
         """Make the rows survive a power cut; called before a checkpoint is saved."""
         os.fsync(self._file.fileno())
-
-
-class EventFile:
-    """Events for TensorBoard: the settings of a run, and the numbers of all rows, tagged `<kind>/<key>`."""
-
-    def __init__(self, folder: str, v1: Any):
-        """Start a new file in place of earlier ones, whose rows are replayed.
-
-        Args:
-            folder: folder of the file, in the run directory.
-            v1: TensorFlow's version 1 API.
-        """
-        from common.run import hparams  # reads a run, whose modules import this one
-
-        for old in glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*")):
-            os.remove(old)
-        self._writer = events.EventWriter(folder, v1)
-        self._value, self._end = v1.Summary.Value, functools.partial(hparams.finished, v1)
-        self._writer.add(0, hparams.started(os.path.dirname(folder), v1))
-        self.flush, self.close = self._writer.flush, self._writer.close
-
-    def add(self, row: Row) -> None:
-        """Write the numbers of a row."""
-        values = [self._value(tag=f"{row['kind']}/{key}", simple_value=value) for key, value in row.items()
-                  if key not in ("kind", "step") and is_number(value)]
-        self._writer.add(row["step"], values + (self._end() if row["kind"] == "final" else []))
 
 
 class GrowingText:

@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import ZooError
 from common.graph.compat import tf
-from common.run import events
+from common.run import tensorboard
 from tests.results import events_in
 
 
@@ -17,7 +17,7 @@ def value(number):
 
 
 def test_a_file_holds_the_version_and_all_values(tmp_path):
-    writer = events.EventWriter(str(tmp_path), tf)
+    writer = tensorboard.EventWriter(str(tmp_path), tf)
     writer.add(1, [value(0.5)])
     assert [event.file_version for event in events_in(tmp_path)] == ["brain.Event:2"]
     writer.flush()
@@ -30,7 +30,7 @@ def test_a_file_holds_the_version_and_all_values(tmp_path):
 
 def test_writers_do_not_share_a_file(tmp_path):
     for number in (1.0, 2.0):
-        writer = events.EventWriter(str(tmp_path), tf)
+        writer = tensorboard.EventWriter(str(tmp_path), tf)
         writer.add(1, [value(number)])
         writer.close()
     assert len(os.listdir(str(tmp_path))) == 2
@@ -40,7 +40,7 @@ def test_a_full_disk_is_one_line(tmp_path):
     full = types.SimpleNamespace(Event=tf.Event, Summary=tf.Summary, errors=tf.errors, python_io=types.SimpleNamespace(
         TFRecordWriter=lambda path: tf.python_io.TFRecordWriter("/dev/full")))
     with pytest.raises(ZooError) as caught:
-        events.EventWriter(str(tmp_path), full)
+        tensorboard.EventWriter(str(tmp_path), full)
     assert str(caught.value).startswith(str(tmp_path / "events.out.tfevents."))
     assert str(caught.value).endswith("cannot be written (No space left on device); free disk space and start the run "
                                       "again")
