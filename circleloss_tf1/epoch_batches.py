@@ -5,10 +5,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from circleloss_tf1.face_images import Augmentation, DamagedImages, ImageFeed, require_readable
+from circleloss_tf1.face_images import Augmentation, DamagedImages, ImageFeed, Stage, require_readable
 from circleloss_tf1.faces import Faces, Sampler
 from circleloss_tf1.model import TrainSettings
-from circleloss_tf1.stage import Stage
 from common.errors import ZooError
 from common.graph.compat import tf
 

@@ -14,7 +14,6 @@ from typing import Callable, NamedTuple, Sequence
 import numpy as np
 
 from circleloss_tf1.recipe import Extras, NetworkSettings, Switches
-from circleloss_tf1.stage import Stage
 from common.data import image_headers, images
 from common.errors import ZooError, reason_of
 from common.graph.compat import tf
@@ -50,6 +49,25 @@ class Augmentation(NamedTuple):
         return cls((2.0 * uniform[0] - 1.0) * MAX_DEGREES * extras.random_rotate,
                    np.where(extras.random_crop, uniform[1], 0.5), np.where(extras.random_crop, uniform[2], 0.5),
                    ((uniform[3] < 0.5) & extras.random_flip).astype(np.float32))
+
+
+class Stage:
+    """A queue on the device, where batches wait for their steps: a step takes the first one, or waits for it.
+
+    Attributes:
+        images: float32 [batch, side, side, 3], the batch that the step takes.
+    """
+
+    _NAME = "staged_images"
+
+    def __init__(self, shape: Sequence[int]):
+        """Build the exit in the default graph; `shape` is that of a batch."""
+        self.images, = tf.raw_ops.Unstage(dtypes=[tf.float32], shared_name=self._NAME)
+        self.images.set_shape(shape)
+
+    def put(self, images: tf.Tensor) -> tf.Operation:
+        """Return an op that copies a batch to the device."""
+        return tf.raw_ops.Stage(values=[images], shared_name=self._NAME)
 
 
 class ImageFeed:

@@ -1,5 +1,10 @@
 """Training sets of insightface, such as faces_emore: `train.rec`, `train.idx` and `property`, read in place.
 
+train.rec is a file of records as MXNet writes them. A record consists of parts: the magic number, kind and length in
+one uint32, content, zeros up to a multiple of 4 bytes. Most records have one part; where the content itself has the
+magic number it is left out and separates two parts. The content begins with flag (uint32), label (float32) and two ids
+(uint64); if flag is not 0, as many float32 follow, which are the labels. The rest is the file of an image.
+
 Record 0 says where the images end: its labels are the key of the first person and the key after the last one. The
 record of a person says which keys the images of the person have. In sets without such records every image names its
 person.
@@ -7,18 +12,99 @@ person.
 from __future__ import annotations
 
 import os
+import struct
+import warnings
 import zlib
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from circleloss_tf1 import recordio
 from circleloss_tf1.faces import Faces, Names
 from common.errors import ZooError
 
 RECORDS, INDEX, PROPERTY = "train.rec", "train.idx", "property"
-_HEADER_BYTES = 256  # of a record, enough for its labels
-_SEPARATOR = b"@"  # between the path of the file and the offset of a record
+_MAX_BYTES = 1 << 26  # of a record
+_MAGIC = struct.pack("<I", 0xCED7230A)
+_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)  # kinds of parts
+_HEADER = struct.Struct("<IfQQ")
+_LABELS_BYTES = 256  # of a record, enough for the labels of a person
+
+
+class Record(NamedTuple):
+    """A record: its labels, float32, and the file of its image."""
+
+    labels: np.ndarray
+    image: bytes
+
+
+def read_record(file: BinaryIO, offset: int, max_bytes: int = _MAX_BYTES) -> Record:
+    """Read the record at an offset.
+
+    Args:
+        file: an open file of records.
+        offset: where the record begins.
+        max_bytes: a record is cut off here, for the labels alone.
+
+    Raises:
+        ZooError: no record begins there, or it is damaged.
+    """
+    where = f"{file.name}: the record at byte {offset}"
+    file.seek(offset)
+    content, expected = bytearray(), (_WHOLE, _FIRST)
+    while True:
+        head = file.read(8)
+        if len(head) < 8 or head[:4] != _MAGIC:
+            raise ZooError(f"{where} begins with {head[:4]!r}, expected the magic number of MXNet's records; do "
+                           "train.rec and train.idx belong together?")
+        kind, length = divmod(struct.unpack("<I", head[4:])[0], 1 << 29)
+        if kind not in expected or len(content) + length > _MAX_BYTES:
+            raise ZooError(f"{where} is damaged: part of kind {kind} with {length} bytes")
+        part = file.read(min(length, max_bytes))
+        content += part
+        if len(content) >= max_bytes:
+            break
+        if len(part) < length:
+            raise ZooError(f"{where} is cut off")
+        if kind in (_WHOLE, _LAST):
+            break
+        file.seek(-length % 4, os.SEEK_CUR)
+        content += _MAGIC
+        expected = (_MIDDLE, _LAST)
+    return _parse(bytes(content), where)
+
+
+def _parse(content: bytes, where: str) -> Record:
+    if len(content) < _HEADER.size:
+        raise ZooError(f"{where} is damaged: it has {len(content)} bytes, fewer than its header")
+    flag, label, _, _ = _HEADER.unpack_from(content)
+    if flag == 0:
+        return Record(np.array([label], np.float32), content[_HEADER.size:])
+    end = _HEADER.size + 4 * flag
+    if end > len(content):
+        raise ZooError(f"{where} is damaged: it announces {flag} labels")
+    return Record(np.frombuffer(content[_HEADER.size:end], "<f4"), content[end:])
+
+
+def read_index(path: str) -> np.ndarray:
+    """Read an index, lines of a key and the offset of its record; keys count from 0 in any order.
+
+    Returns:
+        The offsets, int64 [records], by key.
+
+    Raises:
+        ZooError: the file is damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # what NumPy says of text that is no number
+            numbers = np.fromfile(path, np.int64, sep=" ")
+        keys, offsets = numbers.reshape(-1, 2).T
+    except (ValueError, DeprecationWarning) as error:
+        raise ZooError(f"{path}: is damaged ({error}); expected lines of a key and an offset") from None
+    order = np.argsort(keys, kind="stable")
+    if not np.array_equal(keys[order], np.arange(len(keys))):
+        raise ZooError(f"{path}: is damaged, its keys are not 0 to {len(keys) - 1}")
+    return offsets[order]
 
 
 class RecordFaces(Faces):
@@ -39,17 +125,8 @@ class RecordFaces(Faces):
         self._offsets = offsets
 
     def path(self, index: int) -> bytes:
-        """Return what `read` takes for an image."""
-        return os.path.join(os.fsencode(self.folder), RECORDS.encode()) + _SEPARATOR + self.name(index)
-
-    def name(self, index: int) -> bytes:
-        """Return the offset of an image's record."""
-        return b"%d" % self._offsets[index]
-
-    def take(self, indices: np.ndarray) -> Faces:
-        """Return the images at rising `indices`; people without an image are dropped, and classes are renumbered."""
-        _, labels = np.unique(self.labels[indices], return_inverse=True)
-        return RecordFaces(self.folder, labels.astype(np.int32), self._offsets[indices], self.notices)
+        """Return what `read` takes for an image: the path of the file, and the offset of its record."""
+        return os.path.join(os.fsencode(self.folder), RECORDS.encode()) + b"@%d" % self._offsets[index]
 
     @staticmethod
     def read(path: bytes) -> bytes:
@@ -58,10 +135,10 @@ class RecordFaces(Faces):
         Raises:
             ZooError: its record is damaged, or the file of records is missing.
         """
-        name, _, offset = path.rpartition(_SEPARATOR)
+        name, _, offset = path.rpartition(b"@")
         try:
             with open(os.fsdecode(name), "rb") as file:
-                return recordio.read(file, int(offset)).image
+                return read_record(file, int(offset)).image
         except OSError as error:
             raise ZooError(f"{os.fsdecode(name)}: {error.strerror}") from None
 
@@ -80,7 +157,7 @@ def scan(folder: str) -> RecordFaces:
     records, index = os.path.join(folder, RECORDS), os.path.join(folder, INDEX)
     if not os.path.isfile(index):
         raise ZooError(f"{index}: missing; it says where the records in {RECORDS} begin")
-    offsets = recordio.read_index(index)
+    offsets = read_index(index)
     if len(offsets) < 2 or offsets.min() < 0 or offsets.max() >= os.path.getsize(records):
         raise ZooError(f"{index}: has {len(offsets)} records, of which some are not in {RECORDS}; the two files do not "
                        "belong together")
@@ -93,20 +170,19 @@ def scan(folder: str) -> RecordFaces:
 
 def _labels_of(file: BinaryIO, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the person of each image, int32, ascending from 0, and the offsets of the images."""
-    first = recordio.read(file, offsets[0], _HEADER_BYTES)
+    first = read_record(file, offsets[0], _LABELS_BYTES)
     if len(first.image) or len(first.labels) < 2:  # an image as any other
-        people = np.array([recordio.read(file, offset, _HEADER_BYTES).labels[0] for offset in offsets])
+        people = np.array([read_record(file, offset, _LABELS_BYTES).labels[0] for offset in offsets])
         order = np.argsort(people, kind="stable")
         return np.unique(people[order], return_inverse=True)[1].astype(np.int32), offsets[order]
-    begin, end = (int(label) if 0 < label < 2 ** 31 else 0 for label in first.labels[:2])
+    begin, end = _keys(first)
     if not 1 < begin < end <= len(offsets):
         raise ZooError(f"{file.name}: record 0 announces people from {begin} to {end}, but there are {len(offsets)} "
                        "records")
     labels = np.full(begin, -1, np.int32)  # by key
     person = 0
     for key in range(begin, end):
-        start, stop = (int(label) if 0 < label < 2 ** 31 else 0
-                       for label in _two(recordio.read(file, offsets[key], _HEADER_BYTES).labels))
+        start, stop = _keys(read_record(file, offsets[key], _LABELS_BYTES))
         if not 0 < start <= stop <= begin or (labels[start:stop] >= 0).any():
             raise ZooError(f"{file.name}: record {key} announces images from {start} to {stop} of a person, out of 1 "
                            f"to {begin}, each of one person")
@@ -117,8 +193,10 @@ def _labels_of(file: BinaryIO, offsets: np.ndarray) -> tuple[np.ndarray, np.ndar
     return labels[keys], offsets[keys]
 
 
-def _two(labels: np.ndarray) -> list[float]:
-    return [*labels[:2].tolist(), 0.0, 0.0][:2]
+def _keys(record: Record) -> tuple[int, int]:
+    """Return the first two labels of a record, which are keys; 0 for what cannot be one."""
+    first, second, *_ = (int(label) if 0 < label < 2 ** 31 else 0 for label in (*record.labels[:2], 0, 0))
+    return first, second
 
 
 def _check_property(folder: str, num_people: int) -> list[str]:

@@ -11,11 +11,10 @@ import numpy as np
 from circleloss_tf1 import evaluation, facenet, lfw, log_lines, model, original_files
 from circleloss_tf1.epoch_batches import EpochBatches
 from circleloss_tf1.evaluation import Embedder, LfwSettings
-from circleloss_tf1.face_images import ImageFeed
+from circleloss_tf1.face_images import ImageFeed, Stage
 from circleloss_tf1.faces import Faces, Sampler, Split
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph, TrainGraph, ValidationGraph
-from circleloss_tf1.stage import Stage
 from common import console
 from common.cli.program import StopRequest
 from common.graph import npu, workers

@@ -6,8 +6,8 @@ import pytest
 
 from circleloss_tf1 import faces, training
 from circleloss_tf1.epoch_batches import EpochBatches
+from circleloss_tf1.face_images import Stage
 from circleloss_tf1.model import LossSettings, TrainSettings
-from circleloss_tf1.stage import Stage
 from common.graph.compat import enable, tf
 from common.tiny_data import faces as tiny_faces
 from tests.graph.circleloss_tf1.conftest import train
