@@ -22,8 +22,8 @@ TITLE = "Recipes"
 INTRODUCTION = (
     "`--recipe=reference` (the default) computes what the original computes, quirks included; `--recipe=corrected` "
     "turns on the switches below. Every switch is also a flag, which wins over the recipe. An effect is the change "
-    "that this switch alone makes in the reference recipe. Numbers were measured with TensorFlow 2.21.0 on a CPU in "
-    "November 2026; [results.md](results.md) has those of whole recipes.")
+    "that this switch alone makes in the reference recipe, measured with TensorFlow 2.21.0 on a CPU in November 2026 "
+    "unless the table says otherwise. [results.md](results.md) has the numbers of whole recipes.")
 RECIPES = ("reference", "corrected")  # values of --recipe, not translated
 COLUMNS = ("flag", *RECIPES, "meaning", "measured effect")
 NOT_MEASURED = "not measured"

@@ -18,14 +18,15 @@ from docs.generated_pages import FOLDER, Chinese, finish, replaced
 
 TITLE = "Results"
 INTRODUCTION = (
-    "Every number here says where it comes from. `published` numbers are those of the paper or of the original's "
-    "pages. `measured` numbers come from one run of each command below the table for each seed; numbers of tracking "
-    "and one-shot episodes, from `zoo evaluate` after it. DATA stands for the folder with the data. "
-    "Nothing has been run on an NPU.")
+    "`published` numbers are those of the paper or of the original's pages. `measured` numbers come from the commands "
+    "below the table, which are in the order of its measured rows, with one run for each seed; those of tracking and "
+    "of one-shot episodes come from `zoo evaluate` after the training. DATA stands for the folder with the data. "
+    "Compare only numbers that have the same metric and data. Nothing has been run on an NPU.")
 RECIPES = ("reference", "corrected")  # values of --recipe, not translated
 README_COLUMNS = ("what it does", "model", "published", "measured, reference recipe", "measured, corrected recipe")
 README_KINDS = (("original", "published"), ("reference", "measured"), ("corrected", "measured"))
-COLUMNS = ("recipe", "metric", "value", "evidence", "hardware", "data", "note")
+COLUMNS = {"recipe": "recipe", "metric": "metric", "value": "value", "evidence": "evidence",
+           "hardware": "device, version, date, commit", "data": "data", "note": "note"}  # titles by key of a result
 
 
 def page(translate: Callable[[str], str], colon: str, columns: int, other: str) -> str:
@@ -41,7 +42,7 @@ def page(translate: Callable[[str], str], colon: str, columns: int, other: str) 
     for model in zoo.models():
         paper, results = translate(model.card["paper"]), model.card["results"]
         lines += ["", f"## {model.card['title']}", "", f"{translate('Paper')}{colon}{paper}", "",
-                  f"| {' | '.join(map(translate, COLUMNS))} |", "|---" * len(COLUMNS) + "|"]
+                  f"| {' | '.join(map(translate, COLUMNS.values()))} |", "|---" * len(COLUMNS) + "|"]
         lines += [f"| {' | '.join(translate(_cell(result, column)) for column in COLUMNS)} |" for result in results]
         commands = [_command(result) for result in results if "command" in result]
         if commands:
@@ -62,7 +63,8 @@ def table(translate: Callable[[str], str], colon: str, suffix: str) -> str:
 
 
 def _short(results: list[dict[str, Any]], translate: Callable[[str], str], colon: str) -> str:
-    return "".join(f"{translate(result['metric'])}{colon}{result['value']}" for result in results) or "-"
+    return "".join(f"{translate(result['metric'])}{colon}{translate(result['value'])} ({translate(result['data'])})"
+                   for result in results) or "-"
 
 
 def _cell(result: dict[str, Any], column: str) -> str:
