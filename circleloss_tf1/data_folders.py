@@ -5,8 +5,8 @@ import os
 import zlib
 from typing import NamedTuple
 
-from circleloss_tf1 import face_index, lfw, record_faces
 from circleloss_tf1 import faces as face_data
+from circleloss_tf1 import lfw, record_faces
 from circleloss_tf1.faces import Faces, Split
 from common.cli import shared_flags
 from common.cli.parser import FlagValues
@@ -81,7 +81,7 @@ def load_faces(flags: FlagValues, folders: Folders) -> tuple[Faces, Split]:
     if has_records:
         faces: Faces = record_faces.scan(folders.faces)
     elif flags.face_index:
-        faces = face_index.scan(folders.faces, os.path.abspath(os.path.expanduser(flags.face_index)))
+        faces = face_data.scan_with_index(folders.faces, os.path.abspath(os.path.expanduser(flags.face_index)))
     else:
         faces = face_data.scan(folders.faces)
     if flags.filter_filename and has_records:

@@ -6,11 +6,11 @@ The person is the class; classes and files are sorted by name. Files are not ope
 """
 from __future__ import annotations
 
-import array
 import os
 import sys
+import zipfile
 import zlib
-from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
+from typing import Callable, NamedTuple
 
 if __name__ == "__main__":
     from common import packages
@@ -19,30 +19,15 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import console
+from common import atomic_files, console
 from common.cli import program
-from common.data.listing import is_left_behind
+from common.data import listing
 from common.devices.selection import ALONE, Rank
 from common.errors import FlagError, ZooError
 
 FOLDER_NAMES = ("MS-Celeb-1M_clean_align", "dataset/MS-Celeb-1M_clean_align")
-SUFFIXES = (b".jpg", b".jpeg", b".png")
-
-
-class Names(NamedTuple):
-    """Names of files, joined: as a list, each would take three times as much memory."""
-
-    joined: bytes
-    ends: np.ndarray  # int64 [names], where each name ends
-
-    @classmethod
-    def of(cls, names: Sequence[bytes]) -> Names:
-        """Join a list of names."""
-        return cls(b"".join(names), np.cumsum([len(name) for name in names], dtype=np.int64))
-
-    def at(self, index: int) -> bytes:
-        """Return a name."""
-        return self.joined[self.ends[index - 1] if index else 0:self.ends[index]]
+SUFFIXES = (".jpg", ".jpeg", ".png")
+_INDEX_VERSION = 2
 
 
 class Faces:
@@ -52,7 +37,7 @@ class Faces:
         folder: the data folder.
         people: names of the classes.
         labels: int32 [images], the class of each image.
-        names: file names of the images.
+        names: bytes [images], file names of the images; as a list they would take five times as much memory.
         fingerprint: number of images and people, and a checksum of all names and sizes.
         notices: lines about ignored files.
         read: returns the content of a path; None if paths are those of files.
@@ -60,49 +45,22 @@ class Faces:
 
     read: Callable[[bytes], bytes] | None = None
 
-    def __init__(self, folder: str, people: list[bytes], labels: np.ndarray, names: Names, sizes_crc: int,
+    def __init__(self, folder: str, people: list[bytes], labels: np.ndarray, names: np.ndarray, sizes_crc: int,
                  notices: list[str]):
-        self.folder = folder
-        self.people = people
-        self.labels = labels
-        self.names = names
+        self.folder, self.people, self.labels, self.names, self.notices = folder, people, labels, names, notices
         self.fingerprint = [len(labels), len(people), sizes_crc]
-        self.notices = notices
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def path(self, index: int) -> bytes:
         """Return the path of an image, as bytes of the file system."""
-        return os.path.join(os.fsencode(self.folder), self.people[self.labels[index]], self.name(index))
-
-    def name(self, index: int) -> bytes:
-        """Return the file name of an image."""
-        return self.names.at(index)
-
-    def take(self, indices: np.ndarray) -> Faces:
-        """Return the images at rising `indices`; people without an image are dropped, and classes are renumbered."""
-        kept, labels = np.unique(self.labels[indices], return_inverse=True)
-        names = Names.of([self.name(index) for index in indices])
-        crc = zlib.crc32(indices.astype(np.int64).tobytes(), self.fingerprint[2])
-        return Faces(self.folder, [self.people[label] for label in kept], labels.astype(np.int32), names, crc,
-                     self.notices)
+        return os.path.join(os.fsencode(self.folder), self.people[self.labels[index]], bytes(self.names[index]))
 
 
 def has_faces(folder: str) -> bool:
     """Return whether a sub-folder holds an image."""
-    with os.scandir(os.fsencode(folder)) as entries:
-        return any(entry.is_dir() and _has_image(entry.path) for entry in _data(entries))
-
-
-def _has_image(folder: bytes) -> bool:
-    with os.scandir(folder) as entries:
-        return any(entry.name.lower().endswith(SUFFIXES) for entry in _data(entries))
-
-
-def _data(entries: Iterable[os.DirEntry[bytes]]) -> Iterator[os.DirEntry[bytes]]:
-    """Leave out what systems leave behind."""
-    return (entry for entry in entries if not is_left_behind(os.fsdecode(entry.name)))
+    return any(listing.files(os.path.join(folder, name), SUFFIXES) for name in listing.folders(folder))
 
 
 def scan(folder: str) -> Faces:
@@ -111,43 +69,43 @@ def scan(folder: str) -> Faces:
     Raises:
         ZooError: fewer than two people.
     """
-    people, counts, joined, lengths, sizes = [], [], bytearray(), array.array("H"), 0
-    strays = nested = empty = 0
-    with os.scandir(os.fsencode(folder)) as entries:
-        folders = []
-        for entry in _data(entries):
-            if entry.is_dir():
-                folders.append(entry.name)
-            else:
-                strays += 1
-    for person in console.progress(sorted(folders), "listing images", "person"):
-        files = []
-        with os.scandir(os.path.join(os.fsencode(folder), person)) as entries:
-            for entry in _data(entries):
-                if entry.is_dir():
-                    nested += 1
-                elif entry.name.lower().endswith(SUFFIXES):
-                    files.append((entry.name, _size(entry)))
-                else:
-                    strays += 1
-        if not files:
-            empty += 1
-            continue
-        files.sort()
-        sizes = zlib.crc32(repr((person, files)).encode(), sizes)
-        counts.append(len(files))
-        for name, _ in files:
-            joined += name
-            lengths.append(len(name))
-        people.append(person)
+    folders, images, num_strays = _list(os.fsencode(folder))
+    people: list[bytes] = []
+    counts, names, num_nested, sizes = [], [], 0, 0
+    num_strays += len(images)
+    for person in console.progress(folders, "listing images", "person"):
+        nested, images, num_others = _list(os.path.join(os.fsencode(folder), person))
+        num_strays, num_nested = num_strays + num_others, num_nested + len(nested)
+        if images:
+            sizes = zlib.crc32(repr((person, images)).encode(), sizes)
+            people.append(person)
+            counts.append(len(images))
+            names.append(np.array([name for name, _ in images]))
     if len(people) < 2:
         raise ZooError(f"{folder}: images of {len(people)} people, expected at least 2 folders with .jpg, .jpeg or "
                        ".png files")
-    ignored = ((strays, "files that are no images"), (nested, "folders within a person's folder"),
-               (empty, "people without an image"))
+    ignored = ((num_strays, "files that are no images"), (num_nested, "folders within a person's folder"),
+               (len(folders) - len(people), "people without an image"))
     notices = [f"Notice: {folder}: {count} {what} ignored" for count, what in ignored if count]
-    names = Names(bytes(joined), np.cumsum(np.frombuffer(lengths, np.uint16), dtype=np.int64))
-    return Faces(folder, people, np.repeat(np.arange(len(people), dtype=np.int32), counts), names, sizes, notices)
+    labels = np.repeat(np.arange(len(people), dtype=np.int32), counts)
+    return Faces(folder, people, labels, np.concatenate(names), sizes, notices)
+
+
+def _list(folder: bytes) -> tuple[list[bytes], list[tuple[bytes, int]], int]:
+    """Return the folders in a folder, its images with their sizes, and the number of other files."""
+    folders, images, num_others = [], [], 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = os.fsdecode(entry.name)
+            if listing.is_left_behind(name):
+                continue
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif name.lower().endswith(SUFFIXES):
+                images.append((entry.name, _size(entry)))
+            else:
+                num_others += 1
+    return sorted(folders), sorted(images), num_others
 
 
 def _size(entry: os.DirEntry) -> int:
@@ -155,6 +113,49 @@ def _size(entry: os.DirEntry) -> int:
         return entry.stat().st_size
     except OSError:  # a broken link; decoding reports it
         return -1
+
+
+def scan_with_index(folder: str, path: str) -> Faces:
+    """List the images as `scan` does, or take the list from a file if it is still true.
+
+    It is true as long as the folder has the same sub-folders, and none of them was changed: a file that comes, goes or
+    gets another name changes the time of its folder. A file that is written again in its place does not.
+
+    Args:
+        folder: the data folder.
+        path: of the index, which is written if it is missing or no longer true.
+    """
+    stamp = _stamp(folder)
+    faces = _read_index(folder, path, stamp) if os.path.isfile(path) else None
+    if faces is None:
+        faces = scan(folder)
+        atomic_files.write_bytes(path, atomic_files.npz(
+            stamp=np.array(stamp), labels=faces.labels, names=faces.names, people=np.array(faces.people),
+            crc=np.array(faces.fingerprint[2]), notices=np.array(list(map(os.fsencode, faces.notices)), bytes)))
+    return faces
+
+
+def _stamp(folder: str) -> list[int]:
+    """Return the number of sub-folders and a checksum of their names and of the times when they were changed."""
+    with os.scandir(os.fsencode(folder)) as entries:
+        folders = sorted((entry.name, entry.stat().st_mtime_ns) for entry in entries if entry.is_dir())
+    crc = 0
+    for name, changed in folders:
+        crc = zlib.crc32(b"%s/%d/" % (name, changed), crc)
+    return [_INDEX_VERSION, len(folders), crc]
+
+
+def _read_index(folder: str, path: str, stamp: list[int]) -> Faces | None:
+    """Return the list of an index; None if it is that of another state of the folder, or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if arrays["stamp"].tolist() == stamp:
+                return Faces(folder, arrays["people"].tolist(), arrays["labels"], arrays["names"], int(arrays["crc"]),
+                             list(map(os.fsdecode, arrays["notices"].tolist())))
+        print(f"{path}: {folder} has changed, so its images are listed again", flush=True)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        print(f"Warning: {path}: is not an index of images, or damaged ({error}); it is written again", flush=True)
+    return None
 
 
 class Split(NamedTuple):
@@ -213,13 +214,14 @@ def filter_by_distance(faces: Faces, path: str, percentile: float, min_images: i
     kept = np.array([index for index in range(len(faces)) if _person_and_name(faces.path(index)) not in dropped], int)
     counts = np.bincount(faces.labels[kept], minlength=len(faces.people))
     kept = kept[counts[faces.labels[kept]] >= max(min_images, 1)]
-    if len(np.unique(faces.labels[kept])) < 2:
+    people, labels = np.unique(faces.labels[kept], return_inverse=True)
+    if len(people) < 2:
         raise ZooError(f"{path}: leaves images of fewer than 2 people; take a larger --filter_percentile or a smaller "
                        "--filter_min_nrof_images_per_class")
-    filtered = faces.take(kept)
-    filtered.notices = [*faces.notices, f"Filtered by {path}: {len(filtered)} of {len(faces)} images of "
-                        f"{len(filtered.people)} of {len(faces.people)} people are left"]
-    return filtered
+    notice = (f"Filtered by {path}: {len(kept)} of {len(faces)} images of {len(people)} of {len(faces.people)} people "
+              "are left")
+    return Faces(faces.folder, [faces.people[person] for person in people], labels.astype(np.int32), faces.names[kept],
+                 zlib.crc32(kept.astype(np.int64).tobytes(), faces.fingerprint[2]), [*faces.notices, notice])
 
 
 def _person_and_name(path: bytes) -> bytes:

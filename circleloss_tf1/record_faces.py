@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from circleloss_tf1.faces import Faces, Names
+from circleloss_tf1.faces import Faces
 from common.errors import ZooError
 
 RECORDS, INDEX, PROPERTY = "train.rec", "train.idx", "property"
@@ -121,7 +121,7 @@ class RecordFaces(Faces):
         """
         people = [b"%d" % number for number in range(int(labels[-1]) + 1)]
         crc = zlib.crc32(labels, zlib.crc32(offsets, os.path.getsize(os.path.join(folder, RECORDS))))
-        super().__init__(folder, people, labels, Names.of([]), crc, notices)
+        super().__init__(folder, people, labels, np.array([], bytes), crc, notices)
         self._offsets = offsets
 
     def path(self, index: int) -> bytes:

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from circleloss_tf1 import face_index, faces
+from circleloss_tf1 import faces
 from circleloss_tf1.command_line import define_flags
 from circleloss_tf1.data_folders import Folders, load_faces
 from common.errors import FlagError
@@ -28,10 +28,10 @@ def described(found):
 def test_a_list_is_kept(folder, tmp_path, monkeypatch, capfd):
     expected = described(faces.scan(folder))
     path = str(tmp_path / "faces.npz")
-    assert described(face_index.scan(folder, path)) == expected
+    assert described(faces.scan_with_index(folder, path)) == expected
     monkeypatch.setattr(faces, "scan", lambda folder: pytest.fail("listed again"))
-    assert described(face_index.scan(folder, path)) == expected
-    found = face_index.scan(folder, path)
+    assert described(faces.scan_with_index(folder, path)) == expected
+    found = faces.scan_with_index(folder, path)
     assert found.labels.dtype == np.int32 and len(found.notices) == 2
     assert capfd.readouterr().out == "" and sorted(os.listdir(str(tmp_path))) == ["faces", "faces.npz"]
 
@@ -39,7 +39,7 @@ def test_a_list_is_kept(folder, tmp_path, monkeypatch, capfd):
 @pytest.mark.parametrize("change", ["new file", "removed file", "renamed file", "new person"])
 def test_a_folder_that_changed_is_listed_again(folder, tmp_path, capfd, change):
     path = str(tmp_path / "faces.npz")
-    face_index.scan(folder, path)
+    faces.scan_with_index(folder, path)
     ann = os.path.join(folder, "Ann")
     if change == "new file":
         make_people(folder, Ann=["3.jpg"])
@@ -50,7 +50,7 @@ def test_a_folder_that_changed_is_listed_again(folder, tmp_path, capfd, change):
     else:
         make_people(folder, Carl=["1.jpg"])
     for text in (f"{path}: {folder} has changed, so its images are listed again\n", ""):
-        assert described(face_index.scan(folder, path)) == described(faces.scan(folder))
+        assert described(faces.scan_with_index(folder, path)) == described(faces.scan(folder))
         assert capfd.readouterr().out == text
 
 
@@ -59,7 +59,7 @@ def test_a_damaged_index_is_written_again(folder, tmp_path, capfd, damage):
     path = tmp_path / "faces.npz"
     path.write_bytes(damage)
     for text in ("Warning", ""):
-        assert described(face_index.scan(folder, str(path))) == described(faces.scan(folder))
+        assert described(faces.scan_with_index(folder, str(path))) == described(faces.scan(folder))
         assert capfd.readouterr().out.startswith(text) if text else capfd.readouterr().out == ""
 
 
