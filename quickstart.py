@@ -15,11 +15,6 @@ import subprocess
 import sys
 from typing import Callable
 
-if __name__ == "__main__":
-    from common import packages
-
-    packages.require()
-
 from common.errors import ZooError
 from common.tiny_data import faces, look_alikes, mnist, omniglot, tracking
 

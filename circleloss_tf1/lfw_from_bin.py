@@ -15,9 +15,6 @@ from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    from common import packages
-
-    packages.require()
 
 from circleloss_tf1.lfw_to_bin import FOLDER, INDEX, ROOT
 from common.cli import program, results, shared_flags

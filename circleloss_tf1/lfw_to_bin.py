@@ -14,9 +14,6 @@ import sys
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    from common import packages
-
-    packages.require()
 
 from circleloss_tf1 import usage_flags
 from common import atomic_files

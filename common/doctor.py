@@ -12,14 +12,13 @@ import shutil
 import subprocess
 import sys
 
-from common import console, packages
+from common import ROOT, console
 from common.cli import program
 from common.devices import npu_checks, selection
 from common.errors import ZooError
 from common.quiet import noise_hidden
 
 LEVEL_FILE = "modelzoo_level.txt"
-ROOT = REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OPTIONAL = {"matplotlib": "matplotlib, for PNG plots", "tensorboard": "tensorboard, for events/"}
 ENVIRONMENT = ("ASCEND_DEVICE_ID", "DEVICE_ID", "RANK_ID", "RANK_SIZE", "RANK_TABLE_FILE", "JOB_ID", "ASCEND_HOME_PATH",
                "ASCEND_OPP_PATH", "ASCEND_RT_VISIBLE_DEVICES", "ASCEND_GLOBAL_LOG_LEVEL", "NPU_LOOP_SIZE", "AOE_MODE",
@@ -46,7 +45,6 @@ _OPEN_SECONDS = 600.0
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Print the findings; return the exit status."""
-    packages.require()
     from common.cli import shared_flags
     from common.cli.parser import FlagSet
 
@@ -122,8 +120,8 @@ def _open_eagerly(device: selection.Device) -> None:
         ZooError: it does not work.
     """
     try:
-        process = subprocess.run([sys.executable, "-c", _OPEN_EAGERLY, device.id], cwd=REPOSITORY, check=False,
-                                 timeout=_OPEN_SECONDS, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.run([sys.executable, "-c", _OPEN_EAGERLY, device.id], env=program.environment(),
+                                 check=False, timeout=_OPEN_SECONDS, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     except subprocess.TimeoutExpired:
         raise ZooError(f"opening NPU {device.id} took more than {_OPEN_SECONDS:.0f} s: is another process using it?"
                        ) from None

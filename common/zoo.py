@@ -24,9 +24,9 @@ import os
 import sys
 from typing import Any, Callable, Sequence
 
-from common import console
+from common import ROOT, console
 from common.cli import program
-from common.cli.program import ROOT, HelpRequested
+from common.cli.program import HelpRequested
 from common.errors import FlagError, ZooError
 
 MODEL_FILE = "model.json"

@@ -12,9 +12,6 @@ import sys
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    from common import packages
-
-    packages.require()
 
 from common.checkpoints import projector, trained
 from common.cli import program, shared_flags

@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    from common import packages
-
-    packages.require()
 
 from common.checkpoints import bundle
 from common.cli import program, recipe, shared_flags

@@ -13,9 +13,6 @@ from typing import NamedTuple, Sequence
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    from common import packages
-
-    packages.require()
 
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet

@@ -12,9 +12,7 @@ import zlib
 from typing import BinaryIO, Iterable, NamedTuple
 
 if __name__ == "__main__":
-    from common import packages
-
-    packages.require()
+    import common  # noqa: F401 - which says what packages are missing
 
 import numpy as np
 

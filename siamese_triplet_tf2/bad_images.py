@@ -9,11 +9,6 @@ import os
 import sys
 from typing import Mapping
 
-if __name__ == "__main__":
-    from common import packages
-
-    packages.require()
-
 from common.cli import program
 from common.devices import selection
 from common.errors import ZooError

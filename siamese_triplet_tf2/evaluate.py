@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    from common import packages
-
-    packages.require()
+    import common  # noqa: F401 - which says what packages are missing
 
 import numpy as np
 

@@ -6,10 +6,9 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.abspath(__file__))
     sys.path[0] = os.path.dirname(folder)
     try:
-        from common import packages
+        import common  # noqa: F401 - which says what packages are missing
     except ImportError:
         sys.exit("[Error] common/ is missing: upload the repository root as code directory")
-    packages.require()
     from common.cli import modelarts
     from siamese_triplet_tf2.siamese_network import define_flags
 

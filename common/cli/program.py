@@ -15,10 +15,8 @@ import threading
 import time
 from typing import Callable, Iterator, TextIO
 
-from common import console
+from common import ROOT, console
 from common.errors import FlagError, ZooError
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 class HelpRequested(Exception):

@@ -5,11 +5,6 @@ import sys
 import textwrap
 from typing import Callable
 
-if __name__ == "__main__":
-    from common import packages
-
-    packages.require()
-
 from common.cli import program
 from common.errors import FlagError
 from common.tiny_data import faces, look_alikes, mnist, omniglot, tracking

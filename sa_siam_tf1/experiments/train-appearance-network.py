@@ -7,9 +7,6 @@ import sys
 if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
-    from common import packages
-
-    packages.require()
     from sa_siam_tf1 import train_siamese_model
 
     sys.exit(train_siamese_model.main(["--branch=appearance", *sys.argv[1:]]))

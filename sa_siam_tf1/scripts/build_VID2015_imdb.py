@@ -13,9 +13,6 @@ import sys
 if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
-    from common import packages
-
-    packages.require()
 
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet

@@ -16,9 +16,7 @@ from typing import Sequence
 if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
-    from common import packages
-
-    packages.require()
+    import common  # noqa: F401 - which says what packages are missing
 
 import numpy as np
 

@@ -15,9 +15,6 @@ import sys
 if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
-    from common import packages
-
-    packages.require()
 
 from common import console
 from common.cli import program, shared_flags

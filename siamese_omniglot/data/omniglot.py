@@ -13,9 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 if __name__ == "__main__":
-    from common import packages
-
-    packages.require()
+    import common  # noqa: F401 - which says what packages are missing
 
 import numpy as np
 

@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
-    from common import packages
-
-    packages.require()
 
 from common.checkpoints import bundle, h5_weights
 from common.cli import program, recipe, shared_flags

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from common import packages, zoo
+import common
+from common import zoo
 from tests import ROOT
 from tests.programs import run
 from tests.test_architecture import models
@@ -45,11 +46,11 @@ def test_all_kinds_of_programs_are_tried():
                                                      (False, "run 'make setup' in {root} and use .venv/bin/python, or "
                                                              "pip install no-such-package")])
 def test_the_advice_depends_on_what_is_there(monkeypatch, tmp_path, has_environment, advice):
-    monkeypatch.setattr(packages, "REQUIRED", {"no_such_module": "no-such-package"})
-    monkeypatch.setattr(packages, "ROOT", str(tmp_path))
+    monkeypatch.setattr(common, "PACKAGES", {"no_such_module": "no-such-package"})
+    monkeypatch.setattr(common, "ROOT", str(tmp_path))
     if has_environment:
         (tmp_path / ".venv" / "bin").mkdir(parents=True)
         shutil.copy(sys.executable, str(tmp_path / ".venv" / "bin" / "python"))
     with pytest.raises(SystemExit) as ended:
-        packages.require()
+        common.require_packages()
     assert ended.value.code == f"[Error] {sys.executable} lacks no-such-package: {advice.format(root=tmp_path)}"
