@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 import zlib
-from typing import NamedTuple
 
 from circleloss_tf1 import faces as face_data
 from circleloss_tf1 import lfw, record_faces
@@ -14,30 +13,21 @@ from common.data import listing
 from common.errors import FlagError, ZooError
 
 
-class Folders(NamedTuple):
-    """Data folders."""
-
-    faces: str
-    lfw: str | None
-
-
-def find(flags: FlagValues, root: str) -> Folders:
-    """Find the training images and LFW.
+def find_faces(flags: FlagValues, root: str) -> str:
+    """Find the folder of the training images.
 
     Args:
         flags: parsed flags.
         root: the model's folder.
 
     Raises:
-        ZooError: no training images, or an invalid --lfw_dir.
+        ZooError: there is none.
     """
     if flags.data_dir:
-        faces = shared_flags.find_data_folder(flags.data_dir, root, (), _has_data, "data_dir")
-    else:
-        parent = shared_flags.find_path("data_path", flags.data_path, root)
-        names = [name for name in listing.folders(parent) if record_faces.has_records(os.path.join(parent, name))]
-        faces = shared_flags.find_data_folder(flags.data_path, root, (*face_data.FOLDER_NAMES, *names), _has_data)
-    return Folders(faces, find_lfw(flags, root))
+        return shared_flags.find_data_folder(flags.data_dir, root, (), _has_data, "data_dir")
+    parent = shared_flags.find_path("data_path", flags.data_path, root)
+    names = [name for name in listing.folders(parent) if record_faces.has_records(os.path.join(parent, name))]
+    return shared_flags.find_data_folder(flags.data_path, root, (*face_data.FOLDER_NAMES, *names), _has_data)
 
 
 def _has_data(folder: str) -> bool:
@@ -65,29 +55,27 @@ def require_lfw(flags: FlagValues, root: str) -> str:
     Raises:
         ZooError: it is missing.
     """
-    if not flags.lfw_dir:
-        shared_flags.find_path("data_path", flags.data_path, root)
     folder = find_lfw(flags, root)
     if folder is None:
+        shared_flags.find_path("data_path", flags.data_path, root)
         raise ZooError(f"--data_path={flags.data_path}: holds no lfw-deepfunneled_align; give --lfw_dir=FOLDER")
     return folder
 
 
-def load_faces(flags: FlagValues, folders: Folders) -> tuple[Faces, Split]:
+def load_faces(flags: FlagValues, folder: str) -> tuple[Faces, Split]:
     """List, filter and split the training images."""
-    has_records = record_faces.has_records(folders.faces)
-    if flags.face_index and has_records:
-        raise FlagError(f"--face_index: {folders.faces} holds records, whose index train.idx is")
-    if has_records:
-        faces: Faces = record_faces.scan(folders.faces)
+    if record_faces.has_records(folder):
+        for name, reason in (("face_index", "whose index train.idx is"),
+                             ("filter_filename", "which have no names to filter by")):
+            if flags[name].value:
+                raise FlagError(f"--{name}: {folder} holds records, {reason}")
+        faces: Faces = record_faces.scan(folder)
     elif flags.face_index:
-        faces = face_data.scan_with_index(folders.faces, os.path.abspath(os.path.expanduser(flags.face_index)))
+        faces = face_data.scan_with_index(folder, os.path.abspath(os.path.expanduser(flags.face_index)))
     else:
-        faces = face_data.scan(folders.faces)
-    if flags.filter_filename and has_records:
-        raise FlagError(f"--filter_filename: {folders.faces} holds records, which have no names to filter by")
+        faces = face_data.scan(folder)
     if flags.filter_filename:
-        path = shared_flags.find_path("filter_filename", flags.filter_filename, folders.faces)
+        path = shared_flags.find_path("filter_filename", flags.filter_filename, folder)
         faces = face_data.filter_by_distance(faces, path, flags.filter_percentile,
                                              flags.filter_min_nrof_images_per_class)
     split = face_data.split(faces, flags.validation_set_split_ratio, flags.min_nrof_val_images_per_class, flags.seed)
@@ -97,7 +85,7 @@ def load_faces(flags: FlagValues, folders: Folders) -> tuple[Faces, Split]:
     return faces, split
 
 
-def load_pairs(flags: FlagValues, folders: Folders, root: str) -> tuple[lfw.Pairs | None, list[str]]:
+def load_pairs(flags: FlagValues, folder: str | None, root: str) -> tuple[lfw.Pairs | None, list[str]]:
     """Read LFW's pairs.
 
     Returns:
@@ -108,10 +96,10 @@ def load_pairs(flags: FlagValues, folders: Folders, root: str) -> tuple[lfw.Pair
     """
     if flags.performance:
         return None, []
-    if folders.lfw is None:
+    if folder is None:
         return None, ["Warning: no lfw-deepfunneled_align in the data and no --lfw_dir: the run is not verified on LFW"]
-    pairs = read_pairs(flags, folders.lfw, root)
-    return pairs, [*pairs.notices, f"LFW: {folders.lfw}, {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of "
+    pairs = read_pairs(flags, folder, root)
+    return pairs, [*pairs.notices, f"LFW: {folder}, {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of "
                    "them same"]
 
 

@@ -19,21 +19,13 @@ from common.graph.compat import tf
 
 @dataclasses.dataclass(frozen=True)
 class LfwSettings:
-    """Settings of the protocol.
+    """Settings of the protocol."""
 
-    Attributes:
-        batch_size: images in a batch; with batch statistics it affects the embeddings.
-        num_folds: folds of the protocol.
-        metric: of the distance, `verification.METRICS`.
-        subtract_mean: subtract the mean embedding of the training folds.
-        use_flipped_images: average the embeddings of an image and its mirror image.
-    """
-
-    batch_size: int
+    batch_size: int  # with batch statistics it affects the embeddings
     num_folds: int
-    metric: int
-    subtract_mean: bool
-    use_flipped_images: bool
+    metric: int  # of the distance, `verification.METRICS`
+    subtract_mean: bool  # subtract the mean embedding of the training folds
+    use_flipped_images: bool  # average the embeddings of an image and its mirror image
 
     @classmethod
     def from_flags(cls, flags: FlagValues) -> LfwSettings:

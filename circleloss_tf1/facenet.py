@@ -1,9 +1,13 @@
-"""Center loss, norm penalty, learning rate, optimisers and moving averages, as in facenet."""
+"""Center loss, norm penalty, learning rate, optimisers, moving averages and checkpoints, as in facenet."""
 from __future__ import annotations
 
 import math
+import os
+import time
 from typing import Callable, NamedTuple, Sequence
 
+from common import atomic_files, console
+from common.checkpoints import bundle
 from common.errors import ZooError
 from common.graph import npu
 from common.graph.compat import tf
@@ -150,3 +154,37 @@ class Schedule:
         except ValueError:
             raise ZooError(f"{self._path}: line {number} is {entry!r}, expected `epoch: rate`, as in `400: 0.01`, or "
                            "`epoch: -` to end the training") from None
+
+
+class WeightFiles:
+    """The original's checkpoints: only the trainable variables, only the newest checkpoint, the graph once."""
+
+    def __init__(self, session: tf.Session, folder: str, stem: str):
+        self._session, self._folder, self._stem = session, folder, stem
+        self._saver = tf.train.Saver(tf.trainable_variables(), max_to_keep=None)
+
+    def save(self, epoch: int) -> None:
+        """Save `<stem>.ckpt-<epoch>` and remove the one before; epochs count from 1."""
+        console.detail("Saving variables")
+        started = time.perf_counter()
+        name = f"{self._stem}.ckpt-{epoch}"
+        bundle.write_atomically(self._folder, name, self._write)
+        for other in os.listdir(self._folder):
+            if other.startswith(f"{self._stem}.ckpt-") and not other.startswith(f"{name}."):
+                os.remove(os.path.join(self._folder, other))
+        atomic_files.write_text(os.path.join(self._folder, "checkpoint"),
+                                f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
+        console.detail(f"Variables saved in {time.perf_counter() - started:.2f} seconds")
+        graph_path = os.path.join(self._folder, f"{self._stem}.meta")
+        if not os.path.exists(graph_path):
+            console.detail("Saving metagraph")
+            started = time.perf_counter()
+            graph = tf.train.export_meta_graph(saver_def=self._saver.saver_def)
+            atomic_files.write_bytes(graph_path, graph.SerializeToString())
+            console.detail(f"Metagraph saved in {time.perf_counter() - started:.2f} seconds")
+
+    def _write(self, prefix: str) -> None:
+        try:
+            self._saver.save(self._session, prefix, write_meta_graph=False, write_state=False)
+        except (tf.errors.OpError, ValueError) as error:  # the saver turns some errors of the disk into ValueError
+            raise bundle.not_written(prefix, error) from None

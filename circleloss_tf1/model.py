@@ -18,21 +18,12 @@ HISTOGRAM_BINS = 1000
 
 @dataclasses.dataclass(frozen=True)
 class LossSettings:
-    """The loss.
-
-    Attributes:
-        gamma: scale of the circle loss.
-        margin: its relaxation.
-        center_loss_factor: weight of the center loss.
-        center_loss_alfa: centers move by 1 - alfa of their distance.
-        prelogits_norm_loss_factor: weight of the norm penalty.
-        prelogits_norm_p: order of its norm.
-    """
+    """The loss; fields are also flags."""
 
     gamma: float = circle_loss.GAMMA
     margin: float = circle_loss.MARGIN
     center_loss_factor: float = 0.0
-    center_loss_alfa: float = 0.95
+    center_loss_alfa: float = 0.95  # centers move by 1 - alfa of their distance
     prelogits_norm_loss_factor: float = 0.0
     prelogits_norm_p: float = 1.0
 
@@ -91,23 +82,14 @@ class ValidationGraph(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    """What the training graph depends on.
-
-    Attributes:
-        batch_size: images in a step.
-        num_classes: people.
-        network: the network.
-        loss: the loss.
-        step: optimiser and learning rate.
-        seed: seed of the initial weights.
-    """
+    """What the training graph depends on."""
 
     batch_size: int
     num_classes: int
     network: NetworkSettings
     loss: LossSettings
     step: StepSettings
-    seed: int
+    seed: int  # of the initial weights
 
 
 def build_training(settings: TrainSettings, images: tf.Tensor | None = None, workers: Workers | None = None
@@ -118,7 +100,7 @@ def build_training(settings: TrainSettings, images: tf.Tensor | None = None, wor
     computed for the whole batch, by every worker.
 
     Args:
-        settings: see `TrainSettings`.
+        settings: of all workers together.
         images: float32 [batch, side, side, 3]; None for a placeholder.
         workers: all workers of the training; by default there is one.
     """
@@ -155,7 +137,7 @@ def build_forward(batch_size: int | None, network: NetworkSettings, getter: Call
 
     Args:
         batch_size: images in a batch, None for any number.
-        network: the network.
+        network: size and kind of the network.
         getter: custom getter of the variables, such as one of their moving averages.
         reuse: use the variables of a training graph.
     """

@@ -16,13 +16,8 @@ MODEL_DEFS = ("models.resnet34", "models.resnet10")
 class Switches:
     """Switches of the recipes; every field is also a flag.
 
-    Attributes:
-        head: "logits": rows of logits (with bias) scaled to unit length; "cosine": cosines of embedding and
-            class weight.
-        batch_norm: "batch": statistics of the batch always; "moving": moving statistics outside training.
-        jpeg_decoding: "fast": TensorFlow's default integer DCT; "accurate": the one of PIL and OpenCV.
-        extra_options: whether the options that the original accepts and ignores (`Extras`) have an effect.
-        exif_orientation: turn images as a viewer shows them.
+    The head "logits" scales rows of logits, with bias, to unit length. With batch_norm "batch" the statistics are those
+    of the batch, outside training too. `extra_options` are `Extras`.
     """
 
     head: str = switch("logits", "Similarities of the loss: normalized logits, or cosines of embeddings and class "
@@ -41,25 +36,14 @@ RECIPES = {"reference": Switches(), "corrected": Switches("cosine", "moving", "a
 
 @dataclasses.dataclass(frozen=True)
 class Extras:
-    """Options that the original accepts and ignores; it always behaves as with these defaults.
+    """Options that the original accepts and ignores; it always behaves as with these defaults."""
 
-    Attributes:
-        image_size: side of the network's input in pixels.
-        embedding_size: dimensions of the embedding, 0 for the network's own; another number adds a dense layer.
-        keep_probability: of the dropout on the embedding in training.
-        weight_decay: weight of the L2 penalty, 1/2 sum w^2 over all kernels.
-        use_fixed_image_standardization: (x - 127.5) / 128; else every image gets mean 0 and deviation 1.
-        random_crop: crop the input at random out of a slightly larger image.
-        random_flip: mirror half of the images.
-        random_rotate: rotate images by up to 10 degrees.
-    """
-
-    image_size: int = IMAGE_SIZE
-    embedding_size: int = 0
-    keep_probability: float = 1.0
-    weight_decay: float = 0.0
-    use_fixed_image_standardization: bool = True
-    random_crop: bool = False
+    image_size: int = IMAGE_SIZE  # side of the network's input in pixels
+    embedding_size: int = 0  # 0 for the network's own; another number adds a dense layer
+    keep_probability: float = 1.0  # of the dropout on the embedding in training
+    weight_decay: float = 0.0  # weight of the L2 penalty, 1/2 sum w^2 over all kernels
+    use_fixed_image_standardization: bool = True  # (x - 127.5) / 128; else every image gets mean 0 and deviation 1
+    random_crop: bool = False  # out of a slightly larger image
     random_flip: bool = False
     random_rotate: bool = False
 

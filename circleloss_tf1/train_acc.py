@@ -54,10 +54,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flags = flag_set.parse(arguments)
     switches, extras, warnings = command_line.resolve(flags)
     processes.check(flags)
-    folders = data_folders.find(flags, ROOT)
-    faces, split = data_folders.load_faces(flags, folders)
+    faces_folder, lfw_folder = data_folders.find_faces(flags, ROOT), data_folders.find_lfw(flags, ROOT)
+    faces, split = data_folders.load_faces(flags, faces_folder)
     updates = num_updates(flags)
-    pairs, pairs_notices = data_folders.load_pairs(flags, folders, ROOT)
+    pairs, pairs_notices = data_folders.load_pairs(flags, lfw_folder, ROOT)
     device = selection.choose(flags.device, os.environ)
     rank = processes.resolve_rank(flags, device.kind)
     sampler = Sampler(faces.labels[split.train], min(flags.epoch_size, updates) * flags.batch_size,
@@ -76,7 +76,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     if not switches.exif_orientation:
         warnings += images.orientation_notices(faces.path, len(faces), "--exif_orientation turns them")
     notices = [*flag_set.warnings(), *processes.notices(flags, rank, f"{flags.batch_size} images"), *warnings,
-               *faces.notices, f"Data: {folders.faces}, {len(faces.people)} people, "
+               *faces.notices, f"Data: {faces_folder}, {len(faces.people)} people, "
                f"{len(split.train)} training and {len(split.validation)} validation images", *pairs_notices,
                f"Network: {flags.model_def} | {recipe.notice(flags.recipe, switches)}"]
     workers.meet(request)

@@ -8,7 +8,7 @@ from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
-from circleloss_tf1 import evaluation, facenet, lfw, log_lines, model, original_files
+from circleloss_tf1 import evaluation, facenet, lfw, log_lines, model
 from circleloss_tf1.epoch_batches import EpochBatches
 from circleloss_tf1.evaluation import Embedder, LfwSettings
 from circleloss_tf1.face_images import ImageFeed, Stage
@@ -38,35 +38,20 @@ CURVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What training depends on besides the run.
-
-    Attributes:
-        graph: settings of the training graph.
-        lfw: settings of the evaluation on LFW.
-        learning_rate: rate before its decay, where `schedule` is None.
-        schedule: the learning-rate file, or None.
-        epoch_size: updates in an epoch.
-        validate_every: epochs between validations.
-        skip_bad_images: replace an image that cannot be read by another one, instead of ending the run.
-        use_averages: evaluate the moving averages of the weights on LFW.
-        threads: images decoded at a time.
-        histogram_max: upper end of the histogram of |prelogits| in stat.h5; larger values count as this one.
-        init_checkpoint: prefix of a checkpoint to take weights from, or None.
-        patience_seconds: how long other ranks may take to answer.
-    """
+    """What training depends on besides the run."""
 
     graph: model.TrainSettings
     lfw: LfwSettings
-    learning_rate: float
+    learning_rate: float  # before its decay, where there is no schedule
     schedule: facenet.Schedule | None
-    epoch_size: int
-    validate_every: int
-    skip_bad_images: bool
-    use_averages: bool
-    threads: int
-    histogram_max: float
-    init_checkpoint: str | None
-    patience_seconds: float = 300.0
+    epoch_size: int  # updates
+    validate_every: int  # epochs
+    skip_bad_images: bool  # replace an image that cannot be read by another one, instead of ending the run
+    use_averages: bool  # evaluate the moving averages of the weights on LFW
+    threads: int  # images decoded at a time
+    histogram_max: float  # upper end of the histogram of |prelogits| in stat.h5; larger values count as this one
+    init_checkpoint: str | None  # prefix of a checkpoint to take weights from
+    patience_seconds: float  # how long other ranks may take to answer
 
     def rate(self, epoch: int) -> float | None:
         """Return the learning rate of an epoch (from 0) before its decay; None where the schedule ends."""
@@ -105,7 +90,7 @@ def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
             histogram = _Histogram(graphs.train.histogram, session, config.histogram_max)
             record: Record = Record(run, shared_stop)
             if run.request.rank.is_chief:
-                original_files.write_texts(run)
+                log_lines.write_texts(run)
                 checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step, histogram.store)
                 record = RunRecord(run, shared_stop, checkpoints, tf)
             with contextlib.closing(_Task(config, data, graphs, session, histogram, record)) as task:
@@ -132,11 +117,6 @@ def _build(config: Config, data: Data, run: Run, team: workers.Workers) -> _Grap
         validation = (ImageFeed(config.graph.batch_size, network, threads=config.threads, read=data.faces.read),
                       model.build_validation(config.graph))
     return _Graphs(team, graph, batches, debugger, on_lfw, validation, tf.global_variables_initializer())
-
-
-class _Originals(NamedTuple):
-    weights: original_files.WeightsOnly
-    files: original_files.RowFiles
 
 
 def _stage(config: Config, run: Run) -> Stage | None:
@@ -181,10 +161,11 @@ class _Task:
         self._config, self._data, self._graphs, self._session = config, data, graphs, session
         self._histogram, self._record = histogram, record
         self._request = record.run.request
-        self._originals: _Originals | None = None  # rank 0 writes them
+        self._files: log_lines.RowFiles | None = None  # rank 0 alone writes files
         if isinstance(record, RunRecord):
-            self._originals = _Originals(original_files.WeightsOnly(session, record.run),
-                                         original_files.RowFiles(record.run, config.epoch_size, config.validate_every))
+            self._files = log_lines.RowFiles(record.run, config.epoch_size, config.validate_every)
+            self._weight_files = facenet.WeightFiles(session, record.run.folder("models"),
+                                                     f"model-{record.run.arguments['started']}")
         self.steps_per_epoch = config.epoch_size
         self._epochs = Epochs(graphs.team, record, config.epoch_size)
         self._epoch: int | None = None  # whose batches are being read
@@ -193,8 +174,8 @@ class _Task:
 
     def close(self) -> None:
         self._graphs.batches.close()
-        if self._originals:
-            self._originals.files.close()
+        if self._files:
+            self._files.close()
 
     def start(self, step: int | None) -> int:
         if step is None:
@@ -257,9 +238,9 @@ class _Task:
         values: dict[str, Any] = dict(epoch=epoch, prelogits_histogram=self._histogram.counts.tolist())
         if self._graphs.validation and epoch % self._config.validate_every == 0:
             values.update(self._validate(*self._graphs.validation))
-        if self._originals:
+        if self._files:
             values.update(learning_rate=self._last_step["learning_rate"], time_train=self._epoch_seconds)
-            self._originals.weights.save(epoch)
+            self._weight_files.save(epoch)
         if self._graphs.lfw:
             values.update(self._verify(*self._graphs.lfw))
         return values
@@ -304,8 +285,8 @@ class _Task:
         return max((row["lfw_accuracy"] for row in rows if "lfw_accuracy" in row), default=None)
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
-        assert self._originals
-        self._originals.files.add(row)
+        assert self._files
+        self._files.add(row)
         if row["kind"] == "step":
             is_same_epoch = row["epoch"] == self._last_step.get("epoch")
             self._epoch_seconds = row["step_seconds"] + (self._epoch_seconds if is_same_epoch else 0.0)
@@ -315,17 +296,17 @@ class _Task:
         elif row["kind"] == "eval" and not is_replayed:
             for line in (*(log_lines.lfw_lines(row) if "lfw_accuracy" in row else ()), "Saving statistics"):
                 console.detail(line)
-            self._originals.files.write()
+            self._files.write()
 
     def finish(self, step: int) -> None:
         if not isinstance(self._record, RunRecord):
             return
+        assert self._files
         if step < self._request.num_updates:
             print(f"The schedule ends the training after {step // self._config.epoch_size} epochs.")
         accuracy = self._best_accuracy()
         result = dict(ActualLoss=f"{self._last_step['loss']}")
         if not self._request.performance:
             result["TrainAccuracy"] = format_number(accuracy, 5)
-        assert self._originals
-        self._originals.files.write()
+        self._files.write()
         self._record.finish(step, accuracy, result)

@@ -7,7 +7,7 @@ import types
 
 import h5py
 
-from circleloss_tf1.original_files import RowFiles
+from circleloss_tf1.log_lines import RowFiles
 
 EPOCH_SIZE, NUM_UPDATES = 100, 10000
 
