@@ -7,12 +7,13 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from circleloss_tf1.face_images import ImageFeed
+from circleloss_tf1.face_images import DamagedImages, ImageFeed
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph
 from common import console
 from common.cli.parser import FlagValues
 from common.data.batching import full_batches
+from common.errors import ZooError
 from common.evaluation import verification
 from common.graph.compat import tf
 
@@ -40,9 +41,10 @@ class Embedder:
     def __init__(self, session: tf.Session, feed: ImageFeed, graph: ForwardGraph, use_flipped_images: bool = False):
         """Use a pipeline and an inference graph of the same batch size."""
         self._session, self._feed, self._graph, self._flipped = session, feed, graph, use_flipped_images
-        self._batch_size = int(graph.images.shape[0])
+        self._batch_size, self._dim = int(graph.images.shape[0]), int(graph.embeddings.shape[1])
 
-    def embed(self, paths: Sequence[bytes], after_batch: Callable[[int], None] = lambda batch: None) -> np.ndarray:
+    def embed(self, paths: Sequence[bytes], after_batch: Callable[[int], None] = lambda batch: None,
+              leave_out: Callable[[str, str], None] | None = None) -> np.ndarray:
         """Return embeddings, float32 [images, dim], L2-normalised.
 
         The last batch is filled with images from the beginning, so that batch statistics are those of real images.
@@ -50,28 +52,41 @@ class Embedder:
         Args:
             paths: the images.
             after_batch: called with the index of each batch; may raise to end early.
+            leave_out: takes the path of an image that cannot be read, and why; it is left out. None: it is an error.
 
         Raises:
             ZooError: an image cannot be read.
         """
-        batches = full_batches(len(paths), self._batch_size, wrap=True)
-        self._feed.start(self._session, [paths[row] for row in batches.flat])
-        results = []
-        for batch in console.progress(range(len(batches)), "embeddings", "batch"):
-            images = self._feed.next_readable(self._session)
-            embeddings = self._forward(images)
-            if self._flipped:
-                embeddings = embeddings + self._forward(images[:, :, ::-1])
-                embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-10)
-            results.append(embeddings)
-            after_batch(batch)
-        return np.concatenate(results)[:len(paths)]
+        results: list[np.ndarray] = []
+        while len(results) * self._batch_size < len(paths):
+            batches = full_batches(len(paths), self._batch_size, wrap=True)[len(results):]
+            self._feed.start(self._session, [paths[row] for row in batches.flat])
+            try:
+                for _ in console.progress(batches, "embeddings", "batch"):
+                    results.append(self._embed(self._feed.next(self._session)))
+                    after_batch(len(results) - 1)
+            except DamagedImages as error:
+                if leave_out is None:
+                    raise ZooError(error.advice) from None
+                begin = len(results) * self._batch_size
+                bad = {(begin + place) % len(paths): reason for place, reason in error.reasons.items()}
+                for row, reason in sorted(bad.items()):
+                    leave_out(os.fsdecode(paths[row]), reason)
+                paths = [path for row, path in enumerate(paths) if row not in bad]
+        return np.concatenate(results)[:len(paths)] if results else np.empty((0, self._dim), np.float32)
 
     def find_bad(self, paths: Sequence[str]) -> dict[str, str]:
         """Find images that cannot be read; return by path a line that names the image and says why."""
         reasons = {path: self._feed.reason(self._session, os.fsencode(path))
                    for path in console.progress(paths, "checking images", "image")}
         return {path: reason for path, reason in reasons.items() if reason}
+
+    def _embed(self, images: np.ndarray) -> np.ndarray:
+        embeddings = self._forward(images)
+        if self._flipped:
+            embeddings = embeddings + self._forward(images[:, :, ::-1])
+            embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-10)
+        return embeddings
 
     def _forward(self, images: np.ndarray) -> np.ndarray:
         return self._session.run(self._graph.embeddings, {self._graph.images: images})

@@ -32,6 +32,11 @@ class DamagedImages(Exception):
         super().__init__(str(reasons))
         self.reasons = reasons
 
+    @property
+    def advice(self) -> str:
+        """A message about the first one, if it cannot be replaced."""
+        return f"{self.reasons[min(self.reasons)]}; fix or remove it"
+
 
 class Augmentation(NamedTuple):
     """Parameters of the augmentation of each image, float32 [images]."""
@@ -147,7 +152,7 @@ class ImageFeed:
         try:
             return self.next(session)
         except DamagedImages as error:
-            raise ZooError(f"{error.reasons[min(error.reasons)]}; fix or remove it") from None
+            raise ZooError(error.advice) from None
 
     def decoded(self, session: tf.Session, path: bytes) -> np.ndarray:
         """Return a decoded image, uint8 [height, width, 3]."""

@@ -32,6 +32,7 @@ from common.errors import ZooError
 from common.evaluation import verification
 
 _SHORT_VERDICTS = {True: ", same", False: ", other", None: ""}
+_MIN_BATCH = 16  # images whose statistics judge a pair without a warning
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -83,7 +84,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
             of_queries, of_faces = np.split(searched.embed_pair(queries[0], faces[0]), 2)
         else:
             faces, of_queries, of_faces, index = searched.embed(queries, faces, left_out)
-    _warn(measured, searched.lacks_context, is_pair)
+    _warn(measured, searched.batch_size if searched.needs_context else None, is_pair)
     candidates = [images.indices_besides(query, faces, against) for query in queries]
     found = [_nearest(query, [faces[index] for index in indices], verification.row_distances(
         np.broadcast_to(embedding, (len(indices), len(embedding))), of_faces[indices], measured.metric), flags.top,
@@ -106,16 +107,17 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     return 0
 
 
-def _warn(measured: Measured, lacks_context: bool, is_pair: bool) -> None:
-    """Print what makes a verdict doubtful."""
+def _warn(measured: Measured, batch_size: int | None, is_pair: bool) -> None:
+    """Print what makes a verdict doubtful; the size is that of the batch whose statistics normalize a query."""
     from circleloss_tf1 import log_lines
 
     if measured.threshold_by == "far" and measured.thresholds and not measured.thresholds.resolves_far:
         print(log_lines.far_warning(measured.thresholds), file=sys.stderr)
-    if lacks_context:
-        around = "here of two images; run evaluate.py first, so that the pair is looked at among LFW's images" if (
-            is_pair) else "here of the faces of --against; run evaluate.py first, so that its batches are those of LFW"
-        print(f"Warning: this network normalizes with the statistics of the batch, {around}", file=sys.stderr)
+    if batch_size is not None and not (is_pair and batch_size >= _MIN_BATCH):
+        advice = ("; run evaluate.py with --lfw_batch_size=30 first, so that the pair is looked at among LFW's images"
+                  if is_pair else ", so equal images can differ; networks of --batch_norm=moving do not have this")
+        print(f"Warning: this network normalizes with the statistics of the batch, here of {batch_size} images{advice}",
+              file=sys.stderr)
 
 
 def _nearest(query: str, faces: Sequence[str], distances: np.ndarray, top: int, threshold: float | None
@@ -147,8 +149,8 @@ def _search_lines(found: Sequence[Mapping[str, Any]], measured: Measured, index:
     for result in found:
         yield f"{result['query']}:"
         for place, face in enumerate(result["nearest"], 1):
-            verdict = "" if face["same"] is None else f", {_verdict(face['same'])}"
-            yield f"  {place}. {face['image']}: distance {face['distance']:.4f}{verdict}"
+            verdict = "" if face["same"] is None else f"  {_verdict(face['same']):15}"
+            yield f"  {place:2}. distance {face['distance']:.4f}{verdict}  {face['image']}"
 
 
 def _verdict(is_same: bool) -> str:

@@ -47,17 +47,13 @@ class FaceSearch:
         self._measured = measured
         self._context = [path for path in measured.images if os.path.exists(path)]
         self.needs_context = network.switches.batch_norm == "batch"
-
-    @property
-    def lacks_context(self) -> bool:
-        """Whether a pair is normalized with its own two images only."""
-        return self.needs_context and not self._context
+        self.batch_size = 0  # of the batch that a query was in
 
     def embed_pair(self, first: str, second: str) -> np.ndarray:
         """Return the embeddings of two faces, float32 [2, dim]."""
-        batch_size = self._measured.batch_size or 2
-        context = self._context[:batch_size - 2] if self.needs_context else []
-        return _embed(self._build(batch_size=2 + len(context)), [first, second, *context])[:2]
+        context = self._context[:(self._measured.batch_size or 2) - 2] if self.needs_context else []
+        self.batch_size = 2 + len(context)
+        return _embed(self._build(batch_size=self.batch_size), [first, second, *context])[:2]
 
     def embed(self, queries: Sequence[str], faces: Sequence[str], left_out: LeftOut
               ) -> tuple[list[str], np.ndarray, np.ndarray, dict[str, Any]]:
@@ -73,20 +69,23 @@ class FaceSearch:
             about the index.
         """
         if self.needs_context:
-            batch_size = self._measured.batch_size or BATCH_SIZE
+            self.batch_size = batch_size = self._measured.batch_size or BATCH_SIZE
             embedder = self._build(batch_size=batch_size)
-            faces = _readable(embedder, [*queries, *faces], faces, left_out)
+            for path, reason in embedder.find_bad(queries).items():
+                left_out.add(path, reason)
             index = self._index(batch_size, kept_embeddings.state_of(faces))
-            of_faces = index.embed(faces, functools.partial(_embed, embedder))
+            missing = index.missing(faces)
+            if len(missing) < len(faces) and len(embedder.find_bad(missing)) < len(missing):
+                index.clear()  # a face that was left out can be read now
+            of_faces = index.embed(faces, functools.partial(_embed_readable, embedder, left_out))
+            faces = left_out.rest_of(faces)
             context = (self._context or faces)[:max(batch_size - len(queries), 0)]
             of_queries = _embed(embedder, [*queries, *context])[:len(queries)]
         else:
             index = self._index()
-            missing = index.missing([*queries, *faces])
-            if missing:
-                embedder = self._build(batch_size=min(BATCH_SIZE, len(missing)))
-                faces = _readable(embedder, missing, faces, left_out)
-            embeddings = index.embed([*queries, *faces], lambda paths: _embed(embedder, paths))
+            embeddings = index.embed([*queries, *faces], lambda missing: _embed_readable(
+                self._build(batch_size=min(BATCH_SIZE, len(missing))), left_out, missing))
+            faces = left_out.rest_of(faces)
             of_queries, of_faces = np.split(embeddings, [len(queries)])
         report = dict(path=index.path, images=index.num_used, computed=index.num_computed)
         return list(faces), of_queries, of_faces, report
@@ -95,12 +94,11 @@ class FaceSearch:
         return kept_embeddings.KeptEmbeddings(self._index_path, json.dumps([*self._settings, *more]))
 
 
-def _readable(embedder: Embedder, checked: Sequence[str], faces: Sequence[str], left_out: LeftOut) -> list[str]:
-    """Return the faces without those that turn out to be unreadable when `checked` are decoded."""
-    for path, reason in embedder.find_bad(list(dict.fromkeys(checked))).items():
-        left_out.add(path, reason)
-    return left_out.rest_of(faces)
-
-
 def _embed(embedder: Embedder, paths: Sequence[str]) -> np.ndarray:
     return embedder.embed([os.fsencode(path) for path in paths])
+
+
+def _embed_readable(embedder: Embedder, left_out: LeftOut, paths: Sequence[str]) -> list[np.ndarray | None]:
+    """Return the embeddings of faces, None for those that cannot be read, which are left out."""
+    found = iter(embedder.embed([os.fsencode(path) for path in paths], leave_out=left_out.add))
+    return [None if path in left_out.reasons else next(found) for path in paths]

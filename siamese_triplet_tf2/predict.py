@@ -21,7 +21,7 @@ from common.cli.parser import FlagSet
 from common.data.left_out import LeftOut
 from common.devices import selection
 
-_VERDICTS = {True: ", alike", False: ", not alike", None: ""}
+_VERDICTS = {True: "alike", False: "not alike"}
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -86,10 +86,15 @@ def _verdict(cosine: float, threshold: float | None) -> dict[str, bool]:
 
 def _lines(result: Mapping[str, Any], with_query: bool) -> list[str]:
     lines = [f"{result['query']}:"] if with_query else []
-    for image in result["nearest"]:
-        lines.append(f"{image['image']}: cosine {image['cosine']:.4f}, squared distance "
-                     f"{image['squared_distance']:.4f}{_VERDICTS[image.get('alike')]}")
+    for place, image in enumerate(result["nearest"], 1):
+        lines.append(f"  {place:2}. cosine {image['cosine']:7.4f}  squared distance {image['squared_distance']:10.4f}"
+                     f"{_judged(image, '  {:9}')}  {image['image']}")
     return lines
+
+
+def _judged(image: Mapping[str, Any], form: str) -> str:
+    """Format the verdict; nothing without one."""
+    return form.format(_VERDICTS[image["alike"]]) if "alike" in image else ""
 
 
 def _draw(place: trained.Checkpoint, found: Sequence[Mapping[str, Any]], background: str) -> None:
@@ -99,7 +104,7 @@ def _draw(place: trained.Checkpoint, found: Sequence[Mapping[str, Any]], backgro
 
     queries = [ranking.Query(restore.image_of(result["query"], background), os.path.basename(result["query"]), [
         ranking.Found(restore.image_of(image["image"], background), os.path.basename(image["image"]),
-                      f"cosine {image['cosine']:.3f}{_VERDICTS[image.get('alike')]}", image.get("alike"))
+                      f"cosine {image['cosine']:.3f}{_judged(image, ', {}')}", image.get("alike"))
         for image in result["nearest"]]) for result in found[:ranking.MAX_QUERIES]]
     ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest images by cosine"),
                  queries)

@@ -8,7 +8,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from typing import Callable, Sequence
+from typing import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -44,26 +44,31 @@ class KeptEmbeddings:
 
     def missing(self, paths: Sequence[str]) -> list[str]:
         """Return the files, each once, whose embeddings are not in the index."""
-        return list(self._missing(paths).values())
+        kept = self._kept()
+        return list({_key(path): path for path in paths if _key(path) not in kept}.values())
 
-    def embed(self, paths: Sequence[str], compute: Callable[[list[str]], np.ndarray]) -> np.ndarray:
-        """Return embeddings of image files, float32 [len(paths), dim].
+    def clear(self) -> None:
+        """Let all embeddings be computed anew."""
+        self._read_once = {}
+
+    def embed(self, paths: Sequence[str], compute: Callable[[list[str]], Iterable[np.ndarray | None]]) -> np.ndarray:
+        """Return embeddings of image files, float32 [files that can be read, dim].
 
         Args:
             paths: the files.
-            compute: computes the embeddings of those that are not in the index.
+            compute: computes the embeddings of those that are not in the index; None is that of a file that cannot be
+                read.
         """
-        kept, missing = self._kept(), self._missing(paths)
-        keys = [_key(path) for path in paths]
-        self.num_used, self.num_computed = len(set(keys)), len(missing)
-        if missing:
-            kept.update(zip(missing, compute(list(missing.values()))))
+        kept, keys = self._kept(), [_key(path) for path in paths]
+        missing = {key: path for key, path in zip(keys, paths) if key not in kept}
+        computed = dict(zip(missing, compute(list(missing.values())) if missing else ()))
+        computed = {key: embedding for key, embedding in computed.items() if embedding is not None}
+        if computed:
+            kept.update(computed)
             self._write(kept)
-        return np.stack([kept[key] for key in keys])
-
-    def _missing(self, paths: Sequence[str]) -> dict[str, str]:
-        kept = self._kept()
-        return {key: path for key, path in zip(map(_key, paths), paths) if key not in kept}
+        keys = [key for key in keys if key in kept]
+        self.num_used, self.num_computed = len(set(keys)), len(computed)
+        return np.array([kept[key] for key in keys], np.float32)
 
     def _kept(self) -> dict[str, np.ndarray]:
         if self._read_once is None:

@@ -69,13 +69,16 @@ def test_batch_statistics_of_two_images_are_warned_about(reference_output, tiny_
     arguments = [f"--first={face(tiny_faces_folder)}", f"--second={face(tiny_faces_folder, 'Person_B')}",
                  f"--output_path={reference_output}"]
     assert predict.main([*arguments, "--threshold=1"]) == 0
-    assert "statistics of the batch, here of two images" in capfd.readouterr().err
+    assert "statistics of the batch, here of 2 images; run evaluate.py" in capfd.readouterr().err
     assert evaluate.main([f"--data_path={tiny_faces_folder}", f"--output_path={reference_output}", "--projector"]) == 0
     assert "Accuracy: " in capfd.readouterr().out
     people = (reference_output / "0" / "evaluate" / "projector" / "metadata.tsv").read_text().splitlines()
     assert people[:2] == ["person\timage", "Person_A\tPerson_A_0001.jpg"] and len(set(people)) == len(people)
     assert predict.main(arguments) == 0
     assert capfd.readouterr().err == ""
+    evaluation = [f"--data_path={tiny_faces_folder}", f"--output_path={reference_output}", "--lfw_batch_size=4"]
+    assert evaluate.main(evaluation) == predict.main(arguments) == 0
+    assert "statistics of the batch, here of 4 images; run evaluate.py" in capfd.readouterr().err
 
 
 def frozen(path, images):

@@ -144,8 +144,11 @@ def test_several_queries_with_a_threshold(full_run, look_alike_folder, capfd, sa
     assert titles[0] == "00001.jpg\nquery" and titles[5] == "00002.jpg\nquery"
     (first, *_), verdict = judged[0]["nearest"], {True: "alike", False: "not alike"}
     assert titles[1].endswith(f"1. cosine {first['cosine']:.3f}, {verdict[first['alike']]}")
-    assert predict.main([argument for argument in arguments if argument != "--json"] + ["--threshold=2"]) == 0
-    assert capfd.readouterr().out.count(", not alike") == 8
+    arguments.remove("--json")
+    assert predict.main([*arguments, f"--threshold={threshold}"]) == 0
+    rows = [line for line in capfd.readouterr().out.splitlines() if ". cosine " in line]
+    assert [sum(f"  {name}  " in line for line in rows) for name in ("alike    ", "not alike")] == [4, 4]
+    assert len({line.index(os.path.dirname(left)) for line in rows}) == 1, "columns"
 
 
 @pytest.mark.parametrize("arguments, status, message", [
