@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -21,9 +20,6 @@ from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.run.run_dir import RunRequest
 from gitloss_tf1.recipe import RECIPES, LossSettings, Switches
-
-if TYPE_CHECKING:
-    from gitloss_tf1 import training
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "Gitloss_ID1277_for_TensorFlow"
@@ -79,31 +75,18 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.graph.session import open_run  # TensorFlow is imported here, after the flags and the device
     from gitloss_tf1 import training
 
-    config = _configure(flags)
-    switches = config.settings.switches
+    switches = recipe.resolve(RECIPES, flags)
+    settings = LossSettings(flags.batch_size, flags.lambda_c, flags.lambda_g, switches)
+    init_checkpoint = bundle.init_prefix(flags)
     identity = dict(dataclasses.asdict(switches), data=data.fingerprint, lambda_c=flags.lambda_c,
                     lambda_g=flags.lambda_g, update_centers=flags.update_centers, train_time=flags.train_time,
-                    init_checkpoint=bundle.fingerprint(config.init_checkpoint))
+                    init_checkpoint=bundle.fingerprint(init_checkpoint))
     notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
                f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
                recipe.notice(flags.recipe, switches)]
     with open_run(request, identity, notices) as run:
-        training.train(config, data, run, stop)
+        training.train(settings, init_checkpoint, data, run, stop)
     return 0
-
-
-def _configure(flags: FlagValues) -> training.Config:
-    from gitloss_tf1 import training
-
-    switches = recipe.resolve(RECIPES, flags)
-    return training.Config(
-        settings=LossSettings(flags.batch_size, flags.lambda_c, flags.lambda_g, switches),
-        seed=flags.seed,
-        eval_interval=flags.update_centers,
-        train_time=flags.train_time,
-        init_checkpoint=bundle.init_prefix(flags),
-        steps_per_loop=flags.steps_per_loop,
-    )
 
 
 if __name__ == "__main__":

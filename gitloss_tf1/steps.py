@@ -29,17 +29,16 @@ class Steps:
 
     graph: TrainGraph
 
-    def __init__(self, settings: LossSettings, seed: int, data: Mnist, run: Run, steps_per_loop: int):
+    def __init__(self, settings: LossSettings, data: Mnist, run: Run):
         """Build the training graph in the default graph.
 
         Args:
             settings: batch size, weights of the terms and switches.
-            seed: of the initial weights and of the order of the images.
             data: the data set.
-            run: the open run.
-            steps_per_loop: with more than 1, a call makes its steps in a loop of the graph.
+            run: the open run. With --steps_per_loop above 1, a call makes its steps in a loop of the graph.
         """
-        self._data, self._is_loop = data, steps_per_loop > 1
+        seed = run.request.flags.seed
+        self._data, self._is_loop = data, run.request.flags.steps_per_loop > 1
         self._feeds_images = run.device.kind == "npu" or run.debug_options.over_dump_path is not None
         self._batches = Batches(len(data.train.labels), settings.batch_size, seed)
         if not self._feeds_images:

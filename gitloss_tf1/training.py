@@ -1,7 +1,6 @@
 """Training: what Git loss does in `common.run.loop`."""
 from __future__ import annotations
 
-import dataclasses
 import io
 import time
 from typing import Any, Mapping, NamedTuple
@@ -34,47 +33,33 @@ CURVES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """What training depends on besides the run.
-
-    Attributes:
-        settings: batch size, lambdas and switches.
-        seed: seed of the weights and of the order of the images.
-        eval_interval: an evaluation whenever the printed step, updates + 1, is a multiple of this.
-        train_time: what the old keys train_time, TrainingTime and ActualFPS measure: "training", seconds of a training
-            step; "evaluation", as the original: seconds of the validation run, in a speed run of the feature pass.
-        init_checkpoint: prefix of a checkpoint to take weights from, or None.
-        steps_per_loop: most training steps in a call of the session.
-    """
-
-    settings: LossSettings
-    seed: int
-    eval_interval: int
-    train_time: str
-    init_checkpoint: str | None
-    steps_per_loop: int
-
-
 class _Graphs(NamedTuple):
     steps: Steps
     forward: ForwardGraph  # of evaluation, on the variables of `steps`
     initialise: tf.Operation
 
 
-def train(config: Config, data: Mnist, run: Run, stop: StopRequest) -> None:
-    """Train to the end of the run, from its newest checkpoint when it has one."""
+def train(settings: LossSettings, init_checkpoint: str | None, data: Mnist, run: Run, stop: StopRequest) -> None:
+    """Train to the end of the run, from its newest checkpoint when it has one.
+
+    Args:
+        settings: batch size, weights of the terms and switches.
+        init_checkpoint: prefix of a checkpoint to take weights from, or None.
+        data: the data set.
+        run: the open run.
+        stop: of the program.
+    """
     with tf.Graph().as_default():
-        graphs = _build(config, data, run)
+        graphs = _build(settings, data, run)
         with open_session(run) as session:
             checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.steps.graph.global_step)
             record = RunRecord(run, stop, checkpoints, tf)
-            loop.run(_Task(config, data, graphs, session, record), record)
+            loop.run(_Task(settings, init_checkpoint, data, graphs, session, record), record)
 
 
-def _build(config: Config, data: Mnist, run: Run) -> _Graphs:
-    steps = Steps(config.settings, config.seed, data, run, config.steps_per_loop)
-    forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)), config.seed, reuse=True)
+def _build(settings: LossSettings, data: Mnist, run: Run) -> _Graphs:
+    steps = Steps(settings, data, run)
+    forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)), run.request.flags.seed, reuse=True)
     return _Graphs(steps, forward, tf.global_variables_initializer())
 
 
@@ -84,23 +69,24 @@ class _Task:
     advice = ADVICE
     curves = CURVES
 
-    def __init__(self, config: Config, data: Mnist, graphs: _Graphs, session: tf.Session, record: RunRecord):
-        self._config, self._data, self._graphs, self._session, self._record = config, data, graphs, session, record
-        self._run = record.run
-        self._performance = self._run.request.performance
-        self._num_batches = len(data.train.labels) // config.settings.batch_size
+    def __init__(self, settings: LossSettings, init_checkpoint: str | None, data: Mnist, graphs: _Graphs,
+                 session: tf.Session, record: RunRecord):
+        self._settings, self._init_checkpoint, self._data = settings, init_checkpoint, data
+        self._graphs, self._session, self._record, self._run = graphs, session, record, record.run
+        self._flags, self._performance = self._run.request.flags, self._run.request.performance
+        self._num_batches = len(data.train.labels) // settings.batch_size
         self.steps_per_epoch = max(1, self._num_batches)
-        self.steps_per_loop = config.steps_per_loop
+        self.steps_per_loop = self._flags.steps_per_loop
         self._last_step: Mapping[str, Any] = {}
         self._step_seconds: list[float] = []  # since the last evaluation
 
     def start(self, step: int | None) -> int:
         if step is None:
             self._session.run(self._graphs.initialise)
-            if self._config.init_checkpoint:
+            if self._init_checkpoint:
                 graph = self._graphs.steps.graph
                 variables = [*(variable for _, variable in graph.gradients), graph.centers]
-                for line in initialise_from(self._session, self._config.init_checkpoint, variables):
+                for line in initialise_from(self._session, self._init_checkpoint, variables):
                     print(line)
         self._graphs.steps.load(self._session)
         mean_image = io.BytesIO()
@@ -131,17 +117,17 @@ class _Task:
                 for values in measured]
 
     def evaluation_due(self, step: int) -> bool:
-        is_at_interval = step > 0 and (step + 1) % self._config.eval_interval == 0
+        is_at_interval = step > 0 and (step + 1) % self._flags.update_centers == 0
         return step == self._run.request.num_updates or (is_at_interval and not self._performance)
 
     def evaluate(self, step: int) -> dict[str, Any]:
         earlier = self._record.evaluations
-        result = evaluation.evaluate(self._session, self._graphs.forward, self._data, self._config.settings,
+        result = evaluation.evaluate(self._session, self._graphs.forward, self._data, self._settings,
                                      not self._performance, self._record.stop.check)
         distance = result.statistics.inter_distance
-        is_cumulative = self._config.settings.switches.inter_cls_dist == "cumulative"
+        is_cumulative = self._settings.switches.inter_cls_dist == "cumulative"
         distances = [row["inter_cls_dist_current"] for row in earlier] if is_cumulative else []
-        is_training_time = self._config.train_time == "training"
+        is_training_time = self._flags.train_time == "training"
         values: dict[str, Any] = dict(
             printed_step=step + 1, evaluation=len(earlier) + 1, train_loss=self._last_step["loss"],
             train_accuracy=self._last_step["accuracy"], inter_cls_dist=float(np.mean([*distances, distance])),
@@ -177,9 +163,9 @@ class _Task:
             atomic_files.write_text(self._run.file(name), text)
 
     def finish(self, step: int) -> None:
-        last, batch_size = self._record.evaluations[-1], self._config.settings.batch_size
+        last, batch_size = self._record.evaluations[-1], self._settings.batch_size
         result = dict(ActualLoss=f"{last['train_loss']:.4f}")
-        if self._config.train_time == "evaluation":
+        if self._flags.train_time == "evaluation":
             mean = float(np.mean([row["train_time"] for row in self._record.evaluations]))
             result.update(ActualFPS=format_number(batch_size / mean, 3), TrainingTime=format_number(mean, 6))
         if self._performance:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 
 from common.cli.parser import FlagSet
-from common.cli.shared_flags import define_accelerator, define_training
+from common.cli.shared_flags import define_accelerator, define_steps_per_loop, define_training
 from common.devices.selection import Device, Rank
 from common.run import opening
 from common.run.run_dir import RunRequest
@@ -14,6 +14,7 @@ def request(folder, *arguments, updates=10, device=None, rank=None):
     """What a train entry `/model/train.py` asks for, with a batch of 4."""
     flags = FlagSet("test")
     define_training(flags, "Images", 4, 0)
+    define_steps_per_loop(flags)
     define_accelerator(flags, "force_fp16")
     words = [f"--output_path={folder}", *arguments]
     return RunRequest("/model/train.py", "Net_ID1_for_TensorFlow", words, flags.parse(words),

@@ -50,8 +50,8 @@ def data(tmp_path):
 
 
 def test_images_on_the_device_are_those_of_the_data_set(tmp_path, data, new_graph):
-    with runs.open_run(tmp_path / "run") as run, tf.Session() as session:
-        steps = Steps(LossSettings(8), 3, data, run, steps_per_loop=1)
+    with runs.open_run(tmp_path / "run", "--seed=3") as run, tf.Session() as session:
+        steps = Steps(LossSettings(8), data, run)
         steps.load(session)
         chosen = mnist.Batches(len(data.train.labels), 8, 3).indices(5)
         images, labels = session.run([steps.graph.images, steps.graph.labels], {steps._indices: chosen})
