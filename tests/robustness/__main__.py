@@ -25,7 +25,7 @@ from tests.robustness.table import Row
 
 DAMAGED = ("damaged files, {seconds:g} s", "损坏的文件，{seconds:g} 秒")
 WRONG = ("wrong flags, environments, configurations: one line, status 1 or 2, nothing written",
-         "错误的参数、环境变量与配置：一行错误，退出状态 1 或 2，不写任何文件")
+         "错误的参数、环境变量与配置：一行错误，退出码 1 或 2，不写任何文件")
 HOSTILE = ("hostile files: pickle, npy, npz, h5, png, jpg, bmp, gif, mp4, xml, json, rank table, zip, tar, bin, links",
            "恶意文件：pickle、npy、npz、h5、png、jpg、bmp、gif、mp4、xml、json、rank table、zip、tar、bin、链接")
 KILLED = ("killed with SIGKILL: {writing} in checkpoint writes, {evaluating} in evaluations, {other} at other moments; "
