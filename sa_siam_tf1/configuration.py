@@ -1,4 +1,4 @@
-"""The configuration of SA-Siam: network, training and tracking. Typed, validated, stored as JSON.
+"""The configuration of SA-Siam: network, training and tracking. Typed, validated, stored as JSON, given as flags.
 
 A run directory holds model_config.json, train_config.json and track_config.json; `load` reads them.
 """
@@ -8,11 +8,16 @@ import dataclasses
 import json
 import math
 import os
-from typing import Any, Mapping, TypeVar
+from typing import Any, Mapping, Sequence, TypeVar
 
 from common import atomic_files
-from common.errors import ZooError
+from common.cli import recipe
+from common.cli.parser import FlagSet, FlagValues
+from common.cli.shared_flags import define_loss_scale, find_path
+from common.errors import FlagError, ZooError
+from sa_siam_tf1.recipe import RECIPES, Switches
 
+ROOT = os.path.dirname(os.path.abspath(__file__))
 STRIDE = 8  # of the trunk, pixels per cell
 EXEMPLAR_SIDE = 127  # pixels of a curated image that the target and its context cover
 CURATED_SIDE = 255
@@ -22,97 +27,68 @@ _NOT_IDENTITY = ("prefetch_threads", "prefetch_capacity", "batch_size", "seed", 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The network.
+    """The network."""
 
-    Attributes:
-        branch: "appearance", "semantic", or "both".
-        weight_decay: factor of half the sum of squares of every convolution's weights.
-        bn_decay: decay of the moving statistics.
-        response_scale: factor of the cross-correlation.
-        c_appearance: weight of the appearance branch in the response of both branches.
-        init_method: initial weights of convolutions, "xavier_uniform" or "kaiming_normal".
-    """
-
-    branch: str = "appearance"
-    weight_decay: float = 5e-4
-    bn_decay: float = 0.95
-    response_scale: float = 1e-3
-    c_appearance: float = 0.3
-    init_method: str = "xavier_uniform"
+    branch: str = "appearance"  # or "semantic", or "both"
+    weight_decay: float = 5e-4  # factor of half the sum of squares of every convolution's weights
+    bn_decay: float = 0.95  # decay of the moving statistics
+    response_scale: float = 1e-3  # factor of the cross-correlation
+    c_appearance: float = 0.3  # weight of the appearance branch in the response of both branches
+    init_method: str = "xavier_uniform"  # initial weights of convolutions; or "kaiming_normal"
 
     def __post_init__(self) -> None:
-        _check(self, "branch", self.branch in (*BRANCHES, "both"), "appearance, semantic or both")
+        _check_choice(self, "branch", (*BRANCHES, "both"))
         _check(self, "weight_decay", self.weight_decay >= 0, "0 or more")
         _check(self, "bn_decay", 0 <= self.bn_decay < 1, "0 to below 1")
         _check(self, "c_appearance", 0 <= self.c_appearance <= 1, "0 to 1")
-        _check(self, "init_method", self.init_method in ("xavier_uniform", "kaiming_normal"),
-               "xavier_uniform or kaiming_normal")
+        _check_choice(self, "init_method", ("xavier_uniform", "kaiming_normal"))
+
+
+def _flag(default: Any, text: str, choices: Sequence[str] = ()) -> Any:
+    """Declare a field that is also a flag of training, with its help and the values of a choice."""
+    return dataclasses.field(default=default, metadata=dict(text=text, choices=choices))
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """The training.
-
-    Attributes:
-        batch_size: pairs in a step.
-        epoch: number of nominal epochs; 0 trains nothing, as in the original's configuration for tracking with both
-            branches.
-        num_examples_per_epoch: examples of a nominal epoch, whatever the size of the data set.
-        seed: of weights, order and augmentation.
-        optimizer: "SGD" or "MOMENTUM".
-        momentum: of MOMENTUM.
-        use_nesterov: of MOMENTUM.
-        lr_policy: "exponential" (staircase), "piecewise_constant" or "cosine".
-        initial_lr: of exponential and cosine.
-        lr_decay_factor: of exponential.
-        num_epochs_per_decay: of exponential.
-        lr_boundaries: of piecewise_constant, in epochs, rising.
-        lr_values: of piecewise_constant, one more than boundaries.
-        max_frame_dist: largest distance between the two frames of a pair.
-        pair_order: "forward", the exemplar is the earlier frame, or "symmetric", it is either frame.
-        exif_orientation: turn curated crops as a viewer shows them.
-        gray_probability: share of pairs that are turned gray.
-        prefetch_threads: threads that read examples.
-        prefetch_capacity: examples that are read ahead.
-        loss_scale: the loss is multiplied and the gradients are divided by it.
-        dynamic_loss_scale: let the adapter scale the loss on an NPU with TensorFlow 1.15, as the original does.
-    """
+class TrainConfig(Switches):
+    """The training: the switches of the recipes and all other settings."""
 
     batch_size: int = 8
-    epoch: int = 30
-    num_examples_per_epoch: int = 53200
+    epoch: int = 30  # nominal epochs; 0, which trains nothing, in the original's configuration for tracking
     seed: int = 0
-    optimizer: str = "SGD"
-    momentum: float = 0.9
-    use_nesterov: bool = False
-    lr_policy: str = "exponential"
-    initial_lr: float = 0.01
-    lr_decay_factor: float = 0.1
-    num_epochs_per_decay: float = 25.0
-    lr_boundaries: tuple = ()
-    lr_values: tuple = ()
-    max_frame_dist: int = 100
-    pair_order: str = "forward"
-    exif_orientation: bool = False
-    gray_probability: float = 0.0
-    prefetch_threads: int = 4
-    prefetch_capacity: int = 120
-    loss_scale: float = 1.0
-    dynamic_loss_scale: bool = True
+    optimizer: str = _flag("SGD", "Optimizer.", ("SGD", "MOMENTUM"))
+    momentum: float = _flag(0.9, "Momentum, for --optimizer=MOMENTUM.")
+    use_nesterov: bool = _flag(False, "Use Nesterov momentum, for --optimizer=MOMENTUM.")
+    lr_policy: str = _flag("exponential", "Schedule of the learning rate; exponential decays in steps.",
+                           ("exponential", "piecewise_constant", "cosine"))
+    initial_lr: float = _flag(0.01, "Initial learning rate, except for --lr_policy=piecewise_constant.")
+    num_epochs_per_decay: float = _flag(25.0, "Nominal epochs between decays, for --lr_policy=exponential.")
+    lr_decay_factor: float = _flag(0.1, "Factor of a decay, for --lr_policy=exponential.")
+    lr_boundaries: tuple = _flag((), "Rising nominal epochs such as 10,20, for --lr_policy=piecewise_constant.")
+    lr_values: tuple = _flag((), "Learning rates such as 0.01,0.001,0.0001, one more than boundaries, for "
+                             "--lr_policy=piecewise_constant.")
+    loss_scale: float = _flag(1.0, "Factor of the loss, divided out of the gradients again, against underflow in "
+                              "float16.")
+    gray_probability: float = _flag(0.0, "Share of pairs that are converted to gray.")
+    num_examples_per_epoch: int = _flag(53200, "Examples of a nominal epoch, the unit of learning rate and "
+                                        "checkpoints.")
+    max_frame_dist: int = _flag(100, "Largest distance between the two frames of a pair.")
+    prefetch_threads: int = _flag(4, "Threads that read examples.")
+    prefetch_capacity: int = _flag(120, "Examples that are read ahead.")
+    dynamic_loss_scale: bool = True  # by the adapter on an NPU with TensorFlow 1.15, as in the original
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata.get("choices"):
+                _check_choice(self, field.name, field.metadata["choices"])
         least = 1 if self.lr_policy == "cosine" else 0  # a cosine ends with the last epoch
         _check(self, "epoch", self.epoch >= least, f"{least} or more")
         for name in ("batch_size", "num_examples_per_epoch", "max_frame_dist", "prefetch_threads",
                      "prefetch_capacity"):
             _check(self, name, getattr(self, name) >= 1, "1 or more")
-        _check(self, "optimizer", self.optimizer in ("SGD", "MOMENTUM"), "SGD or MOMENTUM")
-        _check(self, "momentum", 0 <= self.momentum < 1, "0 to below 1")
-        _check(self, "lr_policy", self.lr_policy in ("exponential", "piecewise_constant", "cosine"),
-               "exponential, piecewise_constant or cosine")
         for name in ("initial_lr", "lr_decay_factor", "num_epochs_per_decay", "loss_scale"):
             _check(self, name, getattr(self, name) > 0, "above 0")
-        _check(self, "pair_order", self.pair_order in ("forward", "symmetric"), "forward or symmetric")
+        _check(self, "momentum", 0 <= self.momentum < 1, "0 to below 1")
         _check(self, "gray_probability", 0 <= self.gray_probability <= 1, "0 to 1")
         if self.lr_policy == "piecewise_constant":
             _check(self, "lr_values", len(self.lr_values) == len(self.lr_boundaries) + 1,
@@ -143,28 +119,16 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrackConfig:
-    """The tracking.
+    """The tracking."""
 
-    Attributes:
-        x_image_size: side of the search image, pixels.
-        num_scales: number of scales to search, odd.
-        scale_step: ratio of neighbouring scales.
-        scale_damp: share of a change of scale that is applied.
-        scale_penalty: factor of the response at all scales but the middle one.
-        window_influence: weight of the cosine window.
-        upsample_factor: of the response.
-        scale_min: smallest size, relative to the first frame.
-        scale_max: largest size, relative to the first frame.
-    """
-
-    x_image_size: int = CURATED_SIDE
-    num_scales: int = 3
-    scale_step: float = 1.0375
-    scale_damp: float = 0.59
-    scale_penalty: float = 0.9745
-    window_influence: float = 0.176
-    upsample_factor: int = 16
-    scale_min: float = 0.2
+    x_image_size: int = CURATED_SIDE  # side of the search image, pixels
+    num_scales: int = 3  # that are searched
+    scale_step: float = 1.0375  # ratio of neighbouring scales
+    scale_damp: float = 0.59  # share of a change of scale that is applied
+    scale_penalty: float = 0.9745  # factor of the response at all scales but the middle one
+    window_influence: float = 0.176  # weight of the cosine window
+    upsample_factor: int = 16  # of the response
+    scale_min: float = 0.2  # smallest and largest size, relative to the first frame
     scale_max: float = 5.0
 
     def __post_init__(self) -> None:
@@ -183,10 +147,63 @@ Config = TypeVar("Config", ModelConfig, TrainConfig, TrackConfig)
 FILES = {ModelConfig: "model_config.json", TrainConfig: "train_config.json", TrackConfig: "track_config.json"}
 
 
-def save(folder: str, *configs: Any) -> None:
-    """Write each configuration to its file in a folder."""
-    for config in configs:
-        atomic_files.write_json(os.path.join(folder, FILES[type(config)]), dataclasses.asdict(config))
+def define_flags(flags: FlagSet) -> None:
+    """Define --config and the flags that are fields of `TrainConfig`."""
+    flags.data.string("config", None, "Folder with model_config.json, train_config.json and track_config.json, such "
+                      "as a run directory. Flags that are given win over its values.")
+    recipe.define(flags.training, Switches)
+    for field in dataclasses.fields(TrainConfig)[len(dataclasses.fields(Switches)):]:
+        if not field.metadata:
+            continue
+        name, text, unset = field.name, field.metadata["text"], str(field.default)
+        if field.metadata["choices"]:
+            flags.training.choice(name, None, field.metadata["choices"], text, unset)
+        elif isinstance(field.default, bool):
+            flags.training.boolean(name, None, text, unset)
+        elif isinstance(field.default, int):
+            flags.training.integer(name, None, text, 1, unset=unset)
+        elif isinstance(field.default, float):
+            flags.training.number(name, None, text, unset=unset)
+        else:
+            flags.training.string(name, None, text)
+    define_loss_scale(flags, None, str(TrainConfig.dynamic_loss_scale))
+
+
+def from_flags(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig]:
+    """Combine defaults, --config and flags; each wins over the ones before.
+
+    --recipe is a flag like the others: where it is given, its switches win over those of a file.
+
+    Raises:
+        FlagError: a value that is not allowed.
+    """
+    switches = dataclasses.asdict(recipe.resolve(RECIPES, flags))
+    model, values, track = ModelConfig(branch=flags.branch), dict(switches), TrackConfig()
+    if flags.config:
+        folder = find_path("config", flags.config, ROOT)
+        loaded = load(ModelConfig, folder)
+        # a configuration of both branches is for tracking; they are trained one at a time
+        keeps_branch = not flags["branch"].present and loaded.branch in BRANCHES
+        model = loaded if keeps_branch else dataclasses.replace(loaded, branch=flags.branch)
+        values.update(read(TrainConfig, folder))
+        track = load(TrackConfig, folder, is_optional=True)
+    if flags["recipe"].present:
+        values.update(switches)
+    for field in dataclasses.fields(TrainConfig):
+        flag = flags["epochs" if field.name == "epoch" else field.name]
+        if flag.present:
+            values[field.name] = _numbers(flag.name, flag.value) if field.default == () else flag.value
+    try:
+        return model, from_mapping(TrainConfig, values), track
+    except ZooError as error:
+        raise FlagError(f"--{error}") from None
+
+
+def _numbers(name: str, text: str) -> tuple:
+    try:
+        return tuple(float(item) for item in text.split(","))
+    except ValueError:
+        raise FlagError(f"--{name}={text}: expected numbers separated by commas") from None
 
 
 def identity(model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
@@ -199,13 +216,21 @@ def identity(model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
     return values
 
 
-def load(kind: type[Config], folder: str) -> Config:
+def save(folder: str, *configs: Any) -> None:
+    """Write each configuration to its file in a folder."""
+    for config in configs:
+        atomic_files.write_json(os.path.join(folder, FILES[type(config)]), dataclasses.asdict(config))
+
+
+def load(kind: type[Config], folder: str, is_optional: bool = False) -> Config:
     """Read a configuration from its file in a folder; fields that are not in the file have their defaults.
 
     Raises:
-        ZooError: the file is missing or no JSON, has an unknown key, or a value that is not allowed.
+        ZooError: the file is missing and not optional, or no JSON, or has an unknown key or a value that is not
+            allowed.
     """
-    return kind(**read(kind, folder))
+    is_missing = is_optional and not os.path.isfile(os.path.join(folder, FILES[kind]))
+    return kind() if is_missing else kind(**read(kind, folder))
 
 
 def read(kind: type[Config], folder: str) -> dict[str, Any]:
@@ -223,11 +248,6 @@ def read(kind: type[Config], folder: str) -> dict[str, Any]:
     except ZooError as error:
         raise ZooError(f"{path}: {error}") from None
     return {name: getattr(config, name) for name in content}
-
-
-def load_if_there(kind: type[Config], folder: str) -> Config:
-    """Read a configuration, or return the defaults when its file is missing."""
-    return load(kind, folder) if os.path.isfile(os.path.join(folder, FILES[kind])) else kind()
 
 
 def from_mapping(kind: type[Config], content: Mapping[str, Any]) -> Config:
@@ -261,3 +281,7 @@ def _typed(name: str, value: Any, wanted: type) -> Any:
 def _check(config: Any, name: str, holds: bool, wanted: str) -> None:
     if not holds:
         raise ZooError(f"{name}={getattr(config, name)!r}: expected {wanted}")
+
+
+def _check_choice(config: Any, name: str, choices: Sequence[str]) -> None:
+    _check(config, name, getattr(config, name) in choices, f"{', '.join(choices[:-1])} or {choices[-1]}")

@@ -53,9 +53,9 @@ def tracker_weights(flags: FlagValues, root: str, checkpoint: Checkpoint) -> Tra
         prefixes["semantic"] = other
     branch = "both" if len(prefixes) == 2 else next(iter(prefixes))
     folder = find_path("config", flags.config, root) if flags.config else checkpoint.run_path
-    load = configuration.load if flags.config else configuration.load_if_there
-    model = dataclasses.replace(load(ModelConfig, folder) if folder else ModelConfig(), branch=branch)
-    track = load(TrackConfig, folder) if folder else TrackConfig()
+    model, track = (configuration.load(kind, folder, is_optional=not flags.config) if folder else kind()
+                    for kind in (ModelConfig, TrackConfig))
+    model = dataclasses.replace(model, branch=branch)
     if flags.c_appearance is not None:
         if branch != "both":
             raise FlagError("--c_appearance weighs two branches; give --semantic_checkpoint too")

@@ -21,7 +21,7 @@ from common.data.memory import free_memory
 from common.devices import selection
 from common.errors import FlagError
 from common.run.run_dir import RunRequest
-from sa_siam_tf1 import configuration, pretrained, train_flags
+from sa_siam_tf1 import configuration, pretrained
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.recipe import Switches
 
@@ -40,7 +40,10 @@ def define_flags() -> FlagSet:
     flags.training.integer("steps", None, "Number of updates, like --train_steps.", 1)
     flags.model.choice("branch", "appearance", configuration.BRANCHES, "Branch to train; tracking joins the two.")
     pretrained.define(flags)
-    train_flags.define(flags)
+    configuration.define_flags(flags)
+    flags.training.choice("cache_crops", "auto", ["auto", "memory", "off"], "Keep training crops in the memory of the "
+                          "device once they are decoded; auto does if they need at most a quarter of the host's free "
+                          "memory.")
     flags.ignored.boolean("static_shape", False, "SA-Siam uses full batches only.")
     return flags
 
@@ -64,7 +67,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
-    model, train, track = train_flags.configure(flags)
+    model, train, track = configuration.from_flags(flags)
     flags.batch_size, flags.seed = train.batch_size, train.seed  # --config may have set them
     updates = num_updates(flags, train)
     selection.require_single_device(os.environ)

@@ -10,7 +10,7 @@ import runpy
 import pytest
 
 from common.errors import FlagError, ZooError
-from sa_siam_tf1 import configuration, train_flags, train_siamese_model
+from sa_siam_tf1 import configuration, train_siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from tests import ROOT
 
@@ -75,7 +75,7 @@ def test_other_learning_rates():
 
 def configure(*arguments):
     flags = train_siamese_model.define_flags().parse(list(arguments))
-    return (*train_flags.configure(flags), flags)
+    return (*configuration.from_flags(flags), flags)
 
 
 def test_recipes_and_flags():
