@@ -88,23 +88,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     data = bad_images.apply(data, flags.bad_images)
     num_updates, steps_per_epoch = _length(flags, len(data.left))
     request = dataclasses.replace(request, num_updates=num_updates)
-    config = training.Config(
-        switches=recipe.resolve(RECIPES, flags),
-        batch_size=flags.batch_size,
-        seed=flags.seed,
-        steps_per_epoch=steps_per_epoch,
-        split=flags.split,
-        backbone=flags.backbone,
-        weights_path=weights_path,
-        batch_statistics=flags.batch_statistics,
-        semi_hard=flags.semi_hard,
-        loss_scale=flags.loss_scale,
-        cache_features=flags.cache_features,
-        processes=flags.nproc_per_node,
-        static_shape=flags.static_shape,
-        steps_per_loop=flags.steps_per_loop,
-        init_checkpoint=init_prefix,
-    )
+    config = training.Config(recipe.resolve(RECIPES, flags), steps_per_epoch, weights_path, init_prefix)
     identity = dict(dataclasses.asdict(config.switches), data=data.fingerprint(),
                     weights=h5_weights.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_prefix),
                     **{name: flags[name].value for name in IDENTITY})

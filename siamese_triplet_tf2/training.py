@@ -42,40 +42,18 @@ CURVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of training.
+    """What the flags resolve to; those that need no resolving are those of the run.
 
     Attributes:
         switches: those of the recipe.
-        batch_size: triplets in a step, over all workers.
-        seed: seed of weights, split, order and negatives.
         steps_per_epoch: number of updates in an epoch.
-        split: "fixed" or "redrawn".
-        backbone: "resnet50" or "tiny".
         weights_path: path of the file with the backbone's weights, or None.
-        batch_statistics: see `update.Updater`.
-        semi_hard: see `update.Updater`.
-        loss_scale: see `session.scale_losses`.
-        cache_features: "auto", "memory", "disk" or "off".
-        processes: number of workers on this machine, which share its memory.
-        static_shape: train on full batches only.
-        steps_per_loop: most updates in a call of the device.
         init_checkpoint: prefix of a checkpoint with initial weights, or None.
     """
 
     switches: Switches
-    batch_size: int
-    seed: int
     steps_per_epoch: int
-    split: str
-    backbone: str
     weights_path: str | None
-    batch_statistics: bool
-    semi_hard: bool
-    loss_scale: str | None
-    cache_features: str
-    processes: int
-    static_shape: bool
-    steps_per_loop: int
     init_checkpoint: str | None
 
 
@@ -110,29 +88,29 @@ def train(config: Config, data: Pairs, run: Run, stop: StopRequest) -> None:
 
 
 def _build(config: Config, data: Pairs, team: workers.Workers, run: Run) -> _Model:
-    size = team.rank.size
-    positions = team.positions(size * -(-config.batch_size // size))
+    flags, size = run.request.flags, team.rank.size
+    positions = team.positions(size * -(-flags.batch_size // size))
     with team.scope():
         updates = tf.Variable(0, dtype=tf.int64, trainable=False)
-        embedding = build_embedding(config.backbone, config.seed)
-        optimizer = session.scale_losses(tf.keras.optimizers.Adam(LEARNING_RATE), run, config.loss_scale)
+        embedding = build_embedding(flags.backbone, flags.seed)
+        optimizer = session.scale_losses(tf.keras.optimizers.Adam(LEARNING_RATE), run, flags.loss_scale)
     if config.weights_path:
         pretrained.load(embedding.whole, config.weights_path)
     source = _make_features(config, data, embedding, run)
     gather = source.gather if isinstance(source, features.KeptFeatures) else None
-    updater = Updater(embedding, optimizer, team, config.batch_statistics, config.semi_hard, gather)
+    updater = Updater(embedding, optimizer, team, flags.batch_statistics, flags.semi_hard, gather)
     return _Model(positions, embedding, optimizer, updater, source, updates)
 
 
 def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) -> features.FeatureSource:
     """Choose where to keep the output of the frozen part. A run resolves `auto` only once."""
-    images, shape = data.images(), FEATURE_SHAPES[config.backbone]
-    rank = run.request.rank
+    flags, rank = run.request.flags, run.request.rank
+    images, shape = data.images(), FEATURE_SHAPES[flags.backbone]
     choice = run.arguments.get("cache_features")
     if not choice:
         free_disk = shutil.disk_usage(run.path).free if rank.size == 1 else 0
-        choice = features.choose(config.cache_features, len(images), shape,
-                                 memory.free_memory() // config.processes, free_disk)
+        choice = features.choose(flags.cache_features, len(images), shape,
+                                 memory.free_memory() // flags.nproc_per_node, free_disk)
     if rank.is_chief:
         run.remember("cache_features", choice)
     megabytes = features.total_bytes(len(images), shape) / 1e6
@@ -144,7 +122,7 @@ def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) 
         return features.FeatureSource(compute, compute.expect if run.device.kind != "npu" else None)
     # an NPU and several workers read them on the host; scattering them to a GPU is slow if it must be deterministic
     on_device = rank.size == 1 and (run.device.kind == "cpu" or (
-        run.device.kind == "gpu" and not run.request.flags.deterministic))
+        run.device.kind == "gpu" and not flags.deterministic))
     return features.KeptFeatures(compute, shape, len(images), on_device)
 
 
@@ -167,11 +145,11 @@ class _Task:
     def __init__(self, config: Config, data: Pairs, model: _Model, team: workers.Workers, debugger: StepDebugger,
                  record: Record):
         self._config, self._data, self._model, self._debugger = config, data, model, debugger
-        self._team, self._record, self._run = team, record, record.run
+        self._team, self._record, self._run, self._flags = team, record, record.run, record.run.request.flags
         self.steps_per_epoch = config.steps_per_epoch
         self._epochs = Epochs(team, record, config.steps_per_epoch)
         self._num_pairs = len(data.left)
-        self._sampler = Sampler(self._num_pairs, config.seed, config.split, config.switches.negatives)
+        self._sampler = Sampler(self._num_pairs, self._flags.seed, self._flags.split, config.switches.negatives)
         self._tail = evaluation.compiled(model.embedding.tail)
         self._epoch, self._triplets = -1, Triplets(*np.zeros((3, 0), np.int64))
         self._recent_seconds: collections.deque = collections.deque(maxlen=LOG_STEPS)
@@ -189,7 +167,7 @@ class _Task:
             self._epoch_seconds += row["step_seconds"]
             self._recent_seconds.append(row["step_seconds"])
             if row["step"] % LOG_STEPS == 0 and not is_replayed:
-                console.detail(log_lines.time_history(row["step"] - LOG_STEPS, row["step"], self._config.batch_size,
+                console.detail(log_lines.time_history(row["step"] - LOG_STEPS, row["step"], self._flags.batch_size,
                                                       sum(self._recent_seconds)))
         elif row["kind"] == "eval" and not is_replayed:
             num_epochs = -(-self._run.request.num_updates // self.steps_per_epoch)
@@ -216,8 +194,8 @@ class _Task:
                                       fingerprint)
             print(f"Features ready after {time.perf_counter() - started:.1f} s", flush=True)
         if self._is_on_device and not compat.loss_scale_row(self._model.optimizer):  # which is a number of each step
-            self.steps_per_loop = self._config.steps_per_loop
-        elif self._config.steps_per_loop > 1:
+            self.steps_per_loop = self._flags.steps_per_loop
+        elif self._flags.steps_per_loop > 1:
             print("Notice: --steps_per_loop has no effect: it needs features on the device and no loss scale",
                   flush=True)
         return int(updates.numpy())
@@ -231,7 +209,7 @@ class _Task:
         epoch, index = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._triplets = epoch, self._sampler.train(epoch)
-        size = self._config.batch_size
+        size = self._flags.batch_size
         return self._triplets[index * size:(index + 1) * size]
 
     def steps(self, step: int, count: int) -> list[dict[str, Any]]:
@@ -317,7 +295,7 @@ class _Task:
         accuracy = last.get("triplet_accuracy")
         step_seconds = median_step_seconds(self._run.path)
         # as in the original: milliseconds, and a speed run's case name ends with the kind of shapes
-        suffix = f"_{'static' if self._config.static_shape else 'dynamic'}" if request.performance else ""
+        suffix = f"_{'static' if self._flags.static_shape else 'dynamic'}" if request.performance else ""
         result = dict(CaseName=request.case_name + suffix,
                       TrainingTime=format_number(step_seconds and 1e3 * step_seconds, 3),
                       TrainAccuracy=format_number(accuracy, 4),
