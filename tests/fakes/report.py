@@ -30,8 +30,8 @@ FLAGS = (
     "--use_mixlist", "--fusion_off_flag", "--auto_tune", "--op_compiler_cache_dir=CACHE", "--data_dump_flag",
     "--over_dump", "--profiling",
 )  # fmt: skip
-HEADERS = {"docs/npu.md": ("flag", "none", "Keras models", "graph models", "refused"),
-           "docs/npu.zh-CN.md": ("参数", "无", "Keras 模型", "图模型", "拒绝")}
+HEADERS = {"docs/npu.md": ("flag", "none", "Keras models: ", "graph models: ", "refused: "),
+           "docs/npu.zh-CN.md": ("参数", "无", "Keras 模型：", "计算图模型：", "拒绝：")}
 NPU = Device("npu", "0", "npu_device")
 Settings = Mapping[str, Any]
 
@@ -127,9 +127,9 @@ def _table(cells: Mapping[tuple[str, str, bool], list[str]], flag_word: str, non
     for flag in FLAGS:
         row = [f"`{flag}`" if flag else none]
         for version in fakes.VERSIONS:
-            eager, session = ("<br>".join(cells[flag, version, is_eager]).replace("refused:", f"{refused}:")
+            eager, session = ("<br>".join(cells[flag, version, is_eager]).replace("refused: ", refused)
                               for is_eager in (True, False))
-            row.append(eager if eager == session else f"{keras}: {eager}<br>{graph}: {session}")
+            row.append(eager if eager == session else f"{keras}{eager}<br>{graph}{session}")
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 
