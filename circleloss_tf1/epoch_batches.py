@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from circleloss_tf1.face_images import Augmentation, DamagedImages, ImageFeed, Stage, require_readable
+from circleloss_tf1.face_images import Augmentation, DamagedImages, ImageFeed, Stage
 from circleloss_tf1.faces import Faces, Sampler
 from circleloss_tf1.model import TrainSettings
 from common.errors import ZooError
@@ -73,7 +73,7 @@ class EpochBatches:
                 break
             except DamagedImages as error:
                 if not self._skip:
-                    require_readable(error.reasons)
+                    raise ZooError(f"{error}, or train with --bad_images=skip") from None
                 for offset, reason in error.reasons.items():
                     print(f"Warning: {reason}; another image is taken", flush=True)
                     self._bad.add(int(self._indices[self._position + offset]))

@@ -13,7 +13,6 @@ from circleloss_tf1.model import ForwardGraph
 from common import console
 from common.cli.parser import FlagValues
 from common.data.batching import full_batches
-from common.errors import ZooError
 from common.evaluation import verification
 from common.graph.compat import tf
 
@@ -67,7 +66,7 @@ class Embedder:
                     after_batch(len(results) - 1)
             except DamagedImages as error:
                 if leave_out is None:
-                    raise ZooError(error.advice) from None
+                    raise
                 begin = len(results) * self._batch_size
                 bad = {(begin + place) % len(paths): reason for place, reason in error.reasons.items()}
                 for row, reason in sorted(bad.items()):

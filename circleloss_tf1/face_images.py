@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Callable, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 
@@ -25,17 +25,13 @@ CROP_RATIO = 8.0 / 7.0  # side of an image and of a random crop of it: 128 to 11
 MAX_DEGREES = 10.0
 
 
-class DamagedImages(Exception):
+class DamagedImages(ZooError):
     """Some images of a batch cannot be read; `reasons` maps their indices in the batch to why."""
 
     def __init__(self, reasons: dict[int, str]):
-        super().__init__(str(reasons))
+        more = f", and {len(reasons) - 1} more in the batch" if len(reasons) > 1 else ""
+        super().__init__(f"{reasons[min(reasons)]}{more}; fix or remove it")
         self.reasons = reasons
-
-    @property
-    def advice(self) -> str:
-        """A message about the first one, if it cannot be replaced."""
-        return f"{self.reasons[min(self.reasons)]}; fix or remove it"
 
 
 class Augmentation(NamedTuple):
@@ -125,11 +121,11 @@ class ImageFeed:
         self._batches = [paths[begin:begin + self._batch_size] for begin in range(0, len(paths), self._batch_size)]
         self._batches.reverse()
 
-    def next(self, session: tf.Session) -> np.ndarray | None:
+    def next(self, session: tf.Session) -> Any:
         """Return the next batch, float32 [batch, side, side, 3]; None if it is on the stage.
 
         Raises:
-            DamagedImages: some cannot be read; call `start` again.
+            DamagedImages: some cannot be read; to go on without them, call `start` again.
         """
         paths = self._batches.pop()
         try:
@@ -142,17 +138,6 @@ class ImageFeed:
             if not reasons:
                 raise
             raise DamagedImages(reasons) from None
-
-    def next_readable(self, session: tf.Session) -> np.ndarray:
-        """Return the next batch of images that cannot be replaced.
-
-        Raises:
-            ZooError: one cannot be read.
-        """
-        try:
-            return self.next(session)
-        except DamagedImages as error:
-            raise ZooError(error.advice) from None
 
     def decoded(self, session: tf.Session, path: bytes) -> np.ndarray:
         """Return a decoded image, uint8 [height, width, 3]."""
@@ -181,9 +166,7 @@ class ImageFeed:
 
     def _read(self, path: tf.Tensor, augmentation: tf.Tensor | None) -> tf.Tensor:
         image = decode(self._content(path), self._network.switches, self._network.background)
-        if augmentation is not None:
-            return prepare_augmented(image, augmentation, self._network.extras)
-        return prepare(image, self._network.extras)
+        return _prepare(image, augmentation, self._network.extras)
 
 
 def decode(contents: tf.Tensor, switches: Switches, background: str = "white") -> tf.Tensor:
@@ -204,7 +187,7 @@ def _decode_png(contents: tf.Tensor, background: int) -> tf.Tensor:
     with tf.control_dependencies([tf.Assert(is_png, ["neither JPEG nor PNG"])]):
         contents = tf.identity(contents)
     has_alpha = tf.numpy_function(image_headers.has_alpha, [contents], tf.bool)
-    has_alpha.set_shape([])
+    has_alpha.set_shape([])  # with 4 channels TensorFlow decodes a palette without transparency wrongly
     return tf.cond(has_alpha, lambda: _on_background(tf.image.decode_png(contents, channels=4), background),
                    lambda: tf.image.decode_png(contents, channels=3))
 
@@ -218,33 +201,31 @@ def _on_background(image: tf.Tensor, background: int) -> tf.Tensor:
 
 def _turn_upright(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
     """`images.turn` by the orientation that a file's contents name."""
-    orientation = tf.numpy_function(lambda content: np.int64(image_headers.orientation(content)), [contents], tf.int64)
-    orientation.set_shape([])
-    return tf.cond(tf.equal(orientation, 1), lambda: image, lambda: _turned(image, orientation))
-
-
-def _turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    turned = tf.numpy_function(images.turn, [image, orientation], tf.uint8)
+    turned = tf.numpy_function(lambda pixels, content: images.turn(pixels, image_headers.orientation(content)),
+                               [image, contents], tf.uint8)
     turned.set_shape([None, None, 3])
     return turned
 
 
-def prepare(image: tf.Tensor, extras: Extras) -> tf.Tensor:
-    """Resize and standardise an image, uint8 [height, width, 3], to float32 [side, side, 3]."""
-    return _standardise(_resize(image, extras.image_size), extras)
+def _prepare(image: tf.Tensor, augmentation: tf.Tensor | None, extras: Extras) -> tf.Tensor:
+    """Resize, augment by a row of `Augmentation` and standardise an image, uint8 [height, width, 3].
 
-
-def prepare_augmented(image: tf.Tensor, augmentation: tf.Tensor, extras: Extras) -> tf.Tensor:
-    """Prepare an image with the rotation, crop and mirroring of an `Augmentation` row, float32 [4]."""
+    Returns:
+        float32 [side, side, 3].
+    """
     side = extras.image_size
-    larger = int(math.ceil(side * CROP_RATIO)) if extras.random_crop else side
-    image = _resize(image, larger)
-    if extras.random_rotate:
-        image = rotate(image, augmentation[0])
-    begin = tf.cast(tf.round(augmentation[1:3] * (larger - side)), tf.int32)
-    image = tf.slice(image, tf.concat([begin, [0]], 0), [side, side, 3])
-    image = tf.cond(augmentation[3] > 0.5, lambda: tf.reverse(image, [1]), lambda: image)
-    return _standardise(tf.reshape(image, [side, side, 3]), extras)
+    larger = int(math.ceil(side * CROP_RATIO)) if extras.random_crop and augmentation is not None else side
+    image = tf.image.resize_bilinear(image[None], [larger, larger])[0]
+    if augmentation is not None:
+        if extras.random_rotate:
+            image = rotate(image, augmentation[0])
+        begin = tf.cast(tf.round(augmentation[1:3] * (larger - side)), tf.int32)
+        image = tf.slice(image, tf.concat([begin, [0]], 0), [side, side, 3])
+        image = tf.cond(augmentation[3] > 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+        image = tf.reshape(image, [side, side, 3])
+    if extras.use_fixed_image_standardization:
+        return (image - 127.5) / 128.0
+    return tf.image.per_image_standardization(image)
 
 
 def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
@@ -266,20 +247,3 @@ def rotate(image: tf.Tensor, degrees: tf.Tensor) -> tf.Tensor:
     upper = at(top, left) * (1.0 - across) + at(top, left + 1.0) * across
     lower = at(top + 1.0, left) * (1.0 - across) + at(top + 1.0, left + 1.0) * across
     return upper * (1.0 - down) + lower * down
-
-
-def _resize(image: tf.Tensor, side: int) -> tf.Tensor:
-    return tf.image.resize_bilinear(image[None], [side, side])[0]
-
-
-def _standardise(image: tf.Tensor, extras: Extras) -> tf.Tensor:
-    if extras.use_fixed_image_standardization:
-        return (image - 127.5) / 128.0
-    return tf.image.per_image_standardization(image)
-
-
-def require_readable(reasons: dict[int, str]) -> None:
-    """Raise ZooError for images that cannot be read, naming the first."""
-    first = reasons[min(reasons)]
-    more = f", and {len(reasons) - 1} more in the batch" if len(reasons) > 1 else ""
-    raise ZooError(f"{first}{more}; fix or remove it, or train with --bad_images=skip")

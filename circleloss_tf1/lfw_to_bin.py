@@ -78,7 +78,7 @@ def _write_batches(flags: FlagValues, checkpoint: Checkpoint, paths: list[str], 
         feed.start(session, [encoded[row] for row in batches.flat])
         for index in range(len(batches)):
             stop.check()
-            images = feed.next_readable(session)
+            images = feed.next(session)
             atomic_files.write_bytes(os.path.join(folder, f"{index:06d}.bin"), images.astype("<f4").tobytes())
     return len(batches)
 

@@ -254,7 +254,7 @@ class _Task:
         results = []
         for batch in console.progress(indices.reshape(-1, size), "validation", "batch"):
             self._record.stop.check()
-            feeds = {graph.images: feed.next_readable(self._session), graph.labels: self._data.faces.labels[batch]}
+            feeds = {graph.images: feed.next(self._session), graph.labels: self._data.faces.labels[batch]}
             results.append(self._session.run([graph.losses.total, graph.losses.circle, graph.accuracy], feeds))
         total, circle, accuracy = np.mean(results, axis=0)
         console.detail(f"Validation: loss {total:.5f}, accuracy {accuracy:.5f}")
