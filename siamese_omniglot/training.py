@@ -41,35 +41,21 @@ CURVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of training.
+    """What the flags resolve to; those that need no resolving are those of the run.
 
     Attributes:
         switches: those of the recipe.
-        backbone: "vgg16" or "conv4".
-        batch_size: samples of two pairs in a step, over all workers.
-        seed: seed of weights, pairs and augmentation.
         steps_per_epoch: number of updates in an epoch.
         schedule: learning rate schedule.
-        optimizer: "sgd" or "adam".
         weight_decay: see `update.UpdateSettings`.
-        loss: "pairs" or "n_pair", see `update.Updater`.
-        early_stop: number of epochs without a better validation loss after which training ends; 0 or less for never.
-        num_workers: number of processes that prepare batches, where the host makes the images.
         weights_path: path of a file with initial weights, or None.
         init_checkpoint: prefix of a checkpoint with initial weights, or None.
     """
 
     switches: Switches
-    backbone: str
-    batch_size: int
-    seed: int
     steps_per_epoch: int
     schedule: Schedule
-    optimizer: str
     weight_decay: float
-    loss: str
-    early_stop: int
-    num_workers: int
     weights_path: str | None
     init_checkpoint: str | None
 
@@ -108,22 +94,22 @@ def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
             task.close()
 
 
-def makes_images_on_device(config: Config, device_kind: str) -> bool:
+def makes_images_on_device(switches: Switches, device_kind: str) -> bool:
     """Whether the device makes the images of a batch. An NPU is not known to have all operations for it."""
-    return config.switches.augment in ChangeBatches.augmentations and device_kind != "npu"
+    return switches.augment in ChangeBatches.augmentations and device_kind != "npu"
 
 
 def _build(config: Config, data: Data, team: workers.Workers, run: Run) -> _Model:
-    positions = team.positions(2 * config.batch_size)
+    flags, switches = run.request.flags, config.switches
+    positions = team.positions(2 * flags.batch_size)
     with team.scope():
-        network = siamese.build(config.backbone, config.switches.head, config.seed)
-        optimizer = session.scale_losses(make_optimizer(config.optimizer), run, "mixed")
+        network = siamese.build(flags.backbone, switches.head, flags.seed)
+        optimizer = session.scale_losses(make_optimizer(flags.optimizer), run, "mixed")
         updates = tf.Variable(0, dtype=tf.int64, trainable=False)
-    settings = UpdateSettings(config.switches.head, config.weight_decay, 2 * config.batch_size,
-                              run.device.kind != "npu" and not run.request.flags.jit_compile,
-                              config.loss)
+    settings = UpdateSettings(switches.head, config.weight_decay, 2 * flags.batch_size,
+                              run.device.kind != "npu" and not flags.jit_compile, flags.loss)
     make_images = None
-    if makes_images_on_device(config, run.device.kind):
+    if makes_images_on_device(switches, run.device.kind):
         has_checks = run.debug_options.over_dump_path is not None  # which XLA cannot compile
         make_images = DeviceDrawings(data.store, compiles=run.device.kind == "cpu" and not has_checks).images
     return _Model(positions, network, optimizer, Updater(network, optimizer, settings, team, make_images), updates)
@@ -144,23 +130,24 @@ class _Task:
     def __init__(self, config: Config, data: Data, model: _Model, team: workers.Workers, debugger: StepDebugger,
                  record: Record):
         self._config, self._data, self._model, self._debugger = config, data, model, debugger
+        flags, switches = record.run.request.flags, config.switches
         self._team, self._record = team, record
         self.steps_per_epoch = config.steps_per_epoch
         self._epochs = Epochs(team, record, config.steps_per_epoch)
         self._rate = float("nan")  # the optimizer's
-        permute, positions = "batch" if config.switches.head == "tf" else "sample", model.positions
-        if config.loss == "n_pair":
-            permute, positions = "none", 2 * np.arange(config.batch_size)  # the pairs of one character
-        recipe = BatchRecipe(config.batch_size, config.seed, config.switches.augment, permute, positions)
+        permute, positions = "batch" if switches.head == "tf" else "sample", model.positions
+        if flags.loss == "n_pair":
+            permute, positions = "none", 2 * np.arange(flags.batch_size)  # the pairs of one character
+        recipe = BatchRecipe(flags.batch_size, flags.seed, switches.augment, permute, positions)
         num_updates = record.run.request.num_updates
         self._batches: ThreadAhead | ProcessesAhead
-        if makes_images_on_device(config, record.run.device.kind):
+        if makes_images_on_device(switches, record.run.device.kind):
             self._batches = ThreadAhead(ChangeBatches(data.samplers.train, recipe), num_updates)
         else:
             batches = ImageBatches(data.store, data.samplers.train, recipe)
-            self._batches = ProcessesAhead(batches, config.num_workers, num_updates)
+            self._batches = ProcessesAhead(batches, flags.num_workers, num_updates)
         self._scorer = evaluation.Scorer(model.network)
-        num_validating = max(1, data.samplers.validation.num_drawings // config.batch_size) * config.batch_size
+        num_validating = max(1, data.samplers.validation.num_drawings // flags.batch_size) * flags.batch_size
         self._validation_pairs = data.samplers.validation.draw(num_validating, VALIDATION, 0, "sample")
         self._logs = OriginalLogs(record.run, config.steps_per_epoch, config.schedule.num_epochs)
 
@@ -239,7 +226,7 @@ class _Task:
         if self._epochs.is_end(step) and isinstance(self._record, RunRecord):
             rows = self._record.evaluations
             since_best = len(rows) - max(count for count, row in enumerate(rows, 1) if row["best"])
-            ends_early = 0 < self._config.early_stop <= since_best
+            ends_early = 0 < self._record.run.request.flags.early_stop <= since_best
             if ends_early:
                 print(f"Early stop: no better validation loss for {since_best} epochs.")
                 self._logs.save_weights(self._model.network, [log_lines.epoch_weights_name(rows[-1])])

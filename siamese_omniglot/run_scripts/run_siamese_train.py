@@ -127,17 +127,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     config = training.Config(
         switches=switches,
-        backbone=flags.backbone,
-        batch_size=flags.batch_size,
-        seed=flags.seed,
         steps_per_epoch=len(split.train) // flags.batch_size,
         schedule=learning_rate.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size,
                                         _num_epochs(flags), flags.warm_up),
-        optimizer=flags.optimizer,
         weight_decay=_weight_decay(flags, switches),
-        loss=flags.loss,
-        early_stop=flags.early_stop,
-        num_workers=flags.num_workers,
         weights_path=weights_path,
         init_checkpoint=init_prefix,
     )

@@ -67,5 +67,5 @@ def test_a_training_is_the_same_with_images_of_the_host(tmp_path, tiny_folder, m
 def test_an_npu_gets_images():
     from siamese_omniglot.recipe import RECIPES
 
-    config = type("Config", (), dict(switches=RECIPES["corrected"]))
-    assert not training.makes_images_on_device(config, "npu") and training.makes_images_on_device(config, "gpu")
+    switches = RECIPES["corrected"]
+    assert not training.makes_images_on_device(switches, "npu") and training.makes_images_on_device(switches, "gpu")
