@@ -37,8 +37,7 @@ def _training_step(branch: str, tracks: list, settings) -> tuple:
     from common.graph.compat import tf
     from sa_siam_tf1 import siamese_model
     from sa_siam_tf1.configuration import ModelConfig, TrainConfig
-    from sa_siam_tf1.datasets.crop_batches import CropBatches
-    from sa_siam_tf1.device_images import DeviceImages
+    from sa_siam_tf1.device_images import CropBatches, DeviceImages
 
     with tf.Graph().as_default():
         train = TrainConfig(batch_size=BATCH_SIZE)

@@ -1,20 +1,73 @@
-"""The images of a training batch, made on the device from crops of 255 x 255 pixels.
+"""Training batches whose images are made on the device, from crops of 255 x 255 pixels as they are decoded.
 
-On a CPU they are those of `transforms.change`, bit for bit: TensorFlow's resize op computes the same numbers.
+On a CPU the images are those of `dataloader.change`, bit for bit: TensorFlow's resize op computes the same numbers.
 """
 from __future__ import annotations
 
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from common.graph.compat import tf
 from common.graph.resident import ResidentArray
-from sa_siam_tf1.configuration import CURATED_SIDE
-from sa_siam_tf1.datasets.crop_batches import CropBatch
-from sa_siam_tf1.datasets.transforms import GRAY_OF_RGB, PADDED_SIDE
+from sa_siam_tf1.configuration import CURATED_SIDE, TrainConfig
+from sa_siam_tf1.datasets.dataloader import GRAY_OF_RGB, PADDED_SIDE, Drawn, ReadAhead
 
 _CROP = (CURATED_SIDE, CURATED_SIDE, 3)
+
+
+class CropBatch(NamedTuple):
+    """A batch of pairs whose images are still to be made: all exemplars, then all instances."""
+
+    crops: np.ndarray  # uint8 [num, 255, 255, 3], RGB: all crops, or those that the device does not have yet
+    slots: np.ndarray  # int64 [num], where the device keeps them
+    chosen: np.ndarray  # int64 [2 batch], the slot of each image's crop
+    is_gray: np.ndarray  # bool [2 batch]
+    changes: np.ndarray  # int32 [2 batch, 3], a `dataloader.Change` of each image
+
+
+class CropBatches(ReadAhead):
+    """The batches of `TrainingBatches`, without their images.
+
+    With `keeps_crops` every crop has a slot on the device and is read once, for the first batch that needs it; without,
+    the slots of a batch are those of its own crops.
+    """
+
+    def __init__(self, tracks: list, config: TrainConfig, side: int, keeps_crops: bool):
+        super().__init__(tracks, config, side)
+        self._keeps_crops = keeps_crops
+        crops = dict.fromkeys(crop for track in tracks for crop in track) if keeps_crops else ()
+        self._slots = {crop: slot for slot, crop in enumerate(crops)}
+        self._unread = set(self._slots)
+
+    def batch(self, step: int) -> CropBatch:
+        """Return the batch of the step after `step` updates. The first step may be any; the others follow in order."""
+        drawn, futures = zip(*self._take(step))
+        crops = _one_after_another([one.crops for one in drawn])
+        chosen = np.array([self._slots[crop] for crop in crops] if self._keeps_crops else np.arange(len(crops)))
+        read = _one_after_another(futures)
+        is_read = np.array([future is not None for future in read])
+        pixels = np.empty((is_read.sum(), *_CROP), np.uint8)
+        for target, future in zip(pixels, filter(None, read)):
+            target[...] = future.result()
+        return CropBatch(pixels, chosen[is_read], chosen, np.array([one.is_gray for one in drawn] * 2),
+                         np.array(_one_after_another([one.changes for one in drawn]), np.int32))
+
+    def _read_ahead(self, drawn: Drawn) -> list[Future | None]:
+        return [self._read(crop) for crop in drawn.crops]
+
+    def _read(self, crop: Any) -> Future | None:
+        if self._keeps_crops:
+            if crop not in self._unread:
+                return None
+            self._unread.remove(crop)
+        return self._pool.submit(crop.read)
+
+
+def _one_after_another(pairs: Any) -> list:
+    """Return what belongs to all exemplars, then what belongs to all instances."""
+    return [one for part in zip(*pairs) for one in part]
 
 
 class DeviceImages:
@@ -72,7 +125,7 @@ class DeviceImages:
 
 
 def change(crops: tf.Tensor, changes: tf.Tensor, side: int) -> tf.Tensor:
-    """Change crops as `transforms.change` does: float32 [num, side, side, 3].
+    """Change crops as `dataloader.change` does: float32 [num, side, side, 3].
 
     Args:
         crops: uint8 or float32 [num, 255, 255, 3].
@@ -93,6 +146,6 @@ def change(crops: tf.Tensor, changes: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def _gray(crops: tf.Tensor) -> tf.Tensor:
-    """Do what `transforms.gray` does: uint8 [num, 255, 255, 3] to float32."""
+    """Do what `dataloader.gray` does: uint8 [num, 255, 255, 3] to float32."""
     values = tf.round(tf.reduce_sum(tf.cast(crops, tf.float64) * GRAY_OF_RGB, axis=3, keepdims=True))
     return tf.tile(tf.cast(values, tf.float32), [1, 1, 1, 3])

@@ -23,10 +23,9 @@ from common.run.metrics import Curve, GrowingText
 from common.run.opening import Run
 from sa_siam_tf1 import configuration, log_lines, siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
-from sa_siam_tf1.datasets.crop_batches import CropBatches
 from sa_siam_tf1.datasets.dataloader import Batch, TrainingBatches, validation_batches
 from sa_siam_tf1.datasets.imdb import Tracks
-from sa_siam_tf1.device_images import DeviceImages
+from sa_siam_tf1.device_images import CropBatches, DeviceImages
 from sa_siam_tf1.image_events import ImageEvents
 from sa_siam_tf1.metrics import track_metrics
 from sa_siam_tf1.siamese_model import Towers, TrainGraph

@@ -1,7 +1,7 @@
-"""Which tracks and which two frames of them make the pairs, and batches of pairs, read ahead by threads.
+"""Training pairs: which track, which two frames of it, how they are changed, and batches, read ahead by threads.
 
 An example depends only on the seed and on its index, so a resumed run needs no state of the reader, and the number of
-threads changes nothing.
+threads changes nothing. Images are [height, width, 3], RGB, 0 to 255: uint8 when read, float32 after a change.
 """
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import numpy as np
 from common import console
 from common.data.batching import full_batches
 from sa_siam_tf1.configuration import CURATED_SIDE, TrainConfig
-from sa_siam_tf1.datasets import transforms
 from sa_siam_tf1.datasets.imdb import Crop
 
+STRETCH = 0.05
+PADDED_SIDE = CURATED_SIDE - 8
+GRAY_OF_RGB = np.array([0.2989, 0.587, 0.114], np.float32).astype(np.float64)
 MEMORY_SHARE = 0.25  # of the free memory, for crops that are kept
 CROP_BYTES = 3 * CURATED_SIDE ** 2
 _TRAINING, _VALIDATION = 0, 1  # streams of random numbers
@@ -34,10 +36,8 @@ class Sampler:
     """An endless sequence of passes, each over all tracks once in an order of its own."""
 
     def __init__(self, num_tracks: int, seed: int):
-        self._num_tracks = num_tracks
-        self._seed = seed
-        self._random = np.random.RandomState(seed)
-        self._epoch = -1
+        self._num_tracks, self._seed = num_tracks, seed
+        self._random, self._epoch = np.random.RandomState(seed), -1
         self._order = np.arange(num_tracks)
 
     def example(self, index: int) -> Example:
@@ -57,11 +57,6 @@ def sample_pair(num_frames: int, max_frame_dist: int, random: np.random.RandomSt
 
     The distance is uniform in 1 to min(num_frames, max_frame_dist) and then limited to what fits, so the longest
     distance of a short track is drawn twice as often. Of a track of one or two frames, the first and last are taken.
-
-    Args:
-        num_frames: frames of the track.
-        max_frame_dist: largest distance.
-        random: two numbers are drawn from it.
     """
     if num_frames <= 2:
         return 0, num_frames - 1
@@ -69,6 +64,57 @@ def sample_pair(num_frames: int, max_frame_dist: int, random: np.random.RandomSt
     distance = min(distance, num_frames - 1)
     start = int(random.choice(num_frames - distance, 1)[0])
     return start, start + distance
+
+
+class Change(NamedTuple):
+    """A random change of a training image, in pixels."""
+
+    stretched_side: int  # of the whole image
+    top: int  # of the crop, in the middle 247 pixels
+    left: int
+
+
+def draw_change(side: int, random: np.random.RandomState) -> Change:
+    """Draw a change that crops side x side; the last possible offset is never drawn, as in the original."""
+    stretched_side = int(np.round(CURATED_SIDE * (1.0 + random.uniform(-STRETCH, STRETCH))))
+    top, left = (int(random.randint(0, max(1, PADDED_SIDE - side))) for _ in range(2))
+    return Change(stretched_side, top, left)
+
+
+def change(image: np.ndarray, changed_by: Change, side: int) -> np.ndarray:
+    """Stretch a training image, take the middle 247 pixels and crop them; return float32 [side, side, 3]."""
+    stretched_side, top, left = changed_by
+    padded = center_crop_or_pad(resize_bilinear(image, stretched_side), PADDED_SIDE)
+    return padded[top:top + side, left:left + side]
+
+
+def resize_bilinear(image: np.ndarray, side: int) -> np.ndarray:
+    """Resize a square image as TensorFlow 1 does: pixel i is sampled at i * old / new, without a half-pixel offset."""
+    old, image = len(image), image.astype(np.float32)
+    source = np.arange(side, dtype=np.float32) * (np.float32(old) / np.float32(side))
+    first = np.floor(source).astype(int)
+    second, weight = np.minimum(first + 1, old - 1), (source - first).astype(np.float32)
+    for axis in (1, 0):
+        step, image = image.take(second, axis), image.take(first, axis)
+        step -= image  # in place, since this takes most of the time to read a pair
+        step *= weight.reshape([side] + [1] * (2 - axis))
+        image += step
+    return image
+
+
+def center_crop_or_pad(image: np.ndarray, side: int) -> np.ndarray:
+    """Crop the middle of a square image that is larger than side x side, pad a smaller one with black."""
+    start, missing = (len(image) - side) // 2, side - len(image)
+    if missing <= 0:
+        return image[start:start + side, start:start + side]
+    before = missing // 2
+    return np.pad(image, [(before, missing - before)] * 2 + [(0, 0)], mode="constant")
+
+
+def gray(image: np.ndarray) -> np.ndarray:
+    """Convert an image, uint8, to gray with three equal channels, float32; the sum is exact, then it is rounded."""
+    values = np.round(image.astype(np.float64) @ GRAY_OF_RGB).astype(np.float32)
+    return np.repeat(values[..., None], 3, axis=2)
 
 
 class Batch(NamedTuple):
@@ -83,14 +129,7 @@ class Drawn(NamedTuple):
 
     crops: list  # two of them
     is_gray: bool
-    changes: list  # a `transforms.Change` of each
-
-
-class Request(NamedTuple):
-    """An example, and what the threads read of it."""
-
-    drawn: Drawn
-    futures: list  # of `Future`s; None for what an earlier request reads
+    changes: list  # a `Change` of each
 
 
 class ReadAhead:
@@ -100,13 +139,7 @@ class ReadAhead:
     """
 
     def __init__(self, tracks: list, config: TrainConfig, side: int):
-        """Create the threads; the first batch starts them.
-
-        Args:
-            tracks: lists of crops.
-            config: batch size, pairs, threads.
-            side: of the images, pixels.
-        """
+        """Create the threads, which the first batch starts; `tracks` are lists of crops, `side` is of the images."""
         self._tracks, self._config, self._side = tracks, config, side
         self._sampler, self._random = Sampler(len(tracks), config.seed), np.random.RandomState()
         self._pool = ThreadPoolExecutor(config.prefetch_threads)
@@ -115,8 +148,8 @@ class ReadAhead:
 
     def close(self) -> None:
         """Stop the threads."""
-        for request in self._pending:
-            for future in filter(None, request.futures):
+        for _, futures in self._pending:
+            for future in filter(None, futures):
                 future.cancel()
         self._pool.shutdown()
 
@@ -124,7 +157,7 @@ class ReadAhead:
         """Let the threads read an example; return what `_take` gives back."""
         raise NotImplementedError
 
-    def _take(self, step: int) -> list[Request]:
+    def _take(self, step: int) -> list[tuple[Drawn, list[Future | None]]]:
         """Return the examples of a step, which may not be read yet; request those of the next steps."""
         size = self._config.batch_size
         first = step * size
@@ -132,7 +165,7 @@ class ReadAhead:
             self._next = first
         while self._next < first + max(size, self._config.prefetch_capacity):
             drawn = self._draw(self._next)
-            self._pending.append(Request(drawn, self._read_ahead(drawn)))
+            self._pending.append((drawn, self._read_ahead(drawn)))
             self._next += 1
         return [self._pending.popleft() for _ in range(size)]
 
@@ -145,21 +178,20 @@ class ReadAhead:
             frames = frames[::-1]
         is_gray = bool(config.gray_probability and random.random_sample() < config.gray_probability)
         return Drawn([self._tracks[track][frame] for frame in frames], is_gray,
-                     [transforms.draw_change(self._side, random) for _ in frames])
+                     [draw_change(self._side, random) for _ in frames])
 
 
 class TrainingBatches(ReadAhead):
-    """Training batches whose images are made here."""
+    """Training batches whose images are made here; with `keeps_crops`, crops stay in memory once they are decoded."""
 
     def __init__(self, tracks: list, config: TrainConfig, side: int, keeps_crops: bool = False):
-        """Create the threads; the crops stay in memory once they are decoded if `keeps_crops`."""
         super().__init__(tracks, config, side)
         self._keeps_crops = keeps_crops
         self._crops: dict[Crop, np.ndarray] = {}
 
     def batch(self, step: int) -> Batch:
         """Return the batch of the step after `step` updates. The first step may be any; the others follow in order."""
-        return _stack([request.futures[0].result() for request in self._take(step)])
+        return _stack([future.result() for _, (future,) in self._take(step)])
 
     def _read_ahead(self, drawn: Drawn) -> list[Future | None]:
         return [self._pool.submit(self._images, drawn)]
@@ -167,8 +199,8 @@ class TrainingBatches(ReadAhead):
     def _images(self, drawn: Drawn) -> list[np.ndarray]:
         images = [self._read(crop) for crop in drawn.crops]
         if drawn.is_gray:
-            images = [transforms.gray(image) for image in images]
-        return [transforms.change(image, changed_by, self._side) for image, changed_by in zip(images, drawn.changes)]
+            images = [gray(image) for image in images]
+        return [change(image, changed_by, self._side) for image, changed_by in zip(images, drawn.changes)]
 
     def _read(self, crop: Crop) -> np.ndarray:
         pixels = self._crops.get(crop)
@@ -180,12 +212,7 @@ class TrainingBatches(ReadAhead):
 
 
 def choose_cache(requested: str, tracks: list, free: int) -> tuple[bool, str]:
-    """Resolve --cache_crops: auto keeps the crops if they need at most a quarter of the memory.
-
-    Args:
-        requested: auto, memory or off.
-        tracks: lists of crops.
-        free: bytes of memory.
+    """Resolve --cache_crops: auto keeps the crops if they need at most a quarter of `free` bytes of memory.
 
     Returns:
         Whether to keep them, and a line that says so.

@@ -13,7 +13,7 @@ import numpy as np
 from common.graph.compat import enable, tf
 from sa_siam_tf1 import siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrainConfig
-from sa_siam_tf1.datasets import curation, transforms
+from sa_siam_tf1.datasets import curation, dataloader
 from sa_siam_tf1.datasets.dataloader import Sampler, sample_pair
 from sa_siam_tf1.inference.tracker import Target
 from sa_siam_tf1.metrics import track_metrics
@@ -173,8 +173,8 @@ def _compare_data(take: Taker, comparison: Comparison) -> None:
     _compare_sampling(take, comparison)
     source = RULE.images(31, 1, 255)[0]
     for side in (242, 250, 255, 261, 268):
-        resized = source if side == 255 else transforms.resize_bilinear(source, side)
-        padded = transforms.center_crop_or_pad(resized, transforms.PADDED_SIDE)
+        resized = source if side == 255 else dataloader.resize_bilinear(source, side)
+        padded = dataloader.center_crop_or_pad(resized, dataloader.PADDED_SIDE)
         for key, found in ((f"resize_bilinear_{side}", resized), (f"resize_crop247_{side}", padded)):
             picked = found.reshape(-1)[RULE.sample_idx(found.size)]
             comparison.add("resize", key, float(np.abs(picked - take(f"{key}/sample").astype(np.float64)).max()), 1e-4)

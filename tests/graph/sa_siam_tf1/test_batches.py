@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import ZooError
 from sa_siam_tf1.configuration import TrainConfig
-from sa_siam_tf1.datasets import imdb, transforms
+from sa_siam_tf1.datasets import dataloader, imdb
 from sa_siam_tf1.datasets.dataloader import Sampler, TrainingBatches, choose_cache, sample_pair, validation_batches
 
 
@@ -114,22 +114,22 @@ def test_validation_pairs_are_always_the_same(raw):
 
 def test_changes_stay_in_range():
     random = np.random.RandomState(1)
-    changes = np.array([transforms.draw_change(239, random) for _ in range(500)])
+    changes = np.array([dataloader.draw_change(239, random) for _ in range(500)])
     assert set(changes[:, 0]) == set(range(242, 269))
     assert set(changes[:, 1]) == set(changes[:, 2]) == set(range(8))
 
 
 def test_a_change_crops_the_middle_of_the_stretched_image():
     image = np.random.RandomState(0).randint(1, 256, (255, 255, 3)).astype(np.uint8)
-    same = transforms.change(image, transforms.Change(255, 2, 7), 239)
+    same = dataloader.change(image, dataloader.Change(255, 2, 7), 239)
     assert same.dtype == np.float32 and np.array_equal(same, image[4 + 2:4 + 2 + 239, 4 + 7:4 + 7 + 239])
-    smaller = transforms.change(image, transforms.Change(242, 0, 1), 239)  # 242 pixels in the middle of 247
+    smaller = dataloader.change(image, dataloader.Change(242, 0, 1), 239)  # 242 pixels in the middle of 247
     assert np.all(smaller[:2] == 0) and np.all(smaller[:, :1] == 0) and np.all(smaller[2:, 1:] > 0)
-    assert np.array_equal(smaller[2:, 1:], transforms.resize_bilinear(image, 242)[:237, :238])
+    assert np.array_equal(smaller[2:, 1:], dataloader.resize_bilinear(image, 242)[:237, :238])
 
 
 def test_gray_is_rounded_from_the_exact_sum():
     """Of all colours with red 0 and green 29, 17.023 + 0.114 blue, from 17 to 46."""
     image = np.stack([np.zeros(256), np.full(256, 29), np.arange(256)], axis=1).astype(np.uint8)[None]
     wanted = np.round(17.023 + 0.114 * np.arange(256))
-    assert np.array_equal(transforms.gray(image)[0], np.stack([wanted] * 3, axis=1))
+    assert np.array_equal(dataloader.gray(image)[0], np.stack([wanted] * 3, axis=1))

@@ -8,10 +8,9 @@ from common.graph.compat import tf
 from common.graph.resident import ResidentArray
 from sa_siam_tf1 import device_images
 from sa_siam_tf1.configuration import TrainConfig
-from sa_siam_tf1.datasets import imdb, transforms
-from sa_siam_tf1.datasets.crop_batches import CropBatches
+from sa_siam_tf1.datasets import dataloader, imdb
 from sa_siam_tf1.datasets.dataloader import TrainingBatches
-from sa_siam_tf1.device_images import DeviceImages
+from sa_siam_tf1.device_images import CropBatches, DeviceImages
 from tests.graph.sa_siam_tf1.conftest import train
 from tests.results import rows
 
@@ -25,7 +24,7 @@ def test_every_change_is_the_host_s():
     changes = np.array([(side, *random.randint(0, 8, 2)) for side in range(242, 269)] +
                        [(side, *offset) for side in (242, 247, 268) for offset in ((0, 7), (7, 0))], np.int32)
     crops = random.randint(0, 256, (len(changes), 255, 255, 3)).astype(np.uint8)
-    wanted = np.stack([transforms.change(crop, transforms.Change(*one), SIDE) for crop, one in zip(crops, changes)])
+    wanted = np.stack([dataloader.change(crop, dataloader.Change(*one), SIDE) for crop, one in zip(crops, changes)])
     with tf.Session() as session:
         found = session.run(device_images.change(tf.constant(crops, tf.float32), tf.constant(changes), SIDE))
     assert found.dtype == np.float32 and np.array_equal(found, wanted)
