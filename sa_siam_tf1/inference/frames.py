@@ -56,6 +56,12 @@ class Frame(NamedTuple):
     problem: str
 
 
+def folder_of(path: str) -> str:
+    """Return the folder of a sequence, for the sequence S or for its frames, S/img."""
+    path = os.path.abspath(path)
+    return os.path.dirname(path) if os.path.basename(path) in FRAME_FOLDERS else path
+
+
 def open_sequence(path: str) -> Sequence:
     """Find the frames that a path names: a folder, or a video file.
 
@@ -63,9 +69,7 @@ def open_sequence(path: str) -> Sequence:
         ZooError: nothing that can be tracked.
     """
     path = os.path.abspath(path)
-    name = os.path.basename(path)
-    if name in FRAME_FOLDERS:
-        name = os.path.basename(os.path.dirname(path)) or name
+    name = os.path.basename(folder_of(path)) or os.path.basename(path)
     if os.path.isfile(path):
         if not path.lower().endswith(VIDEO_SUFFIXES):
             raise ZooError(f"{path}: expected a folder of frames, or a video ({', '.join(VIDEO_SUFFIXES)})")

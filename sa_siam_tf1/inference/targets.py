@@ -11,7 +11,7 @@ from common.cli import shared_flags
 from common.cli.parser import FlagValues
 from common.cli.program import StopRequest
 from common.errors import FlagError, ZooError
-from sa_siam_tf1.inference import frames, live, otb
+from sa_siam_tf1.inference import frames, layouts, live, otb
 
 
 class Target(NamedTuple):
@@ -44,8 +44,19 @@ def find(flags: FlagValues, root: str, stop: StopRequest) -> list[Target]:
     paths = shared_flags.find_paths("sequence", values, root)
     if len(paths) > 1 and (flags.box or flags.ground_truth):
         raise FlagError("--box and --ground_truth are of one sequence; with several, each needs a groundtruth_rect.txt")
-    return [align_to_first_box(flags, frames.open_sequence(path)._replace(
+    return [align_to_first_box(flags, _open(path)._replace(
         background=flags.background, limit=flags.max_frames), path, root) for path in paths]
+
+
+def _open(path: str) -> frames.Sequence:
+    try:
+        return frames.open_sequence(path)
+    except ZooError:
+        inside = layouts.find(path)
+        if not inside:
+            raise
+        raise ZooError(f"{path}: is a folder of {len(inside)} sequences; give one or more of them, such as "
+                       f"--sequence={inside[0].frames}") from None
 
 
 def align_to_first_box(flags: FlagValues, sequence: frames.Sequence, path: str, root: str) -> Target:
@@ -54,10 +65,10 @@ def align_to_first_box(flags: FlagValues, sequence: frames.Sequence, path: str, 
     Args:
         flags: parsed flags.
         sequence: all frames.
-        path: where they come from; a folder may hold true boxes.
+        path: where they come from; a folder, or that above img/, may hold true boxes.
         root: the model's folder.
     """
-    truth_path = otb.truth_files(path).get(1)
+    truth_path = (otb.truth_files(path) or otb.truth_files(frames.folder_of(path))).get(1)
     if flags.ground_truth:
         truth_path = shared_flags.find_path("ground_truth", flags.ground_truth, root)
     given = _parse_box(flags.box) if flags.box else None

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import types
 
@@ -147,10 +148,11 @@ def test_max_frames_end_a_camera_and_a_sequence(appearance_run, with_opencv, tin
     assert printed(capfd)["frames"] == 2
 
 
-def test_the_box_of_a_folder_of_frames_is_drawn(appearance_run, with_opencv, tiny_videos, capfd):
-    fake = with_opencv(0)
-    assert track.main([f"--sequence={tiny_videos / 'OTB' / 'Drawn1' / 'img'}", f"--output_path={appearance_run}",
-                       "--json", "--annotate=none", "--max_frames=3"]) == 0
+def test_the_box_of_a_folder_of_frames_is_drawn(appearance_run, with_opencv, tiny_videos, tmp_path, capfd):
+    fake, folder = with_opencv(0), tmp_path / "frames"
+    shutil.copytree(str(tiny_videos / "OTB" / "Drawn1" / "img"), str(folder))
+    assert track.main([f"--sequence={folder}", f"--output_path={appearance_run}", "--json", "--annotate=none",
+                       "--max_frames=3"]) == 0
     result = printed(capfd)
     assert otb.read_boxes(result["boxes"])[0].tolist() == [41, 31, 24, 20]
     assert fake.chosen_on.shape == (120, 160, 3) and fake.shown == []

@@ -145,6 +145,15 @@ def test_a_box_by_flag_a_single_frame_and_a_folder_of_frames(appearance_run, tin
     result = printed(capfd)
     assert (result["frames"], result["fps"]) == (1, None)
     assert os.listdir(result["annotated"]) == ["0001.jpg"]
+    assert track.main(arguments) == 2
+    assert "--box=x,y,width,height is needed" in capfd.readouterr().err
+    flags = [*arguments[1:], "--max_frames=1"]
+    results = []
+    for path in (source.parent.parent, source.parent):
+        assert track.main([f"--sequence={path}", *flags]) == 0
+        results.append(printed(capfd))
+    of_sequence, of_its_frames = ((result["source"], open(result["boxes"]).read()) for result in results)
+    assert of_sequence == of_its_frames, "img/ has the true boxes of the folder that it is in"
 
 
 def test_tracking_a_video_that_was_cut_off(appearance_run, tmp_path, capfd):
@@ -262,7 +271,7 @@ def test_exports_run_without_the_repository(appearance_run, semantic_run, monkey
     (track, ["--sequence={otb}/Drawn1", "--box=1,2,3"], 2, "--box=1,2,3: expected x,y,width,height"),
     (track, ["--sequence={otb}/Drawn1", "--box=1,2,0,9"], 1, "has no extent"),
     (track, ["--sequence={otb}/Drawn1", "--box=500,2,9,9"], 1, "lies outside of the frame of 160 x 120 pixels"),
-    (track, ["--sequence={otb}/Drawn1/img"], 2, "--box=x,y,width,height is needed"),
+    (track, ["--sequence={otb}"], 1, "sequences; give one or more of them, such as --sequence={otb}/Drawn1"),
     (track, ["--sequence={otb}/Drawn1/groundtruth_rect.txt"], 1, "expected a folder of frames, or a video"),
     (track, ["--sequence={otb}/Drawn1", "--c_appearance=0.5"], 2, "--c_appearance weighs two branches"),
     (track, ["--sequence={otb}/Drawn1", "--annotate=none", "--response_maps"], 2, "is drawn on annotated frames"),
@@ -275,7 +284,7 @@ def test_mistakes_are_one_line(appearance_run, tiny_videos, capfd, program, argu
     arguments = [argument.format(otb=tiny_videos / "OTB", run=appearance_run) for argument in arguments]
     assert program.main([*arguments, f"--output_path={appearance_run}"]) == status
     error = capfd.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message.replace("{otb}", str(tiny_videos / "OTB")) in error and error.count("\n") == 1
 
 
 def test_bad_sequences_are_named(tmp_path, appearance_run, tiny_videos, capfd):
