@@ -6,6 +6,7 @@ import os
 import re
 
 from common import atomic_files
+from common.data import listing
 from common.errors import ZooError
 
 SUFFIX, SUMS = ".sha256", "SHA256SUMS"
@@ -43,7 +44,7 @@ def verify_folder(folder: str) -> None:
 
 def write_sums(folder: str) -> None:
     """Write the SHA256SUMS of all files that are in a folder."""
-    names = sorted(os.path.relpath(os.path.join(base, name), folder) for base, _, names in os.walk(folder)
+    names = sorted(os.path.relpath(os.path.join(base, name), folder) for base, _, names in listing.walk(folder)
                    for name in names)
     lines = [f"{_checksum(os.path.join(folder, name))}  {name}\n" for name in names]
     atomic_files.write_text(os.path.join(folder, SUMS), "".join(lines))

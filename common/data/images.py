@@ -55,7 +55,7 @@ def _find_images(path: str, suffixes: Sequence[str]) -> list[str]:
     if not os.path.isdir(path):
         return list_images(path, suffixes)
     found: list[str] = []
-    for folder, names, _ in os.walk(path):
+    for folder, names, _ in listing.walk(path):
         names[:] = [name for name in listing.folders(folder) if name in names]
         found += listing.in_frame_order([os.path.join(folder, name) for name in listing.files(folder, suffixes)])
     if not found:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Sequence
+from typing import Iterator, Sequence
 
 # besides everything hidden, such as ._name and .DS_Store of macOS and .ipynb_checkpoints of Jupyter
 _LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin",
@@ -41,6 +41,14 @@ def files(folder: str, suffixes: Sequence[str]) -> list[str]:
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes))
                       and not is_left_behind(entry.name) and entry.is_file())
+
+
+def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield what `os.walk` does, but raise OSError for a folder that cannot be read; `os.walk` skips it."""
+    def fail(error: OSError) -> None:
+        raise error
+
+    return os.walk(folder, onerror=fail)
 
 
 def in_frame_order(paths: Sequence[str]) -> list[str]:

@@ -40,7 +40,7 @@ def load(path: str) -> list[OneShotRun]:
     try:
         if os.path.isdir(path):
             names = [os.path.relpath(os.path.join(folder, file), path).replace(os.sep, "/")
-                     for folder, _, files in os.walk(path) for file in files if file == "class_labels.txt"]
+                     for folder, _, files in listing.walk(path) for file in files if file == "class_labels.txt"]
             return _load(path, names, lambda name: _read(_open_regular(os.path.join(path, name))))
         with zipfile.ZipFile(path) as archive:
             return _load(path, archive.namelist(), lambda name: _read(archive.open(name)))

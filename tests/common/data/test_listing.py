@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from common.data import listing
+from common.data import images, listing
 
 LEFT_BEHIND = ("._0001.jpg", ".DS_Store", "Thumbs.db", "THUMBS.DB", "desktop.ini", "__MACOSX", ".ipynb_checkpoints")
 
@@ -61,3 +61,22 @@ def test_what_systems_leave_behind_is_no_data(tmp_path):
     assert listing.folders(os.path.join(str(tmp_path), "nothing")) == []
     assert listing.is_path_left_behind("__MACOSX/run01/._class01.png")
     assert not listing.is_path_left_behind("./run01/class01.png")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    """`os.walk` skips it, and with it the images that it holds."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "secret").mkdir()
+    scan = os.scandir
+
+    def refuse(folder):
+        if os.path.basename(str(folder)) == "secret":
+            raise PermissionError(13, "Permission denied", folder)
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert len(list(listing.walk(str(tmp_path / "a")))) == 1
+    for read in (lambda folder: list(listing.walk(folder)), lambda folder: images.find_images([folder])):
+        with pytest.raises(PermissionError) as caught:
+            read(str(tmp_path))
+        assert caught.value.filename == str(tmp_path / "secret")
