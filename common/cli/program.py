@@ -13,10 +13,13 @@ import signal
 import sys
 import threading
 import time
-from typing import Callable, Iterator, TextIO
+from typing import Callable, Iterator, Sequence, TextIO
 
 from common import ROOT, console
 from common.errors import FlagError, ZooError
+
+_ANSWER_SECONDS = 0.2  # in which a signal is handled, unless native code computes
+_REPEAT_SECONDS = 1.0  # in which a second signal is taken for the first one
 
 
 class HelpRequested(Exception):
@@ -34,8 +37,8 @@ class Stopped(BaseException):
 class StopRequest:
     """Turns SIGINT, SIGTERM and SIGHUP into `Stopped`, at once or at the next safe point.
 
-    A training loop runs under `deferred()` and calls `check()` where its state can be saved. Only the first signal has
-    an effect: a terminal and a script may both send one.
+    A training loop runs under `deferred()` and calls `check()` where its state can be saved. A signal soon after the
+    first has no effect: a terminal and a script may both send one.
 
     Attributes:
         started: when the program began, in seconds of time.monotonic().
@@ -44,18 +47,34 @@ class StopRequest:
     def __init__(self) -> None:
         self.started = time.monotonic()
         self._signum: int | None = None
+        self._arrived = 0.0
         self._deferred = False
         self._complete = False
+        self._is_answered = False
 
     def handle(self, signum, frame) -> None:
         del frame
-        if self._complete or self._signum is not None:
+        is_repeated = self._signum is not None
+        if self._complete or is_repeated and (self._deferred or time.monotonic() < self._arrived + _REPEAT_SECONDS):
             return
-        self._signum = signum
+        self._signum, self._arrived = signum, time.monotonic()
         if not self._deferred:
-            raise Stopped(signum)
-        with contextlib.suppress(OSError):  # print() may be what the signal interrupted
-            os.write(1, b"Stopping after this step.\n")
+            raise Stopped(signum)  # once more if a library has swallowed the first one
+        self._answer(1, "Stopping after this step.")
+
+    def answer_late(self) -> None:
+        """Answer a signal for which `handle` has not been called, since native code computes in the main thread."""
+        if self._signum is None and not self._complete:
+            if self._deferred:
+                self._answer(1, "Stopping after this step.")
+            else:
+                self._answer(2, console.over_bar("Stopping after this computation.", sys.stderr))
+
+    def _answer(self, descriptor: int, text: str) -> None:
+        if not self._is_answered:
+            self._is_answered = True
+            with contextlib.suppress(OSError):  # print() may be what the signal interrupted
+                os.write(descriptor, f"{text}\n".encode())
 
     @property
     def requested(self) -> bool:
@@ -91,11 +110,32 @@ def _signals_to(stop: StopRequest) -> Iterator[None]:
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it on purpose
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, stop.handle) for number in numbers}
+    arrivals, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    wakeup_before = signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    threading.Thread(target=_answer_late, args=(arrivals, numbers, stop), daemon=True).start()
     try:
         yield
     finally:
+        signal.set_wakeup_fd(wakeup_before)
+        os.close(wakeup)  # the thread ends
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _answer_late(arrivals: int, numbers: Sequence[int], stop: StopRequest) -> None:
+    """Answer signals that the main thread does not handle soon; native code delays Python's handlers until it returns.
+
+    Args:
+        arrivals: a pipe that gets the number of every signal when it arrives.
+        numbers: the signals that stop the program.
+        stop: gets the answer.
+    """
+    with open(arrivals, "rb", buffering=0) as pipe:
+        for number in iter(lambda: pipe.read(1), b""):
+            time.sleep(_ANSWER_SECONDS)
+            if number[0] in numbers:
+                stop.answer_late()
 
 
 def take_signals_back() -> None:

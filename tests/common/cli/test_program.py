@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -91,6 +92,45 @@ def test_a_second_signal_changes_nothing():
             os.kill(os.getpid(), signal.SIGINT)  # would otherwise interrupt the clean-up
 
     assert program.run(body) == 143
+
+
+COMPUTES = """
+import hashlib, os, signal, sys
+from common.cli import program
+def body(stop):
+    with stop.deferred() if {deferred} else open(os.devnull):
+        print("computing", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"x", b"y", 10 ** 8)  # minutes in native code
+sys.exit(program.run(body))
+"""
+
+
+@pytest.mark.parametrize("deferred, line", [(True, "Stopping after this step.\n"),
+                                            (False, "Stopping after this computation.\n")])
+def test_a_signal_is_answered_while_native_code_computes(deferred, line):
+    with subprocess.Popen([sys.executable, "-c", COMPUTES.format(deferred=deferred)], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, cwd=ROOT, universal_newlines=True) as process:
+        assert process.stdout.readline() == "computing\n"
+        time.sleep(0.5)  # it goes on from there
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == line and process.poll() is None
+        process.kill()
+
+
+def test_a_signal_that_a_library_swallows_can_be_repeated(monkeypatch):
+    monkeypatch.setattr(program, "_REPEAT_SECONDS", 0.05)
+
+    def body(stop):
+        for seconds in (0.0, 0.1):
+            time.sleep(seconds)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except BaseException:  # noqa: B036 - as libraries do
+                if seconds:
+                    raise
+        raise AssertionError("went on")
+
+    assert program.run(body) == 130
 
 
 def test_a_signal_after_all_is_done_makes_no_failure_of_it():

@@ -152,7 +152,7 @@ def test_a_box_by_flag_a_single_frame_and_a_folder_of_frames(appearance_run, tin
     for path in (source.parent.parent, source.parent):
         assert track.main([f"--sequence={path}", *flags]) == 0
         results.append(printed(capfd))
-    of_sequence, of_its_frames = ((result["source"], open(result["boxes"]).read()) for result in results)
+    of_sequence, of_its_frames = (otb.read_boxes(result["boxes"]).tolist() for result in results)
     assert of_sequence == of_its_frames, "img/ has the true boxes of the folder that it is in"
 
 
