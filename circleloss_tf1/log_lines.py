@@ -49,18 +49,12 @@ def far_warning(thresholds: Thresholds) -> str:
 class RowFiles:
     """The text files and stat.h5 that the rows make. Neither memory nor the work of `write` grows with the rows."""
 
-    def __init__(self, run: Run, epoch_size: int, validate_every: int):
-        """Write nothing yet.
-
-        Args:
-            run: the open run.
-            epoch_size: updates in an epoch.
-            validate_every: epochs between validations.
-        """
-        self._run, self._validate_every = run, validate_every
-        self._num_epochs = -(-run.request.num_updates // epoch_size)
+    def __init__(self, run: Run):
+        """Write nothing yet."""
+        self._run, self._validate_every = run, run.request.flags.validate_every_n_epochs
+        self._num_epochs = -(-run.request.num_updates // run.request.flags.epoch_size)
         lengths = ((STEP_STATISTICS, run.request.num_updates), (EPOCH_STATISTICS, self._num_epochs),
-                   (VALIDATION_STATISTICS, -(-self._num_epochs // validate_every)))
+                   (VALIDATION_STATISTICS, -(-self._num_epochs // self._validate_every)))
         self._arrays = {name: np.zeros(length, np.float32) for names, length in lengths for name in names}
         self._histograms = np.zeros((self._num_epochs, 0), np.float32)  # [epochs, bins] after the first evaluation
         self._step_times = GrowingText(run.file("step_time_list.txt"))

@@ -100,12 +100,7 @@ def _configure(request: RunRequest, num_classes: int, network: NetworkSettings) 
                                 npu.scales_losses(request.device, flags.dynamic_loss_scale))
     return training.Config(
         graph=model.TrainSettings(flags.batch_size, num_classes, network, loss, step, flags.seed),
-        lfw=evaluation.LfwSettings.from_flags(flags),
-        learning_rate=flags.learning_rate, schedule=schedule, epoch_size=flags.epoch_size,
-        validate_every=flags.validate_every_n_epochs, skip_bad_images=flags.bad_images == "skip",
-        use_averages=flags.ema_evaluation, threads=flags.nrof_preprocess_threads,
-        histogram_max=flags.prelogits_hist_max, init_checkpoint=bundle.init_prefix(flags),
-        patience_seconds=60.0 * flags.peer_minutes)
+        lfw=evaluation.LfwSettings.from_flags(flags), schedule=schedule, init_checkpoint=bundle.init_prefix(flags))
 
 
 if __name__ == "__main__":

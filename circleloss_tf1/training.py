@@ -38,24 +38,12 @@ CURVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What training depends on besides the run."""
+    """What the flags resolve to; those that need no resolving are those of the run."""
 
     graph: model.TrainSettings
     lfw: LfwSettings
-    learning_rate: float  # before its decay, where there is no schedule
-    schedule: facenet.Schedule | None
-    epoch_size: int  # updates
-    validate_every: int  # epochs
-    skip_bad_images: bool  # replace an image that cannot be read by another one, instead of ending the run
-    use_averages: bool  # evaluate the moving averages of the weights on LFW
-    threads: int  # images decoded at a time
-    histogram_max: float  # upper end of the histogram of |prelogits| in stat.h5; larger values count as this one
+    schedule: facenet.Schedule | None  # None for a constant learning rate
     init_checkpoint: str | None  # prefix of a checkpoint to take weights from
-    patience_seconds: float  # how long other ranks may take to answer
-
-    def rate(self, epoch: int) -> float | None:
-        """Return the learning rate of an epoch (from 0) before its decay; None where the schedule ends."""
-        return self.schedule.rate(epoch) if self.schedule else self.learning_rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,14 +68,15 @@ class _Graphs(NamedTuple):
 
 def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint when it has one."""
-    team = workers.make(run.request.rank, config.graph.batch_size, run.device, config.patience_seconds)
+    flags = run.request.flags
+    team = workers.make(run.request.rank, flags.batch_size, run.device, 60.0 * flags.peer_minutes)
     shared_stop = SharedStop(stop, team)
     with tf.Graph().as_default():
         with team.scope():
             graphs = _build(config, data, run, team)
         with team.open_session(session_config(run)) as session:
             team.require_same(run.checksum)
-            histogram = _Histogram(graphs.train.histogram, session, config.histogram_max)
+            histogram = _Histogram(graphs.train.histogram, session, flags.prelogits_hist_max)
             record: Record = Record(run, shared_stop)
             if run.request.rank.is_chief:
                 log_lines.write_texts(run)
@@ -98,23 +87,24 @@ def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
 
 
 def _build(config: Config, data: Data, run: Run, team: workers.Workers) -> _Graphs:
-    network = config.graph.network
+    flags, network = run.request.flags, config.graph.network
     stage = _stage(config, run)
     graph = model.build_training(config.graph, stage and stage.images, team)
     dumped = dict(images=graph.images, labels=graph.labels, prelogits=graph.prelogits, logits=graph.head.logits,
                   **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.step.gradients})
     debugger = StepDebugger(run, dumped)
     own = dataclasses.replace(config.graph, batch_size=len(team.positions))
-    batches = EpochBatches(data.faces, data.split.train, data.sampler, own, config.threads, config.skip_bad_images)
+    batches = EpochBatches(data.faces, data.split.train, data.sampler, own, flags.nrof_preprocess_threads,
+                           flags.bad_images == "skip")
     if stage:
         batches.put_on(stage)
     on_lfw = validation = None
     if data.pairs is not None:
-        getter = model.average_getter(graph.step.averages) if config.use_averages else None
-        on_lfw = (ImageFeed(config.lfw.batch_size, network, threads=config.threads),
+        getter = model.average_getter(graph.step.averages) if flags.ema_evaluation else None
+        on_lfw = (ImageFeed(config.lfw.batch_size, network, threads=flags.nrof_preprocess_threads),
                   model.build_forward(config.lfw.batch_size, network, getter, reuse=True))
     if len(data.split.validation) and not run.request.performance:
-        validation = (ImageFeed(config.graph.batch_size, network, threads=config.threads, read=data.faces.read),
+        validation = (ImageFeed(flags.batch_size, network, threads=flags.nrof_preprocess_threads, read=data.faces.read),
                       model.build_validation(config.graph))
     return _Graphs(team, graph, batches, debugger, on_lfw, validation, tf.global_variables_initializer())
 
@@ -126,7 +116,7 @@ def _stage(config: Config, run: Run) -> Stage | None:
     if run.device.kind == "npu" or run.request.rank.size > 1:
         return None
     side = config.graph.network.extras.image_size
-    return Stage([config.graph.batch_size, side, side, 3])
+    return Stage([run.request.flags.batch_size, side, side, 3])
 
 
 class _Histogram:
@@ -160,14 +150,14 @@ class _Task:
                  record: Record):
         self._config, self._data, self._graphs, self._session = config, data, graphs, session
         self._histogram, self._record = histogram, record
-        self._request = record.run.request
+        self._request, self._flags = record.run.request, record.run.request.flags
         self._files: log_lines.RowFiles | None = None  # rank 0 alone writes files
         if isinstance(record, RunRecord):
-            self._files = log_lines.RowFiles(record.run, config.epoch_size, config.validate_every)
+            self._files = log_lines.RowFiles(record.run)
             self._weight_files = facenet.WeightFiles(session, record.run.folder("models"),
                                                      f"model-{record.run.arguments['started']}")
-        self.steps_per_epoch = config.epoch_size
-        self._epochs = Epochs(graphs.team, record, config.epoch_size)
+        self.steps_per_epoch = self._flags.epoch_size
+        self._epochs = Epochs(graphs.team, record, self.steps_per_epoch)
         self._epoch: int | None = None  # whose batches are being read
         self._last_step: Mapping[str, Any] = {}
         self._epoch_seconds = 0.0  # training time of the epoch of `_last_step`
@@ -195,12 +185,16 @@ class _Task:
                         and not variable.op.name.endswith("ExponentialMovingAverage")]
         return weights + ([self._graphs.train.centers] if loss.center_loss_factor else [])
 
+    def _rate(self, epoch: int) -> float | None:
+        """Return the learning rate of an epoch (from 0) before its decay; None where the schedule ends."""
+        return self._config.schedule.rate(epoch) if self._config.schedule else self._flags.learning_rate
+
     def is_over(self, step: int) -> bool:
-        return self._config.rate(step // self._config.epoch_size) is None
+        return self._rate(step // self.steps_per_epoch) is None
 
     def step(self, step: int) -> dict[str, Any]:
-        epoch, batch = divmod(step, self._config.epoch_size)
-        rate = self._config.rate(epoch)
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        rate = self._rate(epoch)
         if epoch != self._epoch:
             console.detail(f"learning rate: {rate}")
             self._begin_epoch(epoch, batch)
@@ -234,9 +228,9 @@ class _Task:
 
     def evaluate(self, step: int) -> dict[str, Any]:
         """Evaluate; all ranks do, since they would have to wait anyway."""
-        epoch = (step - 1) // self._config.epoch_size + 1
+        epoch = (step - 1) // self.steps_per_epoch + 1
         values: dict[str, Any] = dict(epoch=epoch, prelogits_histogram=self._histogram.counts.tolist())
-        if self._graphs.validation and epoch % self._config.validate_every == 0:
+        if self._graphs.validation and epoch % self._flags.validate_every_n_epochs == 0:
             values.update(self._validate(*self._graphs.validation))
         if self._files:
             values.update(learning_rate=self._last_step["learning_rate"], time_train=self._epoch_seconds)
@@ -248,7 +242,7 @@ class _Task:
     def _validate(self, feed: ImageFeed, graph: ValidationGraph) -> dict[str, float]:
         """Return the mean loss and accuracy over full batches of the validation images."""
         started = time.perf_counter()
-        indices, size = self._data.split.validation, self._config.graph.batch_size
+        indices, size = self._data.split.validation, self._flags.batch_size
         indices = np.resize(indices, max(len(indices) // size, 1) * size)
         feed.start(self._session, [self._data.faces.path(index) for index in indices])
         results = []
@@ -303,7 +297,7 @@ class _Task:
             return
         assert self._files
         if step < self._request.num_updates:
-            print(f"The schedule ends the training after {step // self._config.epoch_size} epochs.")
+            print(f"The schedule ends the training after {step // self.steps_per_epoch} epochs.")
         accuracy = self._best_accuracy()
         result = dict(ActualLoss=f"{self._last_step['loss']}")
         if not self._request.performance:

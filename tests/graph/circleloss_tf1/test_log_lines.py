@@ -13,9 +13,10 @@ EPOCH_SIZE, NUM_UPDATES = 100, 10000
 
 
 def row_files(folder):
-    request = types.SimpleNamespace(num_updates=NUM_UPDATES, case_name="case")
+    flags = types.SimpleNamespace(epoch_size=EPOCH_SIZE, validate_every_n_epochs=5)
+    request = types.SimpleNamespace(num_updates=NUM_UPDATES, case_name="case", flags=flags)
     run = types.SimpleNamespace(request=request, file=lambda name: os.path.join(str(folder), name))
-    return RowFiles(run, EPOCH_SIZE, validate_every=5)
+    return RowFiles(run)
 
 
 def step_row(step):
