@@ -1,4 +1,4 @@
-"""The graphs of training and validation: both towers, the response, the loss and the update."""
+"""The graphs of training and validation: both towers, the response, the loss and the update; errors of responses."""
 from __future__ import annotations
 
 import math
@@ -16,6 +16,9 @@ from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
 TRAIN_SIDE = 239
 VALIDATION_SIDE = 255
 POSITIVE_RADIUS_PIXELS = 16.0
+FAR_PIXELS = 50.0  # distance from the center that counts as a whole error
+NUM_THRESHOLDS = 100
+_EDGE = 1e-7
 
 
 class Towers(NamedTuple):
@@ -66,6 +69,36 @@ def balanced_loss(response: tf.Tensor) -> tf.Tensor:
     truth = ground_truth(int(response.shape[1]))
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.ones_like(response) * truth, logits=response)
     return tf.reduce_mean(tf.reduce_sum(entropy * class_weights(truth), axis=[1, 2]))
+
+
+def pair_losses(responses: np.ndarray) -> np.ndarray:
+    """Return the loss of each pair, float64 [num], of logits, float32 [num, cells, cells]; see `balanced_loss`."""
+    truth = ground_truth(responses.shape[1])
+    signed = np.where(truth == 1, -responses, responses).astype(np.float64)
+    return (np.logaddexp(0.0, signed) * class_weights(truth)).sum(axis=(1, 2))
+
+
+def center_errors(responses: np.ndarray) -> dict[str, float]:
+    """Return the original's errors: how far responses of centered pairs are from pointing to the center.
+
+    The score error is the share of responses that are negative in the center. The distance error is 1 minus the area
+    under the curve of recall over thresholds of closeness, by the trapezoid rule. Closeness is 1 - min(d / (50 / 8), 1)
+    for the distance d in cells from the highest response to the center; recall is the share of responses that are
+    closer than a threshold.
+
+    Args:
+        responses: float [num, cells, cells].
+    """
+    num, cells = responses.shape[:2]
+    middle = (cells - 1) // 2
+    row, column = np.unravel_index(responses.reshape(num, -1).argmax(axis=1), (cells, cells))
+    closeness = 1.0 - np.minimum(np.hypot(row - middle, column - middle) / (FAR_PIXELS / STRIDE), 1.0)
+    thresholds = np.linspace(0.0, 1.0, NUM_THRESHOLDS)
+    thresholds[0], thresholds[-1] = -_EDGE, 1.0 + _EDGE  # so that the first counts all and the last none
+    recall = (closeness[None, :] > thresholds[:, None]).mean(axis=1)
+    area = np.sum((recall[1:] + recall[:-1]) / 2.0 * np.diff(thresholds))
+    return dict(center_score_error=float((responses[:, middle, middle] < 0).mean()),
+                center_dist_error=float(1.0 - area))
 
 
 def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool = False,

@@ -4,11 +4,13 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import io
 import os
 import time
 from typing import Any, Mapping, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from common import console
 from common.checkpoints import bundle
@@ -21,17 +23,17 @@ from common.run import loop
 from common.run.loop import RunRecord
 from common.run.metrics import Curve, GrowingText
 from common.run.opening import Run
+from common.run.tensorboard import EventWriter
 from sa_siam_tf1 import configuration, log_lines, siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets.dataloader import Batch, TrainingBatches, validation_batches
 from sa_siam_tf1.datasets.imdb import Tracks
 from sa_siam_tf1.device_images import CropBatches, DeviceImages
-from sa_siam_tf1.image_events import ImageEvents
-from sa_siam_tf1.metrics import track_metrics
 from sa_siam_tf1.siamese_model import Towers, TrainGraph
 
 ADVICE = "take a smaller --initial_lr, or look for the op with --over_dump"
 NUM_SHOWN = 3  # pairs of images for TensorBoard
+HISTOGRAM_BINS = 30
 NUM_AVERAGED = 10  # logged losses whose mean is the final accuracy
 CHECKPOINT_FOLDERS = {"appearance": "SA-Siam-Appearance", "semantic": "SA-Siam-Semantic"}  # as in the original
 CURVES = {
@@ -44,23 +46,14 @@ CURVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What training depends on besides the run.
-
-    Attributes:
-        model: the network.
-        train: how it is trained.
-        track: how to track with the weights; only stored in the run directory.
-        init_checkpoint: prefix of a checkpoint to take weights from, or None.
-        imported: initial values from files of other programs, by variable.
-        keeps_crops: keep training crops in memory once they are decoded.
-    """
+    """What training depends on besides the run."""
 
     model: ModelConfig
     train: TrainConfig
-    track: TrackConfig
-    init_checkpoint: str | None
-    imported: Mapping[str, np.ndarray]
-    keeps_crops: bool = False
+    track: TrackConfig  # only stored in the run directory, to track with the weights
+    init_checkpoint: str | None  # prefix of a checkpoint to take weights from
+    imported: Mapping[str, np.ndarray]  # initial values from files of other programs, by variable
+    keeps_crops: bool = False  # in memory once they are decoded
 
 
 class _Graphs(NamedTuple):
@@ -118,7 +111,7 @@ class _Task:
         self._performance = self._run.request.performance
         self.steps_per_epoch = config.train.steps_per_epoch
         self._batches: TrainingBatches | CropBatches | None = None
-        self._images = ImageEvents(os.path.join(self._run.path, "events", "images"))
+        self._images = PairImages(os.path.join(self._run.path, "events", "images"))
         self._table = GrowingText(self._run.file(f"{config.model.branch}_npu.csv"), log_lines.TABLE_HEAD)
         self._losses = GrowingText(self._run.file(f"{self._run.request.case_name}_loss.txt"))
         self._logged_losses: collections.deque = collections.deque(maxlen=NUM_AVERAGED)
@@ -132,26 +125,24 @@ class _Task:
         for line in log_lines.start_lines(self._config.model.init_method, variables):
             console.detail(line)
         if step is None:
-            lines = self._initialise()
+            self._initialise()
         else:
             prefix = os.path.join(self._record.checkpoints.folder, f"{bundle.PREFIX}-{step}")
-            lines = [f"Restore from last checkpoint: {prefix}"]
-        for line in lines:
-            print(line)
+            print(f"Restore from last checkpoint: {prefix}")
         self._batches = self._open_batches()
         console.detail(f"Train for {self._run.request.num_updates} steps")
         return step or 0
 
-    def _initialise(self) -> list[str]:
-        """Set the initial weights; return a line for each variable that --init_checkpoint does not hold."""
+    def _initialise(self) -> None:
+        """Set the initial weights; print a line for each variable that --init_checkpoint does not hold."""
         self._session.run(self._graphs.initialise)
         variables = {variable.op.name: variable for variable in tf.global_variables()}
         assign(self._session, {variables[name]: value for name, value in self._config.imported.items()})
-        if not self._config.init_checkpoint:
-            return []
-        weights = [variable for name, variable in variables.items()
-                   if variable is not self._graphs.train.global_step and not name.endswith("/Momentum")]
-        return initialise_from(self._session, self._config.init_checkpoint, weights)
+        if self._config.init_checkpoint:
+            weights = [variable for name, variable in variables.items()
+                       if variable is not self._graphs.train.global_step and not name.endswith("/Momentum")]
+            for line in initialise_from(self._session, self._config.init_checkpoint, weights):
+                print(line)
 
     def _open_batches(self) -> TrainingBatches | CropBatches:
         images, keeps_crops = self._graphs.images, self._config.keeps_crops
@@ -181,8 +172,8 @@ class _Task:
         seconds = time.perf_counter() - started
         loss, errors = float(values["loss"]), {}
         if is_shown and np.isfinite(loss):  # otherwise the record ends the run
-            errors = _center_errors(values["response"])
-            self._show("train", step + 1, batch or values["images"], values["response"])
+            errors = siamese_model.center_errors(values["response"])
+            self._images.add("train", step + 1, batch or values["images"], values["response"])
         return dict(loss=loss, batch_loss=float(values["batch_loss"]), learning_rate=learning_rate,
                     step_seconds=seconds, **errors, **npu.loss_scale_row(values))
 
@@ -212,22 +203,14 @@ class _Task:
                                                 _feeds(graph, batch))
             response = response[:count]
             if not responses:
-                self._show("validation", step, batch, response)
+                self._images.add("validation", step, batch, response)
             responses.append(response)
-            losses += list(pair_losses(response))
+            losses += list(siamese_model.pair_losses(response))
         loss = float(np.mean(losses))
         best = min((row["valid_loss"] for row in self._record.evaluations), default=np.inf)
         return dict(best=loss < best, valid_loss=loss, valid_total_loss=loss + float(decay),
-                    **_center_errors(np.concatenate(responses)), evaluation_seconds=time.perf_counter() - started)
-
-    def _show(self, family: str, step: int, batch: Batch, response: np.ndarray) -> None:
-        """Write the first pairs of a batch for TensorBoard, with their responses and the ground truth."""
-        for index in range(min(NUM_SHOWN, len(response))):
-            for tag, image in (("exemplar", batch.exemplars[index]), ("instance", batch.instances[index])):
-                self._images.add_image(step, f"{family}/{tag}/{index}", np.uint8(np.clip(image, 0, 255)))
-            self._images.add_image(step, f"{family}/Response/{index}", response[index])
-        self._images.add_image(step, f"{family}/GT", siamese_model.ground_truth(response.shape[1]))
-        self._images.add_histogram(step, f"{family}/Response", response)
+                    **siamese_model.center_errors(np.concatenate(responses)),
+                    evaluation_seconds=time.perf_counter() - started)
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
         if row["kind"] == "step":
@@ -261,17 +244,47 @@ def _feeds(towers: Towers, batch: Batch) -> dict[tf.Tensor, np.ndarray]:
     return {towers.exemplars: batch.exemplars, towers.instances: batch.instances}
 
 
-def _center_errors(responses: np.ndarray) -> dict[str, float]:
-    return {error.__name__: error(responses) for error in (
-        track_metrics.center_score_error, track_metrics.center_dist_error)}
+class PairImages:
+    """Pairs with their responses, for TensorBoard: an event file, made at the first one; a resumed run adds another."""
+
+    def __init__(self, folder: str):
+        self._folder = folder
+        self._writer: EventWriter | None = None
+
+    def add(self, family: str, step: int, batch: Batch, response: np.ndarray) -> None:
+        """Write the first pairs of a batch, with their responses and the ground truth.
+
+        Args:
+            family: what the tags begin with.
+            step: updates made.
+            batch: the pairs; those beyond `response` only fill it.
+            response: float32 [num, cells, cells], finite.
+        """
+        if self._writer is None:
+            os.makedirs(self._folder, exist_ok=True)
+            self._writer = EventWriter(self._folder, tf)
+        shown = response[:NUM_SHOWN]
+        values = [_image(f"{family}/{tag}/{index}", image) for tag, images in (
+            ("exemplar", batch.exemplars), ("instance", batch.instances), ("Response", response))
+            for index, image in enumerate(images[:len(shown)])]
+        counts, edges = np.histogram(response.astype(np.float64), HISTOGRAM_BINS)
+        histogram = tf.HistogramProto(
+            min=response.min(), max=response.max(), num=response.size, sum=response.sum(dtype=np.float64),
+            sum_squares=np.square(response, dtype=np.float64).sum(), bucket_limit=edges[1:], bucket=counts)
+        self._writer.add(step, [*values, _image(f"{family}/GT", siamese_model.ground_truth(response.shape[1])),
+                                tf.Summary.Value(tag=f"{family}/Response", histo=histogram)])
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
-def pair_losses(responses: np.ndarray) -> np.ndarray:
-    """Return the balanced loss of each pair, float64 [num]; their mean is that of `siamese_model.balanced_loss`.
-
-    Args:
-        responses: float32 [num, cells, cells], logits.
-    """
-    truth = siamese_model.ground_truth(responses.shape[1])
-    signed = np.where(truth == 1, -responses, responses).astype(np.float64)
-    return (np.logaddexp(0.0, signed) * siamese_model.class_weights(truth)).sum(axis=(1, 2))
+def _image(tag: str, image: np.ndarray) -> tf.Summary.Value:
+    """Return [height, width, 3], RGB, or a map [height, width] from its lowest value, black, to its highest, white."""
+    if image.ndim == 2:
+        low, high = float(image.min()), float(image.max())
+        image = np.repeat(np.round((image - low) * (255.0 / (high - low) if high > low else 0.0))[..., None], 3, axis=2)
+    png = io.BytesIO()
+    Image.fromarray(np.uint8(np.clip(image, 0, 255))).save(png, "PNG")
+    return tf.Summary.Value(tag=tag, image=tf.Summary.Image(
+        height=image.shape[0], width=image.shape[1], colorspace=3, encoded_image_string=png.getvalue()))

@@ -16,7 +16,6 @@ from sa_siam_tf1.configuration import ModelConfig, TrainConfig
 from sa_siam_tf1.datasets import curation, dataloader
 from sa_siam_tf1.datasets.dataloader import Sampler, sample_pair
 from sa_siam_tf1.inference.tracker import Target
-from sa_siam_tf1.metrics import track_metrics
 from tests.parity.comparison import Comparison, FixtureError, Taker, load
 from tests.parity.sa_siam_rule import EMBEDDING, RULE, assembled, set_by_rule, take_array
 from tests.parity.sa_siam_tracking import compare_frames, compare_inference
@@ -208,10 +207,8 @@ def _compare_metrics(take: Taker, comparison: Comparison) -> None:
     responses = take("responses")
     reported = take("sequence_reported")
     for count in range(1, len(responses)):  # what is reported is one read behind, and nothing before the first
-        found = track_metrics.center_score_error(responses[:count].reshape(-1, *responses.shape[2:]))
+        found = siamese_model.center_errors(responses[:count].reshape(-1, *responses.shape[2:]))["center_score_error"]
         comparison.absolute("metrics", f"sequence_reported[{count}]", found, reported[count][0], 1e-5)
     comparison.not_compared.append("sequence_reported of center_dist_error, which races with its own update")
-    together = responses.reshape(-1, *responses.shape[2:])
-    for name in ("center_score_error", "center_dist_error"):
-        found = getattr(track_metrics, name)(together)
+    for name, found in siamese_model.center_errors(responses.reshape(-1, *responses.shape[2:])).items():
         comparison.absolute("metrics", f"{name}_final", found, take(f"{name}_final"), 1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from common.graph.compat import assign, tf
-from sa_siam_tf1 import siamese_model, training
+from sa_siam_tf1 import siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.inference import inference_wrapper
@@ -96,14 +96,14 @@ def test_loss_against_loops():
                 value = float(sample[row, column])
                 total += np.log1p(np.exp(-value if positive else value)) * (0.5 / 13 if positive else 0.5 / 212) / 2
     assert evaluate(siamese_model.balanced_loss(tf.constant(response))) == pytest.approx(total, rel=1e-6)
-    assert training.pair_losses(response).mean() == pytest.approx(total, rel=1e-6)
+    assert siamese_model.pair_losses(response).mean() == pytest.approx(total, rel=1e-6)
     assert evaluate(siamese_model.balanced_loss(tf.zeros([3, 17, 17]))) == pytest.approx(np.log(2), rel=1e-6)
 
 
 def test_loss_of_large_responses_is_finite():
     large = np.full((1, 15, 15), 1e4, np.float32)
     assert evaluate(siamese_model.balanced_loss(tf.constant(large))) == pytest.approx(5000, rel=1e-5)
-    assert training.pair_losses(large)[0] == pytest.approx(5000, rel=1e-5)
+    assert siamese_model.pair_losses(large)[0] == pytest.approx(5000, rel=1e-5)
 
 
 def test_attention_against_loops():
