@@ -145,7 +145,7 @@ def resolve(flags: FlagValues) -> tuple[Switches, Extras, list[str]]:
             raise FlagError(f"--{name}={flags[name].value}: expected {low} to {high}")
     for name in ("gamma", "prelogits_norm_p", "prelogits_hist_max"):
         if not flags[name].value > 0.0:
-            raise FlagError(f"--{name}={flags[name].value}: expected above 0")
+            raise FlagError(f"--{name}={flags[name].value}: expected a number above 0")
     if flags.filter_filename is None and flags.filter_percentile != 100.0:
         raise FlagError("--filter_percentile needs --filter_filename")
     switches = recipe.resolve(RECIPES, flags)

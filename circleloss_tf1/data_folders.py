@@ -80,7 +80,7 @@ def load_faces(flags: FlagValues, folder: str) -> tuple[Faces, Split]:
                                              flags.filter_min_nrof_images_per_class)
     split = face_data.split(faces, flags.validation_set_split_ratio, flags.min_nrof_val_images_per_class, flags.seed)
     if flags.validation_set_split_ratio and not len(split.validation):
-        raise FlagError(f"--validation_set_split_ratio={flags.validation_set_split_ratio}: nobody has enough images "
+        raise FlagError(f"--validation_set_split_ratio={flags.validation_set_split_ratio}: no person has enough images "
                         "for a validation split")
     return faces, split
 

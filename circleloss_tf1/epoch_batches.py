@@ -75,7 +75,7 @@ class EpochBatches:
                 if not self._skip:
                     raise ZooError(f"{error}, or train with --bad_images=skip") from None
                 for offset, reason in error.reasons.items():
-                    print(f"Warning: {reason}; another image is taken", flush=True)
+                    print(f"Warning: {reason}; another image is used instead", flush=True)
                     self._bad.add(int(self._indices[self._position + offset]))
                     self._replace(session, self._position + offset)
                 self._start(session)

@@ -3,9 +3,9 @@
     python3 circleloss_tf1/evaluate.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR]
 
 Writes to <run directory>/evaluate/: evaluation.json, pairs.csv with the distance of each pair, roc.png, distances.png,
-worst_pairs.png with the pairs that are furthest wrong, and with --projector the embeddings for TensorBoard.
-evaluation.json holds the threshold for predict.py: it accepts a share of --far of the different pairs or, if there are
-too few pairs to measure that, has the best accuracy.
+worst_pairs.png with the worst pairs of both kinds of error, and with --projector the embeddings for TensorBoard.
+evaluation.json holds the threshold for predict.py. It accepts a fraction --far of the pairs of different people or, if
+there are too few such pairs to measure that, has the best accuracy.
 """
 from __future__ import annotations
 

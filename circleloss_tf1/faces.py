@@ -206,7 +206,8 @@ def filter_by_distance(faces: Faces, path: str, percentile: float, min_images: i
         raise ZooError(f"--filter_filename={path}: is not an HDF5 file with distance_to_center and image_list ({error})"
                        ) from None
     if len(listed) != len(distances):
-        raise ZooError(f"{path}: {len(listed)} images and {len(distances)} distances")
+        raise ZooError(f"{path}: {len(listed)} images and {len(distances)} distances, expected one distance for "
+                       "each image")
     far = distances >= np.percentile(distances, percentile)
     dropped = {_person_and_name(os.fsencode(image)) for image, is_far in zip(listed, far) if is_far}
     kept = np.array([index for index in range(len(faces)) if _person_and_name(faces.path(index)) not in dropped], int)

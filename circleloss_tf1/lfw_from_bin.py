@@ -89,7 +89,7 @@ def _read_outputs(folder: str, index: dict[str, Any]) -> Any:
         values = np.fromfile(path, "<f4")
         dim, rest = divmod(os.path.getsize(path), 4 * index["batch_size"])
         if rest or not dim or (rows and dim != rows[0].shape[1]):
-            raise ZooError(f"{path}: has {os.path.getsize(path)} bytes, which are no float32 [{index['batch_size']}, "
+            raise ZooError(f"{path}: has {os.path.getsize(path)} bytes, expected float32 [{index['batch_size']}, "
                            f"{rows[0].shape[1] if rows else 'dim'}]")
         if not np.isfinite(values).all():
             raise ZooError(f"{path}: holds values that are not finite")

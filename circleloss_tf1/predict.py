@@ -5,8 +5,7 @@
 The threshold is the one that evaluate.py stored, unless --far or --threshold is given; a search does without one too.
 Writes prediction.json and nearest.png to <run directory>/predict/, or to 2/, 3/, ... in it if it holds a result
 already. A search keeps the embeddings in predict/embeddings.npz and uses them again for files that have not changed. A
-query that lies in a folder of --against is left out of its own list. So are faces of a folder that cannot be read; the
-exit status is 1 then.
+query is left out of its own list. Unreadable images in a folder are reported and left out; the exit status is then 1.
 """
 from __future__ import annotations
 

@@ -83,5 +83,5 @@ def resolve_extras(given: Mapping[str, Any], switches: Switches) -> tuple[Extras
                           for name in given]
     extras = dataclasses.replace(Extras(), **given)
     if not 0.0 < extras.keep_probability <= 1.0:
-        raise FlagError(f"--keep_probability={extras.keep_probability}: expected above 0, at most 1")
+        raise FlagError(f"--keep_probability={extras.keep_probability}: expected a number above 0, at most 1")
     return extras, []

@@ -1,4 +1,4 @@
-"""Tell what this machine can run: python3 -m common.doctor [--device=auto|npu|gpu|cpu].
+"""Show what this machine can run: python3 -m common.doctor [--device=auto|npu|gpu|cpu].
 
 Exit status 1 when no model can run.
 """

@@ -1,4 +1,4 @@
-"""The zoo's one command.
+"""Train and use the models of the zoo.
 
     zoo list [FOLDER]          list models; look for their data in FOLDER
     zoo train|evaluate|predict|export|benchmark MODEL [--flag=value ...]

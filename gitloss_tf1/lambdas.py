@@ -74,7 +74,7 @@ def read(folders: Sequence[str]) -> tuple[list[Row], str]:
         identity, values = dict(run.arguments["identity"]), run.evaluation
         weights = [identity.pop("lambda_c", None), identity.pop("lambda_g", None)]
         if None in weights or "valid_accuracy" not in values:
-            raise ZooError(f"{path}: is not a full training of Git loss")
+            raise ZooError(f"{path}: is not a complete run of Git loss")
         settings = (identity, run.step)
         if shared not in (None, settings):
             raise ZooError(f"{path}: differs from {first} in more than lambda_c and lambda_g; `zoo compare` shows how")

@@ -170,8 +170,8 @@ def _find(folder: str, name: str) -> str | None:
     of_mnist = _first_file(folder, (name, name.replace("-idx", ".idx"), os.path.join(name, name)))
     paths = [path for path in (of_mnist, *(_first_file(folder, (candidate,)) for candidate in of_emnist)) if path]
     if len(paths) > 1 and not of_mnist:
-        raise ZooError(f"{folder}: has {' and '.join(map(os.path.basename, paths))}; leave the files of one of them "
-                       "there")
+        raise ZooError(f"{folder}: has {' and '.join(map(os.path.basename, paths))}; remove the files of all "
+                       "but one")
     return paths[0] if paths else None
 
 
@@ -195,7 +195,8 @@ def _header(path: str, file: BinaryIO, magic: int, dimensions: int) -> tuple[int
     data = _read(path, file, 4 + 4 * dimensions)
     actual, *sizes = struct.unpack(f">{1 + dimensions}I", data)
     if actual != magic:
-        raise ZooError(f"{path}: begins with magic number {actual}, expected {magic}: no IDX file of the right kind")
+        raise ZooError(f"{path}: not an IDX file of the right kind: begins with magic number {actual}, "
+                       f"expected {magic}")
     if sizes[0] == 0:
         raise ZooError(f"{path}: is empty, it announces 0 items")
     return tuple(sizes)
@@ -224,7 +225,7 @@ def _read_some(path: str, file: BinaryIO, size: int) -> bytes:
     try:
         return file.read(size)
     except (EOFError, OSError, zlib.error) as error:
-        raise ZooError(f"{path}: cannot be read, it is damaged or no gzip file ({error})") from None
+        raise ZooError(f"{path}: cannot be read, damaged, or not a gzip file ({error})") from None
 
 
 @program.entry

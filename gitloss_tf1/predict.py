@@ -2,9 +2,9 @@
 
     python3 gitloss_tf1/predict.py --images=FILE|FOLDER,... [--checkpoint=FILE|RUN_DIR]
 
-Digits are white on black as in MNIST; --invert is for black on white. Transparent images lie on white, or on
---background=black. Images of a folder that cannot be read are left out; the exit status is 1 then. Writes
-predictions.json to <run directory>/predict/, or to 2/, 3/, ... in it if it holds one already.
+Digits are white on black as in MNIST; --invert is for black on white. Transparent images are placed on
+white, or on black with --background=black. Unreadable images in a folder are reported and left out; the exit status is
+then 1. Writes predictions.json to <run directory>/predict/, or to 2/, 3/, ... in it if it holds one already.
 """
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PRINTED = 20
 def define_flags() -> FlagSet:
     """Return the flags of prediction."""
     flags = FlagSet(__doc__ or "")
-    flags.data.paths("images", "Images, folders of images, also in their folders, or IDX files of images.")
+    flags.data.paths("images", "Images, folders of images, searched recursively, or IDX files of images.")
     flags.data.boolean("invert", False, "The digits are black on white.")
     shared_flags.define_background(flags.data)
     define_data(flags)

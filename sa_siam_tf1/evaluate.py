@@ -30,9 +30,9 @@ def define_flags() -> FlagSet:
     from sa_siam_tf1 import track_flags
 
     flags = FlagSet(__doc__ or "")
-    shared_flags.define_data(flags, "Folder of sequences with true boxes, as in OTB, VOT, LaSOT, GOT-10k or "
-                             "UAV123, or one sequence.")
-    flags.evaluation.boolean("baselines", True, "Also run a box that never moves, and the trackers of OpenCV.")
+    shared_flags.define_data(flags, "Folder of sequences with true boxes, as in OTB, VOT, LaSOT, GOT-10k, "
+                             "UAV123 or TrackingNet, or one sequence.")
+    flags.evaluation.boolean("baselines", True, "Also evaluate a box that never moves, and the trackers of OpenCV.")
     track_flags.define(flags)
     return flags
 

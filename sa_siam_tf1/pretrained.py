@@ -181,7 +181,7 @@ def _mat_parameters(path: str) -> Mapping[str, np.ndarray]:
         return {_text(entry["name"].item()): entry["value"] for entry in parameters[0]}
     except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError, AttributeError,
             zlib.error) as error:
-        raise ZooError(f"{path}: is no .mat file that can be read, with net.params of name and value "
+        raise ZooError(f"{path}: is not a readable .mat file with net.params of name and value "
                        f"({type(error).__name__}: {error})") from None
 
 

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: pairs with ROC, N-way K-shot episodes, and Omniglot's one-shot runs.
+"""Evaluate the Siamese network: pairs with ROC, N-way K-shot episodes, and Omniglot's one-shot runs.
 
     python3 siamese_omniglot/evaluate.py --data_path=FOLDER [--one_shot=FOLDER|ZIP] [--checkpoint=FILE|RUN_DIR]
 
@@ -39,7 +39,7 @@ def define_flags() -> FlagSet:
     flags.alias("data_path", "train_data_path")
     flags.data.string("one_shot", None, "Folder or zip archive of Omniglot's one-shot runs.")
     flags.evaluation.choice("part", "validation", ["validation", "all"], "Drawings to draw pairs and episodes from.")
-    flags.evaluation.integer("num_pairs", 4000, "Number of pairs, half of them of one character.", 2)
+    flags.evaluation.integer("num_pairs", 4000, "Number of pairs, half of them of the same character.", 2)
     flags.evaluation.integer("episodes", 100, "Number of episodes of each kind.", 2)
     flags.evaluation.integer("seed", 0, "Seed of pairs and episodes.", 0, shared_flags.MAX_SEED)
     projector.define_flag(flags)

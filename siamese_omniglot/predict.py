@@ -1,12 +1,12 @@
-"""Compare drawings with other ones, and find the most similar of a folder.
+"""Compare drawings with others, or find the most similar ones in folders.
 
     python3 siamese_omniglot/predict.py --query=FILE,... --against=FILE|FOLDER,... [--checkpoint=FILE|RUN_DIR]
 
 Drawings are black on white, as in Omniglot; --invert is for white on black. The short side of a drawing is resized to
 105 pixels and the center is cropped. Prints the similarity of each pair, the probability that both show the same
 character, and writes predictions.json and similarity.png to <run directory>/predict/, or to 2/, 3/, ... in it if it
-holds a result already. A query that lies in a folder of --against is left out of its own list. So are drawings of a
-folder that cannot be read; the exit status is 1 then.
+holds a result already. A query is left out of its own list. Unreadable drawings in a folder are reported and
+left out; the exit status is then 1.
 """
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def define_flags() -> FlagSet:
     flags.data.paths("against", "Drawings to compare with, or folders of them, searched recursively.")
     flags.alias("against", "other", "images")
     flags.evaluation.integer("top", 10, "Number of most similar drawings to list and draw.", 1)
-    flags.evaluation.number("threshold", 0.5, "Similarity from which two drawings are taken for the same character.")
+    flags.evaluation.number("threshold", 0.5, "Lowest similarity at which two drawings count as the same character.")
     flags.data.boolean("invert", False, "The drawings are white on black.")
     shared_flags.define_background(flags.data)
     trained.define_flags(flags)

@@ -84,14 +84,15 @@ def load(folder: str) -> Pairs:
     if len(left) != len(right):
         alone = sorted(set(_stems(left)) ^ set(_stems(right)))
         raise ZooError(f"{folder}: {len(left)} images in left/ and {len(right)} in right/; pairs are made by position "
-                       f"in the sorted lists{f', and {alone[0]} stands alone' if alone else ''}")
+                       f"in the sorted lists{f', and {alone[0]} has no counterpart' if alone else ''}")
     if len(left) < 2:
         raise ZooError(f"{folder}: {len(left)} pair, at least two are needed, for training and for validation")
     same = sum(a == b for a, b in zip(_stems(left), _stems(right)))
     common = len(set(_stems(left)) & set(_stems(right)))
     if common and same < len(left):
         first = next((a, b) for a, b in zip(_stems(left), _stems(right)) if a != b)
-        raise ZooError(f"{folder}: names do not pair, left/{first[0]} meets right/{first[1]} ({len(left) - same} such)")
+        raise ZooError(f"{folder}: names do not match: left/{first[0]} is paired with right/{first[1]} "
+                       f"({len(left) - same} such pairs)")
     notices = [] if same else ["Notice: no names in left/ and right/ match; pairs are made by position."]
     return Pairs(left, right, notices)
 

@@ -1,10 +1,10 @@
-"""Compare images with other ones, and find the most similar of a folder.
+"""Compare images with others, or find the most similar ones in folders.
 
     python3 siamese_triplet_tf2/predict.py --query=IMAGE,... --against=IMAGE|FOLDER,... [--checkpoint=FILE|RUN_DIR]
 
 Writes predictions.json and nearest.png to <run directory>/predict/, or to 2/, 3/, ... in it if it holds a result
-already, and keeps the embeddings in predict/embeddings.npz. A query that lies in a folder of --against is left out of
-its own list. So are images of a folder that cannot be read; the exit status is 1 then.
+already, and keeps the embeddings in predict/embeddings.npz. A query is left out of its own list. Unreadable images in
+a folder are reported and left out; the exit status is then 1.
 """
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 def define_flags() -> FlagSet:
     """Return the flags of prediction."""
     flags = FlagSet(__doc__ or "")
-    flags.data.paths("query", "Images to compare with.")
+    flags.data.paths("query", "Images to find similar ones for.")
     flags.data.paths("against", "Other images, or folders of images, searched recursively.")
     flags.alias("against", "images")
     flags.evaluation.integer("top", 5, "Number of nearest images to list.", 1)
     flags.alias("top", "k")
-    flags.evaluation.number("threshold", None, "Cosine from which two images look alike.", -1.0, "no verdict")
+    flags.evaluation.number("threshold", None, "Lowest cosine at which two images count as alike.", -1.0, "no verdict")
     shared_flags.define_background(flags.data)
     trained.define_flags(flags)
     return flags

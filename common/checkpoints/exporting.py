@@ -103,8 +103,8 @@ def saved_model_path(folder: str) -> str:
     if os.path.lexists(path):
         names = set(os.listdir(path)) if os.path.isdir(path) else {"a file"}
         if not os.path.isfile(os.path.join(folder, RECORD)) or names - _SAVED_MODEL_FILES:
-            raise ZooError(f"{path}: not an export of ours, and left alone; move it away or choose another "
-                           "--output_path")
+            raise ZooError(f"{path}: not an export of this program, so it is left alone; move it away or choose "
+                           "another --output_path")
         shutil.rmtree(path)
     return path
 

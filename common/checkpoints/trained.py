@@ -104,7 +104,7 @@ def choose(flags: FlagValues, model_root: str, program: str) -> Checkpoint:
     pretrained = os.path.join(model_root, PRETRAINED)
     if not flags.checkpoint and not os.path.exists(default_run):
         or_pretrained = f", or --checkpoint={PRETRAINED}" if checksums.has_sums(pretrained) else ""
-        raise ZooError(f"{default_run}: no run is there; train first, or give --checkpoint=FILE or RUN_DIR"
+        raise ZooError(f"{default_run}: no run found; train first, or give --checkpoint=FILE or RUN_DIR"
                        f"{or_pretrained}")
     if flags.checkpoint == PRETRAINED:
         path = pretrained
@@ -140,9 +140,9 @@ def find(path: str) -> str:
                        "first, or give --checkpoint=FILE or RUN_DIR")
     if path.endswith(".h5"):
         raise ZooError(f"{path}: is a weights file of Keras, expected a run directory or a checkpoint of TensorFlow; "
-                       "of a run, give --checkpoint=RUN_DIR")
+                       "for a run of this model, give --checkpoint=RUN_DIR")
     if not os.path.isfile(path + ".index"):
-        raise ZooError(f"{path}: neither {path}.index nor a run directory is there; train first, or give "
+        raise ZooError(f"{path}: not found (no {path}.index, no run directory); train first, or give "
                        "--checkpoint=FILE or RUN_DIR")
     checksums.verify(path)
     return path
@@ -152,7 +152,7 @@ def _best_or_newest(run_path: str) -> str:
     folder = os.path.join(run_path, "ckpt")
     steps = bundle.steps_in(folder)
     if not steps:
-        raise ZooError(f"{run_path}: has no checkpoint yet")
+        raise ZooError(f"{run_path}: has no checkpoint yet; train longer, or give another --checkpoint")
     best = [row["step"] for row in metrics.read_rows(run_path, "eval") if row.get("best") and row["step"] in steps]
     return os.path.join(folder, f"{bundle.PREFIX}-{best[-1] if best else steps[-1]}")
 

@@ -154,7 +154,7 @@ def num_updates(flags: FlagValues, default: int, *limits: int | None) -> int:
 
 def define_background(group: Group) -> None:
     """Define --background."""
-    group.choice("background", "white", ["white", "black"], "What transparent images lie on.")
+    group.choice("background", "white", ["white", "black"], "Background of transparent images.")
 
 
 def find_path(name: str, value: str | None, model_root: str) -> str:

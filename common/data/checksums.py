@@ -38,7 +38,7 @@ def verify_folder(folder: str) -> None:
     listed = os.path.join(folder, SUMS)
     for checksum, name in _read(listed):
         if not name or os.path.isabs(name) or ".." in name.split("/"):
-            raise ZooError(f"{listed}: {name!r} is not a file of this folder; get the folder again")
+            raise ZooError(f"{listed}: {name!r} is not a file of this folder; download the folder again")
         _compare(os.path.join(folder, name), checksum, listed)
 
 
@@ -67,7 +67,7 @@ def _compare(path: str, expected: str, listed: str) -> None:
         raise ZooError(f"{path}: {error.strerror}, and {os.path.basename(listed)} lists it") from None
     if checksum != expected:
         raise ZooError(f"{path}: its SHA-256 checksum is {checksum}, expected {expected} of {listed}; the file is "
-                       "damaged or another one")
+                       "damaged or has been replaced")
 
 
 def _checksum(path: str) -> str:

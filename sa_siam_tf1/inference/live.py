@@ -125,8 +125,8 @@ class Window:
                 pixels = camera.pixels
                 break
             if self.is_closed_by(key) or not camera.advance():
-                raise ZooError("no target was chosen")
+                raise ZooError("no target was chosen; draw a box around it, or give --box=x,y,width,height")
         x, y, width, height = self._cv2.selectROI(_NAME, np.ascontiguousarray(pixels[..., ::-1]), True, False)
         if width < 1 or height < 1:
-            raise ZooError("no target was chosen")
+            raise ZooError("no target was chosen; draw a box around it, or give --box=x,y,width,height")
         return np.array([x + 1.0, y + 1.0, width, height])

@@ -75,7 +75,7 @@ def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_t
             if on_frame:
                 on_frame(number - sequence.first_number, frame.pixels, boxes[-1], step.details)
     if tracker is None:
-        raise ZooError(f"{sequence.name}: holds no frame")
+        raise ZooError(f"{sequence.name}: contains no frame")
     problems += [f"Warning: {len(numbers)} of {len(boxes)} frames, the first of them {numbers[0]}: {warning}"
                  for warning, numbers in warnings.items()]
     return Tracked(np.array(boxes), seconds, problems)

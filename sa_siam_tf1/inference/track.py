@@ -1,4 +1,4 @@
-"""Track a target through frames, a video or what a camera sees, from its box in the first frame.
+"""Track a target through frames, a video or the images of a camera, from its box in the first frame.
 
     python3 sa_siam_tf1/inference/track.py --sequence=FOLDER|VIDEO,... [--box=x,y,width,height]
     python3 sa_siam_tf1/inference/track.py --source=0 [--checkpoint=FILE|RUN_DIR]

@@ -127,7 +127,7 @@ class ProcessesAhead:
             connection.recv()
         except (EOFError, OSError):
             raise ZooError("a process that prepares batches has died: was it killed, or is there too little memory? "
-                           "--num_workers=0 needs none") from None
+                           "--num_workers=0 works without processes") from None
         return self._slots[step % self._num][self._slot_of(step)]
 
     def _slot_of(self, step: int) -> int:

@@ -126,7 +126,7 @@ def test_folders_of_one_or_of_several_checkpoints(tmp_path):
 
 @pytest.mark.parametrize("name, message", [
     ("best_epoch_weights.weights.h5", "is a weights file of Keras, expected a run directory"),
-    ("nothing", "neither .*nothing.index nor a run directory is there"),
+    ("nothing", r"nothing: not found \(no .*nothing\.index, no run directory\)"),
     ("", "is not a run directory .* and holds no checkpoint"),
 ])
 def test_files_that_are_not_checkpoints_are_named(tmp_path, name, message):

@@ -53,7 +53,7 @@ def batches_of(data, is_staged, begins):
 def test_staged_batches_are_the_returned_ones(data, capfd, begins):
     returned = batches_of(data, False, begins)
     warnings = capfd.readouterr().out
-    assert warnings.count("another image is taken") >= 2
+    assert warnings.count("another image is used instead") >= 2
     staged = batches_of(data, True, begins)
     assert capfd.readouterr().out == warnings
     assert len(returned) == len(staged) == sum(count for _, count in begins)

@@ -141,7 +141,7 @@ def test_moving_statistics_that_never_moved_are_refused(reference_output, capfd)
     (predict, ["--first={face}", "--second={face}", "--far=2"], 2, "--far=2.0: expected 0 to 1"),
     (evaluate, [], 1, 'para "data_path" must be config'), (evaluate, ["--data_path=/no/such"], 1, "not found"),
     (evaluate, ["--data_path={train}"], 1, "holds no lfw-deepfunneled_align"),
-    (export, ["--checkpoint=/no/such"], 1, "neither /no/such.index nor a run directory"),
+    (export, ["--checkpoint=/no/such"], 1, "/no/such: not found (no /no/such.index, no run directory)"),
     (export, ["--nonsense"], 2, "unknown flag --nonsense"),
 ])
 def test_mistakes_are_one_line(output, tiny_faces_folder, capfd, program, arguments, status, message):
@@ -189,7 +189,7 @@ def _run_on_bin(graph_path, folder, out):
 
 @pytest.mark.parametrize("content, message", [
     (None, "0 files 000000*.bin, expected one"),
-    (b"\0" * 7, "has 7 bytes, which are no float32 [40, dim]"),
+    (b"\0" * 7, "has 7 bytes, expected float32 [40, dim]"),
     (np.full((40, 4), np.nan, "<f4").tobytes(), "not finite"),
 ])
 def test_bad_output_files_are_one_line(output, tiny_faces_folder, tmp_path, capfd, content, message):

@@ -134,7 +134,7 @@ def test_bad_images_in_records(tmp_path, capfd):
     assert train(folder, tmp_path / "a", *flags) == 1
     assert "train.rec@" in error_line(capfd)
     assert train(folder, tmp_path / "b", *flags, "--bad_images=skip") == 0
-    assert "it is WebP, expected JPEG or PNG); another image is taken" in capfd.readouterr().out
+    assert "it is WebP, expected JPEG or PNG); another image is used instead" in capfd.readouterr().out
 
 
 def test_names_cannot_be_filtered(tmp_path, capfd):

@@ -195,7 +195,7 @@ def test_bad_images(tmp_path, tiny_faces_folder, capfd):
     assert re.search(r"\[Error\] \S+/m\.00\d\d/003\.jpg: not a readable image .*--bad_images=skip", error)
     for name in ("one", "two"):
         assert train(data, tmp_path / name, *flags, "--bad_images=skip") == 0
-        assert capfd.readouterr().out.count("another image is taken") == 4
+        assert capfd.readouterr().out.count("another image is used instead") == 4
     assert losses(tmp_path / "one" / "0") == losses(tmp_path / "two" / "0")
 
 
@@ -210,7 +210,7 @@ def test_other_formats_that_are_called_jpg(tmp_path, tiny_faces_folder, capfd, k
     assert train(data, tmp_path / "out", *flags) == 1
     assert error_line(capfd) == f"[Error] {reason}; fix or remove it, or train with --bad_images=skip\n"
     assert train(data, tmp_path / "skip", *flags, "--bad_images=skip") == 0
-    assert f"Warning: {reason}; another image is taken\n" in capfd.readouterr().out
+    assert f"Warning: {reason}; another image is used instead\n" in capfd.readouterr().out
 
 
 @on_the_default_leg
@@ -234,7 +234,8 @@ def test_data_dir_and_lfw_dir_win(tmp_path, tiny_faces_folder, capfd):
 @pytest.mark.parametrize("flags, status, message", [
     (["--nonsense=1"], 2, "unknown flag --nonsense"),
     (["--optimizer=SGD"], 2, "optimizer"), (["--epoch_size=16"], 2, "an epoch draws 128 images"),
-    (["--gamma=0"], 2, "--gamma=0.0: expected above 0"), (["--moving_average_decay=2"], 2, "expected 0.0 to 1.0"),
+    (["--gamma=0"], 2, "--gamma=0.0: expected a number above 0"),
+    (["--moving_average_decay=2"], 2, "expected 0.0 to 1.0"),
     (["--lfw_dir=/no/such"], 1, "--lfw_dir=/no/such: not found"), (["--data_dir=/no/such"], 1, "--data_dir=/no/such"),
     (["--lfw_pairs=/no/such"], 1, "--lfw_pairs=/no/such: not found"), (["--lfw_nrof_folds=30"], 1, "too few for"),
     (["--learning_rate=-1", "--learning_rate_schedule_file=/no"], 1, "/no: not found"),

@@ -186,5 +186,5 @@ def test_emnist_is_turned_and_two_splits_are_refused(folder):
     assert np.array_equal(found.train.images, clean.train.images.transpose(0, 2, 1, 3))
     for name in os.listdir(folder):
         shutil.copy(os.path.join(folder, name), os.path.join(folder, name.replace("digits", "mnist")))
-    with pytest.raises(ZooError, match="has emnist-digits-.* and emnist-mnist-.*; leave the files of one"):
+    with pytest.raises(ZooError, match="has emnist-digits-.* and emnist-mnist-.*; remove the files of all but one"):
         mnist.load(folder)

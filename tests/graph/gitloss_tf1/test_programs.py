@@ -166,7 +166,7 @@ def test_export_a_checkpoint_without_a_run(tmp_path, lone_checkpoint, tiny_mnist
     (predict, ["--images=/no/such.png"], 1, "not found"),
     (evaluate, [], 1, 'para "data_path" must be config'),
     (evaluate, ["--data_path=/no/such"], 1, "not found"),
-    (export, ["--checkpoint=/no/such"], 1, "neither /no/such.index nor a run directory"),
+    (export, ["--checkpoint=/no/such"], 1, "/no/such: not found (no /no/such.index, no run directory)"),
     (export, ["--nonsense"], 2, "unknown flag --nonsense"),
 ])
 def test_mistakes_are_one_line(output, capfd, program, arguments, status, message):
@@ -176,7 +176,7 @@ def test_mistakes_are_one_line(output, capfd, program, arguments, status, messag
 
 def test_no_training_yet(tmp_path, tiny_mnist_folder, capfd):
     assert export.main([f"--output_path={tmp_path}"]) == 1
-    assert capfd.readouterr().err == (f"[Error] {tmp_path / '0'}: no run is there; train first, or give "
+    assert capfd.readouterr().err == (f"[Error] {tmp_path / '0'}: no run found; train first, or give "
                                       "--checkpoint=FILE or RUN_DIR, or --checkpoint=pretrained\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -234,5 +234,5 @@ def test_an_export_removes_only_what_an_export_made(tmp_path, output, capfd):
     (folder / "saved_model.pb").touch()
     (folder / "thesis.txt").write_text("mine")
     assert export.main([f"--output_path={tmp_path / 'copy'}"]) == 1
-    assert "not an export of ours, and left alone" in capfd.readouterr().err
+    assert "not an export of this program, so it is left alone" in capfd.readouterr().err
     assert (folder / "thesis.txt").read_text() == "mine"

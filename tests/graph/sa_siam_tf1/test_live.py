@@ -115,7 +115,7 @@ def test_no_box_is_drawn(appearance_run, with_opencv, capfd, roi, keys):
     before = os.listdir(str(appearance_run / "0" / "predict")) if (appearance_run / "0" / "predict").exists() else []
     with_opencv(5, keys, roi)
     assert track.main(["--source=0", f"--output_path={appearance_run}", "--json"]) == 1
-    assert "no target was chosen" in error_line(capfd)
+    assert "no target was chosen; draw a box around it, or give --box=x,y,width,height" in error_line(capfd)
     after = os.listdir(str(appearance_run / "0" / "predict")) if (appearance_run / "0" / "predict").exists() else []
     assert before == after
 

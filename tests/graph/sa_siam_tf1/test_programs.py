@@ -277,7 +277,7 @@ def test_exports_run_without_the_repository(appearance_run, semantic_run, monkey
     (track, ["--sequence={otb}/Drawn1", "--annotate=none", "--response_maps"], 2, "is drawn on annotated frames"),
     (evaluate, [], 1, 'para "data_path" must be config'),
     (evaluate, ["--data_path={otb}/Drawn1/img"], 1, "no sequence found, expected <name>/"),
-    (export, ["--checkpoint=/no/such"], 1, "neither /no/such.index nor a run directory"),
+    (export, ["--checkpoint=/no/such"], 1, "/no/such: not found (no /no/such.index, no run directory)"),
     (export, ["--semantic_checkpoint={run}/0"], 2, "expected appearance and semantic"),
 ])
 def test_mistakes_are_one_line(appearance_run, tiny_videos, capfd, program, arguments, status, message):

@@ -296,7 +296,7 @@ def test_a_checkpoint_without_a_run_needs_to_be_told_its_network(trained, tmp_pa
     (predict, [], 2, "--query is needed"),
     (predict, ["--image=/no/such.png", "--other=/no"], 1, "not found"),
     (evaluate, [], 1, 'para "data_path" must be config'),
-    (export, ["--checkpoint=/no/such"], 1, "neither /no/such.index nor a run directory"),
+    (export, ["--checkpoint=/no/such"], 1, "/no/such: not found (no /no/such.index, no run directory)"),
 ])
 def test_mistakes_are_one_line(trained, capfd, program, arguments, status, message):
     assert program.main([*arguments, f"--output_path={trained}"]) == status

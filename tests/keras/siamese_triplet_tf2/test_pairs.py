@@ -89,8 +89,8 @@ def folder(tmp_path, left, right):
 @pytest.mark.parametrize("left, right, message", [
     (["a.jpg", "b.jpg"], None, "right: missing"),
     (["a.jpg"], [], "right: contains no image"),
-    (["a.jpg", "b.jpg"], ["a.jpg"], "2 images in left/ and 1 in right/.*b stands alone"),
-    (["a.jpg", "b.jpg", "c.jpg"], ["a.jpg", "c.jpg", "d.jpg"], r"left/b meets right/c \(2 such\)"),
+    (["a.jpg", "b.jpg"], ["a.jpg"], "2 images in left/ and 1 in right/.*b has no counterpart"),
+    (["a.jpg", "b.jpg", "c.jpg"], ["a.jpg", "c.jpg", "d.jpg"], r"left/b is paired with right/c \(2 such pairs\)"),
     (["a.jpg"], ["a.jpg"], "1 pair, at least two"),
 ])
 def test_folders_that_do_not_pair(tmp_path, left, right, message):
