@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
@@ -26,17 +26,11 @@ _SEMANTIC, _APPEARANCE = "sa_siam/semantic_net", "sa_siam/appearance_net"
 
 
 class Imported(NamedTuple):
-    """Initial values from a file.
+    """Initial values from a file."""
 
-    Attributes:
-        values: float32 arrays by variable.
-        notices: lines to print.
-        fingerprint: name and checksum of the file, None without a file.
-    """
-
-    values: Mapping[str, np.ndarray]
-    notices: list
-    fingerprint: list | None = None
+    values: Mapping[str, np.ndarray]  # float32, by variable
+    notices: list  # lines to print
+    fingerprint: list | None = None  # name and checksum of the file
 
 
 def define(flags: FlagSet) -> None:
@@ -54,35 +48,32 @@ def choose(flags: FlagValues, branch: str, data_folder: str, init_checkpoint: st
         flags: parsed flags, with those of `define`.
         branch: "appearance" or "semantic".
         data_folder: searched for caffenet.npy.
-        init_checkpoint: prefix of the checkpoint that weights are taken from as well, or None.
+        init_checkpoint: prefix of a checkpoint that weights are taken from too, or None.
 
     Raises:
         FlagError: a flag of the other branch.
         ZooError: a file is missing or is not such a file.
     """
     if branch == "appearance":
-        warnings = ["Warning: --caffenet has no effect: the appearance branch has no such trunk"]
-        notices = warnings if flags.caffenet else []
+        notices = ["Warning: --caffenet has no effect: the appearance branch has no such trunk"
+                   ] if flags.caffenet else []
         if not flags.embedding_checkpoint_file:
             return Imported({}, notices)
         path = find_path("embedding_checkpoint_file", flags.embedding_checkpoint_file, ROOT)
         return Imported(load_mat(path), [*notices, f"Weights: {path}"], _fingerprint(path))
     if flags.embedding_checkpoint_file:
         raise FlagError("--embedding_checkpoint_file is for the appearance branch; the semantic one takes --caffenet")
-    if init_checkpoint and _has_trunk(init_checkpoint):
-        warnings = ["Warning: --caffenet has no effect: the trunk comes from --init_checkpoint"]
-        return Imported({}, warnings if flags.caffenet else [])
+    if init_checkpoint:
+        from common.graph import checkpoints
+
+        if holds_trunk(checkpoints.shapes_in(init_checkpoint)):
+            return Imported({}, ["Warning: --caffenet has no effect: the trunk comes from --init_checkpoint"
+                                 ] if flags.caffenet else [])
     if flags.caffenet == "random":
         return Imported({}, ["WARNING: --caffenet=random: the semantic trunk is frozen at random weights. It is "
                              "UNTRAINED, and so is all that is learned on top of it."])
     path = find_path("caffenet", flags.caffenet, ROOT) if flags.caffenet else _caffenet_in(data_folder)
     return Imported(load_caffenet(path), [f"Weights: {path}"], _fingerprint(path))
-
-
-def _has_trunk(prefix: str) -> bool:
-    from common.graph import checkpoints
-
-    return holds_trunk(checkpoints.shapes_in(prefix))
 
 
 def _caffenet_in(folder: str) -> str:
@@ -115,25 +106,22 @@ def load_caffenet(path: str) -> dict[str, np.ndarray]:
                        "biases")
     layers = {_text(name): {_text(key): value for key, value in layer.items()} for name, layer in layers.items()}
     values: dict[str, np.ndarray] = {}
-    for layer, shape in KERNELS.items():
-        for key, wanted in (("weights", shape), ("biases", shape[-1:])):
-            array = _checked(path, f"{layer} {key}", layers.get(layer, {}).get(key), wanted)
-            values.update(_by_group(f"{_SEMANTIC}/{layer}", key, array))
+    for layer, key, shape in _trunk():
+        array = _checked(path, f"{layer} {key}", layers.get(layer, {}).get(key), shape)
+        values.update(_by_group(_SEMANTIC, layer, key, array))
     return values
 
 
 def holds_trunk(shapes: Mapping[str, Sequence[int]]) -> bool:
-    """Whether a checkpoint holds the whole semantic trunk, so that caffenet.npy is not needed.
+    """Whether a checkpoint, by the shapes of its variables, holds the semantic trunk: caffenet.npy is not needed."""
+    return all(tuple(shapes.get(name, ())) == part.shape for layer, key, shape in _trunk()
+               for name, part in _by_group(_SEMANTIC, layer, key, np.empty(shape, np.float32)).items())
 
-    Args:
-        shapes: of the checkpoint's variables, by name.
-    """
+
+def _trunk() -> Iterator[tuple[str, str, tuple]]:
     for layer, shape in KERNELS.items():
-        for key, whole in (("weights", shape), ("biases", shape[-1:])):
-            parts = _by_group(f"{_SEMANTIC}/{layer}", key, np.empty(whole, np.float32))  # for names and shapes alone
-            if any(tuple(shapes.get(name, ())) != part.shape for name, part in parts.items()):
-                return False
-    return True
+        yield layer, "weights", shape
+        yield layer, "biases", shape[-1:]
 
 
 def load_mat(path: str) -> dict[str, np.ndarray]:
@@ -152,19 +140,24 @@ def load_mat(path: str) -> dict[str, np.ndarray]:
     """
     parameters = _mat_parameters(path)
     values: dict[str, np.ndarray] = {}
+
+    def take(name: str, shape: tuple) -> np.ndarray:
+        return _checked(path, name, parameters.get(name), shape)
+
     for number, (layer, shape) in enumerate(KERNELS.items(), 1):
-        scope, channels = f"{_APPEARANCE}/{layer}", shape[-1:]
-        values.update(_by_group(scope, "weights", _checked(path, f"{layer}f", parameters.get(f"{layer}f"), shape)))
+        channels = shape[-1:]
+        arrays = dict(weights=take(f"{layer}f", shape))
         if layer == "conv5":
-            values.update(_by_group(scope, "biases", _checked(path, "conv5b", parameters.get("conv5b"), channels)))
-            continue
-        for key, name in (("m", "gamma"), ("b", "beta")):
-            array = _checked(path, f"bn{number}{key}", parameters.get(f"bn{number}{key}"), channels)
-            values.update(_by_group(scope, f"BatchNorm/{name}", array, layer))
-        moments = _checked(path, f"bn{number}x", parameters.get(f"bn{number}x"), (*channels, 2))
-        values.update(_by_group(scope, "BatchNorm/moving_mean", moments[:, 0], layer))
-        values.update(_by_group(scope, "BatchNorm/moving_variance", np.square(moments[:, 1]), layer))
-    values["detection/biases"] = _checked(path, "adjust_b", parameters.get("adjust_b"), (1,))
+            arrays["biases"] = take("conv5b", channels)
+        else:
+            moments = take(f"bn{number}x", (*channels, 2))
+            arrays.update({"BatchNorm/gamma": take(f"bn{number}m", channels),
+                           "BatchNorm/beta": take(f"bn{number}b", channels),
+                           "BatchNorm/moving_mean": moments[:, 0],
+                           "BatchNorm/moving_variance": np.square(moments[:, 1])})
+        for key, array in arrays.items():
+            values.update(_by_group(_APPEARANCE, layer, key, array))
+    values["detection/biases"] = take("adjust_b", (1,))
     return values
 
 
@@ -201,9 +194,8 @@ def _checked(path: str, what: str, value: Any, shape: tuple) -> np.ndarray:
     return value.astype(np.float32)
 
 
-def _by_group(scope: str, name: str, array: np.ndarray, layer: str = "") -> dict[str, np.ndarray]:
+def _by_group(scope: str, layer: str, key: str, array: np.ndarray) -> dict[str, np.ndarray]:
     """Return a layer's array by variable; that of a layer with two groups is split on its last axis into b1 and b2."""
-    if (layer or scope.rpartition("/")[2]) not in _GROUPED:
-        return {f"{scope}/{name}": array}
-    halves = np.split(array, 2, axis=-1)
-    return {f"{scope}/b{number}/{name}": half for number, half in enumerate(halves, 1)}
+    if layer not in _GROUPED:
+        return {f"{scope}/{layer}/{key}": array}
+    return {f"{scope}/{layer}/b{number}/{key}": half for number, half in enumerate(np.split(array, 2, axis=-1), 1)}

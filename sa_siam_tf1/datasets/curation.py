@@ -38,7 +38,6 @@ class Box(NamedTuple):
 
     @property
     def context(self) -> float:
-        """Side of the target's context."""
         return context_side(self.width, self.height)
 
 
@@ -60,7 +59,6 @@ def crop(image: np.ndarray, centre: Sequence[float], context: float) -> np.ndarr
         uint8 [255, 255, 3].
     """
     cv2 = opencv.load()
-
     side = int(np.round(context + 2 * ((CURATED_SIDE - EXEMPLAR_SIDE) / 2) / (EXEMPLAR_SIDE / context)))
     top, left = (int(np.round(middle - (side - 1) / 2)) for middle in centre)
     height, width = image.shape[:2]
@@ -76,7 +74,6 @@ def crop(image: np.ndarray, centre: Sequence[float], context: float) -> np.ndarr
 def to_jpeg(image: np.ndarray) -> bytes:
     """Encode uint8 [height, width, 3], RGB, as the curated files."""
     cv2 = opencv.load()
-
     is_encoded, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert is_encoded
     return data.tobytes()
@@ -115,12 +112,7 @@ def read_annotation(path: str) -> list[Box]:
 
 
 def crop_box(image: np.ndarray, box: Box, path: str) -> np.ndarray:
-    """`crop` of an annotated target.
-
-    Args:
-        image: uint8 [height, width, 3].
-        box: the target.
-        path: of the frame, for the error's message.
+    """`crop` an annotated target from its frame, whose path is for the message of the error.
 
     Raises:
         ZooError: the box has no pixel in the frame, or is far larger than the frame.
@@ -150,17 +142,7 @@ class RawVideo(NamedTuple):
 
     def frame_of(self, annotation: str) -> str:
         """Path of the frame that an annotation belongs to."""
-        return os.path.join(self.frames, os.path.basename(annotation)[:-len(".xml")] + ".JPEG")
-
-    @property
-    def crop_folder(self) -> str:
-        """Folder of its crops, relative to the curated tree."""
-        return "/".join(("Data", "VID", "train", self.letter, self.name))
-
-    def crop_name(self, annotation: str, track: int) -> str:
-        """Path of a curated crop, relative to the curated tree."""
-        stem = os.path.basename(annotation)[:-len(".xml")]
-        return f"{self.crop_folder}/{stem}.{track:02d}.crop.x.jpg"
+        return os.path.join(self.frames, f"{listing.stem_of(annotation)}.JPEG")
 
 
 def raw_videos(root: str) -> list[RawVideo]:

@@ -4,7 +4,7 @@
 """
 from __future__ import annotations
 
-import itertools
+import io
 import json
 import os
 import re
@@ -17,11 +17,11 @@ if __name__ == "__main__":
     import common  # noqa: F401 - which says what packages are missing
 
 import numpy as np
+from PIL import Image
 
 from common.cli import program, shared_flags
 from common.data import images, listing, plain_pickle
 from common.errors import ZooError
-from sa_siam_tf1 import opencv
 from sa_siam_tf1.configuration import CURATED_SIDE
 from sa_siam_tf1.datasets import curation
 
@@ -29,24 +29,18 @@ FOLDER_NAMES = ("ILSVRC2015-VID-Curation", "ILSVRC2015")
 VALIDATION_SHARE = 0.1
 IMDB_FILES = ("train_imdb.json", "validation_imdb.json")
 PICKLES = ("train_imdb.pickle", "validation_imdb.pickle")
-_CURATED = ("Data", "VID", "train")
+CURATED = ("Data", "VID", "train")
+LETTERS = sorted(curation.PARTS.values())
+IMAGE_SHAPE = [CURATED_SIDE, CURATED_SIDE, 3]
 _CROP_NAME = re.compile(r"(.+)\.(\d+)\.crop\.x\.jpg")
-_LETTERS = sorted(curation.PARTS.values())
-_IMAGE_SHAPE = [CURATED_SIDE, CURATED_SIDE, 3]
 
 
 class Crop(NamedTuple):
-    """A crop: a curated file, or a frame and a box in it, which counts stored pixels.
+    """A crop: a curated file, or a frame and a box in it, which counts stored pixels."""
 
-    Attributes:
-        path: of the file.
-        box: None for a curated file.
-        upright: apply the EXIF orientation.
-    """
-
-    path: str
-    box: curation.Box | None = None
-    upright: bool = False
+    path: str  # of the file
+    box: curation.Box | None = None  # in a frame
+    upright: bool = False  # apply the EXIF orientation
 
     def read(self) -> np.ndarray:
         """Return uint8 [255, 255, 3], RGB; a frame gives the same pixels as the curated file made from it.
@@ -56,11 +50,9 @@ class Crop(NamedTuple):
         """
         image = images.read_rgb(self.path, self.upright)
         if self.box is not None:
-            cv2 = opencv.load()
-
-            data = curation.to_jpeg(curation.crop_box(image, self.box, self.path))
-            return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-        if list(image.shape) != _IMAGE_SHAPE:
+            curated = curation.to_jpeg(curation.crop_box(image, self.box, self.path))
+            return np.asarray(Image.open(io.BytesIO(curated)))
+        if list(image.shape) != IMAGE_SHAPE:
             raise ZooError(f"{self.path}: {image.shape[1]} x {image.shape[0]} pixels, expected {CURATED_SIDE} x "
                            f"{CURATED_SIDE}; make the crops with scripts/preprocess_VID_data.py")
         return image
@@ -77,25 +69,17 @@ class Tracks(NamedTuple):
 
 def has_data(folder: str) -> bool:
     """Whether a folder is a curated tree, an index of one, or a raw tree."""
-    return _is_raw(folder) or _is_curated(folder)
-
-
-def _is_raw(folder: str) -> bool:
-    return os.path.isdir(os.path.join(folder, "Annotations", "VID"))
+    return os.path.isdir(os.path.join(folder, "Annotations", "VID")) or _is_curated(folder)
 
 
 def _is_curated(folder: str) -> bool:
-    data = os.path.join(folder, *_CURATED)
+    data = os.path.join(folder, *CURATED)
     return any(_find_index(folder, name) for name in (*IMDB_FILES, *PICKLES)) or any(
-        os.path.isdir(os.path.join(data, letter)) for letter in curation.PARTS.values())
+        os.path.isdir(os.path.join(data, letter)) for letter in LETTERS)
 
 
 def load(folder: str, upright: bool = False) -> Tracks:
-    """Load a folder of any of these kinds.
-
-    Args:
-        folder: the folder.
-        upright: apply the EXIF orientation of curated crops.
+    """Load a folder of any of these kinds; `upright` applies the EXIF orientation of curated crops.
 
     Raises:
         ZooError: nothing to train on, or an invalid file.
@@ -104,11 +88,11 @@ def load(folder: str, upright: bool = False) -> Tracks:
     advice = "boxes count stored pixels"
     if _is_curated(folder):
         advice = "" if upright else "--exif_orientation turns them"
-        parts = _from_index(folder, notices) or _split(curated_videos(folder), notices)
+        parts = _from_index(folder, notices) or split(curated_videos(folder), notices)
         parts = [[[Crop(os.path.join(folder, *name.split("/")), None, upright) for name in track] for track in part]
                  for part in parts]
     else:
-        parts = _split(_raw_tracks(folder), notices)
+        parts = split(_raw_videos(folder), notices)
         notices.append("Notice: raw frames are cropped whenever they are read; for many epochs make the crops once, "
                        "with scripts/preprocess_VID_data.py.")
     train, validation = parts
@@ -123,64 +107,22 @@ def load(folder: str, upright: bool = False) -> Tracks:
     return Tracks(train, validation, fingerprint, notices)
 
 
-def curated_videos(folder: str, letters: Iterable[str] = _LETTERS) -> list:
+def curated_videos(folder: str, letters: Iterable[str] = LETTERS) -> list:
     """List a curated tree: videos in the order of letters and names, in each its tracks by number, in each its crops.
 
-    Args:
-        folder: the tree.
-        letters: parts to list.
-
-    Returns:
-        For each video a list of tracks, each a list of paths relative to the tree, with `/`.
+    Crops are paths relative to the tree, with `/`. `letters` are the parts to list.
     """
     videos = []
-    data = os.path.join(folder, *_CURATED)
+    data = os.path.join(folder, *CURATED)
     for letter in letters:
         for name in listing.folders(os.path.join(data, letter)):
             tracks: dict = {}
             for file in listing.files(os.path.join(data, letter, name), (".jpg",)):
                 match = _CROP_NAME.fullmatch(file)
                 if match:
-                    tracks.setdefault(int(match.group(2)), []).append("/".join((*_CURATED, letter, name, file)))
+                    tracks.setdefault(int(match.group(2)), []).append("/".join((*CURATED, letter, name, file)))
             videos.append([tracks[number] for number in sorted(tracks)])
     return videos
-
-
-def write_index(folder: str, target: str, validation: str = "tenth") -> list[tuple[str, int, int]]:
-    """Write the index files of a curated tree.
-
-    Args:
-        folder: the tree.
-        target: folder to write to.
-        validation: "tenth" validates with the first tenth of the videos, "val" with the videos of that part.
-
-    Returns:
-        Path, tracks and crops of each file.
-
-    Raises:
-        ZooError: there is nothing to index, or the part val is empty.
-    """
-    from common import atomic_files
-
-    if validation == "val":
-        letter = curation.PARTS["val"]
-        parts = [list(itertools.chain.from_iterable(curated_videos(folder, letters)))
-                 for letters in (sorted(set(_LETTERS) - {letter}), [letter])]
-        if not parts[1]:
-            raise ZooError(f"{folder}: no crop in {'/'.join(_CURATED)}/{letter}, expected those of the part val; "
-                           "without --validation=val the first tenth of the videos validates")
-    else:
-        parts = _split(curated_videos(folder), [])
-    if not parts[0]:
-        raise ZooError(f"{folder}: no crop in {'/'.join(_CURATED)}/<letter>/<video>/<frame>.<track>.crop.x.jpg; make "
-                       "them with scripts/preprocess_VID_data.py")
-    os.makedirs(target, exist_ok=True)
-    written = []
-    for name, tracks in zip(IMDB_FILES, parts):
-        path = os.path.join(target, name)
-        atomic_files.write_json(path, dict(videos=tracks, n_videos=len(tracks), image_shape=_IMAGE_SHAPE))
-        written.append((path, len(tracks), sum(map(len, tracks))))
-    return written
 
 
 def read_index(path: str) -> list:
@@ -202,15 +144,15 @@ def read_index(path: str) -> list:
             isinstance(name, str) for name in track) for track in videos):
         raise ZooError(f"{path}: expected an object with videos, a list of tracks, each a list of paths")
     shape = content.get("image_shape")
-    if not isinstance(shape, (list, tuple)) or list(shape) != _IMAGE_SHAPE:
-        raise ZooError(f"{path}: image_shape {reprlib.repr(shape)}, expected {_IMAGE_SHAPE}")
+    if not isinstance(shape, (list, tuple)) or list(shape) != IMAGE_SHAPE:
+        raise ZooError(f"{path}: image_shape {reprlib.repr(shape)}, expected {IMAGE_SHAPE}")
     return [[_relative(path, name) for name in track] for track in videos]
 
 
 def _relative(path: str, name: str) -> str:
     """Make an absolute path of an old index relative to the tree; refuse a path that leads out of it."""
     name = name.replace("\\", "/")
-    marker = "/".join(_CURATED) + "/"
+    marker = "/".join(CURATED) + "/"
     if name.startswith("/") and f"/{marker}" in name:
         name = marker + name.rpartition(f"/{marker}")[2]
     if name.startswith("/") or ".." in name.split("/"):
@@ -219,7 +161,7 @@ def _relative(path: str, name: str) -> str:
 
 
 def _find_index(folder: str, name: str) -> str | None:
-    candidates = (os.path.join(folder, name), os.path.join(folder, *_CURATED, name))
+    candidates = (os.path.join(folder, name), os.path.join(folder, *CURATED, name))
     return next((path for path in candidates if os.path.isfile(path)), None)
 
 
@@ -235,7 +177,7 @@ def _from_index(folder: str, notices: list) -> list | None:
     return None
 
 
-def _split(videos: list, notices: list) -> list:
+def split(videos: list, notices: list) -> list:
     """Validate with the first tenth of the videos, as in the original; of fewer than ten, with the first one."""
     videos = [video for video in videos if video]
     count = int(len(videos) * VALIDATION_SHARE)
@@ -245,7 +187,7 @@ def _split(videos: list, notices: list) -> list:
     return [[track for video in part for track in video] for part in (videos[count:], videos[:count])]
 
 
-def _raw_tracks(folder: str) -> list:
+def _raw_videos(folder: str) -> list:
     videos = []
     for video in curation.raw_videos(folder):
         tracks: dict = {}

@@ -15,10 +15,13 @@ import sys
 if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
+    import common  # noqa: F401 - which says what packages are missing
 
-from common import console
+from common import atomic_files, console
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
+from common.data import images, listing
+from sa_siam_tf1.datasets import curation, imdb
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _UNFINISHED = re.compile(r"\..+\.\d{2,}\.crop\.x\.jpg\.([1-9]\d{0,8})\.tmp")  # temporary name of `atomic_files`
@@ -37,8 +40,6 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Crop; return the exit status."""
-    from sa_siam_tf1.datasets import curation
-
     flags = define_flags().parse(arguments)
     root = shared_flags.find_data_folder(flags.data_path, ROOT, ["ILSVRC2015"],
                                       lambda folder: os.path.isdir(os.path.join(folder, "Annotations", "VID")))
@@ -47,9 +48,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     made, kept = 0, 0
     for video in console.progress(videos, "cropping", "video"):
         stop.check()
-        remove_unfinished(os.path.join(target, *video.crop_folder.split("/")))
+        crops = os.path.join(target, *imdb.CURATED, video.letter, video.name)
+        remove_unfinished(crops)
         with concurrent.futures.ThreadPoolExecutor(flags.threads) as pool:
-            for written, there in pool.map(lambda path, video=video: curate_frame(video, path, target),
+            for written, there in pool.map(lambda path, video=video, crops=crops: curate_frame(video, path, crops),
                                            video.annotation_files()):
                 made, kept = made + written, kept + there
     print(f"{len(videos)} videos: {made} crops made, {kept} were there; in {target}")
@@ -57,11 +59,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 
 def remove_unfinished(folder: str) -> None:
-    """Remove temporary files of processes that no longer run on this machine.
-
-    Args:
-        folder: of a video in the curated tree; it may be missing.
-    """
+    """Remove temporary files of processes that no longer run here from a folder of crops, which may be missing."""
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
         match, path = _UNFINISHED.fullmatch(name), os.path.join(folder, name)
         if match and os.path.isfile(path) and not _runs(int(match.group(1))):
@@ -81,30 +79,22 @@ def _runs(process: int) -> bool:
     return True
 
 
-def curate_frame(video, annotation: str, target: str) -> tuple[int, int]:
-    """Crop all targets of a frame; return how many crops were made and how many existed.
-
-    Args:
-        video: the frame's `curation.RawVideo`.
-        annotation: path of the frame's annotation.
-        target: the curated tree.
+def curate_frame(video: curation.RawVideo, annotation: str, folder: str) -> tuple[int, int]:
+    """Crop all targets of an annotated frame into a folder; return how many crops were made and how many existed.
 
     Raises:
         ZooError: a bad annotation or frame.
     """
-    from common import atomic_files
-    from common.data import images
-    from sa_siam_tf1.datasets import curation
-
     boxes = curation.read_annotation(annotation)
-    paths = {box: os.path.join(target, *video.crop_name(annotation, box.track).split("/")) for box in boxes}
-    missing = [box for box, path in paths.items() if not os.path.exists(path)]
+    stem = os.path.join(folder, listing.stem_of(annotation))
+    missing = [box for box in boxes if not os.path.exists(f"{stem}.{box.track:02d}.crop.x.jpg")]
     if missing:
         frame_path = video.frame_of(annotation)
         frame = images.read_rgb(frame_path, upright=False)
+        os.makedirs(folder, exist_ok=True)
         for box in missing:
-            os.makedirs(os.path.dirname(paths[box]), exist_ok=True)
-            atomic_files.write_bytes(paths[box], curation.to_jpeg(curation.crop_box(frame, box, frame_path)))
+            atomic_files.write_bytes(f"{stem}.{box.track:02d}.crop.x.jpg",
+                                     curation.to_jpeg(curation.crop_box(frame, box, frame_path)))
     return len(missing), len(boxes) - len(missing)
 
 

@@ -151,7 +151,7 @@ def test_index_files(curated):
     assert imdb.load(str(curated))[:3] == with_index[:3]
 
 
-def test_the_part_val_can_validate(tmp_path):
+def test_the_part_val_can_validate(tmp_path, capfd):
     """Eleven videos of train, of which the first would validate, and one of val."""
     for letter, names in (("a", [f"train_{number:02d}" for number in range(11)]), ("e", ["val_00"])):
         for name in names:
@@ -159,17 +159,18 @@ def test_the_part_val_can_validate(tmp_path):
             folder.mkdir(parents=True)
             (folder / "000000.00.crop.x.jpg").touch()
     for validation, wanted in (("tenth", "a/train_00"), ("val", "e/val_00")):
-        written = imdb.write_index(str(tmp_path), str(tmp_path), validation)
-        assert [tracks for _, tracks, _ in written] == [11, 1]
+        assert build_VID2015_imdb.main([f"--data_path={tmp_path}", f"--validation={validation}"]) == 0
+        assert [line.rpartition(": ")[2] for line in capfd.readouterr().out.splitlines()] == [
+            "11 tracks, 11 crops", "1 tracks, 1 crops"]
         content = json.loads((tmp_path / "validation_imdb.json").read_text())
         assert content["videos"] == [[f"Data/VID/train/{wanted}/000000.00.crop.x.jpg"]]
     shutil.rmtree(str(tmp_path / "Data" / "VID" / "train" / "e"))
-    with pytest.raises(ZooError, match="no crop in Data/VID/train/e, expected those of the part val"):
-        imdb.write_index(str(tmp_path), str(tmp_path), "val")
+    assert build_VID2015_imdb.main([f"--data_path={tmp_path}", "--validation=val"]) == 1
+    assert "no crop in Data/VID/train/e, expected those of the part val" in error_line(capfd)
 
 
 def as_pickle(curated, change=lambda name: name):
-    for part, tracks in zip(("train", "validation"), imdb._split(imdb.curated_videos(str(curated)), [])):
+    for part, tracks in zip(("train", "validation"), imdb.split(imdb.curated_videos(str(curated)), [])):
         content = dict(videos=[[change(name) for name in track] for track in tracks], n_videos=len(tracks),
                        image_shape=(255, 255, 3))
         (curated / f"{part}_imdb.pickle").write_bytes(pickle.dumps(content, protocol=3))
@@ -329,4 +330,4 @@ def test_what_systems_leave_behind_is_no_data(raw, curated, tmp_path, kind):
     found = imdb.load(str(folder))
     assert (found.train, found.validation, found.fingerprint) == (clean.train, clean.validation, clean.fingerprint)
     if kind == "curated":
-        assert [row[1:] for row in imdb.write_index(str(folder), str(tmp_path))] == [(2, 8), (1, 4)]
+        assert [sum(map(len, tracks)) for tracks in build_VID2015_imdb.divide(str(folder), "tenth")] == [8, 4]
