@@ -40,7 +40,7 @@ def define_flags(description: str) -> FlagSet:
     """Return the flags of training."""
     flags = FlagSet(description)
     shared_flags.define_data(flags, "Folder with MS-Celeb-1M_clean_align and lfw-deepfunneled_align, also below "
-                             "dataset/, or a folder that has a folder per person.", "required without --data_dir")
+                             "dataset/, or with a folder per person.", "required without --data_dir")
     shared_flags.define_training(flags, "Images", BATCH_SIZE, SEED, epochs="500")
     shared_flags.define_accelerator(flags, NPU_PRECISION)
     shared_flags.define_loss_scale(flags)

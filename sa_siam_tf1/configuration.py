@@ -67,8 +67,8 @@ class TrainConfig(Switches):
     lr_boundaries: tuple = _flag((), "Rising nominal epochs such as 10,20, for --lr_policy=piecewise_constant.")
     lr_values: tuple = _flag((), "Learning rates such as 0.01,0.001,0.0001, one more than boundaries, for "
                              "--lr_policy=piecewise_constant.")
-    loss_scale: float = _flag(1.0, "Factor of the loss, divided out of the gradients again, against underflow in "
-                              "float16.")
+    loss_scale: float = _flag(1.0, "Factor that scales the loss against underflow in float16; gradients are divided "
+                              "by it.")
     gray_probability: float = _flag(0.0, "Share of pairs that are converted to gray.")
     num_examples_per_epoch: int = _flag(53200, "Examples of a nominal epoch, the unit of learning rate and "
                                         "checkpoints.")

@@ -41,8 +41,8 @@ def define_flags() -> FlagSet:
     flags.model.choice("branch", "appearance", configuration.BRANCHES, "Branch to train; tracking joins the two.")
     pretrained.define(flags)
     configuration.define_flags(flags)
-    flags.training.choice("cache_crops", "auto", ["auto", "memory", "off"], "Keep training crops in the memory of the "
-                          "device once they are decoded; auto does if they need at most a quarter of the host's free "
+    flags.training.choice("cache_crops", "auto", ["auto", "memory", "off"], "Keep decoded training crops in the "
+                          "memory of the device; auto does so if they need at most a quarter of the host's free "
                           "memory.")
     flags.ignored.boolean("static_shape", False, "SA-Siam uses full batches only.")
     return flags

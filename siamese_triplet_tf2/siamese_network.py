@@ -42,7 +42,7 @@ def define_flags() -> FlagSet:
     shared_flags.define_steps_per_loop(flags)
     shared_flags.define_accelerator(flags, "--npu_precision_mode")
     flags.accelerator.choice("npu_precision_mode", NPU_PRECISION, shared_flags.PRECISION_MODES, "NPU: precision mode "
-                             "if --precision_mode is unset. The scripts take allow_mix_precision, as the original's.")
+                             "if --precision_mode is unset. The scripts set allow_mix_precision, as in the original.")
     flags.accelerator.choice("loss_scale", None, ["none", "dynamic"], "Scaling of the loss for float16.",
                              "dynamic where a GPU mixes in float16, else none")
     flags.data.choice("bad_images", "fail", ["fail", "skip"], "What to do about images that cannot be read: fail, or "
@@ -54,7 +54,7 @@ def define_flags() -> FlagSet:
                           "the frozen part of the network.")
     flags.training.boolean("static_shape", False, "Train on full batches only.")
     flags.training.boolean("semi_hard", False, "Choose semi-hard negatives within the batch.")
-    flags.model.choice("backbone", "resnet50", ["resnet50", "tiny"], "Network; tiny is for smoke runs.")
+    flags.model.choice("backbone", "resnet50", ["resnet50", "tiny"], "Network; tiny is for smoke tests.")
     flags.model.string("weights", None, "File with the weights of ResNet50, or none for random ones.",
                        "the file in model/ of the data folder")
     flags.model.boolean("batch_statistics", False, "Normalize with the statistics of the batch in training.")

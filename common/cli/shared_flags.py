@@ -67,7 +67,7 @@ def define_training(flags: FlagSet, samples: str, batch_size: int, seed: int, ep
     training.integer("train_steps", None, "Number of updates.", 1)
     training.integer("batch_size", batch_size, f"{samples} per update.", 1, MAX_BATCH_SIZE)
     training.choice("recipe", "reference", ["reference", "corrected"],
-                    "reference computes what the original code computes; corrected switches its corrections on.")
+                    "reference computes what the original computes; corrected turns on the corrections.")
     training.string("resume", "auto", "auto: resume an unfinished run with identical arguments; never: archive it and "
                     "start anew; PATH: resume that run.")
     training.string("init_checkpoint", None, "Checkpoint to take initial weights from, by name and shape.")
@@ -80,8 +80,8 @@ def define_training(flags: FlagSet, samples: str, batch_size: int, seed: int, ep
 
 def define_steps_per_loop(flags: FlagSet) -> None:
     """Define --steps_per_loop."""
-    flags.training.integer("steps_per_loop", 1, "Most updates in one call of the device. More save the host's work "
-                           "between them and change no number; a signal is answered after the call. NPUs, "
+    flags.training.integer("steps_per_loop", 1, "Maximum number of updates in one call of the device. More than 1 "
+                           "saves work of the host and changes no number; a signal takes effect after the call. NPUs, "
                            "--over_dump, --data_dump_flag and --profiling need 1.", 1)
 
 

@@ -37,8 +37,8 @@ EPOCHS = 50
 LEARNING_RATE = 1e-2
 NPU_PRECISIONS = {False: "allow_fp32_to_fp16", True: "allow_mix_precision"}  # by use_amp
 IGNORED = {
-    "grad_scale": "Keras or the NPU adapter scales the loss where float16 is mixed in.",
-    "do_eval": "Every epoch ends with an evaluation; evaluate.py makes one alone.",
+    "grad_scale": "Keras or the NPU adapter scales the loss when float16 is mixed in.",
+    "do_eval": "Every epoch ends with an evaluation; evaluate.py runs one separately.",
     "do_predict": "Use predict.py.",
     "train_annotation_path": "It belongs to the launcher's face models; classes are folders here.",
     "val_data_path": "It belongs to the launcher's face models; see --split.",
@@ -58,7 +58,7 @@ def define_flags() -> FlagSet:
     flags.accelerator.boolean("use_amp", False, "Mixed precision where the device has it: allow_mix_precision on an "
                               "NPU, float16 on a GPU.")
     flags.alias("use_amp", "autocast")
-    flags.data.integer("num_workers", 2, "Processes that make the images of a batch ahead; 0 makes them in the "
+    flags.data.integer("num_workers", 2, "Processes that make the images of the next batches; 0 makes them in the "
                        "training process.", 0, 64)
     flags.training.integer("step", -1, "Number of updates within one epoch; -1 sets no limit.", -1)
     flags.training.number("lr", LEARNING_RATE, "Learning rate for a batch of 64; scaled with the batch, within limits.")
@@ -68,8 +68,9 @@ def define_flags() -> FlagSet:
     flags.training.choice("optimizer", "sgd", ["sgd", "adam"], "Optimizer; sgd has Nesterov's momentum.")
     flags.training.number("weight_decay", None, "Multiple of the weights that is added to their gradients.",
                           unset="that of the head")
-    flags.training.choice("loss", "pairs", ["pairs", "n_pair"], "pairs: the cross entropy of pairs. n_pair: also the "
-                          "N-pair loss, with a batch of pairs of one character, which make the other pairs together.")
+    flags.training.choice("loss", "pairs", ["pairs", "n_pair"], "pairs: the cross entropy of pairs. n_pair: adds the "
+                          "N-pair loss; a batch then consists of pairs of the same character, and pairs of different "
+                          "characters are formed from them.")
     flags.training.integer("early_stop", -1, "Stop after this many epochs without a better validation loss; -1 never "
                            "stops.", -1)
     flags.model.choice("backbone", "vgg16", ["vgg16", "conv4"], "Network; conv4 is small enough for a CPU.")
