@@ -1,4 +1,4 @@
-"""Write LFW as input files of an offline model, which ATC makes of an export and which runs without TensorFlow.
+"""Write LFW as input files of an offline model, which ATC converts from an export and which runs without TensorFlow.
 
     python3 circleloss_tf1/lfw_to_bin.py --data_path=FOLDER [--checkpoint=FILE|RUN_DIR] [--lfw_batch_size=N]
 

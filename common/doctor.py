@@ -147,7 +147,7 @@ def _print_models(version: str | None, problems: list[str]) -> int:
             _say(f"Model        {folder}: cannot run, it needs TensorFlow {minimum} or newer: run 'make setup'")
         else:
             runnable += 1
-            _say(f"Model        {folder}: can run, bash {folder}/test/train_full_1p.sh --data_path=FOLDER")
+            _say(f"Model        {folder}: can run: bash {folder}/test/train_full_1p.sh --data_path=FOLDER")
     return runnable
 
 

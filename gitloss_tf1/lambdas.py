@@ -43,7 +43,7 @@ def define_flags() -> FlagSet:
     """Return the flags of the comparison."""
     flags = FlagSet(__doc__ or "")
     flags.data.paths("runs", "Run directories, or folders that hold some.")
-    flags.evaluation.string("picture", None, "PNG to draw.")
+    flags.evaluation.string("picture", None, "PNG file for the picture.")
     return flags
 
 

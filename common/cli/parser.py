@@ -170,7 +170,7 @@ class FlagSet:
         """Return the text of --help."""
         takes_paths = any(isinstance(self.values[name].parser, _PathsParser) for name in self.values)
         syntax = f"{_SYNTAX} {_SYNTAX_OF_PATHS}" if takes_paths else _SYNTAX
-        paragraphs = [text if text.startswith(" ") else textwrap.fill(text, _WIDTH)
+        paragraphs = [text if text.startswith(" ") else textwrap.fill(text, _WIDTH, break_on_hyphens=False)
                       for text in (*self.description.strip().split("\n\n"), syntax)]
         for group in self.groups:
             if group.defaults:

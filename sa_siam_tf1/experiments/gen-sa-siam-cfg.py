@@ -2,8 +2,8 @@
 
     python3 sa_siam_tf1/experiments/gen-sa-siam-cfg.py --output_path=FOLDER
 
-Writes model_config.json, train_config.json and track_config.json to FOLDER/SA-Siam/, to be edited. Track and evaluate
-take this folder as --config. Training takes it with --branch and --epochs, since its own epoch is 0.
+Writes model_config.json, train_config.json and track_config.json to FOLDER/SA-Siam/. Edit them and pass that
+folder as --config. Training with it also needs --branch and --epochs, because its epoch is 0.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
 
-from common.cli import program, shared_flags
+from common.cli import program
 from common.cli.parser import FlagSet
 from sa_siam_tf1 import configuration
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
@@ -26,7 +26,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Write; return the exit status."""
     flag_set = FlagSet(__doc__ or "")
-    shared_flags.define_output(flag_set)
+    flag_set.data.string("output_path", None, "Folder in which SA-Siam/ is written.",
+                         "test/output in the folder of the model")
+    flag_set.alias("output_path", "train_url")
     flags = flag_set.parse(arguments)
     parent = os.path.expanduser(flags.output_path) if flags.output_path else os.path.join(ROOT, "test", "output")
     target = os.path.join(os.path.abspath(parent), "SA-Siam")

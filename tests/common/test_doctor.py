@@ -29,7 +29,7 @@ def test_models_by_version(model_root, monkeypatch, capsys):
     monkeypatch.setenv("ASCEND_DEVICE_ID", "3")
     assert doctor.main([]) == 0
     out = capsys.readouterr().out
-    assert "old_model: can run, bash old_model/test/train_full_1p.sh" in out
+    assert "old_model: can run: bash old_model/test/train_full_1p.sh" in out
     assert "new_model: cannot run, it needs TensorFlow 99.0 or newer" in out
     assert "TensorFlow   2.6.5" in out and "ASCEND_DEVICE_ID=3" in out
 
