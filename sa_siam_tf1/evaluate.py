@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-from typing import Any
 
 from common.checkpoints import bundle, trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
 from common.devices import selection
+from sa_siam_tf1 import evaluation, track_flags
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 OURS = "SA-Siam"
@@ -27,8 +27,6 @@ OURS = "SA-Siam"
 
 def define_flags() -> FlagSet:
     """Return the flags of the evaluation."""
-    from sa_siam_tf1 import track_flags
-
     flags = FlagSet(__doc__ or "")
     shared_flags.define_data(flags, "Folder of sequences with true boxes, as in OTB, VOT, LaSOT, GOT-10k, "
                              "UAV123 or TrackingNet, or one sequence.")
@@ -40,18 +38,13 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    from sa_siam_tf1 import evaluation, train_siamese_model
-
     flags = define_flags().parse(arguments)
     targets = evaluation.find_targets(shared_flags.find_path("data_path", flags.data_path, ROOT))
     checkpoint = trained.choose(flags, ROOT, "evaluate")
     device = selection.choose(flags.device, os.environ)
 
     from common.graph import compat
-    from common.graph.session import inference_session
     from sa_siam_tf1 import restore
-    from sa_siam_tf1.evaluation import Contender
-    from sa_siam_tf1.inference.tracker import tracker_maker
 
     def say(line: str) -> None:
         print(line, file=sys.stderr if flags.json else sys.stdout, flush=True)
@@ -59,13 +52,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     for notice in filter(None, (target.notice for target in targets)):
         say(notice)
     scores: dict[str, Any] = {}
-    with inference_session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
-        weights = restore.tracker_weights(flags, ROOT, checkpoint)
-        wrapper = restore.tracker(session, weights, flags.compute_dtype)
+    with restore.open_tracker(flags, checkpoint, device) as (weights, make_tracker):
         identity = identity_of(weights, flags.compute_dtype, compat.device_and_version(device, flags.device))
-        contenders = [Contender(OURS, tracker_maker(session, wrapper), identity)]
+        contenders = [evaluation.Contender(OURS, make_tracker, identity)]
         if flags.baselines:
-            contenders += evaluation.baseline_contenders()
+            contenders += evaluation.baselines()
         for contender in contenders:
             scores[contender.name] = evaluation.evaluate_tracker(contender, targets, checkpoint.output_folder, stop,
                                                                  say)
@@ -77,13 +68,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 
 def identity_of(weights: Any, compute_dtype: str, platform: str) -> list:
-    """What our boxes depend on besides the sequence.
-
-    Args:
-        weights: from `restore.tracker_weights`.
-        compute_dtype: what the convolutions compute in.
-        platform: device and TensorFlow, from `compat.device_and_version`.
-    """
+    """What our boxes depend on besides the sequence: weights, type of the convolutions, device and TensorFlow."""
     return [weights.model, weights.track, compute_dtype, platform,
             [bundle.fingerprint(prefix) for prefix in weights.prefixes.values()]]
 

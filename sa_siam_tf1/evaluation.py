@@ -1,11 +1,12 @@
 """The evaluation of trackers on a folder of sequences: find targets, track, score, draw."""
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import zlib
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from common.errors import ZooError
 from common.plots import figures
 from common.run import metrics
 from sa_siam_tf1 import opencv
-from sa_siam_tf1.inference import baselines, frames, layouts, otb, sequences
+from sa_siam_tf1.inference import frames, layouts, otb, sequences
 from sa_siam_tf1.metrics import one_pass
 
 TRACKERS_FOLDER = "trackers"
+STILL = "still box"
+_OPENCV = ("MIL", "KCF", "CSRT")  # trackers of OpenCV that need no files of weights
 
 
 class Target(NamedTuple):
@@ -39,9 +42,31 @@ class Contender(NamedTuple):
     identity: list  # everything its boxes depend on besides the sequence
 
 
-def baseline_contenders() -> list[Contender]:
-    """Return the trackers to compare ours with."""
-    return [Contender(name, maker, [opencv.load().getVersionString()]) for name, maker in baselines.makers().items()]
+def baselines() -> list[Contender]:
+    """Return the trackers to compare ours with: a box that never moves, and the trackers of the installed OpenCV."""
+    cv2 = opencv.load()
+    makers: dict[str, Callable] = {STILL: lambda frame, box: lambda pixels: sequences.Step(list(box))}
+    for name in _OPENCV:
+        creators = (getattr(module, f"Tracker{name}_create", None) for module in (cv2, getattr(cv2, "legacy", None)))
+        create = next(filter(None, creators), None)
+        if create:
+            makers[f"OpenCV {name}"] = functools.partial(_opencv_tracker, create)
+    return [Contender(name, maker, [cv2.getVersionString()]) for name, maker in makers.items()]
+
+
+def _opencv_tracker(create: Callable, frame: np.ndarray, box: Sequence[float]) -> Callable:
+    """Track with OpenCV: `create` is the function that creates its tracker, the others are as in `MakeTracker`."""
+    opencv.load().setRNGSeed(0)
+    tracker, last = create(), list(box)
+    tracker.init(np.ascontiguousarray(frame[..., ::-1]), tuple(int(round(value)) for value in box))
+
+    def step(pixels: np.ndarray) -> sequences.Step:
+        is_located, new_box = tracker.update(np.ascontiguousarray(pixels[..., ::-1]))
+        if is_located:
+            last[:] = map(float, new_box)
+        return sequences.Step(list(last))
+
+    return step
 
 
 def find_targets(folder: str) -> list[Target]:
@@ -73,30 +98,23 @@ def _targets_of(annotated: layouts.Annotated) -> list[Target]:
 
 def evaluate_tracker(contender: Contender, targets: list, folder: str, stop: StopRequest, say: Callable[[str], None]
                      ) -> dict:
-    """Track and score all targets; boxes that the same tracker has stored are used again.
+    """Track and score all targets; return the scores overall and by target, as JSON values.
 
-    Args:
-        contender: the tracker.
-        targets: from `find_targets`.
-        folder: where the boxes are stored; several evaluations may share it, also at the same time.
-        stop: checked before every frame.
-        say: takes a line for each sequence.
-
-    Returns:
-        The scores overall and by target, as JSON values.
+    Boxes are stored in the folder, from which the same tracker uses them again. Several evaluations may share it, also
+    at the same time. `say` takes a line for each sequence.
     """
-    by_target, frame_seconds = {}, []
+    by_target, all_scores, frame_seconds = {}, [], []
     for target in targets:
         tracked = _track_once(contender, target, folder, stop, say)
         scored = one_pass.scores(np.array(tracked["boxes"]), target.truth)
+        all_scores.append(scored)
         frame_seconds += tracked["frame_seconds"]
         by_target[target.name] = dict(scored._asdict(), **sequences.speed(tracked["frame_seconds"]),
                                       problems=tracked["problems"])
         for problem in tracked["problems"]:
             say(f"{target.name}: {problem}")
         say(f"{contender.name}, {target.name}: AUC {scored.auc:.4f}, precision at 20 px {scored.precision_20:.4f}")
-    overall = one_pass.overall([one_pass.Scores(**{field: scores[field] for field in one_pass.Scores._fields})
-                                 for scores in by_target.values()])
+    overall = one_pass.overall(all_scores)
     return dict(overall=dict(overall._asdict(), **sequences.speed(frame_seconds)), targets=by_target)
 
 
@@ -143,7 +161,7 @@ def table(results: dict) -> list[str]:
     rows = [("tracker", "AUC", "precision at 20 px", "mean overlap", "frames/s")]
     for name, result in results.items():
         scored = result["overall"]
-        rate = None if name == baselines.STILL else scored["fps"]  # its speed means nothing
+        rate = None if name == STILL else scored["fps"]  # its speed means nothing
         rows.append((name, f"{scored['auc']:.4f}", f"{scored['precision_20']:.4f}", f"{scored['mean_overlap']:.4f}",
                      metrics.format_number(rate, 1)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -46,7 +46,7 @@ def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.De
     result: dict[str, Any] = {}
     for part, build in (("template", inference_wrapper.export_template), ("search", inference_wrapper.export_search)):
         with inference_session(device, "cpu", "", flags.json or part == "search") as session:
-            weights = restore.tracker_weights(flags, ROOT, checkpoint)
+            weights = restore.tracker_weights(flags, checkpoint)
             inputs, outputs = build(weights.model, weights.track)
             restore.variables(session, weights)
             target = exporting.Target(os.path.join(checkpoint.output_folder, part), part, flags.onnx, ONNX_TOLERANCES)

@@ -1,43 +1,40 @@
 """Trained weights for tracking: of one branch, or of both from two checkpoints."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from typing import Callable, Iterator
 
 from common.checkpoints import bundle, trained
 from common.checkpoints.trained import Checkpoint
 from common.cli.parser import FlagValues
 from common.cli.shared_flags import find_path
+from common.devices.selection import Device
 from common.errors import FlagError, ZooError, reason_of
 from common.graph import checkpoints
 from common.graph.compat import tf
+from common.graph.session import inference_session
 from sa_siam_tf1 import configuration
 from sa_siam_tf1.configuration import BRANCHES, ModelConfig, TrackConfig
 from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper
+from sa_siam_tf1.inference.tracker import tracker_maker
+from sa_siam_tf1.train_siamese_model import NPU_PRECISION
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackerWeights:
-    """The checkpoints and the configuration of a tracker.
+    """The checkpoints and the configuration of a tracker."""
 
-    Attributes:
-        checkpoint: that of --checkpoint, and where the program writes.
-        prefixes: of the checkpoints, by branch.
-        model: the network.
-        track: the tracking.
-    """
-
-    checkpoint: Checkpoint
-    prefixes: dict
+    prefixes: dict  # of the checkpoints, by branch
     model: ModelConfig
     track: TrackConfig
 
 
-def tracker_weights(flags: FlagValues, root: str, checkpoint: Checkpoint) -> TrackerWeights:
+def tracker_weights(flags: FlagValues, checkpoint: Checkpoint) -> TrackerWeights:
     """Find the branches in the checkpoints that the flags name, and the configuration.
 
     Args:
         flags: parsed flags, with those of `track_flags.define`.
-        root: the model's folder.
         checkpoint: from `trained.choose`.
 
     Raises:
@@ -52,7 +49,7 @@ def tracker_weights(flags: FlagValues, root: str, checkpoint: Checkpoint) -> Tra
                             f"{' and '.join(_branches_in(other))}; expected appearance and semantic")
         prefixes["semantic"] = other
     branch = "both" if len(prefixes) == 2 else next(iter(prefixes))
-    folder = find_path("config", flags.config, root) if flags.config else checkpoint.run_path
+    folder = find_path("config", flags.config, configuration.ROOT) if flags.config else checkpoint.run_path
     model, track = (configuration.load(kind, folder, is_optional=not flags.config) if folder else kind()
                     for kind in (ModelConfig, TrackConfig))
     model = dataclasses.replace(model, branch=branch)
@@ -60,25 +57,23 @@ def tracker_weights(flags: FlagValues, root: str, checkpoint: Checkpoint) -> Tra
         if branch != "both":
             raise FlagError("--c_appearance weighs two branches; give --semantic_checkpoint too")
         model = dataclasses.replace(model, c_appearance=flags.c_appearance)
-    return TrackerWeights(checkpoint, prefixes, model, track)
+    return TrackerWeights(prefixes, model, track)
 
 
-def tracker(session: tf.Session, weights: TrackerWeights, compute_dtype: str) -> InferenceWrapper:
-    """Build the tracker's graphs in the default graph and restore them.
-
-    Args:
-        session: of the default graph.
-        weights: from `tracker_weights`.
-        compute_dtype: "float32" or "bfloat16", that the convolutions compute in.
+@contextlib.contextmanager
+def open_tracker(flags: FlagValues, checkpoint: Checkpoint, device: Device
+                 ) -> Iterator[tuple[TrackerWeights, Callable]]:
+    """Start the device, and yield the weights and a `sequences.MakeTracker` with them.
 
     Raises:
-        ZooError: this device or TensorFlow lacks such convolutions.
+        ZooError: as `tracker_weights`, or this TensorFlow lacks convolutions of --compute_dtype on this device.
     """
-    dtype = tf.as_dtype(compute_dtype)
-    _try_convolution(session, dtype)
-    wrapper = InferenceWrapper(weights.model, weights.track, dtype)
-    variables(session, weights)
-    return wrapper
+    with inference_session(device, flags.device, NPU_PRECISION, flags.json) as session:
+        weights, dtype = tracker_weights(flags, checkpoint), tf.as_dtype(flags.compute_dtype)
+        _try_convolution(session, dtype)
+        wrapper = InferenceWrapper(weights.model, weights.track, dtype)
+        variables(session, weights)
+        yield weights, tracker_maker(session, wrapper)
 
 
 def variables(session: tf.Session, weights: TrackerWeights) -> None:

@@ -24,6 +24,7 @@ from common.cli.parser import FlagSet
 from common.data import images
 from common.devices import selection
 from common.errors import ZooError
+from sa_siam_tf1.inference import otb
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -39,18 +40,12 @@ class SaSiam:
     is_deterministic = True
 
     def __init__(self, *flags: str, name: str = "SA-Siam"):
-        """Load the weights.
-
-        Args:
-            flags: those of evaluate.py that choose weights and device, such as --checkpoint.
-            name: see the class.
+        """Load the weights; `flags` are those of evaluate.py that choose weights and device, such as --checkpoint.
 
         Raises:
             ZooError: no such checkpoint, or one that does not fit.
         """
-        from common.graph.session import inference_session
-        from sa_siam_tf1 import restore, track_flags, train_siamese_model
-        from sa_siam_tf1.inference.tracker import tracker_maker
+        from sa_siam_tf1 import restore, track_flags
 
         flag_set = FlagSet(__doc__ or "")
         track_flags.define(flag_set)
@@ -60,19 +55,11 @@ class SaSiam:
         self.name = name
         self._step: Any = None
         self._resources = contextlib.ExitStack()
-        session = self._resources.enter_context(
-            inference_session(device, parsed.device, train_siamese_model.NPU_PRECISION, parsed.json))
-        wrapper = restore.tracker(session, restore.tracker_weights(parsed, ROOT, checkpoint), parsed.compute_dtype)
-        self._make = tracker_maker(session, wrapper)
+        _, self._make = self._resources.enter_context(restore.open_tracker(parsed, checkpoint, device))
 
     def init(self, image: Any, box: Sequence[float]) -> None:
-        """Begin a sequence.
-
-        Args:
-            image: its first frame, a PIL image or uint8 [height, width, 3], RGB.
-            box: of the target.
-        """
-        self._step = self._make(_pixels(image), [box[0] - 1.0, box[1] - 1.0, box[2], box[3]])
+        """Begin a sequence with the target's box in its first frame, a PIL image or uint8 [height, width, 3], RGB."""
+        self._step = self._make(_pixels(image), otb.to_zero_based(box))
 
     def update(self, image: Any) -> np.ndarray:
         """Return the box in the next frame, float64 [4].
@@ -82,17 +69,11 @@ class SaSiam:
         """
         if self._step is None:
             raise ZooError("update() before init(): the first frame and its box are needed")
-        box = np.array(self._step(_pixels(image)).box, np.float64)
-        return box + [1.0, 1.0, 0.0, 0.0]
+        return np.array(self._step(_pixels(image)).box, np.float64) + [1.0, 1.0, 0.0, 0.0]
 
     def track(self, img_files: Sequence[str], box: Sequence[float], visualize: bool = False
               ) -> tuple[np.ndarray, np.ndarray]:
-        """Track through a sequence.
-
-        Args:
-            img_files: the frames.
-            box: of the target in the first.
-            visualize: has no effect; inference/track.py draws.
+        """Track through a sequence. `visualize` has no effect; inference/track.py draws.
 
         Returns:
             Boxes, float64 [frames, 4], and seconds, float64 [frames], without decoding.

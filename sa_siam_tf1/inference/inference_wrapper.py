@@ -62,13 +62,9 @@ class InferenceWrapper:
 
     def template(self, session: tf.Session, frame: np.ndarray, centre: Sequence[float], context: float
                  ) -> list[np.ndarray]:
-        """Return the exemplar's features.
+        """Return the features of an exemplar in a frame, uint8 [height, width, 3], RGB.
 
-        Args:
-            session: holds the weights.
-            frame: uint8 [height, width, 3], RGB.
-            centre: y, x of the target, counted from 0.
-            context: side of the target's context, pixels of the frame.
+        Its centre is y, x, counted from 0; `context` is the side of its context, pixels of the frame.
         """
         graph = self.template_graph
         return list(session.run(graph.features, self._feeds(graph.windows, frame, centre, context, [1.0])))
@@ -88,14 +84,12 @@ class InferenceWrapper:
 
     def instance_features(self, images: tf.Tensor) -> Features:
         """Embed search images, float32 [num, side, side, 3]; to be called in a scope that reuses the variables."""
-        return _instance_features(self.model, images, self._dtype)
+        return _features(self.model, images, False, self._dtype)
 
     def _feeds(self, windows: Windows, frame: np.ndarray, centre: Sequence[float], context: float,
                factors: Sequence[float]) -> dict:
         sides = context * self.track.x_image_size / EXEMPLAR_SIDE * np.asarray(factors, np.float64)
-        cv2 = opencv.load()
-
-        return {windows.frame: frame, windows.mean_colour: cv2.mean(frame)[:3],
+        return {windows.frame: frame, windows.mean_colour: opencv.load().mean(frame)[:3],
                 windows.boxes: window_boxes(frame.shape[:2], centre, sides)}
 
 
@@ -125,14 +119,14 @@ def build_template(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> T
     """Build the graph of the template and create the variables."""
     with tf.name_scope("template"):
         windows = _windows(1, track.x_image_size)
-        return TemplateGraph(windows, _exemplar_features(model, windows.images, dtype))
+        return TemplateGraph(windows, _features(model, windows.images, True, dtype))
 
 
 def build_search(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> SearchGraph:
     """Build the graph of the search on the template graph's variables."""
     with tf.name_scope("search"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
         windows = _windows(track.num_scales, track.x_image_size)
-        features = _instance_features(model, windows.images, dtype)
+        features = _features(model, windows.images, False, dtype)
     template = tuple(tf.placeholder(tf.float32, [1, *shape]) for shape in template_shapes(features, track))
     with tf.name_scope("search"):
         tiled = tuple(tf.tile(one, [track.num_scales, 1, 1, 1]) for one in template)
@@ -144,11 +138,12 @@ def build_search(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> Sea
 def find_peak(responses: tf.Tensor, track: TrackConfig) -> Peak:
     """Choose a scale, and the highest point of its response after normalisation and mixing with a cosine window.
 
-    Args:
-        responses: float32 [scales, side, side], upsampled.
-        track: the configuration.
+    The responses are float32 [scales, side, side], upsampled. The window, with sum 1, is the outer product of two Hann
+    windows.
     """
     num_scales, side = (int(size) for size in responses.shape[:2])
+    window = np.outer(np.hanning(side), np.hanning(side))
+    window = (window / window.sum()).astype(np.float32)
     penalties = np.full(num_scales, track.scale_penalty, np.float32)
     penalties[num_scales // 2] = 1.0
     response_max = tf.reduce_max(responses, axis=[1, 2])
@@ -157,7 +152,7 @@ def find_peak(responses: tf.Tensor, track: TrackConfig) -> Peak:
     score = response - tf.reduce_min(response)
     total = tf.reduce_sum(score)
     score /= tf.where(total > 0.0, total, tf.ones_like(total))
-    score = (1.0 - track.window_influence) * score + track.window_influence * _cosine_window(side)
+    score = (1.0 - track.window_influence) * score + track.window_influence * window
     return Peak(response_max, best, response, tf.argmax(tf.reshape(score, [-1]), output_type=tf.int32),
                 tf.reduce_sum(responses))
 
@@ -165,7 +160,7 @@ def find_peak(responses: tf.Tensor, track: TrackConfig) -> Peak:
 def export_template(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
     """Build the template's graph for an export; return inputs and outputs by name."""
     images = tf.placeholder(tf.float32, [None, track.x_image_size, track.x_image_size, 3], "images")
-    features = _exemplar_features(model, images)
+    features = _features(model, images, True)
     return dict(images=images), {f"template_{number}": tf.identity(feature_map, f"template_{number}")
                                  for number, feature_map in enumerate(features)}
 
@@ -173,7 +168,7 @@ def export_template(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]
 def export_search(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
     """Build the search graph for an export; return inputs and outputs by name."""
     images = tf.placeholder(tf.float32, [None, track.x_image_size, track.x_image_size, 3], "images")
-    features = _instance_features(model, images)
+    features = _features(model, images, False)
     template = tuple(tf.placeholder(tf.float32, [None, *shape], f"template_{number}")
                      for number, shape in enumerate(template_shapes(features, track)))
     response = _response(model, template, features)
@@ -188,21 +183,13 @@ def template_shapes(features: Features, track: TrackConfig) -> list[list[int]]:
     return [[int(maps.shape[1]) - narrower] * 2 + [int(maps.shape[3])] for maps in features]
 
 
-def _exemplar_features(model: ModelConfig, images: tf.Tensor, dtype: tf.DType = tf.float32) -> Features:
+def _features(model: ModelConfig, images: tf.Tensor, is_exemplar: bool, dtype: tf.DType = tf.float32) -> Features:
     features: Features = ()
-    if model.branch != "semantic":  # only the exemplar's own pixels matter
-        features += sa_siam.appearance(sa_siam.exemplar_window(images), Normaliser(False), 0, True, dtype)
+    if model.branch != "semantic":  # of the exemplar only its own pixels matter
+        window = sa_siam.exemplar_window(images) if is_exemplar else images
+        features += sa_siam.appearance(window, Normaliser(False), 0, is_exemplar, dtype)
     if model.branch != "appearance":  # attention needs the surroundings too
-        features += sa_siam.semantic(images, 0, True, dtype)
-    return features
-
-
-def _instance_features(model: ModelConfig, images: tf.Tensor, dtype: tf.DType = tf.float32) -> Features:
-    features: Features = ()
-    if model.branch != "semantic":
-        features += sa_siam.appearance(images, Normaliser(False), 0, False, dtype)
-    if model.branch != "appearance":
-        features += sa_siam.semantic(images, 0, False, dtype)
+        features += sa_siam.semantic(images, 0, is_exemplar, dtype)
     return features
 
 
@@ -232,9 +219,3 @@ def _windows(num: int, side: int) -> Windows:
 def _bias(name: str) -> tf.Variable:
     with tf.variable_scope("detection"):
         return tf.get_variable(name, [1], initializer=tf.zeros_initializer(), trainable=False)
-
-
-def _cosine_window(side: int) -> np.ndarray:
-    """Return the outer product of two Hann windows with sum 1, float32 [side, side]."""
-    window = np.outer(np.hanning(side), np.hanning(side))
-    return (window / window.sum()).astype(np.float32)

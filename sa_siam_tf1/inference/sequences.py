@@ -89,13 +89,7 @@ def _step(tracker: Callable[[np.ndarray], Step], pixels: np.ndarray, where: str)
 
 
 def require_box(name: str, box: Sequence[float], pixels: np.ndarray) -> None:
-    """Refuse a first box without extent, or without a pixel in the frame.
-
-    Args:
-        name: of the sequence.
-        box: x, y, width, height, counted from 1.
-        pixels: [height, width, 3].
-    """
+    """Refuse the first box of a sequence, counted from 1, without extent, or without a pixel in the frame."""
     height, width = pixels.shape[:2]
     x, y, box_width, box_height = (float(value) for value in box)
     described = f"{name}: the first box {x:g},{y:g},{box_width:g},{box_height:g}"

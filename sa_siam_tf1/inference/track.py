@@ -59,8 +59,6 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Track; return the exit status."""
-    from sa_siam_tf1 import train_siamese_model
-
     flags = define_flags().parse(arguments)
     if flags.response_maps and flags.annotate == "none":
         raise FlagError("--response_maps is drawn on annotated frames; --annotate=none makes none")
@@ -69,15 +67,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     checkpoint = trained.choose(flags, ROOT, "predict")
     device = selection.choose(flags.device, os.environ)
 
-    from common.graph.session import inference_session
     from sa_siam_tf1 import restore
-    from sa_siam_tf1.inference.tracker import tracker_maker
 
     is_camera = chosen[0].sequence.camera is not None
     found = []
-    with inference_session(device, flags.device, train_siamese_model.NPU_PRECISION, flags.json) as session:
-        weights = restore.tracker_weights(flags, ROOT, checkpoint)
-        maker = tracker_maker(session, restore.tracker(session, weights, flags.compute_dtype))
+    with restore.open_tracker(flags, checkpoint, device) as (weights, maker):
         about = dict(branch=weights.model.branch, checkpoints=weights.prefixes)
         with stop.deferred() if is_camera else contextlib.nullcontext():  # a signal ends the frames of a camera
             for target in chosen:

@@ -42,41 +42,25 @@ class Target:
 
     @property
     def context(self) -> float:
-        """Side of the target's context."""
         return context_side(self.width, self.height)
 
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """The target in a frame.
-
-    Attributes:
-        target: its position and size.
-        best_scale: index of the scale with the highest response.
-        response_max: highest response at each scale, float32 [scales].
-        response: of the best scale, float32 [side, side], before normalisation.
-        response_side: side of the square that the response covers, pixels of the frame.
-    """
+    """The target in a frame."""
 
     target: Target
-    best_scale: int
-    response_max: np.ndarray
-    response: np.ndarray
-    response_side: float
+    best_scale: int  # index of the scale with the highest response
+    response_max: np.ndarray  # highest response at each scale, float32 [scales]
+    response: np.ndarray  # of the best scale, float32 [side, side], before normalisation
+    response_side: float  # side of the square that the response covers, pixels of the frame
 
 
 class Tracker:
     """Tracks one target through frames, uint8 [height, width, 3], RGB."""
 
     def __init__(self, session: tf.Session, wrapper: InferenceWrapper, frame: np.ndarray, box: Sequence[float]):
-        """Compute the template from the first frame.
-
-        Args:
-            session: holds the weights.
-            wrapper: the graphs.
-            frame: the first frame.
-            box: the target's, x, y, width, height, counted from 0.
-        """
+        """Compute the template from the first frame and the target's box in it."""
         self._session, self._wrapper = session, wrapper
         self._first = self.target = Target.of_box(box)
         self._template = wrapper.template(session, frame, (self.target.y, self.target.x), self.target.context)
@@ -107,13 +91,7 @@ def tracker_maker(session: tf.Session, wrapper: InferenceWrapper) -> Callable:
 
 
 def locate(peak: Peak, target: Target, first: Target, track: TrackConfig) -> Location:
-    """Turn the peak of the responses into the target's new position and size.
-
-    Args:
-        peak: values of a `Peak`.
-        target: in the frame before.
-        first: in the first frame.
-        track: the configuration.
+    """Turn the values of a peak into the target's new position and size, given those in the frame before and the first.
 
     Raises:
         ZooError: a response is not finite.

@@ -98,9 +98,9 @@ def test_what_boxes_depend_on(tmp_path, monkeypatch):
 
     assert compat.device_and_version(Device("cpu", "0"), "cpu") == f"cpu, TensorFlow {compat.tf.__version__}"
 
-    before = evaluation.baseline_contenders()
+    before = evaluation.baselines()
     monkeypatch.setattr(opencv.load(), "getVersionString", lambda: "0.0")
-    after = evaluation.baseline_contenders()
+    after = evaluation.baselines()
     assert [one.name for one in before] == [one.name for one in after] and before[0].name == "still box"
     assert not [one for one, other in zip(before, after) if one.identity == other.identity]
 

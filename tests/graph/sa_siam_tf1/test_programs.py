@@ -33,14 +33,14 @@ def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearan
         ["--sequence=S", f"--checkpoint={tmp_path}/track_model_checkpoints/SA-Siam-Appearance/model.ckpt-1"])
     checkpoint = trained.choose(flags, "/no/sa_siam_tf1", "predict")
     assert checkpoint.output_folder == str(tmp_path / "predict")
-    weights = restore.tracker_weights(flags, "/no/sa_siam_tf1", checkpoint)
+    weights = restore.tracker_weights(flags, checkpoint)
     assert (weights.model, weights.track) == (ModelConfig(response_scale=0.002), track_config)
 
     given = tmp_path / "given"  # as gen-sa-siam-cfg.py writes it, with one value changed
     given.mkdir()
     configuration.save(str(given), ModelConfig(branch="both"), TrainConfig(epoch=0), TrackConfig(num_scales=5))
     flags = track.define_flags().parse(["--sequence=S", f"--checkpoint={checkpoint.prefix}", f"--config={given}"])
-    weights = restore.tracker_weights(flags, "/no/sa_siam_tf1", checkpoint)
+    weights = restore.tracker_weights(flags, checkpoint)
     assert (weights.model, weights.track) == (ModelConfig(), TrackConfig(num_scales=5))
 
 
