@@ -51,9 +51,10 @@ def write_caption(pixels: np.ndarray, caption: str) -> np.ndarray:
     cv2 = opencv.load()
 
     size = max(0.3, pixels.shape[1] / 1000)
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # readable on any background
-        cv2.putText(pixels, caption, (4, int(30 * size)), cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness,
-                    cv2.LINE_AA)
+    (width, height), below = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    if caption:
+        cv2.rectangle(pixels, (0, 0), (width + 7, height + below + 5), (0, 0, 0), -1)
+        cv2.putText(pixels, caption, (4, height + 4), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
     return pixels
 
 

@@ -11,10 +11,13 @@ import numpy as np
 from common import quiet
 from common.errors import ZooError
 from sa_siam_tf1 import opencv
-from sa_siam_tf1.inference.drawing import write_caption
+from sa_siam_tf1.inference.drawing import overlay, write_caption
 from sa_siam_tf1.inference.frames import Frame
 
 _NAME = "SA-Siam"
+_MAX_SIDE = 1000  # pixels of a window before the user changes its size
+_WAIT_MS = 20  # for a key
+_NOTHING_CHOSEN = "no target was chosen; draw a box around it, or give --box=x,y,width,height"
 _CHOOSE, _QUIT = (ord(" "), 10, 13), (ord("q"), 27)  # space and enter; q and escape
 
 
@@ -94,13 +97,25 @@ class Window:
             raise NoWindow("this OpenCV has no windows; install opencv-python instead of opencv-python-headless")
         if status < 0:
             raise NoWindow(f"OpenCV cannot use the screen (DISPLAY={os.environ.get('DISPLAY', '')})")
-        self._cv2.namedWindow(_NAME, self._cv2.WINDOW_NORMAL)
+        self._cv2.namedWindow(_NAME, self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_GUI_NORMAL)
+        self._is_sized = False
 
-    def show(self, pixels: np.ndarray) -> int:
-        """Show a frame, uint8 [height, width, 3], RGB; return the key that was pressed, or -1."""
-        self._cv2.imshow(_NAME, np.ascontiguousarray(pixels[..., ::-1]))
-        key = self._cv2.waitKey(1)
+    def show(self, pixels: np.ndarray, caption: str = "", wait_ms: int = 1) -> int:
+        """Show a frame, uint8 [height, width, 3], RGB, with a caption; return the key that was pressed, or -1."""
+        if not self._is_sized:
+            height, width = pixels.shape[:2]
+            scale = min(1.0, _MAX_SIDE / max(height, width))
+            self._cv2.resizeWindow(_NAME, int(scale * width), int(scale * height))
+            self._is_sized = True
+        shown = write_caption(pixels.copy(), caption)
+        self._cv2.imshow(_NAME, np.ascontiguousarray(shown[..., ::-1]))
+        key = self._cv2.waitKey(wait_ms)
         return key if key < 0 else key & 0xFF
+
+    def close(self) -> None:
+        """Remove the window."""
+        self._cv2.destroyWindow(_NAME)
+        self._cv2.waitKey(1)
 
     def is_closed_by(self, key: int) -> bool:
         """Whether a key, or the button of the window, asks for the end."""
@@ -120,13 +135,29 @@ class Window:
             ZooError: none was drawn.
         """
         while camera is not None:
-            key = self.show(write_caption(camera.pixels.copy(), "space: choose the target, q: quit"))
+            key = self.show(camera.pixels, "space: choose the target, q: quit")
             if key in _CHOOSE:
                 pixels = camera.pixels
                 break
             if self.is_closed_by(key) or not camera.advance():
-                raise ZooError("no target was chosen; draw a box around it, or give --box=x,y,width,height")
-        x, y, width, height = self._cv2.selectROI(_NAME, np.ascontiguousarray(pixels[..., ::-1]), True, False)
-        if width < 1 or height < 1:
-            raise ZooError("no target was chosen; draw a box around it, or give --box=x,y,width,height")
-        return np.array([x + 1.0, y + 1.0, width, height])
+                raise ZooError(_NOTHING_CHOSEN)
+        return self._draw_box(pixels)
+
+    def _draw_box(self, pixels: np.ndarray) -> np.ndarray:
+        corners = np.zeros((2, 2), int)  # x, y where the mouse was pressed, and where it was moved from there
+
+        def on_mouse(event: int, x: int, y: int, flags: int, _: Any) -> None:
+            if event == self._cv2.EVENT_LBUTTONDOWN:
+                corners[:] = x, y
+            elif event == self._cv2.EVENT_MOUSEMOVE and flags & self._cv2.EVENT_FLAG_LBUTTON:
+                corners[1] = x, y
+
+        self._cv2.setMouseCallback(_NAME, on_mouse)
+        while True:
+            left_top, size = corners.min(0), np.ptp(corners, 0)
+            box = np.array([*left_top + 1.0, *size])
+            key = self.show(overlay(pixels, box, None, None), "draw the box, then space; q: quit", _WAIT_MS)
+            if key in _CHOOSE and size.all():
+                return box
+            if self.is_closed_by(key):
+                raise ZooError(_NOTHING_CHOSEN)

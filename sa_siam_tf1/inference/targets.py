@@ -100,7 +100,10 @@ def open_window(targets: Sequence[Target]) -> live.Window | None:
     if without_box is None and not targets[0].sequence.camera:
         return None
     try:
-        return live.Window()
+        window = live.Window()
+        if targets[0].sequence.camera:
+            window.show(targets[0].sequence.camera.pixels, "loading the network")
+        return window
     except live.NoWindow as error:
         if without_box is not None:
             reason = "" if without_box.camera else f"{without_box.name} has no groundtruth_rect.txt; to draw the box: "
@@ -109,19 +112,25 @@ def open_window(targets: Sequence[Target]) -> live.Window | None:
         return None
 
 
-def first_box(target: Target, window: live.Window | None) -> np.ndarray:
-    """Return the box in the first frame, which the user draws if it is not known.
+def with_boxes(targets: Sequence[Target], window: live.Window | None) -> list[Target]:
+    """Let the user draw the boxes that are missing, and close the window unless it is to show a camera.
 
     Raises:
         ZooError: none was drawn, or the first frame cannot be read.
     """
-    if target.box is not None:
-        return target.box
-    assert window is not None
-    camera = target.sequence.camera
-    if camera:
-        return window.choose(camera.pixels, camera)
-    first = next(frames.frames_of(target.sequence, lambda line: None))
+    if window is None:
+        return list(targets)
+    found = [target if target.box is not None else target._replace(box=_draw(target.sequence, window))
+             for target in targets]
+    if not targets[0].sequence.camera:
+        window.close()
+    return found
+
+
+def _draw(sequence: frames.Sequence, window: live.Window) -> np.ndarray:
+    if sequence.camera:
+        return window.choose(sequence.camera.pixels, sequence.camera)
+    first = next(frames.frames_of(sequence, lambda line: None))
     if first.pixels is None:
-        raise ZooError(f"{target.sequence.name}: the first frame cannot be read: {first.problem}")
+        raise ZooError(f"{sequence.name}: the first frame cannot be read: {first.problem}")
     return window.choose(first.pixels)

@@ -66,13 +66,17 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     window = targets.open_window(chosen)
     checkpoint = trained.choose(flags, ROOT, "predict")
     device = selection.choose(flags.device, os.environ)
+    is_camera = chosen[0].sequence.camera is not None
+    if not is_camera:
+        chosen = targets.with_boxes(chosen, window)
 
     from sa_siam_tf1 import restore
 
-    is_camera = chosen[0].sequence.camera is not None
     found = []
     with restore.open_tracker(flags, checkpoint, device) as (weights, maker):
         about = dict(branch=weights.model.branch, checkpoints=weights.prefixes)
+        if is_camera:
+            chosen = targets.with_boxes(chosen, window)
         with stop.deferred() if is_camera else contextlib.nullcontext():  # a signal ends the frames of a camera
             for target in chosen:
                 tracking = _Tracking(flags, target, window, checkpoint.output_folder)
@@ -111,9 +115,9 @@ class _Tracking:
             The result and the paths of the files.
         """
         sequence, truth = self._target.sequence, self._target.truth
-        box = targets.first_box(self._target, self._window)
+        assert self._target.box is not None
         self._began = time.perf_counter()
-        tracked = sequences.track_sequence(sequence, box, maker, self._draw, check)
+        tracked = sequences.track_sequence(sequence, self._target.box, maker, self._draw, check)
         notice = self._target.notice
         if sequence.video and truth is not None and len(truth) != len(tracked.boxes) and sequence.limit is None:
             notice = f"Notice: {sequence.name} has {len(truth)} boxes for {len(tracked.boxes)} frames"

@@ -29,10 +29,11 @@ class FakeOpenCV:
     """OpenCV with a camera 0 and, unless it is headless, windows; all else is the real one.
 
     Attributes:
+        windows: names of those that are open.
         headless: the exit status of a process that opens a window: 0, 1 without windows, negative for an abort.
         shown: frames in the window, BGR.
-        keys: what the user presses, one per call of waitKey; then nothing.
-        roi: the box that the user draws.
+        keys: what the user presses, one per call of waitKey, or a function to call then; after them nothing.
+        roi: the box that the user draws before the next key, where a box is asked for.
         chosen_on: the frame it was drawn on.
     """
 
@@ -40,8 +41,8 @@ class FakeOpenCV:
         self.shown, self.keys, self.roi, self.chosen_on = [], list(keys), roi, None
         self.is_released = False
         self.headless = headless
-        self._real, self._windows, self._read, self._num = opencv.load(), set(), 0, num_frames
-        self._on_frame = on_frame
+        self._real, self.windows, self._read, self._num = opencv.load(), set(), 0, num_frames
+        self._on_frame, self._on_mouse = on_frame, None
 
     def __getattr__(self, name):
         return getattr(self._real, name)
@@ -64,23 +65,39 @@ class FakeOpenCV:
 
     def namedWindow(self, name, flags):  # noqa: N802
         assert not self.headless
-        self._windows.add(name)
+        self.windows.add(name)
 
     def imshow(self, name, pixels):
-        assert name in self._windows and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
+        assert name in self.windows and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
         self.shown.append(pixels)
 
     def waitKey(self, delay):  # noqa: N802
-        assert delay > 0  # 0 waits for ever
-        return self.keys.pop(0) if self.keys else -1
+        assert delay > 0  # 0 waits for ever, also where a signal arrives
+        if self._on_mouse and self.chosen_on is None:
+            x, y, width, height = self.roi
+            self.chosen_on = self.shown[-1]
+            self._on_mouse(self._real.EVENT_MOUSEMOVE, 1, 1, 0, None)  # nothing is pressed
+            self._on_mouse(self._real.EVENT_LBUTTONDOWN, x + width, y + height, self._real.EVENT_FLAG_LBUTTON, None)
+            for corner in ((x + 1, y + 1), (x, y)):  # from the lower right corner
+                self._on_mouse(self._real.EVENT_MOUSEMOVE, *corner, self._real.EVENT_FLAG_LBUTTON, None)
+            self._on_mouse(self._real.EVENT_LBUTTONUP, x, y, 0, None)
+            self._on_mouse(self._real.EVENT_MOUSEMOVE, 5, 5, 0, None)
+            return -1
+        key = self.keys.pop(0) if self.keys else -1
+        return key() if callable(key) else key
 
-    def selectROI(self, name, pixels, with_cross, from_center):  # noqa: N802
-        assert name in self._windows and not from_center
-        self.chosen_on = pixels
-        return self.roi
+    def resizeWindow(self, name, width, height):  # noqa: N802
+        assert name in self.windows and (width, height) == (160, 120)
+
+    def setMouseCallback(self, name, on_mouse):  # noqa: N802
+        assert name in self.windows
+        self._on_mouse = on_mouse
+
+    def destroyWindow(self, name):  # noqa: N802
+        self.windows.remove(name)
 
     def getWindowProperty(self, name, which):  # noqa: N802
-        assert name in self._windows and which == self._real.WND_PROP_VISIBLE
+        assert name in self.windows and which == self._real.WND_PROP_VISIBLE
         return 1.0
 
 
@@ -97,11 +114,11 @@ def with_opencv(monkeypatch):
 
 
 def test_a_camera_is_tracked_from_a_box_that_is_drawn(appearance_run, with_opencv, capfd):
-    fake = with_opencv(9, [-1, -1, SPACE])
+    fake = with_opencv(9, [-1, -1, -1, SPACE, SPACE])
     assert track.main(["--source=0", f"--output_path={appearance_run}", "--json"]) == 0
     result = printed(capfd)
-    assert (fake.chosen_on == frame(3)).all(), "the frame at which the key was pressed"
-    assert len(fake.shown) == 3 + 7 and fake.is_released
+    assert (fake.chosen_on == frame(3))[20:].all(), "the frame at which the key was pressed, below a caption"
+    assert len(fake.shown) == 1 + 3 + 2 + 7 and fake.is_released  # loading, choosing, drawing and tracking
     assert (result["source"], result["sequence"], result["frames"]) == ("camera0", "camera0", 7)
     boxes = otb.read_boxes(result["boxes"])
     assert boxes.shape == (7, 4) and boxes[0].tolist() == [ROI[0] + 1, ROI[1] + 1, *ROI[2:]]
@@ -109,9 +126,10 @@ def test_a_camera_is_tracked_from_a_box_that_is_drawn(appearance_run, with_openc
     assert os.path.getsize(result["annotated"]) > 500
 
 
-@pytest.mark.parametrize("roi, keys", [(ROI, [-1, ESCAPE]), ((0, 0, 0, 0), [SPACE]), (ROI, [])])
+@pytest.mark.parametrize("roi, keys", [(ROI, [-1, -1, ESCAPE]), (ROI, [-1, SPACE, ESCAPE]),
+                                       ((0, 0, 0, 0), [-1, SPACE, SPACE, ESCAPE]), (ROI, [])])
 def test_no_box_is_drawn(appearance_run, with_opencv, capfd, roi, keys):
-    """Escape before, escape while drawing, and a camera that ends."""
+    """Escape before, escape while drawing, a box without extent, and a camera that ends."""
     before = os.listdir(str(appearance_run / "0" / "predict")) if (appearance_run / "0" / "predict").exists() else []
     with_opencv(5, keys, roi)
     assert track.main(["--source=0", f"--output_path={appearance_run}", "--json"]) == 1
@@ -120,13 +138,19 @@ def test_no_box_is_drawn(appearance_run, with_opencv, capfd, roi, keys):
     assert before == after
 
 
+def test_a_signal_ends_the_drawing_of_a_box(appearance_run, with_opencv, capfd):
+    with_opencv(5, [-1, SPACE, lambda: os.kill(os.getpid(), signal.SIGINT) or -1])
+    assert track.main(["--source=0", f"--output_path={appearance_run}", "--json"]) == 130
+    assert capfd.readouterr().err.splitlines()[-1] == "Stopped by SIGINT."
+
+
 def test_the_key_q_ends_a_camera(appearance_run, with_opencv, capfd):
-    fake = with_opencv(100, [-1, -1, ord("q")])
+    fake = with_opencv(100, [-1, -1, -1, ord("q")])
     assert track.main(["--source=0", "--box=41,31,24,20", f"--output_path={appearance_run}", "--json",
                        "--annotate=none"]) == 0
     result = printed(capfd)
-    assert result["frames"] == 3 and len(fake.shown) == 3 and result["annotated"] is None
-    red = fake.shown[2][25:55, :, 2].astype(int) - fake.shown[2][25:55, :, 0]
+    assert result["frames"] == 3 and len(fake.shown) == 4 and result["annotated"] is None
+    red = fake.shown[3][25:55, :, 2].astype(int) - fake.shown[3][25:55, :, 0]
     assert (red > 100).any(), "the box is drawn in red on what is shown, in OpenCV's order of colours"
 
 
@@ -149,13 +173,13 @@ def test_max_frames_end_a_camera_and_a_sequence(appearance_run, with_opencv, tin
 
 
 def test_the_box_of_a_folder_of_frames_is_drawn(appearance_run, with_opencv, tiny_videos, tmp_path, capfd):
-    fake, folder = with_opencv(0), tmp_path / "frames"
+    fake, folder = with_opencv(0, [SPACE]), tmp_path / "frames"
     shutil.copytree(str(tiny_videos / "OTB" / "Drawn1" / "img"), str(folder))
     assert track.main([f"--sequence={folder}", f"--output_path={appearance_run}", "--json", "--annotate=none",
                        "--max_frames=3"]) == 0
     result = printed(capfd)
     assert otb.read_boxes(result["boxes"])[0].tolist() == [41, 31, 24, 20]
-    assert fake.chosen_on.shape == (120, 160, 3) and fake.shown == []
+    assert fake.chosen_on.shape == (120, 160, 3) and len(fake.shown) == 2 and fake.windows == set()
 
 
 def test_several_sequences_are_tracked_in_turn(appearance_run, tiny_videos, capfd):
