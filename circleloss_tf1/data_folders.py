@@ -1,4 +1,4 @@
-"""Find and load the data that the flags ask for."""
+"""The data that the flags ask for: its folders, the training images and the pairs of LFW."""
 from __future__ import annotations
 
 import os
@@ -8,9 +8,27 @@ from circleloss_tf1 import faces as face_data
 from circleloss_tf1 import lfw, record_faces
 from circleloss_tf1.faces import Faces, Split
 from common.cli import shared_flags
-from common.cli.parser import FlagValues
+from common.cli.parser import FlagSet, FlagValues
 from common.data import listing
 from common.errors import FlagError, ZooError
+from common.evaluation import verification
+
+
+def define_lfw(flags: FlagSet) -> None:
+    """Define the flags of the verification on LFW; evaluate has them too."""
+    flags.data.string("lfw_dir", None, "LFW folder, with a folder per person; wins over --data_path.",
+                      "found in --data_path")
+    flags.data.string("lfw_pairs", None, "LFW's pairs.txt; for evaluate.py also a verification set of "
+                      "insightface, such as cfp_fp.bin.", "found beside the LFW folder, in it or in data/")
+    flags.evaluation.integer("lfw_batch_size", 30, "LFW images per batch.", 1, shared_flags.MAX_BATCH_SIZE)
+    flags.evaluation.integer("lfw_nrof_folds", 10, "Folds of the cross-validation.", 2)
+    flags.evaluation.choice("lfw_distance_metric", "0", [str(metric) for metric in verification.METRICS],
+                            "Distance of embeddings: 0 is squared Euclidean, 1 is the angle.")
+    flags.evaluation.boolean("lfw_subtract_mean", False, "Subtract the mean embedding of the training folds.")
+    flags.evaluation.boolean("lfw_use_flipped_images", False, "Average the embeddings of an image and of its "
+                             "mirror image.")
+    flags.evaluation.choice("lfw_missing", "strict", ["strict", "skip"], "A missing image is an error, or its pair is "
+                            "left out.")
 
 
 def find_faces(flags: FlagValues, root: str) -> str:

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from circleloss_tf1 import command_line, usage_flags
+from circleloss_tf1 import train_acc, usage_flags
 from circleloss_tf1.recipe import Switches
 from common import atomic_files, console
 from common.checkpoints import projector
@@ -49,7 +49,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from circleloss_tf1 import data_folders, verification_set
 
     flags = define_flags().parse(arguments)
-    usage_flags.require_far(flags)
     is_set = bool(flags.lfw_pairs) and flags.lfw_pairs.endswith(verification_set.SUFFIX)
     folder = "" if is_set else data_folders.require_lfw(flags, ROOT)
     checkpoint = usage_flags.choose(flags, ROOT, "evaluate")
@@ -64,17 +63,16 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from circleloss_tf1 import evaluation, lfw, log_lines, restore
     from common.graph.session import inference_session
 
-    settings = evaluation.LfwSettings.from_flags(flags)
     network = restore.network_settings(checkpoint, flags)
-    with inference_session(device, flags.device, command_line.NPU_PRECISION, flags.json) as session:
-        embedder = restore.embedder(session, checkpoint, network, settings.batch_size, settings.use_flipped_images,
+    with inference_session(device, flags.device, train_acc.NPU_PRECISION, flags.json) as session:
+        embedder = restore.embedder(session, checkpoint, network, flags.lfw_batch_size, flags.lfw_use_flipped_images,
                                     flags.ema_evaluation)
         once = network.switches.batch_norm == "moving"
-        embeddings = evaluation.embed_pairs(embedder, pairs, once, lambda number: None)
-    verified = evaluation.verify(embeddings, pairs, settings)
+        embeddings = evaluation.embed_pairs(embedder, pairs, once)
+    verified = evaluation.verify(embeddings, pairs, flags)
     thresholds = verification.measure_thresholds(verified.distances, pairs.is_same, flags.far)
     result = dict(checkpoint=checkpoint.prefix, model_def=network.model_def, batch_norm=network.switches.batch_norm,
-                  metric=settings.metric, batch_size=settings.batch_size, pairs=len(pairs.is_same),
+                  metric=int(flags.lfw_distance_metric), batch_size=flags.lfw_batch_size, pairs=len(pairs.is_same),
                   threshold=thresholds.chosen, threshold_by=thresholds.chosen_by, thresholds=thresholds._asdict(),
                   **lfw.summary(verified))
     result["worst_pairs"] = _draw(checkpoint, pairs, verified, thresholds)

@@ -1,7 +1,6 @@
 """LFW: embeddings of the pairs' images, then the protocol."""
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import Callable, Sequence
 
@@ -15,23 +14,6 @@ from common.cli.parser import FlagValues
 from common.data.batching import full_batches
 from common.evaluation import verification
 from common.graph.compat import tf
-
-
-@dataclasses.dataclass(frozen=True)
-class LfwSettings:
-    """Settings of the protocol."""
-
-    batch_size: int  # with batch statistics it affects the embeddings
-    num_folds: int
-    metric: int  # of the distance, `verification.METRICS`
-    subtract_mean: bool  # subtract the mean embedding of the training folds
-    use_flipped_images: bool  # average the embeddings of an image and its mirror image
-
-    @classmethod
-    def from_flags(cls, flags: FlagValues) -> LfwSettings:
-        """Return the settings of the flags of `command_line.define_lfw`."""
-        return cls(flags.lfw_batch_size, flags.lfw_nrof_folds, int(flags.lfw_distance_metric), flags.lfw_subtract_mean,
-                   flags.lfw_use_flipped_images)
 
 
 class Embedder:
@@ -91,8 +73,8 @@ class Embedder:
         return self._session.run(self._graph.embeddings, {self._graph.images: images})
 
 
-def embed_pairs(embedder: Embedder, pairs: Pairs, each_image_once: bool, after_batch: Callable[[int], None]
-                ) -> np.ndarray:
+def embed_pairs(embedder: Embedder, pairs: Pairs, each_image_once: bool,
+                after_batch: Callable[[int], None] = lambda batch: None) -> np.ndarray:
     """Return embeddings of the pairs' images, float32 [2 * pairs, dim].
 
     Args:
@@ -109,7 +91,7 @@ def embed_pairs(embedder: Embedder, pairs: Pairs, each_image_once: bool, after_b
     return embedder.embed(list(unique), after_batch)[rows]
 
 
-def verify(embeddings: np.ndarray, pairs: Pairs, settings: LfwSettings) -> verification.Verification:
-    """Run the protocol on the pairs' embeddings."""
-    return verification.verify(embeddings.astype(np.float64), pairs.is_same, settings.num_folds, settings.metric,
-                               settings.subtract_mean)
+def verify(embeddings: np.ndarray, pairs: Pairs, flags: FlagValues) -> verification.Verification:
+    """Run the protocol on the pairs' embeddings; `flags` are those of `data_folders.define_lfw`."""
+    return verification.verify(embeddings.astype(np.float64), pairs.is_same, flags.lfw_nrof_folds,
+                               int(flags.lfw_distance_metric), flags.lfw_subtract_mean)

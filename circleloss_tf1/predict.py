@@ -20,7 +20,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from circleloss_tf1 import command_line, lfw, usage_flags
+from circleloss_tf1 import lfw, train_acc, usage_flags
 from circleloss_tf1.measured import Measured
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, results, shared_flags
@@ -57,7 +57,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.data import images
 
     flags = define_flags().parse(arguments)
-    usage_flags.require_far(flags)
     checkpoint = usage_flags.choose(flags, ROOT, "predict")
     queries = shared_flags.find_files("query", flags.query, ROOT)
     against = shared_flags.find_paths("against", flags.against, ROOT)
@@ -77,7 +76,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     network = dataclasses.replace(network, background=flags.background, switches=dataclasses.replace(
         network.switches, exif_orientation=True))
     index = None
-    with inference_session(device, flags.device, command_line.NPU_PRECISION, flags.json) as session:
+    with inference_session(device, flags.device, train_acc.NPU_PRECISION, flags.json) as session:
         searched = search.FaceSearch(session, checkpoint, network, flags.ema_evaluation, measured)
         if is_pair:
             of_queries, of_faces = np.split(searched.embed_pair(queries[0], faces[0]), 2)

@@ -6,7 +6,6 @@ from typing import Any, Mapping
 
 from common.cli import recipe
 from common.cli.recipe import switch
-from common.errors import FlagError
 
 IMAGE_SIZE = 112
 MODEL_DEFS = ("models.resnet34", "models.resnet10")
@@ -66,22 +65,3 @@ class NetworkSettings:
         """
         return cls(identity.get("model_def", MODEL_DEFS[0]), recipe.from_identity(Switches, identity),
                    recipe.from_identity(Extras, identity))
-
-
-def resolve_extras(given: Mapping[str, Any], switches: Switches) -> tuple[Extras, list[str]]:
-    """Return the options in effect, and a warning for each that was given without effect.
-
-    Args:
-        given: values of the flags that were given, by name.
-        switches: the switches in effect.
-
-    Raises:
-        FlagError: a value is out of range.
-    """
-    if not switches.extra_options:
-        return Extras(), [f"Warning: --{name} has no effect: the original ignores it; --extra_options makes it work"
-                          for name in given]
-    extras = dataclasses.replace(Extras(), **given)
-    if not 0.0 < extras.keep_probability <= 1.0:
-        raise FlagError(f"--keep_probability={extras.keep_probability}: expected a number above 0, at most 1")
-    return extras, []

@@ -10,11 +10,12 @@ import numpy as np
 
 from circleloss_tf1 import evaluation, facenet, lfw, log_lines, model
 from circleloss_tf1.epoch_batches import EpochBatches
-from circleloss_tf1.evaluation import Embedder, LfwSettings
+from circleloss_tf1.evaluation import Embedder
 from circleloss_tf1.face_images import ImageFeed, Stage
 from circleloss_tf1.faces import Faces, Sampler, Split
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph, TrainGraph, ValidationGraph
+from circleloss_tf1.recipe import NetworkSettings
 from common import console
 from common.cli.program import StopRequest
 from common.graph import npu, workers
@@ -37,23 +38,16 @@ CURVES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """What the flags resolve to; those that need no resolving are those of the run."""
+class Inputs:
+    """What training depends on besides the run and its flags."""
 
-    graph: model.TrainSettings
-    lfw: LfwSettings
-    schedule: facenet.Schedule | None  # None for a constant learning rate
-    init_checkpoint: str | None  # prefix of a checkpoint to take weights from
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """Training and validation images, the sampler of the training images, and LFW's pairs, None without LFW."""
-
+    network: NetworkSettings
     faces: Faces
     split: Split
-    sampler: Sampler
-    pairs: Pairs | None
+    sampler: Sampler  # of the training images
+    pairs: Pairs | None  # None: the run is not verified on LFW
+    schedule: facenet.Schedule | None  # None: --learning_rate
+    init_checkpoint: str | None  # prefix of a checkpoint to take weights from
 
 
 class _Graphs(NamedTuple):
@@ -66,14 +60,14 @@ class _Graphs(NamedTuple):
     initialise: tf.Operation
 
 
-def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
+def train(inputs: Inputs, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint when it has one."""
     flags = run.request.flags
     team = workers.make(run.request.rank, flags.batch_size, run.device, 60.0 * flags.peer_minutes)
     shared_stop = SharedStop(stop, team)
     with tf.Graph().as_default():
         with team.scope():
-            graphs = _build(config, data, run, team)
+            graphs = _build(inputs, run, team)
         with team.open_session(session_config(run)) as session:
             team.require_same(run.checksum)
             histogram = _Histogram(graphs.train.histogram, session, flags.prelogits_hist_max)
@@ -82,41 +76,51 @@ def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
                 log_lines.write_texts(run)
                 checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step, histogram.store)
                 record = RunRecord(run, shared_stop, checkpoints, tf)
-            with contextlib.closing(_Task(config, data, graphs, session, histogram, record)) as task:
+            with contextlib.closing(_Task(inputs, graphs, session, histogram, record)) as task:
                 loop.run(task, record)
 
 
-def _build(config: Config, data: Data, run: Run, team: workers.Workers) -> _Graphs:
-    flags, network = run.request.flags, config.graph.network
-    stage = _stage(config, run)
-    graph = model.build_training(config.graph, stage and stage.images, team)
+def _build(inputs: Inputs, run: Run, team: workers.Workers) -> _Graphs:
+    flags, network = run.request.flags, inputs.network
+    settings = _settings(inputs, run)
+    stage = _stage(settings, run)
+    graph = model.build_training(settings, stage and stage.images, team)
     dumped = dict(images=graph.images, labels=graph.labels, prelogits=graph.prelogits, logits=graph.head.logits,
                   **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.step.gradients})
     debugger = StepDebugger(run, dumped)
-    own = dataclasses.replace(config.graph, batch_size=len(team.positions))
-    batches = EpochBatches(data.faces, data.split.train, data.sampler, own, flags.nrof_preprocess_threads,
-                           flags.bad_images == "skip")
+    own, threads = dataclasses.replace(settings, batch_size=len(team.positions)), flags.nrof_preprocess_threads
+    batches = EpochBatches(inputs.faces, inputs.split.train, inputs.sampler, own, threads, flags.bad_images == "skip")
     if stage:
         batches.put_on(stage)
     on_lfw = validation = None
-    if data.pairs is not None:
+    if inputs.pairs is not None:
         getter = model.average_getter(graph.step.averages) if flags.ema_evaluation else None
-        on_lfw = (ImageFeed(config.lfw.batch_size, network, threads=flags.nrof_preprocess_threads),
-                  model.build_forward(config.lfw.batch_size, network, getter, reuse=True))
-    if len(data.split.validation) and not run.request.performance:
-        validation = (ImageFeed(flags.batch_size, network, threads=flags.nrof_preprocess_threads, read=data.faces.read),
-                      model.build_validation(config.graph))
+        on_lfw = (ImageFeed(flags.lfw_batch_size, network, threads=threads),
+                  model.build_forward(flags.lfw_batch_size, network, getter, reuse=True))
+    if len(inputs.split.validation) and not run.request.performance:
+        validation = (ImageFeed(flags.batch_size, network, threads=threads, read=inputs.faces.read),
+                      model.build_validation(settings))
     return _Graphs(team, graph, batches, debugger, on_lfw, validation, tf.global_variables_initializer())
 
 
-def _stage(config: Config, run: Run) -> Stage | None:
+def _settings(inputs: Inputs, run: Run) -> model.TrainSettings:
+    flags = run.request.flags
+    loss = model.LossSettings(**{field.name: flags[field.name].value
+                                 for field in dataclasses.fields(model.LossSettings)})
+    step = facenet.StepSettings(flags.optimizer, flags.learning_rate_decay_epochs * flags.epoch_size,
+                                flags.learning_rate_decay_factor, flags.moving_average_decay,
+                                npu.scales_losses(run.device, flags.dynamic_loss_scale))
+    return model.TrainSettings(flags.batch_size, len(inputs.faces.people), inputs.network, loss, step, flags.seed)
+
+
+def _stage(settings: model.TrainSettings, run: Run) -> Stage | None:
     """Let batches wait on the device for their steps. An NPU is not known to have the operations for it, and several
     workers were not tried with it.
     """
     if run.device.kind == "npu" or run.request.rank.size > 1:
         return None
-    side = config.graph.network.extras.image_size
-    return Stage([run.request.flags.batch_size, side, side, 3])
+    side = settings.network.extras.image_size
+    return Stage([settings.batch_size, side, side, 3])
 
 
 class _Histogram:
@@ -146,11 +150,9 @@ class _Task:
     advice = ADVICE
     curves = CURVES
 
-    def __init__(self, config: Config, data: Data, graphs: _Graphs, session: tf.Session, histogram: _Histogram,
-                 record: Record):
-        self._config, self._data, self._graphs, self._session = config, data, graphs, session
-        self._histogram, self._record = histogram, record
-        self._request, self._flags = record.run.request, record.run.request.flags
+    def __init__(self, inputs: Inputs, graphs: _Graphs, session: tf.Session, histogram: _Histogram, record: Record):
+        self._inputs, self._graphs, self._session, self._histogram = inputs, graphs, session, histogram
+        self._record, self._flags = record, record.run.request.flags
         self._files: log_lines.RowFiles | None = None  # rank 0 alone writes files
         if isinstance(record, RunRecord):
             self._files = log_lines.RowFiles(record.run)
@@ -170,8 +172,8 @@ class _Task:
     def start(self, step: int | None) -> int:
         if step is None:
             self._session.run(self._graphs.initialise)
-            if self._config.init_checkpoint:
-                for line in initialise_from(self._session, self._config.init_checkpoint, self._weights()):
+            if self._inputs.init_checkpoint:
+                for line in initialise_from(self._session, self._inputs.init_checkpoint, self._weights()):
                     print(line)
         self._graphs.team.broadcast(tf.global_variables())
         self._histogram.load()
@@ -179,18 +181,18 @@ class _Task:
 
     def _weights(self) -> list[tf.Variable]:
         """Return what --init_checkpoint loads: the weights, and what else this run uses."""
-        loss, weights = self._config.graph.loss, tf.trainable_variables()
-        if self._config.graph.network.switches.batch_norm == "moving":
+        weights = tf.trainable_variables()
+        if self._inputs.network.switches.batch_norm == "moving":
             weights += [variable for variable in tf.global_variables() if "/moving_" in variable.op.name
                         and not variable.op.name.endswith("ExponentialMovingAverage")]
-        return weights + ([self._graphs.train.centers] if loss.center_loss_factor else [])
-
-    def _rate(self, epoch: int) -> float | None:
-        """Return the learning rate of an epoch (from 0) before its decay; None where the schedule ends."""
-        return self._config.schedule.rate(epoch) if self._config.schedule else self._flags.learning_rate
+        return weights + ([self._graphs.train.centers] if self._flags.center_loss_factor else [])
 
     def is_over(self, step: int) -> bool:
         return self._rate(step // self.steps_per_epoch) is None
+
+    def _rate(self, epoch: int) -> float | None:
+        """Return the learning rate of an epoch (from 0) before its decay; None where the schedule ends."""
+        return self._inputs.schedule.rate(epoch) if self._inputs.schedule else self._flags.learning_rate
 
     def step(self, step: int) -> dict[str, Any]:
         epoch, batch = divmod(step, self.steps_per_epoch)
@@ -242,13 +244,13 @@ class _Task:
     def _validate(self, feed: ImageFeed, graph: ValidationGraph) -> dict[str, float]:
         """Return the mean loss and accuracy over full batches of the validation images."""
         started = time.perf_counter()
-        indices, size = self._data.split.validation, self._flags.batch_size
+        indices, size = self._inputs.split.validation, self._flags.batch_size
         indices = np.resize(indices, max(len(indices) // size, 1) * size)
-        feed.start(self._session, [self._data.faces.path(index) for index in indices])
+        feed.start(self._session, [self._inputs.faces.path(index) for index in indices])
         results = []
         for batch in console.progress(indices.reshape(-1, size), "validation", "batch"):
             self._record.stop.check()
-            feeds = {graph.images: feed.next(self._session), graph.labels: self._data.faces.labels[batch]}
+            feeds = {graph.images: feed.next(self._session), graph.labels: self._inputs.faces.labels[batch]}
             results.append(self._session.run([graph.losses.total, graph.losses.circle, graph.accuracy], feeds))
         total, circle, accuracy = np.mean(results, axis=0)
         console.detail(f"Validation: loss {total:.5f}, accuracy {accuracy:.5f}")
@@ -265,11 +267,11 @@ class _Task:
             if index % 10 == 9:
                 console.detail(".", end="")
 
-        embedder = Embedder(self._session, feed, graph, self._config.lfw.use_flipped_images)
-        once = self._config.graph.network.switches.batch_norm == "moving"
-        embeddings = evaluation.embed_pairs(embedder, self._data.pairs, once, after_batch)
+        embedder = Embedder(self._session, feed, graph, self._flags.lfw_use_flipped_images)
+        once = self._inputs.network.switches.batch_norm == "moving"
+        embeddings = evaluation.embed_pairs(embedder, self._inputs.pairs, once, after_batch)
         console.detail("")
-        values = lfw.summary(evaluation.verify(embeddings, self._data.pairs, self._config.lfw))
+        values = lfw.summary(evaluation.verify(embeddings, self._inputs.pairs, self._flags))
         best = self._best_accuracy()
         return dict(values, time_evaluate=time.perf_counter() - started,
                     best=best is None or values["lfw_accuracy"] > best)
@@ -279,7 +281,6 @@ class _Task:
         return max((row["lfw_accuracy"] for row in rows if "lfw_accuracy" in row), default=None)
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
-        assert self._files
         self._files.add(row)
         if row["kind"] == "step":
             is_same_epoch = row["epoch"] == self._last_step.get("epoch")
@@ -295,12 +296,11 @@ class _Task:
     def finish(self, step: int) -> None:
         if not isinstance(self._record, RunRecord):
             return
-        assert self._files
-        if step < self._request.num_updates:
+        if step < self._record.run.request.num_updates:
             print(f"The schedule ends the training after {step // self.steps_per_epoch} epochs.")
         accuracy = self._best_accuracy()
         result = dict(ActualLoss=f"{self._last_step['loss']}")
-        if not self._request.performance:
+        if not self._record.run.request.performance:
             result["TrainAccuracy"] = format_number(accuracy, 5)
         self._files.write()
         self._record.finish(step, accuracy, result)

@@ -1,12 +1,11 @@
 """The flags of programs that use trained weights, and the checkpoint that they choose."""
 from __future__ import annotations
 
-from circleloss_tf1 import command_line
+from circleloss_tf1 import data_folders
 from circleloss_tf1.recipe import MODEL_DEFS, Switches
 from common.checkpoints import trained
 from common.cli import recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
-from common.errors import FlagError
 
 _OF_RUN = ("lfw_batch_size", "lfw_nrof_folds", "lfw_distance_metric", "lfw_subtract_mean", "lfw_use_flipped_images",
            "ema_evaluation")
@@ -24,18 +23,13 @@ def define(flags: FlagSet, with_device: bool = True) -> None:
 def define_lfw(flags: FlagSet) -> None:
     """Define the flags of programs that read LFW."""
     shared_flags.define_data(flags, "Folder with lfw-deepfunneled_align.", "required without --lfw_dir")
-    command_line.define_lfw(flags)
+    data_folders.define_lfw(flags)
 
 
 def define_far(flags: FlagSet, default: float | None, unset: str = "none") -> None:
     """Define the false accept rate that a threshold is chosen for."""
-    flags.evaluation.number("far", default, "False accept rate that the threshold is chosen for.", unset=unset)
-
-
-def require_far(flags: FlagValues) -> None:
-    """Raise FlagError unless --far is a rate."""
-    if flags.far is not None and flags.far > 1.0:
-        raise FlagError(f"--far={flags.far}: expected 0 to 1")
+    flags.evaluation.number("far", default, "False accept rate that the threshold is chosen for.", unset=unset,
+                            maximum=1.0)
 
 
 def choose(flags: FlagValues, model_root: str, program: str) -> trained.Checkpoint:

@@ -49,9 +49,9 @@ class Group:
                 unset: str = "none") -> None:
         self._define(name, absl_flags.IntegerParser(minimum, maximum), default, text, unset)
 
-    def number(self, name: str, default: float | None, text: str, minimum: float | None = 0.0, unset: str = "none"
-               ) -> None:
-        self._define(name, _FiniteParser(minimum), default, text, unset)
+    def number(self, name: str, default: float | None, text: str, minimum: float | None = 0.0, unset: str = "none",
+               maximum: float | None = None) -> None:
+        self._define(name, _FiniteParser(minimum, maximum), default, text, unset)
 
     def boolean(self, name: str, default: bool | None, text: str, unset: str = "none") -> None:
         self._define(name, _BooleanParser(), default, text, unset)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import faces
-from circleloss_tf1.command_line import define_flags
 from circleloss_tf1.data_folders import load_faces
+from circleloss_tf1.train_acc import define_flags
 from common.errors import FlagError
 from tests.graph.circleloss_tf1.conftest import make_people
 
@@ -65,6 +65,6 @@ def test_a_damaged_index_is_written_again(folder, tmp_path, capfd, damage):
 
 def test_records_have_an_index_of_their_own(tmp_path):
     (tmp_path / "train.rec").write_bytes(b"")
-    flags = define_flags("test").parse([f"--data_dir={tmp_path}", "--face_index=here.npz"])
+    flags = define_flags().parse([f"--data_dir={tmp_path}", "--face_index=here.npz"])
     with pytest.raises(FlagError, match="--face_index: .* holds records"):
         load_faces(flags, str(tmp_path))

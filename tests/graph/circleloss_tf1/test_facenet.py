@@ -105,7 +105,8 @@ def test_rate_decays_in_stairs():
 
 
 def test_flags_and_optimisers_have_the_same_names():
-    from circleloss_tf1.command_line import MODEL_DEFS, OPTIMIZERS
     from circleloss_tf1.models.resnet import ARCHITECTURES
+    from circleloss_tf1.recipe import MODEL_DEFS
+    from circleloss_tf1.train_acc import OPTIMIZERS
 
     assert set(OPTIMIZERS) == set(facenet.OPTIMIZERS) and set(MODEL_DEFS) == set(ARCHITECTURES)

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from circleloss_tf1 import command_line, data_folders, lfw
+from circleloss_tf1 import data_folders, lfw, train_acc
 from common.errors import ZooError
 from common.evaluation import verification
 from tests.conftest import ROOT
@@ -136,5 +136,5 @@ def test_pairs_beside_the_data_when_lfw_is_elsewhere(tmp_path):
     make(tmp_path / "lfw", "", **PEOPLE)
     os.remove(str(tmp_path / "lfw" / "pairs.txt"))
     make(tmp_path / "data" / "dataset", LINES)
-    flags = command_line.define_flags("").parse([f"--data_path={tmp_path / 'data'}", "--lfw_nrof_folds=2"])
+    flags = train_acc.define_flags().parse([f"--data_path={tmp_path / 'data'}", "--lfw_nrof_folds=2"])
     assert len(data_folders.read_pairs(flags, str(tmp_path / "lfw"), "/no").is_same) == 4

@@ -10,8 +10,7 @@ import pytest
 
 from circleloss_tf1 import facenet, model
 from circleloss_tf1.models import resnet
-from circleloss_tf1.recipe import RECIPES, Extras, NetworkSettings, resolve_extras
-from common.errors import FlagError
+from circleloss_tf1.recipe import RECIPES, Extras, NetworkSettings
 from common.graph.compat import enable, tf
 from tests import GOLDEN
 
@@ -204,13 +203,3 @@ def test_initial_weights_depend_on_the_seed_alone():
 
 def test_architectures():
     assert resnet.ARCHITECTURES["models.resnet34"] == ((3, 4, 6, 3), (64, 128, 256, 512))
-
-
-def test_extras():
-    extras, warnings = resolve_extras({"image_size": 64, "random_flip": True}, RECIPES["reference"])
-    assert extras == Extras() and [warning.split()[1] for warning in warnings] == ["--image_size", "--random_flip"]
-    extras, warnings = resolve_extras({"image_size": 64}, RECIPES["corrected"])
-    assert extras.image_size == 64 and warnings == []
-    for value in (0.0, 1.5):
-        with pytest.raises(FlagError, match="keep_probability"):
-            resolve_extras({"keep_probability": value}, RECIPES["corrected"])

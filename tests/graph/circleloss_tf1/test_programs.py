@@ -138,7 +138,7 @@ def test_moving_statistics_that_never_moved_are_refused(reference_output, capfd)
     (predict, ["--first=/no/such.png", "--second=/no"], 1, "--query=/no/such.png: not found"),
     (predict, ["--first={train}", "--second={face}"], 1, "is a folder, expected a file"),
     (predict, ["--first={face}", "--second={face},/no"], 1, "--against=/no: not found"),
-    (predict, ["--first={face}", "--second={face}", "--far=2"], 2, "--far=2.0: expected 0 to 1"),
+    (predict, ["--first={face}", "--second={face}", "--far=2"], 2, "expected a number in the range [0.0, 1.0]"),
     (evaluate, [], 1, 'para "data_path" must be config'), (evaluate, ["--data_path=/no/such"], 1, "not found"),
     (evaluate, ["--data_path={train}"], 1, "holds no lfw-deepfunneled_align"),
     (export, ["--checkpoint=/no/such"], 1, "/no/such: not found (no /no/such.index, no run directory)"),
