@@ -82,7 +82,7 @@ def scan(folder: str) -> Faces:
     if len(people) < 2:
         raise ZooError(f"{folder}: images of {len(people)} people, expected at least 2 folders with .jpg, .jpeg or "
                        ".png files")
-    ignored = ((num_strays, "files that are no images"), (num_nested, "folders within a person's folder"),
+    ignored = ((num_strays, "files that are not images"), (num_nested, "folders within a person's folder"),
                (len(folders) - len(people), "people without an image"))
     notices = [f"Notice: {folder}: {count} {what} ignored" for count, what in ignored if count]
     labels = np.repeat(np.arange(len(people), dtype=np.int32), counts)
@@ -215,7 +215,7 @@ def filter_by_distance(faces: Faces, path: str, percentile: float, min_images: i
     kept = kept[counts[faces.labels[kept]] >= max(min_images, 1)]
     people, labels = np.unique(faces.labels[kept], return_inverse=True)
     if len(people) < 2:
-        raise ZooError(f"{path}: leaves images of fewer than 2 people; take a larger --filter_percentile or a smaller "
+        raise ZooError(f"{path}: leaves images of fewer than 2 people; use a larger --filter_percentile or a smaller "
                        "--filter_min_nrof_images_per_class")
     notice = (f"Filtered by {path}: {len(kept)} of {len(faces)} images of {len(people)} of {len(faces.people)} people "
               "are left")
@@ -248,7 +248,7 @@ class Sampler:
         """
         if mode == "without_replacement" and epoch_images > len(labels):
             raise FlagError(f"an epoch draws {epoch_images} images (epoch_size x batch_size), and there are only "
-                            f"{len(labels)}: take a smaller --epoch_size, or --sample_with_replacement")
+                            f"{len(labels)}: use a smaller --epoch_size, or --sample_with_replacement")
         self._labels, self.epoch_images, self._mode, self._seed = labels, epoch_images, mode, seed
         batches = np.arange(epoch_images).reshape(-1, batch_size)
         self.positions = batches[:, rank.number::rank.size].ravel()  # of this process's images in an epoch

@@ -43,7 +43,7 @@ def thresholds_line(thresholds: Thresholds) -> str:
 def far_warning(thresholds: Thresholds) -> str:
     """Return the warning about a FAR that the pairs cannot resolve."""
     return (f"Warning: {thresholds.num_different} different pairs cannot resolve FAR {thresholds.far:g}, which accepts "
-            f"{thresholds.far * thresholds.num_different:.2g} of them; take more pairs or a larger --far")
+            f"{thresholds.far * thresholds.num_different:.2g} of them; use more pairs or a larger --far")
 
 
 class RowFiles:

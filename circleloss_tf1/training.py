@@ -28,7 +28,7 @@ from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve, format_number
 from common.run.opening import Run
 
-ADVICE = "take a smaller --learning_rate, or look for the op with --over_dump"
+ADVICE = "try a smaller --learning_rate, or look for the op with --over_dump"
 CURVES = {
     "loss": [Curve("step", "loss", "total"), Curve("step", "circle_loss", "circle")],
     "training accuracy": [Curve("step", "accuracy", "batch"), Curve("eval", "validation_accuracy", "validation")],

@@ -23,7 +23,7 @@ from gitloss_tf1.recipe import LossSettings
 from gitloss_tf1.steps import Steps
 
 MEAN_IMAGE = "mean_image.npy"
-ADVICE = "take a smaller --lambda_c or --lambda_g, or look for the op with --over_dump"
+ADVICE = "try a smaller --lambda_c or --lambda_g, or look for the op with --over_dump"
 CURVES = {
     "loss": [Curve("step", "loss", "training batch"), Curve("eval", "valid_loss", "validation")],
     "accuracy": [Curve("step", "accuracy", "training batch"), Curve("eval", "valid_accuracy", "validation"),

@@ -127,7 +127,7 @@ def _track_once(contender: Contender, target: Target, folder: str, stop: StopReq
             stored = _parse(file.read(), len(target.sequence.paths))
         if stored:
             return stored
-        say(f"Notice: {path}: is not a record of {len(target.sequence.paths)} tracked frames; they are tracked again")
+        say(f"Notice: {path}: does not hold {len(target.sequence.paths)} tracked frames; they are tracked again")
     except FileNotFoundError:
         pass
     os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -103,7 +103,7 @@ def _try_convolution(session: tf.Session, dtype: tf.DType) -> None:
         session.run(tf.cast(tf.nn.conv2d(ones, tf.ones([3, 3, 1, 1], dtype), [1, 1, 1, 1], "VALID"), tf.float32))
     except tf.errors.OpError as error:
         raise ZooError(f"--compute_dtype={dtype.name}: this TensorFlow cannot convolve in it here "
-                       f"({reason_of(error)}); take float32") from None
+                       f"({reason_of(error)}); use float32") from None
 
 
 def _branches_in(prefix: str) -> list[str]:

@@ -31,7 +31,7 @@ from sa_siam_tf1.datasets.imdb import Tracks
 from sa_siam_tf1.device_images import CropBatches, DeviceImages
 from sa_siam_tf1.siamese_model import Towers, TrainGraph
 
-ADVICE = "take a smaller --initial_lr, or look for the op with --over_dump"
+ADVICE = "try a smaller --initial_lr, or look for the op with --over_dump"
 NUM_SHOWN = 3  # pairs of images for TensorBoard
 HISTOGRAM_BINS = 30
 NUM_AVERAGED = 10  # logged losses whose mean is the final accuracy
@@ -150,7 +150,7 @@ class _Task:
         if images is None:
             return TrainingBatches(*arguments, keeps_crops)
         if keeps_crops and not images.reserve(self._session):
-            print("Notice: the device has too little memory for the crops; they are decoded whenever they are used.")
+            print("Notice: the device has too little memory for the crops; they are decoded at every use.")
             keeps_crops = False
         return CropBatches(*arguments, keeps_crops)
 

@@ -102,7 +102,7 @@ def _pairs(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValue
     from siamese_omniglot import evaluation
     from siamese_omniglot.data import pairs
 
-    advice = "give more data" if flags.part == "all" else "take --part=all or another --split"
+    advice = "give more data" if flags.part == "all" else "use --part=all or another --split"
     sampler = pairs.PairSampler(data, indices, flags.seed, use_all_characters=True, advice=advice)
     drawn = sampler.draw(flags.num_pairs // 2, pairs.VALIDATION, 0, "sample")
     logits = evaluation.pair_logits(scorer, data.store, drawn, stop.check)

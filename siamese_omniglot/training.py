@@ -31,7 +31,7 @@ from siamese_omniglot.nets import siamese
 from siamese_omniglot.recipe import Switches
 from siamese_omniglot.update import Updater, UpdateSettings, make_optimizer
 
-ADVICE = "take a smaller --lr"
+ADVICE = "try a smaller --lr"
 CURVES = {
     "loss": [Curve("step", "loss", "training batch"), Curve("eval", "val_loss", "validation")],
     "pair accuracy": [Curve("step", "accuracy", "training batch"), Curve("eval", "val_accuracy", "validation")],

@@ -36,7 +36,7 @@ def build_embedding(backbone: str, seed: int) -> Embedding:
     """Build the network with random weights. Order and names of the variables are those of the original.
 
     Args:
-        backbone: "resnet50", or "tiny", three small convolutions for smoke runs.
+        backbone: "resnet50", or "tiny", three small convolutions for smoke tests.
         seed: seed of the weights.
     """
     make_base, run_tail = (_resnet50, _resnet50_tail) if backbone == "resnet50" else (_tiny, _tiny_tail)

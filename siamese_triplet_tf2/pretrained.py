@@ -34,7 +34,7 @@ def find(flag: str | None, data_folder: str, backbone: str) -> str | None:
 def notices(path: str | None, backbone: str) -> list[str]:
     """Return the notice about a backbone with random weights."""
     if backbone == "tiny":
-        return ["Notice: the backbone tiny is for smoke runs; its frozen part stays random."]
+        return ["Notice: the backbone tiny is for smoke tests; its frozen part stays random."]
     if path is None:
         return ["Notice: the weights of the backbone are random, and its frozen part stays random. For useful results "
                 f"{_ADVICE}"]

@@ -182,7 +182,7 @@ def run(body: Callable[[StopRequest], int]) -> int:
              "use .venv/bin/python", sys.stderr)
         return ZooError.status
     except MemoryError:
-        _say("[Error] out of memory: take a smaller --batch_size, or a machine with more", sys.stderr)
+        _say("[Error] out of memory: use a smaller --batch_size, or a machine with more", sys.stderr)
         return ZooError.status
     except OSError as error:
         if error.strerror is None:  # not from the operating system, so a defect

@@ -89,11 +89,11 @@ class KeptEmbeddings:
             if embeddings.dtype != np.float32 or embeddings.ndim != 2 or keys.shape != embeddings.shape[:1]:
                 raise ValueError("its arrays do not belong together")
         except _DAMAGED as error:
-            print(f"Notice: {self.path}: is damaged ({first_line(error)}); it is computed anew", file=sys.stderr)
+            print(f"Notice: {self.path}: is damaged ({first_line(error)}); it is computed again", file=sys.stderr)
             return {}
         if str(fingerprint) != self._fingerprint:
-            print(f"Notice: {self.path}: is of another checkpoint, other settings or other images; it is computed anew",
-                  file=sys.stderr)
+            print(f"Notice: {self.path}: is of another checkpoint, other settings or other images; it is computed "
+                  "again", file=sys.stderr)
             return {}
         return dict(zip(keys.tolist(), embeddings))
 

@@ -156,7 +156,7 @@ def _precision_modes(flags: FlagValues, default: str) -> tuple[str | None, str |
     chosen = mode_v2 or mode or ("allow_mix_precision" if flags.use_mixlist else default)
     if flags.use_mixlist and chosen not in MIXED_MODES:
         known = shared_flags.PRECISION_MODES_V2 if mode_v2 else shared_flags.PRECISION_MODES
-        raise FlagError(f"--use_mixlist changes the lists of a mixed mode, not of --{name}={chosen}: take "
+        raise FlagError(f"--use_mixlist changes the lists of a mixed mode, not of --{name}={chosen}: use "
                         f"{' or '.join(mode for mode in MIXED_MODES if mode in known)}")
     if mode_v2:
         return None, mode_v2
@@ -180,7 +180,7 @@ def _precision_notices(options: NpuOptions, product: str | None) -> list[str]:
     lines = []
     if mode is None:
         lines.append(f"Notice: the adapter's default precision is {_default_precision(product)}; adapters "
-                     "older than r1.13 take allow_fp32_to_fp16 everywhere")
+                     "older than r1.13 use allow_fp32_to_fp16 on every product")
     if mode in INFERENCE_MODES:
         lines.append(f"Warning: {mode} is documented for inference; training may diverge")
     keeps_float32 = mode in FLOAT32_MODES or mode is None

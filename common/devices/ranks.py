@@ -215,7 +215,7 @@ def check_processes(product: str | None, devices: Sequence[int], num_servers: in
     if problem and product == "910A":
         raise ZooError(f"on Ascend 910A {problem}")
     if problem and product is None:
-        return [f"Notice: on Ascend 910A {problem}; --npu_product says which product this is"]
+        return [f"Notice: on Ascend 910A {problem}; set --npu_product if this is another product"]
     if product == "A3" and num_servers > 1 and num_servers % 2:
         return [f"Notice: an even number of A3 servers is advised, not {num_servers}"]
     return []

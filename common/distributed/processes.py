@@ -85,7 +85,7 @@ def resolve_rank(flags: FlagValues, device_kind: str) -> Rank:
         raise FlagError(f"--batch_size={flags.batch_size}: the {rank.size} processes share a batch, and each needs at "
                         "least one sample")
     if device_kind == "npu" and flags.batch_size % rank.size:
-        raise FlagError(f"--batch_size={flags.batch_size}: {rank.size} NPUs share a batch evenly, choose a multiple of "
+        raise FlagError(f"--batch_size={flags.batch_size}: {rank.size} NPUs share a batch evenly; choose a multiple of "
                         f"{rank.size}")
     if device_kind == "npu" and rank.size > 1:
         _check_npus(flags, job)

@@ -77,7 +77,7 @@ class Task(Protocol):
 
     Attributes:
         steps_per_epoch: a checkpoint is saved at the end of each epoch.
-        advice: what helps against divergence, for example "take a smaller --lr".
+        advice: what helps against divergence, for example "try a smaller --lr".
         curves: the panels of curves.png.
     """
 

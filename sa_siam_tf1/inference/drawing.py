@@ -112,7 +112,7 @@ class Drawer:
                 if self._writer.isOpened():
                     break
             else:
-                raise ZooError(f"{self.path}: this OpenCV writes no MP4; take --annotate=gif or --annotate=frames")
+                raise ZooError(f"{self.path}: this OpenCV writes no MP4; use --annotate=gif or --annotate=frames")
         self._writer.write(np.ascontiguousarray(cv2.resize(pixels, self._size)[..., ::-1]))
 
     @property
@@ -120,7 +120,7 @@ class Drawer:
         """A line about a video that browsers do not play, or an empty one."""
         if self._code != _CODES[-1]:
             return ""
-        return (f"Notice: {self.path}: browsers do not play it, this OpenCV has neither H.264 nor VP9; take "
+        return (f"Notice: {self.path}: browsers do not play it, this OpenCV has neither H.264 nor VP9; use "
                 "--annotate=gif for a browser")
 
     def close(self) -> str:

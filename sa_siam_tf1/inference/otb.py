@@ -110,7 +110,7 @@ def align(sequence: frames.Sequence, boxes: np.ndarray) -> Aligned:
     if not len(boxes) == num_boxes == num_frames:
         first = sequence.first_number + start
         notice = (f"Notice: {sequence.name} has {num_boxes} boxes for {num_frames} frames; those of frames {first} to "
-                  f"{first + len(boxes) - 1} are taken")
+                  f"{first + len(boxes) - 1} are used")
     return Aligned(sequence, start, boxes, notice)
 
 

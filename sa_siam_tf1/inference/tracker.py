@@ -98,7 +98,7 @@ def locate(peak: Peak, target: Target, first: Target, track: TrackConfig) -> Loc
     """
     if not np.isfinite(peak.total):
         raise ZooError("the response is NaN or infinite; the checkpoint's weights are, or they belong to another "
-                       "configuration; take another --checkpoint")
+                       "configuration; use another --checkpoint")
     best, side = int(peak.best_scale), len(peak.response)
     factor = search_factors(track)[best]
     cells = (np.array(divmod(int(peak.index), side), np.float64) - (side - 1) / 2.0) / track.upsample_factor

@@ -129,7 +129,7 @@ def load(folder: str, upright: bool = False) -> Drawings:
     notices += [f"Notice: {os.path.join(folder, alphabet)} holds no character and is skipped."
                 for alphabet in _alphabets(folder) if not listing.folders(os.path.join(folder, alphabet))]
     if characters and characters[0].startswith("./"):
-        notices.append(f"Notice: {folder} holds characters and no alphabets; it is taken as one alphabet.")
+        notices.append(f"Notice: {folder} holds characters and no alphabets; it is treated as one alphabet.")
     if len(characters) < 2:
         raise ZooError(f"{folder}: holds {len(characters)} character with drawings, at least 2 are needed; expected "
                        "<Alphabet>/<character>/<drawing>.png")

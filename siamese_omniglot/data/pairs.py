@@ -58,7 +58,7 @@ def split(data: Drawings, unit: str) -> Split:
         {character.split("/")[0] for character in data.characters})
     num_train = max(1, int(TRAIN_SHARE * len(groups)))
     if len(groups) < 2:
-        raise ZooError(f"--split={unit}: the data hold {len(groups)} {unit}, at least 2 are needed; take "
+        raise ZooError(f"--split={unit}: the data hold {len(groups)} {unit}, at least 2 are needed; use "
                        "--split=character or --split=image")
     chosen = {groups[number] for number in shuffled(len(groups))[:num_train]}
     groups_of = [label if unit == "character" else data.alphabet_of(label) for label in data.labels]

@@ -151,7 +151,7 @@ def _check(flags: FlagValues) -> None:
 def _notices(flags: FlagValues) -> list[str]:
     notices = []
     if flags.device == "sdaa":
-        notices.append("Warning: --device=sdaa is taken as auto")
+        notices.append("Warning: --device=sdaa is treated as auto")
     if flags.step > 0 and (flags.epochs or 1) > 1:
         notices.append(f"Warning: --step={flags.step} with --epochs={flags.epochs}: at most one epoch is trained")
     return notices

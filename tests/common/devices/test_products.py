@@ -45,7 +45,7 @@ def test_groups_that_ascend_910a_alone_refuses(devices, reason):
     for product in ("A2", "A3", "950"):
         assert ranks.check_processes(product, devices, 1) == []
     (notice,) = ranks.check_processes(None, devices, 1)
-    assert notice.startswith("Notice: on Ascend 910A ") and "--npu_product says which product" in notice
+    assert notice.startswith("Notice: on Ascend 910A ") and "; set --npu_product" in notice
 
 
 @pytest.mark.parametrize("product, num_servers, advised", [("A3", 1, True), ("A3", 2, True), ("A3", 3, False),

@@ -158,7 +158,7 @@ def test_a_second_live_run_is_refused(tmp_path):
 def test_a_resumed_run_says_where_bits_will_differ(tmp_path, flags, kind, warns, capfd):
     for _ in range(2):
         run = runs.opened(tmp_path, *flags, device=Device(kind, "0"))
-    assert run.resumed and ("the bits differ" in capfd.readouterr().out) == warns
+    assert run.resumed and ("differ in the last bits" in capfd.readouterr().out) == warns
     assert run.arguments["identity"].get("deterministic", False) == bool(flags)
 
 

@@ -28,7 +28,7 @@ def test_scan(tmp_path):
         "a/x.png", "b/1.JPEG", "b/10.png", "b/2.jpg", "王/照片.jpg"]
     assert found.labels.tolist() == [0, 1, 1, 1, 2]
     text = "\n".join(found.notices)
-    assert "2 files that are no images" in text and "1 folders within" in text and "1 people without an image" in text
+    assert "2 files that are not images" in text and "1 folders within" in text and "1 people without an image" in text
 
 
 def test_a_long_scan_shows_its_progress(tmp_path, monkeypatch, capfd):

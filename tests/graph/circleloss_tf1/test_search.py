@@ -126,7 +126,7 @@ def test_batch_statistics_in_a_search(reference_output, gallery, tmp_path, capfd
     assert (again["index"]["computed"], counts[2:]) == (0, [5]) and again["nearest"] == first["nearest"]
     os.remove(str(gallery / "b1.jpg"))
     fewer, error = search(gallery, out, capfd)
-    assert "other images; it is computed anew" in error and (fewer["index"]["computed"], counts[3:]) == (3, [3, 4])
+    assert "other images; it is computed again" in error and (fewer["index"]["computed"], counts[3:]) == (3, [3, 4])
 
 
 @pytest.mark.parametrize("kind, computed", [("output", (4, 0, 1)), ("reference_output", (4, 0, 5))])

@@ -54,7 +54,7 @@ def test_a_kept_file_of_another_form_is_made_again(otb, content):
     path.write_text(content, encoding="latin-1")
     assert evaluate(otb, still, [], lines)["overall"]["auc"] == first["overall"]["auc"] and still.made == 2
     assert [line for line in lines if line.startswith("Notice: ")] == [
-        f"Notice: {path}: is not a record of 3 tracked frames; they are tracked again"]
+        f"Notice: {path}: does not hold 3 tracked frames; they are tracked again"]
     assert len(json.loads(path.read_text())["boxes"]) == 3
 
 
@@ -63,7 +63,7 @@ def test_a_missing_first_or_last_frame_leaves_the_others_to_be_scored(otb, missi
     truth = (otb / "Drawn1" / "groundtruth_rect.txt").read_text().splitlines()
     (otb / "Drawn1" / "img" / f"{missing:04d}.jpg").unlink()
     (target,) = evaluation.find_targets(str(otb))
-    assert target.notice == f"Notice: Drawn1 has 3 boxes for 2 frames; those of frames {first} to {last} are taken"
+    assert target.notice == f"Notice: Drawn1 has 3 boxes for 2 frames; those of frames {first} to {last} are used"
     assert [",".join(f"{value:g}" for value in box) for box in target.truth] == truth[first - 1:last]
     scores = evaluate(otb, Still(), [], [])["overall"]
     assert scores["frames"] == 2

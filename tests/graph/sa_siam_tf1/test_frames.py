@@ -111,7 +111,7 @@ def test_tracking_begins_where_the_target_is_to_be_seen():
     boxes = boxes_of(4)
     boxes[0], boxes[1, 2:] = np.nan, 0
     found, first, notice = aligned("S", [1, 2, 3, 4], boxes)
-    assert (found, first) == ([(3, 3), (4, 4)], 3) and "those of frames 3 to 4 are taken" in notice
+    assert (found, first) == ([(3, 3), (4, 4)], 3) and "those of frames 3 to 4 are used" in notice
 
 
 def test_boxes_without_frames_are_refused():
@@ -153,7 +153,7 @@ def test_what_is_tracked_and_what_is_drawn(tmp_path):
     flags = track.define_flags().parse(["--sequence=S"])
     tracked, box, truth, notice = targets.align_to_first_box(flags, sequence, path, "/no/model")
     assert (tracked.first_number, len(tracked.paths), box[0], truth[:, 0].tolist()) == (2, 3, 2, [2, 3, 4])
-    assert notice == "Notice: S has 4 boxes for 3 frames; those of frames 2 to 4 are taken"
+    assert notice == "Notice: S has 4 boxes for 3 frames; those of frames 2 to 4 are used"
 
     (tmp_path / "S" / "groundtruth_rect.txt").write_text("NaN NaN NaN NaN\n3,1,5,5\n4,1,5,5\n")
     flags = track.define_flags().parse(["--sequence=S", "--box=9,1,5,5"])

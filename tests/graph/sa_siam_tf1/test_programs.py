@@ -297,7 +297,7 @@ def test_bad_sequences_are_named(tmp_path, appearance_run, tiny_videos, capfd):
         assert message in capfd.readouterr().err
     truth.write_text("20,20,20,20\n")
     assert evaluate.main([f"--data_path={tmp_path}", f"--output_path={appearance_run}", "--baselines=false"]) == 0
-    assert "Notice: S has 1 boxes for 6 frames; those of frames 1 to 1 are taken" in capfd.readouterr().out
+    assert "Notice: S has 1 boxes for 6 frames; those of frames 1 to 1 are used" in capfd.readouterr().out
     os.truncate(str(tmp_path / "S" / "img" / "0001.jpg"), 100)
     assert track.main([f"--sequence={tmp_path / 'S'}", "--box=20,20,20,20", f"--output_path={appearance_run}"]) == 1
     assert "S: the first frame cannot be read" in capfd.readouterr().err

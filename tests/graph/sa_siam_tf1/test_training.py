@@ -98,7 +98,7 @@ def test_a_diverged_run_says_so_and_closes_its_threads_and_files(tiny_videos, tm
     before = threading.active_count()
     assert train(tiny_videos, tmp_path, "--batch_size=1", "--steps=3", "--initial_lr=1e30") == 1
     error = capfd.readouterr().err
-    assert re.search(r"\[Error\] the loss is (inf|nan) at step 2: training has diverged; take a smaller --initial_lr",
+    assert re.search(r"\[Error\] the loss is (inf|nan) at step 2: training has diverged; try a smaller --initial_lr",
                      error)
     assert threading.active_count() == before
     assert {event.step for event in events_in(tmp_path / "0" / "events" / "images") if event.summary.value} == {1}

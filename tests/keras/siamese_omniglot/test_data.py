@@ -152,7 +152,7 @@ def test_split_by_class_is_disjoint(data, unit, num_train):
 def test_one_alphabet_cannot_be_split_by_alphabet(folder):
     for name in ("Alphabet_2", "Alphabet_3"):
         shutil.rmtree(str(folder / name))
-    with pytest.raises(ZooError, match="hold 1 alphabet, at least 2 are needed; take --split=character"):
+    with pytest.raises(ZooError, match="hold 1 alphabet, at least 2 are needed; use --split=character"):
         pairs.split(omniglot.load(str(folder)), "alphabet")
 
 
@@ -327,7 +327,7 @@ def test_characters_without_an_alphabet_are_one(folder, data):
     num = sum(name.startswith(alphabet) for name in data.names)
     assert len(found.labels) == num and {found.alphabet_of(label) for label in found.labels} == {"."}
     assert np.array_equal(found.store.take(np.arange(num)), data.store.take(np.arange(num)))
-    assert any("it is taken as one alphabet" in notice for notice in found.notices)
+    assert any("it is treated as one alphabet" in notice for notice in found.notices)
     with pytest.raises(ZooError):
         pairs.split(found, "alphabet")
 

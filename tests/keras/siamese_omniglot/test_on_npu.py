@@ -59,7 +59,7 @@ def test_two_ranks(tmp_path, tiny_folder):
 
 @pytest.mark.parametrize("flags, environment, message", [
     (["--nproc_per_node=8", "--distributed=True", "--batch_size=12"], {},
-     "--batch_size=12: 8 NPUs share a batch evenly, choose a multiple of 8"),
+     "--batch_size=12: 8 NPUs share a batch evenly; choose a multiple of 8"),
     (["--nproc_per_node=3", "--distributed=True", "--batch_size=6", "--npu_product=910A"], {},
      "on Ascend 910A a server takes 1, 2, 4 or 8 processes, not 3"),
     (["--nproc_per_node=2", "--distributed=True", "--npu_product=910A"], dict(ASCEND_DEVICE_ID="3"),

@@ -178,7 +178,7 @@ def test_torch_head_and_performance(tmp_path, tiny_folder, capfd):
     assert train(tiny_folder, tmp_path, "--head=torch", "--performance", "--step=3", "--epochs=2", "--use_amp=True",
                  "--device=sdaa", "--master_port=1", "--data_dump_flag", "--data_dump_step=2") == 0
     out = capfd.readouterr().out
-    for line in ("Warning: --device=sdaa is taken as auto", "use_amp: a CPU computes in float32",
+    for line in ("Warning: --device=sdaa is treated as auto", "use_amp: a CPU computes in float32",
                  "Warning: --step=3 with --epochs=2: at most one epoch is trained",
                  "Warning: --master_port has no effect on one machine", "Final Train Accuracy : n/a"):
         assert line in out

@@ -76,6 +76,6 @@ def test_where_the_file_is_looked_for(tmp_path):
 
 
 def test_random_weights_are_announced():
-    assert "smoke runs" in pretrained.notices(None, "tiny")[0]
+    assert "smoke tests" in pretrained.notices(None, "tiny")[0]
     assert "its frozen part stays random" in pretrained.notices(None, "resnet50")[0]
     assert pretrained.notices("/x.h5", "resnet50") == []

@@ -26,7 +26,7 @@ def test_log(full_run):
     assert epochs == ["Epoch 1/2", "Epoch 2/2"]
     keras = [line for line in log if re.fullmatch(r"3/3 - \d+s - loss: \d+\.\d{4} - val_loss: \d+\.\d{4}", line)]
     assert [line.split()[5] for line in keras] == [f"{row['train_loss']:.4f}" for row in rows(full_run, "eval")]
-    assert any("the backbone tiny is for smoke runs" in line for line in log)
+    assert any("the backbone tiny is for smoke tests" in line for line in log)
     assert any(re.fullmatch(r"Features: 60 images, 1 MB, kept in memory", line) for line in log)
     assert [line.split(" : ")[0] for line in log[-6:]] == [
         "Final Training Duration sec", "------------------ Final result ------------------",
