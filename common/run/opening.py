@@ -122,8 +122,8 @@ def open_run(request: RunRequest, device: selection.Device, tensorflow: str, ide
             print(f"Run directory: {run.path}" + (" (resumed)" if run.resumed else ""))
             notices = [*npu_options.notices(request.flags, request.options, device.kind), *notices]
             if run.resumed and device.kind != "cpu" and not request.flags.deterministic:
-                notices.append(f"Notice: on {device.kind.upper()}s, results may differ in the last bits from those of an "
-                               "uninterrupted run; --deterministic makes them equal.")
+                notices.append(f"Notice: on {device.kind.upper()}s, results may differ in the last bits from those of "
+                               "an uninterrupted run; --deterministic makes them equal.")
         for notice in (*archive_notices, *notices):
             print(notice)
         if device.kind == "npu":
