@@ -5,7 +5,7 @@ SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 .PHONY: help setup quickstart pictures test test-slow test-all robustness audit lint docs npu-report format bench bench-compare clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## create .venv with the pinned requirements (GPU=1 for NVIDIA GPUs)
 	@bash common/shell/make_venv.sh .venv 3.11 3.13 $(REQUIREMENTS)
@@ -29,14 +29,14 @@ test: setup ## run the tests (GPU=1: parity, steps and resuming of every model o
 	@bash tests/run_leg.sh .venv/bin/python
 endif
 
-test-slow: setup ## run the tests that kill training runs, train on real data or run every command of the READMEs
+test-slow: setup ## run the slow tests: kill runs, train on real data, run every command of the READMEs
 	@bash tests/run_leg.sh .venv/bin/python -m slow
 
 test-all: ## run all tests: those of `make test` on TensorFlow 1.15.5, 2.6.5 and current, the slow ones on current
 	@bash tests/run_all_legs.sh
 	@$(MAKE) --no-print-directory test-slow
 
-robustness: setup ## kill trainings, give them bad inputs, fuzz the readers of files; prints a table
+robustness: setup ## kill trainings, give them bad inputs, fuzz the file readers; prints a table
 	@.venv/bin/python -m tests.robustness
 
 audit: ## look up known vulnerabilities of the pinned packages (needs the network; SERVICE=osv asks osv.dev, not PyPI)
@@ -52,7 +52,7 @@ lint: ## ruff, shellcheck and mypy
 	.venvs/lint/bin/shellcheck -x -P . $(SCRIPTS)
 	.venvs/lint/bin/mypy
 
-docs: setup ## generate flag tables, tables of results and the table of docs/npu.md from the code
+docs: setup ## generate the tables of flags, results, recipes and docs/npu.md from the code
 	@.venv/bin/python docs/flag_tables.py
 	@.venv/bin/python docs/result_tables.py
 	@.venv/bin/python docs/recipe_tables.py

@@ -138,8 +138,8 @@ def _list(arguments: list[str]) -> int:
     for line, detail in zip(_table(rows), details):
         print(console.fold(line + detail, sys.stdout))
     if not folder:
-        print("`zoo list FOLDER` looks for the data in a folder.")
-    print("`zoo doctor` tells what TensorFlow finds on this machine.")
+        print("`zoo list FOLDER` looks for the data in FOLDER.")
+    print("`zoo doctor` shows what TensorFlow finds on this machine.")
     return 0
 
 

@@ -3,7 +3,7 @@
     python3 siamese_omniglot/run_scripts/run_siamese_train.py --train_data_path FOLDER --device cpu --use_amp True
 
 FOLDER holds <Alphabet>/<character>/<drawing>.png, 105 x 105, or a folder image_background or images_background* with
-them. Published: accuracy 97.2 % on random pairs at probability 0.5, of characters that were trained on.
+them. Published: accuracy 97.2% on random pairs at probability 0.5, of characters that were trained on.
 """
 from __future__ import annotations
 
