@@ -194,7 +194,10 @@ def _write_page(results: list[Result], failures: dict[str, str]) -> None:
     parts += [f"<p class='failed'>{html.escape(f'{name}: {reason}')}</p>" for name, reason in failures.items()]
     for result in results:
         report = os.path.relpath(os.path.join(result.run, "report.html"), FOLDER)
-        parts.append(f"<h2>{result.model.name}</h2><p><a href='{report}'>Report of the run</a></p>")
+        with open(os.path.join(ROOT, result.model.name, "model.json"), encoding="utf-8") as file:
+            card = json.load(file)
+        parts.append(f"<h2>{card['title']}</h2><p>{result.model.name} {card['use']}. "
+                     f"<a href='{report}'>Report of the run</a></p>")
         for path in (os.path.relpath(path, FOLDER) for path in result.pictures()):
             name = html.escape(os.path.relpath(path, os.path.relpath(result.run, FOLDER)))
             parts.append(f"<figure><figcaption>{name}</figcaption><img src='{path}' alt='{name}'></figure>")
@@ -202,8 +205,9 @@ def _write_page(results: list[Result], failures: dict[str, str]) -> None:
     with open(os.path.join(ROOT, PAGE), "w", encoding="utf-8") as file:
         file.write("<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Quick start</title><style>"
                    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-                   "td,th{text-align:left;padding:.15rem .8rem .15rem 0}img{max-width:100%}.failed{color:#9a4a00}"
-                   f"</style><h1>Quick start</h1>{''.join(parts)}</html>\n")
+                   "td,th{text-align:left;padding:.15rem .8rem .15rem 0}img{min-width:20rem;max-width:100%}"
+                   ".failed{color:#9a4a00}</style><h1>Quick start</h1><p>Every model of the zoo, trained for seconds "
+                   f"on small generated data.</p>{''.join(parts)}</html>\n")
 
 
 if __name__ == "__main__":

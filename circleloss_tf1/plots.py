@@ -39,7 +39,8 @@ def draw_distances(pyplot: Any, checkpoint: Checkpoint, verified: Verification, 
     if pyplot is None:
         return
     figure, axis = pyplot.subplots(figsize=(figures.WIDTH, 5))
-    edges = np.linspace(0.0, float(verified.distances.max()) or 1.0, 61)
+    num_bins = int(np.clip(2 * np.sqrt(len(pairs.is_same)), 10, 60))
+    edges = np.linspace(0.0, float(verified.distances.max()) or 1.0, num_bins + 1)
     for label, chosen in (("same", pairs.is_same), ("different", ~pairs.is_same)):
         axis.hist(verified.distances[chosen], bins=edges, alpha=0.6, label=f"{label} ({int(chosen.sum())} pairs)")
     for name, value, line in (("best accuracy", thresholds.best_accuracy, "-"),
@@ -47,6 +48,7 @@ def draw_distances(pyplot: Any, checkpoint: Checkpoint, verified: Verification, 
         axis.axvline(value, color="black", linestyle=line, label=f"threshold {value:.3f}, {name}")
     axis.set_xlabel("distance of the embeddings")
     axis.set_ylabel("pairs")
+    axis.yaxis.get_major_locator().set_params(integer=True)
     axis.set_title(checkpoint.title(f"accuracy {verified.accuracies.mean():.4f}"))
     axis.legend()
     figures.save_figure(figure, checkpoint.file("distances.png"))

@@ -206,7 +206,7 @@ def _report(arguments: list[str]) -> int:
     if len(arguments) != 1:
         raise FlagError("zoo report needs one run: zoo report RUN")
     run = summary.summarise(os.path.abspath(os.path.expanduser(arguments[0])))
-    curves.draw(run)
+    curves.draw(run, _metric(run))
     plots = _card(run).get("run_plots")
     if plots:  # a module of the model that draws more
         importlib.import_module(f"{run.model}.{plots}").draw_run(run.path)

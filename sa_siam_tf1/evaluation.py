@@ -182,6 +182,6 @@ def draw(results: dict, checkpoint: Checkpoint) -> None:
         axis.set_title(checkpoint.title(f"{curve}, one-pass evaluation"))
         axis.set_xlabel(label)
         axis.set_ylabel("fraction of frames")
-        axis.set_ylim(0.0, 1.0)
+        axis.set_ylim(0.0, 1.02)
         axis.legend()
         figures.save_figure(figure, checkpoint.file(f"{curve}.png"))

@@ -80,7 +80,7 @@ def whole_steps(axis: Any, label: str = "updates") -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_xlabel(label)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
 
 
 def plot_curve(axis: Any, steps: Sequence[int], values: Sequence[float], label: str, is_noisy: bool) -> None:

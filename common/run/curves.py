@@ -28,8 +28,13 @@ class Points:
         self._count += 1
 
 
-def draw(run: RunSummary) -> None:
-    """Draw curves.png in a run directory, with the panels that its arguments.json lists; warn without matplotlib."""
+def draw(run: RunSummary, result: str = "") -> None:
+    """Draw curves.png in a run directory, with the panels that its arguments.json lists; warn without matplotlib.
+
+    Args:
+        run: the run.
+        result: end of the title, for example ": accuracy 0.9".
+    """
     panels = {panel: [metrics.Curve(*curve) for curve in curves]
               for panel, curves in run.arguments.get("curves", {}).items()}
     points = {curve: Points() for curves in panels.values() for curve in curves}
@@ -42,19 +47,18 @@ def draw(run: RunSummary) -> None:
     pyplot = figures.plotting() if drawn else None
     if pyplot is None:
         return
-    figure, axes = pyplot.subplots(len(drawn), 1, figsize=(figures.WIDTH, 1 + 3 * len(drawn)), squeeze=False)
-    figure.suptitle(_title(run))
+    figure, axes = pyplot.subplots(len(drawn), 1, figsize=(figures.WIDTH, 1 + 3 * len(drawn)), squeeze=False,
+                                  sharex=True)
+    figure.suptitle(f"{run.model}, {run.recipe}, step {run.step}{result}")
     for axis, (panel, curves) in zip(axes[:, 0], drawn.items()):
+        equal: dict[tuple, list[metrics.Curve]] = {}  # such as the total loss and its only term
         for curve in curves:
-            figures.plot_curve(axis, points[curve].steps, points[curve].values, curve.label, curve.kind == "step")
+            equal.setdefault((*points[curve].steps, *points[curve].values), []).append(curve)
+        for same in equal.values():
+            steps, values = points[same[0]].steps, points[same[0]].values
+            figures.plot_curve(axis, steps, values, " = ".join(curve.label for curve in same), same[0].kind == "step")
         axis.set_ylabel(panel)
+        axis.tick_params(labelbottom=True)
         figures.whole_steps(axis)
         axis.legend()
     figures.save_figure(figure, os.path.join(run.path, "curves.png"))
-
-
-def _title(run: RunSummary) -> str:
-    title = f"{run.model}, {run.recipe}: step {run.step}"
-    if not run.final:
-        return title
-    return f"{title}, final accuracy {metrics.format_number(run.final['accuracy'], 4)}"

@@ -51,9 +51,14 @@ def _command(run: RunSummary) -> str:
 
 
 def _metrics(run: RunSummary) -> Iterator[tuple[str, str]]:
-    for name, value in {**run.evaluation, **run.final}.items():
-        if name not in _HIDDEN and metrics.is_number(value):
-            yield name, f"{value:.6g}"
+    """Yield name and value of each result, with its standard deviation or error if that was measured."""
+    results = {name: f"{value:.6g}" for name, value in {**run.evaluation, **run.final}.items()
+               if name not in _HIDDEN and metrics.is_number(value)}
+    for kind in ("std", "error"):
+        for name in [name for name in results if f"{name}_{kind}" in results]:
+            results[name] += f" ± {results.pop(f'{name}_{kind}')} ({kind})"
+    for name, text in results.items():
+        yield "Final Train Accuracy" if name == "accuracy" else name, text
 
 
 def _warnings(run: RunSummary) -> list[str]:

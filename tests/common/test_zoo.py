@@ -1,6 +1,7 @@
 """The zoo's one command: what it finds, starts and shows."""
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -175,10 +176,18 @@ def test_a_report_needs_no_other_file(folder, capsys):
     assert not re.search(r"(src|href)=\"(?!data:)", text) and "<script" not in text
     assert text.count("Warning: &lt;b&gt;odd&lt;/b&gt;") == 1
     assert "finished after 3 of 3 updates" in text and "zoo train model" in text and "--seed=3" in text
-    assert "<td>accuracy</td>" in text and "unix_seconds" not in text  # results alone
+    assert "<td>Final Train Accuracy</td>" in text and "unix_seconds" not in text  # results alone
     assert "curves.png" in text and "features-9.png" in text and "features-2.png" not in text  # the newest of a name
     assert "sprite.png" not in text  # TensorBoard's
     assert "Written: " in capsys.readouterr().out
+
+
+def test_a_report_shows_how_sure_results_are(folder):
+    run = summarise(str(folder / "b" / "0"))
+    measured = dict(far_std=0.1, lfw=0.63, lfw_std=0.119, pairs=0.9, pairs_error=0.02)
+    run = dataclasses.replace(run, evaluation=measured, final={})
+    assert list(report._metrics(run)) == [("far_std", "0.1"), ("lfw", "0.63 ± 0.119 (std)"),
+                                          ("pairs", "0.9 ± 0.02 (error)")]
 
 
 def test_a_report_of_a_stopped_run(folder):

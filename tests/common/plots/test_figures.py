@@ -25,15 +25,17 @@ def test_curves_are_panels_below_each_other_with_integer_steps(tmp_path, saved_f
     file.append("eval", 40, dict(accuracy=0.5))
     file.append("final", 40, dict(accuracy=0.5))
     file.close()
-    panels = {"loss": [("step", "loss", "training batch"), ("eval", "valid_loss", "validation")],
+    panels = {"loss": [("step", "loss", "training batch"), ("step", "loss", "again"),
+                       ("eval", "valid_loss", "validation")],
               "accuracy": [("eval", "accuracy", "test")], "never measured": [("eval", "x", "x")]}
     arguments = dict(identity=dict(model="model", recipe="recipe"), curves=panels)
-    curves.draw(RunSummary(str(tmp_path), arguments, 40, "finished", {}, dict(accuracy=0.5), 0.0))
+    curves.draw(RunSummary(str(tmp_path), arguments, 40, "finished", {}, dict(accuracy=0.5), 0.0), ": accuracy 0.5")
     figure = saved_figures["curves.png"]
-    assert figure._suptitle.get_text() == "model, recipe: step 40, final accuracy 0.5000"
+    assert figure._suptitle.get_text() == "model, recipe, step 40: accuracy 0.5"
     assert size_of(figure) == [800, 700]
     assert [axis.get_ylabel() for axis in figure.axes] == ["loss", "accuracy"]
-    assert [legend_of(axis) for axis in figure.axes] == [["training batch"], ["test"]]  # none without points
+    assert [legend_of(axis) for axis in figure.axes] == [["training batch = again"], ["test"]]  # none without points
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
     for axis in figure.axes:
         assert axis.get_xlabel() == "updates" and all(tick == int(tick) for tick in axis.get_xticks())
     line, points = figure.axes[0].get_lines()  # the smoothed line, and faint points of its colour
