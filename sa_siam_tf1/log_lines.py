@@ -10,13 +10,8 @@ TABLE_HEAD = "Step,Loss,batch_loss\n"
 
 
 def start_lines(init_method: str, variables: Sequence[str]) -> list[str]:
-    """Return the lines that are printed before training.
-
-    Args:
-        init_method: of the model's configuration; the original calls its default None.
-        variables: names of the trained variables.
-    """
-    method = None if init_method == "xavier_uniform" else init_method
+    """Return the lines that are printed before training; `variables` are those that are trained."""
+    method = None if init_method == "xavier_uniform" else init_method  # as the original calls its default
     return [f"embedding init method -- {method}", *(f"-- {name}" for name in variables)]
 
 
@@ -26,13 +21,7 @@ def is_logged(row: Mapping[str, Any]) -> bool:
 
 
 def step_line(row: Mapping[str, Any], batch_size: int, num_updates: int) -> str:
-    """Return the line that is printed for a step; like the original's, it counts steps from 0.
-
-    Args:
-        row: the step's row of metrics.jsonl.
-        batch_size: pairs in a step.
-        num_updates: of the run.
-    """
+    """Return the line that is printed for a step of a run of `num_updates`; it counts steps from 0."""
     step, seconds = row["step"] - 1, row["step_seconds"]
     remaining = int((num_updates - step) * seconds)
     return (f"{datetime.datetime.now()}: step {step}, total loss = {row['loss']:.2f} batch loss = "

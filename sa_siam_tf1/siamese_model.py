@@ -60,11 +60,7 @@ def class_weights(truth: np.ndarray) -> np.ndarray:
 def balanced_loss(response: tf.Tensor) -> tf.Tensor:
     """Return the batch mean of the weighted sum over the map of log(1 + exp(-y v)), y = +-1 (SiamFC, equation 4).
 
-    Args:
-        response: float32 [batch, cells, cells], logits v.
-
-    Returns:
-        float32 [].
+    The response is float32 [batch, cells, cells], logits v; the loss float32 [].
     """
     truth = ground_truth(int(response.shape[1]))
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.ones_like(response) * truth, logits=response)
@@ -86,8 +82,7 @@ def center_errors(responses: np.ndarray) -> dict[str, float]:
     for the distance d in cells from the highest response to the center; recall is the share of responses that are
     closer than a threshold.
 
-    Args:
-        responses: float [num, cells, cells].
+    Responses are float [num, cells, cells].
     """
     num, cells = responses.shape[:2]
     middle = (cells - 1) // 2

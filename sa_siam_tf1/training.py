@@ -85,9 +85,9 @@ def _build(config: Config, data: Tracks, run: Run) -> _Graphs:
     dumped = dict(exemplars=towers.exemplars, instances=towers.instances, response=towers.response,
                   **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.gradients})
     debugger = StepDebugger(run, dumped)
-    has_validation = bool(data.validation) and not run.request.performance
-    validation = siamese_model.build_validation(config.model, config.train.batch_size, config.train.seed
-                                                ) if has_validation else None
+    validation = None
+    if data.validation and not run.request.performance:
+        validation = siamese_model.build_validation(config.model, config.train.batch_size, config.train.seed)
     return _Graphs(images, graph, validation, debugger, tf.global_variables_initializer())
 
 
@@ -161,29 +161,23 @@ class _Task:
         graph, towers = self._graphs.train, self._graphs.train.towers
         learning_rate = self._config.train.learning_rate(step)
         started = time.perf_counter()
-        batch, feeds = self._training_feeds(step)
+        assert self._batches is not None
+        batch, images = self._batches.batch(step), self._graphs.images
+        feeds = dict(images.feeds(batch) if images else _feeds(towers, batch))
         feeds[graph.learning_rate] = learning_rate
         fetches = dict(loss=graph.total_loss, batch_loss=towers.batch_loss, response=towers.response,
                        train_op=graph.train_op)
         is_shown = step % log_lines.SUMMARY_INTERVAL == 0 and not self._performance
-        if is_shown and batch is None:
+        if is_shown:
             fetches["images"] = Batch(towers.exemplars, towers.instances)
         values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
         seconds = time.perf_counter() - started
         loss, errors = float(values["loss"]), {}
         if is_shown and np.isfinite(loss):  # otherwise the record ends the run
             errors = siamese_model.center_errors(values["response"])
-            self._images.add("train", step + 1, batch or values["images"], values["response"])
+            self._images.add("train", step + 1, values["images"], values["response"])
         return dict(loss=loss, batch_loss=float(values["batch_loss"]), learning_rate=learning_rate,
                     step_seconds=seconds, **errors, **npu.loss_scale_row(values))
-
-    def _training_feeds(self, step: int) -> tuple[Batch | None, dict[Any, Any]]:
-        """Return the batch, None if the device makes its images, and what to feed."""
-        assert self._batches is not None
-        batch = self._batches.batch(step)
-        if isinstance(batch, Batch):
-            return batch, dict(_feeds(self._graphs.train.towers, batch))
-        return None, self._graphs.images.feeds(batch)
 
     def _is_epoch_end(self, step: int) -> bool:
         at_end = step % self.steps_per_epoch == 0 or step == self._run.request.num_updates
@@ -195,22 +189,20 @@ class _Task:
     def evaluate(self, step: int) -> dict[str, Any]:
         """Compute loss and errors over all validation pairs."""
         started = time.perf_counter()
-        graph, losses, responses = self._graphs.validation, [], []
+        graph, parts = self._graphs.validation, []
         assert graph is not None
         for batch, count in validation_batches(self._data.validation, self._config.train):
             self._record.stop.check()
             response, decay = self._session.run([graph.response, self._graphs.train.weight_decay],
                                                 _feeds(graph, batch))
-            response = response[:count]
-            if not responses:
-                self._images.add("validation", step, batch, response)
-            responses.append(response)
-            losses += list(siamese_model.pair_losses(response))
-        loss = float(np.mean(losses))
+            if not parts:
+                self._images.add("validation", step, batch, response[:count])
+            parts.append(response[:count])
+        responses = np.concatenate(parts)
+        loss = float(siamese_model.pair_losses(responses).mean())
         best = min((row["valid_loss"] for row in self._record.evaluations), default=np.inf)
         return dict(best=loss < best, valid_loss=loss, valid_total_loss=loss + float(decay),
-                    **siamese_model.center_errors(np.concatenate(responses)),
-                    evaluation_seconds=time.perf_counter() - started)
+                    **siamese_model.center_errors(responses), evaluation_seconds=time.perf_counter() - started)
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
         if row["kind"] == "step":
@@ -254,11 +246,7 @@ class PairImages:
     def add(self, family: str, step: int, batch: Batch, response: np.ndarray) -> None:
         """Write the first pairs of a batch, with their responses and the ground truth.
 
-        Args:
-            family: what the tags begin with.
-            step: updates made.
-            batch: the pairs; those beyond `response` only fill it.
-            response: float32 [num, cells, cells], finite.
+        `family` begins the tags. Responses are float32 [num, cells, cells], finite; pairs beyond them are left out.
         """
         if self._writer is None:
             os.makedirs(self._folder, exist_ok=True)

@@ -9,13 +9,13 @@ from typing import Callable, NamedTuple, Tuple
 
 from common.graph.compat import tf
 from common.seeds import op_seed
+from sa_siam_tf1.configuration import STRIDE
 
 # The original asks for 1e-6, which the fused op raises to this.
 BN_EPSILON = 1.001e-5
 EXEMPLAR_CELLS = 6
 SEMANTIC_MEAN = (123.0, 117.0, 104.0)  # of R, G, B; the trunk was trained on BGR
 SEMANTIC_SCALES = (0.1, 1.0)  # of conv4 and conv5 before their heads
-TRUNK_STRIDE = 8
 
 Features = Tuple[tf.Tensor, ...]  # maps of one branch, float32 [batch, side, side, channels]
 
@@ -65,7 +65,7 @@ class Normaliser:
 
 def appearance(images: tf.Tensor, normaliser: Normaliser, seed: int, is_exemplar: bool,
                dtype: tf.DType = tf.float32) -> Features:
-    """Compute the features of the appearance branch: conv5.
+    """Compute the features of the appearance branch: conv5, one map of 256 channels.
 
     Args:
         images: float32 [batch, side, side, 3], RGB, 0 to 255.
@@ -74,9 +74,6 @@ def appearance(images: tf.Tensor, normaliser: Normaliser, seed: int, is_exemplar
         is_exemplar: return only the 6 x 6 cells in the middle. Batch statistics need all of conv1 to conv4; of conv5
             only these cells are computed.
         dtype: that convolutions compute in.
-
-    Returns:
-        One map of 256 channels.
     """
     with tf.variable_scope("sa_siam/appearance_net"):
         def block(inputs: tf.Tensor, layer: Layer) -> tf.Tensor:
@@ -91,40 +88,28 @@ def appearance(images: tf.Tensor, normaliser: Normaliser, seed: int, is_exemplar
 
 
 def exemplar_window(images: tf.Tensor) -> tf.Tensor:
-    """Crop the pixels that the appearance exemplar depends on with moving statistics: 127 x 127 of 255 x 255.
-
-    Args:
-        images: float32 [batch, side, side, 3].
-    """
+    """Crop the pixels that the appearance exemplar depends on with moving statistics: 127 x 127 of 255 x 255."""
     side = int(images.shape[1])
-    start = TRUNK_STRIDE * crop_start(conv5_side(side), EXEMPLAR_CELLS)
-    width = side - TRUNK_STRIDE * (conv5_side(side) - EXEMPLAR_CELLS)
+    start = STRIDE * crop_start(conv5_side(side), EXEMPLAR_CELLS)
+    width = side - STRIDE * (conv5_side(side) - EXEMPLAR_CELLS)
     return images[:, start:start + width, start:start + width]
 
 
 def conv5_side(image_side: int) -> int:
     """Return the side of conv5's map: 20 for images of 239, 22 for 255."""
     side = image_side
-    for layer, pooled in zip(TRUNK, (True, True, False, False, False)):
+    for layer in TRUNK:
         side = (side - layer.kernel) // layer.stride + 1
-        side = (side - 3) // 2 + 1 if pooled else side
+        if layer in (CONV1, CONV2):
+            side = (side - 3) // 2 + 1  # pooled
     return side
 
 
 def semantic(images: tf.Tensor, seed: int, is_exemplar: bool, dtype: tf.DType = tf.float32) -> Features:
     """Compute the features of the semantic branch: 1 x 1 convolutions of conv4 and conv5 of a frozen CaffeNet.
 
-    For an exemplar, channel attention looks at the target and its surroundings (section 3.3); then the middle is
-    cropped: 8 x 8 cells of conv4, 6 x 6 of conv5.
-
-    Args:
-        images: float32 [batch, side, side, 3], RGB, 0 to 255.
-        seed: the run's seed, for the initial weights.
-        is_exemplar: see above.
-        dtype: that convolutions compute in.
-
-    Returns:
-        Two maps of 128 channels, of conv4 and of conv5.
+    They are two maps of 128 channels. For an exemplar, channel attention looks at the target and its surroundings
+    (section 3.3); then the middle is cropped: 8 x 8 cells of conv4, 6 x 6 of conv5. Arguments as those of `appearance`.
     """
     with tf.variable_scope("sa_siam/semantic_net"):
         def block(inputs: tf.Tensor, layer: Layer) -> tf.Tensor:
@@ -151,15 +136,10 @@ def semantic(images: tf.Tensor, seed: int, is_exemplar: bool, dtype: tf.DType = 
 def correlate(exemplar: Features, instance: Features) -> tf.Tensor:
     """Cross-correlate each sample's instance with its exemplar, VALID, and add up the maps (equation 1).
 
-    One matrix multiplication per sample gives the products of all pairs of cells; a convolution with ones and zeros
-    sums those of one offset. There is no loop over samples, so the batch size may be unknown.
-
-    Args:
-        exemplar: maps [batch, k, k, channels].
-        instance: maps [batch, n, n, channels]; n - k is the same for all maps.
-
-    Returns:
-        float32 [batch, n - k + 1, n - k + 1].
+    Maps [batch, k, k, channels] and [batch, n, n, channels], with the same n - k for all, give float32
+    [batch, n - k + 1, n - k + 1]. One matrix multiplication per sample gives the products of all pairs of cells; a
+    convolution with ones and zeros sums those of one offset. There is no loop over samples, so the batch size may be
+    unknown.
     """
     total = []
     for z, x in zip(exemplar, instance):
@@ -237,11 +217,7 @@ def _normalise_responses(inputs: tf.Tensor) -> tf.Tensor:
 def _attend(maps: tf.Tensor, cells: int, name: str, seed: int) -> tf.Tensor:
     """Weight channels by their maxima in the middle and in the eight fields around it, then crop the middle.
 
-    Args:
-        maps: float32 [batch, side, side, channels].
-        cells: side of the middle.
-        name: of the layer, for the variables' names.
-        seed: the run's seed.
+    Maps are float32 [batch, side, side, channels]; the middle has cells x cells. Variables are named after the layer.
     """
     side, start = int(maps.shape[1]), crop_start(int(maps.shape[1]), cells)
     edges = [0, start, start + cells, side]
