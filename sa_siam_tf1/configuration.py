@@ -155,17 +155,15 @@ def define_flags(flags: FlagSet) -> None:
     for field in dataclasses.fields(TrainConfig)[len(dataclasses.fields(Switches)):]:
         if not field.metadata:
             continue
-        name, text, unset = field.name, field.metadata["text"], str(field.default)
+        name, text, kind = field.name, field.metadata["text"], type(field.default)
+        unset = "none" if kind is tuple else str(field.default)
         if field.metadata["choices"]:
             flags.training.choice(name, None, field.metadata["choices"], text, unset)
-        elif isinstance(field.default, bool):
-            flags.training.boolean(name, None, text, unset)
-        elif isinstance(field.default, int):
+        elif kind is int:
             flags.training.integer(name, None, text, 1, unset=unset)
-        elif isinstance(field.default, float):
-            flags.training.number(name, None, text, unset=unset)
         else:
-            flags.training.string(name, None, text)
+            define = {bool: flags.training.boolean, float: flags.training.number, tuple: flags.training.string}[kind]
+            define(name, None, text, unset=unset)
     define_loss_scale(flags, None, str(TrainConfig.dynamic_loss_scale))
 
 
@@ -236,11 +234,7 @@ def load(kind: type[Config], folder: str, is_optional: bool = False) -> Config:
 def read(kind: type[Config], folder: str) -> dict[str, Any]:
     """Read only the fields that are in a configuration's file in a folder; errors as those of `load`."""
     path = os.path.join(folder, FILES[kind])
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ZooError(f"{path}: cannot be read as JSON ({error})") from None
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ZooError(f"{path}: is not a JSON object")
     try:
@@ -248,6 +242,15 @@ def read(kind: type[Config], folder: str) -> dict[str, Any]:
     except ZooError as error:
         raise ZooError(f"{path}: {error}") from None
     return {name: getattr(config, name) for name in content}
+
+
+def read_json(path: str) -> Any:
+    """Read a JSON file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ZooError(f"{path}: cannot be read as JSON ({error})") from None
 
 
 def from_mapping(kind: type[Config], content: Mapping[str, Any]) -> Config:

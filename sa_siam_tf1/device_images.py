@@ -81,11 +81,7 @@ class DeviceImages:
     def __init__(self, batch_size: int, side: int, num_kept: int, is_gray_possible: bool):
         """Build the part of the graph in the default graph.
 
-        Args:
-            batch_size: pairs in a batch.
-            side: of the images, pixels.
-            num_kept: crops that the device has room to keep; 0 if the crops of every batch are fed.
-            is_gray_possible: whether some images are to be gray.
+        `num_kept` is the number of crops to keep on the device; 0 feeds the crops of every batch.
         """
         self._kept = ResidentArray("crops", (num_kept, *_CROP), np.dtype(np.uint8)) if num_kept else None
         # XLA would compile the resize anew for every size
@@ -125,13 +121,7 @@ class DeviceImages:
 
 
 def change(crops: tf.Tensor, changes: tf.Tensor, side: int) -> tf.Tensor:
-    """Change crops as `dataloader.change` does: float32 [num, side, side, 3].
-
-    Args:
-        crops: uint8 or float32 [num, 255, 255, 3].
-        changes: int32 [num, 3].
-        side: of the images, pixels.
-    """
+    """Change crops, [num, 255, 255, 3], as `dataloader.change` does: float32 [num, side, side, 3]."""
     stretched, offsets = changes[:, :1] * [1, 1], changes[:, 1:]
     missing, excess = tf.maximum(PADDED_SIDE - stretched, 0), tf.maximum(stretched - PADDED_SIDE, 0)
     before = missing // 2

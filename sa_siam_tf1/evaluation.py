@@ -17,7 +17,7 @@ from common.errors import ZooError
 from common.plots import figures
 from common.run import metrics
 from sa_siam_tf1 import opencv
-from sa_siam_tf1.inference import frames, layouts, otb, sequences
+from sa_siam_tf1.inference import frames, otb, sequences
 from sa_siam_tf1.metrics import one_pass
 
 TRACKERS_FOLDER = "trackers"
@@ -75,14 +75,14 @@ def find_targets(folder: str) -> list[Target]:
     Raises:
         ZooError: there is none, or one that cannot be scored.
     """
-    targets = [target for annotated in layouts.find(folder) for target in _targets_of(annotated)]
+    targets = [target for annotated in otb.find_sequences(folder) for target in _targets_of(annotated)]
     if not targets:
         raise ZooError(f"{folder}: no sequence found, expected <name>/groundtruth_rect.txt or groundtruth.txt with "
                        "frames in <name>/img, <name>/color or <name>, or the layout of UAV123 (anno and data_seq)")
     return targets
 
 
-def _targets_of(annotated: layouts.Annotated) -> list[Target]:
+def _targets_of(annotated: otb.Annotated) -> list[Target]:
     targets = []
     for number, path in annotated.truth.items():
         boxes = otb.read_boxes(path)

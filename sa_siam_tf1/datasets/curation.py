@@ -133,16 +133,13 @@ class RawVideo(NamedTuple):
 
     letter: str
     name: str
-    annotations: str  # folder of the .xml files
-    frames: str  # folder of the .JPEG files
+    folders: tuple  # of the .xml files and of the .JPEG files
 
-    def annotation_files(self) -> list[str]:
-        """Paths of the annotations, in the order of the frames."""
-        return [os.path.join(self.annotations, name) for name in listing.files(self.annotations, (".xml",))]
-
-    def frame_of(self, annotation: str) -> str:
-        """Path of the frame that an annotation belongs to."""
-        return os.path.join(self.frames, f"{listing.stem_of(annotation)}.JPEG")
+    def frames(self) -> list[tuple[str, str]]:
+        """Paths of the annotations and of their frames, in the order of the frames."""
+        annotations, frames = self.folders
+        return [(os.path.join(annotations, name), os.path.join(frames, f"{listing.stem_of(name)}.JPEG"))
+                for name in listing.files(annotations, (".xml",))]
 
 
 def raw_videos(root: str) -> list[RawVideo]:
@@ -154,7 +151,7 @@ def raw_videos(root: str) -> list[RawVideo]:
     videos = []
     for part, letter in PARTS.items():
         annotations, frames = (os.path.join(root, kind, "VID", *part.split("/")) for kind in ("Annotations", "Data"))
-        videos += [RawVideo(letter, name, os.path.join(annotations, name), os.path.join(frames, name))
+        videos += [RawVideo(letter, name, (os.path.join(annotations, name), os.path.join(frames, name)))
                    for name in listing.folders(annotations)]
     if not videos:
         raise ZooError(f"{root}: no video in Annotations/VID/val or Annotations/VID/train/ILSVRC2015_VID_train_0000 to "

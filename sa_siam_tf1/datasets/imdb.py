@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import reprlib
@@ -22,7 +21,7 @@ from PIL import Image
 from common.cli import program, shared_flags
 from common.data import images, listing, plain_pickle
 from common.errors import ZooError
-from sa_siam_tf1.configuration import CURATED_SIDE
+from sa_siam_tf1.configuration import CURATED_SIDE, read_json
 from sa_siam_tf1.datasets import curation
 
 FOLDER_NAMES = ("ILSVRC2015-VID-Curation", "ILSVRC2015")
@@ -131,14 +130,7 @@ def read_index(path: str) -> list:
     Raises:
         ZooError: it is none.
     """
-    if path.endswith(".pickle"):
-        content = plain_pickle.read_plain(path)
-    else:
-        try:
-            with open(path, encoding="utf-8") as file:
-                content = json.load(file)
-        except (OSError, ValueError, RecursionError) as error:
-            raise ZooError(f"{path}: cannot be read as JSON ({error})") from None
+    content = plain_pickle.read_plain(path) if path.endswith(".pickle") else read_json(path)
     videos = content.get("videos") if isinstance(content, dict) else None
     if not isinstance(videos, list) or not all(isinstance(track, list) and track and all(
             isinstance(name, str) for name in track) for track in videos):
@@ -191,9 +183,9 @@ def _raw_videos(folder: str) -> list:
     videos = []
     for video in curation.raw_videos(folder):
         tracks: dict = {}
-        for annotation in video.annotation_files():
+        for annotation, frame in video.frames():
             for box in curation.read_annotation(annotation):
-                tracks.setdefault(box.track, []).append(Crop(video.frame_of(annotation), box))
+                tracks.setdefault(box.track, []).append(Crop(frame, box))
         videos.append([tracks[number] for number in sorted(tracks)])
     return videos
 

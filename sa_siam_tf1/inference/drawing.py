@@ -30,12 +30,8 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
         truth: the true one, or None; green.
         details: Location and the Target of the frame before, to draw the response over the search window; or None.
         caption: text for the upper left corner.
-
-    Returns:
-        uint8 [height, width, 3].
     """
     cv2 = opencv.load()
-
     drawn = pixels.copy()
     if details is not None:
         drawn = _with_response(drawn, *details)
@@ -49,7 +45,6 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
 def write_caption(pixels: np.ndarray, caption: str) -> np.ndarray:
     """Write a text into the upper left corner of a frame, uint8 [height, width, 3], and return the frame."""
     cv2 = opencv.load()
-
     size = max(0.3, pixels.shape[1] / 1000)
     (width, height), below = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
     if caption:
@@ -61,7 +56,6 @@ def write_caption(pixels: np.ndarray, caption: str) -> np.ndarray:
 def _with_response(pixels: np.ndarray, location: Any, before: Any) -> np.ndarray:
     """Draw the response over the square of the frame that it covers, in the middle of the search window."""
     cv2 = opencv.load()
-
     height, width = pixels.shape[:2]
     response = location.response - location.response.min()
     response = (255 * response / max(float(response.max()), 1e-12)).astype(np.uint8)
@@ -102,7 +96,6 @@ class Drawer:
 
     def _add_to_video(self, pixels: np.ndarray) -> None:
         cv2 = opencv.load()
-
         if self._writer is None:
             self._size = pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2
             for self._code in _CODES:

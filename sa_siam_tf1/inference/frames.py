@@ -108,9 +108,7 @@ def number_gaps(paths: list) -> tuple[list, int, bool]:
 def frames_of(sequence: Sequence, warn: Callable[[str], None]) -> Iterator[Frame]:
     """Yield the frames in order, decoded ahead; one that is missing or damaged comes without pixels.
 
-    Args:
-        sequence: the frames.
-        warn: takes a line about a video that ends early.
+    `warn` takes a line about a video that ends early.
 
     Raises:
         ZooError: the video cannot be read.
@@ -140,7 +138,6 @@ def _load(path: str | None, background: str) -> Frame:
 
 def _frames_of_video(path: str, warn: Callable[[str], None]) -> Iterator[Frame]:
     cv2 = opencv.load()
-
     capture = cv2.VideoCapture(path)
     try:
         announced, count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0

@@ -29,11 +29,7 @@ class Camera:
     """Frames of a camera as they come, until `end` or the end of the program is asked for."""
 
     def __init__(self, number: int, is_over: Callable[[], bool]):
-        """Open a camera.
-
-        Args:
-            number: of the camera, from 0.
-            is_over: whether the program is to end.
+        """Open a camera by its number, from 0; `is_over` says whether the program is to end.
 
         Raises:
             ZooError: it cannot be opened, or gives no frame.
@@ -122,14 +118,9 @@ class Window:
         return key in _QUIT or self._cv2.getWindowProperty(_NAME, self._cv2.WND_PROP_VISIBLE) < 1
 
     def choose(self, pixels: np.ndarray, camera: Camera | None = None) -> np.ndarray:
-        """Let the user draw the box of the target with the mouse.
+        """Let the user draw the target in the first frame with the mouse; return x, y, width, height, counted from 1.
 
-        Args:
-            pixels: the first frame.
-            camera: shows what it sees until the user presses a key; then this is the first frame.
-
-        Returns:
-            x, y, width, height, counted from 1.
+        A camera shows what it sees until the user presses a key; then this is the first frame.
 
         Raises:
             ZooError: none was drawn.

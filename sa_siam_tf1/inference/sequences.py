@@ -67,7 +67,10 @@ def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_t
                 tracker = make_tracker(frame.pixels, to_zero_based(first_box))
             else:
                 started = time.perf_counter()
-                step = _step(tracker, frame.pixels, f"{sequence.name}: frame {number}")
+                try:
+                    step = tracker(frame.pixels)
+                except ZooError as error:
+                    raise ZooError(f"{sequence.name}: frame {number}: {error}") from None
                 seconds.append(time.perf_counter() - started)
                 boxes.append(np.array([step.box[0] + 1.0, step.box[1] + 1.0, *step.box[2:]]))
                 if step.warning:
@@ -79,13 +82,6 @@ def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_t
     problems += [f"Warning: {len(numbers)} of {len(boxes)} frames, the first of them {numbers[0]}: {warning}"
                  for warning, numbers in warnings.items()]
     return Tracked(np.array(boxes), seconds, problems)
-
-
-def _step(tracker: Callable[[np.ndarray], Step], pixels: np.ndarray, where: str) -> Step:
-    try:
-        return tracker(pixels)
-    except ZooError as error:
-        raise ZooError(f"{where}: {error}") from None
 
 
 def require_box(name: str, box: Sequence[float], pixels: np.ndarray) -> None:

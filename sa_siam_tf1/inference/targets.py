@@ -11,7 +11,7 @@ from common.cli import shared_flags
 from common.cli.parser import FlagValues
 from common.cli.program import StopRequest
 from common.errors import FlagError, ZooError
-from sa_siam_tf1.inference import frames, layouts, live, otb
+from sa_siam_tf1.inference import frames, live, otb
 
 
 class Target(NamedTuple):
@@ -24,12 +24,7 @@ class Target(NamedTuple):
 
 
 def find(flags: FlagValues, root: str, stop: StopRequest) -> list[Target]:
-    """Find the sequences that the flags name, or open the camera.
-
-    Args:
-        flags: parsed flags.
-        root: the model's folder.
-        stop: ends the frames of a camera.
+    """Find the sequences that the flags name, or open the camera, whose frames `stop` ends.
 
     Raises:
         ZooError: a sequence or the camera cannot be read.
@@ -52,7 +47,7 @@ def _open(path: str) -> frames.Sequence:
     try:
         return frames.open_sequence(path)
     except ZooError:
-        inside = layouts.find(path)
+        inside = otb.find_sequences(path)
         if not inside:
             raise
         raise ZooError(f"{path}: is a folder of {len(inside)} sequences; give one or more of them, such as "
@@ -60,14 +55,7 @@ def _open(path: str) -> frames.Sequence:
 
 
 def align_to_first_box(flags: FlagValues, sequence: frames.Sequence, path: str, root: str) -> Target:
-    """Choose the first frame, and its box if it is known.
-
-    Args:
-        flags: parsed flags.
-        sequence: all frames.
-        path: where they come from; a folder, or that above img/, may hold true boxes.
-        root: the model's folder.
-    """
+    """Choose the first frame, and its box if it is known: the folder of the frames, or that above it, may hold it."""
     truth_path = (otb.truth_files(path) or otb.truth_files(frames.folder_of(path))).get(1)
     if flags.ground_truth:
         truth_path = shared_flags.find_path("ground_truth", flags.ground_truth, root)

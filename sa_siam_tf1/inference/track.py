@@ -31,6 +31,7 @@ from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.errors import FlagError
+from sa_siam_tf1 import track_flags
 from sa_siam_tf1.inference import drawing, live, otb, sequences, targets
 
 _RESULT = "track.json"
@@ -39,8 +40,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def define_flags() -> FlagSet:
     """Return the flags of tracking."""
-    from sa_siam_tf1 import track_flags
-
     flags = FlagSet(__doc__ or "")
     flags.data.paths("sequence", "Folders of frames, OTB sequences, video files, or the number of a camera.")
     flags.alias("sequence", "images", "source")
@@ -104,16 +103,7 @@ class _Tracking:
 
     def run(self, maker: sequences.MakeTracker, about: Mapping[str, Any], check: Callable[[], None]
             ) -> tuple[dict[str, Any], list[str]]:
-        """Track, and write the files.
-
-        Args:
-            maker: makes the tracker.
-            about: what to report about the weights.
-            check: called before every frame; may raise to end early.
-
-        Returns:
-            The result and the paths of the files.
-        """
+        """Track, and write the files; return the result, with what it is `about`, and the paths of the files."""
         sequence, truth = self._target.sequence, self._target.truth
         assert self._target.box is not None
         self._began = time.perf_counter()

@@ -47,12 +47,7 @@ def center_distances(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def scores(boxes: np.ndarray, truth: np.ndarray) -> Scores:
-    """Score a sequence.
-
-    Args:
-        boxes: tracked.
-        truth: true boxes; the longer of both is cut.
-    """
+    """Score the boxes of a sequence by the true ones; the longer of both is cut."""
     count = min(len(boxes), len(truth))
     boxes, truth = boxes[:count], truth[:count]
     is_visible = has_target(truth)

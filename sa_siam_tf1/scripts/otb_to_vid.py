@@ -74,11 +74,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 
 def annotated_frames(targets: Sequence[evaluation.Target]) -> list[tuple[str, list]]:
-    """Combine the targets of a sequence.
+    """Return, for each existing frame of a sequence, its path and its targets: pairs of track number and `vid_box`.
 
-    Returns:
-        For each existing frame its path, and pairs of track number and box as `vid_box` returns it. The first target
-        has the last number, as in the run that the README reports.
+    The first target has the last number, as in the run that the README reports.
     """
     longest = max((target.sequence.paths for target in targets), key=len)
     boxes: dict[str, list] = {path: [] for path in longest if path}
@@ -99,14 +97,9 @@ def vid_box(box: np.ndarray) -> tuple[int, int, int, int] | None:
 
 
 def write_video(root: str, part: str, name: str, frames: list, stop: StopRequest) -> None:
-    """Write frames and annotations of a video.
+    """Write frames, from `annotated_frames`, and their annotations as a video of a part of the raw tree.
 
-    Args:
-        root: of the raw tree.
-        part: one of `curation.PARTS`.
-        name: of the video.
-        frames: from `annotated_frames`; a box that has no pixel in its frame is left out.
-        stop: checked before every frame.
+    A box that has no pixel in its frame is left out.
 
     Raises:
         ZooError: a frame cannot be read.
@@ -121,16 +114,13 @@ def write_video(root: str, part: str, name: str, frames: list, stop: StopRequest
         with open(path, "rb") as file:
             content = file.read()
         with open(os.path.join(data, f"{number:06d}.JPEG"), "wb") as file:
-            file.write(content if _is_upright_jpeg(content) else curation.to_jpeg(pixels))
+            is_upright = image_headers.format_of(content) == "JPEG" and image_headers.orientation(content) == 1
+            file.write(content if is_upright else curation.to_jpeg(pixels))
         visible = [(track, box) for track, box in boxes
                    if box[0] < width and box[1] < height and box[0] + box[2] > 0 and box[1] + box[3] > 0]
         text = tracking.annotation("/".join((*part.split("/")[1:], name)), f"{number:06d}", visible, (width, height))
         with open(os.path.join(annotations, f"{number:06d}.xml"), "w", encoding="utf-8") as file:
             file.write(text)
-
-
-def _is_upright_jpeg(content: bytes) -> bool:
-    return image_headers.format_of(content) == "JPEG" and image_headers.orientation(content) == 1
 
 
 if __name__ == "__main__":

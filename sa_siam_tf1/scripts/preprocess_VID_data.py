@@ -8,6 +8,7 @@ quality 90.
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import os
 import re
 import sys
@@ -51,8 +52,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         crops = os.path.join(target, *imdb.CURATED, video.letter, video.name)
         remove_unfinished(crops)
         with concurrent.futures.ThreadPoolExecutor(flags.threads) as pool:
-            for written, there in pool.map(lambda path, video=video, crops=crops: curate_frame(video, path, crops),
-                                           video.annotation_files()):
+            for written, there in pool.map(functools.partial(curate_frame, crops), *zip(*video.frames())):
                 made, kept = made + written, kept + there
     print(f"{len(videos)} videos: {made} crops made, {kept} were there; in {target}")
     return 0
@@ -79,7 +79,7 @@ def _runs(process: int) -> bool:
     return True
 
 
-def curate_frame(video: curation.RawVideo, annotation: str, folder: str) -> tuple[int, int]:
+def curate_frame(folder: str, annotation: str, frame: str) -> tuple[int, int]:
     """Crop all targets of an annotated frame into a folder; return how many crops were made and how many existed.
 
     Raises:
@@ -89,12 +89,11 @@ def curate_frame(video: curation.RawVideo, annotation: str, folder: str) -> tupl
     stem = os.path.join(folder, listing.stem_of(annotation))
     missing = [box for box in boxes if not os.path.exists(f"{stem}.{box.track:02d}.crop.x.jpg")]
     if missing:
-        frame_path = video.frame_of(annotation)
-        frame = images.read_rgb(frame_path, upright=False)
+        pixels = images.read_rgb(frame, upright=False)
         os.makedirs(folder, exist_ok=True)
         for box in missing:
             atomic_files.write_bytes(f"{stem}.{box.track:02d}.crop.x.jpg",
-                                     curation.to_jpeg(curation.crop_box(frame, box, frame_path)))
+                                     curation.to_jpeg(curation.crop_box(pixels, box, frame)))
     return len(missing), len(boxes) - len(missing)
 
 

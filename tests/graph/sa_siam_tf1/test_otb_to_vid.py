@@ -69,7 +69,7 @@ def test_boxes_and_frames(otb, capsys):
 def test_cuts_and_parts(otb):
     target = convert(otb, "--frames_per_video=2", "--validation=Still")
     videos = curation.raw_videos(str(target))
-    assert [(video.letter, video.name, len(video.annotation_files())) for video in videos] == [
+    assert [(video.letter, video.name, len(video.frames())) for video in videos] == [
         ("a", "ILSVRC2015_train_00000000", 2), ("b", "ILSVRC2015_train_00000001", 2),
         ("c", "ILSVRC2015_train_00000002", 1), ("e", "ILSVRC2015_val_00000000", 2)]
     assert boxes_in(os.path.join(videos[2].annotations, "000000.xml")) == WANTED[4]
