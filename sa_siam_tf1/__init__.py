@@ -1,0 +1,2 @@
+"""SA-Siam; common comes first, since it names packages that are missing."""
+import common  # noqa: F401

@@ -1,0 +1,2 @@
+"""The Siamese network on Omniglot; common comes first, since it names packages that are missing."""
+import common  # noqa: F401
