@@ -18,8 +18,6 @@ from typing import Mapping, NamedTuple, Sequence
 from common.devices.selection import Rank
 from common.errors import ZooError
 
-_COUNTS_910A = (1, 2, 4, 8)
-
 
 class Starter(NamedTuple):
     """Variables in which one that starts processes numbers them; the last two count on this machine only."""
@@ -58,40 +56,32 @@ def current(environment: Mapping[str, str], device_kind: str) -> Rank:
         ZooError: the environment does not define the rank completely.
     """
     if device_kind == "npu":
-        return npu_rank(environment, number_of(environment, "RANK_SIZE", 1))
+        return _npu_rank(environment)
     name = starter_of(environment)
-    if name is None:
-        return Rank()
     if name == TF_CONFIG:
         workers, number = workers_of(environment)
         return Rank(number, len(workers))
-    starter = STARTERS[name]
-    size = number_of(environment, starter.size, 1)
-    return Rank(_rank_id(environment, starter.rank, starter.size, size), size)
+    if name:
+        size = number_of(environment, STARTERS[name].size, 1)
+        return Rank(_rank_id(environment, STARTERS[name].rank, STARTERS[name].size, size), size)
+    return Rank()
 
 
-def npu_rank(environment: Mapping[str, str], size: int) -> Rank:
-    """Return the rank of one of several NPUs, which a rank table or a chief connects; errors as `current`.
-
-    Args:
-        environment: os.environ.
-        size: RANK_SIZE.
-    """
-    chief_size = number_of(environment, "CM_WORKER_SIZE", 1)
-    table, chief = environment.get("RANK_TABLE_FILE"), environment.get("CM_CHIEF_IP")
-    if size > 1 and environment.get("CM_WORKER_SIZE"):
-        raise ZooError("CM_WORKER_SIZE and RANK_SIZE are both set, which the adapter refuses: unset one of them")
+def _npu_rank(environment: Mapping[str, str]) -> Rank:
+    """Return the rank of one of several NPUs, which a rank table or a chief connects; errors as `current`."""
+    size, chief_size = (number_of(environment, name, 1) for name in ("RANK_SIZE", "CM_WORKER_SIZE"))
     if max(size, chief_size) <= 1:
         return Rank()
-    if table and chief:
-        raise ZooError("RANK_TABLE_FILE and CM_CHIEF_IP are both set, which the adapter refuses: unset one of them")
+    for one, other in (("CM_WORKER_SIZE", "RANK_SIZE"), ("RANK_TABLE_FILE", "CM_CHIEF_IP")):
+        if environment.get(one) and environment.get(other) not in (None, "", "1"):
+            raise ZooError(f"{one} and {other} are both set, which the adapter refuses: unset one of them")
     if chief_size > 1:
         return Rank(_number_under_chief(environment, chief_size), chief_size)
-    if not table:
+    if not environment.get("RANK_TABLE_FILE"):
         raise ZooError(f"RANK_TABLE_FILE is not set: {size} NPUs need HCCL's rank table, or on Ascend 910A and A2 "
                        "CM_CHIEF_IP, CM_CHIEF_PORT, CM_CHIEF_DEVICE and CM_WORKER_SIZE instead of RANK_SIZE")
     number = _rank_id(environment, "RANK_ID", "RANK_SIZE", size)
-    check_rank_table(table, size, number)
+    check_rank_table(environment["RANK_TABLE_FILE"], size, number)
     return Rank(number, size)
 
 
@@ -128,17 +118,14 @@ def workers_of(environment: Mapping[str, str]) -> tuple[list[str], int]:
         return [], 0
     try:
         config = json.loads(text)
-        cluster = config["cluster"]
-        kind, number = config["task"]["type"], int(config["task"]["index"])
-        if set(cluster) - {"chief", "worker"} or len(cluster.get("chief", [])) > 1 or not 0 <= number < len(
-                cluster[kind]):
+        cluster, kind, number = config["cluster"], config["task"]["type"], int(config["task"]["index"])
+        chief = cluster.get("chief", [])
+        if set(cluster) - {"chief", "worker"} or len(chief) > 1 or not 0 <= number < len(cluster[kind]):
             raise ValueError("every task must be a worker of the cluster, or its one chief")
-        workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
-        number += len(cluster.get("chief", [])) if kind == "worker" else 0
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ZooError(f"TF_CONFIG={text}: cannot be used ({error}); expected "
                        '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}') from None
-    return workers, number
+    return [*chief, *cluster.get("worker", [])], number + (len(chief) if kind == "worker" else 0)
 
 
 def number_of(environment: Mapping[str, str], name: str, default: int) -> int:
@@ -154,16 +141,7 @@ def number_of(environment: Mapping[str, str], name: str, default: int) -> int:
 
 
 def check_rank_table(path: str, size: int, number: int) -> None:
-    """Check that a rank table lists the ranks of a job.
-
-    Args:
-        path: value of RANK_TABLE_FILE.
-        size: number of ranks of the job.
-        number: number of this rank.
-
-    Raises:
-        ZooError: the table cannot be read, or belongs to another job.
-    """
+    """Raise ZooError if the rank table at a path does not list the ranks of a job, of which this is the given one."""
     devices = [device for server in servers_in(path) for device in server]
     if len(devices) != size:
         raise ZooError(f"RANK_TABLE_FILE={path}: has {len(devices)} devices, expected {size}, one for each rank")
@@ -211,21 +189,17 @@ def check_processes(product: str | None, devices: Sequence[int], num_servers: in
     Raises:
         ZooError: the NPUs of this product cannot form such a group.
     """
-    problem = _problem_on_910a(sorted(devices))
-    if problem and product == "910A":
-        raise ZooError(f"on Ascend 910A {problem}")
-    if problem and product is None:
-        return [f"Notice: on Ascend 910A {problem}; set --npu_product if this is another product"]
+    if product in ("910A", None):
+        # cards 0 to 3 and 4 to 7 are two rings
+        reason = ""
+        if len(devices) not in (1, 2, 4, 8):
+            reason = f"on Ascend 910A a server takes 1, 2, 4 or 8 processes, not {len(devices)}"
+        elif len(devices) < 8 and len({device // 4 for device in devices}) > 1:
+            reason = (f"on Ascend 910A {len(devices)} processes stay within cards 0 to 3 or 4 to 7, not cards "
+                      f"{', '.join(map(str, sorted(devices)))}")
+        if reason and product:
+            raise ZooError(reason)
+        return [f"Notice: {reason}; set --npu_product if this is another product"] if reason else []
     if product == "A3" and num_servers > 1 and num_servers % 2:
         return [f"Notice: an even number of A3 servers is advised, not {num_servers}"]
     return []
-
-
-def _problem_on_910a(devices: Sequence[int]) -> str | None:
-    """Cards 0 to 3 and 4 to 7 are two rings; a group of 2 or 4 must stay within one."""
-    named = ", ".join(map(str, devices))
-    if len(devices) not in _COUNTS_910A:
-        return f"a server takes 1, 2, 4 or 8 processes, not {len(devices)}"
-    if len(devices) < 8 and len({device // 4 for device in devices}) > 1:
-        return f"{len(devices)} processes stay within cards 0 to 3 or 4 to 7, not cards {named}"
-    return None

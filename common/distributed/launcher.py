@@ -5,7 +5,7 @@ stops all when one of them fails. Ranks of other machines are not its concern: T
 """
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import json
 import os
 import signal
@@ -13,10 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import IO, Mapping, MutableMapping, Sequence
+from typing import IO, Mapping, MutableMapping, NamedTuple, Sequence
 
 from common.cli import program
-from common.cli.program import StopRequest
+from common.cli.program import Stopped, StopRequest
 from common.devices.ranks import current, number_of
 from common.distributed.processes import PIPE, STOP_SECONDS, Job
 from common.distributed.rendezvous import free_ports
@@ -30,15 +30,8 @@ _CHIEF_SECONDS = 20.0  # for rank 0 to end after another rank has failed
 _OTHERS_SECONDS = 5.0  # for the other ranks, which have nothing to save, and for one that was lost to end
 
 
-@dataclasses.dataclass(frozen=True)
-class _RankProcess:
-    """The process of a rank.
-
-    Attributes:
-        number: the rank.
-        process: the process.
-        stderr: file with its error output; None for rank 0, which shares the launcher's stderr.
-    """
+class _RankProcess(NamedTuple):
+    """The process of a rank, and a file with its error output: None for rank 0, which shares that of the launcher."""
 
     number: int
     process: subprocess.Popen
@@ -47,9 +40,10 @@ class _RankProcess:
 
 @program.entry
 def main(arguments: list[str], stop: StopRequest) -> int:
-    """Start a job, given as JSON, on a kind of device by a command; return the exit status."""
-    job, device_kind, *command = arguments
-    return start([sys.executable, *command], Job(**json.loads(job)), device_kind, os.environ, stop)
+    """Start a job, given as its three numbers, on a kind of device by a command; return the exit status."""
+    processes, nodes, node, device_kind, *command = arguments
+    job = Job(int(processes), int(nodes), int(node))
+    return start([sys.executable, *command], job, device_kind, os.environ, stop)
 
 
 def start(command: Sequence[str], job: Job, device_kind: str, environment: MutableMapping[str, str], stop: StopRequest
@@ -64,7 +58,7 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
         job: all processes.
         device_kind: "npu", "gpu" or "cpu".
         environment: os.environ.
-        stop: signals are forwarded to all ranks.
+        stop: a signal stops all ranks.
 
     Returns:
         0 if every rank returned 0, else the status of the first rank that failed.
@@ -74,23 +68,26 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
     """
     if not 0 <= job.node < job.nodes:
         raise ZooError(f"--node_rank={job.node}: expected 0 to {job.nodes - 1}, --nnode is {job.nodes}")
-    if device_kind != "npu":
-        _visible_gpus(job, environment)
-    elif job.size > 1:
-        current(_rank_environment(job, 0, [], device_kind, environment), device_kind)
     workers = [f"127.0.0.1:{port}" for port in free_ports(job.processes)]
-    with stop.deferred():
-        ranks: list[_RankProcess] = []
-        pipe, write_end = os.pipe()
-        try:
-            for local_rank in range(job.processes):
-                variables = _rank_environment(job, local_rank, workers, device_kind, environment)
-                ranks.append(_start_rank(command, job, local_rank, dict(variables, **{PIPE: str(pipe)})))
-            return _wait(ranks, stop)
-        finally:
-            _end(ranks)
-            os.close(pipe)
-            os.close(write_end)
+    environments = [_rank_environment(job, local_rank, workers, device_kind, environment)
+                    for local_rank in range(job.processes)]
+    if device_kind == "npu":
+        current(environments[0], device_kind)
+    ranks: list[_RankProcess] = []
+    chief_seconds, others_seconds = _CHIEF_SECONDS, _OTHERS_SECONDS
+    pipe, write_end = os.pipe()
+    try:
+        for local_rank, variables in enumerate(environments):
+            ranks.append(_start_rank(command, job, local_rank, dict(variables, **{PIPE: str(pipe)})))
+        return _wait(ranks)
+    except Stopped:
+        chief_seconds = others_seconds = STOP_SECONDS
+        raise
+    finally:
+        with stop.deferred():
+            _end(ranks, chief_seconds, others_seconds)
+        os.close(pipe)
+        os.close(write_end)
 
 
 def _rank_environment(job: Job, local_rank: int, workers: Sequence[str], device_kind: str,
@@ -105,35 +102,23 @@ def _rank_environment(job: Job, local_rank: int, workers: Sequence[str], device_
         environment: that of the launcher.
     """
     rank = job.first_rank + local_rank
-    variables = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size))
-    if device_kind != "npu":
-        if job.nodes == 1:
-            config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))
-            variables["TF_CONFIG"] = json.dumps(config)
-        return dict(variables, ASCEND_DEVICE_ID=str(local_rank),
-                    CUDA_VISIBLE_DEVICES=_visible_gpus(job, environment)[local_rank])
-    variables["ASCEND_DEVICE_ID"] = str(number_of(environment, "ASCEND_DEVICE_ID", 0) + local_rank)
-    if environment.get("CM_CHIEF_IP"):  # without a rank table, with a chief
-        variables["CM_WORKER_SIZE"] = variables.pop("RANK_SIZE")
-    return variables
-
-
-def _visible_gpus(job: Job, environment: Mapping[str, str]) -> list[str]:
-    """Return CUDA_VISIBLE_DEVICES of each rank on this machine.
-
-    Raises:
-        ZooError: it lists fewer GPUs than there are ranks.
-    """
-    listed = environment.get("CUDA_VISIBLE_DEVICES")
-    if listed is None:
-        return [str(gpu) for gpu in range(job.processes)]
+    variables = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size), ASCEND_DEVICE_ID=str(local_rank))
+    if device_kind == "npu":
+        variables["ASCEND_DEVICE_ID"] = str(number_of(environment, "ASCEND_DEVICE_ID", 0) + local_rank)
+        if environment.get("CM_CHIEF_IP"):  # without a rank table, with a chief
+            variables["CM_WORKER_SIZE"] = variables.pop("RANK_SIZE")
+        return variables
+    if job.nodes == 1:
+        config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))
+        variables["TF_CONFIG"] = json.dumps(config)
+    listed = environment.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(job.processes))))
     gpus = [gpu.strip() for gpu in listed.split(",")]
     if gpus[0] in ("", "-1"):  # GPUs are hidden
-        return [listed] * job.processes
+        gpus = [listed] * job.processes
     if len(gpus) < job.processes:
         raise ZooError(f"CUDA_VISIBLE_DEVICES={listed}: lists {len(gpus)} GPUs for --nproc_per_node={job.processes}; "
                        "list one for each process, or use --device=cpu")
-    return gpus
+    return dict(variables, CUDA_VISIBLE_DEVICES=gpus[local_rank])
 
 
 def _start_rank(command: Sequence[str], job: Job, local_rank: int, environment: Mapping[str, str]) -> _RankProcess:
@@ -148,77 +133,57 @@ def _start_rank(command: Sequence[str], job: Job, local_rank: int, environment: 
     return _RankProcess(rank, process, stderr)
 
 
-def _wait(ranks: Sequence[_RankProcess], stop: StopRequest) -> int:
+def _wait(ranks: Sequence[_RankProcess]) -> int:
     """Wait until all ranks have ended or one has failed; return the exit status."""
-    deadline = failed_at = None
+    failed_at = None
     while True:
-        is_running = any(rank.process.poll() is None for rank in ranks)
-        failed = [rank for rank in ranks if rank.process.poll()]
-        if stop.requested:
-            if deadline is None:
-                deadline = time.monotonic() + STOP_SECONDS
-                _terminate(ranks)
-            if not is_running or time.monotonic() > deadline:
-                stop.check()
-        elif failed:
+        statuses = [rank.process.poll() for rank in ranks]
+        failed = [(status, rank) for status, rank in zip(statuses, ranks) if status]
+        if failed:
             failed_at = failed_at or time.monotonic()
-            first = min(failed, key=_blame)
-            status = first.process.returncode
-            is_cause_known = status != LostRank.status or time.monotonic() > failed_at + _OTHERS_SECONDS
-            if is_cause_known or not is_running:
+            # a killed rank makes others fail, and these say that they lost it
+            status, first = min(failed, key=lambda pair: (pair[0] == LostRank.status, pair[0] > 0))
+            if status != LostRank.status or None not in statuses or time.monotonic() > failed_at + _OTHERS_SECONDS:
                 _explain(first, ranks[0])
                 return status if status > 0 else 128 - status
-        elif not is_running:
+        elif None not in statuses:
             return 0
         time.sleep(_POLL_SECONDS)
 
 
-def _blame(failed: _RankProcess) -> int:
-    """Return how far from the cause a failure is: a killed rank makes others fail, and these say that they lost it."""
-    status = failed.process.returncode
-    return 0 if status < 0 else 2 if status == LostRank.status else 1
-
-
 def _explain(failed: _RankProcess, first_rank: _RankProcess) -> None:
     """Print why a rank failed, unless rank 0 prints the same reason."""
-    status = failed.process.returncode
-    lines = _error_lines(failed) if status in _EXPLAINED_STATUSES else []
-    if status not in _EXPLAINED_STATUSES or (failed.stderr and not lines):
+    status, lines = failed.process.returncode, []
+    if status in _EXPLAINED_STATUSES:
+        if not failed.stderr:
+            return
+        lines = _error_lines(failed.stderr)
+        if lines and not first_rank.stderr:  # a mistake often affects all ranks, and then rank 0 reports it
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if first_rank.process.wait(_OTHERS_SECONDS) == status:
+                    return
+    if not lines:
         ending = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
         advice = _RESUME_ADVICE if status < 0 or status >= 128 else ""
         lines = [f"[Error] rank {failed.number} {ending}: the other ranks are stopped{advice}"]
-    elif lines and first_rank.number == 0:
-        try:  # a mistake often affects all ranks, and then rank 0 reports it
-            if first_rank.process.wait(_OTHERS_SECONDS) == status:
-                return
-        except subprocess.TimeoutExpired:
-            pass
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
 
 
-def _error_lines(rank: _RankProcess) -> list[str]:
-    """Return the last error line of a rank, or the last lines of its stderr if it has none."""
-    if rank.stderr is None:
-        return []
-    rank.stderr.seek(0)
-    lines = rank.stderr.read().decode("utf-8", "replace").splitlines()
+def _error_lines(stderr: IO[bytes]) -> list[str]:
+    """Return the last error line of a rank, or the last lines if it has none."""
+    stderr.seek(0)
+    lines = stderr.read().decode("utf-8", "replace").splitlines()
     return [line for line in lines if line.startswith("[Error]")][-1:] or lines[-30:]
 
 
-def _terminate(ranks: Sequence[_RankProcess]) -> None:
-    for rank in ranks:
-        if rank.process.poll() is None:
-            rank.process.terminate()
-
-
-def _end(ranks: Sequence[_RankProcess]) -> None:
+def _end(ranks: Sequence[_RankProcess], chief_seconds: float, others_seconds: float) -> None:
     """Terminate the ranks, and kill those that do not end: a rank that waits for a lost one handles no signal."""
     began = time.monotonic()
-    _terminate(ranks)
     for rank in ranks:
-        seconds = _OTHERS_SECONDS if rank.number else _CHIEF_SECONDS
+        rank.process.terminate()  # nothing if it has ended
+    for rank in ranks:
         try:
+            seconds = others_seconds if rank.number else chief_seconds
             rank.process.wait(max(0.0, began + seconds - time.monotonic()))
         except subprocess.TimeoutExpired:
             if rank.number == 0:

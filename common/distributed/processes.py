@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import json
 import os
 import signal
 import sys
 import threading
 import time
-from typing import Any, Callable, MutableMapping, Sequence
+from typing import Any, Callable, MutableMapping, NamedTuple, Sequence
 
 from common.cli import program
 from common.cli.parser import FlagSet, FlagValues
@@ -22,15 +21,8 @@ PIPE = "ZOO_LAUNCHER_PIPE"  # environment variable: read end of a pipe that is c
 STOP_SECONDS = 120.0  # for all ranks to save and end after a signal
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """The processes to start.
-
-    Attributes:
-        processes: processes on this machine, one per device.
-        nodes: number of machines.
-        node: index of this machine, from 0.
-    """
+class Job(NamedTuple):
+    """The processes to start: on each machine one per device; the number of machines, and which this is, from 0."""
 
     processes: int
     nodes: int = 1
@@ -74,39 +66,34 @@ def resolve_rank(flags: FlagValues, device_kind: str) -> Rank:
         ZooError: the environment defines several processes, but not how they connect.
     """
     if not flags.distributed and device_kind != "npu":
-        starter = ranks.TF_CONFIG if os.environ.pop(ranks.TF_CONFIG, "") else ranks.starter_of(os.environ)
-        if starter:
-            print(f"Notice: {starter} is ignored without --distributed", flush=True)
+        ignored = ranks.TF_CONFIG if os.environ.pop(ranks.TF_CONFIG, "") else ranks.starter_of(os.environ)
+        if ignored:
+            print(f"Notice: {ignored} is ignored without --distributed", flush=True)
         return Rank()
     rank, job = ranks.current(os.environ, device_kind), _job(flags)
     if rank.size == 1 and job.size > 1:
-        rank = Rank(job.node * job.processes, job.size)
+        rank = Rank(job.first_rank, job.size)
     if rank.size > flags.batch_size:
         raise FlagError(f"--batch_size={flags.batch_size}: the {rank.size} processes share a batch, and each needs at "
                         "least one sample")
-    if device_kind == "npu" and flags.batch_size % rank.size:
-        raise FlagError(f"--batch_size={flags.batch_size}: {rank.size} NPUs share a batch evenly; choose a multiple of "
-                        f"{rank.size}")
-    if device_kind == "npu" and rank.size > 1:
-        _check_npus(flags, job)
-    if rank.size > 1 and device_kind != "npu" and (flags.over_dump or flags.data_dump_flag or flags.profiling):
+    if device_kind == "npu":
+        if flags.batch_size % rank.size:
+            raise FlagError(f"--batch_size={flags.batch_size}: {rank.size} NPUs share a batch evenly; choose a "
+                            f"multiple of {rank.size}")
+        if rank.size > 1:
+            _check_npus(flags, job)
+    elif rank.size > 1 and (flags.over_dump or flags.data_dump_flag or flags.profiling):
         raise FlagError("--over_dump, --data_dump_flag and --profiling diagnose one process: drop --distributed")
-    variables = ranks.STARTERS.get(ranks.starter_of(os.environ) or "")
-    if variables and device_kind != "npu":
-        _use_local_rank(flags, variables, rank)
+    starter = ranks.STARTERS.get(ranks.starter_of(os.environ) or "")
+    if starter and device_kind != "npu":
+        local_size = ranks.number_of(os.environ, starter.local_size, rank.size)
+        if local_size < rank.size and not flags["master_addr"].present:
+            raise FlagError(f"{starter.local_size}={local_size} of {rank.size} ranks are on this machine: tell all "
+                            "where rank 0 is, with --master_addr")
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        if starter.local_rank and len(gpus) > 1:  # a rank takes one of those that it sees
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[ranks.number_of(os.environ, starter.local_rank, 0) % len(gpus)]
     return rank
-
-
-def _use_local_rank(flags: FlagValues, starter: ranks.Starter, rank: Rank) -> None:
-    """Give a rank that Slurm or MPI has started one of the GPUs that it sees; errors as `resolve_rank`."""
-    local_size = ranks.number_of(os.environ, starter.local_size, rank.size) if starter.local_size else rank.size
-    if local_size < rank.size and not flags["master_addr"].present:
-        raise FlagError(f"{starter.local_size}={local_size} of {rank.size} ranks are on this machine: tell all where "
-                        "rank 0 is, with --master_addr")
-    gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
-    if starter.local_rank and len(gpus) > 1:
-        local_rank = ranks.number_of(os.environ, starter.local_rank, 0)
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[local_rank % len(gpus)]
 
 
 def _check_npus(flags: FlagValues, job: Job) -> None:
@@ -145,14 +132,14 @@ def start(flags: FlagValues, command: Sequence[str], device_kind: str) -> None:
 
 
 def launch(job: Job, device_kind: str, command: Sequence[str]) -> None:
-    """Run the launcher in place of this process; arguments as those of `start`."""
+    """Run the launcher in place of this process, which has read data that it needs no more; arguments as of `start`."""
     atexit._run_exitfuncs()
     environment = program.environment()
     if not os.path.isdir(environment["MPLCONFIGDIR"]):  # `selection.choose` made it for this process
         del environment["MPLCONFIGDIR"]
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", "common.distributed.launcher", json.dumps(dataclasses.asdict(job)),
-                               device_kind, *command], environment)
+    os.execve(sys.executable, [sys.executable, "-m", "common.distributed.launcher", *map(str, job), device_kind,
+                               *command], environment)
 
 
 def watch_launcher(environment: MutableMapping[str, str]) -> None:

@@ -24,8 +24,6 @@ from common.graph.compat import tf
 from common.run import agreement
 from common.run.run_dir import RunRequest
 
-_PART_NUMBERS = 25_000_000  # of a broadcast that is made at once
-
 
 class Workers(agreement.Workers):
     """A single worker.
@@ -115,24 +113,19 @@ class _SeveralWorkers(Workers):
 
     def mean(self, gradients: Sequence[tuple]) -> list[tuple]:
         values, variables = zip(*gradients)
-        return [(value / self.rank.size, variable) for value, variable in zip(self._reduce_all(values), variables)]
-
-    def _reduce_all(self, values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Return the sums over the workers of tensors of one type, with a single collective."""
-        flat = self._reduce(tf.concat([tf.reshape(value, [-1]) for value in values], 0))
+        flat = self._reduce(tf.concat([tf.reshape(value, [-1]) for value in values], 0)) / self.rank.size
         parts = tf.split(flat, [value.shape.num_elements() for value in values])
-        return [tf.reshape(part, value.shape) for part, value in zip(parts, values)]
+        return [(tf.reshape(part, variable.shape), variable) for part, variable in zip(parts, variables)]
 
     def broadcast(self, variables: Sequence[tf.Variable]) -> None:
         is_chief = int(self.rank.is_chief)
-        updates = []
+        done: list[tf.Operation] = []
         with self.scope(), self._host():
-            for chosen in _in_parts(variables):
-                sent = self._reduce_all([variable.read_value() * is_chief for variable in chosen])
-                updates.append([variable.assign(value).op for variable, value in zip(chosen, sent)])
-        for update in updates:
-            with self.answered():
-                self._session.run(update)
+            for variable in variables:
+                with tf.control_dependencies(done):  # one after the other: all at once would double the memory
+                    done = [variable.assign(self._reduce(variable.read_value() * is_chief)).op]
+        with self.answered():
+            self._session.run(done)
 
     def exchange(self, own: Sequence[float]) -> np.ndarray:
         numbers = np.zeros((self.rank.size, 2), np.float32)
@@ -181,7 +174,9 @@ class ServerWorkers(_SeveralWorkers):
 
     @contextlib.contextmanager
     def answered(self) -> Iterator[None]:
-        """TensorFlow 1.15 never notices that a worker has ended, and no version that the network is cut."""
+        """TensorFlow 1.15 never notices that a worker has ended, and no version that the network is cut. A time-out of
+        the session does not help: it waits for the collective to end.
+        """
         watchdog = threading.Timer(self._patience_seconds, self._give_up)
         watchdog.daemon = True
         watchdog.start()
@@ -206,18 +201,6 @@ class HcclWorkers(_SeveralWorkers):
 
     def _reduce(self, value: tf.Tensor) -> tf.Tensor:
         return npu.all_reduce(self._adapter, value)
-
-
-def _in_parts(variables: Sequence[tf.Variable]) -> Iterator[list[tf.Variable]]:
-    """Yield lists of variables of one type that have about 100 MB together, unless one alone has more."""
-    part: list[tf.Variable] = []
-    for variable in sorted(variables, key=lambda variable: variable.dtype.name):
-        num = sum(other.shape.num_elements() for other in part)
-        if part and (num > _PART_NUMBERS or variable.dtype != part[0].dtype):
-            yield part
-            part = []
-        part.append(variable)
-    yield part
 
 
 def meet(request: RunRequest) -> None:
