@@ -5,7 +5,6 @@ Needs root and iproute2; skipped elsewhere.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,63 +14,19 @@ import numpy as np
 import pytest
 
 from tests import ROOT
-from tests.processes import start
+from tests.hosts import ADDRESSES, two_hosts
 from tests.results import losses
 
 pytestmark = pytest.mark.slow
 OMNIGLOT = ["siamese_omniglot/run_scripts/run_siamese_train.py", "--backbone=conv4", "--lr=1e-4", "--num_workers=1"]
 TRIPLET = ["siamese_triplet_tf2/siamese_network.py", "--backbone=tiny", "--recipe=corrected"]
-ADDRESSES = ("10.213.7.1", "10.213.7.2")
 SECONDS_TO_NOTICE = 90  # TensorFlow's heartbeats and health checks, and starting Python on a busy machine
-
-
-class Hosts:
-    """Two network namespaces."""
-
-    def __init__(self):
-        number = os.getpid() % 100000
-        self.names = [f"zoo-{number}-{host}" for host in range(2)]
-        self.cables = [f"z{number}-{host}" for host in range(2)]
-
-    def make(self):
-        for name in self.names:
-            self._ip("netns", "add", name)
-        self._ip("link", "add", self.cables[0], "type", "veth", "peer", "name", self.cables[1])
-        for name, cable, address in zip(self.names, self.cables, ADDRESSES):
-            self._ip("link", "set", cable, "netns", name)
-            self._ip("-n", name, "addr", "add", f"{address}/24", "dev", cable)
-            for device in ("lo", cable):
-                self._ip("-n", name, "link", "set", device, "up")
-
-    def set_cable(self, state):
-        self._ip("-n", self.names[1], "link", "set", self.cables[1], state)
-
-    def start(self, host, words):
-        return start(["ip", "netns", "exec", self.names[host], sys.executable, *words])
-
-    def remove(self):
-        for name in self.names:
-            subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
-
-    @staticmethod
-    def _ip(*words):
-        subprocess.run(["ip", *words], check=True, stderr=subprocess.PIPE)
 
 
 @pytest.fixture
 def hosts():
-    if not shutil.which("ip"):
-        pytest.skip("iproute2 is not installed")
-    hosts = Hosts()
-    try:
-        hosts.make()
-    except subprocess.CalledProcessError as error:
-        hosts.remove()
-        pytest.skip(f"network namespaces are not permitted: {error.stderr.decode().strip()}")
-    try:
+    with two_hosts() as hosts:
         yield hosts
-    finally:
-        hosts.remove()
 
 
 def start_both(hosts, program, data, output, *flags):

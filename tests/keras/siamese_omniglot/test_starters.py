@@ -62,7 +62,8 @@ def test_slurm(tmp_path, tiny_folder, alone):
     assert "Rank 0 of 2 (Slurm)" in out
 
 
-@pytest.mark.parametrize("status, restarts, is_queued", [(75, "0", True), (75, "3", False), (1, "0", False)])
+@pytest.mark.parametrize("status, restarts, is_queued", [(75, "0", True), (137, "0", True), (75, "3", False),
+                                                           (1, "0", False)])
 def test_slurm_queues_a_job_again_that_lost_a_rank(tmp_path, status, restarts, is_queued):
     for name, script in (("srun", f"exit {status}"), ("scontrol", f'echo "$@" > {tmp_path}/scontrol.txt')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
