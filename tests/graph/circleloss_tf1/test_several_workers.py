@@ -15,10 +15,11 @@ import pytest
 from circleloss_tf1 import faces
 from common.devices.selection import Rank
 from common.graph.compat import tf
-from tests import ROOT
+from tests import ROOT, fakes
+from tests.common.rank_tables import write_table
 from tests.conftest import slow_on_the_default_leg
 from tests.processes import start, start_on_two_fake_npus
-from tests.programs import run_python
+from tests.programs import run, run_python
 from tests.results import assert_nearly_same_variables, losses, result_file, rows
 
 FLAGS = ["--model_def=models.resnet10", "--image_size=32", "--batch_size=7", "--learning_rate=0.001", "--epoch_size=2"]
@@ -108,6 +109,21 @@ def test_two_npus_compute_what_one_process_does(tmp_path, tiny_faces_folder):
         assert process.returncode == 0, error.decode()
         assert {call[0] for call in json.loads(out.decode().splitlines()[-1])["calls"]} == {"allreduce"}
     np.testing.assert_allclose(losses(tmp_path / "npus" / "0"), losses(tmp_path / "alone" / "0"), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_script_for_eight_devices_on_two_npus(tmp_path, tiny_faces_folder):
+    """The launcher gives each rank its NPU, and both train as one process does."""
+    flags = [*FLAGS, "--batch_size=6", "--recipe=corrected", "--train_steps=2"]
+    train(tiny_faces_folder, tmp_path / "alone", *flags)
+    (tmp_path / "fake").mkdir()
+    environment = dict(fakes.environment(str(tmp_path / "fake"), "hicann", ADAPTER), **write_table(tmp_path, range(2)))
+    done = run("bash", "circleloss_tf1/test/train_full_8p.sh", f"--data_path={tiny_faces_folder}",
+               f"--output_path={tmp_path / 'npus'}", *flags, "--device=npu", "--nproc_per_node=2", **environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Device: npu") and "Rank 0 of 2 (RANK_SIZE)" in done.stdout
+    np.testing.assert_allclose(losses(tmp_path / "npus" / "0"), losses(tmp_path / "alone" / "0"), rtol=1e-5)
+    assert os.listdir(str(tmp_path / "npus" / "1")) == ["train_1.log"]
 
 
 def test_ranks_draw_the_images_of_one_process():
