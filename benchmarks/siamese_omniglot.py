@@ -39,10 +39,9 @@ def measure(device) -> dict:
     from common.keras import workers
     from siamese_omniglot import update
     from siamese_omniglot.data import omniglot, pairs
-    from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ThreadAhead
-    from siamese_omniglot.data.worker_processes import ProcessesAhead
-    from siamese_omniglot.device_drawings import DeviceDrawings
+    from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ProcessesAhead, ThreadAhead
     from siamese_omniglot.nets import siamese
+    from siamese_omniglot.update import DeviceDrawings
 
     backbone, augment = os.environ.get("BACKBONE", "conv4"), os.environ.get("AUGMENT", "imagenet")
     measuring.start_keras(device)

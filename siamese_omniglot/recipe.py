@@ -10,12 +10,7 @@ from common.cli.recipe import switch
 class Switches:
     """Switches of the recipes; every field is also a flag.
 
-    Attributes:
-        head: "tf", "torch" or "cosine", see `nets.siamese` and `nets.losses`.
-        split: "image", "character" or "alphabet", see `data.pairs.split`.
-        use_all_characters: draw pairs from the last character too.
-        augment: "imagenet", "affine" or "none", see `data.augmentation`.
-        exif_orientation: turn drawings as a viewer shows them.
+    See `nets.siamese` and `nets.losses` about the heads, `data.pairs.split` and `data.augmentation`.
     """
 
     head: str = switch("tf", "Form of the head and the loss.", ("tf", "torch", "cosine"))

@@ -1,6 +1,7 @@
 """Training with one worker or several: the task for `common.run.loop`."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from typing import Any, Mapping, NamedTuple
@@ -20,16 +21,13 @@ from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve
 from common.run.opening import Run
 from siamese_omniglot import evaluation, log_lines, pretrained
-from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ThreadAhead
+from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ProcessesAhead, ThreadAhead
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import VALIDATION, Samplers
-from siamese_omniglot.data.worker_processes import ProcessesAhead
-from siamese_omniglot.device_drawings import DeviceDrawings
-from siamese_omniglot.learning_rate import Schedule
 from siamese_omniglot.log_lines import OriginalLogs
 from siamese_omniglot.nets import siamese
 from siamese_omniglot.recipe import Switches
-from siamese_omniglot.update import Updater, UpdateSettings, make_optimizer
+from siamese_omniglot.update import DeviceDrawings, Schedule, Updater, UpdateSettings, make_optimizer
 
 ADVICE = "try a smaller --lr"
 CURVES = {
@@ -41,23 +39,14 @@ CURVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What the flags resolve to; those that need no resolving are those of the run.
-
-    Attributes:
-        switches: those of the recipe.
-        steps_per_epoch: number of updates in an epoch.
-        schedule: learning rate schedule.
-        weight_decay: see `update.UpdateSettings`.
-        weights_path: path of a file with initial weights, or None.
-        init_checkpoint: prefix of a checkpoint with initial weights, or None.
-    """
+    """What the flags resolve to; those that need no resolving are those of the run."""
 
     switches: Switches
     steps_per_epoch: int
-    schedule: Schedule
-    weight_decay: float
-    weights_path: str | None
-    init_checkpoint: str | None
+    schedule: Schedule  # of the learning rate
+    weight_decay: float  # see `update.UpdateSettings`
+    weights_path: str | None  # a file with initial weights
+    init_checkpoint: str | None  # prefix of a checkpoint with initial weights
 
 
 class Data(NamedTuple):
@@ -87,11 +76,8 @@ def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
         record: Record = Record(run, shared_stop)
         if run.request.rank.is_chief:
             record = RunRecord(run, shared_stop, _checkpoints(model, run), tf.compat.v1)
-        task = _Task(config, data, model, team, debugger, record)
-        try:
+        with contextlib.closing(_Task(config, data, model, team, debugger, record)) as task:
             loop.run(task, record)
-        finally:
-            task.close()
 
 
 def makes_images_on_device(switches: Switches, device_kind: str) -> bool:

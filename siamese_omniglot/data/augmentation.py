@@ -2,7 +2,10 @@
 
 `imagenet` is the original's: a random resized crop (8 % to 100 % of the area), a horizontal flip with probability 0.5,
 and AutoAugment's policy for ImageNet (Cubuk et al. 2019, arXiv 1805.09501, table 9). Drawings are gray, so colour
-operations do nothing and one channel is enough; the original repeats it three times. `affine` is in `data.affine`.
+operations do nothing and one channel is enough; the original repeats it three times.
+
+`affine` are the changes of Koch et al. 2015 ("Siamese Neural Networks for One-shot Image Recognition", section 4.3):
+rotation, shear, scale and translation, each with probability 0.5. They keep characters legible.
 """
 from __future__ import annotations
 
@@ -13,10 +16,18 @@ from typing import Callable, NamedTuple, Sequence
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from siamese_omniglot.data import affine, random_streams
+from siamese_omniglot.data import random_streams
 from siamese_omniglot.data.random_streams import NumpyStream
 
 _NEAREST, _BILINEAR, _BICUBIC, _AFFINE = 0, 2, 3, 0  # PIL's constants for filters and the affine transform
+PAPER = 255  # colour of the background, also outside a drawing; the ink is 0
+NUM_UNIFORM = 14  # random numbers of an affine change
+_AFFINE_RANGES = (  # low, high, unchanged
+    (-10, 10, 0),  # rotation, degrees
+    (-0.3, 0.3, 0), (-0.3, 0.3, 0),  # shear
+    (0.8, 1.2, 1), (0.8, 1.2, 1),  # scale
+    (-2, 2, 0), (-2, 2, 0),  # translation, pixels
+)
 _FILL = 128
 _AREA = (0.08, 1.0)
 _LOG_ASPECT = (math.log(3 / 4), math.log(4 / 3))
@@ -60,8 +71,8 @@ def augment(drawings: np.ndarray, kind: str, seeds: Sequence[Sequence[int]]) -> 
     if kind == "none":
         return drawings.copy()
     if kind == "affine":
-        changes = affine.coefficients(random_streams.uniform(np.array(seeds), affine.NUM_UNIFORM), drawings.shape[1])
-        return np.stack([affine.change(drawing, changed_by) for drawing, changed_by in zip(drawings, changes)])
+        changes = affine_coefficients(random_streams.uniform(np.array(seeds), NUM_UNIFORM), drawings.shape[1])
+        return np.stack([change_affinely(drawing, changed_by) for drawing, changed_by in zip(drawings, changes)])
     side, random = drawings.shape[1], NumpyStream()
     # one image below the other: an image of PIL's for each drawing costs more than some of the changes
     given, augmented = Image.fromarray(drawings.reshape(-1, side)), np.empty((len(drawings), side * side), np.uint8)
@@ -69,6 +80,49 @@ def augment(drawings: np.ndarray, kind: str, seeds: Sequence[Sequence[int]]) -> 
         random.start(seed)
         augmented[number] = np.frombuffer(_imagenet(given, number * side, random), np.uint8)
     return augmented.reshape(drawings.shape)
+
+
+def affine_coefficients(uniform: np.ndarray, side: int) -> np.ndarray:
+    """Return the coefficients a to f of random changes, float64 [num, 6].
+
+    The pixel of the changed drawing with center (x, y) is taken from (a x + b y + c, d x + e y + f) of the drawing.
+
+    Args:
+        uniform: float64 [num, 14], random numbers in [0, 1). A drawing uses one or two of them for each of seven
+            parameters, in turn.
+        side: height and width of the drawings, in pixels.
+    """
+    rows, used, parameters = np.arange(len(uniform)), np.zeros(len(uniform), int), []
+    for low, high, unchanged in _AFFINE_RANGES:
+        is_changed = uniform[rows, used] < 0.5
+        value = low + (high - low) * uniform[rows, used + is_changed]
+        parameters.append(np.where(is_changed, value, unchanged))
+        used += 1 + is_changed
+    angle, shear_x, shear_y, scale_x, scale_y, shift_x, shift_y = parameters
+    radians = np.radians(angle).tolist()  # NumPy's cosine rounds differently
+    cos, sin = np.array(list(map(math.cos, radians))), np.array(list(map(math.sin, radians)))
+    one, zero, center = np.ones(len(uniform)), np.zeros(len(uniform)), (side - 1) / 2
+    matrix = _matrices(cos, -sin, sin, cos) @ _matrices(one, shear_x, shear_y, one)
+    matrix = matrix @ _matrices(1 / scale_x, zero, zero, 1 / scale_y)
+    shifted = np.stack([center + shift_x, center + shift_y], 1)
+    offset = center - (matrix @ shifted[:, :, None])[:, :, 0]
+    return np.concatenate([matrix[:, 0], offset[:, :1], matrix[:, 1], offset[:, 1:]], 1)
+
+
+def _matrices(*entries: np.ndarray) -> np.ndarray:
+    """Stack entries, float64 [num] each, into float64 [num, 2, 2]."""
+    return np.stack(entries, 1).reshape(-1, 2, 2)
+
+
+def change_affinely(drawing: np.ndarray, changed_by: Sequence[float]) -> np.ndarray:
+    """Return a changed copy of a drawing, uint8 [side, side]. Colours are interpolated bilinearly and cut off.
+
+    Args:
+        drawing: uint8 [side, side].
+        changed_by: the six coefficients.
+    """
+    image = Image.fromarray(drawing)
+    return np.asarray(image.transform(image.size, _AFFINE, tuple(changed_by), _BILINEAR, fillcolor=PAPER), np.uint8)
 
 
 class _Picture:
@@ -92,9 +146,9 @@ class _Picture:
         """Return how many pixels have each of the 256 colours."""
         if self._counts is None:
             pixels = np.frombuffer(self._pixels, np.uint8)
-            others = pixels[pixels != affine.PAPER]  # few, and a pixel takes longer to count than to compare
+            others = pixels[pixels != PAPER]  # few, and a pixel takes longer to count than to compare
             self._counts = np.bincount(others, minlength=256)
-            self._counts[affine.PAPER] = len(pixels) - len(others)
+            self._counts[PAPER] = len(pixels) - len(others)
         if not self._table:
             return self._counts
         return np.bincount(np.frombuffer(self._table, np.uint8), self._counts, 256).astype(self._counts.dtype)

@@ -1,44 +1,51 @@
-"""Batches of pairs for training: with images, or with what a device needs to make the images itself."""
+"""Batches of pairs for training, made ahead: with images, or with what a device needs to make the images itself.
+
+Images are made by processes, each in a part of memory that all share. A process makes every n-th batch. It ends when
+the training process closes its end of the connection or dies.
+"""
 from __future__ import annotations
 
+import io
+import mmap
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, BinaryIO, NamedTuple, Sequence
 
 import numpy as np
 
-from siamese_omniglot.data import affine, augmentation, random_streams
+from common.cli import program
+from common.errors import ZooError
+from siamese_omniglot.data import augmentation, random_streams
 from siamese_omniglot.data.omniglot import SIDE, DrawingStore
 from siamese_omniglot.data.pairs import TRAIN, Pairs, PairSampler
 
 _DRAWINGS_AT_ONCE = 4096  # 10 MB of random states
+_SLOTS = 2  # of a process: it makes one batch while another waits to be fetched
+_ALIGNMENT = 64
+_END_SECONDS = 10.0
 
 
 class PairImages(NamedTuple):
-    """A batch of pairs.
+    """A batch of pairs."""
 
-    Attributes:
-        first: uint8 [num, 105, 105], 0 (ink) to 255.
-        second: the other drawings, like `first`.
-        labels: float32 [num], 1 for pairs of one character, 0 for others.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    labels: np.ndarray
+    first: np.ndarray  # uint8 [num, 105, 105], 0 (ink) to 255
+    second: np.ndarray  # the other drawings, like `first`
+    labels: np.ndarray  # float32 [num], 1 for pairs of one character, 0 for others
 
 
 class PairChanges(NamedTuple):
-    """A batch of pairs whose images are still to be made.
+    """A batch of pairs whose images are still to be made."""
 
-    Attributes:
-        drawings: int64 [2 num], indices of the first drawings of all pairs, then those of the second.
-        changes: float64 [2 num, 6], see `affine.coefficients`; [2 num, 0] if drawings are not changed.
-        labels: float32 [num], 1 for pairs of one character, 0 for others.
-    """
-
-    drawings: np.ndarray
-    changes: np.ndarray
-    labels: np.ndarray
+    drawings: np.ndarray  # int64 [2 num], indices of the first drawings of all pairs, then those of the second
+    changes: np.ndarray  # float64 [2 num, 6], see `augmentation.affine_coefficients`; [2 num, 0] changes nothing
+    labels: np.ndarray  # float32 [num], 1 for pairs of one character, 0 for others
 
 
 class BatchRecipe(NamedTuple):
@@ -108,7 +115,7 @@ class ChangeBatches(_Batches):
         changes = np.empty((len(steps), len(drawings[0]), 0))
         if self._recipe.augment == "affine":
             seeds = np.concatenate([self._seeds(step) for step in steps])
-            made = affine.coefficients(random_streams.uniform(seeds, affine.NUM_UNIFORM), SIDE)
+            made = augmentation.affine_coefficients(random_streams.uniform(seeds, augmentation.NUM_UNIFORM), SIDE)
             changes = made.reshape(*changes.shape[:2], made.shape[1])
         return [PairChanges(*batch, drawn.labels) for *batch, drawn in zip(drawings, changes, pairs)]
 
@@ -141,3 +148,162 @@ class ThreadAhead:
     def close(self) -> None:
         """Stop the thread."""
         self._pool.shutdown()
+
+
+class _Plan(NamedTuple):
+    """What a process is told first. Positions are in bytes from the start of the shared memory."""
+
+    pickled: bytes  # an ImageBatches, without its arrays
+    arrays: list  # (start, shape, dtype) of each of these arrays
+    slots: list  # where the slots of this process start
+    num_pairs: int
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles everything but arrays, which it collects. Protocol 5 could do so too, but Python 3.7 lacks it."""
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file)
+        self.arrays: list[np.ndarray] = []
+
+    def persistent_id(self, value: Any) -> int | None:
+        if not isinstance(value, np.ndarray) or value.dtype.hasobject:
+            return None
+        self.arrays.append(np.ascontiguousarray(value))
+        return len(self.arrays) - 1
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads what `_Pickler` wrote."""
+
+    def __init__(self, file: BinaryIO, arrays: list[np.ndarray]):
+        super().__init__(file)
+        self._arrays = arrays
+
+    def persistent_load(self, number: int) -> np.ndarray:
+        return self._arrays[number]
+
+
+class ProcessesAhead:
+    """Prepares batches in processes before they are needed; without processes it makes them on demand."""
+
+    def __init__(self, batches: ImageBatches, num_processes: int, num_updates: int):
+        """Start the processes.
+
+        Args:
+            batches: makes the batches.
+            num_processes: number of processes.
+            num_updates: number of updates of the run; no batches are made beyond it.
+        """
+        self._batches, self._num, self._num_updates = batches, num_processes, num_updates
+        self._processes: list[subprocess.Popen] = []
+        self._connections: list[Connection] = []
+        self._slots: list[list[PairImages]] = []
+        self._next = 0  # the first batch that was not requested yet
+        if num_processes:
+            with _shared_file() as file:
+                self._start(file)
+
+    def _start(self, file: BinaryIO) -> None:
+        pickled = io.BytesIO()
+        pickler = _Pickler(pickled)
+        pickler.dump(self._batches)
+        num_pairs, arrays, size = self._batches.num_pairs, [], 0
+        for array in pickler.arrays:
+            arrays.append((size, array.shape, array.dtype))
+            size = _aligned(size + array.nbytes)
+        slot_size = _aligned(2 * num_pairs * SIDE * SIDE + 4 * num_pairs)
+        starts = [size + slot_size * number for number in range(_SLOTS * self._num)]
+        file.truncate(size + slot_size * len(starts))
+        memory = mmap.mmap(file.fileno(), 0)
+        for array, (start, shape, dtype) in zip(pickler.arrays, arrays):
+            np.ndarray(shape, dtype, memory, start)[...] = array
+        for number in range(self._num):
+            plan = _Plan(pickled.getvalue(), arrays, starts[_SLOTS * number:_SLOTS * (number + 1)], num_pairs)
+            self._slots.append([_slot(memory, start, num_pairs) for start in plan.slots])
+            ours, theirs = Pipe()
+            with theirs:
+                passed = (file.fileno(), theirs.fileno())
+                command = [sys.executable, "-c", f"import {__name__} as module; module.work{passed}"]
+                # in a session of its own it gets no Ctrl-C: the training process decides when it ends
+                self._processes.append(subprocess.Popen(command, pass_fds=passed, start_new_session=True,
+                                                        env=program.environment()))
+            ours.send(plan)
+            self._connections.append(ours)
+
+    def get(self, step: int) -> PairImages:
+        """Return the batch of the step after `step` updates, which the next call overwrites.
+
+        Call it for one step after the other.
+
+        Raises:
+            ZooError: a process has died.
+        """
+        if not self._num:
+            return self._batches.make(step)
+        connection = self._connections[step % self._num]
+        try:
+            for number in range(max(step, self._next), min(step + self._num + 1, self._num_updates)):
+                self._connections[number % self._num].send((number, self._slot_of(number)))
+                self._next = number + 1
+            connection.recv()
+        except (EOFError, OSError):
+            raise ZooError("a process that prepares batches has died: was it killed, or is there too little memory? "
+                           "--num_workers=0 works without processes") from None
+        return self._slots[step % self._num][self._slot_of(step)]
+
+    def _slot_of(self, step: int) -> int:
+        return step // self._num % _SLOTS
+
+    def close(self) -> None:
+        """Stop the processes."""
+        for connection in self._connections:
+            connection.close()
+        for process in self._processes:
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _shared_file() -> BinaryIO:
+    """Return an empty file without a name, in memory where the system has such files."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("batches"), "r+b")
+    return tempfile.TemporaryFile()
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _slot(memory: mmap.mmap, start: int, num_pairs: int) -> PairImages:
+    labels = np.ndarray(num_pairs, np.float32, memory, start)
+    images = np.ndarray((2, num_pairs, SIDE, SIDE), np.uint8, memory, start + labels.nbytes)
+    return PairImages(images[0], images[1], labels)
+
+
+def work(file: int, descriptor: int) -> None:
+    """In a process that makes batches: make those that are asked for, until the connection is closed.
+
+    Args:
+        file: descriptor of the shared memory.
+        descriptor: of a connection. It gives the plan, then (step, slot) again and again, and gets None for each batch.
+    """
+    connection = Connection(descriptor)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    memory = mmap.mmap(file, 0)
+    try:
+        plan = connection.recv()
+        arrays = [np.ndarray(shape, dtype, memory, start) for start, shape, dtype in plan.arrays]
+        batches = _Unpickler(io.BytesIO(plan.pickled), arrays).load()  # from the process that started this one
+        slots = [_slot(memory, start, plan.num_pairs) for start in plan.slots]
+        while True:
+            step, slot = connection.recv()
+            for target, values in zip(slots[slot], batches.make(step)):
+                target[...] = values
+            connection.send(None)
+    except (EOFError, OSError):  # the training process is gone
+        return

@@ -26,17 +26,11 @@ class Split(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of drawings.
+    """Pairs of drawings."""
 
-    Attributes:
-        first: int64 [num], indices of drawings.
-        second: int64 [num], indices of the other drawings.
-        labels: float32 [num], 1 for pairs of one character, 0 for others.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    labels: np.ndarray
+    first: np.ndarray  # int64 [num], indices of drawings
+    second: np.ndarray  # int64 [num], indices of the other drawings
+    labels: np.ndarray  # float32 [num], 1 for pairs of one character, 0 for others
 
 
 def split(data: Drawings, unit: str) -> Split:

@@ -6,8 +6,7 @@ import pytest
 
 from common.errors import ZooError
 from siamese_omniglot.data import omniglot, pairs
-from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ThreadAhead
-from siamese_omniglot.data.worker_processes import ProcessesAhead
+from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ProcessesAhead, ThreadAhead
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from siamese_omniglot import training
-from siamese_omniglot.data import affine
+from siamese_omniglot.data import augmentation
 from siamese_omniglot.data.omniglot import DrawingStore
-from siamese_omniglot.device_drawings import DeviceDrawings
+from siamese_omniglot.update import DeviceDrawings
 from tests.keras.siamese_omniglot.conftest import train
 from tests.results import losses
 
@@ -28,10 +28,10 @@ def store(request):
 @pytest.mark.parametrize("compiles", [True, False])
 def test_changed_images_are_those_of_the_host_bit_for_bit(store, compiles):
     random = np.random.RandomState(1)
-    changes = affine.coefficients(random.rand(60, affine.NUM_UNIFORM), 105)
+    changes = augmentation.affine_coefficients(random.rand(60, augmentation.NUM_UNIFORM), 105)
     changes[:3] = [[1, 0, 0, 0, 1, 0], [-1, 0, 105, 0, 1, 0], [1, 0, 200, 0, 1, 0]]  # nothing, a mirror, all outside
     drawings = random.randint(0, 30, 60)
-    expected = np.stack([affine.change(*pair) for pair in zip(store.take(drawings), changes)])
+    expected = np.stack([augmentation.change_affinely(*pair) for pair in zip(store.take(drawings), changes)])
     found = make(store, compiles, drawings, changes)
     assert found.dtype == np.uint8 and np.array_equal(found, expected)
     unchanged = store.take(drawings)
@@ -45,14 +45,14 @@ def test_unchanged_images(store):
 
 
 def test_no_changes_are_those_of_random_numbers_above_one_half():
-    assert np.array_equal(affine.coefficients(np.full((1, 14), 0.7), 105), [[1, 0, 0, 0, 1, 0]])
+    assert np.array_equal(augmentation.affine_coefficients(np.full((1, 14), 0.7), 105), [[1, 0, 0, 0, 1, 0]])
 
 
 def test_a_hand_worked_change():
     """Nothing but a translation by a pixel: the sixth number is below one half, 3/4 of -2 to 2 follows."""
-    uniform = np.full((1, affine.NUM_UNIFORM), 0.5)
+    uniform = np.full((1, augmentation.NUM_UNIFORM), 0.5)
     uniform[0, 5:7] = 0.25, 0.75  # the first five parameters use one number each
-    assert np.array_equal(affine.coefficients(uniform, 105), [[1, 0, -1, 0, 1, 0]])
+    assert np.array_equal(augmentation.affine_coefficients(uniform, 105), [[1, 0, -1, 0, 1, 0]])
 
 
 @pytest.mark.parametrize("augment", ["affine", "none"])
