@@ -13,6 +13,8 @@ from common.data import listing
 from common.errors import FlagError, ZooError
 from common.evaluation import verification
 
+ROOT = os.path.dirname(os.path.abspath(__file__))
+
 
 def define_lfw(flags: FlagSet) -> None:
     """Define the flags of the verification on LFW; evaluate has them too."""
@@ -31,51 +33,47 @@ def define_lfw(flags: FlagSet) -> None:
                             "left out.")
 
 
-def find_faces(flags: FlagValues, root: str) -> str:
+def find_faces(flags: FlagValues) -> str:
     """Find the folder of the training images.
-
-    Args:
-        flags: parsed flags.
-        root: the model's folder.
 
     Raises:
         ZooError: there is none.
     """
     if flags.data_dir:
-        return shared_flags.find_data_folder(flags.data_dir, root, (), _has_data, "data_dir")
-    parent = shared_flags.find_path("data_path", flags.data_path, root)
+        return shared_flags.find_data_folder(flags.data_dir, ROOT, (), _has_data, "data_dir")
+    parent = shared_flags.find_path("data_path", flags.data_path, ROOT)
     names = [name for name in listing.folders(parent) if record_faces.has_records(os.path.join(parent, name))]
-    return shared_flags.find_data_folder(flags.data_path, root, (*face_data.FOLDER_NAMES, *names), _has_data)
+    return shared_flags.find_data_folder(flags.data_path, ROOT, (*face_data.FOLDER_NAMES, *names), _has_data)
 
 
 def _has_data(folder: str) -> bool:
     return record_faces.has_records(folder) or face_data.has_faces(folder)
 
 
-def find_lfw(flags: FlagValues, root: str) -> str | None:
+def find_lfw(flags: FlagValues) -> str | None:
     """Find LFW: --lfw_dir, else below --data_path; None if it is in neither.
 
     Raises:
         ZooError: --lfw_dir or --data_path does not exist, or --lfw_dir has no folder per person.
     """
     if flags.lfw_dir:
-        return shared_flags.find_data_folder(flags.lfw_dir, root, (), face_data.has_faces, "lfw_dir")
+        return shared_flags.find_data_folder(flags.lfw_dir, ROOT, (), face_data.has_faces, "lfw_dir")
     if not flags.data_path:
         return None
-    parent = shared_flags.find_path("data_path", flags.data_path, root)
+    parent = shared_flags.find_path("data_path", flags.data_path, ROOT)
     candidates = [os.path.join(parent, *name.split("/")) for name in lfw.FOLDER_NAMES]
     return next((folder for folder in candidates if os.path.isdir(folder) and face_data.has_faces(folder)), None)
 
 
-def require_lfw(flags: FlagValues, root: str) -> str:
+def require_lfw(flags: FlagValues) -> str:
     """Find LFW for a program that needs it.
 
     Raises:
         ZooError: it is missing.
     """
-    folder = find_lfw(flags, root)
+    folder = find_lfw(flags)
     if folder is None:
-        shared_flags.find_path("data_path", flags.data_path, root)
+        shared_flags.find_path("data_path", flags.data_path, ROOT)
         raise ZooError(f"--data_path={flags.data_path}: holds no lfw-deepfunneled_align; give --lfw_dir=FOLDER")
     return folder
 
@@ -103,7 +101,7 @@ def load_faces(flags: FlagValues, folder: str) -> tuple[Faces, Split]:
     return faces, split
 
 
-def load_pairs(flags: FlagValues, folder: str | None, root: str) -> tuple[lfw.Pairs | None, list[str]]:
+def load_pairs(flags: FlagValues, folder: str | None) -> tuple[lfw.Pairs | None, list[str]]:
     """Read LFW's pairs.
 
     Returns:
@@ -116,21 +114,21 @@ def load_pairs(flags: FlagValues, folder: str | None, root: str) -> tuple[lfw.Pa
         return None, []
     if folder is None:
         return None, ["Warning: no lfw-deepfunneled_align in the data and no --lfw_dir: the run is not verified on LFW"]
-    pairs = read_pairs(flags, folder, root)
+    pairs = read_pairs(flags, folder)
     return pairs, [*pairs.notices, f"LFW: {folder}, {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of "
                    "them same"]
 
 
-def read_pairs(flags: FlagValues, folder: str, root: str) -> lfw.Pairs:
+def read_pairs(flags: FlagValues, folder: str) -> lfw.Pairs:
     """Read the pairs of --lfw_pairs, or of one of the usual files."""
     if flags.lfw_pairs:
-        path = shared_flags.find_path("lfw_pairs", flags.lfw_pairs, root)
+        path = shared_flags.find_path("lfw_pairs", flags.lfw_pairs, ROOT)
     else:
         folders = [os.path.dirname(folder), folder]
         if flags.data_path:
-            data_path = shared_flags.find_path("data_path", flags.data_path, root)
+            data_path = shared_flags.find_path("data_path", flags.data_path, ROOT)
             folders += [data_path, os.path.join(data_path, "dataset")]
-        candidates = [os.path.join(parent, lfw.PAIRS_FILE) for parent in (*folders, os.path.join(root, "data"))]
+        candidates = [os.path.join(parent, lfw.PAIRS_FILE) for parent in (*folders, os.path.join(ROOT, "data"))]
         path = next(filter(os.path.isfile, candidates), "")
         if not path:
             raise ZooError(f"{lfw.PAIRS_FILE} is missing: looked for {', '.join(dict.fromkeys(candidates))}; give "

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from circleloss_tf1 import train_acc, usage_flags
+from circleloss_tf1 import data_folders, train_acc, usage_flags
 from circleloss_tf1.recipe import Switches
 from common import atomic_files, console
 from common.checkpoints import projector
@@ -28,8 +28,6 @@ from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet
 from common.devices import selection
 from common.evaluation import verification
-
-ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
 def define_flags() -> FlagSet:
@@ -46,18 +44,18 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    from circleloss_tf1 import data_folders, verification_set
+    from circleloss_tf1 import verification_set
 
     flags = define_flags().parse(arguments)
     is_set = bool(flags.lfw_pairs) and flags.lfw_pairs.endswith(verification_set.SUFFIX)
-    folder = "" if is_set else data_folders.require_lfw(flags, ROOT)
-    checkpoint = usage_flags.choose(flags, ROOT, "evaluate")
+    folder = "" if is_set else data_folders.require_lfw(flags)
+    checkpoint = usage_flags.choose(flags, "evaluate")
     if is_set:
-        path = shared_flags.find_path("lfw_pairs", flags.lfw_pairs, ROOT)
+        path = shared_flags.find_path("lfw_pairs", flags.lfw_pairs, data_folders.ROOT)
         images_folder = os.path.join(checkpoint.output_folder, os.path.splitext(os.path.basename(path))[0])
         pairs = verification_set.extract(path, images_folder, flags.lfw_nrof_folds)
     else:
-        pairs = data_folders.read_pairs(flags, folder, ROOT)
+        pairs = data_folders.read_pairs(flags, folder)
     device = selection.choose(flags.device, os.environ)
 
     from circleloss_tf1 import evaluation, lfw, log_lines, restore

@@ -121,7 +121,11 @@ def in_balanced_folds(paths: list, is_same: np.ndarray, num_folds: int, name: st
     relative_positions = np.concatenate([np.arange(len(kind)) / len(kind) for kind in kinds])
     order = np.concatenate(kinds)[np.argsort(relative_positions, kind="stable")]
     pairs = np.array(paths, object).reshape(-1, 2)[order]
-    verification.fold_slices(is_same[order], num_folds)
+    try:
+        verification.fold_slices(is_same[order], num_folds)
+    except ValueError as error:
+        raise ZooError(f"{name}: {error}, even if the pairs are distributed evenly; choose a smaller --lfw_nrof_folds"
+                       ) from None
     return Pairs(pairs.reshape(-1).tolist(), is_same[order], notices)
 
 

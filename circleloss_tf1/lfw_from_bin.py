@@ -16,7 +16,8 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from circleloss_tf1.lfw_to_bin import FOLDER, INDEX, ROOT
+from circleloss_tf1.data_folders import ROOT
+from circleloss_tf1.lfw_to_bin import FOLDER, INDEX
 from common.cli import program, results, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.data import listing

@@ -20,7 +20,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from circleloss_tf1 import lfw, train_acc, usage_flags
+from circleloss_tf1 import data_folders, lfw, train_acc, usage_flags
 from circleloss_tf1.measured import Measured
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, results, shared_flags
@@ -32,7 +32,6 @@ from common.evaluation import verification
 
 _SHORT_VERDICTS = {True: ", same", False: ", other", None: ""}
 _MIN_BATCH = 16  # images whose statistics judge a pair without a warning
-ROOT = os.path.dirname(os.path.abspath(__file__))
 
 
 def define_flags() -> FlagSet:
@@ -57,9 +56,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.data import images
 
     flags = define_flags().parse(arguments)
-    checkpoint = usage_flags.choose(flags, ROOT, "predict")
-    queries = shared_flags.find_files("query", flags.query, ROOT)
-    against = shared_flags.find_paths("against", flags.against, ROOT)
+    checkpoint = usage_flags.choose(flags, "predict")
+    queries = shared_flags.find_files("query", flags.query, data_folders.ROOT)
+    against = shared_flags.find_paths("against", flags.against, data_folders.ROOT)
     faces = images.find_images(against, lfw.SUFFIXES)
     left_out, num_found = LeftOut([*queries, *against]), len(faces)
     is_pair = len(queries) == 1 and against == faces and len(faces) == 1

@@ -26,7 +26,6 @@ from common.distributed import processes
 from common.errors import FlagError
 from common.run.run_dir import RunRequest
 
-ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "CircleLoss_ID1221_for_TensorFlow"
 NPU_PRECISION = "allow_mix_precision"
 BATCH_SIZE = 30
@@ -145,10 +144,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flags = flag_set.parse(arguments)
     network, warnings = _network(flags)
     processes.check(flags)
-    faces_folder, lfw_folder = data_folders.find_faces(flags, ROOT), data_folders.find_lfw(flags, ROOT)
+    faces_folder, lfw_folder = data_folders.find_faces(flags), data_folders.find_lfw(flags)
     faces, split = data_folders.load_faces(flags, faces_folder)
     updates = num_updates(flags)
-    pairs, pairs_notices = data_folders.load_pairs(flags, lfw_folder, ROOT)
+    pairs, pairs_notices = data_folders.load_pairs(flags, lfw_folder)
     device = selection.choose(flags.device, os.environ)
     rank = processes.resolve_rank(flags, device.kind)
     sampler = Sampler(faces.labels[split.train], min(flags.epoch_size, updates) * flags.batch_size,
@@ -162,8 +161,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     schedule = None
     if flags.learning_rate <= 0.0:
-        schedule = facenet.Schedule(shared_flags.find_path("learning_rate_schedule_file",
-                                                           flags.learning_rate_schedule_file, ROOT))
+        schedule = facenet.Schedule(shared_flags.find_path(
+            "learning_rate_schedule_file", flags.learning_rate_schedule_file, data_folders.ROOT))
     init_checkpoint = bundle.init_prefix(flags)
     identity = dict(dataclasses.asdict(network.switches), **dataclasses.asdict(network.extras),
                     **{name: flags[name].value for name in _IDENTITY}, num_classes=len(faces.people),

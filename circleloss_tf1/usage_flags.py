@@ -32,9 +32,9 @@ def define_far(flags: FlagSet, default: float | None, unset: str = "none") -> No
                             maximum=1.0)
 
 
-def choose(flags: FlagValues, model_root: str, program: str) -> trained.Checkpoint:
+def choose(flags: FlagValues, program: str) -> trained.Checkpoint:
     """Choose the checkpoint that the flags name; flags that were not given take the values of its run."""
-    checkpoint = trained.choose(flags, model_root, program)
+    checkpoint = trained.choose(flags, data_folders.ROOT, program)
     take_from_run(flags, checkpoint)
     return checkpoint
 

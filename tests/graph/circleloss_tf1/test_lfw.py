@@ -55,6 +55,13 @@ def test_too_few_pairs(tmp_path, content):
         lfw.read_pairs(make(tmp_path, content, **PEOPLE), str(tmp_path), 2, "skip")
 
 
+def test_too_few_pairs_to_distribute(tmp_path):
+    """4 same and 6 different pairs in folds of 3, 3, 2 and 2: evenly distributed, one fold has no same pair."""
+    lines = ["1\t5"] + ["Ann\t1\t2"] * 4 + ["Ann\t1\tBob\t1"] * 6
+    with pytest.raises(ZooError, match="fold 3 of 4 has only different pairs, even if .* smaller --lfw_nrof_folds"):
+        lfw.read_pairs(make(tmp_path, "\n".join(lines), **PEOPLE), str(tmp_path), 4, "strict")
+
+
 def test_no_file():
     with pytest.raises(ZooError, match="/no/pairs.txt: cannot be read"):
         lfw.read_pairs("/no/pairs.txt", "/no", 2, "strict")
@@ -137,4 +144,4 @@ def test_pairs_beside_the_data_when_lfw_is_elsewhere(tmp_path):
     os.remove(str(tmp_path / "lfw" / "pairs.txt"))
     make(tmp_path / "data" / "dataset", LINES)
     flags = train_acc.define_flags().parse([f"--data_path={tmp_path / 'data'}", "--lfw_nrof_folds=2"])
-    assert len(data_folders.read_pairs(flags, str(tmp_path / "lfw"), "/no").is_same) == 4
+    assert len(data_folders.read_pairs(flags, str(tmp_path / "lfw")).is_same) == 4
