@@ -33,14 +33,7 @@ class Evaluation:
 
 def forward(session: tf.Session, graph: ForwardGraph, images: np.ndarray, mean_image: np.ndarray,
             check: Callable[[], None] = lambda: None) -> tuple[np.ndarray, np.ndarray]:
-    """Run the network over images.
-
-    Args:
-        session: holds the weights.
-        graph: built with a fixed batch size.
-        images: uint8 [num, 28, 28, 1].
-        mean_image: float32 [28, 28, 1].
-        check: called before every batch; may raise to end early.
+    """Run the network over images, uint8 [num, 28, 28, 1], in batches of the graph's size; see `evaluate`.
 
     Returns:
         Features float32 [num, 2] and logits float32 [num, 10].

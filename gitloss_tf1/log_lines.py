@@ -7,14 +7,7 @@ RESULTS_FILE = "loss+perf_gpu.txt"
 
 
 def evaluation_lines(row: Mapping[str, Any], num_train: int, num_batches: int, performance: bool) -> list[str]:
-    """Return the lines that an evaluation prints.
-
-    Args:
-        row: the evaluation's row of metrics.jsonl.
-        num_train: training images.
-        num_batches: full batches of them.
-        performance: whether this is a speed run, which has no validation.
-    """
+    """Return the lines that an evaluation prints; a speed run has no validation. Batches are full ones."""
     head = f"Step: {row['printed_step']}"
     train = f"Train_Loss: {row['train_loss']:.4f} , Train_Acc: {row['train_accuracy']:.4f}"
     distances = f"inter_cls_dist: {row['inter_cls_dist']:.4f} , intra_cls_dist: {row['intra_cls_dist']:.4f}"

@@ -109,11 +109,8 @@ class Batches:
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int):
-        self._num_images = num_images
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = -1
-        self._order = np.zeros(0, np.int64)
+        self._num_images, self._batch_size, self._seed = num_images, batch_size, seed
+        self._epoch, self._order = -1, np.zeros(0, np.int64)
 
     def indices(self, step: int) -> np.ndarray:
         """Return the indices of the images of the step after `step` updates, int64 [batch]."""

@@ -72,13 +72,7 @@ def build_training(settings: LossSettings, seed: int, batch: tuple[tf.Tensor, tf
 
 
 def build_forward(batch_size: int, seed: int, reuse: bool) -> ForwardGraph:
-    """Build the inference graph in the default graph.
-
-    Args:
-        batch_size: images in a batch.
-        seed: the run's seed.
-        reuse: use the variables of a training graph.
-    """
+    """Build the inference graph in the default graph; `reuse` takes the variables of a training graph."""
     images = tf.placeholder(tf.float32, [batch_size, *IMAGE_SHAPE], "images")
     with tf.variable_scope(tf.get_variable_scope(), reuse=reuse):
         outputs = network(images, seed)

@@ -5,13 +5,12 @@ made from the variable's full name, so the initial weights depend on the run's s
 """
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple
+from typing import NamedTuple
 
 from common.graph.compat import tf
 from common.seeds import op_seed
 from gitloss_tf1.mnist import NUM_CLASSES, SIDE
 
-Activation = Callable[[Any], Any]
 FEATURE_DIM = 2
 IMAGE_SHAPE = (SIDE, SIDE, 1)
 STAGE_CHANNELS = (32, 64, 128)
@@ -34,63 +33,34 @@ def network(images: tf.Tensor, seed: int) -> Outputs:
     hidden = images
     for stage, channels in enumerate(STAGE_CHANNELS, 1):
         for layer in (1, 2):
-            hidden = conv2d(hidden, channels, 3, f"conv{stage}_{layer}", seed, tf.nn.relu)
-        hidden = max_pool(hidden, 2)  # 28 -> 14 -> 7 -> 3
+            hidden = tf.nn.relu(conv2d(hidden, channels, f"conv{stage}_{layer}", seed))
+        hidden = max_pool(hidden)  # 28 -> 14 -> 7 -> 3
     features = dense(flatten(hidden), FEATURE_DIM, "fc1", seed)
     logits = dense(prelu(features, "PReLU"), NUM_CLASSES, "fc2", seed)
     return Outputs(features, logits)
 
 
-def conv2d(inputs: tf.Tensor, filters: int, kernel: int, scope: str, seed: int, activation: Activation | None = None
-           ) -> tf.Tensor:
-    """Convolve with stride 1 and SAME padding, add a bias.
-
-    Args:
-        inputs: float32 [batch, height, width, channels].
-        filters: number of output channels.
-        kernel: side of the square kernel.
-        scope: holds `weights` [kernel, kernel, channels, filters] and `biases` [filters].
-        seed: the run's seed.
-        activation: applied to the result, or None.
-
-    Returns:
-        float32 [batch, height, width, filters].
-    """
+def conv2d(inputs: tf.Tensor, filters: int, scope: str, seed: int) -> tf.Tensor:
+    """Convolve float32 [batch, height, width, channels] with 3 x 3 kernels, stride 1 and SAME padding; add a bias."""
     with tf.variable_scope(scope):
-        weights = _weights([kernel, kernel, int(inputs.shape[-1]), filters], seed)
-        convolved = tf.nn.conv2d(inputs, weights, strides=[1, 1, 1, 1], padding="SAME")
-        return _add_bias(convolved, filters, activation)
+        weights = _weights([3, 3, int(inputs.shape[-1]), filters], seed)
+        return _add_bias(tf.nn.conv2d(inputs, weights, strides=[1, 1, 1, 1], padding="SAME"))
 
 
-def max_pool(inputs: tf.Tensor, size: int) -> tf.Tensor:
-    """Take the maximum over windows of size x size that do not overlap; incomplete windows are dropped."""
-    return tf.nn.max_pool2d(inputs, ksize=size, strides=size, padding="VALID")
+def max_pool(inputs: tf.Tensor) -> tf.Tensor:
+    """Take the maximum over windows of 2 x 2 that do not overlap; incomplete windows are dropped."""
+    return tf.nn.max_pool2d(inputs, ksize=2, strides=2, padding="VALID")
 
 
 def flatten(inputs: tf.Tensor) -> tf.Tensor:
     """Return [batch, height * width * channels], in NHWC order."""
-    size = 1
-    for dimension in inputs.shape.as_list()[1:]:
-        size *= dimension
-    return tf.reshape(inputs, [-1, size])
+    return tf.reshape(inputs, [-1, inputs.shape[1:].num_elements()])
 
 
-def dense(inputs: tf.Tensor, units: int, scope: str, seed: int, activation: Activation | None = None) -> tf.Tensor:
-    """Return inputs @ weights + biases.
-
-    Args:
-        inputs: float32 [batch, features].
-        units: number of outputs.
-        scope: holds `weights` [features, units] and `biases` [units].
-        seed: the run's seed.
-        activation: applied to the result, or None.
-
-    Returns:
-        float32 [batch, units].
-    """
+def dense(inputs: tf.Tensor, units: int, scope: str, seed: int) -> tf.Tensor:
+    """Return inputs @ weights + biases, float32 [batch, units]."""
     with tf.variable_scope(scope):
-        weights = _weights([int(inputs.shape[-1]), units], seed)
-        return _add_bias(tf.matmul(inputs, weights), units, activation)
+        return _add_bias(tf.matmul(inputs, _weights([int(inputs.shape[-1]), units], seed)))
 
 
 def prelu(inputs: tf.Tensor, scope: str) -> tf.Tensor:
@@ -106,7 +76,6 @@ def _weights(shape: list[int], seed: int) -> tf.Variable:
     return tf.get_variable("weights", shape, initializer=tf.glorot_uniform_initializer(seed=op_seed(name, seed)))
 
 
-def _add_bias(inputs: tf.Tensor, units: int, activation: Activation | None) -> tf.Tensor:
-    biases = tf.get_variable("biases", [units], initializer=tf.zeros_initializer())
-    outputs = tf.nn.bias_add(inputs, biases)
-    return activation(outputs) if activation else outputs
+def _add_bias(inputs: tf.Tensor) -> tf.Tensor:
+    biases = tf.get_variable("biases", [int(inputs.shape[-1])], initializer=tf.zeros_initializer())
+    return tf.nn.bias_add(inputs, biases)

@@ -13,15 +13,6 @@ from common.errors import FlagError
 class Switches:
     """Switches of the recipes; every field is also a flag.
 
-    Attributes:
-        center_term: "element" or "sample", see `git_loss`.
-        pair_term: "element" or "sample", see `git_loss`.
-        distance_centers: which centers the reported distances are measured from: "dead", a second variable that stays
-            0, as in the original, or "real".
-        dead_variables: keep the original's two unused variables, so that checkpoints have its 57 names.
-        eval_centers: "batch_means", the mean over batches of their class means, or "class_means".
-        inter_cls_dist: "cumulative", the mean over all evaluations so far, or "current".
-
     Raises:
         FlagError: the distances are to be measured from a variable that is switched off.
     """
@@ -52,27 +43,15 @@ RECIPES = {
 
 @dataclasses.dataclass(frozen=True)
 class LossSettings:
-    """What the git loss and the class statistics depend on besides features and labels.
+    """What the git loss and the class statistics depend on besides features and labels."""
 
-    Attributes:
-        batch_size: of training; class statistics of the form "batch_means" use it too.
-        lambda_c: weight of the center term.
-        lambda_g: weight of the pair term; with 0 the loss is center loss (Wen et al. 2016).
-        switches: of the recipe.
-    """
-
-    batch_size: int
-    lambda_c: float = 1.0
-    lambda_g: float = 1.0
+    batch_size: int  # of training; class statistics of the form "batch_means" use it too
+    lambda_c: float = 1.0  # weight of the center term
+    lambda_g: float = 1.0  # weight of the pair term; with 0 the loss is center loss (Wen et al. 2016)
     switches: Switches = RECIPES["reference"]
 
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any], batch_size: int) -> LossSettings:
-        """Return a run's settings, or the defaults where the identity of the run lacks them.
-
-        Args:
-            identity: of a run, empty for a checkpoint outside of a run.
-            batch_size: the default batch size.
-        """
+        """Return a run's settings, or the defaults where its identity, empty outside of a run, lacks them."""
         return cls(identity.get("batch_size", batch_size), identity.get("lambda_c", 1.0), identity.get("lambda_g", 1.0),
                    recipe.from_identity(Switches, identity))

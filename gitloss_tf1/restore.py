@@ -18,13 +18,7 @@ from gitloss_tf1.training import MEAN_IMAGE
 
 
 def forward_graph(session: tf.Session, checkpoint: Checkpoint, batch_size: int) -> ForwardGraph:
-    """Build the inference graph in the default graph and restore its variables.
-
-    Args:
-        session: on the default graph.
-        checkpoint: holds the weights.
-        batch_size: images in a batch.
-    """
+    """Build the inference graph in the default graph and restore its variables."""
     graph = build_forward(batch_size, seed=0, reuse=False)
     variables(session, checkpoint)
     return graph

@@ -8,12 +8,7 @@ from common.cli.recipe import switch
 
 @dataclasses.dataclass(frozen=True)
 class Switches:
-    """Switches of the recipes; every field is also a flag and a field of `TrainConfig`.
-
-    Attributes:
-        pair_order: "forward": the exemplar is the earlier frame of a pair; "symmetric": either frame.
-        exif_orientation: turn curated crops as a viewer shows them.
-    """
+    """Switches of the recipes; every field is also a flag and a field of `TrainConfig`."""
 
     pair_order: str = switch("forward", "The exemplar is the earlier frame of a pair, or either one.",
                              ("forward", "symmetric"))

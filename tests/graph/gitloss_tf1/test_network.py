@@ -26,7 +26,7 @@ def test_conv2d():
     random = np.random.RandomState(0)
     image, kernel = random.randn(1, 4, 5, 2).astype("f"), random.randn(3, 3, 2, 3).astype("f")
     bias = np.array([1.0, -1.0, 0.5], "f")
-    found = run(layers.conv2d(tf.constant(image), 3, 3, "c", 0, tf.nn.relu), weights=kernel, biases=bias)
+    found = run(tf.nn.relu(layers.conv2d(tf.constant(image), 3, "c", 0)), weights=kernel, biases=bias)
     padded = np.pad(image[0], ((1, 1), (1, 1), (0, 0)), "constant")
     for row, column, channel in np.ndindex(4, 5, 3):
         value = (padded[row:row + 3, column:column + 3] * kernel[..., channel]).sum() + bias[channel]
@@ -43,7 +43,7 @@ def test_dense_and_flatten_in_nhwc_order():
 
 def test_max_pool_drops_what_fills_no_window():
     values = np.arange(25, dtype="f").reshape(1, 5, 5, 1)
-    assert run(layers.max_pool(tf.constant(values), 2))[0, ..., 0].tolist() == [[6, 8], [16, 18]]
+    assert run(layers.max_pool(tf.constant(values)))[0, ..., 0].tolist() == [[6, 8], [16, 18]]
 
 
 def test_prelu():
