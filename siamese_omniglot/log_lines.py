@@ -28,11 +28,10 @@ _MARK = "TCAPPDLL"
 
 
 class OriginalLogs:
-    """Writes the original's files from the rows of a run.
+    """Writes the original's files from the rows of a run, and prints its lines.
 
     Attributes:
         folder: path of logs/.
-        train_loss: mean loss of the epoch so far; NaN before its first step.
         last_loss: loss of the last step.
     """
 
@@ -44,36 +43,47 @@ class OriginalLogs:
             steps_per_epoch: number of updates in an epoch.
             num_epochs: number of epochs of the schedule.
         """
-        self._run, self._num_epochs = run, num_epochs
+        self._run, self._steps_per_epoch, self._num_epochs = run, steps_per_epoch, num_epochs
         self.folder = os.path.join(run.path, LOGS)  # rank 0 makes it when it writes
-        self._steps_per_epoch = steps_per_epoch
-        self.last_loss, self._loss_sum, self._loss_count = float("nan"), 0.0, 0
+        self.last_loss = float("nan")
+        self._num, self._sums = 0, dict.fromkeys(_MEAN_KEYS, 0.0)  # over the epoch so far
         self._epochs: list[Mapping[str, Any]] = []  # rows of the evaluations
         started = time.mktime(time.strptime(run.arguments["started"], "%Y%m%d-%H%M%S"))
-        self._step_log = StepLog(steps_per_epoch, run.request.images_per_step, started)
-        self._json_log = GrowingText(os.path.join(self.folder, JSON_LOG), "".join(self._step_log.head()))
+        head = [_json_line(started, 0.0, dict(type="METADATA", metric=key, metadata=dict(unit=unit)))
+                for key, (_, unit) in TRAIN_KEYS.items()]
+        self._json_log = GrowingText(os.path.join(self.folder, JSON_LOG), "".join(head))
 
     @property
     def train_loss(self) -> float:
-        return self._loss_sum / self._loss_count if self._loss_count else float("nan")
+        """Mean loss of the epoch so far; NaN before its first step."""
+        return self._sums["loss"] / self._num if self._num else float("nan")
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
         """Write and print the lines of a row; see `loop.Task`."""
         if row["kind"] == "final":
             return
+        epoch, iteration = divmod(row["step"] - 1, self._steps_per_epoch)
         if row["kind"] == "step":
-            if (row["step"] - 1) % self._steps_per_epoch == 0:
-                self._loss_sum, self._loss_count = 0.0, 0
+            if iteration == 0:
+                self._num, self._sums = 0, dict.fromkeys(_MEAN_KEYS, 0.0)
             self.last_loss = row["loss"]
-            self._loss_sum, self._loss_count = self._loss_sum + row["loss"], self._loss_count + 1
-            json_line, line = self._step_log.step(row)
+            self._num += 1
+            for key in _MEAN_KEYS:
+                self._sums[key] += row[key]
+            values = self._means(row)
         else:
             self._epochs.append(row)
-            json_line, line = self._step_log.validation(row)
-        self._json_log.add(json_line)
+            seconds = row["evaluation_seconds"]
+            values = {key: f"{value:.6f}" for key, value in dict(
+                val_loss=row["val_loss"], val_accuracy=row["val_accuracy"], val_ips=2 * row["num_pairs"] / seconds,
+                val_time=seconds).items()}
+        moment = row["unix_seconds"]
+        self._json_log.add(_json_line(moment, row["seconds"], dict(type="LOG", step=[epoch, iteration],
+                                                                   data=str(values))))
         if is_replayed:
             return
-        console.detail(line)
+        words = " ".join(f" {key} : {value} {TRAIN_KEYS.get(key, ('', ''))[1]}" for key, value in values.items())
+        console.detail(f"{_MARK} {_written(moment)} - Epoch: {epoch} Iteration: {iteration} {words}")
         if row["kind"] == "eval":
             for line in epoch_lines(row, self._num_epochs):
                 console.detail(line)
@@ -96,6 +106,17 @@ class OriginalLogs:
         """Close the JSON log."""
         self._json_log.close()
 
+    def _means(self, last: Mapping[str, Any]) -> dict[str, str]:
+        means = {}
+        for key, (source, _) in TRAIN_KEYS.items():
+            if key == "train.lr":
+                means[key] = f"{last[source]:.6g}"
+            elif key == "train.ips":
+                means[key] = f"{self._num * self._run.request.images_per_step / self._sums[source]:.3f}"
+            else:
+                means[key] = f"{self._sums[source] / self._num:.6f}"
+        return means
+
     def _write_losses(self) -> None:
         folder = os.path.join(LOGS, loss_folder(self._run.arguments["started"]))
         for name, key in (("epoch_loss.txt", "train_loss"), ("epoch_val_loss.txt", "val_loss")):
@@ -103,67 +124,10 @@ class OriginalLogs:
             atomic_files.write_text(self._run.file(folder, name), text)
 
 
-class StepLog:
-    """Lines of the JSON log and of the terminal, with running means over the epoch."""
-
-    def __init__(self, steps_per_epoch: int, images_per_step: int, began: float):
-        """Start a log.
-
-        Args:
-            steps_per_epoch: number of updates in an epoch.
-            images_per_step: number of images in an update.
-            began: start of the run, Unix time in seconds.
-        """
-        self._steps_per_epoch, self._images_per_step, self._began = steps_per_epoch, images_per_step, began
-        self._num, self._sums = 0, dict.fromkeys(_MEAN_KEYS, 0.0)  # over the epoch so far
-
-    def head(self) -> list[str]:
-        """Return the first lines of the file: every metric and its unit."""
-        return [self._json(self._began, 0.0, dict(type="METADATA", metric=key, metadata=dict(unit=unit)))
-                for key, (_, unit) in TRAIN_KEYS.items()]
-
-    def step(self, row: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the lines of a step for the file and for the terminal. Call it for one step after the other.
-
-        Args:
-            row: of metrics.jsonl. `unix_seconds` is when the step was made, `seconds` the training time until then.
-        """
-        epoch, iteration = divmod(row["step"] - 1, self._steps_per_epoch)
-        if iteration == 0:
-            self._num, self._sums = 0, dict.fromkeys(_MEAN_KEYS, 0.0)
-        self._num += 1
-        for key in _MEAN_KEYS:
-            self._sums[key] += row[key]
-        return self._both(row, epoch, iteration, self._means(row))
-
-    def validation(self, row: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the lines of an evaluation for the file and for the terminal."""
-        epoch, iteration = divmod(row["step"] - 1, self._steps_per_epoch)
-        values = dict(val_loss=row["val_loss"], val_accuracy=row["val_accuracy"],
-                      val_ips=2 * row["num_pairs"] / row["evaluation_seconds"], val_time=row["evaluation_seconds"])
-        return self._both(row, epoch, iteration, {key: f"{value:.6f}" for key, value in values.items()})
-
-    def _means(self, last: Mapping[str, Any]) -> dict[str, str]:
-        means = {}
-        for key, (source, _) in TRAIN_KEYS.items():
-            if key == "train.lr":
-                means[key] = f"{last[source]:.6g}"
-            elif key == "train.ips":
-                means[key] = f"{self._num * self._images_per_step / self._sums[source]:.3f}"
-            else:
-                means[key] = f"{self._sums[source] / self._num:.6f}"
-        return means
-
-    def _both(self, row: Mapping[str, Any], epoch: int, iteration: int, values: Mapping[str, str]) -> tuple[str, str]:
-        words = " ".join(f" {key} : {value} {TRAIN_KEYS.get(key, ('', ''))[1]}" for key, value in values.items())
-        moment = row["unix_seconds"]
-        return (self._json(moment, row["seconds"], dict(type="LOG", step=[epoch, iteration], data=str(dict(values)))),
-                f"{_MARK} {_written(moment)} - Epoch: {epoch} Iteration: {iteration} {words}")
-
-    @staticmethod
-    def _json(moment: float, elapsed: float, content: Mapping[str, Any]) -> str:
-        stamps = dict(timestamp=f"{moment:.6f}", elapsedtime=f"{elapsed:.6f}", datetime=_written(moment))
-        return f"{_MARK} {atomic_files.to_json(dict(stamps, **content))}\n"
+def _json_line(moment: float, elapsed: float, content: Mapping[str, Any]) -> str:
+    """Return a line of the JSON-line log, about a moment in Unix time and the seconds of training until then."""
+    stamps = dict(timestamp=f"{moment:.6f}", elapsedtime=f"{elapsed:.6f}", datetime=_written(moment))
+    return f"{_MARK} {atomic_files.to_json(dict(stamps, **content))}\n"
 
 
 def _written(moment: float) -> str:

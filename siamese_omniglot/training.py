@@ -38,8 +38,8 @@ CURVES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """What the flags resolve to; those that need no resolving are those of the run."""
+class Inputs:
+    """What training depends on besides the run and its flags."""
 
     switches: Switches
     steps_per_epoch: int
@@ -47,13 +47,8 @@ class Config:
     weight_decay: float  # see `update.UpdateSettings`
     weights_path: str | None  # a file with initial weights
     init_checkpoint: str | None  # prefix of a checkpoint with initial weights
-
-
-class Data(NamedTuple):
-    """The drawings, and the samplers of training and validation pairs."""
-
     store: DrawingStore
-    samplers: Samplers
+    samplers: Samplers  # of training and validation pairs
 
 
 class _Model(NamedTuple):
@@ -66,17 +61,17 @@ class _Model(NamedTuple):
     updates: tf.Variable  # number of updates made, int64
 
 
-def train(config: Config, data: Data, run: Run, stop: StopRequest) -> None:
+def train(inputs: Inputs, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint if there is one."""
     team = workers.make(run.request.rank, run.device.kind, run.request.flags.jit_compile)
     team.require_same(run.checksum)
     shared_stop = SharedStop(stop, team)
     with debugged(run) as debugger:
-        model = _build(config, data, team, run)
+        model = _build(inputs, team, run)
         record: Record = Record(run, shared_stop)
         if run.request.rank.is_chief:
             record = RunRecord(run, shared_stop, _checkpoints(model, run), tf.compat.v1)
-        with contextlib.closing(_Task(config, data, model, team, debugger, record)) as task:
+        with contextlib.closing(_Task(inputs, model, team, debugger, record)) as task:
             loop.run(task, record)
 
 
@@ -85,19 +80,19 @@ def makes_images_on_device(switches: Switches, device_kind: str) -> bool:
     return switches.augment in ChangeBatches.augmentations and device_kind != "npu"
 
 
-def _build(config: Config, data: Data, team: workers.Workers, run: Run) -> _Model:
-    flags, switches = run.request.flags, config.switches
+def _build(inputs: Inputs, team: workers.Workers, run: Run) -> _Model:
+    flags, switches = run.request.flags, inputs.switches
     positions = team.positions(2 * flags.batch_size)
     with team.scope():
         network = siamese.build(flags.backbone, switches.head, flags.seed)
         optimizer = session.scale_losses(make_optimizer(flags.optimizer), run, "mixed")
         updates = tf.Variable(0, dtype=tf.int64, trainable=False)
-    settings = UpdateSettings(switches.head, config.weight_decay, 2 * flags.batch_size,
+    settings = UpdateSettings(switches.head, inputs.weight_decay, 2 * flags.batch_size,
                               run.device.kind != "npu" and not flags.jit_compile, flags.loss)
     make_images = None
     if makes_images_on_device(switches, run.device.kind):
         has_checks = run.debug_options.over_dump_path is not None  # which XLA cannot compile
-        make_images = DeviceDrawings(data.store, compiles=run.device.kind == "cpu" and not has_checks).images
+        make_images = DeviceDrawings(inputs.store, compiles=run.device.kind == "cpu" and not has_checks).images
     return _Model(positions, network, optimizer, Updater(network, optimizer, settings, team, make_images), updates)
 
 
@@ -113,13 +108,12 @@ class _Task:
     advice = ADVICE
     curves = CURVES
 
-    def __init__(self, config: Config, data: Data, model: _Model, team: workers.Workers, debugger: StepDebugger,
-                 record: Record):
-        self._config, self._data, self._model, self._debugger = config, data, model, debugger
-        flags, switches = record.run.request.flags, config.switches
+    def __init__(self, inputs: Inputs, model: _Model, team: workers.Workers, debugger: StepDebugger, record: Record):
+        self._inputs, self._model, self._debugger = inputs, model, debugger
+        flags, switches = record.run.request.flags, inputs.switches
         self._team, self._record = team, record
-        self.steps_per_epoch = config.steps_per_epoch
-        self._epochs = Epochs(team, record, config.steps_per_epoch)
+        self.steps_per_epoch = inputs.steps_per_epoch
+        self._epochs = Epochs(team, record, inputs.steps_per_epoch)
         self._rate = float("nan")  # the optimizer's
         permute, positions = "batch" if switches.head == "tf" else "sample", model.positions
         if flags.loss == "n_pair":
@@ -128,14 +122,14 @@ class _Task:
         num_updates = record.run.request.num_updates
         self._batches: ThreadAhead | ProcessesAhead
         if makes_images_on_device(switches, record.run.device.kind):
-            self._batches = ThreadAhead(ChangeBatches(data.samplers.train, recipe), num_updates)
+            self._batches = ThreadAhead(ChangeBatches(inputs.samplers.train, recipe), num_updates)
         else:
-            batches = ImageBatches(data.store, data.samplers.train, recipe)
+            batches = ImageBatches(inputs.store, inputs.samplers.train, recipe)
             self._batches = ProcessesAhead(batches, flags.num_workers, num_updates)
         self._scorer = evaluation.Scorer(model.network)
-        num_validating = max(1, data.samplers.validation.num_drawings // flags.batch_size) * flags.batch_size
-        self._validation_pairs = data.samplers.validation.draw(num_validating, VALIDATION, 0, "sample")
-        self._logs = OriginalLogs(record.run, config.steps_per_epoch, config.schedule.num_epochs)
+        num_validating = max(1, inputs.samplers.validation.num_drawings // flags.batch_size) * flags.batch_size
+        self._validation_pairs = inputs.samplers.validation.draw(num_validating, VALIDATION, 0, "sample")
+        self._logs = OriginalLogs(record.run, inputs.steps_per_epoch, inputs.schedule.num_epochs)
 
     def close(self) -> None:
         """Stop preparing batches, and close the log."""
@@ -149,10 +143,10 @@ class _Task:
         network, updates = self._model.network, self._model.updates
         if step is None:
             lines = []
-            if self._config.weights_path:
-                lines += pretrained.load(network.named_variables(), self._config.weights_path)
-            if self._config.init_checkpoint:
-                lines += initialise_from(self._config.init_checkpoint, network.named_variables())
+            if self._inputs.weights_path:
+                lines += pretrained.load(network.named_variables(), self._inputs.weights_path)
+            if self._inputs.init_checkpoint:
+                lines += initialise_from(self._inputs.init_checkpoint, network.named_variables())
             for line in lines:
                 print(line)
         updates.assign(step or 0)
@@ -160,7 +154,7 @@ class _Task:
         return int(updates.numpy())
 
     def step(self, step: int) -> dict[str, Any]:
-        rate = self._config.schedule.rate(step // self.steps_per_epoch)
+        rate = self._inputs.schedule.rate(step // self.steps_per_epoch)
         if rate != self._rate:
             with self._team.scope():
                 self._model.optimizer.learning_rate = rate
@@ -189,10 +183,10 @@ class _Task:
         if isinstance(record, RunRecord):
             console.detail("Finish Train\nStart Validation")
         started = time.perf_counter()
-        logits = evaluation.pair_logits(self._scorer, self._data.store, pairs, record.stop.check)
+        logits = evaluation.pair_logits(self._scorer, self._inputs.store, pairs, record.stop.check)
         if not isinstance(record, RunRecord):
             return {}
-        result = evaluation.pair_result(logits, pairs.labels, self._config.switches.head)
+        result = evaluation.pair_result(logits, pairs.labels, self._inputs.switches.head)
         best = min((row["val_loss"] for row in record.evaluations), default=float("inf"))
         values: dict[str, Any] = dict(
             epoch=-(-step // self.steps_per_epoch), unix_seconds=time.time(), train_loss=self._logs.train_loss,

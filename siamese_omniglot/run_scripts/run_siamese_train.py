@@ -126,7 +126,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.keras.session import open_run  # TensorFlow is imported here, in the processes that train
     from siamese_omniglot import training, update
 
-    config = training.Config(
+    inputs = training.Inputs(
         switches=switches,
         steps_per_epoch=len(split.train) // flags.batch_size,
         schedule=update.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size,
@@ -134,11 +134,13 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         weight_decay=_weight_decay(flags, switches),
         weights_path=weights_path,
         init_checkpoint=init_prefix,
+        store=data.store,
+        samplers=samplers,
     )
     with open_run(request, identity, notices) as run:
         if flags.use_amp and run.device.kind == "cpu":
             print("use_amp: a CPU computes in float32")
-        training.train(config, training.Data(data.store, samplers), run, stop)
+        training.train(inputs, run, stop)
     return 0
 
 
