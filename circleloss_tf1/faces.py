@@ -12,9 +12,6 @@ import zipfile
 import zlib
 from typing import Callable, NamedTuple
 
-if __name__ == "__main__":
-    import common  # noqa: F401 - which says what packages are missing
-
 import numpy as np
 
 from common import atomic_files, console

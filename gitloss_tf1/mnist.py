@@ -11,9 +11,6 @@ import sys
 import zlib
 from typing import BinaryIO, Iterable, NamedTuple
 
-if __name__ == "__main__":
-    import common  # noqa: F401 - which says what packages are missing
-
 import numpy as np
 
 from common.cli import program

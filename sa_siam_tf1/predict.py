@@ -6,7 +6,6 @@ import sys
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    import common  # noqa: F401 - which says what packages are missing
 
 from sa_siam_tf1.inference.track import define_flags, main
 

@@ -12,9 +12,6 @@ import sys
 import zlib
 from typing import Any, Iterable, NamedTuple
 
-if __name__ == "__main__":
-    import common  # noqa: F401 - which says what packages are missing
-
 import numpy as np
 from PIL import Image
 

@@ -16,7 +16,6 @@ import sys
 if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[0] = os.path.dirname(folder)
-    import common  # noqa: F401 - which says what packages are missing
 
 from common import atomic_files, console
 from common.cli import program, shared_flags

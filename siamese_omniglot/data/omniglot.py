@@ -12,9 +12,6 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-if __name__ == "__main__":
-    import common  # noqa: F401 - which says what packages are missing
-
 import numpy as np
 
 from common import console
