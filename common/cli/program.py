@@ -240,7 +240,7 @@ def _open_closed_streams() -> None:
 
 def _say(text: str, stream: TextIO) -> None:
     try:
-        print(console.over_bar(text, stream), file=stream, flush=True)
+        print(console.over_bar(console.fold(text, stream), stream), file=stream, flush=True)
     except BrokenPipeError:
         _discard(stream)
 

@@ -83,6 +83,10 @@ def test_list_says_where_data_are(tmp_path, capsys):
     assert f"; MNIST: {tmp_path / 'MNIST'}\n" in out and f"; Omniglot: missing in {tmp_path}\n" in out
     assert zoo.main(["list", str(tmp_path / "MNIST")]) == 0  # the data folder itself, as --data_path takes it
     assert f"; MNIST: {tmp_path / 'MNIST'}\n" in capsys.readouterr().out
+    (tmp_path / "MNIST").rename(tmp_path / "digits")
+    (tmp_path / "digits" / "train-images-idx3-ubyte.gz").write_bytes(b"")
+    assert zoo.main(["list", str(tmp_path / "digits")]) == 0
+    assert f"; MNIST: {tmp_path / 'digits' / 'train-images-idx3-ubyte.gz'}\n" in capsys.readouterr().out
 
 
 def test_list_shows_the_device_in_80_columns(monkeypatch, capsys):
