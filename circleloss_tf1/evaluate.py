@@ -77,7 +77,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     if flags.projector:
         _write_embeddings(checkpoint, pairs, embeddings)
     if not thresholds.resolves_far:
-        print(console.fold(log_lines.far_warning(thresholds), sys.stderr), file=sys.stderr)
+        console.notice(log_lines.far_warning(thresholds))
     checkpoint.report("evaluation.json", result,
                       [*pairs.notices, *log_lines.lfw_lines(result), log_lines.thresholds_line(thresholds),
                        *map(_line, result["worst_pairs"])], flags.json)

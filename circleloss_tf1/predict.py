@@ -22,6 +22,7 @@ import numpy as np
 
 from circleloss_tf1 import data_folders, lfw, train_acc, usage_flags
 from circleloss_tf1.measured import Measured
+from common import console
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet
@@ -109,12 +110,12 @@ def _warn(measured: Measured, batch_size: int | None, is_pair: bool) -> None:
     from circleloss_tf1 import log_lines
 
     if measured.threshold_by == "far" and measured.thresholds and not measured.thresholds.resolves_far:
-        print(log_lines.far_warning(measured.thresholds), file=sys.stderr)
+        console.notice(log_lines.far_warning(measured.thresholds))
     if batch_size is not None and not (is_pair and batch_size >= _MIN_BATCH):
         advice = ("; run evaluate.py with --lfw_batch_size=30 first, so that the pair is looked at among LFW's images"
                   if is_pair else ", so equal images can differ; networks of --batch_norm=moving do not have this")
-        print(f"Warning: this network normalizes with the statistics of the batch, here of {batch_size} images{advice}",
-              file=sys.stderr)
+        console.notice("Warning: this network normalizes with the statistics of the batch, here of "
+                       f"{batch_size} images{advice}")
 
 
 def _nearest(query: str, faces: Sequence[str], distances: np.ndarray, top: int, threshold: float | None

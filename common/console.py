@@ -73,6 +73,11 @@ def over_bar(text: str, stream: TextIO) -> str:
     return f"{_CLEAR}{text}" if stream.isatty() else text
 
 
+def notice(text: str) -> None:
+    """Print a notice or warning on stderr; it takes the place of a bar."""
+    print(over_bar(fold(text, sys.stderr), sys.stderr), file=sys.stderr, flush=True)
+
+
 def progress(items: Iterable[Item], what: str, unit: str, total: int | None = None) -> Iterator[Item]:
     """Yield items and show the progress of their consumer.
 

@@ -157,7 +157,7 @@ def _runs(arguments: list[str]) -> int:
             try:
                 run = summary.summarise(path)
             except ZooError as error:
-                print(f"Warning: {error}", file=sys.stderr)
+                console.notice(f"Warning: {error}")
                 continue
             rows.append((run.model, run.recipe, f"{run.step}/{run.arguments['num_updates']}", run.state,
                          _age(run.seconds_ago)))

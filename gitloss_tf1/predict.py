@@ -118,7 +118,7 @@ def _read_images(path: str, background: str, left_out: LeftOut) -> tuple[list[st
     left_out.rest_of(found)
     digits = np.stack(list(decoded.values()))[..., None]
     for notice in images.one_color_notices(list(decoded), digits):
-        print(notice, file=sys.stderr)
+        console.notice(notice)
     return [os.path.basename(name) for name in decoded], digits
 
 

@@ -64,7 +64,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     num_found, others = len(others), left_out.rest_of(others)
     candidates = [images.indices_besides(query, others, against) for query in queries]
     for notice in images.one_color_notices(paths, drawings):
-        print(notice, file=sys.stderr)
+        console.notice(notice)
     if flags.invert:
         drawings = 255 - drawings
     device = selection.choose(flags.device, os.environ)

@@ -19,6 +19,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
+from common import console
 from common.checkpoints import projector, trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
@@ -82,7 +83,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                         dict(pair=[*chosen, *chosen], side=sides, image=[os.path.basename(path) for path in paths]),
                         lambda index: restore.image_of(paths[index]))
     if log_lines.has_collapsed(result):
-        print(log_lines.collapse_warning(run.get("recipe")), file=sys.stderr)
+        console.notice(log_lines.collapse_warning(run.get("recipe")))
     checkpoint.report("evaluation.json", result, _lines(result), flags.json)
     return 0
 

@@ -5,14 +5,13 @@ import functools
 import operator
 import os
 import struct
-import sys
 import zipfile
 import zlib
 from typing import Callable, Iterable, Sequence
 
 import numpy as np
 
-from common import atomic_files
+from common import atomic_files, console
 from common.errors import first_line
 
 FILE = "embeddings.npz"
@@ -89,11 +88,11 @@ class KeptEmbeddings:
             if embeddings.dtype != np.float32 or embeddings.ndim != 2 or keys.shape != embeddings.shape[:1]:
                 raise ValueError("its arrays do not belong together")
         except _DAMAGED as error:
-            print(f"Notice: {self.path}: is damaged ({first_line(error)}); it is computed again", file=sys.stderr)
+            console.notice(f"Notice: {self.path}: is damaged ({first_line(error)}); it is computed again")
             return {}
         if str(fingerprint) != self._fingerprint:
-            print(f"Notice: {self.path}: is of another checkpoint, other settings or other images; it is computed "
-                  "again", file=sys.stderr)
+            console.notice(f"Notice: {self.path}: is of another checkpoint, other settings or other images; it is "
+                           "computed again")
             return {}
         return dict(zip(keys.tolist(), embeddings))
 

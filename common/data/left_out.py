@@ -4,7 +4,6 @@ A file that the user names, as a query or in --against, must be readable.
 """
 from __future__ import annotations
 
-import sys
 from typing import Iterable, Sequence
 
 from common import console
@@ -41,8 +40,7 @@ class LeftOut:
             raise ZooError(reason)
         if path not in self.reasons:
             self.reasons[path] = reason
-            warning = console.fold(f"Warning: {reason}; left out", sys.stderr)
-            print(console.over_bar(warning, sys.stderr), file=sys.stderr)
+            console.notice(f"Warning: {reason}; left out")
 
     def rest_of(self, paths: Sequence[str]) -> list[str]:
         """Return the images that are not left out.

@@ -3,13 +3,12 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 import textwrap
 from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from common import atomic_files, temporary
+from common import atomic_files, console, temporary
 
 WIDTH = 8.0  # inches, of 100 pixels
 TITLE_CHARACTERS = 70  # that fit in this width
@@ -22,11 +21,7 @@ _STYLE = {
 }  # fmt: skip
 
 
-def _to_stderr(warning: str) -> None:
-    print(warning, file=sys.stderr)
-
-
-def plotting(warn: Callable[[str], None] = _to_stderr) -> Any:
+def plotting(warn: Callable[[str], None] = console.notice) -> Any:
     """Return pyplot without a display and in our style, or None after a warning if matplotlib is missing.
 
     Args:

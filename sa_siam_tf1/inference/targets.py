@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import NamedTuple, Sequence
 
 import numpy as np
 
+from common import console
 from common.cli import shared_flags
 from common.cli.parser import FlagValues
 from common.cli.program import StopRequest
@@ -96,7 +96,7 @@ def open_window(targets: Sequence[Target]) -> live.Window | None:
         if without_box is not None:
             reason = "" if without_box.camera else f"{without_box.name} has no groundtruth_rect.txt; to draw the box: "
             raise FlagError(f"--box=x,y,width,height is needed: {reason}{error}") from None
-        print(f"Notice: {error}; Ctrl-C or --max_frames ends the tracking", file=sys.stderr)
+        console.notice(f"Notice: {error}; Ctrl-C or --max_frames ends the tracking")
         return None
 
 
