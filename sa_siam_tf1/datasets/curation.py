@@ -48,15 +48,9 @@ def context_side(width: float, height: float) -> float:
 
 
 def crop(image: np.ndarray, centre: Sequence[float], context: float) -> np.ndarray:
-    """Crop a target with its surroundings; pixels outside of the image have its mean colour.
+    """Crop a target with its surroundings to uint8 [255, 255, 3]; pixels outside of the image have its mean colour.
 
-    Args:
-        image: uint8 [height, width, 3].
-        centre: y, x, counted from 0.
-        context: side of the context, which becomes 127 of the result's 255 pixels.
-
-    Returns:
-        uint8 [255, 255, 3].
+    The centre is y, x, counted from 0. The context becomes 127 of the 255 pixels.
     """
     cv2 = opencv.load()
     side = int(np.round(context + 2 * ((CURATED_SIDE - EXEMPLAR_SIDE) / 2) / (EXEMPLAR_SIDE / context)))

@@ -23,13 +23,6 @@ class Windows(NamedTuple):
     images: tf.Tensor  # float32 [num, side, side, 3]
 
 
-class TemplateGraph(NamedTuple):
-    """First frame to template."""
-
-    windows: Windows  # one
-    features: Features  # of the exemplar, appearance before semantic
-
-
 class Peak(NamedTuple):
     """Where responses are highest: tensors, or their values."""
 
@@ -57,7 +50,9 @@ class InferenceWrapper:
     def __init__(self, model: ModelConfig, track: TrackConfig, dtype: tf.DType = tf.float32):
         """Build the graphs in the default graph; the embeddings' convolutions compute in `dtype`."""
         self.model, self.track, self._dtype = model, track, dtype
-        self.template_graph = build_template(model, track, dtype)
+        with tf.name_scope("template"):
+            self._first_window = _windows(1, track.x_image_size)
+            self._exemplar = _features(model, self._first_window.images, True, dtype)
         self.search_graph = build_search(model, track, dtype)
 
     def template(self, session: tf.Session, frame: np.ndarray, centre: Sequence[float], context: float
@@ -66,8 +61,7 @@ class InferenceWrapper:
 
         Its centre is y, x, counted from 0; `context` is the side of its context, pixels of the frame.
         """
-        graph = self.template_graph
-        return list(session.run(graph.features, self._feeds(graph.windows, frame, centre, context, [1.0])))
+        return list(session.run(self._exemplar, self._feeds(self._first_window, frame, centre, context, [1.0])))
 
     def search(self, session: tf.Session, frame: np.ndarray, centre: Sequence[float], context: float,
                template: Sequence[np.ndarray]) -> Peak:
@@ -100,30 +94,18 @@ def search_factors(track: TrackConfig) -> np.ndarray:
 
 
 def window_boxes(frame_size: Sequence[int], centre: Sequence[float], sides: Sequence[float]) -> np.ndarray:
-    """Return the outermost sample points of square windows, in the form of `tf.image.crop_and_resize`.
+    """Return the outermost sample points of square windows around a point y, x, counted from 0.
 
-    Args:
-        frame_size: height and width.
-        centre: y, x, counted from 0.
-        sides: of the windows, pixels.
-
-    Returns:
-        float32 [num, 4]: y1, x1, y2, x2, 0 for the first and 1 for the last row or column.
+    They are float32 [num, 4] for `tf.image.crop_and_resize`: y1, x1, y2, x2, 0 for the first and 1 for the last row or
+    column of the frame, whose size is height, width.
     """
     reach = (np.asarray(sides, np.float64)[:, None] - 1.0) / 2.0
     middle, last = np.asarray(centre, np.float64), np.asarray(frame_size, np.float64) - 1.0
     return np.concatenate([(middle - reach) / last, (middle + reach) / last], axis=1).astype(np.float32)
 
 
-def build_template(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> TemplateGraph:
-    """Build the graph of the template and create the variables."""
-    with tf.name_scope("template"):
-        windows = _windows(1, track.x_image_size)
-        return TemplateGraph(windows, _features(model, windows.images, True, dtype))
-
-
 def build_search(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> SearchGraph:
-    """Build the graph of the search on the template graph's variables."""
+    """Build the graph of the search on existing variables."""
     with tf.name_scope("search"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
         windows = _windows(track.num_scales, track.x_image_size)
         features = _features(model, windows.images, False, dtype)
