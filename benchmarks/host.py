@@ -102,7 +102,7 @@ def circleloss(folder: str, clock: Clock) -> None:
     from common.graph.compat import tf
     from common.tiny_data import faces
 
-    def trivial(images: tf.Tensor, model_def: str, seed: int, batch_norm: str, is_training: bool) -> resnet.Outputs:
+    def trivial(images: tf.Tensor, model_def: str, seed: int, batch_norm: str, workers: Any = None) -> resnet.Outputs:
         kernel = tf.get_variable("trivial/kernel", [3, resnet.ARCHITECTURES[model_def].channels[-1]])
         return resnet.Outputs(tf.matmul(images[:, 56, 56], kernel), images, [images], [])
 

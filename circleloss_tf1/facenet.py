@@ -122,18 +122,13 @@ class Schedule:
         Raises:
             ZooError: it cannot be read, a line is invalid, or epoch 0 has no rate.
         """
-        self._path = path
-        self._lines: list[tuple[int, float]] = []
         try:
             with open(path, encoding="utf-8") as file:
                 lines = file.read().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ZooError(f"--learning_rate_schedule_file={path}: cannot be read ({error})") from None
-        for number, line in enumerate(lines, 1):
-            entry = line.partition("#")[0].strip()
-            if entry:
-                self._lines.append(self._parse(entry, number))
-        self._lines.sort()
+        entries = ((line.partition("#")[0].strip(), f"{path}: line {number}") for number, line in enumerate(lines, 1))
+        self._lines = sorted(_parse(entry, where) for entry, where in entries if entry)
         if not self._lines or self._lines[0][0] > 0:
             raise ZooError(f"{path}: no line for epoch 0; begin with `0: 0.1` or another rate")
         if self.rate(0) is None:
@@ -144,16 +139,17 @@ class Schedule:
         rate = [rate for first, rate in self._lines if first <= epoch][-1]
         return rate if rate > 0.0 else None
 
-    def _parse(self, entry: str, number: int) -> tuple[int, float]:
-        epoch, _, rate = entry.partition(":")
-        try:
-            value = -1.0 if rate.strip() == "-" else float(rate)
-            if not math.isfinite(value):
-                raise ValueError
-            return int(epoch), value
-        except ValueError:
-            raise ZooError(f"{self._path}: line {number} is {entry!r}, expected `epoch: rate`, as in `400: 0.01`, or "
-                           "`epoch: -` to end the training") from None
+
+def _parse(entry: str, where: str) -> tuple[int, float]:
+    epoch, _, rate = entry.partition(":")
+    try:
+        value = -1.0 if rate.strip() == "-" else float(rate)
+        if not math.isfinite(value):
+            raise ValueError
+        return int(epoch), value
+    except ValueError:
+        raise ZooError(f"{where} is {entry!r}, expected `epoch: rate`, as in `400: 0.01`, or `epoch: -` to end the "
+                       "training") from None
 
 
 class WeightFiles:

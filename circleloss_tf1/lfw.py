@@ -14,13 +14,13 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
+from circleloss_tf1.faces import SUFFIXES
 from common.errors import ZooError
 from common.evaluation import verification
 
 FOLDER_NAMES = ("lfw-deepfunneled_align", "dataset/lfw-deepfunneled_align")
 PAIRS_FILE = "pairs.txt"
 DISTANCES_FILE = "pairs.csv"
-SUFFIXES = (".jpg", ".jpeg", ".png")
 _SAME = re.compile(r"(\D+?)\s+(\d+)\s+(\d+)")
 _DIFFERENT = re.compile(r"(\D+?)\s+(\d+)\s+(\D+?)\s+(\d+)")
 

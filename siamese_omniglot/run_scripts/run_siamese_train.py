@@ -93,7 +93,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
-    _check(flags)
+    if flags.model_name and flags.model_name.lower() not in MODEL_NAMES:
+        raise FlagError(f"--model_name={flags.model_name}: this program trains {NETWORK}")
+    processes.check(flags)
     path = omniglot.find(flags.data_path, ROOT)
     device = selection.choose("auto" if flags.device == "sdaa" else flags.device, os.environ)
     rank = processes.resolve_rank(flags, device.kind)
@@ -142,12 +144,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
             print("use_amp: a CPU computes in float32")
         training.train(inputs, run, stop)
     return 0
-
-
-def _check(flags: FlagValues) -> None:
-    if flags.model_name and flags.model_name.lower() not in MODEL_NAMES:
-        raise FlagError(f"--model_name={flags.model_name}: this program trains {NETWORK}")
-    processes.check(flags)
 
 
 def _notices(flags: FlagValues) -> list[str]:
