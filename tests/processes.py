@@ -24,7 +24,7 @@ print(json.dumps(dict(status=status, calls=process.calls, graphs=process.graphs,
 
 def start(words: Sequence[str], **variables: str) -> subprocess.Popen:
     """Start a command without what tells a process its rank, but with some variables."""
-    return subprocess.Popen(words, env=programs.environment(**variables), stdout=subprocess.PIPE,
+    return subprocess.Popen(words, env=programs.environment(**variables), cwd=ROOT, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE)
 
 

@@ -13,8 +13,8 @@ _OF_OTHERS = re.compile(r"collective|all_?reduce|recvbuf|hccl|hcom|\bpeer\b|conn
 
 @contextlib.contextmanager
 def explained(rank: Rank, errors: Any) -> Iterator[None]:
-    """Turn TensorFlow's errors about a lost rank into one line. An internal error that does not mention a connection is
-    this rank's own.
+    """Turn TensorFlow's errors about a lost rank into one line. Of some kinds of errors, those that do not mention a
+    connection are this rank's own.
 
     Args:
         rank: of this process.
@@ -28,8 +28,9 @@ def explained(rank: Rank, errors: Any) -> Iterator[None]:
         raise ZooError(f"rank {rank.number}: its port in TF_CONFIG is taken by another program; give another one, or, "
                        "where --nproc_per_node starts the ranks, start them again") from None
     except (errors.UnavailableError, errors.CancelledError, errors.AbortedError, errors.InternalError,
-            errors.DeadlineExceededError) as error:
-        if isinstance(error, errors.InternalError) and not _OF_OTHERS.search(reason_of(error)):
+            errors.FailedPreconditionError, errors.DeadlineExceededError) as error:
+        is_ambiguous = isinstance(error, (errors.InternalError, errors.FailedPreconditionError))
+        if is_ambiguous and not _OF_OTHERS.search(reason_of(error)):
             raise
         raise LostRank(f"rank {rank.number}: another worker has ended ({reason_of(error)}); the same command resumes "
                        "from the last checkpoint") from None

@@ -19,6 +19,9 @@ GONE = "rank 1: another worker has ended .*the same command resumes from the las
     (tf.errors.InternalError, "Connection reset by peer", GONE),
     (tf.errors.InternalError, "HCCL_E_REMOTE: the HcomAllReduce of another rank failed", GONE),
     (tf.errors.InternalError, "Dst tensor is not initialized on /job:worker/replica:0/task:0/device:GPU:0", None),
+    (tf.errors.FailedPreconditionError, "Collective ops is aborted by: group 1 failed to resolve. This normally means "
+     "the server has restarted", GONE),
+    (tf.errors.FailedPreconditionError, "Error while reading resource variable kernel", None),
     (tf.errors.UnknownError, "Could not start gRPC server", "rank 1: its port in TF_CONFIG is taken"),
     (tf.errors.UnknownError, "Failed to get convolution algorithm", None),
 ])
