@@ -34,7 +34,13 @@ class Workers:
         Args:
             own: those of this worker.
         """
-        return np.array([own], np.float32)
+        numbers = np.zeros((self.rank.size, 2), np.float32)
+        numbers[self.rank.number] = own
+        return self._total_of(numbers)
+
+    def _total_of(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the sum over the workers of what each gives, float32 [workers, 2]."""
+        return numbers
 
     def require_same(self, checksum: int) -> None:
         """Check that all workers are about to do the same; all must call it, before anything else.

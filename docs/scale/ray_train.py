@@ -20,7 +20,9 @@ SCRIPT = os.path.join(ROOT, "siamese_omniglot", "test", "train_full_1p.sh")
 
 def train(config: dict) -> None:
     """Run the training script as one of the workers; TF_CONFIG says which."""
-    subprocess.run(["bash", SCRIPT, "--distributed=True", *config["flags"]], check=True)
+    environment = dict(os.environ)
+    environment.pop("TF_USE_LEGACY_KERAS", None)  # Ray sets it, and asks for a Keras that is not installed
+    subprocess.run(["bash", SCRIPT, "--distributed=True", *config["flags"]], env=environment, check=True)
 
 
 def main() -> None:
