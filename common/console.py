@@ -64,7 +64,7 @@ def fold(text: str, stream: TextIO) -> str:
         return text
     width = _columns(stream.fileno())
     return "\n".join(textwrap.fill(line, width, subsequent_indent="    ", break_long_words=False,
-                                   break_on_hyphens=False) if len(line) > width else line
+                                   break_on_hyphens=False) if len(line) > width and " " in line.strip() else line
                      for line in text.split("\n"))
 
 

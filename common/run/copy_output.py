@@ -96,7 +96,7 @@ class Terminal(Copier):
 
 def _fold(line):
     width = os.get_terminal_size(1).columns or 80
-    if len(line) <= width or b"\r" in line or b"\x1b" in line:
+    if len(line) <= width or b"\r" in line or b"\x1b" in line or b" " not in line.strip():
         return line
     text = line.decode("utf-8", "surrogateescape")
     folded = textwrap.fill(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)

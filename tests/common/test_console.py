@@ -124,3 +124,15 @@ def test_without_tqdm_there_are_plain_lines(tmp_path):
     shown = terminal.run(sys.executable, "-c", hasty + PROGRAM)
     assert not shown.bars
     assert shown.lines[0].startswith("reading: 1 of 4, ") and shown.lines[0].endswith(" left")
+
+
+def test_notices_and_errors_are_folded_between_words_and_paths_keep_their_indentation():
+    path = f"  /{'long' * 20}"
+    script = (f"import sys; from common import console; console.notice({'Notice: ' + 'word ' * 20 + 'end'!r}); "
+              f"print(console.fold({'Written:' + chr(10) + path!r}, sys.stdout))")
+    shown = terminal.run(sys.executable, "-c", script)
+    assert shown.lines[:2] == ["Notice: " + " ".join(["word"] * 14), "    " + "word " * 6 + "end"]
+    assert shown.lines[2:4] == ["Written:", path]
+    failed = terminal.run(sys.executable, "-c", PROGRAM.replace("a file is damaged", "word " * 20), "fail")
+    assert [line for line in failed.lines if line] == ["[Error] " + " ".join(["word"] * 14),
+                                                       "    " + "word " * 5 + "word"]
