@@ -199,7 +199,10 @@ class _Task:
         rate = self._rate(epoch)
         if epoch != self._epoch:
             console.detail(f"learning rate: {rate}")
-            self._begin_epoch(epoch, batch)
+            if batch == 0:
+                self._histogram.counts[:] = 0
+            self._graphs.batches.begin(self._session, epoch, batch)
+            self._epoch = epoch
         graph = self._graphs.train
         fetches = dict(graph.losses._asdict(), accuracy=graph.accuracy, learning_rate=graph.step.learning_rate,
                        global_step=graph.step.global_step, prelogits=graph.prelogits, train_op=graph.train_op)
@@ -218,12 +221,6 @@ class _Task:
                     center_loss=float(values["center"]), prelogits_norm=float(values["prelogits_norm"]),
                     regularisation_loss=float(values["regularisation"]), accuracy=float(values["accuracy"]),
                     learning_rate=float(values["learning_rate"]), step_seconds=seconds, **npu.loss_scale_row(values))
-
-    def _begin_epoch(self, epoch: int, batch: int) -> None:
-        if batch == 0:
-            self._histogram.counts[:] = 0
-        self._graphs.batches.begin(self._session, epoch, batch)
-        self._epoch = epoch
 
     def evaluation_due(self, step: int) -> bool:
         return self._epochs.evaluation_due(step)
