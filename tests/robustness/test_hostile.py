@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import struct
@@ -230,7 +231,7 @@ def test_links_do_not_lead_out(tmp_path):
     os.symlink(str(data), str(data / "loop"))
     assert images.find_images([str(data)]) == [inside]
     for name in ("../outside/alpha.png", "/etc/passwd", "Data\\..\\..\\x", "Data/VID/train/../../../../x"):
-        (tmp_path / "train_imdb.json").write_text(imdb.json.dumps(dict(
+        (tmp_path / "train_imdb.json").write_text(json.dumps(dict(
             videos=[[name]], n_videos=1, image_shape=[255, 255, 3])))
         with pytest.raises(ZooError, match="expected a path below"):
             imdb.read_index(str(tmp_path / "train_imdb.json"))

@@ -231,8 +231,8 @@ def test_bad_mats_are_refused(tmp_path):
         pretrained.load_mat(str(tmp_path / "few.mat"))
     content = (tmp_path / "few.mat").read_bytes()
     (tmp_path / "cut.mat").write_bytes(content[:len(content) // 2])
-    with pytest.raises(ZooError, match=r"cut\.mat: is no \.mat file that can be read"):
+    with pytest.raises(ZooError, match=r"cut\.mat: is not a readable \.mat file"):
         pretrained.load_mat(str(tmp_path / "cut.mat"))
     scipy.io.savemat(str(tmp_path / "other.mat"), {"x": np.zeros(3)})
-    with pytest.raises(ZooError, match=r"other\.mat: is no \.mat file that can be read"):
+    with pytest.raises(ZooError, match=r"other\.mat: is not a readable \.mat file"):
         pretrained.load_mat(str(tmp_path / "other.mat"))
