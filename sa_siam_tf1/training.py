@@ -168,14 +168,14 @@ class _Task:
         fetches = dict(loss=graph.total_loss, batch_loss=towers.batch_loss, response=towers.response,
                        train_op=graph.train_op)
         is_shown = step % log_lines.SUMMARY_INTERVAL == 0 and not self._performance
-        if is_shown:
+        if is_shown and images:  # an NPU, whose images are fed, would compile the step again for other fetches
             fetches["images"] = Batch(towers.exemplars, towers.instances)
         values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
         seconds = time.perf_counter() - started
         loss, errors = float(values["loss"]), {}
         if is_shown and np.isfinite(loss):  # otherwise the record ends the run
             errors = siamese_model.center_errors(values["response"])
-            self._images.add("train", step + 1, values["images"], values["response"])
+            self._images.add("train", step + 1, values.get("images", batch), values["response"])
         return dict(loss=loss, batch_loss=float(values["batch_loss"]), learning_rate=learning_rate,
                     step_seconds=seconds, **errors, **npu.loss_scale_row(values))
 
