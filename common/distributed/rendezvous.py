@@ -9,7 +9,6 @@ receive the addresses, ["host:port", ...]; those that do not belong together rec
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import random
 import socket
@@ -26,16 +25,14 @@ _NOTICE_SECONDS = 10.0
 _PORTS = range(20000, 32000)  # below the ports that systems use for outgoing connections
 
 
-def exchange(rank: Rank, addresses: Sequence[str], seconds: float,
-             say: Callable[[str], None] = functools.partial(print, flush=True)) -> list[str]:
-    """Wait until all ranks have started; return their addresses.
+def exchange(rank: Rank, addresses: Sequence[str], seconds: float) -> list[str]:
+    """Wait until all ranks have started, and print from time to time for whom; return their addresses.
 
     Args:
         rank: of this process.
         addresses: "host:port" of each rank, "" where it is not known. Rank 0 listens at its own, which is free again
             afterwards; a rank without an address chooses a port.
         seconds: how long to wait.
-        say: called with a line about the missing ranks from time to time.
 
     Raises:
         ZooError: an address is malformed or in use, or ranks do not belong together.
@@ -52,7 +49,7 @@ def exchange(rank: Rank, addresses: Sequence[str], seconds: float,
             raise LostRank(f"rank {rank.number}: waited {seconds / 60:g} minutes for {missing}; start all ranks, or "
                            "raise --peer_minutes")
         if now > next_notice:
-            say(f"Rank {rank.number} is waiting for {missing}")
+            print(f"Rank {rank.number} is waiting for {missing}", flush=True)
             next_notice = now + _NOTICE_SECONDS
 
     return (_lead if rank.is_chief else _join)(rank, addresses, wait_for)

@@ -58,13 +58,12 @@ def test_addresses_of_a_tf_config_are_kept(chief):
     assert meet(*[(Rank(number, 3), workers, 30.0) for number in range(3)]) == [workers] * 3
 
 
-def test_missing_ranks_are_named_after_a_limit(chief):
-    lines: list = []
+def test_missing_ranks_are_named_after_a_limit(chief, capfd):
     with pytest.raises(ZooError, match="rank 0: waited .* minutes for 10.0.0.1:70, rank 2; start all ranks, or raise"):
-        rendezvous.exchange(Rank(0, 3), [chief, "10.0.0.1:70", ""], 2.5, lines.append)
-    assert lines == ["Rank 0 is waiting for 10.0.0.1:70, rank 2"]
+        rendezvous.exchange(Rank(0, 3), [chief, "10.0.0.1:70", ""], 2.5)
+    assert capfd.readouterr().out == "Rank 0 is waiting for 10.0.0.1:70, rank 2\n"
     with pytest.raises(ZooError, match=f"rank 1: waited .* minutes for rank 0 at {chief}"):
-        rendezvous.exchange(Rank(1, 2), [chief, ""], 0.5, lines.append)
+        rendezvous.exchange(Rank(1, 2), [chief, ""], 0.5)
 
 
 def test_ranks_of_different_jobs_are_refused_everywhere(chief):
@@ -101,11 +100,11 @@ def test_strangers_are_ignored(chief, capfd, content):
 
     thread = threading.Thread(target=call)
     thread.start()
-    lines: list = []
-    results = meet(*[(Rank(number, 2), [chief, ""], 30.0, lines.append) for number in range(2)], delays=(0.0, 1.0))
+    results = meet(*[(Rank(number, 2), [chief, ""], 30.0) for number in range(2)], delays=(0.0, 1.0))
     thread.join()
     assert results[0] == results[1] and len(results[0]) == 2
-    assert capfd.readouterr() == ("", "")
+    captured = capfd.readouterr()
+    assert captured.err == "" and all(line.startswith("Rank 0 is waiting") for line in captured.out.splitlines())
 
 
 @pytest.mark.parametrize("address", ["localhost", "localhost:x", "localhost:0", "localhost:99999"])
@@ -127,8 +126,7 @@ def test_a_port_that_is_taken_is_named():
 def test_signals_end_the_waiting(chief, number, signum):
     script = ("import sys\nfrom common.cli import program\nfrom common.devices.selection import Rank\n"
               "from common.distributed import rendezvous\n"
-              f"sys.exit(program.run(lambda stop: rendezvous.exchange(Rank({number}, 2), ['{chief}', ''], 60.0, "
-              "lambda line: print(line, flush=True))))\n")
+              f"sys.exit(program.run(lambda stop: rendezvous.exchange(Rank({number}, 2), ['{chief}', ''], 60.0)))\n")
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
     assert b"waiting for rank" in process.stdout.readline()
