@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from common import atomic_files, console
 from common.cli import program
-from common.cli.program import StopRequest
+from common.cli.program import Stopped, StopRequest
 from common.errors import ZooError
 from common.run import metrics, tensorboard
 from common.run.metrics import Row, format_number
@@ -44,7 +44,10 @@ def run(task: Task, record: Record) -> None:
                 stop.check()
             if task.evaluation_due(step) and not record.has_evaluation(step):
                 record.save(step)
-                record.evaluation(step, task.evaluate(step))
+                try:
+                    record.evaluation(step, task.evaluate(step))
+                except Stopped:
+                    continue
             if step == request.num_updates or task.is_over(step):
                 break
             for values in _update(task, step, request):
@@ -200,6 +203,7 @@ class RunRecord(Record):
         self._saved_at, self._saved_step = time.monotonic(), -1
         self._files: list[Any] = []
         self._progress: console.Progress | None = None
+        self._loss = math.nan  # of the last step
         self._metrics: metrics.MetricsFile
         self._events: tensorboard.EventFile
 
@@ -255,6 +259,7 @@ class RunRecord(Record):
 
     def describe_stop(self, step: int) -> None:
         self._end_progress()
+        self._write_result(dict(ActualLoss=format_number(self._loss, 4)), self.seconds())
         self._draw()
         print(f"Saved after {step} updates; the same command resumes.", flush=True)
 
@@ -266,19 +271,9 @@ class RunRecord(Record):
             accuracy: Final Train Accuracy, None for n/a.
             result: the model's entries of the result file, written after the throughput.
         """
-        request = self.run.request
         self._end_progress()
-        step_seconds = metrics.median_step_seconds(self.run.path)
-        rate = request.images_per_step / step_seconds if step_seconds else None
         seconds = self.seconds()
-        entries: dict[str, Any] = dict(
-            Network=request.network, RankSize=request.rank.size, BatchSize=request.flags.batch_size,
-            DeviceType=platform.machine(), CaseName=request.case_name, ActualFPS=format_number(rate, 3),
-            TrainingTime=format_number(step_seconds, 6))
-        entries.update(result)
-        entries["E2ETrainingTime"] = round(seconds)
-        atomic_files.write_text(self.run.file(f"{request.case_name}.log"),
-                                "".join(f"{key} = {value}\n" for key, value in entries.items()))
+        step_seconds, rate = self._write_result(result, seconds)
         print("------------------ Final result ------------------")
         print(f"Final Performance images/sec : {format_number(rate, 2)}")
         print(f"Final Performance sec/step : {format_number(step_seconds, 6)}")
@@ -288,6 +283,20 @@ class RunRecord(Record):
             step_seconds=step_seconds, images_per_second=rate, e2e_seconds=seconds, accuracy=accuracy,
             device=self.run.device.kind, **metrics.beginning(self.run.path))))
         self._draw()
+
+    def _write_result(self, result: Mapping[str, str], seconds: float) -> tuple[float | None, float | None]:
+        """Write the result file; return seconds per step and images per second, None where too few steps are timed."""
+        request, step_seconds = self.run.request, metrics.median_step_seconds(self.run.path)
+        rate = request.images_per_step / step_seconds if step_seconds else None
+        entries: dict[str, Any] = dict(
+            Network=request.network, RankSize=request.rank.size, BatchSize=request.flags.batch_size,
+            DeviceType=platform.machine(), CaseName=request.case_name, ActualFPS=format_number(rate, 3),
+            TrainingTime=format_number(step_seconds, 6))
+        entries.update(result)
+        entries["E2ETrainingTime"] = round(seconds)
+        atomic_files.write_text(self.run.file(f"{request.case_name}.log"),
+                                "".join(f"{key} = {value}\n" for key, value in entries.items()))
+        return step_seconds, rate
 
     def _draw(self) -> None:
         """Draw the run by `zoo report`, in a process of its own: no problem with a picture harms a trained run."""
@@ -316,7 +325,9 @@ class RunRecord(Record):
 
     def _publish(self, row: Row, is_replayed: bool = False) -> None:
         """Hand a row on to all that is derived from the rows."""
-        if row["kind"] == "eval":
+        if row["kind"] == "step":
+            self._loss = row["loss"]
+        elif row["kind"] == "eval":
             self.evaluations.append({key: value for key, value in row.items() if not isinstance(value, list)})
         self._events.add(row)
         self._task.on_row(row, is_replayed)

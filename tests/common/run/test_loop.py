@@ -13,6 +13,7 @@ from common.run import loop
 from common.run.loop import RunRecord
 from tests import runs
 from tests.common.run.recording import CURVES, Store
+from tests.results import result_file
 
 UPDATES = 7
 
@@ -90,9 +91,26 @@ def test_a_signal_saves_after_the_step_and_the_next_run_resumes_there(tmp_path, 
     assert capfd.readouterr().out.splitlines()[-2:] == ["Stopping after this step.",
                                                         "Saved after 5 updates; the same command resumes."]
     assert {"curves.png", "report.html"} <= set(os.listdir(str(tmp_path / "0")))
+    entries = result_file(tmp_path / "0", "Net_ID1_for_TensorFlow_bs4_1p_acc")
+    assert entries["ActualLoss"] == "1.0000" and entries["TrainingTime"] == "0.100000"
     calls, saved = train(tmp_path)
     replayed = [f"replayed {call}" for call in (*steps(1, 3), "eval 3", *steps(4, 5))]
     assert calls == [*replayed, "start 5", "step 6", "eval 6", "step 7", "eval 7", "final 7"] and saved == [6, 7]
+
+
+def test_a_signal_ends_an_evaluation_and_the_next_run_makes_it(tmp_path, capfd, monkeypatch):
+    def evaluate(self, step):
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.record.stop.check()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Task, "evaluate", evaluate)
+        patch.setattr(RunRecord, "_draw", lambda self: None)
+        calls, saved = train(tmp_path)
+    assert calls[-2:] == ["step 3", "stopped"] and saved == [3]
+    assert capfd.readouterr().out.endswith("Saved after 3 updates; the same command resumes.\n")
+    calls, _ = train(tmp_path)
+    assert calls[-9:] == ["start 3", "eval 3", *steps(4, 6), "eval 6", "step 7", "eval 7", "final 7"]
 
 
 def test_an_evaluation_is_not_repeated(tmp_path):
