@@ -17,7 +17,6 @@ if __name__ == "__main__":
 from common.checkpoints import bundle
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
-from common.data.memory import free_memory
 from common.devices import selection
 from common.errors import FlagError
 from common.run.run_dir import RunRequest
@@ -82,7 +81,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from sa_siam_tf1 import training
 
     cache = "off" if flags.over_dump else flags.cache_crops  # the checks of numbers would stumble over kept bytes
-    keeps_crops, crops_notice = dataloader.choose_cache(cache, data.train, free_memory())
+    keeps_crops, crops_notice = dataloader.choose_cache(cache, data.train, selection.free_memory())
     config = training.Config(model, train, track, init_checkpoint, imported.values, keeps_crops)
     identity = dict(configuration.identity(model, train), data=data.fingerprint, imported=imported.fingerprint,
                     init_checkpoint=bundle.fingerprint(init_checkpoint))

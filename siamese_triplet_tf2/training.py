@@ -14,7 +14,7 @@ import tensorflow as tf
 from common import atomic_files, console
 from common.checkpoints.background import BackgroundFolder
 from common.cli.program import StopRequest
-from common.data import memory
+from common.devices import selection
 from common.keras import compat, session, workers
 from common.keras.checkpoints import KerasCheckpoints, initialise_from, named
 from common.keras.session import StepDebugger, debugged
@@ -110,7 +110,7 @@ def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) 
     if not choice:
         free_disk = shutil.disk_usage(run.path).free if rank.size == 1 else 0
         choice = features.choose(flags.cache_features, len(images), shape,
-                                 memory.free_memory() // flags.nproc_per_node, free_disk)
+                                 selection.free_memory() // flags.nproc_per_node, free_disk)
     if rank.is_chief:
         run.remember("cache_features", choice)
     megabytes = features.total_bytes(len(images), shape) / 1e6

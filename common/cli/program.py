@@ -20,6 +20,7 @@ from common.errors import FlagError, ZooError
 
 _ANSWER_SECONDS = 0.2  # in which a signal is handled, unless native code computes
 _REPEAT_SECONDS = 1.0  # in which a second signal is taken for the first one
+_END = b"\0"  # the number of no signal
 
 
 class HelpRequested(Exception):
@@ -113,12 +114,15 @@ def _signals_to(stop: StopRequest) -> Iterator[None]:
     arrivals, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     wakeup_before = signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-    threading.Thread(target=_answer_late, args=(arrivals, numbers, stop), daemon=True).start()
+    answering = threading.Thread(target=_answer_late, args=(arrivals, numbers, stop), daemon=True)
+    answering.start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(wakeup_before)
-        os.close(wakeup)  # the thread ends
+        os.write(wakeup, _END)
+        answering.join()
+        os.close(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -127,12 +131,12 @@ def _answer_late(arrivals: int, numbers: Sequence[int], stop: StopRequest) -> No
     """Answer signals that the main thread does not handle soon; native code delays Python's handlers until it returns.
 
     Args:
-        arrivals: a pipe that gets the number of every signal when it arrives.
+        arrivals: a pipe that gets the number of every signal when it arrives, and _END at last.
         numbers: the signals that stop the program.
         stop: gets the answer.
     """
     with open(arrivals, "rb", buffering=0) as pipe:
-        for number in iter(lambda: pipe.read(1), b""):
+        for number in iter(lambda: pipe.read(1), _END):
             time.sleep(_ANSWER_SECONDS)
             if number[0] in numbers:
                 stop.answer_late()

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from common.cli.program import Stopped
-from common.data import memory
+from common.devices import selection
 from common.run import run_dir
 from siamese_triplet_tf2 import features
 from tests.conftest import on_the_default_leg
@@ -37,11 +37,11 @@ def test_the_choice_of_auto_is_kept(tmp_path, look_alike_folder, monkeypatch):
     def stop(self, *arguments):
         raise Stopped(15)
 
-    monkeypatch.setattr(memory, "free_memory", lambda: 1)  # auto takes the disk
+    monkeypatch.setattr(selection, "free_memory", lambda: 1)  # auto takes the disk
     monkeypatch.setattr(features.KeptFeatures, "fill", stop)
     assert train(look_alike_folder, tmp_path, "--train_steps=2") == 143
     assert run_dir.read_arguments(str(tmp_path / "0"))["cache_features"] == "disk"
-    monkeypatch.setattr(memory, "free_memory", lambda: 10 ** 12)
+    monkeypatch.setattr(selection, "free_memory", lambda: 10 ** 12)
     monkeypatch.setattr(features.KeptFeatures, "fill", fill)
     assert train(look_alike_folder, tmp_path, "--train_steps=2") == 0
     assert (tmp_path / "0" / "features" / "features.json").exists()
