@@ -68,6 +68,8 @@ class Cluster:
         return run(*self._words(0, *command), timeout=300, **self._variables)
 
     def stop(self):
+        self.run("scancel", "--user=root")  # what remains of a job would outlive the daemons
+        wait_until(lambda: not self.run("squeue", "-h").stdout)
         for daemon in self._daemons:
             daemon.terminate()
         for daemon in self._daemons:
@@ -135,4 +137,5 @@ def test_a_job_whose_rank_is_killed_starts_again_and_ends(tmp_path, tiny_folder,
     cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now")  # Slurm waits for two minutes
     log = output / "0" / "train_0.log"
     wait_until(lambda: "Final result" in log.read_text())
+    wait_until(lambda: not cluster.run("squeue", "-h").stdout)
     assert "Resuming after" in log.read_text() and len(losses(output / "0")) == 24
