@@ -160,7 +160,7 @@ def test_both_precision_modes_are_refused(tmp_path):
 def test_mixlists_of_the_newer_modes(tmp_path, configs):
     options = resolve(tmp_path, "--use_mixlist", "--precision_mode_v2=mixed_float16")
     assert (options.precision_mode, options.precision_mode_v2) == (None, "mixed_float16") and options.mixlist_file
-    with pytest.raises(FlagError, match="not of --precision_mode_v2=origin: take mixed_float16 or mixed_bfloat16"):
+    with pytest.raises(FlagError, match="not of --precision_mode_v2=origin: use mixed_float16 or mixed_bfloat16"):
         resolve(tmp_path, "--use_mixlist", "--precision_mode_v2=origin")
 
 
