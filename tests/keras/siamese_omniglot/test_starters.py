@@ -27,6 +27,36 @@ ranks = [subprocess.Popen(sys.argv[1:], env=dict(common, SLURM_PROCID=rank, SLUR
 sys.exit(max(rank.wait() for rank in ranks))
 """
 
+# Ray Train, as far as its arguments and variables go: it calls the function in two processes and waits for both
+RAY = {"__init__.py": "", "train/__init__.py": """
+from types import SimpleNamespace as FailureConfig
+from types import SimpleNamespace as RunConfig
+from types import SimpleNamespace as ScalingConfig
+""", "train/tensorflow.py": """
+import json, multiprocessing, os, sys
+from common.distributed.rendezvous import free_ports
+
+class TensorflowTrainer:
+    def __init__(self, train_loop_per_worker, *, train_loop_config, scaling_config, run_config):
+        assert run_config.failure_config.max_failures == 3 and not scaling_config.use_gpu
+        self.train, self.config, self.num_workers = train_loop_per_worker, train_loop_config, scaling_config.num_workers
+
+    def run(self, workers, index):
+        task = dict(type="worker", index=index)
+        os.environ.update(TF_CONFIG=json.dumps(dict(cluster=dict(worker=workers), task=task)), TF_USE_LEGACY_KERAS="1")
+        self.train(self.config)
+
+    def fit(self):
+        workers = [f"127.0.0.1:{port}" for port in free_ports(self.num_workers)]
+        context = multiprocessing.get_context("fork")
+        ranks = [context.Process(target=self.run, args=(workers, index)) for index in range(self.num_workers)]
+        for rank in ranks:
+            rank.start()
+        for rank in ranks:
+            rank.join()
+        sys.exit(max(rank.exitcode for rank in ranks))
+"""}
+
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, tiny_folder):
@@ -75,6 +105,17 @@ def test_slurm_queues_a_job_again_that_lost_a_rank(tmp_path, status, restarts, i
     assert done.returncode == status
     asked = tmp_path / "scontrol.txt"
     assert asked.exists() == is_queued and (not is_queued or asked.read_text() == "requeue 17\n")
+
+
+def test_ray(tmp_path, tiny_folder, alone):
+    for name, text in RAY.items():
+        path = tmp_path / "modules" / "ray" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    done = run(sys.executable, os.path.join("docs", "scale", "ray_train.py"), "2", tiny_folder, tmp_path, *FLAGS,
+               PYTHONPATH=os.pathsep.join([str(tmp_path / "modules"), ROOT]), PYTHON=sys.executable)
+    assert done.returncode == 0 and "Rank 0 of 2 (TF_CONFIG)" in done.stdout, done.stderr
+    np.testing.assert_allclose(losses(tmp_path / "0"), alone, rtol=1e-5)
 
 
 def manifest():
