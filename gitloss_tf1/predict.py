@@ -25,6 +25,7 @@ from common.cli.parser import FlagSet
 from common.data.left_out import LeftOut
 from common.devices import selection
 from common.errors import ZooError
+from gitloss_tf1 import mnist
 from gitloss_tf1.export import define_data
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -35,6 +36,7 @@ def define_flags() -> FlagSet:
     """Return the flags of prediction."""
     flags = FlagSet(__doc__ or "")
     flags.data.paths("images", "Images, folders of images, searched recursively, or IDX files of images.")
+    flags.evaluation.integer("top", 1, "Number of most likely digits to list for each image.", 1, mnist.NUM_CLASSES)
     flags.data.boolean("invert", False, "The digits are black on white.")
     shared_flags.define_background(flags.data)
     define_data(flags)
@@ -67,10 +69,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     distances = np.linalg.norm(features[:, None, :] - centers[None, :, :], axis=2)  # [num, classes]
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True).astype(np.float64))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    predictions = [dict(image=name, label=int(label), probability=float(probability[label]),
+    most_likely = np.argsort(-probabilities, axis=1, kind="stable")[:, :flags.top]
+    predictions = [dict(image=name, label=int(labels[0]), probability=float(probability[labels[0]]),
+                        most_likely=[dict(label=int(label), probability=float(probability[label])) for label in labels],
                         feature=[float(x) for x in feature], center_distances=[float(x) for x in row])
-                   for name, label, probability, feature, row in zip(names, logits.argmax(axis=1), probabilities,
-                                                                     features, distances)]
+                   for name, labels, probability, feature, row in zip(names, most_likely, probabilities, features,
+                                                                      distances)]
     with checkpoint.numbered("predictions.json") as place:
         place.report("predictions.json", dict(checkpoint=checkpoint.prefix, left_out=left_out.reasons,
                                               predictions=predictions), _lines(predictions), flags.json)
@@ -83,8 +87,9 @@ def _lines(predictions: list[dict]) -> list[str]:
     for prediction in predictions[:PRINTED]:
         x, y = prediction["feature"]
         distances = " ".join(f"{distance:.2f}" for distance in prediction["center_distances"])
-        lines.append(f"{prediction['image']}: {prediction['label']} ({prediction['probability']:.1%}), feature "
-                     f"({x:.3f}, {y:.3f}), distances to the centers {distances}")
+        digits = ", ".join(f"{digit['label']} ({digit['probability']:.1%})" for digit in prediction["most_likely"])
+        lines.append(f"{prediction['image']}: {digits}, feature ({x:.3f}, {y:.3f}), distances to the centers "
+                     f"{distances}")
     if len(predictions) > PRINTED:
         lines.append(f"... and {len(predictions) - PRINTED} more")
     return lines
@@ -98,15 +103,12 @@ def _read(paths: Sequence[str], background: str, left_out: LeftOut) -> tuple[lis
 
 
 def _read_idx(path: str) -> tuple[list[str], np.ndarray]:
-    from gitloss_tf1 import mnist
-
     digits = mnist.read_images(path)
     return [f"{os.path.basename(path)}[{number}]" for number in range(len(digits))], digits
 
 
 def _read_images(path: str, background: str, left_out: LeftOut) -> tuple[list[str], np.ndarray]:
     from common.data import images
-    from gitloss_tf1 import mnist
 
     decoded = {}
     found = images.find_images([path])

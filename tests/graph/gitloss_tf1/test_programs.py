@@ -91,8 +91,13 @@ def test_predict_images(tmp_path, output, tiny_mnist_folder, capfd):
     assert all(0.1 <= item["probability"] <= 1 for item in predictions)  # the largest of ten
 
     idx = os.path.join(tiny_mnist_folder, "t10k-images-idx3-ubyte.gz")
-    assert predict.main([f"--images={idx}", f"--output_path={output}", "--json"]) == 0
+    assert predict.main([f"--images={idx}", f"--output_path={output}", "--json", "--top=10"]) == 0
     from_idx = printed(capfd)["predictions"]
+    for item in from_idx:
+        listed = [(digit["probability"], digit["label"]) for digit in item["most_likely"]]
+        assert listed == sorted(listed, reverse=True) and {label for _, label in listed} == set(range(10))
+        assert listed[0] == (item["probability"], item["label"])
+        assert sum(share for share, _ in listed) == pytest.approx(1.0)
     assert len(from_idx) == 40 and from_idx[0]["image"] == "t10k-images-idx3-ubyte.gz[0]"
     for one, other in zip(predictions, from_idx):
         assert one["label"] == other["label"]
