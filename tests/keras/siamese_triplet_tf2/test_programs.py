@@ -152,7 +152,7 @@ def test_several_queries_with_a_threshold(full_run, look_alike_folder, capfd, sa
 
 
 @pytest.mark.parametrize("arguments, status, message", [
-    ([], 2, "--query is needed: images to compare with"),
+    ([], 2, "--query is needed: images to find similar ones for"),
     (["--query=/no/such.jpg", "--images=."], 1, "--query=/no/such.jpg: not found"),
     (["--query={folder}", "--against={folder}"], 1, "is a folder, expected a file"),
     (["--query={text}", "--images={text}"], 1, "text.jpg: has an unknown format, expected JPEG or PNG"),
@@ -238,5 +238,5 @@ def test_a_foreign_saved_model_is_left_alone(tmp_path, full_run, capfd):
     (tmp_path / "export" / "saved_model").mkdir(parents=True)
     (tmp_path / "export" / "saved_model" / "thesis.txt").write_text("years of work")
     assert export.main([f"--checkpoint={tmp_path / 'lone' / 'model.ckpt-6'}", f"--output_path={tmp_path}"]) == 1
-    assert "not an export of ours" in capfd.readouterr().err
+    assert "not an export of this program" in capfd.readouterr().err
     assert (tmp_path / "export" / "saved_model" / "thesis.txt").exists()
