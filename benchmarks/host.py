@@ -187,7 +187,7 @@ def siamese_omniglot(folder: str, clock: Clock, recipe: str) -> None:
     import tensorflow as tf
 
     from common.tiny_data import omniglot as files
-    from siamese_omniglot import update
+    from siamese_omniglot import device_drawings
     from siamese_omniglot.data.omniglot import SIDE
     from siamese_omniglot.nets import siamese
     from siamese_omniglot.run_scripts import run_siamese_train
@@ -202,7 +202,7 @@ def siamese_omniglot(folder: str, clock: Clock, recipe: str) -> None:
         with tf.control_dependencies([drawings, changes]):
             return tf.identity(np.zeros((4 * 32, SIDE, SIDE), np.uint8))
 
-    update.DeviceDrawings.images = images
+    device_drawings.DeviceDrawings.images = images
     files.make(folder, 5, 8, 20)
     train(clock, run_siamese_train.main, folder, [f"--data_path={folder}", "--backbone=conv4", "--split=image",
                                                   "--train_steps=330", f"--recipe={recipe}"])

@@ -40,8 +40,8 @@ def measure(device) -> dict:
     from siamese_omniglot import update
     from siamese_omniglot.data import omniglot, pairs
     from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ProcessesAhead, ThreadAhead
+    from siamese_omniglot.device_drawings import DeviceDrawings
     from siamese_omniglot.nets import siamese
-    from siamese_omniglot.update import DeviceDrawings
 
     backbone, augment = os.environ.get("BACKBONE", "conv4"), os.environ.get("AUGMENT", "imagenet")
     measuring.start_keras(device)

@@ -24,10 +24,12 @@ from siamese_omniglot import evaluation, log_lines, pretrained
 from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ProcessesAhead, ThreadAhead
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import VALIDATION, Samplers
+from siamese_omniglot.device_drawings import DeviceDrawings
+from siamese_omniglot.learning_rate import Schedule
 from siamese_omniglot.log_lines import OriginalLogs
 from siamese_omniglot.nets import siamese
 from siamese_omniglot.recipe import Switches
-from siamese_omniglot.update import DeviceDrawings, Schedule, Updater, UpdateSettings, make_optimizer
+from siamese_omniglot.update import Updater, UpdateSettings, make_optimizer
 
 ADVICE = "try a smaller --lr"
 CURVES = {

@@ -126,12 +126,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind)
 
     from common.keras.session import open_run  # TensorFlow is imported here, in the processes that train
-    from siamese_omniglot import training, update
+    from siamese_omniglot import learning_rate, training
 
     inputs = training.Inputs(
         switches=switches,
         steps_per_epoch=len(split.train) // flags.batch_size,
-        schedule=update.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size,
+        schedule=learning_rate.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size,
                                         _num_epochs(flags), flags.warm_up),
         weight_decay=_weight_decay(flags, switches),
         weights_path=weights_path,

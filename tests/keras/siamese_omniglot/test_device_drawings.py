@@ -8,7 +8,7 @@ import tensorflow as tf
 from siamese_omniglot import training
 from siamese_omniglot.data import augmentation
 from siamese_omniglot.data.omniglot import DrawingStore
-from siamese_omniglot.update import DeviceDrawings
+from siamese_omniglot.device_drawings import DeviceDrawings
 from tests.keras.siamese_omniglot.conftest import train
 from tests.results import losses
 

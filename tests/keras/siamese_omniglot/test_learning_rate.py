@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from siamese_omniglot.update import schedule
+from siamese_omniglot.learning_rate import schedule
 
 
 @pytest.mark.parametrize("num_epochs, recorded", [
