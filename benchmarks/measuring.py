@@ -123,7 +123,7 @@ def session_config(device: Device) -> Any:
     from common.graph import compat, npu
 
     compat.enable()
-    return npu.session_config(compat.settle(device, device.kind), NpuOptions(""), selection.num_cpus())
+    return npu.session_config(selection.settle(device, device.kind, compat.tf), NpuOptions(""), selection.num_cpus())
 
 
 def start_keras(device: Device) -> None:

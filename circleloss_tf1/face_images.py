@@ -14,7 +14,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 import numpy as np
 
 from circleloss_tf1.recipe import Extras, NetworkSettings, Switches
-from common.data import image_headers, images
+from common.data import images
 from common.errors import ZooError, reason_of
 from common.graph.compat import tf
 
@@ -146,15 +146,15 @@ class ImageFeed:
     def reason(self, session: tf.Session, path: bytes) -> str | None:
         """Return why an image cannot be read; None if it can."""
         try:
-            header = image_headers.read_header(path) if self._read_content is None else self._read_content(path)
+            header = images.read_header(path) if self._read_content is None else self._read_content(path)
             self.decoded(session, path)
             return None
         except ZooError as error:
             return str(error)
         except tf.errors.OpError as error:
             reason = reason_of(error)
-            if (self._read_content or os.path.isfile(path)) and image_headers.format_of(header) not in ("JPEG", "PNG"):
-                reason = f"it {image_headers.describe(header)}, expected JPEG or PNG"
+            if (self._read_content or os.path.isfile(path)) and images.format_of(header) not in ("JPEG", "PNG"):
+                reason = f"it {images.describe(header)}, expected JPEG or PNG"
             return f"{os.fsdecode(path)}: not a readable image ({reason})"
 
     def _content(self, path: tf.Tensor) -> tf.Tensor:
@@ -186,7 +186,7 @@ def _decode_png(contents: tf.Tensor, background: int) -> tf.Tensor:
     is_png = tf.equal(tf.strings.substr(contents, 0, 4), b"\x89PNG")
     with tf.control_dependencies([tf.Assert(is_png, ["neither JPEG nor PNG"])]):
         contents = tf.identity(contents)
-    has_alpha = tf.numpy_function(image_headers.has_alpha, [contents], tf.bool)
+    has_alpha = tf.numpy_function(images.has_alpha, [contents], tf.bool)
     has_alpha.set_shape([])  # with 4 channels TensorFlow decodes a palette without transparency wrongly
     return tf.cond(has_alpha, lambda: _on_background(tf.image.decode_png(contents, channels=4), background),
                    lambda: tf.image.decode_png(contents, channels=3))
@@ -201,7 +201,7 @@ def _on_background(image: tf.Tensor, background: int) -> tf.Tensor:
 
 def _turn_upright(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
     """`images.turn` by the orientation that a file's contents name."""
-    turned = tf.numpy_function(lambda pixels, content: images.turn(pixels, image_headers.orientation(content)),
+    turned = tf.numpy_function(lambda pixels, content: images.turn(pixels, images.orientation_of(content)),
                                [image, contents], tf.uint8)
     turned.set_shape([None, None, 3])
     return turned

@@ -26,7 +26,7 @@ from common import console
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet
-from common.data.left_out import LeftOut
+from common.data.image_search import LeftOut
 from common.devices import selection
 from common.errors import ZooError
 from common.evaluation import verification
@@ -54,13 +54,13 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
-    from common.data import images
+    from common.data import image_search
 
     flags = define_flags().parse(arguments)
     checkpoint = usage_flags.choose(flags, "predict")
     queries = shared_flags.find_files("query", flags.query, data_folders.ROOT)
     against = shared_flags.find_paths("against", flags.against, data_folders.ROOT)
-    faces = images.find_images(against, lfw.SUFFIXES)
+    faces = image_search.find_images(against, lfw.SUFFIXES)
     left_out, num_found = LeftOut([*queries, *against]), len(faces)
     is_pair = len(queries) == 1 and against == faces and len(faces) == 1
     measured = Measured.read(checkpoint, flags)
@@ -83,7 +83,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         else:
             faces, of_queries, of_faces, index = searched.embed(queries, faces, left_out)
     _warn(measured, searched.batch_size if searched.needs_context else None, is_pair)
-    candidates = [images.indices_besides(query, faces, against) for query in queries]
+    candidates = [image_search.indices_besides(query, faces, against) for query in queries]
     found = [_nearest(query, [faces[index] for index in indices], verification.row_distances(
         np.broadcast_to(embedding, (len(indices), len(embedding))), of_faces[indices], measured.metric), flags.top,
         measured.threshold) for query, embedding, indices in zip(queries, of_queries, candidates)]

@@ -20,7 +20,7 @@ from circleloss_tf1.recipe import NetworkSettings
 from common.checkpoints import bundle
 from common.checkpoints.trained import Checkpoint
 from common.data import kept_embeddings
-from common.data.left_out import LeftOut
+from common.data.image_search import LeftOut
 from common.graph.compat import tf
 
 BATCH_SIZE = 32

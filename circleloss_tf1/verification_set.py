@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from circleloss_tf1 import lfw
-from common.data import image_headers, plain_pickle
+from common.data import images, plain_pickle
 from common.errors import ZooError
 
 SUFFIX = ".bin"
@@ -32,8 +32,8 @@ def read(path: str) -> tuple[list[bytes], np.ndarray]:
                        "flags")
     contents = [_bytes_of(value) for value in lists[0]]
     for number, content in enumerate(contents):
-        if image_headers.format_of(content) not in _SUFFIXES:
-            raise ZooError(f"{path}: image {number} {image_headers.describe(content)}, expected JPEG or PNG")
+        if images.format_of(content) not in _SUFFIXES:
+            raise ZooError(f"{path}: image {number} {images.describe(content)}, expected JPEG or PNG")
     if not all(isinstance(flag, (bool, int)) for flag in lists[1]):
         raise ZooError(f"{path}: the second list holds {type(lists[1][0]).__name__}, expected True or False")
     return contents, np.array(lists[1], bool)
@@ -62,7 +62,7 @@ def extract(path: str, folder: str, num_folds: int) -> lfw.Pairs:
     os.makedirs(folder, exist_ok=True)
     paths = []
     for number, content in enumerate(contents):
-        suffix = _SUFFIXES[image_headers.format_of(content) or ""]
+        suffix = _SUFFIXES[images.format_of(content) or ""]
         paths.append(os.path.join(folder, f"{number // 2:06d}_{number % 2}{suffix}"))
         with open(paths[-1], "wb") as file:
             file.write(content)

@@ -5,28 +5,33 @@ the first character of a line tells that process what the line is for: LOG_ONLY 
 """
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import re
 import sys
+import tempfile
 import textwrap
 import time
-from typing import Any, Iterable, Iterator, Sized, TextIO, TypeVar
+from typing import IO, Any, Iterable, Iterator, Sized, TextIO, TypeVar
 
 LOG_ONLY, BAR = "\x1e", "\x1d"
 WIDTH = 80  # columns where a terminal does not say how many it has
 _BAR_DELAY_SECONDS = 2.0
 _FIRST_LINE_SECONDS, _MAX_LINE_SECONDS = 10.0, 300.0
 _CLEAR = "\r\x1b[K"  # the line of a terminal
+# written by TensorFlow 2.21 before its log level applies, on CPUs where oneDNN is the default, and by TFLite
+_NOISE = re.compile(rb"WARNING: All log messages before absl::InitializeLog\(\)|I\d+ .*(port|cpu_feature_guard)\.cc:|"
+                    rb"To enable the following instructions: |INFO: Created TensorFlow Lite XNNPACK delegate|"
+                    rb".*NodeDef mentions attribute Truncate")
 Item = TypeVar("Item")
 AnyProgress = TypeVar("AnyProgress", bound="Progress")
 
 
 class CopiedOutput(io.TextIOWrapper):
-    """A stream whose text reaches its target and the log of a run.
+    """A stream whose text reaches its target and the log of a run; the target may be a terminal, else None.
 
-    Attributes:
-        terminal: descriptor of the terminal that is the target, or None.
-        is_verbose: whether the terminal gets the lines that scripts read, too.
+    If `is_verbose`, the terminal gets the lines that scripts read, too.
     """
 
     def __init__(self, descriptor: int, terminal: int | None, is_verbose: bool):
@@ -78,15 +83,34 @@ def notice(text: str) -> None:
     print(over_bar(fold(text, sys.stderr), sys.stderr), file=sys.stderr, flush=True)
 
 
-def progress(items: Iterable[Item], what: str, unit: str, total: int | None = None) -> Iterator[Item]:
-    """Yield items and show the progress of their consumer.
+@contextlib.contextmanager
+def noise_hidden() -> Iterator[None]:
+    """Drop TensorFlow's messages about itself from stderr in a block; all other lines are written at its end."""
+    with tempfile.TemporaryFile() as captured:
+        try:
+            with stderr_to(captured):
+                yield
+        finally:
+            captured.seek(0)
+            for line in captured:
+                if not _NOISE.match(line):
+                    os.write(2, line)
 
-    Args:
-        items: what is worked on.
-        what: the work, for example "features".
-        unit: an item, for example "batch".
-        total: number of items, by default their length if they have one.
-    """
+
+@contextlib.contextmanager
+def stderr_to(file: IO[bytes]) -> Iterator[None]:
+    """Let a block write its errors to a file, also what C++ code writes."""
+    terminal = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+def progress(items: Iterable[Item], what: str, unit: str, total: int | None = None) -> Iterator[Item]:
+    """Yield items and show the progress of their consumer; `total` is the number of items if they have no length."""
     count = len(items) if total is None and isinstance(items, Sized) else total
     with Progress(what, count, unit, delay=_BAR_DELAY_SECONDS) as shown:
         for count, item in enumerate(items, 1):

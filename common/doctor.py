@@ -16,7 +16,6 @@ from common import ROOT, console
 from common.cli import program
 from common.devices import npu_checks, selection
 from common.errors import ZooError
-from common.quiet import noise_hidden
 
 LEVEL_FILE = "modelzoo_level.txt"
 OPTIONAL = {"matplotlib": "matplotlib, for PNG plots", "tensorboard": "tensorboard, for events/"}
@@ -71,7 +70,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         problems += npu_checks.problems(device, version, os.environ)
     if device and version and not problems:
         try:
-            with noise_hidden():
+            with console.noise_hidden():
                 settled = _settled(device, flags.device)
             _say(f"Device       {settled}")
         except ZooError as error:
@@ -96,17 +95,17 @@ def _tensorflow() -> tuple[str | None, str]:
     if importlib.util.find_spec("tensorflow") is None:
         return None, "is not installed"
     try:
-        with noise_hidden():
-            import tensorflow as tf
+        from common.graph.compat import tf
     except Exception as error:  # a wrong numpy, protobuf or processor shows in many ways
         return None, f"does not start ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
     return tf.__version__, ""
 
 
 def _settled(device: selection.Device, requested: str) -> str:
-    from common.graph import compat, npu
+    from common.graph import npu
+    from common.graph.compat import tf
 
-    device = compat.settle(device, requested)
+    device = selection.settle(device, requested, tf)
     npu.start(device)
     if device.adapter == "npu_device":
         _open_eagerly(device)

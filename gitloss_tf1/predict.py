@@ -22,7 +22,7 @@ from common import console
 from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
-from common.data.left_out import LeftOut
+from common.data.image_search import LeftOut
 from common.devices import selection
 from common.errors import ZooError
 from gitloss_tf1 import mnist
@@ -108,10 +108,10 @@ def _read_idx(path: str) -> tuple[list[str], np.ndarray]:
 
 
 def _read_images(path: str, background: str, left_out: LeftOut) -> tuple[list[str], np.ndarray]:
-    from common.data import images
+    from common.data import image_search, images
 
     decoded = {}
-    found = images.find_images([path])
+    found = image_search.find_images([path])
     for name in console.progress(found, "reading", "image"):
         try:
             decoded[name] = images.read_gray(name, mnist.SIDE, background)
@@ -119,7 +119,7 @@ def _read_images(path: str, background: str, left_out: LeftOut) -> tuple[list[st
             left_out.add(name, str(error))
     left_out.rest_of(found)
     digits = np.stack(list(decoded.values()))[..., None]
-    for notice in images.one_color_notices(list(decoded), digits):
+    for notice in image_search.one_color_notices(list(decoded), digits):
         console.notice(notice)
     return [os.path.basename(name) for name in decoded], digits
 

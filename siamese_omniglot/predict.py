@@ -24,7 +24,7 @@ from common import console
 from common.checkpoints import trained
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet
-from common.data.left_out import LeftOut
+from common.data.image_search import LeftOut
 from common.devices import selection
 from common.errors import ZooError
 from siamese_omniglot.evaluate import define_network
@@ -52,18 +52,18 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
-    from common.data import images
+    from common.data import image_search
 
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
     queries = shared_flags.find_files("query", flags.query, ROOT)
     against = shared_flags.find_paths("against", flags.against, ROOT)
-    others = images.find_images(against)
+    others = image_search.find_images(against)
     left_out = LeftOut([*queries, *against])
     paths, drawings = _read_all([*queries, *others], flags.background, left_out)
     num_found, others = len(others), left_out.rest_of(others)
-    candidates = [images.indices_besides(query, others, against) for query in queries]
-    for notice in images.one_color_notices(paths, drawings):
+    candidates = [image_search.indices_besides(query, others, against) for query in queries]
+    for notice in image_search.one_color_notices(paths, drawings):
         console.notice(notice)
     if flags.invert:
         drawings = 255 - drawings

@@ -10,10 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from common import console
-from common.checkpoints.background import BackgroundFolder
 from common.cli.program import StopRequest
-from common.keras import compat, session, workers
-from common.keras.checkpoints import KerasCheckpoints, initialise_from
+from common.keras import session, workers
+from common.keras.checkpoints import BackgroundFolder, KerasCheckpoints, initialise_from
 from common.keras.session import StepDebugger, debugged
 from common.run import loop
 from common.run.agreement import Epochs, SharedStop
@@ -99,7 +98,8 @@ def _build(inputs: Inputs, team: workers.Workers, run: Run) -> _Model:
 
 
 def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints | BackgroundFolder:
-    slots = {f"optimizer/{number:03d}": slot for number, slot in enumerate(compat.optimizer_variables(model.optimizer))}
+    variables = session.optimizer_variables(model.optimizer)
+    slots = {f"optimizer/{number:03d}": slot for number, slot in enumerate(variables)}
     folder = KerasCheckpoints(run.folder("ckpt"), {**model.network.named_variables(), **slots}, model.updates)
     return folder if run.device.kind == "npu" else folder.in_background()
 
@@ -152,7 +152,7 @@ class _Task:
             for line in lines:
                 print(line)
         updates.assign(step or 0)
-        self._team.broadcast([*network.chain.weights, *compat.optimizer_variables(self._model.optimizer), updates])
+        self._team.broadcast([*network.chain.weights, *session.optimizer_variables(self._model.optimizer), updates])
         return int(updates.numpy())
 
     def step(self, step: int) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class _Task:
                     data_seconds=fetched - started, compute_seconds=ended - fetched,
                     forward_seconds=outcome.forward_seconds, backward_seconds=outcome.backward_seconds,
                     update_seconds=outcome.update_seconds, step_seconds=ended - started,
-                    **compat.loss_scale_row(self._model.optimizer))
+                    **session.loss_scale_row(self._model.optimizer))
 
     def evaluation_due(self, step: int) -> bool:
         return self._epochs.evaluation_due(step)

@@ -6,7 +6,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 import numpy as np
 import tensorflow as tf
 
-from common.keras import compat, workers
+from common.keras import session, workers
 from siamese_omniglot.data.batches import PairChanges, PairImages
 from siamese_omniglot.nets import losses
 from siamese_omniglot.nets.siamese import Siamese
@@ -60,7 +60,7 @@ class Updater:
         self._network, self._optimizer, self._settings, self._team = network, optimizer, settings, team
         self._make_images = make_images
         with team.scope():
-            compat.build_optimizer(optimizer, network.chain.trainable_variables)
+            session.build_optimizer(optimizer, network.chain.trainable_variables)
         self._run = team.compile(self._update)
         self._run_dumping = team.compile(lambda *batch: self._update(*batch, dumps=True))
 

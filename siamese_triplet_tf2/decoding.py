@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from common import console
-from common.data import image_headers, images
+from common.data import images
 from common.errors import ZooError
 from siamese_triplet_tf2.model import SIDE
 
@@ -51,12 +51,12 @@ def decode(path: str, how: Decoding) -> tf.Tensor:
         raise ZooError(f"{path}: was an image when the program started and no longer is one; restore it, then the same "
                        "command resumes") from None
     if how.upright:
-        image = images.turn(np.asarray(image), image_headers.orientation(content))
+        image = images.turn(np.asarray(image), images.orientation_of(content))
     return tf.image.resize(tf.image.convert_image_dtype(image, tf.float32), (SIDE, SIDE))
 
 
 def _decode(content: bytes, how: Decoding) -> tf.Tensor:
-    if image_headers.format_of(content) == "PNG" and image_headers.has_alpha(content):
+    if images.format_of(content) == "PNG" and images.has_alpha(content):
         return images.on_background(tf.io.decode_png(content, channels=4).numpy(), images.BACKGROUNDS[how.background])
     return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE" if how.accurate else "")
 
@@ -105,8 +105,8 @@ def _fault(path: str, try_decoding: Callable[[bytes], object]) -> str | None:
             content = file.read()
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    if image_headers.format_of(content) not in _FORMATS:
-        return f"{image_headers.describe(content)}, expected JPEG or PNG" if content else "is empty"
+    if images.format_of(content) not in _FORMATS:
+        return f"{images.describe(content)}, expected JPEG or PNG" if content else "is empty"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -18,7 +18,7 @@ if __name__ == "__main__":
 from common.checkpoints import trained
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet
-from common.data.left_out import LeftOut
+from common.data.image_search import LeftOut
 from common.devices import selection
 
 _VERDICTS = {True: "alike", False: "not alike"}
@@ -42,14 +42,14 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
-    from common.data import images
+    from common.data import image_search
     from siamese_triplet_tf2 import pairs, siamese_network
 
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
     queries = shared_flags.find_files("query", flags.query, ROOT)
     against = shared_flags.find_paths("against", flags.against, ROOT)
-    others = images.find_images(against, pairs.SUFFIXES)
+    others = image_search.find_images(against, pairs.SUFFIXES)
     left_out = LeftOut([*queries, *against])
     device = selection.choose(flags.device, os.environ)
 
@@ -61,7 +61,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     for path, reason in network.find_bad([*queries, *others]).items():
         left_out.add(path, f"{path}: {reason}")
     num_found, others = len(others), left_out.rest_of(others)
-    candidates = [images.indices_besides(query, others, against) for query in queries]
+    candidates = [image_search.indices_besides(query, others, against) for query in queries]
     embeddings = network.embed([*queries, *others])
     cosine, l2 = (evaluation.similarities(embeddings[:len(queries)], embeddings[len(queries):], metric)
                   for metric in ("cosine", "l2"))

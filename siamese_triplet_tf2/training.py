@@ -12,11 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from common import atomic_files, console
-from common.checkpoints.background import BackgroundFolder
 from common.cli.program import StopRequest
 from common.devices import selection
-from common.keras import compat, session, workers
-from common.keras.checkpoints import KerasCheckpoints, initialise_from, named
+from common.keras import session, workers
+from common.keras.checkpoints import BackgroundFolder, KerasCheckpoints, initialise_from, named
 from common.keras.session import StepDebugger, debugged
 from common.run import loop
 from common.run.agreement import Epochs, SharedStop
@@ -131,7 +130,7 @@ def _decoding(switches: Switches) -> Decoding:
 
 
 def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints | BackgroundFolder:
-    slots = {f"Adam/{number:03d}": slot for number, slot in enumerate(compat.optimizer_variables(model.optimizer))}
+    slots = {f"Adam/{number:03d}": slot for number, slot in enumerate(session.optimizer_variables(model.optimizer))}
     folder = KerasCheckpoints(run.folder("ckpt"), {**model.variables, **slots}, model.updates)
     return folder if run.device.kind == "npu" else folder.in_background()
 
@@ -184,7 +183,7 @@ class _Task:
         updates = self._model.updates
         updates.assign(step or 0)
         self._team.broadcast([*self._model.embedding.whole.weights,
-                              *compat.optimizer_variables(self._model.optimizer), updates])
+                              *session.optimizer_variables(self._model.optimizer), updates])
         if isinstance(self._model.features, features.KeptFeatures):
             switches, started = self._config.switches, time.perf_counter()
             fingerprint = features.fingerprint(self._model.embedding.frozen, self._data.fingerprint(),
@@ -193,7 +192,7 @@ class _Task:
             self._model.features.fill(self._record.stop.check, self._run.folder("features") if is_on_disk else None,
                                       fingerprint)
             print(f"Features ready after {time.perf_counter() - started:.1f} s", flush=True)
-        if self._is_on_device and not compat.loss_scale_row(self._model.optimizer):  # which is a number of each step
+        if self._is_on_device and not session.loss_scale_row(self._model.optimizer):  # which is a number of each step
             self.steps_per_loop = self._flags.steps_per_loop
         elif self._flags.steps_per_loop > 1:
             print("Notice: --steps_per_loop has no effect: it needs features on the device and no loss scale",
@@ -235,7 +234,7 @@ class _Task:
         stop.num_stopping = num_stopping
         self._model.updates.assign(step + 1)
         return dict(loss=total / len(batch), triplets=len(batch), step_seconds=seconds,
-                    **compat.loss_scale_row(self._model.optimizer))
+                    **session.loss_scale_row(self._model.optimizer))
 
     def _part(self, batch: Triplets) -> Part:
         """Return this worker's part of a batch.

@@ -6,7 +6,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 import numpy as np
 import tensorflow as tf
 
-from common.keras import compat, workers
+from common.keras import session, workers
 from siamese_triplet_tf2 import triplet_loss
 from siamese_triplet_tf2.model import Embedding, trainable_names
 
@@ -43,7 +43,7 @@ class Updater:
         self._model, self._optimizer, self._team = model, optimizer, team
         self._batch_statistics, self._semi_hard = batch_statistics, semi_hard
         with team.scope():
-            compat.build_optimizer(optimizer, model.tail.trainable_variables)
+            session.build_optimizer(optimizer, model.tail.trainable_variables)
         self._run = team.compile(self._update)
         self._run_several = team.compile(self._update_several)
         self._run_dumping = team.compile(lambda *part: self._update(*part, dumps=True))

@@ -65,16 +65,13 @@ class CheckpointFolder:
                 os.remove(os.path.join(self.folder, name))
 
     def wait(self) -> None:
-        """Return once everything is on the disk, where `save` has put it here; see `background.BackgroundFolder`."""
+        """Return once everything is on the disk, where `save` has put it here."""
 
     def restore_newest(self) -> tuple[int | None, list[str]]:
         """Restore the newest intact checkpoint; damaged ones are renamed, so that they no longer count.
 
-        Returns:
-            Its step (None if there is no checkpoint at all), and a notice for each damaged one.
-
-        Raises:
-            ZooError: every checkpoint is damaged.
+        Return its step (None if there is no checkpoint at all), and a notice for each damaged one; raise ZooError if
+        all are damaged.
         """
         reasons: dict[int, str] = {}
         for step in reversed(steps_in(self.folder)):
@@ -131,8 +128,8 @@ def steps_in(folder: str) -> list[int]:
 def literal(path: str) -> Iterator[str]:
     """Yield a path from which TensorFlow can read a checkpoint or SavedModel.
 
-    TensorFlow interprets paths as patterns when it reads, so it does not find files in `run[1]/`. Such files are read
-    through links in a temporary folder.
+    TensorFlow takes paths for patterns when it reads, so it does not find files in `run[1]/`. They are read through
+    links.
     """
     if not _PATTERN.search(path):
         yield path
@@ -148,12 +145,8 @@ def literal(path: str) -> Iterator[str]:
 def prefix_of(path: str) -> str:
     """Return the absolute prefix of a checkpoint.
 
-    Args:
-        path: the prefix; a file of the checkpoint; TensorFlow's `checkpoint` file; or a folder that contains such a
-            file or a single checkpoint, directly or in ckpt/. Any other path is only made absolute.
-
-    Raises:
-        ZooError: a folder has several checkpoints and no `checkpoint` file.
+    A path may be the prefix; a file of the checkpoint; TensorFlow's `checkpoint` file; or a folder that contains such a
+    file or a single checkpoint, directly or in ckpt/, ZooError if several. Any other path is only made absolute.
     """
     path = _SUFFIX.sub("", os.path.abspath(os.path.expanduser(path)))
     if os.path.basename(path) == "checkpoint" and os.path.isfile(path):
@@ -205,11 +198,7 @@ def require(prefix: str) -> None:
 
 
 def fingerprint(prefix: str | None) -> list[Any] | None:
-    """Return the name of a checkpoint and a checksum of its index, which holds those of the variables; None for None.
-
-    Raises:
-        ZooError: the checkpoint does not exist.
-    """
+    """Return the name of a checkpoint and a checksum of its index, which holds all others; None for None."""
     if not prefix:
         return None
     require(prefix)
@@ -229,16 +218,7 @@ def not_written(prefix: str, error: BaseException) -> ZooError:
 
 
 def require_shapes(prefix: str, shapes: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]) -> None:
-    """Check that a bundle has all variables of a model, for programs that use a trained model.
-
-    Args:
-        prefix: prefix of the bundle.
-        shapes: shapes of the variables in the bundle, by name.
-        expected: shapes of the model's variables, by name.
-
-    Raises:
-        ZooError: a variable is missing or has another shape.
-    """
+    """Raise ZooError unless a bundle has all variables of a trained model, of the expected shapes."""
     for name, shape in expected.items():
         if shapes.get(name) != list(shape):
             problem = f"has shape {shapes[name]}" if name in shapes else "is missing"
@@ -248,13 +228,9 @@ def require_shapes(prefix: str, shapes: Mapping[str, Sequence[int]], expected: M
 
 def loadable(prefix: str, shapes: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]
              ) -> tuple[list[str], list[str]]:
-    """Find the variables that can be loaded from a bundle; arguments as those of `require_shapes`.
+    """Return the names of the variables that can be loaded from a bundle, and why not for each of the others.
 
-    Returns:
-        Their names, and a line for each of the others, with the reason.
-
-    Raises:
-        ZooError: none can be loaded.
+    Arguments are those of `require_shapes`. Raises ZooError if none can be loaded.
     """
     names, notices = [], []
     for name, shape in expected.items():

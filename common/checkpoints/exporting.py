@@ -27,14 +27,13 @@ Export = Callable[[FlagValues, trained.Checkpoint, selection.Device], "dict[str,
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Where an export is written, and in which formats.
+    """Where an export is written, and in which formats; an earlier one there is replaced.
 
     Attributes:
-        folder: absolute path; an earlier export there is replaced.
+        folder: absolute path.
         name: name of the files.
         onnx: whether to write an ONNX model too.
-        onnx_tolerances: differences allowed in its outputs, by name, in units of the largest value;
-            `ONNX_MAX_DIFFERENCE` by default.
+        onnx_tolerances: differences allowed in its outputs, by name, else `ONNX_MAX_DIFFERENCE` of the largest value.
     """
 
     folder: str
@@ -55,12 +54,8 @@ def define_formats(flags: FlagSet) -> None:
 def entry(model_root: str, define_flags: Callable[[], FlagSet]) -> Callable[[Export], Callable[..., int]]:
     """Decorator: turn `main(flags, checkpoint, device)` into `main(argv=None)` of an export program.
 
-    The decorated function gets the parsed flags, the checkpoint to export and the CPU: exported models contain neither
-    a device nor an adapter. It returns the result of one export, or of several by name, which is printed.
-
-    Args:
-        model_root: folder of the model.
-        define_flags: returns the flags of the program.
+    The decorated function gets the CPU: exported models contain neither a device nor an adapter. It returns the result
+    of one export, or of several by name, which is printed.
     """
 
     def decorate(export: Export) -> Callable[..., int]:
@@ -95,8 +90,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
 def saved_model_path(folder: str) -> str:
     """Create a folder if it is missing and return the path for its SavedModel; an earlier export there is removed.
 
-    Raises:
-        ZooError: the path exists, but was not exported by us.
+    Raises ZooError if the path exists, but was not exported by us.
     """
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "saved_model")
@@ -110,18 +104,10 @@ def saved_model_path(folder: str) -> str:
 
 
 def largest_difference(path: str, outputs: Arrays, expected: Arrays, tolerance: float, is_relative: bool) -> float:
-    """Compare the outputs of an exported model with those of the live network, by name.
+    """Return the largest difference between the outputs of an exported model and the live network's, by name.
 
-    Args:
-        path: the exported model.
-        outputs: its outputs.
-        expected: outputs of the live network.
-        tolerance: largest difference allowed, in units of the largest expected value; without `is_relative` in units
-            of 1 at least.
-        is_relative: whether to return the difference in units of the largest expected value.
-
-    Raises:
-        ZooError: the difference is larger.
+    Difference and tolerance are in units of the largest expected value; without `is_relative`, the tolerance is in
+    units of 1 at least, and the difference is absolute. Raises ZooError if one is larger.
     """
     difference = 0.0
     for name, values in expected.items():
@@ -141,18 +127,9 @@ def finish(target: Target, result: Mapping[str, Any], inputs: Arrays, expected: 
            ) -> dict[str, Any]:
     """Write export.json, which also marks the folder as an export of ours, and the ONNX model if it is asked for.
 
-    Args:
-        target: where to write, and the differences allowed.
-        result: the result so far, with the path of the `saved_model`.
-        inputs: inputs by name.
-        expected: outputs of the live network for them, by name.
-        shown: from `stages`.
-
-    Returns:
-        The result, with the path of the ONNX model and its largest difference in ONNX Runtime.
-
-    Raises:
-        ZooError: the conversion fails, or the outputs differ; no ONNX model is left then.
+    Takes the result so far, inputs and the live network's outputs for them, by name. Returns the result, with the path
+    of the ONNX model and its largest difference in ONNX Runtime. Raises ZooError if the conversion fails or the outputs
+    differ; no ONNX model is left then.
     """
     path, record = target.file(".onnx"), os.path.join(target.folder, RECORD)
     atomic_files.write_json(record, result)

@@ -13,15 +13,9 @@ _KERAS_1_NAMES = {"kernel": "W", "bias": "b"}  # as in `layer/layer_W_1:0`
 
 
 def find(flag: str | None, candidates: Sequence[str], advice: str) -> str:
-    """Return the first candidate that exists.
+    """Return the first candidate that exists; ZooError without one.
 
-    Args:
-        flag: value of --weights, None if the candidates are default paths.
-        candidates: paths, the preferred one first.
-        advice: where to get the file, for the message.
-
-    Raises:
-        ZooError: no candidate exists.
+    `flag` is the value of --weights, None if the candidates are default paths; `advice` says where to get the file.
     """
     for path in candidates:
         if os.path.isfile(path):
@@ -30,20 +24,11 @@ def find(flag: str | None, candidates: Sequence[str], advice: str) -> str:
 
 
 def load(path: str, variables: Mapping[str, Any], advice: str, optional: Container[str] = ()) -> list[str]:
-    """Load variables from a file of weights or of a whole model.
+    """Load variables, by `layer/variable`, from a file of weights or of a whole model; return the missing optional
+    ones.
 
-    Args:
-        path: the file.
-        variables: variables by `layer/variable`.
-        advice: where to get the right file, for the message.
-        optional: names of variables that may be missing.
-
-    Returns:
-        The names of the missing variables.
-
-    Raises:
-        ZooError: the file is damaged or has another layout, or a variable is missing or has another shape. No variable
-            has changed in this case.
+    Raises ZooError if the file is damaged or has another layout, or a variable is missing or has another shape. No
+    variable has changed in this case. `advice` says where to get the right file.
     """
     checksums.verify(path)
     values = _read(path, variables, advice)
@@ -94,9 +79,7 @@ def _read_variable(root: Any, name: str, shape: tuple) -> np.ndarray:
 
 
 def _datasets(group: Any) -> list[str]:
-    """Return the names of a layer's weights. Its attribute `weight_names` has them too, but HDF5 may never return from
-    reading strings of a damaged file.
-    """
+    """Return the names of a layer's weights; reading its attribute `weight_names` may hang for a damaged file."""
     names: list[str] = []
     group.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
     return names

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from typing import Mapping
 
 import numpy as np
@@ -27,17 +28,13 @@ def require_packages() -> None:
 def convert(saved_model: str, path: str) -> None:
     """Convert a SavedModel, in a process of its own: tf2onnx needs eager TensorFlow, which a graph model switches off.
 
-    Args:
-        saved_model: absolute path of the SavedModel; the names of its signature are kept.
-        path: absolute path of the ONNX file.
-
-    Raises:
-        ZooError: the conversion fails.
+    Paths are absolute; the names of the signature are kept. Raises ZooError if the conversion fails.
     """
-    with bundle.literal(saved_model) as literal:
+    with bundle.literal(saved_model) as literal, tempfile.TemporaryDirectory(prefix="zoo-") as settings:
         result = subprocess.run([sys.executable, "-m", "tf2onnx.convert", "--saved-model", literal, "--output", path,
                                  "--opset", str(OPSET)], cwd=os.path.dirname(path), check=False, text=True,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                env=dict(os.environ, MPLCONFIGDIR=settings))  # for what Keras imports
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
         raise ZooError(f"{saved_model}: tf2onnx cannot convert it to ONNX ({lines[-1]})")

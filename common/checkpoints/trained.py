@@ -88,16 +88,10 @@ def define_flags(flags: FlagSet, with_device: bool = True) -> None:
 
 
 def choose(flags: FlagValues, model_root: str, program: str) -> Checkpoint:
-    """Choose the checkpoint that the flags name.
+    """Choose the checkpoint that the flags name; `program` names its output folder: "evaluate", "predict" or "export".
 
-    Args:
-        flags: parsed flags, with those of `define_flags`.
-        model_root: folder of the model.
-        program: "evaluate", "predict" or "export", the name of the output folder.
-
-    Raises:
-        ZooError: no such checkpoint, a run without one or of another model, or published weights that differ from
-            their checksums.
+    Raises ZooError for no such checkpoint, a run without one or of another model, or published weights that differ from
+    their checksums.
     """
     default_run = run_dir.locate(flags.output_path, model_root, device_id(dict(os.environ)))
     path = flags.checkpoint or default_run
@@ -126,10 +120,8 @@ def choose(flags: FlagValues, model_root: str, program: str) -> Checkpoint:
 
 
 def find(path: str) -> str:
-    """Return the prefix of the checkpoint at a path: itself, or the best, else the newest, of a run directory.
-
-    Raises:
-        ZooError: there is none.
+    """Return the prefix of the checkpoint at a path, or of the best, else the newest, in a run directory; else
+    ZooError.
     """
     path = os.path.abspath(os.path.expanduser(path))
     if os.path.isdir(path) and run_dir.is_run(path):

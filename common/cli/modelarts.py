@@ -25,12 +25,9 @@ _REMOTE = ("obs://", "s3://")
 
 
 def main(script: str, flag_set: FlagSet, argv: list[str] | None = None) -> int:
-    """Run a model's script on ModelArts; return its exit status.
+    """Run a model's test/*.sh on ModelArts; return its exit status.
 
-    Args:
-        script: path of the model's test/*.sh.
-        flag_set: the flags of the train entry. Other flags, which the platform adds, are logged and ignored.
-        argv: the arguments without the program's name.
+    Flags that are not in `flag_set`, that of the train entry, are the platform's: they are logged and ignored.
     """
     arguments = sys.argv[1:] if argv is None else argv
     return program.run(lambda stop: _run(script, flag_set, arguments, stop))
@@ -88,13 +85,10 @@ class _Results:
         self._published = set(os.listdir(self.local))
 
     def publish(self) -> None:
-        """Copy the folder to the bucket.
+        """Copy the folder to the bucket; if that fails, raise ZooError and keep the results here.
 
         A run that was archived here, by renaming `<id>` to `<id>.<start time>`, is archived there too: it is copied
         under its new name before the files under its old name are removed, which would mix with those of the new run.
-
-        Raises:
-            ZooError: the copy failed; the results stay on this machine.
         """
         names = set(os.listdir(self.local))
         for name in sorted(names - self._published):

@@ -28,13 +28,9 @@ _BETWEEN_PATHS = "\0"  # which no path contains
 
 
 class Group:
-    """A group of flags in --help, in the order of their definition.
+    """A group of flags in --help, in the order of their definition; `defaults` are those that --help shows, by name.
 
     Methods take name, default and text of a flag. `unset` says what a default of None means.
-
-    Attributes:
-        title: heading of the group.
-        defaults: the default of each flag as --help shows it, by name.
     """
 
     def __init__(self, title: str, values: FlagValues):
@@ -106,13 +102,11 @@ class FlagSet:
     def parse(self, arguments: list[str]) -> FlagValues:
         """Parse a command line (without the program's name).
 
-        Returns:
-            The values of the flags as attributes; `values[name].present` is true for a flag that was given.
+        Return the values of the flags as attributes; `values[name].present` is true for a flag that was given.
 
         Raises:
             HelpRequested: `-h` or `--help` is among the arguments, whatever the others are.
-            FlagError: a flag is unknown, lacks a value, has a wrong one or is required and missing, or an argument is
-                not a flag.
+            FlagError: a flag is unknown, lacks a value, has a wrong one or is required and missing, or as `words`.
         """
         if "-h" in arguments or "--help" in arguments:
             raise HelpRequested(self.help())
@@ -131,8 +125,7 @@ class FlagSet:
     def words(self, arguments: list[str]) -> dict[str, str]:
         """Split a command line into the unparsed values of flags, by name. The last of several values wins.
 
-        Raises:
-            FlagError: a flag is unknown or lacks a value, or an argument is not a flag.
+        Raises FlagError if a flag is unknown or lacks a value, or an argument is not a flag.
         """
         words: dict[str, str] = {}
         queue = list(arguments)

@@ -39,10 +39,8 @@ class StopRequest:
     """Turns SIGINT, SIGTERM and SIGHUP into `Stopped`, at once or at the next safe point.
 
     A training loop runs under `deferred()` and calls `check()` where its state can be saved. A signal soon after the
-    first has no effect: a terminal and a script may both send one.
-
-    Attributes:
-        started: when the program began, in seconds of time.monotonic().
+    first has no effect: a terminal and a script may both send one. `started` is when the program began, by
+    time.monotonic().
     """
 
     def __init__(self) -> None:
@@ -130,10 +128,7 @@ def _signals_to(stop: StopRequest) -> Iterator[None]:
 def _answer_late(arrivals: int, numbers: Sequence[int], stop: StopRequest) -> None:
     """Answer signals that the main thread does not handle soon; native code delays Python's handlers until it returns.
 
-    Args:
-        arrivals: a pipe that gets the number of every signal when it arrives, and _END at last.
-        numbers: the signals that stop the program.
-        stop: gets the answer.
+    The pipe `arrivals` gets the number of every signal when it arrives, and _END at last.
     """
     with open(arrivals, "rb", buffering=0) as pipe:
         for number in iter(lambda: pipe.read(1), _END):
@@ -152,14 +147,7 @@ def take_signals_back() -> None:
 
 
 def run(body: Callable[[StopRequest], int]) -> int:
-    """Run the body of a program and return its exit status.
-
-    Args:
-        body: takes the StopRequest and returns the exit status.
-
-    Returns:
-        The status of the body, or of the ZooError or signal that ended it, which is printed in one line on stderr.
-    """
+    """Run a body, and return its exit status or that of the ZooError or signal that ended it, printed on stderr."""
     stop = StopRequest()
     _open_closed_streams()
     try:
@@ -197,10 +185,7 @@ def run(body: Callable[[StopRequest], int]) -> int:
 
 
 def entry(body: Callable[[list[str], StopRequest], int]) -> Callable[..., int]:
-    """Decorator: turn `main(arguments, stop)` into `main(argv=None)`, which runs it with `run`.
-
-    `argv` is a command line without the program's name; None means that of the process.
-    """
+    """Decorator: turn `main(arguments, stop)` into `main(argv=None)`, of this process or a given command line."""
 
     @functools.wraps(body)
     def main(argv: list[str] | None = None) -> int:
@@ -211,17 +196,7 @@ def entry(body: Callable[[list[str], StopRequest], int]) -> Callable[..., int]:
 
 
 def positionals(arguments: list[str], usage: str, count: int = 1) -> list[str]:
-    """Return the arguments of a program without flags.
-
-    Args:
-        arguments: the command line without the program's name.
-        usage: the command, for messages.
-        count: number of arguments that it takes.
-
-    Raises:
-        HelpRequested: `-h` or `--help` is among the arguments.
-        FlagError: the number of arguments is wrong.
-    """
+    """Return the arguments of a program without flags; raise FlagError with its usage unless there are `count`."""
     if "-h" in arguments or "--help" in arguments:
         raise HelpRequested(f"usage: {usage}")
     if len(arguments) != count:

@@ -12,25 +12,14 @@ from common.cli.parser import FlagValues, Group
 
 
 def switch(reference: Any, text: str, choices: Iterable[str] = ()) -> Any:
-    """Declare a field of a model's switches.
-
-    Args:
-        reference: its value in the reference recipe.
-        text: help of its flag.
-        choices: the values of a switch that is not a boolean.
+    """Declare a switch by its value in the reference recipe, the help of its flag, and its choices unless it is a
+    boolean.
     """
     return dataclasses.field(default=reference, metadata={"text": text, "choices": tuple(choices)})
 
 
 def define(group: Group, switches: type, names: Iterable[str] = (), unset: str = "the recipe's") -> None:
-    """Define the flags of switches.
-
-    Args:
-        group: where to define them.
-        switches: a dataclass of switches.
-        names: the switches to define, all of them when empty.
-        unset: whose value holds when a flag is not given, for the help.
-    """
+    """Define the flags of all or some switches; `unset` says in the help whose value holds without a flag."""
     names = tuple(names)
     for field in dataclasses.fields(switches):
         if names and field.name not in names:
@@ -50,12 +39,7 @@ def resolve(recipes: Mapping[str, Any], flags: FlagValues) -> Any:
 
 
 def from_identity(kind: Any, identity: Mapping[str, Any]) -> Any:
-    """Return the switches of a run, or the defaults of those that its identity lacks.
-
-    Args:
-        kind: a dataclass of switches or other settings.
-        identity: of the run, empty for a checkpoint outside of a run.
-    """
+    """Return the switches or settings of a run, with defaults for those that its identity lacks."""
     return kind(**{field.name: identity[field.name] for field in dataclasses.fields(kind) if field.name in identity})
 
 

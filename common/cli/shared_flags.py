@@ -1,8 +1,7 @@
-"""Flags that programs share, and what they mean: paths, numbers of updates, ranges of steps."""
+"""Flags that programs share, and what they mean: paths and numbers of updates."""
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from types import MappingProxyType
 from typing import Callable, Iterable, Mapping, Sequence
@@ -24,8 +23,6 @@ PRODUCTS = ("910A", "A2", "A3", "950")
 MAX_BATCH_SIZE = 1 << 16
 PERFORMANCE_UPDATES = 100
 MAX_SEED = 2 ** 32 - 1  # numpy takes no larger one
-
-_DUMP_STEP = re.compile(r"\d+(-\d+)?(\|\d+(-\d+)?)*")
 
 
 def define_data(flags: FlagSet, text: str, unset: str = REQUIRED) -> None:
@@ -51,12 +48,7 @@ def define_device(flags: FlagSet, more: Mapping[str, str] = MappingProxyType({})
 def define_training(flags: FlagSet, samples: str, batch_size: int, seed: int, epochs: str = "none") -> None:
     """Define the flags of every train entry for output and training.
 
-    Args:
-        flags: where to define them.
-        samples: what a batch consists of, for example "Images".
-        batch_size: the default.
-        seed: the default.
-        epochs: default for a run without any limit, for the help.
+    `samples` are what a batch consists of, such as "Images"; `epochs` is the default without any limit, for the help.
     """
     define_output(flags)
     flags.alias("output_path", "exp_save_dir")
@@ -88,10 +80,7 @@ def define_steps_per_loop(flags: FlagSet) -> None:
 def define_accelerator(flags: FlagSet, precision_mode: str, devices: Mapping[str, str] = MappingProxyType({})) -> None:
     """Define the flags of every train entry for device, precision, NPU adapter and diagnosis.
 
-    Args:
-        flags: where to define them.
-        precision_mode: default on an NPU, for the help.
-        devices: `more` of `define_device`.
+    `precision_mode` is the default on an NPU, for the help; `devices` is `more` of `define_device`.
     """
     define_device(flags, devices)
     npu = flags.accelerator
@@ -141,13 +130,7 @@ def define_loss_scale(flags: FlagSet, default: bool | None = True, unset: str = 
 
 
 def num_updates(flags: FlagValues, default: int, *limits: int | None) -> int:
-    """Return the number of updates of a run: the smallest limit that was given, or the default.
-
-    Args:
-        flags: parsed flags.
-        default: number of updates without any limit, except in a speed run.
-        limits: those of flags other than --train_steps; None or 0 for a flag that was not given.
-    """
+    """Return the updates of a run: the smallest of --train_steps and the given limits, or the default without any."""
     given = [limit for limit in (flags.train_steps, *limits) if limit]
     return min(given) if given else PERFORMANCE_UPDATES if flags.performance else default
 
@@ -160,8 +143,7 @@ def define_background(group: Group) -> None:
 def find_path(name: str, value: str | None, model_root: str) -> str:
     """Return the path that a flag names, relative to the current directory or else to the model's folder.
 
-    Raises:
-        ZooError: neither exists, or --data_path was not given. The message is that of the original scripts.
+    Raises ZooError if neither exists, or with the message of the original scripts if --data_path was not given.
     """
     if not value:
         raise ZooError('para "data_path" must be config')
@@ -197,17 +179,9 @@ def find_files(name: str, values: Sequence[str], model_root: str) -> list[str]:
 
 def find_data_folder(value: str | None, model_root: str, names: Iterable[str], has_data: Callable[[str], bool],
                      flag: str = "data_path") -> str:
-    """Return the data folder: the one that a flag names, or a known folder in it.
+    """Return the data folder: the one that a flag names, or one of the known folders `names` in it.
 
-    Args:
-        value: of the flag; None is an error.
-        model_root: folder of the model, see `find_path`.
-        names: known folders, for example `mnist`.
-        has_data: whether a folder contains the data.
-        flag: name of the flag.
-
-    Raises:
-        ZooError: no folder, or more than one, contains the data.
+    Raises ZooError if none of them contains the data, or more than one.
     """
     names = list(names)
     root = find_path(flag, value, model_root)
@@ -234,22 +208,3 @@ def _how_to_unpack(paths: Iterable[str]) -> str:
         if path.endswith((".tar", ".tar.gz", ".tgz")):
             return f"; unpack the archive first: tar -xf {shlex.quote(path)} -C {folder}"
     return ""
-
-
-def parse_dump_steps(text: str) -> list[tuple[int, int]]:
-    """Parse steps such as `0|5|10-20` into ranges that include both ends.
-
-    Raises:
-        FlagError: the form is wrong, a range does not rise, or there are more than 100 items.
-    """
-    if not _DUMP_STEP.fullmatch(text):
-        raise FlagError(f"--data_dump_step={text}: expected a step, or steps and ranges as in 0|5|10-20")
-    ranges = []
-    for item in text.split("|"):
-        first, _, last = item.partition("-")
-        if last and int(first) >= int(last):
-            raise FlagError(f"--data_dump_step={text}: the range {item} does not rise")
-        ranges.append((int(first), int(last or first)))
-    if len(ranges) > 100:
-        raise FlagError(f"--data_dump_step={text}: {len(ranges)} items, at most 100")
-    return ranges

@@ -5,15 +5,9 @@ import numpy as np
 
 
 def full_batches(num: int, size: int, wrap: bool = False) -> np.ndarray:
-    """Divide rows 0 to num - 1 into full batches. The caller drops the results of the padding, with `[:num]`.
+    """Divide rows 0 to num - 1 into full batches, int64 [batches, size]; drop the results of the padding with `[:num]`.
 
-    Args:
-        num: number of rows.
-        size: rows per batch.
-        wrap: pad the last batch with the first rows, as batch statistics require, instead of repeating the last row.
-
-    Returns:
-        int64 [batches, size].
+    The last batch repeats the last row or, to `wrap` as batch statistics require, the first rows.
     """
     rows = np.arange(-(-num // size) * size)
     return (rows % num if wrap else np.minimum(rows, num - 1)).reshape(-1, size)

@@ -5,8 +5,6 @@ import hashlib
 import os
 import re
 
-from common import atomic_files
-from common.data import listing
 from common.errors import ZooError
 
 SUFFIX, SUMS = ".sha256", "SHA256SUMS"
@@ -15,13 +13,9 @@ _BLOCK_BYTES = 1 << 20
 
 
 def verify(path: str) -> None:
-    """Compare files with the checksums in `<path>.sha256`; do nothing if there are none.
+    """Compare a file, or a checkpoint by its prefix, with the checksums in `<path>.sha256`, if there are any.
 
-    Args:
-        path: path of a file, or prefix of a checkpoint.
-
-    Raises:
-        ZooError: a file differs from its checksum or is missing, or the checksums cannot be read.
+    Raises ZooError if a file differs from its checksum or is missing, or the checksums cannot be read.
     """
     if os.path.isfile(path + SUFFIX):
         for checksum, name in _read(path + SUFFIX):
@@ -42,14 +36,6 @@ def verify_folder(folder: str) -> None:
         _compare(os.path.join(folder, name), checksum, listed)
 
 
-def write_sums(folder: str) -> None:
-    """Write the SHA256SUMS of all files that are in a folder."""
-    names = sorted(os.path.relpath(os.path.join(base, name), folder) for base, _, names in listing.walk(folder)
-                   for name in names)
-    lines = [f"{_checksum(os.path.join(folder, name))}  {name}\n" for name in names]
-    atomic_files.write_text(os.path.join(folder, SUMS), "".join(lines))
-
-
 def _read(listed: str) -> list[tuple[str, str | None]]:
     """Return checksums and names of a file that sha256sum wrote; a name may be missing."""
     with open(listed, encoding="utf-8", errors="replace") as file:
@@ -62,7 +48,7 @@ def _read(listed: str) -> list[tuple[str, str | None]]:
 
 def _compare(path: str, expected: str, listed: str) -> None:
     try:
-        checksum = _checksum(path)
+        checksum = of_file(path)
     except OSError as error:
         raise ZooError(f"{path}: {error.strerror}, and {os.path.basename(listed)} lists it") from None
     if checksum != expected:
@@ -70,7 +56,8 @@ def _compare(path: str, expected: str, listed: str) -> None:
                        "damaged or has been replaced")
 
 
-def _checksum(path: str) -> str:
+def of_file(path: str) -> str:
+    """Return the checksum of a file."""
     checksum = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(_BLOCK_BYTES), b""):

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from typing import Callable, Sequence
 
 import numpy as np
 from PIL import Image
 
-from common.data import image_headers, listing
+from common.data import listing
 from common.errors import ZooError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -24,14 +25,20 @@ MIN_SIDE = 8
 THUMBNAIL_SIDE = 160
 _BILINEAR = 2  # PIL.Image.BILINEAR, whose name differs between versions
 _MAX_CHECKED = 200  # files that `orientation_notices` reads
+HEADER_BYTES = 1 << 16  # includes the first segment of a JPEG, which has the orientation
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"BM", "BMP"), (b"GIF8", "GIF"),
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"\xff\x0a", "JPEG XL"), (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"), (b"8BPS", "Photoshop"), (b"%PDF", "PDF"),
+    (b"PK", "ZIP"), (b"\x1f\x8b", "gzip"), (b"\0\5\x16\7", "AppleDouble"), (b"<svg", "SVG"), (b"<?xml", "XML"),
+    (b"<!DOCTYPE", "HTML"), (b"<html", "HTML"), (b"version https://git-lfs", "Git LFS pointer"),
+)
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"mif1": "HEIF", b"msf1": "HEIF"}
+_ORIENTATION = 0x0112
 
 
 def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
-    """Return an image file itself, or the image files of a folder, ordered by the numbers in their names.
-
-    Raises:
-        ZooError: no image exists there.
-    """
+    """Return an image file itself, or the image files of a folder in frame order; ZooError if there is none."""
     if os.path.isfile(path):
         return [path]
     if not os.path.isdir(path):
@@ -42,68 +49,14 @@ def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
     return listing.in_frame_order([os.path.join(path, name) for name in names])
 
 
-def find_images(paths: Sequence[str], suffixes: Sequence[str] = SUFFIXES) -> list[str]:
-    """Return image files, and those of folders and of all folders in them, each once; links are not followed.
-
-    Raises:
-        ZooError: no image exists at one of the paths.
-    """
-    return list(dict.fromkeys(image for path in paths for image in _find_images(path, suffixes)))
-
-
-def _find_images(path: str, suffixes: Sequence[str]) -> list[str]:
-    if not os.path.isdir(path):
-        return list_images(path, suffixes)
-    found: list[str] = []
-    for folder, names, _ in listing.walk(path):
-        names[:] = [name for name in listing.folders(folder) if name in names]
-        found += listing.in_frame_order([os.path.join(folder, name) for name in listing.files(folder, suffixes)])
-    if not found:
-        raise ZooError(f"{path}: contains no image ({', '.join(suffixes)}), nor do the folders in it")
-    return found
-
-
-def indices_besides(query: str, found: Sequence[str], paths: Sequence[str]) -> list[int]:
-    """Return the indices of the images that `find_images` has found, without the query unless it is among the paths.
-
-    Raises:
-        ZooError: there is no other image.
-    """
-    indices = [index for index, path in enumerate(found) if path in paths or not os.path.samefile(path, query)]
-    if not indices:
-        raise ZooError(f"{', '.join(paths)}: holds no image besides the query")
-    return indices
-
-
 def read_gray(path: str, side: int, background: str = "white") -> np.ndarray:
-    """Decode an upright image to gray and resize it, regardless of its aspect ratio.
-
-    Args:
-        path: a PNG, JPEG or BMP file.
-        side: height and width of the result.
-        background: background of transparent pixels.
-
-    Returns:
-        uint8 [side, side].
-    """
+    """Decode an upright image to gray and resize it to uint8 [side, side], regardless of its aspect ratio."""
     image = open_image(path, "L", background=background, upright=True)
     return np.asarray(image.resize((side, side), _BILINEAR), np.uint8)
 
 
 def read_rgb(path: str, upright: bool = True, background: str = "white") -> np.ndarray:
-    """Decode an image to RGB.
-
-    Args:
-        path: a PNG, JPEG or BMP file.
-        upright: apply the EXIF orientation.
-        background: background of transparent pixels.
-
-    Returns:
-        uint8 [height, width, 3].
-
-    Raises:
-        ZooError: the image is tiny, or as `open_image`.
-    """
+    """Decode an image to RGB, uint8 [height, width, 3]; raise ZooError if it is tiny, or as `open_image`."""
     pixels = np.array(open_image(path, "RGB", background=background, upright=upright))
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise ZooError(f"{path}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {MIN_SIDE} or more")
@@ -119,13 +72,13 @@ def thumbnail(path: str, background: str = "white") -> np.ndarray:
 
 def open_image(path: str, mode: str, content: bytes | None = None, background: str = "white", upright: bool = False
                ) -> Image.Image:
-    """Decode an image at its own size.
+    """Decode an image at its own size to gray, "L", or "RGB".
 
     Args:
         path: a PNG, JPEG or BMP file.
-        mode: "L" for gray, or "RGB".
+        mode: "L" or "RGB".
         content: the bytes of the file if they are already read, for example from an archive.
-        background: background of transparent pixels, "white" or "black".
+        background: of transparent pixels, "white" or "black".
         upright: apply the EXIF orientation.
 
     Raises:
@@ -133,8 +86,8 @@ def open_image(path: str, mode: str, content: bytes | None = None, background: s
     """
     if content is None:
         content = _read(path)
-    if image_headers.format_of(content) not in FORMATS:
-        raise ZooError(f"{path}: not a readable image: it {image_headers.describe(content)}, expected "
+    if format_of(content) not in FORMATS:
+        raise ZooError(f"{path}: not a readable image: it {describe(content)}, expected "
                        f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -143,7 +96,7 @@ def open_image(path: str, mode: str, content: bytes | None = None, background: s
             decoded = _flatten(image, mode, BACKGROUNDS[background])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ZooError(f"{path}: not a readable image ({error})") from None
-    orientation = image_headers.orientation(content) if upright else 1
+    orientation = orientation_of(content) if upright else 1
     return decoded if orientation == 1 else Image.fromarray(turn(np.asarray(decoded), orientation))
 
 
@@ -183,23 +136,91 @@ def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def orientation_notices(path_of: Callable[[int], str | bytes], num: int, advice: str) -> list[str]:
-    """Return a line if images have an EXIF orientation that is ignored.
-
-    Args:
-        path_of: returns the path of an image by its index.
-        num: number of images, of which a sample is checked.
-        advice: how to apply the orientation.
-    """
+    """Return a line if some of `num` images, of which a sample is checked, have an EXIF orientation that is ignored."""
     count = min(num, _MAX_CHECKED)
     checked = [path_of(index * num // count) for index in range(count)]
-    rotated = [path for path in checked if image_headers.orientation(image_headers.read_header(path)) != 1]
+    rotated = [path for path in checked if orientation_of(read_header(path)) != 1]
     if not rotated:
         return []
     return [f"Notice: {len(rotated)} of {count} checked images have an EXIF orientation, which is ignored, such as "
             f"{os.fsdecode(rotated[0])}; {advice}"]
 
 
-def one_color_notices(names: Sequence[str], pixels: Sequence[np.ndarray]) -> list[str]:
-    """Return a line for each image whose pixels are all equal, such as a white drawing on white."""
-    return [f"Warning: {name}: all pixels are {image.flat[0]}; if the image is transparent, set its background with "
-            "--background=black or white" for name, image in zip(names, pixels) if (image == image.flat[0]).all()]
+def format_of(content: bytes) -> str | None:
+    """Return the name of the format of a file, from its first bytes; None if it is unknown."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WebP"
+    if content[4:8] == b"ftyp":
+        return _BRANDS.get(content[8:12], "MP4")
+    return next((name for signature, name in _SIGNATURES if content.startswith(signature)), None)
+
+
+def describe(content: bytes) -> str:
+    """Describe a file for an error message, from its first bytes: "is WebP", "is empty", "has an unknown format"."""
+    name = format_of(content)
+    if name:
+        return f"is {name}"
+    return "has an unknown format" if content else "is empty"
+
+
+def read_header(path: str | bytes) -> bytes:
+    """Return the first bytes of a file, b"" if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(HEADER_BYTES)
+    except (OSError, ValueError):  # ValueError: an impossible name
+        return b""
+
+
+def orientation_of(content: bytes) -> int:
+    """Return the EXIF orientation, 1 to 8, of a JPEG or PNG, from its first bytes; 1 if it has no valid one."""
+    try:
+        tiff = _exif_of_png(content) if content.startswith(b"\x89PNG") else _exif_of_jpeg(content)
+        value = _orientation_in(tiff) if tiff else 1
+    except struct.error:  # truncated
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _exif_of_jpeg(content: bytes) -> bytes:
+    position = 2
+    while content[position:position + 1] == b"\xff":
+        marker, size = struct.unpack_from(">BH", content, position + 1)
+        if marker == 0xE1 and content[position + 4:position + 10] == b"Exif\0\0":
+            return content[position + 10:position + 2 + size]
+        if marker in (0xDA, 0xD9) or size < 2:  # start of the pixels, or end of the file
+            break
+        position += 2 + size
+    return b""
+
+
+def has_alpha(content: bytes) -> bool:
+    """Whether a PNG may have transparent pixels."""
+    return content[25:26] in (b"\4", b"\6") or _chunk_of_png(content, b"tRNS") is not None
+
+
+def _exif_of_png(content: bytes) -> bytes:
+    return _chunk_of_png(content, b"eXIf") or b""
+
+
+def _chunk_of_png(content: bytes, name: bytes) -> bytes | None:
+    position = 8
+    while position + 8 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, position)
+        if kind == name:
+            return content[position + 8:position + 8 + size]
+        position += 12 + size
+    return None
+
+
+def _orientation_in(tiff: bytes) -> int:
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (count,) = struct.unpack_from(f"{order}H", tiff, directory)
+    for index in range(count):
+        tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * index)
+        if tag == _ORIENTATION and kind == 3:
+            return value
+    return 1

@@ -30,11 +30,8 @@ class KeptEmbeddings:
     """
 
     def __init__(self, path: str, fingerprint: str):
-        """Use an index; one with another fingerprint, or a damaged one, is replaced after a notice.
-
-        Args:
-            path: path of the .npz.
-            fingerprint: identifies the weights and how images are read.
+        """Use an .npz; one with another fingerprint of weights and reading, or a damaged one, is replaced after a
+        notice.
         """
         self.path = path
         self.num_used = self.num_computed = 0
@@ -53,10 +50,7 @@ class KeptEmbeddings:
     def embed(self, paths: Sequence[str], compute: Callable[[list[str]], Iterable[np.ndarray | None]]) -> np.ndarray:
         """Return embeddings of image files, float32 [files that can be read, dim].
 
-        Args:
-            paths: the files.
-            compute: computes the embeddings of those that are not in the index; None is that of a file that cannot be
-                read.
+        `compute` returns those that are not in the index, None for a file that cannot be read.
         """
         kept, keys = self._kept(), [_key(path) for path in paths]
         missing = {key: path for key, path in zip(keys, paths) if key not in kept}
@@ -104,11 +98,7 @@ class KeptEmbeddings:
 
 
 def _size_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """Return the size of an array in bytes, as its header tells; numpy allocates them before it reads.
-
-    Raises:
-        ValueError: the archive has another number of bytes for it.
-    """
+    """Return the bytes of an array by its header, which numpy allocates; ValueError if the file has another number."""
     with archive.open(member) as file:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)

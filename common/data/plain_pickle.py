@@ -27,20 +27,12 @@ _OBJECT = re.compile(r"O[48]?")
 
 
 def read_plain(path: str) -> Any:
-    """Read a pickle of lists, dicts, tuples, strings and numbers.
-
-    Raises:
-        ZooError: the file holds anything else, or is damaged.
-    """
+    """Read a pickle of lists, dicts, tuples, strings and numbers; ZooError if it holds anything else or is damaged."""
     return _load(path, 0, _Unpickler)
 
 
 def read_lists(path: str) -> Any:
-    """Read a pickle of lists of plain data and arrays of numbers, in a list or tuple.
-
-    Raises:
-        ZooError: the file holds anything else, or is damaged.
-    """
+    """Read a list or tuple of lists of plain data and arrays of numbers; ZooError if it holds anything else."""
     content = _load(path, 0, _ArrayUnpickler)
     if not isinstance(content, (list, tuple)):
         return content
@@ -50,11 +42,8 @@ def read_lists(path: str) -> Any:
 def read_arrays(path: str) -> Any:
     """Read an .npy file that holds a dict of arrays of numbers, or a dict of such dicts.
 
-    Returns:
-        The dict. Its arrays are read-only; deeper arrays, and arrays of other types, are not returned as arrays.
-
-    Raises:
-        ZooError: the file holds anything else, or is damaged.
+    Arrays are read-only; deeper ones, and those of other types, are not returned as arrays. Raises ZooError if the file
+    holds anything else, or is damaged.
     """
     with open(path, "rb") as file:
         head = io.BytesIO(file.read(_MAX_HEADER_BYTES))

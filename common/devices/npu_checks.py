@@ -13,13 +13,7 @@ SET_ENV = "/usr/local/Ascend/cann/set_env.sh (older: /usr/local/Ascend/ascend-to
 
 
 def problems(device: Device, tensorflow: str, environment: Mapping[str, str]) -> list[str]:
-    """Return what keeps an NPU from being used.
-
-    Args:
-        device: an NPU.
-        tensorflow: version of TensorFlow.
-        environment: os.environ.
-    """
+    """Return what keeps an NPU from being used, with a version of TensorFlow."""
     assert device.adapter is not None
     found = [pairing_problem(device.adapter, tensorflow, sys.version_info[:2]), _files(device, environment)]
     if not environment.get("ASCEND_OPP_PATH"):
@@ -34,13 +28,7 @@ def problems(device: Device, tensorflow: str, environment: Mapping[str, str]) ->
 
 
 def pairing_problem(adapter: str, tensorflow: str, python: tuple[int, ...]) -> str | None:
-    """Say why an adapter cannot be used with this TensorFlow and Python, or None.
-
-    Args:
-        adapter: one of ADAPTERS.
-        tensorflow: its version.
-        python: version, major and minor.
-    """
+    """Say why an adapter cannot be used with this version of TensorFlow and Python, or None."""
     first, last = ((3, 7), (3, 7)) if adapter == "npu_bridge" else ((3, 7), (3, 9))
     needed = "1.15." if adapter == "npu_bridge" else "2.6."
     reason = ""

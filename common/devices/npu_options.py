@@ -1,16 +1,18 @@
-"""What the shared flags ask of the NPU adapter, checked before anything starts."""
+"""What the shared flags ask of the NPU adapter, checked before anything starts; dumps and profiles on other devices."""
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from typing import Any
+import re
+from typing import Any, Mapping
+
+import numpy as np
 
 from common.cli import shared_flags
 from common.cli.parser import FlagValues
-from common.cli.shared_flags import parse_dump_steps
 from common.devices import selection
-from common.errors import FlagError
+from common.errors import FlagError, ZooError
 
 ADAPTER_DEFAULT = "adapter_default"
 FLOAT16_MODES = ("allow_mix_precision", "allow_mix_precision_fp16", "mixed_float16")  # that mix float16 in
@@ -20,6 +22,8 @@ GPU_MODES = ("allow_mix_precision", "force_fp32")  # that have an effect on a GP
 MIXED_MODES = (*FLOAT16_MODES, "allow_mix_precision_bf16", "mixed_bfloat16", "mixed_hif8")
 FOLDERS = DATA_DUMP, OVERFLOW_DUMP, PROFILING, TUNING = "data_dump", "overflow_dump", "profiling", "tuning"
 _FIRST_VERSIONS = {"deterministic": "r1.12", "precision_mode_v2": "r1.13"}
+LAST_PROFILED_UPDATE = 10  # on other devices
+_DUMP_STEP = re.compile(r"\d+(-\d+)?(\|\d+(-\d+)?)*")
 _MIXLIST_LISTS = {"black-list", "white-list"}
 _MIXLIST_ACTIONS = {"to-add", "to-remove"}
 
@@ -198,16 +202,7 @@ def _default_precision(product: str | None) -> str:
 
 
 def require_known(config: Any, name: str, value: str | int) -> None:
-    """Check that this version of npu_device has an option, with this value among its choices.
-
-    Args:
-        config: `npu_device.global_options()`.
-        name: of the option, and of its flag.
-        value: of the option.
-
-    Raises:
-        FlagError: it does not have the option or the value.
-    """
+    """Raise FlagError unless this version of npu_device, by its `global_options()`, has an option with this value."""
     if not hasattr(config, name):
         raise unknown_option("npu_device", name, value)
     known = getattr(config, name).optional  # reading gives the option with its choices, not its value
@@ -230,6 +225,21 @@ def profiling_options(folder: str) -> str:
     """
     return json.dumps(dict(output=folder, training_trace="on", task_trace="on", task_time="on", hccl="on", aicpu="on",
                            aic_metrics="PipeUtilization", fp_point="", bp_point=""))
+
+
+def parse_dump_steps(text: str) -> list[tuple[int, int]]:
+    """Parse steps such as `0|5|10-20` into ranges that include both ends; FlagError if that is impossible."""
+    if not _DUMP_STEP.fullmatch(text):
+        raise FlagError(f"--data_dump_step={text}: expected a step, or steps and ranges as in 0|5|10-20")
+    ranges = []
+    for item in text.split("|"):
+        first, _, last = item.partition("-")
+        if last and int(first) >= int(last):
+            raise FlagError(f"--data_dump_step={text}: the range {item} does not rise")
+        ranges.append((int(first), int(last or first)))
+    if len(ranges) > 100:
+        raise FlagError(f"--data_dump_step={text}: {len(ranges)} items, at most 100")
+    return ranges
 
 
 def _config_file(flag: str, value: str, model_root: str) -> str:
@@ -259,3 +269,43 @@ def _check_mixlist(path: str) -> None:
         if section not in _MIXLIST_LISTS or not isinstance(actions, dict) or set(actions) - _MIXLIST_ACTIONS:
             wanted = f"{' and '.join(sorted(_MIXLIST_LISTS))} with {' and '.join(sorted(_MIXLIST_ACTIONS))}"
             raise FlagError(f"--mixlist_file: {path}: section {section!r}: expected {wanted}")
+
+
+class DebugPlan:
+    """What over_dump, data_dump and profiling do at each update on GPUs and CPUs; updates count from 1."""
+
+    def __init__(self, options: NpuOptions, num_updates: int):
+        """Create the folders of what is requested, in a run of `num_updates`."""
+        self.options = options
+        self._profiled_update = min(LAST_PROFILED_UPDATE, num_updates)
+        self._dump_steps = parse_dump_steps(options.data_dump_step) if options.data_dump_path else []
+        options.make_folders()
+
+    def dumps(self, update: int) -> bool:
+        """Whether tensors are dumped."""
+        return any(first <= update <= last for first, last in self._dump_steps)
+
+    def profiles(self, update: int) -> bool:
+        """Whether the update is profiled."""
+        return bool(self.options.profiling_path) and update == self._profiled_update
+
+    def write_dump(self, values: Mapping[str, np.ndarray], update: int) -> None:
+        """Write tensors, by name, as .npy files."""
+        assert self.options.data_dump_path is not None
+        folder = os.path.join(self.options.data_dump_path, f"step-{update}")
+        os.makedirs(folder, exist_ok=True)
+        for name, value in values.items():
+            np.save(os.path.join(folder, name.replace("/", ".") + ".npy"), value, allow_pickle=False)
+
+    def overflow(self, summary: str, message: str, update: int) -> ZooError:
+        """Write TensorFlow's message about a NaN or infinity to a file, and return the error to raise."""
+        assert self.options.over_dump_path is not None
+        path = os.path.join(self.options.over_dump_path, f"overflow-step-{update}.txt")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(message + "\n")
+        return ZooError(f"overflow at step {update}: {summary}; details in {path}")
+
+
+def out_of_memory() -> ZooError:
+    """Return the error for a training step that does not fit into the memory of the device."""
+    return ZooError("the device is out of memory during a training step: choose a smaller --batch_size")

@@ -1,4 +1,4 @@
-"""Which device, which rank: decided from the environment and --device, before TensorFlow is imported.
+"""Which device: decided from the environment and --device before TensorFlow is imported, for GPUs with its help.
 
 An NPU counts as wanted when one of its adapters is installed or a device file exists; then another device is used only
 on request, because a run that quietly leaves the NPU costs its user days.
@@ -10,13 +10,13 @@ import glob
 import importlib.util
 import os
 import re
-from typing import MutableMapping
+from typing import Any, MutableMapping
 
-from common import temporary
 from common.errors import ZooError
 
 SUPPORTED = {"npu_bridge": "TensorFlow 1.15 with Python 3.7", "npu_device": "TensorFlow 2.6.5 with Python 3.7 to 3.9"}
 ADAPTERS = tuple(SUPPORTED)
+TF32 = "tf32"  # the precision of float32 products and convolutions on a GPU that has TF32
 INTER_OP_THREADS = 2  # ops at a time; does not change the numbers
 _JOB = ("RANK_TABLE_FILE", "CM_CHIEF_IP", "CM_CHIEF_PORT", "CM_CHIEF_DEVICE", "CM_WORKER_SIZE", "CM_WORKER_IP")
 _GPU_FILES = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")  # NVIDIA's driver, WSL, ROCm
@@ -24,6 +24,7 @@ _PCI_FOLDER = "/sys/bus/pci/devices"
 _VENDOR = "0x19e5"  # Huawei
 _PCI_DEVICES = {"0xd801": "910A", "0xd802": "A2", "0xd803": "A3"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_FIRST_WITH_TF32 = (8, 0)  # compute capability (Ampere)
 _HOW_TO_LEAVE = "--device=cpu or --device=gpu runs without the NPU"
 
 
@@ -66,11 +67,7 @@ ALONE = Rank()
 
 
 def device_id(environment: MutableMapping[str, str]) -> str:
-    """Return ASCEND_DEVICE_ID, "0" when unset or empty.
-
-    Raises:
-        ZooError: it is not a plain name. It becomes the name of a folder, so a path is refused.
-    """
+    """Return ASCEND_DEVICE_ID, "0" when unset or empty; ZooError if it is a path, since it names a folder."""
     value = environment.get("ASCEND_DEVICE_ID") or "0"
     if not _PLAIN_NAME.fullmatch(value):
         raise ZooError(f"ASCEND_DEVICE_ID={value!r}: expected a device number such as 0 (letters, digits, _ . -)")
@@ -78,11 +75,7 @@ def device_id(environment: MutableMapping[str, str]) -> str:
 
 
 def require_single_device(environment: MutableMapping[str, str]) -> None:
-    """Refuse a set-up for several devices, for a model that runs on one.
-
-    Raises:
-        ZooError: RANK_SIZE or CM_WORKER_SIZE is not 1.
-    """
+    """Raise ZooError if RANK_SIZE or CM_WORKER_SIZE is not 1, for a model that runs on a single device."""
     for name in ("RANK_SIZE", "CM_WORKER_SIZE"):
         size = environment.get(name) or "1"
         if size != "1":
@@ -116,14 +109,7 @@ def likely_kind() -> str:
 
 
 def find_product(requested: str) -> str | None:
-    """Return the product series of the NPUs.
-
-    Args:
-        requested: value of --npu_product; auto looks on the PCI bus.
-
-    Returns:
-        One of `shared_flags.PRODUCTS`, None when it is unknown.
-    """
+    """Return the product series of the NPUs, for `auto` from the PCI bus; None when it is unknown."""
     if requested != "auto":
         return requested
     for folder in sorted(glob.glob(os.path.join(_PCI_FOLDER, "*"))):
@@ -144,14 +130,9 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     """Choose the device as far as that is possible without TensorFlow.
 
     Call it before TensorFlow is imported: TensorFlow reads then what is set here, CUDA_VISIBLE_DEVICES (hides GPUs for
-    --device=cpu), TF_CPP_MIN_LOG_LEVEL (quiet off the NPU; on it the adapter's INFO lines prove that it is used),
-    KERAS_HOME and MPLCONFIGDIR (Keras, which TensorFlow brings along, and matplotlib, which Keras does, write files to
-    the user's home where they can).
-    A kind of "gpu" here means "a GPU if TensorFlow sees one"; `gpu.settle` says which it is.
-
-    Args:
-        requested: the value of --device.
-        environment: os.environ.
+    --device=cpu), TF_CPP_MIN_LOG_LEVEL (quiet off the NPU; on it the adapter's INFO lines prove that it is used) and
+    KERAS_HOME (Keras, which TensorFlow brings along, writes files to the user's home where it can).
+    A kind of "gpu" here means "a GPU if TensorFlow sees one"; `settle` says which it is.
 
     Raises:
         ZooError: an NPU is wanted and cannot be used.
@@ -162,7 +143,6 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     if "CM_WORKER_SIZE" in environment and environment.get("RANK_SIZE") == "1":  # the scripts set it
         del environment["RANK_SIZE"]
     environment.setdefault("KERAS_HOME", os.devnull)
-    environment.setdefault("MPLCONFIGDIR", temporary.folder())
     identity = device_id(environment)
     adapters, files = installed_adapters(), device_files()
     if adapters and requested in ("auto", "npu"):
@@ -183,6 +163,62 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     return Device("gpu", identity)
 
 
+def settle(device: Device, requested: str, tf: Any) -> Device:
+    """Decide whether "a GPU if TensorFlow sees one" is a GPU, and whether that one computes in TF32.
+
+    Args:
+        device: from `choose`.
+        requested: value of --device.
+        tf: TensorFlow, with either of its APIs.
+
+    Raises:
+        ZooError: a GPU was asked for, but TensorFlow sees none.
+    """
+    if device.kind != "gpu":
+        return device
+    gpus = tf.config.experimental.list_physical_devices("GPU")
+    if gpus:
+        return dataclasses.replace(device, has_tf32=_computes_in_tf32(gpus[0], tf.config.experimental))
+    if requested == "gpu":
+        raise ZooError(f"--device=gpu: TensorFlow {tf.__version__} sees no GPU; check the driver and that TensorFlow "
+                       "is a GPU build, or use --device=cpu")
+    return dataclasses.replace(device, kind="cpu")
+
+
+def _computes_in_tf32(gpu: Any, experimental: Any) -> bool:
+    """Whether float32 products and convolutions are computed in TF32, as TensorFlow 2.4 and newer do by default."""
+    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "0" or not hasattr(
+            experimental, "enable_tensor_float_32_execution") or not experimental.tensor_float_32_execution_enabled():
+        return False
+    capability = experimental.get_device_details(gpu).get("compute_capability")
+    return capability is None or tuple(capability) >= _FIRST_WITH_TF32
+
+
+def prepare_gpu(device: Device, precision: str, deterministic: bool, experimental: Any) -> None:
+    """Make a GPU compute in a precision, and the same bits in every run if that is asked for; before any operation.
+
+    `experimental` is `config.experimental` of TensorFlow's version 2 API, or of version 1 where there is no other.
+    """
+    if device.kind != "gpu":
+        return
+    if precision != TF32 and hasattr(experimental, "enable_tensor_float_32_execution"):
+        experimental.enable_tensor_float_32_execution(False)
+    if not deterministic:
+        return
+    if hasattr(experimental, "enable_op_determinism"):  # since TensorFlow 2.9
+        experimental.enable_op_determinism()
+    else:  # read when the first operation runs; covers convolutions, bias_add and some reductions
+        os.environ.update(TF_DETERMINISTIC_OPS="1", TF_CUDNN_DETERMINISTIC="1")
+
+
+def not_deterministic(message: str) -> ZooError | None:
+    """Return the error for an operation that has no deterministic form, None when TensorFlow reports something else."""
+    if "determinis" not in message.lower():
+        return None
+    return ZooError(f"--deterministic: an operation has no deterministic form on this device ({message.splitlines()[0]}"
+                    "); train without the flag")
+
+
 def _no_adapter() -> str:
     """Say that no installed adapter fits."""
     unfit = [name for name in ADAPTERS if importlib.util.find_spec(name) is not None]
@@ -192,15 +228,10 @@ def _no_adapter() -> str:
 
 
 def leave_job(environment: MutableMapping[str, str]) -> list[str]:
-    """Remove what would make a program of one device a member of a job of several.
+    """Remove what would make a program of one device a member of a job of several; return a notice for each variable.
 
-    A session joins HCCL's job as soon as there is a rank table or a chief, whatever RANK_SIZE says.
-
-    Args:
-        environment: os.environ, before the adapter is imported.
-
-    Returns:
-        A notice for each variable that was removed.
+    Call it before the adapter is imported: a session joins HCCL's job as soon as there is a rank table or a chief,
+    whatever RANK_SIZE says.
     """
     names: tuple[str, ...] = _JOB
     if environment.get("RANK_SIZE") not in (None, "", "1"):
@@ -210,22 +241,13 @@ def leave_job(environment: MutableMapping[str, str]) -> list[str]:
 
 
 def leave_loops(environment: MutableMapping[str, str]) -> list[str]:
-    """Remove NPU_LOOP_SIZE, by which npu_device makes several steps of a loop over a data set at once.
-
-    Arguments and result are those of `leave_job`.
-    """
+    """Remove NPU_LOOP_SIZE, by which npu_device makes several steps of a loop at once; return a notice about it."""
     size = environment.pop("NPU_LOOP_SIZE", "")
     return [f"Notice: NPU_LOOP_SIZE={size} is ignored: it would change how many steps a call makes"] if size else []
 
 
 def adapter_failure(adapter: str, error: BaseException, printed: str = "") -> ZooError:
-    """Return the error that explains an installed adapter that does not start.
-
-    Args:
-        adapter: one of ADAPTERS.
-        error: what it raised.
-        printed: what it printed: npu_bridge only prints why its library cannot be loaded.
-    """
+    """Return the error for an adapter that does not start; npu_bridge only prints why its library cannot be loaded."""
     reasons = [str(error).strip().split("\n")[0] or type(error).__name__, *printed.strip().splitlines()[-1:]]
     reason = "; ".join(reasons)
     return ZooError(f"{adapter} is installed but does not start ({type(error).__name__}: {reason}): source CANN's "
@@ -239,18 +261,12 @@ def too_old() -> ZooError:
 
 
 def precision_in_effect(device: Device, precision_mode: str | None, npu_default: str) -> str:
-    """Name the precision that a device computes in.
-
-    Args:
-        device: the settled device.
-        precision_mode: value of the flag, None when unset.
-        npu_default: the model's mode on an NPU.
-    """
+    """Name the precision that a settled device computes in; `npu_default` is the model's on an NPU."""
     if device.kind == "npu":
         return precision_mode or npu_default
     if device.kind == "gpu" and precision_mode == "allow_mix_precision":
         return precision_mode
-    return "tf32" if device.has_tf32 and precision_mode != "force_fp32" else "float32"
+    return TF32 if device.has_tf32 and precision_mode != "force_fp32" else "float32"
 
 
 def describe(device: Device, tensorflow: str, precision: str) -> str:

@@ -135,8 +135,6 @@ def launch(job: Job, device_kind: str, command: Sequence[str]) -> None:
     """Run the launcher in place of this process, which has read data that it needs no more; arguments as of `start`."""
     atexit._run_exitfuncs()
     environment = program.environment()
-    if not os.path.isdir(environment["MPLCONFIGDIR"]):  # `selection.choose` made it for this process
-        del environment["MPLCONFIGDIR"]
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", "common.distributed.launcher", *map(str, job), device_kind,
                                *command], environment)

@@ -35,11 +35,7 @@ def classes_for(labels: np.ndarray, k_shot: int) -> np.ndarray:
 
 
 def draw_episode(labels: np.ndarray, n_way: int, k_shot: int, random: np.random.RandomState) -> Episode:
-    """Draw classes, and k examples and a query of each; `labels` is int [samples].
-
-    Raises:
-        ValueError: fewer than n_way classes have enough samples.
-    """
+    """Draw classes, and k examples and a query of each, from labels, int [samples]; ValueError for too few."""
     usable = classes_for(labels, k_shot)
     if len(usable) < n_way:
         raise ValueError(f"{n_way}-way {k_shot}-shot: only {len(usable)} classes have {k_shot + 1} samples")
@@ -49,15 +45,10 @@ def draw_episode(labels: np.ndarray, n_way: int, k_shot: int, random: np.random.
 
 
 def accuracy(similarities: np.ndarray, answers: np.ndarray) -> float:
-    """Return the fraction of queries whose true class is the most similar one.
+    """Return the fraction of queries, in [0, 1], whose true class is the most similar one.
 
-    Args:
-        similarities: float [queries, n_way, k_shot], larger means more similar; the similarity of a class is the mean
-            over its examples.
-        answers: int [queries], the true class.
-
-    Returns:
-        A value in [0, 1]. A tie of n classes counts 1 / n, so constant similarities give 1 / n_way.
+    `similarities` are float [queries, n_way, k_shot], larger means more similar; a class takes the mean over its
+    examples. A tie of n classes counts 1 / n, so constant similarities give 1 / n_way. `answers` are int [queries].
     """
     by_class = similarities.mean(axis=2)
     is_best = by_class == by_class.max(axis=1, keepdims=True)

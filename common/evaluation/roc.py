@@ -39,11 +39,8 @@ class Roc(NamedTuple):
 
 
 def roc(distances: np.ndarray, is_same: np.ndarray) -> Roc:
-    """Compute the ROC.
-
-    Args:
-        distances: float [pairs], smaller means more similar; negated similarities are fine.
-        is_same: bool [pairs], with pairs of both kinds.
+    """Compute the ROC of distances, float [pairs], such as negated similarities; `is_same` is bool [pairs], of both
+    kinds.
     """
     return Roc(*SortedPairs.of(distances, is_same).rates(np.append(np.unique(distances), np.inf)))
 

@@ -91,11 +91,7 @@ def row_distances(first: np.ndarray, second: np.ndarray, metric: int = SQUARED_E
 
 
 def fold_slices(is_same: np.ndarray, num_folds: int) -> list[slice]:
-    """Divide pairs into contiguous test folds.
-
-    Raises:
-        ValueError: a fold has no same or no different pair.
-    """
+    """Divide pairs into contiguous test folds; ValueError if one has no same or no different pair."""
     if not 2 <= num_folds <= len(is_same):
         raise ValueError(f"{num_folds} folds of {len(is_same)} pairs; expected 2 to {len(is_same)}")
     bounds = np.cumsum([0, *map(len, np.array_split(is_same, num_folds))]).tolist()

@@ -18,11 +18,7 @@ class Checkpoints(CheckpointFolder):
                  before_save: Callable[[], None] = lambda: None):
         """Create the saver; all variables must exist.
 
-        Args:
-            folder: path of the folder.
-            session: holds the variables.
-            global_step: variable that counts the updates.
-            before_save: called before each save, to update variables that only serve checkpoints.
+        `before_save` is called before each save, to update variables that only serve checkpoints.
         """
         self._before_save = before_save
         self._saver = tf.train.Saver(tf.global_variables(), max_to_keep=None)
@@ -55,11 +51,7 @@ class Checkpoints(CheckpointFolder):
 
 
 def shapes_in(prefix: str) -> dict[str, list[int]]:
-    """Return the shapes of the variables in a bundle, by name.
-
-    Raises:
-        ZooError: the bundle does not exist or is damaged.
-    """
+    """Return the shapes of the variables in a bundle, by name; ZooError if it does not exist or is damaged."""
     bundle.require(prefix)
     try:
         with bundle.literal(prefix) as path:
@@ -69,21 +61,15 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
 
 
 def restore_all(session: tf.Session, prefix: str, variables: Collection[tf.Variable]) -> None:
-    """Restore variables from a bundle, for programs that use a trained model.
-
-    Raises:
-        ZooError: the bundle is damaged, or a variable is missing or has another shape.
+    """Restore all variables of a trained model; ZooError if the bundle is damaged, or one is missing or of another
+    shape.
     """
     bundle.require_shapes(prefix, shapes_in(prefix), _shapes_of(variables))
     load(session, prefix, {variable.op.name: variable for variable in variables})
 
 
 def load(session: tf.Session, prefix: str, variables: Mapping[str, tf.Variable]) -> None:
-    """Load variables from a bundle, by the names that they have in it.
-
-    Raises:
-        ZooError: the bundle is damaged.
-    """
+    """Load variables by the names that they have in a bundle; ZooError if it is damaged."""
     try:
         with bundle.literal(prefix) as path:
             tf.train.Saver(dict(variables)).restore(session, path)
@@ -92,13 +78,9 @@ def load(session: tf.Session, prefix: str, variables: Mapping[str, tf.Variable])
 
 
 def initialise_from(session: tf.Session, prefix: str, variables: Collection[tf.Variable]) -> list[str]:
-    """Load the variables that a bundle has by the same name and shape, and leave the others as they are.
+    """Load the variables that a bundle has by the same name and shape; return why, for each of the others.
 
-    Returns:
-        A line for each variable that was not loaded, with the reason.
-
-    Raises:
-        ZooError: the bundle does not exist, is damaged, or has none of the variables.
+    Raises ZooError if the bundle does not exist, is damaged, or has none of the variables.
     """
     names, notices = bundle.loadable(prefix, shapes_in(prefix), _shapes_of(variables))
     restore_all(session, prefix, [variable for variable in variables if variable.op.name in set(names)])

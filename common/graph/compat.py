@@ -9,9 +9,8 @@ import os
 import warnings
 from typing import Any, Iterator, Mapping
 
-from common.devices import gpu
-from common.devices.selection import Device
-from common.quiet import noise_hidden
+from common.console import noise_hidden
+from common.devices import selection
 
 
 @contextlib.contextmanager
@@ -34,7 +33,7 @@ with warnings.catch_warnings(), _without_keras(), noise_hidden():
     import tensorflow.compat.v1 as tf
     from tensorflow import config
 
-__all__ = ["assign", "config", "device_and_version", "enable", "settle", "tf"]
+__all__ = ["assign", "config", "device_and_version", "enable", "tf"]
 
 
 def enable() -> None:
@@ -44,22 +43,9 @@ def enable() -> None:
     tf.enable_resource_variables()
 
 
-def settle(device: Device, requested: str) -> Device:
-    """Replace a "gpu" that was not asked for by the CPU when TensorFlow sees no GPU.
-
-    Args:
-        device: from `selection.choose`.
-        requested: value of --device.
-
-    Raises:
-        ZooError: a GPU was asked for, but TensorFlow sees none.
-    """
-    return gpu.settle(device, requested, tf)
-
-
-def device_and_version(device: Device, requested: str) -> str:
-    """Return the kind of the settled device and TensorFlow's version; arguments and errors as those of `settle`."""
-    return f"{settle(device, requested).kind}, TensorFlow {tf.__version__}"
+def device_and_version(device: selection.Device, requested: str) -> str:
+    """Return the kind of the settled device and TensorFlow's version; arguments and errors as of `selection.settle`."""
+    return f"{selection.settle(device, requested, tf).kind}, TensorFlow {tf.__version__}"
 
 
 def assign(session: tf.Session, values: Mapping[tf.Variable, Any]) -> None:

@@ -16,21 +16,12 @@ MAX_DIFFERENCE = 1e-5
 
 def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor],
            target: exporting.Target, max_values: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Write `<name>.pb`, `saved_model/`, the ONNX model if asked for, and export.json; compare the outputs with those
-    of the live graph.
+    """Write `<name>.pb`, `saved_model/`, the ONNX model if asked for, and export.json; compare them with the live
+    graph.
 
-    Args:
-        session: holds the weights.
-        inputs: placeholders by name, float32 [batch, ...]; each tensor has the name of its key.
-        outputs: tensors by name; each has the name of its key.
-        target: where to write.
-        max_values: upper bounds of inputs by name, 1 by default; the lower bound is 0.
-
-    Returns:
-        Paths, names, and the largest absolute difference.
-
-    Raises:
-        ZooError: the outputs differ, or saved_model/ exists and is not an export of ours.
+    Inputs, placeholders float32 [batch, ...] from 0 to `max_values` (1 by default), and outputs have the names of their
+    keys. Returns paths, names, and the largest absolute difference. Raises ZooError if the outputs differ, or
+    saved_model/ exists and is not an export of ours.
     """
     with exporting.stages(target) as shown:
         return _export(session, inputs, outputs, target, max_values or {}, shown)

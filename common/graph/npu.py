@@ -24,17 +24,8 @@ _LOSS_SCALE = "loss_scale"  # of the row, of what is fetched, and of the collect
 def start(device: Device, options: NpuOptions | None = None, rank: Rank = ALONE) -> list[str]:
     """Load the adapter, on an NPU; do nothing elsewhere. Call it before any op or session is made.
 
-    Args:
-        device: the settled device.
-        options: what the flags ask of the adapter.
-        rank: of this process.
-
-    Returns:
-        Notices about the environment.
-
-    Raises:
-        FlagError: this version of the adapter does not know an option.
-        ZooError: the adapter is installed and does not start.
+    Return notices about the environment. Raises FlagError if this version of the adapter does not know an option, and
+    ZooError if it does not start.
     """
     if device.kind != "npu":
         return []
@@ -131,11 +122,8 @@ def _start_compat() -> None:
 def session_config(device: Device, options: NpuOptions, threads: int, mixed: bool = False) -> tf.ConfigProto:
     """Return a session's ConfigProto: exactly one NpuOptimizer on an NPU, none elsewhere.
 
-    Args:
-        device: the settled device.
-        options: what the flags ask of the adapter; used on an NPU.
-        threads: threads within an op; another number sums in another order and gives other bits.
-        mixed: on a GPU, let TensorFlow mix float16 in.
+    `threads` are those within an op: another number sums in another order and gives other bits. With `mixed`,
+    TensorFlow mixes float16 in on a GPU.
     """
     config = tf.ConfigProto(allow_soft_placement=True, intra_op_parallelism_threads=threads,
                             inter_op_parallelism_threads=selection.INTER_OP_THREADS)

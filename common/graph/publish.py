@@ -54,7 +54,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         for name in sorted(os.listdir(run_path)):
             if name.endswith(".npy"):
                 shutil.copyfile(os.path.join(run_path, name), os.path.join(temporary, name))
-        checksums.write_sums(temporary)
+        names = sorted(os.path.relpath(os.path.join(base, name), temporary)
+                       for base, _, files in os.walk(temporary) for name in files)
+        sums = [f"{checksums.of_file(os.path.join(temporary, name))}  {name}\n" for name in names]
+        atomic_files.write_text(os.path.join(temporary, checksums.SUMS), "".join(sums))
         os.rename(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary)
@@ -64,13 +67,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 
 def write_weights(prefix: str, new_prefix: str) -> None:
-    """Write a bundle without the variables of an optimizer.
+    """Write a bundle without the variables of an optimizer; ZooError if it is damaged.
 
     Their names are `optimizer/000` and so on for Keras models. For graph models they are those of a variable and one
     more part, such as `fc1/weights/Adam`, or `beta1_power` and `beta2_power`.
-
-    Raises:
-        ZooError: the bundle is damaged.
     """
     from common.graph.checkpoints import shapes_in
     from common.graph.compat import tf

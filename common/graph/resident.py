@@ -18,13 +18,7 @@ class ResidentArray:
     """
 
     def __init__(self, name: str, shape: Sequence[int], dtype: np.dtype):
-        """Create the variable in the default graph.
-
-        Args:
-            name: of the variable.
-            shape: [num, ...].
-            dtype: uint8, float32 or int64.
-        """
+        """Create the variable in the default graph for an array [num, ...] of uint8, float32 or int64."""
         self._row_shape, self._is_bytes = tuple(shape[1:]), dtype == np.uint8
         if self._is_bytes:
             shape, dtype = [shape[0], -(-int(np.prod(shape[1:])) // _WORD)], np.dtype(np.float32)

@@ -8,13 +8,12 @@ from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from common.devices import gpu, selection
-from common.devices.npu_options import NpuOptions
+from common.devices import selection
+from common.devices.npu_options import DebugPlan, NpuOptions, out_of_memory
 from common.devices.selection import ALONE, Rank
 from common.graph import compat, npu
 from common.graph.compat import tf
 from common.run import opening
-from common.run.debug_plan import DebugPlan, out_of_memory
 from common.run.opening import Run
 from common.run.run_dir import RunRequest
 
@@ -26,7 +25,7 @@ def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence
     if request.flags.jit_compile:  # read when the first session is made; without it, XLA leaves a CPU out
         os.environ["TF_XLA_FLAGS"] = f"{os.environ.get('TF_XLA_FLAGS', '')} --tf_xla_cpu_global_jit".strip()
     with opening.open_run(request, device, tf.__version__, identity, [*own_notices, *notices]) as run:
-        gpu.prepare(device, run.precision, request.flags.deterministic, compat.config.experimental)
+        selection.prepare_gpu(device, run.precision, request.flags.deterministic, compat.config.experimental)
         yield run
 
 
@@ -47,14 +46,7 @@ def session_config(run: Run) -> tf.ConfigProto:
 @contextlib.contextmanager
 def inference_session(device: selection.Device, requested: str, npu_precision: str, quiet: bool
                       ) -> Iterator[tf.Session]:
-    """Start the device, print which one it is, and open a session on a new graph.
-
-    Args:
-        device: from `selection.choose`.
-        requested: value of --device.
-        npu_precision: the model's precision mode on an NPU.
-        quiet: print nothing, for programs that print JSON.
-    """
+    """Start the device, print which one it is unless `quiet`, and open a session on a new graph."""
     options = NpuOptions(npu_precision)
     device, notices = _start(device, requested, options)
     if not quiet:
@@ -69,7 +61,7 @@ def _start(device: selection.Device, requested: str, options: NpuOptions, rank: 
            ) -> tuple[selection.Device, list[str]]:
     """Return the device, started, and notices about the environment."""
     compat.enable()
-    device = compat.settle(device, requested)
+    device = selection.settle(device, requested, tf)
     return device, npu.start(device, options, rank)
 
 
@@ -79,9 +71,7 @@ class StepDebugger:
     def __init__(self, run: Run, dumped: Mapping[str, tf.Tensor]):
         """Add the numeric checks to the graph, which must be complete and contain nothing but training.
 
-        Args:
-            run: the open run.
-            dumped: tensors of a data dump, by name.
+        `dumped` are the tensors of a data dump, by name.
         """
         options = run.debug_options
         self._plan = DebugPlan(options, run.request.num_updates)
@@ -92,14 +82,7 @@ class StepDebugger:
             ) -> dict[str, Any]:
         """Run a training step and return the values of the fetches, by name, and `loss_scale` if there is one.
 
-        Args:
-            session: the session.
-            fetches: what to fetch, by name.
-            feeds: the batch.
-            update: number of this update, from 1.
-
-        Raises:
-            ZooError: over_dump found NaN or infinity, or the device is out of memory.
+        Updates count from 1. Raises ZooError if over_dump found NaN or infinity, or the device is out of memory.
         """
         all_fetches: dict[str, Any] = {"values": dict(fetches, **self._loss_scale), "checks": self._checks}
         if self._plan.dumps(update):
@@ -113,7 +96,7 @@ class StepDebugger:
         except tf.errors.ResourceExhaustedError:
             raise out_of_memory() from None
         except tf.errors.UnimplementedError as error:
-            raise gpu.not_deterministic(error.message) or error from None
+            raise selection.not_deterministic(error.message) or error from None
         except tf.errors.InvalidArgumentError as error:
             if not self._checks:
                 raise

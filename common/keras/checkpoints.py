@@ -5,12 +5,12 @@ TensorFlow's object checkpoints depend on the Python structure of a model.
 """
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Callable, Collection, Mapping, Sequence
 
 import tensorflow as tf
 
 from common.checkpoints import bundle
-from common.checkpoints.background import BackgroundFolder
 from common.checkpoints.bundle import CheckpointFolder, DamagedBundle
 from common.errors import reason_of
 
@@ -21,13 +21,7 @@ class KerasCheckpoints(CheckpointFolder):
     """The checkpoints of one run: the given variables and a step counter."""
 
     def __init__(self, folder: str, variables: Mapping[str, Any], global_step: Any):
-        """Open the folder.
-
-        Args:
-            folder: path of the folder.
-            variables: tf.Variable or Keras variables, by name.
-            global_step: integer variable that counts the updates, saved as `global_step`.
-        """
+        """Open the folder for variables by name, and the integer that counts the updates, saved as `global_step`."""
         self._variables = dict(variables, **{STEP: global_step})
         self._captured: dict[str, tf.Tensor] = {}
         super().__init__(folder, self._write_bundle, self._read_bundle)
@@ -65,12 +59,44 @@ class KerasCheckpoints(CheckpointFolder):
         return int(values[STEP])
 
 
-def read(prefix: str, dtypes: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-    """Read variables from a bundle; `dtypes` are their types by name.
+class BackgroundFolder:
+    """A checkpoint folder whose files are written by a thread, one checkpoint at a time and in the order of the calls.
 
-    Raises:
-        tf.errors.OpError: the bundle is damaged or lacks a variable.
+    A checkpoint still counts once its index exists, and a killed run resumes from the newest one that does.
     """
+
+    def __init__(self, folder: CheckpointFolder, capture: Callable[[], None]):
+        """Start no thread yet; `capture` keeps the values of now for the next save of the folder."""
+        self._folder, self._capture = folder, capture
+        self._thread = ThreadPoolExecutor(1)
+        self._jobs: list[Future] = []
+        self.restore_newest = folder.restore_newest
+
+    def save(self, step: int, keep: Collection[int] = ()) -> None:
+        """Save `model.ckpt-<step>` with the values of now, and prune; the file is there after `wait`.
+
+        Raises ZooError if an earlier checkpoint could not be written.
+        """
+        self.wait()
+        self._capture()
+        self._jobs.append(self._thread.submit(self._folder.save, step, keep))
+
+    def prune(self, keep: Collection[int]) -> None:
+        """Remove steps as `CheckpointFolder.prune` does, after what is being written; errors as those of `save`."""
+        for job in self._jobs:
+            if job.done():
+                job.result()
+        self._jobs.append(self._thread.submit(self._folder.prune, keep))
+
+    def wait(self) -> None:
+        """Return once everything is on the disk; errors as those of `save`."""
+        jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            job.result()
+
+
+def read(prefix: str, dtypes: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    """Read variables of these types from a bundle; tf.errors.OpError if it is damaged or lacks one."""
     names = sorted(dtypes)
     with bundle.literal(prefix) as path:
         values = tf.raw_ops.RestoreV2(prefix=path, tensor_names=names, shape_and_slices=[""] * len(names),
@@ -79,11 +105,7 @@ def read(prefix: str, dtypes: Mapping[str, Any]) -> dict[str, tf.Tensor]:
 
 
 def shapes_in(prefix: str) -> dict[str, list[int]]:
-    """Return the shapes of the variables in a bundle, by name.
-
-    Raises:
-        ZooError: the bundle does not exist or is damaged.
-    """
+    """Return the shapes of the variables in a bundle, by name; ZooError if it does not exist or is damaged."""
     bundle.require(prefix)
     try:
         with bundle.literal(prefix) as path:
@@ -93,10 +115,8 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
 
 
 def restore_all(prefix: str, variables: Mapping[str, Any]) -> None:
-    """Restore variables from a bundle, for programs that use a trained model.
-
-    Raises:
-        ZooError: the bundle is damaged, or a variable is missing or has another shape.
+    """Restore all variables of a trained model; ZooError if the bundle is damaged, or one is missing or of another
+    shape.
     """
     bundle.require_shapes(prefix, shapes_in(prefix), {name: variable.shape for name, variable in variables.items()})
     try:
@@ -108,13 +128,9 @@ def restore_all(prefix: str, variables: Mapping[str, Any]) -> None:
 
 
 def initialise_from(prefix: str, variables: Mapping[str, Any]) -> list[str]:
-    """Load the variables that a bundle has by the same name and shape, and leave the others as they are.
+    """Load the variables that a bundle has by the same name and shape; return why, for each of the others.
 
-    Returns:
-        A line for each variable that was not loaded, with the reason.
-
-    Raises:
-        ZooError: the bundle does not exist, is damaged, or has none of the variables.
+    Raises ZooError if the bundle does not exist, is damaged, or has none of the variables.
     """
     expected = {name: variable.shape for name, variable in variables.items()}
     names, notices = bundle.loadable(prefix, shapes_in(prefix), expected)

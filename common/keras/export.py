@@ -9,11 +9,9 @@ import numpy as np
 
 from common import atomic_files, console
 from common.checkpoints import bundle, exporting
+from common.console import noise_hidden
 from common.errors import ZooError
-from common.quiet import noise_hidden
-
-with noise_hidden():
-    import tensorflow as tf
+from common.keras.session import tf
 
 CHECKED_SAMPLES = 2
 MAX_DIFFERENCE = 1e-4  # of the largest output: TFLite sums in another order
@@ -22,8 +20,8 @@ Tensor = Any
 
 def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tuple[int, ...]], model: Any,
            target: exporting.Target) -> dict[str, Any]:
-    """Write `saved_model/`, `<name>.tflite`, the ONNX model if asked for, and export.json; compare the outputs with
-    those of the live network.
+    """Write `saved_model/`, `<name>.tflite`, the ONNX model if asked for, and export.json; compare them with the live
+    network.
 
     Args:
         function: maps inputs, passed by keyword, to outputs by name.
@@ -31,12 +29,8 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
         model: the Keras model whose variables the function uses.
         target: where to write.
 
-    Returns:
-        Paths, names, and the largest difference in units of the largest output.
-
-    Raises:
-        ZooError: the outputs differ, also those of TensorFlow's default TFLite interpreter, or saved_model/ exists and
-            is not an export of ours.
+    Return paths, names, and the largest difference in units of the largest output. Raises ZooError if the outputs
+    differ, also those of TensorFlow's default TFLite interpreter, or saved_model/ exists and is not an export of ours.
     """
     shown = exporting.stages(target)  # on the terminal, which the next line takes from stderr
     with noise_hidden(), shown:

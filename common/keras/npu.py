@@ -18,17 +18,9 @@ from common.errors import ZooError
 def start(device: Device, options: NpuOptions, rank: Rank = ALONE) -> list[str]:
     """Load the adapter, set its options, open the NPU and make it the default, once; do nothing elsewhere.
 
-    Args:
-        device: the settled device.
-        options: what the flags ask of the adapter. Its folders exist (`NpuOptions.make_folders`).
-        rank: which of several processes this is.
-
-    Returns:
-        Notices about the environment.
-
-    Raises:
-        FlagError: this version of the adapter does not know the precision mode.
-        ZooError: the adapter is installed and does not start, or HCCL counts the ranks in another order.
+    The folders of the options exist (`NpuOptions.make_folders`). Return notices about the environment. Raises FlagError
+    if this version of the adapter does not know the precision mode, and ZooError if it does not start, or HCCL counts
+    the ranks in another order.
     """
     if device.kind != "npu":
         return []
@@ -67,14 +59,8 @@ def loss_scale_optimizer(optimizer: Any) -> Any:
 
 
 def configure(npu_device: Any, options: NpuOptions) -> None:
-    """Set `npu_device.global_options()`, before `open()`.
-
-    Args:
-        npu_device: the adapter's module.
-        options: what the flags ask of it.
-
-    Raises:
-        FlagError: this version of the adapter does not know an option or its value.
+    """Set `npu_device.global_options()`, before `open()`; FlagError if this version does not know an option or its
+    value.
     """
     config = npu_device.global_options()
     for name, value in options.choices.items():
@@ -99,15 +85,8 @@ def configure(npu_device: Any, options: NpuOptions) -> None:
 def shard(dataset: Any, num: int) -> tuple[Any, int]:
     """Keep this rank's elements of a dataset that is not batched yet; after `start` and before the model is made.
 
-    Args:
-        dataset: tf.data.Dataset.
-        num: elements of a batch of all ranks.
-
-    Returns:
-        The dataset, and how many of a batch are this rank's.
-
-    Raises:
-        ValueError: the ranks cannot share a batch evenly.
+    Return the dataset, and how many elements of a batch of `num` are this rank's; ValueError if the ranks cannot share
+    it evenly.
     """
     import npu_device
 
@@ -117,10 +96,7 @@ def shard(dataset: Any, num: int) -> tuple[Any, int]:
 def all_reduce(values: list[Any], fuse: bool) -> list[Any]:
     """Add tensors up over all NPUs, which must all call it.
 
-    Args:
-        values: tensors.
-        fuse: let the graph engine send them together with others, as is good for gradients; False keeps what is small
-            from waiting for them.
+    With `fuse` the graph engine sends them together with others, as is good for gradients; what is small need not wait.
     """
     import npu_device
 

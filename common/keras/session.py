@@ -4,20 +4,33 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from common.devices import gpu, npu_options, selection
+from common.console import noise_hidden
+from common.devices import npu_options, selection
+from common.devices.npu_options import DebugPlan, out_of_memory
 from common.devices.selection import Rank
 from common.distributed import processes
 from common.errors import ZooError
 from common.keras import npu
-from common.quiet import noise_hidden
 from common.run import opening
-from common.run.debug_plan import DebugPlan, out_of_memory
 from common.run.opening import Run
 from common.run.run_dir import RunRequest
 
-with noise_hidden():
+
+@contextlib.contextmanager
+def _without_matplotlib() -> Iterator[None]:
+    """Keep Keras from importing matplotlib, which takes a second and writes to the user's home."""
+    sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        if sys.modules["matplotlib"] is None:
+            del sys.modules["matplotlib"]
+
+
+with _without_matplotlib(), noise_hidden():
     import tensorflow as tf
 
 _NOT_COMPILED = "Detected unsupported operations when trying to compile graph"
@@ -27,9 +40,7 @@ _NOT_COMPILED = "Detected unsupported operations when trying to compile graph"
 def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence[str]) -> Iterator[Run]:
     """Wait for the other ranks, open the run, set threads and precision, and start the adapter.
 
-    Only then may variables be created.
-
-    Arguments and errors are those of `opening.open_run`.
+    Only then may variables be created. Arguments and errors are those of `opening.open_run`.
     """
     device = settle(request.device, request.flags.device)
     require_one_gpu(request.rank, device.kind)
@@ -39,21 +50,14 @@ def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence
         set_threads(run.arguments["threads"], device.kind)
         for notice in npu.start(device, request.options, request.rank):
             print(notice)
-        gpu.prepare(device, run.precision, request.flags.deterministic, tf.config.experimental)
+        selection.prepare_gpu(device, run.precision, request.flags.deterministic, tf.config.experimental)
         if device.kind == "gpu" and run.precision == "allow_mix_precision":
             tf.keras.mixed_precision.set_global_policy("mixed_float16")
         yield run
 
 
 def start(device: selection.Device, requested: str, npu_precision: str, quiet: bool) -> None:
-    """Start the device and print which one it is.
-
-    Args:
-        device: from `selection.choose`.
-        requested: value of --device.
-        npu_precision: the model's precision mode on an NPU.
-        quiet: print nothing, for programs that print JSON.
-    """
+    """Start the device and print which one it is, unless `quiet`; `npu_precision` is the model's mode on an NPU."""
     device = settle(device, requested)
     set_threads(selection.num_cpus(), device.kind)
     notices = npu.start(device, npu_options.NpuOptions(npu_precision))
@@ -63,26 +67,18 @@ def start(device: selection.Device, requested: str, npu_precision: str, quiet: b
 
 
 def settle(device: selection.Device, requested: str) -> selection.Device:
-    """Replace a "gpu" that was not asked for by the CPU when TensorFlow sees no GPU.
-
-    Raises:
-        ZooError: a GPU was asked for, but TensorFlow sees none.
-    """
+    """Settle the device as `selection.settle` does, and let a GPU take memory as it is needed."""
     if device.kind != "gpu":
         return device
     for physical_gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(physical_gpu, True)
-    return gpu.settle(device, requested, tf)
+    return selection.settle(device, requested, tf)
 
 
 def set_threads(num: int, device_kind: str = "cpu") -> None:
     """Set the threads within an op, on which the bits of sums depend; two ops run in parallel.
 
     Has no effect once TensorFlow has run an op in this process.
-
-    Args:
-        num: threads.
-        device_kind: "npu", "gpu" or "cpu".
     """
     if device_kind == "npu":  # the adapter opens a new context, which ignores earlier configuration
         os.environ.update(TF_NUM_INTRAOP_THREADS=str(num), TF_NUM_INTEROP_THREADS=str(selection.INTER_OP_THREADS))
@@ -93,11 +89,7 @@ def set_threads(num: int, device_kind: str = "cpu") -> None:
 
 
 def require_one_gpu(rank: Rank, device_kind: str) -> None:
-    """Check that one of several processes sees one GPU at most: TensorFlow's strategy would use all visible ones.
-
-    Raises:
-        ZooError: it sees several.
-    """
+    """Raise ZooError if one of several processes sees several GPUs: TensorFlow's strategy would use all of them."""
     if rank.size == 1 or device_kind != "gpu":
         return
     num = len(tf.config.get_visible_devices("GPU"))
@@ -107,13 +99,9 @@ def require_one_gpu(rank: Rank, device_kind: str) -> None:
 
 
 def scale_losses(optimizer: Any, run: Run, requested: str | None) -> Any:
-    """Wrap an optimizer for dynamic loss scaling, if requested.
+    """Wrap an optimizer for dynamic loss scaling if `requested` is "dynamic", or "mixed" and float16 is mixed in.
 
-    Args:
-        optimizer: the optimizer.
-        run: the open run.
-        requested: "none"; "dynamic"; "mixed" is "dynamic" where float16 is mixed in, else "none"; None is "none" on an
-            NPU, else "mixed".
+    None means "none" on an NPU, else "mixed".
     """
     if requested is None:
         requested = "none" if run.device.kind == "npu" else "mixed"
@@ -129,6 +117,41 @@ def _mixes_float16(run: Run) -> bool:
     if run.device.kind == "npu":
         return run.request.options.mixes_float16
     return tf.keras.mixed_precision.global_policy().compute_dtype == "float16"
+
+
+def build_optimizer(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Create the variables of an optimizer now, not at its first step."""
+    if hasattr(optimizer, "build"):
+        optimizer.build(variables)
+    else:  # Keras 2.6 has no public way that leaves the step counter at 0
+        getattr(optimizer, "inner_optimizer", optimizer)._create_all_weights(variables)
+
+
+def optimizer_variables(optimizer: Any) -> list[Any]:
+    """Return all variables of an optimizer, with its step counter; within a version their order is always the same."""
+    variables = optimizer.variables
+    loss_scale = getattr(optimizer, "_loss_scale", None)  # Keras 2.6 omits a dynamic scale
+    return [*(variables() if callable(variables) else variables), *getattr(loss_scale, "_weights", {}).values()]
+
+
+def scale_loss(optimizer: Any, loss: Any) -> Any:
+    """Scale a loss, if the optimizer scales losses."""
+    if hasattr(optimizer, "get_scaled_loss"):
+        return optimizer.get_scaled_loss(loss)
+    return optimizer.scale_loss(loss) if hasattr(optimizer, "dynamic_scale") else loss
+
+
+def loss_scale_row(optimizer: Any) -> dict[str, float]:
+    """Return the optimizer's loss scale as a value of a row of metrics, nothing if the optimizer scales no losses."""
+    scale = getattr(optimizer, "loss_scale", getattr(optimizer, "dynamic_scale", None))
+    return {} if scale is None else {"loss_scale": float(scale)}
+
+
+def unscale(optimizer: Any, gradients: Sequence[Any]) -> Sequence[Any]:
+    """Undo the scale in gradients, unless the optimizer does it itself when it applies them."""
+    if hasattr(optimizer, "get_unscaled_gradients"):
+        return optimizer.get_unscaled_gradients(gradients)
+    return gradients
 
 
 @contextlib.contextmanager
@@ -154,13 +177,9 @@ class StepDebugger:
     def run(self, step: Callable[[bool], tuple[Any, Mapping[str, Any]]], update: int) -> Any:
         """Run a training step and return its result.
 
-        Args:
-            step: makes the update. Its argument says whether tensors are dumped; it returns a result and these tensors
-                by name.
-            update: number of this update, from 1.
-
-        Raises:
-            ZooError: over_dump found NaN or infinity, the device is out of memory, or XLA lacks an operation.
+        `step` makes the update; its argument says whether tensors are dumped, and it returns a result and these tensors
+        by name. Updates count from 1. Raises ZooError if over_dump found NaN or infinity, the device is out of memory,
+        or XLA lacks an operation.
         """
         dumps, profiles = self._plan.dumps(update), self._plan.profiles(update)
         if profiles:
@@ -170,7 +189,7 @@ class StepDebugger:
         except tf.errors.ResourceExhaustedError:
             raise out_of_memory() from None
         except tf.errors.UnimplementedError as error:
-            raise gpu.not_deterministic(error.message) or error from None
+            raise selection.not_deterministic(error.message) or error from None
         except tf.errors.InvalidArgumentError as error:
             if _NOT_COMPILED in error.message:
                 reason = error.message.partition(" on XLA_")[2].partition(": ")[2].partition("{{")[0].strip()

@@ -15,7 +15,7 @@ import tensorflow as tf
 from common.cli.program import take_signals_back
 from common.devices.selection import Rank
 from common.distributed.lost_ranks import explained
-from common.keras import compat, npu
+from common.keras import npu, session
 from common.run import agreement
 
 
@@ -61,8 +61,8 @@ class Workers(agreement.Workers):
         workers.
         """
         with tape:
-            scaled = compat.scale_loss(optimizer, loss)
-        return compat.unscale(optimizer, tape.gradient(scaled, variables))
+            scaled = session.scale_loss(optimizer, loss)
+        return session.unscale(optimizer, tape.gradient(scaled, variables))
 
     def apply(self, optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[Any]) -> None:
         """In a compiled function: update variables with the sum of the workers' gradients."""

@@ -1,14 +1,17 @@
 """Matplotlib without a display, one style for all figures, and PNG files that are written atomically."""
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import sys
+import tempfile
 import textwrap
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 
-from common import atomic_files, console, temporary
+from common import atomic_files, console
 
 WIDTH = 8.0  # inches, of 100 pixels
 TITLE_CHARACTERS = 70  # that fit in this width
@@ -22,23 +25,34 @@ _STYLE = {
 
 
 def plotting(warn: Callable[[str], None] = console.notice) -> Any:
-    """Return pyplot without a display and in our style, or None after a warning if matplotlib is missing.
-
-    Args:
-        warn: takes the warning.
-    """
-    os.environ.setdefault("MPLCONFIGDIR", temporary.folder())  # for matplotlib's font list
+    """Return pyplot without a display and in our style, or None after a warning if matplotlib is missing."""
     try:
-        import matplotlib
+        with _settings_folder():
+            import matplotlib
 
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
+            matplotlib.use("Agg")
+            from matplotlib import pyplot
     except ImportError as error:
         warn(f"Warning: no PNG ({error}); pip install matplotlib")
         return None
     pyplot.rcParams.update(_STYLE)
     pyplot.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=COLOURS)
     return pyplot
+
+
+@contextlib.contextmanager
+def _settings_folder() -> Iterator[None]:
+    """Give matplotlib a folder instead of the user's home for its settings and fonts, while it is imported."""
+    name = "MPLCONFIGDIR"
+    if name in os.environ or "matplotlib" in sys.modules:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
+        os.environ[name] = folder
+        try:
+            yield
+        finally:
+            del os.environ[name]
 
 
 def save_figure(figure: Any, path: str) -> None:
@@ -101,14 +115,9 @@ def smoothed(values: Sequence[float]) -> np.ndarray:
 
 
 def draw_roc(pyplot: Any, path: str, title: str, rates: tuple[np.ndarray, np.ndarray], area: float) -> None:
-    """Draw a ROC over a logarithmic false accept rate, beside that of chance.
+    """Draw a ROC over a logarithmic false accept rate, beside that of chance; `pyplot` None draws nothing.
 
-    Args:
-        pyplot: from `plotting`; None draws nothing.
-        path: path of the PNG.
-        title: text above the figure.
-        rates: false and true accept rates, float64 [num] each, rising.
-        area: area under the curve.
+    `rates` are false and true accept rates, float64 [num] each, rising.
     """
     if pyplot is None:
         return

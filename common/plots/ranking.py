@@ -44,11 +44,7 @@ class Cell(NamedTuple):
 def draw(pyplot: Any, path: str, title: str, queries: Sequence[Query]) -> None:
     """Draw queries with a black frame and what was found with one that shows the verdict; a query begins a line.
 
-    Args:
-        pyplot: from `figures.plotting`; None draws nothing.
-        path: path of the PNG.
-        title: text above the figure.
-        queries: the first MAX_QUERIES are drawn.
+    The first MAX_QUERIES are drawn; `pyplot` is from `figures.plotting`, None draws nothing.
     """
     lines: list[Sequence[Cell]] = []
     for query in queries[:MAX_QUERIES]:
@@ -60,14 +56,7 @@ def draw(pyplot: Any, path: str, title: str, queries: Sequence[Query]) -> None:
 
 
 def draw_lines(pyplot: Any, path: str, title: str, lines: Sequence[Sequence[Cell | None]]) -> None:
-    """Draw lines of up to COLUMNS images; None leaves a place empty.
-
-    Args:
-        pyplot: from `figures.plotting`; None draws nothing.
-        path: path of the PNG.
-        title: text above the figure.
-        lines: the images.
-    """
+    """Draw lines of up to COLUMNS images, as `draw` does; None leaves a place empty."""
     if pyplot is None:
         return
     num = max(1, len(lines))

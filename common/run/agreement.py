@@ -29,11 +29,7 @@ class Workers:
         self.rank = rank
 
     def exchange(self, own: Sequence[float]) -> np.ndarray:
-        """Return the two numbers of each worker, float32 [workers, 2]; all must call it, and wait here for each other.
-
-        Args:
-            own: those of this worker.
-        """
+        """Return the two numbers of each worker, float32 [workers, 2]; all must call it, and wait for each other."""
         numbers = np.zeros((self.rank.size, 2), np.float32)
         numbers[self.rank.number] = own
         return self._total_of(numbers)
@@ -43,13 +39,8 @@ class Workers:
         return numbers
 
     def require_same(self, checksum: int) -> None:
-        """Check that all workers are about to do the same; all must call it, before anything else.
-
-        Args:
-            checksum: 32-bit checksum of what this worker is about to do.
-
-        Raises:
-            ZooError: other workers have other checksums.
+        """Raise ZooError unless all workers have the same 32-bit checksum of what they are about to do; all must call
+        it.
         """
         found = self.exchange(divmod(checksum, 1 << 16))  # float32 holds 16 bits exactly
         others = [str(rank) for rank, row in enumerate(found) if (row != found[0]).any()]
@@ -65,10 +56,8 @@ class Workers:
 class SharedStop(StopRequest):
     """A stop request that all workers act on after the same step.
 
-    A worker that received a signal tells the others in the sums of its next step, at no extra cost.
-
-    Attributes:
-        num_stopping: number of workers that had received a signal before the last step; set by each step.
+    A worker that received a signal tells the others in the sums of its next step, at no extra cost: each step sets
+    `num_stopping`, the number of workers that had received one before it.
     """
 
     def __init__(self, stop: StopRequest, workers: Workers):
@@ -102,13 +91,7 @@ class SharedStop(StopRequest):
 
 @dataclasses.dataclass(frozen=True)
 class Epochs:
-    """Ends of epochs, where all workers wait for rank 0 to evaluate.
-
-    Attributes:
-        workers: all workers of the training.
-        record: the record of this worker.
-        steps_per_epoch: updates per epoch.
-    """
+    """Ends of epochs, where all workers wait for rank 0 to evaluate; `record` is that of this worker."""
 
     workers: Workers
     record: Record
@@ -126,10 +109,5 @@ class Epochs:
         return self.is_end(step) and self.workers.any(is_chief and not self.record.has_evaluation(step))
 
     def is_over(self, step: int, ends_early: bool = False) -> bool:
-        """Whether training ends early with this epoch; here the other workers wait for the evaluation of rank 0.
-
-        Args:
-            step: updates made.
-            ends_early: what rank 0 decided.
-        """
+        """Whether rank 0 decided to end training early with this epoch; here the others wait for its evaluation."""
         return self.is_end(step) and self.workers.any(ends_early)

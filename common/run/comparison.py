@@ -36,12 +36,7 @@ def metric_rows(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:
 
 
 def draw(path: str, runs: Mapping[str, RunSummary]) -> bool:
-    """Draw the curves of several runs into common panels; return whether a file was written.
-
-    Args:
-        path: path of the PNG.
-        runs: runs by the label of their curves.
-    """
+    """Draw the curves of runs, by their label, into common panels of a PNG; return whether it was written."""
     pyplot = figures.plotting(print)
     if pyplot is None:
         return False

@@ -29,12 +29,7 @@ class Points:
 
 
 def draw(run: RunSummary, result: str = "") -> None:
-    """Draw curves.png in a run directory, with the panels that its arguments.json lists; warn without matplotlib.
-
-    Args:
-        run: the run.
-        result: end of the title, for example ": accuracy 0.9".
-    """
+    """Draw curves.png of a run, with the panels that its arguments.json lists; `result` is the end of the title."""
     panels = {panel: [metrics.Curve(*curve) for curve in curves]
               for panel, curves in run.arguments.get("curves", {}).items()}
     points = {curve: Points() for curves in panels.values() for curve in curves}

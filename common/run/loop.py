@@ -91,17 +91,11 @@ class Task(Protocol):
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
         """Process a row of metrics.jsonl: print it, write it to text files, update sums.
 
-        Args:
-            row: a new row; or, before `start`, each row of a resumed run.
-            is_replayed: the row belongs to an earlier segment and was printed then.
+        Replayed rows, which belong to earlier segments and were printed then, come before `start`.
         """
 
     def start(self, step: int | None) -> int:
-        """Prepare for training; return the number of updates made.
-
-        Args:
-            step: step of the restored checkpoint, None for a new run.
-        """
+        """Prepare for training from the step of a restored checkpoint, None without one; return the updates made."""
 
     def is_over(self, step: int) -> bool:
         """Whether training ends early, before all updates are made."""
@@ -120,12 +114,7 @@ class Task(Protocol):
 
 
 class Record:
-    """The record of a rank other than 0, which writes nothing. It stops training when the loss is not finite.
-
-    Attributes:
-        run: the open run.
-        stop: pending signals.
-    """
+    """The record of a rank other than 0, which writes nothing. It stops training when the loss is not finite."""
 
     def __init__(self, run: Run, stop: StopRequest):
         self.run, self.stop = run, stop
@@ -134,18 +123,13 @@ class Record:
     def restore(self, task: Task) -> int | None:
         """Restore the newest checkpoint of a resumed run and replay its rows to the task, which gets new rows as well.
 
-        Returns:
-            The step of the checkpoint, None without one.
+        Return the step of the checkpoint, None without one.
         """
         self._task = task
         return None
 
     def step(self, step: int, values: Row) -> None:
-        """Record an update.
-
-        Raises:
-            ZooError: the loss is not finite.
-        """
+        """Record an update; raise ZooError if the loss is not finite."""
         if not math.isfinite(values["loss"]):
             raise ZooError(f"the loss is {values['loss']} at step {step}: training has diverged; {self._task.advice}")
 
@@ -191,7 +175,7 @@ class RunRecord(Record):
         Args:
             run: the open run.
             stop: pending signals; the duration of the run counts from `stop.started`.
-            checkpoints: a `bundle.CheckpointFolder` or a `background.BackgroundFolder`.
+            checkpoints: a `bundle.CheckpointFolder` or a `keras.checkpoints.BackgroundFolder`.
             v1: TensorFlow's version 1 API, for its event writer.
             clock: returns seconds.
         """
@@ -266,10 +250,8 @@ class RunRecord(Record):
     def finish(self, step: int, accuracy: float | None, result: Mapping[str, str]) -> None:
         """Write result file, `final` row, curves and report, and print the last lines.
 
-        Args:
-            step: updates made.
-            accuracy: Final Train Accuracy, None for n/a.
-            result: the model's entries of the result file, written after the throughput.
+        `accuracy` is Final Train Accuracy, None for n/a; `result` the model's entries of the result file, written after
+        the throughput.
         """
         self._end_progress()
         seconds = self.seconds()

@@ -26,10 +26,7 @@ Row = Mapping[str, Any]
 def read_rows(run_path: str, kind: str | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of a run, of one kind or of all; null is read as NaN.
 
-    A last line that a killed process left incomplete is ignored.
-
-    Raises:
-        ZooError: any other line is damaged.
+    A last line that a killed process left incomplete is ignored; any other damaged one raises ZooError.
     """
     path = os.path.join(run_path, METRICS)
     if not os.path.exists(path):
@@ -73,12 +70,8 @@ class MetricsFile:
                  clock: Callable[[], float] = time.monotonic):
         """Truncate the file to the rows of a checkpoint, and open it for appending.
 
-        Args:
-            run_path: the run directory.
-            step: updates made; rows of later steps and `final` rows are dropped.
-            started: start of this segment of the run, in seconds of `clock`.
-            replay: called with each row that is kept, in order.
-            clock: returns seconds.
+        Rows after `step`, and `final` rows, are dropped; `replay` is called with each other one, in order. `started` is
+        the start of this segment of the run, in seconds of `clock`.
         """
         self._clock, self._started, self._earlier_seconds = clock, started, 0.0
         path = os.path.join(run_path, METRICS)
@@ -131,9 +124,7 @@ class GrowingText:
 
 
 def beginning(run_path: str) -> dict[str, float]:
-    """Return what a run took before its steady state, of its first segment: `startup_seconds` until its first step, and
-    `first_step_seconds`, with all that is compiled in it. Nothing if it has no steps.
-    """
+    """Return the seconds before the first step of a run, and of that step with all that is compiled in it."""
     first = next(read_rows(run_path, "step"), None)
     if first is None:
         return {}
@@ -142,10 +133,7 @@ def beginning(run_path: str) -> dict[str, float]:
 
 
 def median_step_seconds(run_path: str) -> float | None:
-    """Return the median duration of a training step after a warm-up of min(10, steps // 2) steps.
-
-    None if fewer than two steps remain.
-    """
+    """Return the median of the steps after min(10, steps // 2) warm-up steps, None if fewer than two remain."""
     durations = [row["step_seconds"] for row in read_rows(run_path, "step")]
     timed = durations[min(_MAX_WARM_UP_STEPS, len(durations) // 2):]
     return statistics.median(timed) if len(timed) >= 2 else None

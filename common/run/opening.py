@@ -270,12 +270,8 @@ def _logged(path: str, is_verbose: bool, shows_stderr: bool) -> Iterator[None]:
 def copy_output(log_path: str, is_verbose: bool = False, shows_stderr: bool = True) -> Iterator[None]:
     """Copy all that is printed, also by children and C++ code, to a log as well.
 
-    File descriptors 1 and 2 lead to a separate process (copy_output.py), and sys.stdout and sys.stderr to them.
-
-    Args:
-        log_path: the log.
-        is_verbose: whether a terminal gets what `console.detail` prints.
-        shows_stderr: whether stderr is shown at all.
+    File descriptors 1 and 2 lead to a separate process (copy_output.py), and sys.stdout and sys.stderr to them. If
+    `is_verbose`, a terminal gets what `console.detail` prints, too; stderr is not shown at all unless `shows_stderr`.
     """
     streams = sys.stdout, sys.stderr
     for stream in streams:

@@ -23,11 +23,7 @@ TEMPLATE = "report.html.jinja"
 
 
 def write(run: RunSummary) -> str:
-    """Write report.html into a run directory; return its path.
-
-    Raises:
-        ZooError: jinja2 is missing.
-    """
+    """Write report.html into a run directory and return its path; ZooError if jinja2 is missing."""
     try:
         import jinja2
     except ImportError as error:

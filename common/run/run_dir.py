@@ -37,11 +37,7 @@ def is_run(path: str) -> bool:
 
 
 def resume_path(resume: str) -> str | None:
-    """Return the run directory that --resume=PATH names, None for auto and never.
-
-    Raises:
-        ZooError: the path is not a run directory.
-    """
+    """Return the run directory that --resume=PATH names, None for auto and never; ZooError if it is not a run."""
     if resume in ("auto", "never"):
         return None
     path = os.path.abspath(os.path.expanduser(resume))
@@ -52,11 +48,7 @@ def resume_path(resume: str) -> str | None:
 
 
 def read_arguments(path: str) -> dict[str, Any]:
-    """Read the arguments.json of a run.
-
-    Raises:
-        ZooError: the file is damaged or was not written by a run.
-    """
+    """Read the arguments.json of a run; raise ZooError if it is damaged or was not written by a run."""
     name = os.path.join(path, ARGUMENTS)
     try:
         with open(name, encoding="utf-8") as file:

@@ -46,11 +46,7 @@ class RunSummary:
 
 
 def summarise(path: str) -> RunSummary:
-    """Read a run directory, without changing anything.
-
-    Raises:
-        ZooError: it is not a run directory, or its files are damaged.
-    """
+    """Read a run directory without changing it; ZooError if it is none, or its files are damaged."""
     if not is_run(path):
         raise ZooError(f"{path}: not a run directory (it has no {ARGUMENTS}); `zoo runs FOLDER` lists runs")
     arguments = read_arguments(path)
@@ -67,12 +63,7 @@ def summarise(path: str) -> RunSummary:
 
 
 def find_runs(folder: str, depth: int = 4) -> Iterator[str]:
-    """Yield the run directories in a folder, which may be one itself, in the order of their names.
-
-    Args:
-        folder: where to look; links are not followed.
-        depth: number of folder levels to search.
-    """
+    """Yield the run directories in a folder, which may be one itself, by name; links are not followed."""
     if is_run(folder):
         yield folder
     elif depth and os.path.isdir(folder):

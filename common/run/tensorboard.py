@@ -4,7 +4,6 @@ TensorFlow's own event writer has a thread, whose errors come with a traceback o
 """
 from __future__ import annotations
 
-import functools
 import glob
 import os
 import platform
@@ -16,8 +15,6 @@ from common.run.metrics import Row, is_number
 from common.run.run_dir import TIME_FORMAT, is_run, read_arguments
 
 _FLUSH_SECONDS = 120.0
-_PLUGIN = "hparams"
-_START, _END = "_hparams_/session_start_info", "_hparams_/session_end_info"
 _SUCCESS = 1  # tensorboard.plugins.hparams.api_pb2.STATUS_SUCCESS
 
 
@@ -25,36 +22,30 @@ class EventFile:
     """Events for TensorBoard: the settings of a run, and the numbers of all rows, tagged `<kind>/<key>`."""
 
     def __init__(self, folder: str, v1: Any):
-        """Start a new file in place of earlier ones, whose rows are replayed.
-
-        Args:
-            folder: folder of the file, in the run directory.
-            v1: TensorFlow's version 1 API.
-        """
+        """Start a new file in a run directory's folder, in place of earlier ones, whose rows are replayed."""
         for old in glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*")):
             os.remove(old)
         self._writer = EventWriter(folder, v1)
-        self._value, self._end = v1.Summary.Value, functools.partial(_finished, v1)
-        self._writer.add(0, _started(os.path.dirname(folder), v1))
+        self._value, run_path = v1.Summary.Value, os.path.dirname(folder)
+        self._hparams = _hparams_of(run_path)
+        if self._hparams:
+            self._writer.add(0, _started(self._hparams, run_path))
         self.flush, self.close = self._writer.flush, self._writer.close
 
     def add(self, row: Row) -> None:
         """Write the numbers of a row."""
         values = [self._value(tag=f"{row['kind']}/{key}", simple_value=value) for key, value in row.items()
                   if key not in ("kind", "step") and is_number(value)]
-        self._writer.add(row["step"], values + (self._end() if row["kind"] == "final" else []))
+        if row["kind"] == "final" and self._hparams:
+            values += self._hparams.session_end_pb(_SUCCESS).value
+        self._writer.add(row["step"], values)
 
 
 class EventWriter:
     """Writes a new event file; what is written can be seen after two minutes or `flush`."""
 
     def __init__(self, folder: str, v1: Any):
-        """Begin the file.
-
-        Args:
-            folder: folder of the file.
-            v1: TensorFlow's version 1 API.
-        """
+        """Begin a file in a folder; `v1` is TensorFlow's version 1 API."""
         now = time.time_ns()  # a resumed run may begin within the second that names the file
         self._path = os.path.join(folder, f"events.out.tfevents.{now // 10 ** 9}.{platform.node()}.{now}")
         self._v1 = v1
@@ -74,11 +65,7 @@ class EventWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything to the operating system.
-
-        Raises:
-            ZooError: the file cannot be written; so do all methods.
-        """
+        """Hand everything to the operating system; as all methods, raise ZooError if the file cannot be written."""
         self._try(self._writer.flush)
 
     def close(self) -> None:
@@ -94,49 +81,19 @@ class EventWriter:
                            ) from None
 
 
-def _started(run_path: str, v1: Any) -> list[Any]:
-    """Return the settings that identify a run as values of a summary; none without tensorboard, or outside of a run.
-
-    Args:
-        run_path: the run directory.
-        v1: TensorFlow's version 1 API.
-    """
-    plugin_data_pb2 = _protocol()
-    if plugin_data_pb2 is None or not is_run(run_path):
-        return []
-    arguments = read_arguments(run_path)
-    start = plugin_data_pb2.SessionStartInfo(
-        start_time_secs=time.mktime(time.strptime(arguments["started"], TIME_FORMAT)))
-    for name, value in dict(arguments["identity"], num_updates=arguments["num_updates"]).items():
-        if isinstance(value, bool):
-            start.hparams[name].bool_value = value
-        elif is_number(value):
-            start.hparams[name].number_value = value
-        elif isinstance(value, str):
-            start.hparams[name].string_value = value
-    return _values(v1, _START, plugin_data_pb2.HParamsPluginData(session_start_info=start))
-
-
-def _finished(v1: Any) -> list[Any]:
-    """Return the end of a run as values of a summary; none without tensorboard."""
-    plugin_data_pb2 = _protocol()
-    if plugin_data_pb2 is None:
-        return []
-    end = plugin_data_pb2.SessionEndInfo(status=_SUCCESS, end_time_secs=time.time())
-    return _values(v1, _END, plugin_data_pb2.HParamsPluginData(session_end_info=end))
-
-
-def _protocol() -> Any:
-    """Return the messages of the plugin; None without tensorboard, which is what would show them."""
+def _hparams_of(run_path: str) -> Any:
+    """Return the summaries of tensorboard, which shows settings; None without it or outside of a run."""
     try:
-        from tensorboard.plugins.hparams import plugin_data_pb2
+        from tensorboard.plugins.hparams import summary
     except ImportError:
         return None
-    return plugin_data_pb2
+    return summary if is_run(run_path) else None
 
 
-def _values(v1: Any, tag: str, content: Any) -> list[Any]:
-    value = v1.Summary.Value(tag=tag)
-    value.metadata.plugin_data.plugin_name = _PLUGIN
-    value.metadata.plugin_data.content = content.SerializeToString()
-    return [value]
+def _started(hparams: Any, run_path: str) -> Any:
+    """Return the settings that identify a run as values of a summary."""
+    arguments = read_arguments(run_path)
+    settings = dict(arguments["identity"], num_updates=arguments["num_updates"])
+    started = time.mktime(time.strptime(arguments["started"], TIME_FORMAT))
+    return hparams.session_start_pb({name: value for name, value in settings.items()
+                                     if isinstance(value, (bool, int, float, str))}, start_time_secs=started).value

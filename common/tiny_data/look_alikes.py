@@ -12,11 +12,7 @@ SIDE = 96
 def make(folder: str, num_pairs: int = 40, seed: int = 0, color_spread: int | None = None) -> None:
     """Write left/00000.jpg ... and right/00000.jpg ...; a pair shares the polygon.
 
-    Args:
-        folder: where to write.
-        num_pairs: number of pairs.
-        seed: of all random numbers.
-        color_spread: how much the colours of a pair differ at most, of 255; None for any colours.
+    `color_spread` is how much the colours of a pair differ at most, of 255; None for any colours.
     """
     random = np.random.RandomState(seed)
     for side in ("left", "right"):

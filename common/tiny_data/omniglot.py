@@ -12,12 +12,7 @@ _SCALE = 4  # characters are drawn larger, then reduced
 
 
 def draw(strokes: np.ndarray, random: np.random.RandomState) -> Image.Image:
-    """Draw a character with an unsteady hand, black on white with one bit per pixel.
-
-    Args:
-        strokes: float [strokes, points, 2], x and y in [0, 1].
-        random: generator for this drawing.
-    """
+    """Draw float [strokes, points, 2], x and y in [0, 1], unsteadily: black on white with one bit per pixel."""
     image = Image.new("L", (SIDE * _SCALE, SIDE * _SCALE), 255)
     pen = ImageDraw.Draw(image)
     for stroke in strokes:

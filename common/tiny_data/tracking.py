@@ -11,11 +11,7 @@ _JPEG_QUALITY = 92
 
 
 def draw(num_frames: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Draw a video.
-
-    Returns:
-        Frames, uint8 [height, width, 3], and boxes, int [frames, 4]: x, y, width, height, 0-based.
-    """
+    """Draw a video: frames, uint8 [height, width, 3], and boxes, int [frames, 4]: x, y, width, height, 0-based."""
     random = np.random.RandomState(seed)
     background = np.kron(random.randint(40, 160, (HEIGHT // 8, WIDTH // 8, 3)), np.ones((8, 8, 1), int))
     cells = random.randint(0, 256, (4, 5, 3))
@@ -60,14 +56,7 @@ def make(folder: str, num_videos: int = 12, num_frames: int = 10, num_sequences:
 
 
 def annotation(video: str, frame: str, targets: list, size: tuple = (WIDTH, HEIGHT)) -> str:
-    """Return the XML annotation of a frame.
-
-    Args:
-        video: folder of the video, relative to train/ or val/.
-        frame: name of the frame without suffix.
-        targets: pairs of a track id and a box (x, y, width, height, 0-based).
-        size: width and height of the frame.
-    """
+    """Return the XML annotation of a frame; targets are pairs of a track and a box (x, y, width, height, 0-based)."""
     objects = "".join(
         f"  <object>\n    <trackid>{track}</trackid>\n    <name>n02084071</name>\n    <bndbox>\n"
         f"      <xmax>{x + width - 1}</xmax>\n      <xmin>{x}</xmin>\n      <ymax>{y + height - 1}</ymax>\n"

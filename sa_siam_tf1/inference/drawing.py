@@ -8,7 +8,7 @@ from typing import Any, Sequence
 import numpy as np
 from PIL import Image
 
-from common import quiet
+from common import console
 from common.errors import ZooError
 from sa_siam_tf1 import opencv
 
@@ -99,7 +99,7 @@ class Drawer:
         if self._writer is None:
             self._size = pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2
             for self._code in _CODES:
-                with open(os.devnull, "wb") as nowhere, quiet.stderr_to(nowhere):  # OpenCV prints why it has no codec
+                with open(os.devnull, "wb") as nowhere, console.stderr_to(nowhere):  # OpenCV prints why it has no codec
                     self._writer = cv2.VideoWriter(self.path, cv2.VideoWriter_fourcc(*self._code), _FRAMES_A_SECOND,
                                                    self._size)
                 if self._writer.isOpened():

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator
 
 import numpy as np
 
-from common import quiet
+from common import console
 from common.errors import ZooError
 from sa_siam_tf1 import opencv
 from sa_siam_tf1.inference.drawing import overlay, write_caption
@@ -34,7 +34,7 @@ class Camera:
         Raises:
             ZooError: it cannot be opened, or gives no frame.
         """
-        with open(os.devnull, "wb") as nowhere, quiet.stderr_to(nowhere):  # OpenCV prints what it tried
+        with open(os.devnull, "wb") as nowhere, console.stderr_to(nowhere):  # OpenCV prints what it tried
             self._capture = opencv.load().VideoCapture(number)
         self._is_over, self._is_ended = is_over, False
         pixels = self._read()

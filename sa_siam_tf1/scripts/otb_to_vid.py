@@ -23,7 +23,7 @@ import numpy as np
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.cli.program import StopRequest
-from common.data import image_headers, images, listing
+from common.data import images, listing
 from common.errors import FlagError, ZooError
 from common.tiny_data import tracking
 from sa_siam_tf1 import evaluation
@@ -114,7 +114,7 @@ def write_video(root: str, part: str, name: str, frames: list, stop: StopRequest
         with open(path, "rb") as file:
             content = file.read()
         with open(os.path.join(data, f"{number:06d}.JPEG"), "wb") as file:
-            is_upright = image_headers.format_of(content) == "JPEG" and image_headers.orientation(content) == 1
+            is_upright = images.format_of(content) == "JPEG" and images.orientation_of(content) == 1
             file.write(content if is_upright else curation.to_jpeg(pixels))
         visible = [(track, box) for track, box in boxes
                    if box[0] < width and box[1] < height and box[0] + box[2] > 0 and box[1] + box[3] > 0]

@@ -1,11 +1,13 @@
 """What a person sees on a terminal, and what scripts read from a pipe or a log."""
 from __future__ import annotations
 
+import os
 import re
 import sys
 
 import pytest
 
+from common import console
 from tests import programs, terminal
 
 RUN = """
@@ -92,9 +94,9 @@ def test_a_program_removes_its_bar():
 
 STAGES = """
 import sys, time
-from common import console, quiet
+from common import console
 shown = console.Stages("exporting net", 2, "step")
-with quiet.noise_hidden(), shown:
+with console.noise_hidden(), shown:
     for name in ("graph", "check"):
         shown.begin(name)
         time.sleep(0.1)
@@ -136,3 +138,44 @@ def test_notices_and_errors_are_folded_between_words_and_paths_keep_their_indent
     failed = terminal.run(sys.executable, "-c", PROGRAM.replace("a file is damaged", "word " * 20), "fail")
     assert [line for line in failed.lines if line] == ["[Error] " + " ".join(["word"] * 14),
                                                        "    " + "word " * 5 + "word"]
+
+
+def test_only_known_lines_are_dropped(capfd):
+    lines = [b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+             b"I0000 00:00:1795667569.270779   17092 port.cc:153] oneDNN custom operations are on.",
+             b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.",
+             b"2026-11-26 09:37:03.780966: E common_shape_fns.cc:12] NodeDef mentions attribute Truncate which is",
+             b"E0000 00:00:1795667569.270779   17092 port.cc:153] an error", b"[Error] ours"]
+    with console.noise_hidden():
+        os.write(2, b"\n".join(lines) + b"\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err.encode().splitlines() == [*lines[4:], b"after"]
+
+
+def test_an_error_of_the_import_is_shown(capfd):
+    try:
+        with console.noise_hidden():
+            os.write(2, b"cannot open shared object\n")
+            raise ImportError("no")
+    except ImportError:
+        pass
+    assert capfd.readouterr().err == "cannot open shared object\n"
+
+
+IMPORT_AND_LEAVE = """
+import importlib, os, sys
+from common.devices import selection
+selection.choose("cpu", os.environ)
+importlib.import_module(sys.argv[1])
+os._exit("matplotlib" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("module", ["common.graph.compat", "common.keras.session"])
+def test_importing_tensorflow_is_silent_and_leaves_no_file_even_in_a_process_that_does_not_clean_up(tmp_path, module):
+    """With oneDNN as on the CPUs where it is the default."""
+    if module == "common.keras.session" and sys.version_info < (3, 8):
+        pytest.skip("TensorFlow 1.15 is for graph models")
+    result = programs.run_python("-c", IMPORT_AND_LEAVE, module, TF_ENABLE_ONEDNN_OPTS="1", HOME=str(tmp_path),
+                                 TMPDIR=str(tmp_path))
+    assert (result.returncode, result.stderr, os.listdir(str(tmp_path))) == (0, "", [])

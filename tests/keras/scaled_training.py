@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     way, folder = argv
     import tensorflow as tf
 
-    from common.keras import compat, npu, workers
+    from common.keras import npu, session, workers
 
     rank = ranks.current(os.environ, "npu")
     npu.start(Device("npu", os.environ["ASCEND_DEVICE_ID"], "npu_device"), NpuOptions("allow_mix_precision"), rank)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
         optimizer = npu_device.distribute.npu_distributed_keras_optimizer_wrapper(optimizer, "sum")
     optimizer = npu.loss_scale_optimizer(optimizer)
-    compat.build_optimizer(optimizer, variables)
+    session.build_optimizer(optimizer, variables)
 
     def update(examples: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:

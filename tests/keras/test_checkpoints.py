@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from common.checkpoints import bundle
 from common.errors import ZooError
-from common.keras import checkpoints, compat
+from common.keras import checkpoints, session
 
 
 @pytest.fixture
@@ -97,8 +97,8 @@ def test_an_optimizer_s_variables_exist_before_its_first_step_and_bring_it_back(
 
     optimizers = [tf.keras.optimizers.Adam(0.1) for _ in range(2)]
     for optimizer in optimizers:
-        compat.build_optimizer(optimizer, [weight])
-    first, second = map(compat.optimizer_variables, optimizers)
+        session.build_optimizer(optimizer, [weight])
+    first, second = map(session.optimizer_variables, optimizers)
     assert len(first) == len(second) >= 3
     assert all(not np.any(np.asarray(variable) != np.asarray(fresh)) for variable, fresh in zip(first, second))
     moved(optimizers[0], 3)

@@ -23,7 +23,7 @@ from PIL import Image
 
 from circleloss_tf1 import lfw, record_faces, verification_set
 from common.checkpoints import h5_weights
-from common.data import image_headers, images, plain_pickle
+from common.data import images, plain_pickle
 from common.data.kept_embeddings import KeptEmbeddings
 from common.devices import ranks
 from common.errors import ZooError
@@ -149,7 +149,7 @@ READERS = {
     "png": (images.read_rgb, _content(odd_images.make, "palette_transparent"), ".png"),
     "jpg": (images.read_rgb, _content(odd_images.make, "orientation_6"), ".jpg"),
     "bmp": (images.read_rgb, _content(odd_images.make_other, "BMP"), ".bmp"),
-    "headers": (lambda path: image_headers.orientation(image_headers.read_header(path)),
+    "headers": (lambda path: images.orientation_of(images.read_header(path)),
                 _content(odd_images.make, "orientation_6"), ".jpg"),
     "idx": (mnist.read_images, struct.pack(">4I", 2051, 2, 28, 28) + bytes(2 * 784), "-idx3-ubyte"),
     "labels": (mnist.read_labels, struct.pack(">2I", 2049, 9) + bytes(9), "-idx1-ubyte"),

@@ -21,7 +21,7 @@ from PIL import Image
 from circleloss_tf1 import verification_set
 from common.checkpoints import h5_weights
 from common.cli import shared_flags
-from common.data import image_headers, images, plain_pickle
+from common.data import image_search, images, plain_pickle
 from common.data.kept_embeddings import KeptEmbeddings
 from common.devices import ranks
 from common.errors import ZooError
@@ -229,7 +229,7 @@ def test_links_do_not_lead_out(tmp_path):
     inside = odd_images.make(str(data), "palette")
     os.symlink(str(outside), str(data / "link"))
     os.symlink(str(data), str(data / "loop"))
-    assert images.find_images([str(data)]) == [inside]
+    assert image_search.find_images([str(data)]) == [inside]
     for name in ("../outside/alpha.png", "/etc/passwd", "Data\\..\\..\\x", "Data/VID/train/../../../../x"):
         (tmp_path / "train_imdb.json").write_text(json.dumps(dict(
             videos=[[name]], n_videos=1, image_shape=[255, 255, 3])))
@@ -238,4 +238,4 @@ def test_links_do_not_lead_out(tmp_path):
 
 
 def test_headers_of_huge_images_are_read_in_place():
-    assert image_headers.format_of(png(SIDE, SIDE)) == "PNG" and not image_headers.has_alpha(png(SIDE, SIDE))
+    assert images.format_of(png(SIDE, SIDE)) == "PNG" and not images.has_alpha(png(SIDE, SIDE))

@@ -224,14 +224,3 @@ def test_an_archive_is_refused_with_the_command_that_unpacks_it(tmp_path, name, 
         with pytest.raises(ZooError) as caught:
             shared_flags.find_data_folder(str(path), str(tmp_path), ["mnist"], _has_data)
         assert str(caught.value).endswith("unpack the archive first: " + command.format(tmp_path))
-
-
-@pytest.mark.parametrize("text, wanted", [("10", [(10, 10)]), ("0|5|10-20", [(0, 0), (5, 5), (10, 20)])])
-def test_dump_steps(text, wanted):
-    assert shared_flags.parse_dump_steps(text) == wanted
-
-
-@pytest.mark.parametrize("text", ["", "a", "5-", "5-5", "9-3", "1,2", "|".join(["1"] * 101)])
-def test_wrong_dump_steps(text):
-    with pytest.raises(FlagError):
-        shared_flags.parse_dump_steps(text)

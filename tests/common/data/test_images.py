@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data import image_headers, images
+from common.data import image_search, images
 from common.errors import ZooError
 from tests import ROOT, odd_images
 
@@ -84,7 +84,7 @@ def test_digits_drawn_in_a_browser(digit):
 
     assert np.array_equal(read("b"), read("d")) and np.array_equal(read("c", "black"), read("a"))
     assert read("d").min() < 100 and read("d").max() == 255
-    assert images.one_color_notices(["c.png", "d.png"], [read("c"), read("d")]) == [
+    assert image_search.one_color_notices(["c.png", "d.png"], [read("c"), read("d")]) == [
         "Warning: c.png: all pixels are 255; if the image is transparent, set its background with "
         "--background=black or white"]
 
@@ -98,35 +98,7 @@ def test_another_format_is_named(tmp_path, kind):
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe1\0", b"\xff\xd8\xff\xe1\0\x20Exif\0\0MM\0*\xff\xff\xff\xff",
                                      b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffeXIfII*\0", b"\xff\xd8" + b"\xff\xe0\0\0" * 9])
 def test_headers_that_are_cut_or_false_name_no_orientation(content):
-    assert image_headers.orientation(content) == 1
-
-
-def test_a_folder_is_searched_recursively_without_what_systems_leave(tmp_path):
-    for name in ("b/10.png", "b/9.png", "a/c/1.jpg", "top.png", ".hidden/2.png", "a/notes.txt", "__MACOSX/3.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
-    found = [os.path.relpath(path, str(tmp_path)) for path in images.find_images([str(tmp_path)])]
-    assert found == ["top.png", "a/c/1.jpg", "b/9.png", "b/10.png"]
-    (tmp_path / "empty" / "more").mkdir(parents=True)
-    with pytest.raises(ZooError, match="contains no image .*, nor do the folders in it"):
-        images.find_images([str(tmp_path / "a"), str(tmp_path / "empty")])
-
-
-def test_files_and_folders_are_searched_once_and_the_query_is_left_out(tmp_path):
-    for name in ("a/1.png", "a/2.png", "b/3.png", "top.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("")
-    (tmp_path / "b" / "link.png").symlink_to(tmp_path / "a" / "2.png")
-    top, one, two, three, link = (str(tmp_path / name) for name in ("top.png", "a/1.png", "a/2.png", "b/3.png",
-                                                                    "b/link.png"))
-    folders = [str(tmp_path / "b"), str(tmp_path / "a")]
-    found = images.find_images([two, *folders, top, top])
-    assert found == [two, three, link, one, top]
-    assert images.indices_besides(one, found, folders) == [0, 1, 2, 4]
-    assert images.indices_besides(two, found, folders) == [1, 3, 4]  # nor under another name
-    assert images.indices_besides(two, found, [two, *folders]) == [0, 1, 3, 4]  # it was asked for
-    with pytest.raises(ZooError, match="a: holds no image besides the query"):
-        images.indices_besides(one, [one], folders)
+    assert images.orientation_of(content) == 1
 
 
 def test_thumbnails_are_small_upright_and_keep_their_shape(tmp_path):

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from common.data import images, listing
+from common.data import image_search, listing
 
 LEFT_BEHIND = ("._0001.jpg", ".DS_Store", "Thumbs.db", "THUMBS.DB", "desktop.ini", "__MACOSX", ".ipynb_checkpoints")
 
@@ -76,7 +76,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert len(list(listing.walk(str(tmp_path / "a")))) == 1
-    for read in (lambda folder: list(listing.walk(folder)), lambda folder: images.find_images([folder])):
+    for read in (lambda folder: list(listing.walk(folder)), lambda folder: image_search.find_images([folder])):
         with pytest.raises(PermissionError) as caught:
             read(str(tmp_path))
         assert caught.value.filename == str(tmp_path / "secret")

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from common.devices import gpu, selection
+from common.devices import selection
 from common.devices.selection import Device
 from common.errors import ZooError
 from common.graph.compat import config
@@ -54,19 +54,19 @@ def tensorflow(**options):
     (dict(missing=("enable_tensor_float_32_execution",)), False),  # TensorFlow 1.15
 ])
 def test_tf32_is_noticed(options, has_tf32):
-    assert gpu.settle(GPU, "auto", tensorflow(**options)) == Device("gpu", "0", has_tf32=has_tf32)
+    assert selection.settle(GPU, "auto", tensorflow(**options)) == Device("gpu", "0", has_tf32=has_tf32)
 
 
 def test_tf32_that_the_environment_switches_off(monkeypatch):
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
-    assert not gpu.settle(GPU, "auto", tensorflow()).has_tf32
+    assert not selection.settle(GPU, "auto", tensorflow()).has_tf32
 
 
 def test_without_a_gpu():
-    assert gpu.settle(GPU, "auto", tensorflow(gpus=())) == CPU
-    assert gpu.settle(CPU, "cpu", tensorflow()) == CPU
+    assert selection.settle(GPU, "auto", tensorflow(gpus=())) == CPU
+    assert selection.settle(CPU, "cpu", tensorflow()) == CPU
     with pytest.raises(ZooError, match="--device=gpu: TensorFlow 2.x sees no GPU"):
-        gpu.settle(GPU, "gpu", tensorflow(gpus=()))
+        selection.settle(GPU, "gpu", tensorflow(gpus=()))
 
 
 @pytest.mark.parametrize("has_tf32, mode, precision, first_line", [
@@ -79,7 +79,7 @@ def test_precision_that_is_said_and_set(has_tf32, mode, precision, first_line):
     assert selection.precision_in_effect(device, mode, "of an NPU") == precision
     assert selection.describe(device, "2.x", precision).endswith(first_line)
     experimental = Experimental()
-    gpu.prepare(device, precision, False, experimental)
+    selection.prepare_gpu(device, precision, False, experimental)
     assert experimental.tf32 == (precision == "tf32") and not experimental.deterministic
 
 
@@ -87,15 +87,15 @@ def test_determinism_of_every_tensorflow(monkeypatch):
     for name in ("TF_DETERMINISTIC_OPS", "TF_CUDNN_DETERMINISTIC"):
         monkeypatch.setenv(name, "0")
     new, old = Experimental(), Experimental(missing=("enable_op_determinism",))
-    gpu.prepare(GPU, "float32", True, new)
+    selection.prepare_gpu(GPU, "float32", True, new)
     assert new.deterministic and os.environ["TF_DETERMINISTIC_OPS"] == "0"
-    gpu.prepare(GPU, "float32", True, old)
+    selection.prepare_gpu(GPU, "float32", True, old)
     assert os.environ["TF_DETERMINISTIC_OPS"] == os.environ["TF_CUDNN_DETERMINISTIC"] == "1"
 
 
 def test_a_cpu_is_left_as_it_is():
     experimental = Experimental()
-    gpu.prepare(CPU, "float32", True, experimental)
+    selection.prepare_gpu(CPU, "float32", True, experimental)
     assert experimental.tf32 and not experimental.deterministic
 
 
@@ -104,13 +104,13 @@ def test_tensorflow_s_own_switch():
         pytest.skip("TensorFlow 1.15 has no TF32")
     before = config.experimental.tensor_float_32_execution_enabled()
     try:
-        gpu.prepare(GPU, "float32", False, config.experimental)
+        selection.prepare_gpu(GPU, "float32", False, config.experimental)
         assert not config.experimental.tensor_float_32_execution_enabled()
     finally:
         config.experimental.enable_tensor_float_32_execution(before)
 
 
 def test_an_operation_without_deterministic_form_is_one_line():
-    error = gpu.not_deterministic("A deterministic GPU implementation of SparseFoo is not available.\n\t [[node]]")
+    error = selection.not_deterministic("A deterministic GPU version of SparseFoo is not available.\n\t [[node]]")
     assert "\n" not in str(error) and "SparseFoo" in str(error) and str(error).startswith("--deterministic: ")
-    assert gpu.not_deterministic("The Conv2D op does not support grouped convolutions on the CPU.") is None
+    assert selection.not_deterministic("The Conv2D op does not support grouped convolutions on the CPU.") is None

@@ -169,3 +169,14 @@ def test_profiling_asks_for_what_the_original_did_and_the_adapters_do():
     assert json.loads(npu_options.profiling_options("/p")) == dict(
         output="/p", training_trace="on", task_trace="on", task_time="on", hccl="on", aicpu="on",
         aic_metrics="PipeUtilization", fp_point="", bp_point="")
+
+
+@pytest.mark.parametrize("text, wanted", [("10", [(10, 10)]), ("0|5|10-20", [(0, 0), (5, 5), (10, 20)])])
+def test_dump_steps(text, wanted):
+    assert npu_options.parse_dump_steps(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "a", "5-", "5-5", "9-3", "1,2", "|".join(["1"] * 101)])
+def test_wrong_dump_steps(text):
+    with pytest.raises(FlagError):
+        npu_options.parse_dump_steps(text)

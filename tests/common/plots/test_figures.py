@@ -14,6 +14,7 @@ from common.run import curves
 from common.run.summary import RunSummary
 from tests.common.run.test_metrics import file_of
 from tests.figures import legend_of, size_of
+from tests.programs import run_python, tree
 
 pytest.importorskip("matplotlib")
 
@@ -64,12 +65,23 @@ def test_a_roc_has_a_logarithmic_axis_its_area_and_chance(tmp_path, saved_figure
     assert size_of(saved_figures["roc.png"]) == [800, 500]
 
 
-def test_nothing_but_the_picture_is_written_to_its_folder(tmp_path, monkeypatch):
-    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
-    pyplot = figures.plotting()
-    figures.save_figure(pyplot.figure(), str(tmp_path / "new" / "picture.png"))
-    assert os.listdir(str(tmp_path)) == ["new"] and os.listdir(str(tmp_path / "new")) == ["picture.png"]
-    assert os.path.isdir(os.environ["MPLCONFIGDIR"])
+DRAW_AND_LEAVE = """
+import os, sys
+from common.plots import figures
+figure, axis = figures.plotting().subplots()
+axis.set_title(figures.drawable("a $title"))
+figures.save_figure(figure, sys.argv[1])
+os._exit("MPLCONFIGDIR" in os.environ)
+"""
+
+
+def test_nothing_but_the_picture_is_written_even_by_a_process_that_does_not_clean_up(tmp_path):
+    (tmp_path / "home").mkdir()
+    result = run_python("-c", DRAW_AND_LEAVE, tmp_path / "new" / "picture.png", HOME=str(tmp_path / "home"),
+                        TMPDIR=str(tmp_path))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert list(tree(tmp_path)) == [str(tmp_path / "new" / "picture.png")]
+    assert sorted(os.listdir(str(tmp_path))) == ["home", "new"] and not os.listdir(str(tmp_path / "home"))
 
 
 def test_titles_say_model_recipe_step_and_result(tmp_path):
