@@ -25,7 +25,6 @@ _NOISE = re.compile(rb"WARNING: All log messages before absl::InitializeLog\(\)|
                     rb"To enable the following instructions: |INFO: Created TensorFlow Lite XNNPACK delegate|"
                     rb".*NodeDef mentions attribute Truncate")
 Item = TypeVar("Item")
-AnyProgress = TypeVar("AnyProgress", bound="Progress")
 
 
 class CopiedOutput(io.TextIOWrapper):
@@ -118,7 +117,7 @@ def progress(items: Iterable[Item], what: str, unit: str, total: int | None = No
             shown.update(count)
 
 
-class Progress:
+class Progress(contextlib.AbstractContextManager):
     """The progress of one task; close it to remove the bar.
 
     The bar is on the terminal that the output of a run, or stderr of another program, leads to. Where that is no
@@ -157,9 +156,6 @@ class Progress:
         return tqdm(total=self._total, initial=done, desc=self._what, unit=f" {self._unit}", leave=False, delay=delay,
                     ascii=True, miniters=1, mininterval=0.2, position=0, file=_BarLine(self._stream),
                     ncols=_columns(self._terminal) - 1)
-
-    def __enter__(self: AnyProgress) -> AnyProgress:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

@@ -21,6 +21,7 @@ import difflib
 import importlib
 import json
 import os
+import pathlib
 import sys
 from typing import Any, Callable, Sequence
 
@@ -69,12 +70,7 @@ class Model:
 def models() -> list[Model]:
     """Return all models: the folders of the repository that have a model.json."""
     names = sorted(name for name in os.listdir(ROOT) if os.path.isfile(os.path.join(ROOT, name, MODEL_FILE)))
-    return [Model(name, _read_card(os.path.join(ROOT, name, MODEL_FILE))) for name in names]
-
-
-def _read_card(path: str) -> dict[str, Any]:
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    return [Model(name, json.loads(pathlib.Path(ROOT, name, MODEL_FILE).read_text("utf-8"))) for name in names]
 
 
 @program.entry
@@ -182,7 +178,7 @@ def _metric(run: Any) -> str:
 
 
 def _compare(arguments: list[str]) -> int:
-    from common.run import comparison, summary
+    from common.run import curves, summary
 
     output = [word.partition("=")[2] for word in arguments if word.startswith("--output=")]
     paths = [os.path.abspath(os.path.expanduser(word)) for word in arguments if not word.startswith("-")]
@@ -192,10 +188,10 @@ def _compare(arguments: list[str]) -> int:
     names = [chr(ord("A") + index) for index in range(len(runs))]
     for name, run in zip(names, runs):
         print(f"{name}: {_short(run.path)}")
-    _print_table([("setting", *names), *comparison.differing_settings(runs)])
-    _print_table([("metric", *names), *comparison.metric_rows(runs)])
+    print("\n".join([*_table([("setting", *names), *curves.differing_settings(runs)]),
+                     *_table([("metric", *names), *curves.metric_rows(runs)])]))
     path = output[0] if output else os.path.join(paths[0], "compare.png")
-    if comparison.draw(path, dict(zip(names, runs))):
+    if curves.draw_together(path, dict(zip(names, runs))):
         print(f"Written: {_short(path)}")
     return 0
 
@@ -233,10 +229,6 @@ def _completion(arguments: list[str]) -> int:
 }}
 complete -o filenames -F _zoo zoo""")
     return 0
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    print("\n".join(_table(rows)))
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -99,13 +99,6 @@ class _Results:
         self._published = names
         _copy(self.local, self.remote)
 
-    def publish_checkpoint(self) -> None:
-        """Publish, with a warning instead of an error: the results are copied again at the end."""
-        try:
-            self.publish()
-        except ZooError as error:
-            print(f"Warning: {error}", flush=True)
-
     def checkpoints(self) -> set[str]:
         """Return the checkpoints in the local folder."""
         return {os.path.join(folder, name) for folder, _, names in os.walk(self.local) for name in names
@@ -127,7 +120,10 @@ def _train(command: list[str], results: _Results | None, stop: StopRequest) -> i
             except subprocess.TimeoutExpired:
                 if results and results.checkpoints() != published:
                     published = results.checkpoints()
-                    results.publish_checkpoint()
+                    try:
+                        results.publish()
+                    except ZooError as error:  # they are copied again at the end
+                        print(f"Warning: {error}", flush=True)
         status = process.returncode
         return status if status >= 0 else 128 - status
 

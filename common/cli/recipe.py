@@ -6,21 +6,18 @@ A model lists its switches in a frozen dataclass whose fields are made with `swi
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Iterable, Mapping
+from typing import Any, Collection, Iterable, Mapping
 
 from common.cli.parser import FlagValues, Group
 
 
 def switch(reference: Any, text: str, choices: Iterable[str] = ()) -> Any:
-    """Declare a switch by its value in the reference recipe, the help of its flag, and its choices unless it is a
-    boolean.
-    """
+    """Declare a switch by its value in the reference recipe, the help of its flag, and choices unless it is a bool."""
     return dataclasses.field(default=reference, metadata={"text": text, "choices": tuple(choices)})
 
 
-def define(group: Group, switches: type, names: Iterable[str] = (), unset: str = "the recipe's") -> None:
+def define(group: Group, switches: type, names: Collection[str] = (), unset: str = "the recipe's") -> None:
     """Define the flags of all or some switches; `unset` says in the help whose value holds without a flag."""
-    names = tuple(names)
     for field in dataclasses.fields(switches):
         if names and field.name not in names:
             continue

@@ -1,11 +1,12 @@
 """What the shared flags ask of the NPU adapter, checked before anything starts; dumps and profiles on other devices."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 import numpy as np
 
@@ -306,6 +307,15 @@ class DebugPlan:
         return ZooError(f"overflow at step {update}: {summary}; details in {path}")
 
 
-def out_of_memory() -> ZooError:
-    """Return the error for a training step that does not fit into the memory of the device."""
-    return ZooError("the device is out of memory during a training step: choose a smaller --batch_size")
+@contextlib.contextmanager
+def step_errors(errors: Any) -> Iterator[None]:
+    """Explain a lack of memory, or of a deterministic operation, in a training step; `errors` is `tf.errors`."""
+    try:
+        yield
+    except errors.ResourceExhaustedError:
+        raise ZooError("the device is out of memory during a training step: choose a smaller --batch_size") from None
+    except errors.UnimplementedError as error:
+        if "determinis" not in error.message.lower():
+            raise
+        raise ZooError("--deterministic: an operation has no deterministic form on this device "
+                       f"({error.message.splitlines()[0]}); train without the flag") from None

@@ -211,14 +211,6 @@ def prepare_gpu(device: Device, precision: str, deterministic: bool, experimenta
         os.environ.update(TF_DETERMINISTIC_OPS="1", TF_CUDNN_DETERMINISTIC="1")
 
 
-def not_deterministic(message: str) -> ZooError | None:
-    """Return the error for an operation that has no deterministic form, None when TensorFlow reports something else."""
-    if "determinis" not in message.lower():
-        return None
-    return ZooError(f"--deterministic: an operation has no deterministic form on this device ({message.splitlines()[0]}"
-                    "); train without the flag")
-
-
 def _no_adapter() -> str:
     """Say that no installed adapter fits."""
     unfit = [name for name in ADAPTERS if importlib.util.find_spec(name) is not None]

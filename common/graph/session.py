@@ -9,7 +9,7 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 
 from common.devices import selection
-from common.devices.npu_options import DebugPlan, NpuOptions, out_of_memory
+from common.devices.npu_options import DebugPlan, NpuOptions, step_errors
 from common.devices.selection import ALONE, Rank
 from common.graph import compat, npu
 from common.graph.compat import tf
@@ -92,11 +92,8 @@ class StepDebugger:
             run_options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
             metadata = tf.RunMetadata()
         try:
-            results = session.run(all_fetches, feeds, run_options, metadata)
-        except tf.errors.ResourceExhaustedError:
-            raise out_of_memory() from None
-        except tf.errors.UnimplementedError as error:
-            raise selection.not_deterministic(error.message) or error from None
+            with step_errors(tf.errors):
+                results = session.run(all_fetches, feeds, run_options, metadata)
         except tf.errors.InvalidArgumentError as error:
             if not self._checks:
                 raise

@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from common.console import noise_hidden
 from common.devices import npu_options, selection
-from common.devices.npu_options import DebugPlan, out_of_memory
+from common.devices.npu_options import DebugPlan, step_errors
 from common.devices.selection import Rank
 from common.distributed import processes
 from common.errors import ZooError
@@ -185,11 +185,8 @@ class StepDebugger:
         if profiles:
             tf.profiler.experimental.start(self._plan.options.profiling_path)
         try:
-            result, tensors = step(dumps)
-        except tf.errors.ResourceExhaustedError:
-            raise out_of_memory() from None
-        except tf.errors.UnimplementedError as error:
-            raise selection.not_deterministic(error.message) or error from None
+            with step_errors(tf.errors):
+                result, tensors = step(dumps)
         except tf.errors.InvalidArgumentError as error:
             if _NOT_COMPILED in error.message:
                 reason = error.message.partition(" on XLA_")[2].partition(": ")[2].partition("{{")[0].strip()

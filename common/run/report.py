@@ -33,7 +33,8 @@ def write(run: RunSummary) -> str:
     text = environment.get_template(TEMPLATE).render(
         run=run, command=_command(run), metrics=list(_metrics(run)), warnings=_warnings(run),
         pictures=list(_pictures(run.path)), settings=_settings(run), machine=_machine(run),
-        started=_format_time(run.arguments["started"]), duration=_duration(run))
+        started=time.strftime("%Y-%m-%d %H:%M:%S", time.strptime(run.arguments["started"], TIME_FORMAT)),
+        duration=f" in {run.final['e2e_seconds']:.0f} s" if run.final.get("e2e_seconds") else "")
     path = os.path.join(run.path, NAME)
     atomic_files.write_text(path, text)
     return path
@@ -97,12 +98,3 @@ def _machine(run: RunSummary) -> list[tuple[str, Any]]:
             ("precision", identity.get("precision")), ("threads", arguments.get("threads")),
             ("platform", arguments.get("platform")), ("source revision", arguments.get("git_revision")),
             *sorted(arguments.get("versions", {}).items())]
-
-
-def _duration(run: RunSummary) -> str:
-    seconds = run.final.get("e2e_seconds")
-    return f" in {seconds:.0f} s" if seconds else ""
-
-
-def _format_time(started: str) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.strptime(started, TIME_FORMAT))

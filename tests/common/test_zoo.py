@@ -13,7 +13,7 @@ from PIL import Image
 
 from common import zoo
 from common.devices import selection
-from common.run import comparison, report
+from common.run import curves, report
 from common.run.summary import summarise
 from tests import ROOT, runs, terminal
 from tests.common.run.recording import Deaf, record_of, step
@@ -146,26 +146,26 @@ def test_the_figure_of_a_comparison(folder, saved_figures):
     """A panel for each number that both runs have, with a curve for each run."""
     pytest.importorskip("matplotlib")
     runs_by_label = {name: summarise(str(folder / name / "0")) for name in ("a", "b")}
-    assert comparison.draw(str(folder / "compare.png"), runs_by_label)
+    assert curves.draw_together(str(folder / "compare.png"), runs_by_label)
     figure = saved_figures["compare.png"]
     assert figure._suptitle.get_text() == "a: model, reference, step 3 (a/0)\nb: model, reference, step 3 (b/0)"
     assert [axis.get_title() for axis in figure.axes] == ["loss (training batch)", "accuracy (evaluation)"]
     assert size_of(figure) == [1067, 340]
-    for axis, curves in zip(figure.axes, ([[1.0, 0.5, 1 / 3]] * 2, [[0.75], [1.25]])):
+    for axis, wanted in zip(figure.axes, ([[1.0, 0.5, 1 / 3]] * 2, [[0.75], [1.25]])):
         assert legend_of(axis) == ["a", "b"] and axis.get_xlabel() == "updates"
         assert all(tick == int(tick) for tick in axis.get_xticks())  # also where there is one point
-        assert [list(line.get_ydata()) for line in axis.get_lines()] == curves
+        assert [list(line.get_ydata()) for line in axis.get_lines()] == wanted
         assert len({line.get_color() for line in axis.get_lines()}) == 2
 
 
 def test_runs_that_share_no_number_are_not_drawn(folder, tmp_path):
-    assert not comparison.draw(str(tmp_path / "compare.png"), dict(a=summarise(str(folder / "a" / "0"))))
+    assert not curves.draw_together(str(tmp_path / "compare.png"), dict(a=summarise(str(folder / "a" / "0"))))
     assert not (tmp_path / "compare.png").exists()
 
 
 def test_equal_runs_differ_in_nothing(folder):
     one = summarise(str(folder / "a" / "0"))
-    assert comparison.differing_settings([one, one]) == [("(all the same)", "", "")]
+    assert curves.differing_settings([one, one]) == [("(all the same)", "", "")]
 
 
 def test_a_report_needs_no_other_file(folder, capsys):

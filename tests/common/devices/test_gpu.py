@@ -7,9 +7,10 @@ import types
 import pytest
 
 from common.devices import selection
+from common.devices.npu_options import step_errors
 from common.devices.selection import Device
 from common.errors import ZooError
-from common.graph.compat import config
+from common.graph.compat import config, tf
 
 GPU, CPU = Device("gpu", "0"), Device("cpu", "0")
 
@@ -111,6 +112,11 @@ def test_tensorflow_s_own_switch():
 
 
 def test_an_operation_without_deterministic_form_is_one_line():
-    error = selection.not_deterministic("A deterministic GPU version of SparseFoo is not available.\n\t [[node]]")
-    assert "\n" not in str(error) and "SparseFoo" in str(error) and str(error).startswith("--deterministic: ")
-    assert selection.not_deterministic("The Conv2D op does not support grouped convolutions on the CPU.") is None
+    def fail(message):
+        with step_errors(tf.errors):
+            raise tf.errors.UnimplementedError(None, None, message)
+
+    with pytest.raises(ZooError, match="^--deterministic: .*SparseFoo.*; train without the flag$"):
+        fail("A deterministic GPU implementation of SparseFoo is not available.\n\t [[node]]")
+    with pytest.raises(tf.errors.UnimplementedError, match="grouped"):
+        fail("The Conv2D op does not support grouped convolutions on the CPU.")
