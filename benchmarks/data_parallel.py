@@ -68,7 +68,7 @@ def measure(device) -> dict:
 
 def _sum_ms() -> dict[str, float]:
     """Return the milliseconds of each sum, between two processes that do nothing else."""
-    from common.distributed.rendezvous import free_ports
+    from common.distributed.launcher import free_ports
 
     cluster = dict(worker=[f"127.0.0.1:{port}" for port in free_ports(2)])
     ranks = []

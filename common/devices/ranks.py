@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from typing import Mapping, NamedTuple, Sequence
+from urllib.parse import urlsplit
 
 from common.devices.selection import Rank
 from common.errors import ZooError
@@ -122,10 +123,13 @@ def workers_of(environment: Mapping[str, str]) -> tuple[list[str], int]:
         chief = cluster.get("chief", [])
         if set(cluster) - {"chief", "worker"} or len(chief) > 1 or not 0 <= number < len(cluster[kind]):
             raise ValueError("every task must be a worker of the cluster, or its one chief")
+        workers = [*chief, *cluster.get("worker", [])]
+        if not all(urlsplit(f"//{worker}").port for worker in workers):
+            raise ValueError("every address must be host:port")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ZooError(f"TF_CONFIG={text}: cannot be used ({error}); expected "
                        '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}') from None
-    return [*chief, *cluster.get("worker", [])], number + (len(chief) if kind == "worker" else 0)
+    return workers, number + (len(chief) if kind == "worker" else 0)
 
 
 def number_of(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,13 +21,13 @@ from common.cli import program
 from common.cli.program import Stopped, StopRequest
 from common.devices.ranks import current, number_of
 from common.distributed.processes import PIPE, STOP_SECONDS, Job
-from common.distributed.rendezvous import free_ports
 from common.errors import LostRank, ZooError
 
 _RESUME_ADVICE = "; the same command resumes from the last checkpoint"
 # of programs that print the reason themselves: errors, and signals, which may have reached a rank of another machine
 _EXPLAINED_STATUSES = (1, 2, LostRank.status, 128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 _POLL_SECONDS = 0.1
+_PORTS = range(20000, 32000)  # below the ports that systems use for outgoing connections
 _CHIEF_SECONDS = 20.0  # for rank 0 to end after another rank has failed
 _OTHERS_SECONDS = 5.0  # for the other ranks, which have nothing to save, and for one that was lost to end
 
@@ -88,6 +90,18 @@ def start(command: Sequence[str], job: Job, device_kind: str, environment: Mutab
             _end(ranks, chief_seconds, others_seconds)
         os.close(pipe)
         os.close(write_end)
+
+
+def free_ports(num: int) -> list[int]:
+    """Choose unused ports, from a range where no outgoing connection takes them before the ranks do."""
+    ports: list[int] = []
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        if len(ports) == num:
+            break
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            ports.append(port)
+    return ports
 
 
 def _rank_environment(job: Job, local_rank: int, workers: Sequence[str], device_kind: str,

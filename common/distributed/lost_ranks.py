@@ -25,8 +25,8 @@ def explained(rank: Rank, errors: Any) -> Iterator[None]:
     except errors.UnknownError as error:
         if "Could not start gRPC server" not in str(error):
             raise
-        raise ZooError(f"rank {rank.number}: its port in TF_CONFIG is taken by another program; give another one, or, "
-                       "where --nproc_per_node starts the ranks, start them again") from None
+        raise ZooError(f"rank {rank.number}: its port is taken by another program; choose another, in TF_CONFIG or "
+                       "with --master_port, or, where --nproc_per_node starts the ranks, start them again") from None
     except (errors.UnavailableError, errors.CancelledError, errors.AbortedError, errors.InternalError,
             errors.FailedPreconditionError, errors.DeadlineExceededError) as error:
         is_ambiguous = isinstance(error, (errors.InternalError, errors.FailedPreconditionError))

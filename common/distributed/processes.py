@@ -47,7 +47,7 @@ def define(flags: FlagSet) -> None:
     accelerator.integer("nnode", 1, "Number of machines.", 1, 4096)
     accelerator.integer("node_rank", 0, "Rank of this machine.")
     accelerator.string("master_addr", "127.0.0.1", "Address of the machine of rank 0, where the ranks meet.")
-    accelerator.integer("master_port", 29500, "Port of rank 0 on that machine.", 1, 65535)
+    accelerator.integer("master_port", 29500, "Port of rank 0 there; rank N uses this plus N.", 1, 65535)
     accelerator.number("peer_minutes", 5.0, "Minutes to wait for the other ranks.")
 
 

@@ -1,20 +1,16 @@
 """The start of a job: all ranks meet at the address of rank 0, and each learns the addresses of all.
 
 They meet before TensorFlow connects them, because TensorFlow waits silently, without a limit, and ignores signals. A
-rank that fails later is noticed by TensorFlow.
-
-Every other rank connects to rank 0 and sends [rank, number of ranks, "host:port"] in JSON. When all are connected, they
-receive the addresses, ["host:port", ...]; those that do not belong together receive a text.
+rank sends rank 0 its number and that of all. The answer, in JSON, is the addresses when all are there, or a complaint.
 """
 from __future__ import annotations
 
 import contextlib
 import json
-import random
 import socket
 import time
 from multiprocessing.connection import wait
-from typing import Any, Callable, Sequence
+from typing import Any, Generator, Iterable, Sequence
 
 from common.devices.selection import Rank
 from common.errors import LostRank, ZooError
@@ -22,137 +18,88 @@ from common.errors import LostRank, ZooError
 _TURN_SECONDS = 0.3
 _NETWORK_SECONDS = 2.0  # for a connection, and for what is sent through it
 _NOTICE_SECONDS = 10.0
-_PORTS = range(20000, 32000)  # below the ports that systems use for outgoing connections
 
 
 def exchange(rank: Rank, addresses: Sequence[str], seconds: float) -> list[str]:
-    """Wait until all ranks have started, and print from time to time for whom; return their addresses.
+    """Wait until all ranks have started, and print from time to time for whom; return the addresses of all.
 
     Args:
         rank: of this process.
-        addresses: "host:port" of each rank, "" where it is not known. Rank 0 listens at its own, which is free again
-            afterwards; a rank without an address chooses a port.
+        addresses: "host:port" of each rank. Rank 0 listens at its own, which is free again afterwards. "" if unknown:
+            then the port of rank N is that of rank 0 plus N.
         seconds: how long to wait.
 
     Raises:
-        ZooError: an address is malformed or in use, or ranks do not belong together.
-        LostRank: some are still missing.
+        ZooError: rank 0 cannot listen, or ranks do not belong together; LostRank: some are still missing.
     """
-    for address in filter(None, addresses):
-        split_address(address)
-    deadline, next_notice = time.monotonic() + seconds, time.monotonic() + _NETWORK_SECONDS
-
-    def wait_for(missing: str) -> None:
-        nonlocal next_notice
-        now = time.monotonic()
-        if now > deadline:
-            raise LostRank(f"rank {rank.number}: waited {seconds / 60:g} minutes for {missing}; start all ranks, or "
-                           "raise --peer_minutes")
-        if now > next_notice:
-            print(f"Rank {rank.number} is waiting for {missing}", flush=True)
-            next_notice = now + _NOTICE_SECONDS
-
-    return (_lead if rank.is_chief else _join)(rank, addresses, wait_for)
-
-
-def _lead(rank: Rank, addresses: Sequence[str], wait_for: Callable[[str], None]) -> list[str]:
-    """As rank 0, wait until all others are connected, and answer them."""
-    workers = list(addresses)
-    connected: dict[Any, int] = {}  # ranks
-    with _listening(addresses[0]) as server:
-        while len(connected) < rank.size - 1:
-            missing = sorted(set(range(1, rank.size)) - set(connected.values()))
-            wait_for(", ".join(workers[number] or f"rank {number}" for number in missing))
-            for ready in wait([server, *connected], _TURN_SECONDS):
-                if ready is not server:  # a rank sends nothing else, so this one has ended
-                    del connected[ready]
-                    continue
-                connection, (host, _) = server.accept()
-                number, size, address = _hello(connection)
-                if size and (size != rank.size or not 0 < number < size):
-                    text = (f"{host} started rank {number} of {size}, which does not belong to a job of {rank.size} "
-                            "ranks")
-                    for other in (connection, *connected):
-                        _answer(other, text)
-                    raise ZooError(text)
-                if number in connected.values():
-                    _answer(connection, f"another process is rank {number} already")
-                elif size:
-                    connected[connection] = number
-                    workers[number] = host + address if address.startswith(":") else address
-                else:
-                    connection.close()
-    for connection in connected:
-        _answer(connection, workers)
+    workers, began, next_notice = list(addresses), time.monotonic(), _NETWORK_SECONDS
+    with contextlib.closing((_lead if rank.is_chief else _join)(rank, workers)) as meeting:
+        for missing in meeting:
+            waited = time.monotonic() - began
+            if waited > seconds:
+                raise LostRank(f"rank {rank.number}: waited {seconds / 60:g} minutes for {missing}; start all ranks, "
+                               "or raise --peer_minutes")
+            if waited > next_notice:
+                print(f"Rank {rank.number} is waiting for {missing}", flush=True)
+                next_notice = waited + _NOTICE_SECONDS
     return workers
 
 
-def _listening(address: str) -> socket.socket:
-    server = socket.socket()
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        server.bind(("", split_address(address)[1]))
-    except OSError as error:
-        server.close()
-        raise ZooError(f"{address}: rank 0 cannot listen there ({error.strerror}); choose another port, with "
-                       "--master_port or in TF_CONFIG") from None
-    server.listen(128)
-    return server
+def _lead(rank: Rank, workers: list[str]) -> Generator[str, None, None]:
+    """As rank 0, complete the addresses and send them to the others; yield for whom it waits."""
+    known, port = list(workers), int(workers[0].rpartition(":")[2])
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind(("", port))
+        except OSError as error:
+            raise ZooError(f"{workers[0]}: rank 0 cannot listen there ({error.strerror}); choose another port, with "
+                           "--master_port or in TF_CONFIG") from None
+        server.listen(128)
+        present: dict[Any, int] = {server: 0}  # ranks, by what to wait for: this one, and connections of others
+        while len(present) < rank.size:
+            missing = sorted(set(range(rank.size)) - set(present.values()))
+            yield ", ".join(known[number] or f"rank {number}" for number in missing)
+            for ready in wait(present, _TURN_SECONDS):
+                if ready is not server:  # a rank says nothing else, so this one has ended
+                    del present[ready]
+                    continue
+                connection, (host, _) = server.accept()
+                connection.settimeout(_NETWORK_SECONDS)
+                number, size = 0, rank.size  # for which a port scanner is taken, and sent away
+                with contextlib.suppress(OSError, ValueError):
+                    number, size = map(int, connection.recv(64).split())
+                if size != rank.size or not 0 <= number < size:
+                    text = f"{host} started rank {number} of {size}, not one of the {rank.size} ranks of this job"
+                    _answer([connection, *present], text)
+                    raise ZooError(text)
+                if number in present.values():
+                    _answer([connection], f"another process is rank {number} already")
+                else:
+                    present[connection] = number
+                    workers[number] = known[number] or f"{host}:{port + number}"
+        _answer(present, workers)
 
 
-def _hello(connection: socket.socket) -> tuple[int, int, str]:
-    """Return what a rank has sent; zeros if it is something else, such as a port scanner."""
-    connection.settimeout(_NETWORK_SECONDS)
-    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
-        number, size, address = json.loads(connection.recv(1 << 16))
-        if (type(number), type(size), type(address)) == (int, int, str):
-            return number, size, address
-    return 0, 0, ""
+def _answer(connections: Iterable[socket.socket], answer: str | list[str]) -> None:
+    for connection in connections:
+        with connection, contextlib.suppress(OSError):  # it may have ended
+            connection.sendall(json.dumps(answer).encode("ascii"))
 
 
-def _answer(connection: socket.socket, answer: str | list[str]) -> None:
-    with connection, contextlib.suppress(OSError):  # it may have ended
-        connection.sendall(json.dumps(answer).encode("ascii"))
-
-
-def _join(rank: Rank, addresses: Sequence[str], wait_for: Callable[[str], None]) -> list[str]:
-    """As another rank, connect to rank 0 and wait for its answer."""
-    own = addresses[rank.number] or f":{free_ports(1)[0]}"
+def _join(rank: Rank, workers: list[str]) -> Generator[str, None, None]:
+    """As another rank, connect to rank 0 and take the addresses that it sends; yield for whom it waits."""
+    host, _, port = workers[0].rpartition(":")
     while True:
-        answer = None
         with contextlib.suppress(OSError, ValueError), \
-                socket.create_connection(split_address(addresses[0]), _NETWORK_SECONDS) as connection:
-            connection.sendall(json.dumps([rank.number, rank.size, own]).encode("ascii"))
+                socket.create_connection((host, int(port)), _NETWORK_SECONDS) as connection:
+            connection.sendall(b"%d %d" % (rank.number, rank.size))
             while not wait([connection], _TURN_SECONDS):
-                wait_for("other ranks")
+                yield "other ranks"
             answer = json.loads(connection.makefile("rb").read())
-        if isinstance(answer, str):
-            raise ZooError(f"rank 0 reports: {answer}")
-        if answer:
-            return answer
-        wait_for(f"rank 0 at {addresses[0]}")
-        time.sleep(_TURN_SECONDS)
-
-
-def free_ports(num: int) -> list[int]:
-    """Choose unused ports, from a range where no outgoing connection takes them before the ranks do."""
-    ports: list[int] = []
-    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
-        if len(ports) == num:
             break
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("", port))
-            ports.append(port)
-    return ports
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of "host:port".
-
-    Raises:
-        ZooError: it is malformed.
-    """
-    host, _, port = address.rpartition(":")
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise ZooError(f"{address!r} is not an address, expected host:port")
-    return host.strip("[]"), int(port)
+        time.sleep(_TURN_SECONDS)
+        yield f"rank 0 at {workers[0]}"
+    if isinstance(answer, str):
+        raise ZooError(f"rank 0 reports: {answer}")
+    workers[:] = answer

@@ -15,7 +15,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 import pytest
 
-from common.distributed import rendezvous
+from common.distributed import launcher
 from common.tiny_data import look_alikes, omniglot
 from tests import ROOT
 from tests.processes import start
@@ -46,7 +46,7 @@ PROGRAMS = {
 
 def start_ranks(program: Program, data: Path, output: Path, num: int, *flags: str) -> list[subprocess.Popen]:
     """Start every rank as a scheduler does, without our launcher."""
-    workers = [f"127.0.0.1:{port}" for port in rendezvous.free_ports(num)]
+    workers = [f"127.0.0.1:{port}" for port in launcher.free_ports(num)]
     words = [sys.executable, os.path.join(ROOT, program.entry), f"--data_path={data}", f"--output_path={output}",
              "--device=cpu", "--distributed", *program.flags, *flags]
     config = dict(cluster=dict(worker=workers))

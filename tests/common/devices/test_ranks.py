@@ -116,6 +116,8 @@ def test_the_size_of_an_npu_alone():
     ({"TF_CONFIG": config("a:1", chief=["b:1", "c:1"])}, "cpu", "or its one chief"),
     ({"TF_CONFIG": config("a:1", index=-1)}, "cpu", "cannot be used"),
     ({"TF_CONFIG": "[1]"}, "cpu", "cannot be used"),
+    *[({"TF_CONFIG": config("a:1", address)}, "cpu", "cannot be used .* expected .*host:port")
+      for address in ("localhost", "localhost:x", "localhost:0", "localhost:99999", 5)],
     ({"TF_CONFIG": '{"cluster": [1], "task": {"type": "worker", "index": 0}}'}, "cpu", "cannot be used"),
     ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}'}, "cpu",
      "cannot be used"),

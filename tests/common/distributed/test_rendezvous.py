@@ -11,7 +11,7 @@ import time
 import pytest
 
 from common.devices.selection import Rank
-from common.distributed import rendezvous
+from common.distributed import launcher, rendezvous
 from common.errors import ZooError
 from tests import ROOT
 
@@ -19,7 +19,7 @@ from tests import ROOT
 @pytest.fixture
 def chief():
     """The address of rank 0."""
-    return f"127.0.0.1:{rendezvous.free_ports(1)[0]}"
+    return f"127.0.0.1:{launcher.free_ports(1)[0]}"
 
 
 def meet(*calls, delays=()):
@@ -45,12 +45,11 @@ def meet(*calls, delays=()):
 def test_addresses_that_are_not_known_are_exchanged(chief):
     """The last one to come is rank 0."""
     results = meet(*[(Rank(number, 4), [chief, "", "", ""], 30.0) for number in range(4)], delays=(1.2, 0.0, 0.6, 0.3))
-    assert results[0][0] == chief and len(set(results[0])) == 4
-    assert all(rendezvous.split_address(address)[0] == "127.0.0.1" for address in results[0])
-    assert results == [results[0]] * 4
+    port = int(chief.split(":")[1])
+    assert results == [[f"127.0.0.1:{port + number}" for number in range(4)]] * 4
     with socket.socket() as free:  # TensorFlow can have the port
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        free.bind(("127.0.0.1", rendezvous.split_address(chief)[1]))
+        free.bind(("127.0.0.1", port))
 
 
 def test_addresses_of_a_tf_config_are_kept(chief):
@@ -69,7 +68,7 @@ def test_missing_ranks_are_named_after_a_limit(chief, capfd):
 def test_ranks_of_different_jobs_are_refused_everywhere(chief):
     results = meet((Rank(0, 3), [chief, "", ""], 30.0), (Rank(1, 3), [chief, "", ""], 30.0),
                    (Rank(1, 2), [chief, ""], 30.0), delays=(0.0, 0.0, 1.0))
-    text = "127.0.0.1 started rank 1 of 2, which does not belong to a job of 3 ranks"
+    text = "127.0.0.1 started rank 1 of 2, not one of the 3 ranks of this job"
     assert [str(error) for error in results] == [text, f"rank 0 reports: {text}", f"rank 0 reports: {text}"]
 
 
@@ -90,12 +89,12 @@ def test_a_rank_that_went_away_may_come_back(chief):
 
 @pytest.mark.parametrize("content", [
     b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 1000, b"[" * 60000, b"{}", b"[]", b"5", b"[Infinity, 2, 1]",
-    b'["1", 2, "a:1"]', b"[1, 2, 5]", b'[1, 2, "a:1", 4]',
+    b'["1", 2, "a:1"]', b"[1, 2, 5]", b"1", b"1 2 3",
 ])
 def test_strangers_are_ignored(chief, capfd, content):
     def call():
         time.sleep(0.3)
-        with socket.create_connection(rendezvous.split_address(chief)) as stranger:
+        with socket.create_connection(chief.split(":")) as stranger:
             stranger.sendall(content)
 
     thread = threading.Thread(target=call)
@@ -105,12 +104,6 @@ def test_strangers_are_ignored(chief, capfd, content):
     assert results[0] == results[1] and len(results[0]) == 2
     captured = capfd.readouterr()
     assert captured.err == "" and all(line.startswith("Rank 0 is waiting") for line in captured.out.splitlines())
-
-
-@pytest.mark.parametrize("address", ["localhost", "localhost:x", "localhost:0", "localhost:99999"])
-def test_malformed_addresses_are_refused(address):
-    with pytest.raises(ZooError, match="is not an address, expected host:port"):
-        rendezvous.exchange(Rank(0, 2), [address, "127.0.0.1:1"], 1.0)
 
 
 def test_a_port_that_is_taken_is_named():

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from common.distributed import processes, rendezvous
+from common.distributed import launcher, processes
 from common.tiny_data import omniglot as tiny_omniglot
 from tests import ROOT
 from tests.conftest import on_the_default_leg
@@ -52,7 +52,7 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_fo
 
 @pytest.mark.slow
 def test_ranks_that_would_not_train_the_same_are_refused(tmp_path, tiny_folder):
-    workers = [f"127.0.0.1:{port}" for port in rendezvous.free_ports(2)]
+    workers = [f"127.0.0.1:{port}" for port in launcher.free_ports(2)]
     processes = []
     for rank in range(2):
         config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank))
@@ -159,7 +159,7 @@ def test_a_tf_config_is_checked(tmp_path, tiny_folder, text, flags, message):
 @pytest.mark.slow
 def test_a_tf_config_of_ones_own(tmp_path, tiny_folder, alone):
     """A chief and a worker, as several schedulers set them."""
-    first, second = (f"127.0.0.1:{port}" for port in rendezvous.free_ports(2))
+    first, second = (f"127.0.0.1:{port}" for port in launcher.free_ports(2))
     cluster = dict(chief=[first], worker=[second])
     ranks = [start(command(tiny_folder, tmp_path, "--train_steps=2", "--distributed"),
                    TF_CONFIG=json.dumps(dict(cluster=cluster, task=dict(type=kind, index=0))))
@@ -175,7 +175,7 @@ def test_a_tf_config_of_ones_own(tmp_path, tiny_folder, alone):
 @pytest.mark.slow
 def test_two_machines_meet(tmp_path, tiny_folder, alone):
     """Two launchers with one process each, as on two machines; the second has an output folder of its own."""
-    port = rendezvous.free_ports(1)[0]
+    port = launcher.free_ports(1)[0]
     shared = ["--train_steps=5", "--nnode=2", "--distributed=True", "--master_addr=127.0.0.1", f"--master_port={port}"]
     processes = [start(command(tiny_folder, tmp_path / f"machine-{node}", f"--node_rank={node}", *shared))
                  for node in (1, 0)]

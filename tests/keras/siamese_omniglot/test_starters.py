@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from common.distributed import rendezvous
+from common.distributed import launcher
 from tests import ROOT
 from tests.keras.siamese_omniglot.conftest import train
 from tests.processes import start as start_process
@@ -34,7 +34,7 @@ from types import SimpleNamespace as RunConfig
 from types import SimpleNamespace as ScalingConfig
 """, "train/tensorflow.py": """
 import json, multiprocessing, os, sys
-from common.distributed.rendezvous import free_ports
+from common.distributed.launcher import free_ports
 
 class TensorflowTrainer:
     def __init__(self, train_loop_per_worker, *, train_loop_config, scaling_config, run_config):
@@ -67,7 +67,7 @@ def alone(tmp_path_factory, tiny_folder):
 
 def start(script, words, tmp_path, data, **variables):
     """Run a file of docs/scale on tiny data from the root; return what it printed."""
-    flags = [*FLAGS, f"--master_port={rendezvous.free_ports(1)[0]}"]
+    flags = [*FLAGS, f"--master_port={launcher.free_ports(1)[0]}"]
     done = run("bash", os.path.join("docs", "scale", script), *words, data, tmp_path / "out", *flags, **variables)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -131,7 +131,7 @@ def test_tf_job(tmp_path, tiny_folder, alone):
     command, flags = manifest()
     folders = {"/volume/omniglot": tiny_folder, "/volume/runs": str(tmp_path)}
     flags = [flag.replace(path, folder) for flag in flags for path, folder in folders.items() if path in flag]
-    workers = [f"127.0.0.1:{port}" for port in rendezvous.free_ports(2)]
+    workers = [f"127.0.0.1:{port}" for port in launcher.free_ports(2)]
     ranks = [start_process([*command, "--distributed=True", *flags, *FLAGS], TF_CONFIG=json.dumps(dict(
         cluster=dict(worker=workers), task=dict(type="worker", index=index), environment="cloud")))
         for index in range(2)]

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from common.distributed import processes, rendezvous
+from common.distributed import launcher, processes
 from tests import ROOT
 from tests.keras.siamese_triplet_tf2.conftest import FLAGS, train
 from tests.processes import start
@@ -79,7 +79,7 @@ def test_a_tf_config_left_over_is_ignored(tmp_path, look_alike_folder, capfd, mo
 
 
 def test_workers_that_never_come_are_named(tmp_path, look_alike_folder, capfd, monkeypatch):
-    own, other = rendezvous.free_ports(2)
+    own, other = launcher.free_ports(2)
     cluster = dict(worker=[f"127.0.0.1:{own}", f"127.0.0.1:{other}"])
     monkeypatch.setenv("TF_CONFIG", json.dumps(dict(cluster=cluster, task=dict(type="worker", index=0))))
     assert train(look_alike_folder, tmp_path / "out", "--train_steps=1", "--distributed", "--peer_minutes=0.05") == 75
