@@ -18,6 +18,8 @@ from common.distributed.lost_ranks import explained
 from common.keras import npu, session
 from common.run import agreement
 
+_HEARTBEAT_SECONDS = 30  # without any sign of life, after which a worker is lost
+
 
 class Workers(agreement.Workers):
     """A single worker.
@@ -101,6 +103,7 @@ class MirroredWorkers(_SeveralWorkers):
     """Workers that TF_CONFIG connects. Create it before anything else of TensorFlow."""
 
     def __init__(self, rank: Rank):
+        _be_patient(rank.size)
         with explained(rank, tf.errors):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         take_signals_back()  # TensorFlow's coordination service takes SIGTERM for a preemption of the host
@@ -153,6 +156,20 @@ class HcclWorkers(_SeveralWorkers):
     def broadcast(self, variables: Sequence[Any]) -> None:
         with explained(self.rank, tf.errors):
             npu.broadcast(list(variables))
+
+
+def _be_patient(num_workers: int) -> None:
+    """Let TensorFlow's heartbeats survive a short failure of the network: it would wait 5 seconds for their answers.
+
+    TensorFlow 2.6 has none. It asks every 30 seconds whether the others are healthy, and gives up after another 30.
+    """
+    from tensorflow.python.eager import context
+
+    if hasattr(context.context(), "configure_coordination_service"):
+        job = context.coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=num_workers)
+        context.context().configure_coordination_service(
+            "standalone", "/job:worker/replica:0/task:0", heartbeat_timeout_in_ms=1000 * _HEARTBEAT_SECONDS,
+            coordinated_jobs=[job])
 
 
 def _same_everywhere(next_creator: Callable[..., Any], **options: Any) -> Any:

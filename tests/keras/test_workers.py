@@ -1,14 +1,19 @@
 """What a worker says of others: that they are gone, or are to do something else; and of errors that are its own."""
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from common.devices.selection import Rank
+from common.distributed.launcher import free_ports
 from common.distributed.lost_ranks import explained
 from common.errors import ZooError
 from common.keras.workers import HcclWorkers
+from tests.conftest import on_the_default_leg
+from tests.programs import run_python
 
 GONE = "rank 1: another worker has ended .*the same command resumes from the last checkpoint"
 
@@ -22,7 +27,7 @@ GONE = "rank 1: another worker has ended .*the same command resumes from the las
     (tf.errors.FailedPreconditionError, "Collective ops is aborted by: group 1 failed to resolve. This normally means "
      "the server has restarted", GONE),
     (tf.errors.FailedPreconditionError, "Error while reading resource variable kernel", None),
-    (tf.errors.UnknownError, "Could not start gRPC server", "rank 1: its port in TF_CONFIG is taken"),
+    (tf.errors.UnknownError, "Could not start gRPC server", "rank 1: its port is taken"),
     (tf.errors.UnknownError, "Failed to get convolution algorithm", None),
 ])
 def test_errors_of_other_workers_are_explained_in_one_line(kind, message, said):
@@ -31,6 +36,21 @@ def test_errors_of_other_workers_are_explained_in_one_line(kind, message, said):
             explained(Rank(1, 2), tf.errors):
         raise error
     assert "\n" not in str(raised.value) and (said or raised.value is error)
+
+
+@on_the_default_leg
+def test_a_worker_may_be_silent_for_half_a_minute():
+    """What TensorFlow starts its server with; in a process of its own, since it cannot be undone."""
+    config = dict(cluster=dict(worker=[f"127.0.0.1:{free_ports(1)[0]}"]), task=dict(type="worker", index=0))
+    done = run_python("-c", """
+from tensorflow.python.eager import context
+from common.keras.workers import MirroredWorkers
+from common.devices.selection import Rank
+MirroredWorkers(Rank(0, 1))
+print(context.context().config.experimental.coordination_config)
+""", TF_CONFIG=json.dumps(config))
+    assert done.returncode == 0, done.stderr
+    assert "heartbeat_timeout_in_ms: 30000\n" in done.stdout and 'name: "worker"' in done.stdout
 
 
 def test_npus_explain_what_breaks_in_a_compiled_function():
