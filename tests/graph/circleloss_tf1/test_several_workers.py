@@ -45,18 +45,21 @@ def train(data, output, *flags):
     return out.decode()
 
 
-@pytest.mark.parametrize("num, recipe", [pytest.param(2, MANY, marks=slow_on_the_default_leg),
-                                         pytest.param(3, ["--recipe=reference"], marks=pytest.mark.slow)])
-def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_faces_folder, num, recipe):
+@pytest.mark.parametrize("num, recipe, rate, limit", [
+    pytest.param(2, MANY, 1e-5, 1e-3, marks=slow_on_the_default_leg),
+    pytest.param(3, ["--recipe=reference"], 1e-6, 0.1, marks=pytest.mark.slow)])
+def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_faces_folder, num, recipe, rate, limit):
     """Seven images cannot be shared evenly, and some cannot be read and are replaced.
 
-    The steps are small: at a learning rate of 0.001, rounding of 1e-7 may become 3e-4 in three steps.
+    The steps are small, because gradients are not continuous: rounding may turn the sign of a ReLU's input. With the
+    reference recipe on TensorFlow 1.15 it turns one of 1.7 million, which changes gradients by 2 %; so it does with one
+    worker and the images in another order.
     """
     data = tmp_path / "data"
     shutil.copytree(tiny_faces_folder, str(data))
     for path in sorted((data / "MS-Celeb-1M_clean_align").glob("*/*"))[::6]:
         path.write_bytes(b"no image")
-    flags = [*recipe, "--train_steps=3", "--bad_images=skip", "--learning_rate=1e-5"]
+    flags = [*recipe, "--train_steps=3", "--bad_images=skip", f"--learning_rate={rate}"]
     assert "another image is used instead" in train(data, tmp_path / "alone", *flags)
     out = train(data, tmp_path / "several", *flags, "--distributed", f"--nproc_per_node={num}")
     assert f"Rank 0 of {num} (TF_CONFIG), which share the 7 images of every step" in out
@@ -65,7 +68,7 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_fa
     for row, other in zip(rows(several, "eval"), rows(alone, "eval")):
         moved = np.abs(np.subtract(row["prelogits_histogram"], other["prelogits_histogram"])).sum()
         assert moved <= 4 and row["epoch"] == other["epoch"]  # two values at the edge of a bin
-    assert_nearly_same_variables(several, alone, 1e-3, NOTHING_BUT_ROUNDING)
+    assert_nearly_same_variables(several, alone, limit, NOTHING_BUT_ROUNDING)
     for rank in range(1, num):
         assert os.listdir(str(tmp_path / "several" / str(rank))) == [f"train_{rank}.log"]
     assert result_file(several, f"CircleLoss_ID1221_for_TensorFlow_bs7_{num}p_acc")["RankSize"] == str(num)
