@@ -44,7 +44,7 @@ def measure(device) -> dict:
     batches = mnist.Batches(NUM_TRAIN, BATCH_SIZE, seed=0)
     with tf.Graph().as_default(), tf.Session(config=config) as session:
         train = model.build_training(LossSettings(BATCH_SIZE), seed=0)
-        graph = model.build_forward(evaluation.BATCH_SIZE, 0, reuse=True)
+        graph = model.build_forward(evaluation.BATCH_SIZE)
         bare = bare_gitloss.training_step(BATCH_SIZE)
         matrix = tf.get_variable("matrix", [MATRIX_SIDE, MATRIX_SIDE])
         product = tf.matmul(matrix, matrix).op

@@ -75,11 +75,11 @@ def gitloss(folder: str, clock: Clock, *flags: str) -> None:
 
     from common.graph.compat import tf
     from common.tiny_data import mnist as files
-    from gitloss_tf1 import git_loss, gitloss, model, network
+    from gitloss_tf1 import git_loss, gitloss, model
 
-    def trivial(images: tf.Tensor, seed: int) -> network.Outputs:
-        features = network.dense(images[:, 14, 14], network.FEATURE_DIM, "fc1", seed)
-        return network.Outputs(features, tf.tile(features, [1, 5]))
+    def trivial(images: tf.Tensor, seed: int) -> model.Outputs:
+        features = model.dense(images[:, 14, 14], model.FEATURE_DIM, "fc1", seed)
+        return model.Outputs(features, tf.tile(features, [1, 5]))
 
     def loss(features: tf.Tensor, *_: Any) -> git_loss.GitLoss:
         return git_loss.GitLoss(*[tf.reduce_mean(features)] * 5)

@@ -72,7 +72,7 @@ def measure(device) -> dict:
     from sa_siam_tf1 import siamese_model
     from sa_siam_tf1.configuration import ModelConfig, TrackConfig
     from sa_siam_tf1.datasets import imdb
-    from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper
+    from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper, embed
     from sa_siam_tf1.inference.tracker import Tracker
     from sa_siam_tf1.scripts import preprocess_VID_data
 
@@ -92,10 +92,11 @@ def measure(device) -> dict:
             opened.append(close)
         with tf.Graph().as_default():
             track = TrackConfig()
-            wrapper = InferenceWrapper(ModelConfig(branch="both"), track)
+            model = ModelConfig(branch="both")
+            wrapper = InferenceWrapper(model, track)
             images = tf.get_variable("images", [track.num_scales, track.x_image_size, track.x_image_size, 3])
             with tf.variable_scope(tf.get_variable_scope(), reuse=True):
-                embeddings = [features.op for features in wrapper.instance_features(images)]
+                embeddings = [features.op for features in embed(model, images, False)]
             matrix = tf.get_variable("matrix", [MATRIX_SIDE, MATRIX_SIDE])
             product = tf.matmul(matrix, matrix).op
             plain = [bare.training_step(branch, BATCH_SIZE, siamese_model.TRAIN_SIDE) for branch in BRANCHES]

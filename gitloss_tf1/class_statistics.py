@@ -43,13 +43,10 @@ def class_statistics(features: np.ndarray, labels: np.ndarray, batch_size: int, 
             full batches are used, and a class has no mean in a batch without it. "class_means": centers are the means
             of all samples of a class.
     """
-    if form == "batch_means":
-        batch_size = min(batch_size, len(labels))
-        used = len(labels) // batch_size * batch_size
-        features, labels = features[:used], labels[:used]
-        centers = _means_of_batch_means(features, labels, batch_size)
-    else:
-        centers = _class_means(features, labels)
+    batch_size = min(batch_size, len(labels)) if form == "batch_means" else len(labels)
+    used = len(labels) // batch_size * batch_size
+    features, labels = features[:used], labels[:used]
+    centers = _means_of_batch_means(features, labels, batch_size)
     distances = np.sqrt(np.square(features - centers[labels]).sum(axis=1))
     counts = np.bincount(labels, minlength=NUM_CLASSES)
     present = np.flatnonzero(counts)
@@ -57,12 +54,6 @@ def class_statistics(features: np.ndarray, labels: np.ndarray, batch_size: int, 
     first, second = np.triu_indices(len(present), 1)
     inter = np.sqrt(np.square(centers[present[first]] - centers[present[second]]).sum(axis=1))
     return ClassStatistics(centers, inter, intra)
-
-
-def _class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    sums = np.stack([np.bincount(labels, column, NUM_CLASSES) for column in features.T], axis=1)
-    with np.errstate(invalid="ignore"):
-        return sums / np.bincount(labels, minlength=NUM_CLASSES)[:, None]
 
 
 def _means_of_batch_means(features: np.ndarray, labels: np.ndarray, batch_size: int) -> np.ndarray:

@@ -1,9 +1,8 @@
 """An evaluation: features of all images, loss and accuracy of the splits, class statistics."""
 from __future__ import annotations
 
-import dataclasses
 import time
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -18,8 +17,7 @@ from gitloss_tf1.recipe import LossSettings
 BATCH_SIZE = 125  # needs no more memory than training with 128
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """The results of an evaluation; `validation` and `test` are None in a speed run."""
 
     statistics: ClassStatistics
@@ -51,13 +49,8 @@ def evaluate(session: tf.Session, graph: ForwardGraph, data: Mnist, settings: Lo
              check: Callable[[], None] = lambda: None) -> Evaluation:
     """Evaluate the weights in the session; changes none of them and draws no training batch.
 
-    Args:
-        session: holds the weights.
-        graph: the forward graph.
-        data: the data set.
-        settings: of the loss.
-        with_splits: compute loss and accuracy on the validation and test images too.
-        check: called before every batch; may raise to end early.
+    `with_splits` computes loss and accuracy on the validation and test images too. `check` is called before every
+    batch; it may raise to end early.
     """
     started = time.perf_counter()
     centers = session.run(graph.centers)

@@ -41,11 +41,11 @@ def define_data(flags: FlagSet) -> None:
 @exporting.entry(ROOT, define_flags)
 def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
     """Export; return what is written."""
-    from common.graph import export
+    from common.graph import checkpoints, export
     from common.graph.compat import tf
     from common.graph.session import inference_session
     from gitloss_tf1 import restore
-    from gitloss_tf1.network import network
+    from gitloss_tf1.model import network
 
     mean_image = restore.mean_image(checkpoint, flags.data_path)
     with inference_session(device, "cpu", "", flags.json) as session:
@@ -53,7 +53,7 @@ def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.De
         tensors = network(images - mean_image, seed=0)
         outputs = dict(features=tensors.features, logits=tensors.logits, probabilities=tf.nn.softmax(tensors.logits))
         outputs = {name: tf.identity(tensor, name) for name, tensor in outputs.items()}
-        restore.variables(session, checkpoint)
+        checkpoints.restore_all(session, checkpoint.prefix, tf.global_variables())
         target = exporting.Target(checkpoint.output_folder, "git_loss", flags.onnx)
         return export.export(session, dict(images=images), outputs, target)
 

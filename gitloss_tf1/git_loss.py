@@ -95,13 +95,8 @@ def center_distances(features: tf.Tensor, labels: tf.Tensor, centers: tf.Tensor)
 
 def update_centers(centers: tf.Variable, old_centers: tf.Tensor, features: tf.Tensor, labels: tf.Tensor
                    ) -> tf.Operation:
-    """Return the op that moves the centers; the moves of one class add up, all computed from the old center.
+    """Return the op that moves the centers; the moves of one class add up, all computed from `old_centers`.
 
-    Args:
-        centers: the variable, float32 [classes, dim].
-        old_centers: its value, read before the update.
-        features: float32 [batch, dim].
-        labels: int64 [batch].
+    These are the value of `centers`, read before the update; the other arguments are as in `git_loss`.
     """
-    deltas = center_distances(features, labels, old_centers)
-    return tf.scatter_sub(centers, labels, ALPHA * deltas)
+    return tf.scatter_sub(centers, labels, ALPHA * center_distances(features, labels, old_centers))

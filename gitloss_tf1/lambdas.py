@@ -32,11 +32,7 @@ class Row(NamedTuple):
     test_accuracy: float
     inter: float  # mean distance between two class centers
     intra: float  # mean distance of a sample from its class center
-
-    @property
-    def ratio(self) -> float:
-        """Inter-class distance as a multiple of the intra-class distance."""
-        return self.inter / self.intra
+    ratio: float  # inter / intra
 
 
 def define_flags() -> FlagSet:
@@ -79,8 +75,8 @@ def read(folders: Sequence[str]) -> tuple[list[Row], str]:
         if shared not in (None, settings):
             raise ZooError(f"{path}: differs from {first} in more than lambda_c and lambda_g; `zoo compare` shows how")
         shared, first = settings, first or path
-        rows.append(Row(*weights, values["valid_accuracy"], values["test_accuracy"], values["inter_cls_dist_current"],
-                        values["intra_cls_dist"]))
+        inter, intra = values["inter_cls_dist_current"], values["intra_cls_dist"]
+        rows.append(Row(*weights, values["valid_accuracy"], values["test_accuracy"], inter, intra, inter / intra))
     if shared is None:
         raise ZooError(f"{', '.join(folders)}: no finished run of Git loss")
     return sorted(rows), f"Git loss, {shared[0].get('recipe')}, step {shared[1]}: weights of the terms"

@@ -22,31 +22,20 @@ def evaluation_lines(row: Mapping[str, Any], num_train: int, num_batches: int, p
 
 def results_text(rows: Sequence[Mapping[str, Any]], performance: bool) -> str:
     """Return the results file: two lines per evaluation, with the original's line break before `train_time`."""
-    entries = []
-    for row in rows:
-        parts = [f"Step:\t{row['printed_step']}"]
-        if performance:
-            parts.append(f"Epoch: {row['evaluation']}")
-        keys = {"Train_Loss": "train_loss", "Train_Acc": "train_accuracy"}
-        if not performance:
-            keys.update(Valid_Loss="valid_loss", Valid_Acc="valid_accuracy")
-        keys.update(inter_cls_dist="inter_cls_dist", intra_cls_dist="intra_cls_dist")
-        parts += [f"{label}:\t{row[key]:.4f}" for label, key in keys.items()]
-        entries.append(f"{', '.join(parts)}\n , train_time:\t{row['train_time']:.4f}\n")
-    return "".join(entries)
+    valid = {} if performance else dict(Valid_Loss="valid_loss", Valid_Acc="valid_accuracy")
+    keys = dict(Train_Loss="train_loss", Train_Acc="train_accuracy", **valid, inter_cls_dist="inter_cls_dist",
+                intra_cls_dist="intra_cls_dist")
+    return "".join(
+        f"Step:\t{row['printed_step']}, " + (f"Epoch: {row['evaluation']}, " if performance else "")
+        + ", ".join(f"{label}:\t{row[key]:.4f}" for label, key in keys.items())
+        + f"\n , train_time:\t{row['train_time']:.4f}\n" for row in rows)
 
 
 def text_files(rows: Sequence[Mapping[str, Any]], device_id: str, case_name: str, performance: bool) -> dict[str, str]:
-    """Return the text files of a run, by name.
+    """Return the text files of a run, by name, from the rows of its evaluations.
 
     The original leaves the first evaluation out of the times and losses, and writes nan with fewer than two; here every
     evaluation counts.
-
-    Args:
-        rows: rows of the evaluations, in order.
-        device_id: ASCEND_DEVICE_ID.
-        case_name: CaseName of the run.
-        performance: whether this is a speed run.
     """
     times = [row["train_time"] for row in rows]
     files = {

@@ -9,7 +9,7 @@ import os
 import struct
 import sys
 import zlib
-from typing import BinaryIO, Iterable, NamedTuple
+from typing import Any, Iterable, NamedTuple
 
 import numpy as np
 
@@ -72,7 +72,11 @@ def load(folder: str) -> Mnist:
     if len(whole.labels) < 2:
         raise ZooError(f"{paths['train images']}: has {len(whole.labels)} image, expected at least one for training "
                        "and one for validation")
-    size, notices = _validation_size(len(whole.labels))
+    size, notices = VALIDATION_SIZE, []
+    if len(whole.labels) <= VALIDATION_SIZE:
+        size = max(1, len(whole.labels) // 12)
+        notices.append(f"Notice: the train file has {len(whole.labels)} images, too few for a validation split of "
+                       f"{VALIDATION_SIZE}: the first {size} are used for it (1/12, as 5,000 of MNIST's 60,000).")
     train = Split(whole.images[size:], whole.labels[size:])
     validation = Split(whole.images[:size], whole.labels[:size])
     mean_image = (train.images.mean(axis=0, dtype=np.float64) / 255.0).astype(np.float32)
@@ -80,29 +84,16 @@ def load(folder: str) -> Mnist:
     return Mnist(train, validation, test, mean_image, fingerprint, notices)
 
 
-def _validation_size(num_images: int) -> tuple[int, list[str]]:
-    if num_images > VALIDATION_SIZE:
-        return VALIDATION_SIZE, []
-    size = max(1, num_images // 12)
-    return size, [f"Notice: the train file has {num_images} images, too few for a validation split of "
-                  f"{VALIDATION_SIZE}: the first {size} are used for it (1/12, as 5,000 of MNIST's 60,000)."]
-
-
 def preprocess(images: np.ndarray, mean_image: np.ndarray) -> np.ndarray:
     """Scale uint8 [num, 28, 28, 1] to float32 in [0, 1] and subtract the mean image."""
     return images.astype(np.float32) * np.float32(1.0 / 255.0) - mean_image
-
-
-def epoch_order(num_images: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the order of the images in an epoch, int64 [num]; it depends only on the arguments, so runs can resume."""
-    return np.random.RandomState([seed, epoch]).permutation(num_images)
 
 
 class Batches:
     """The endless sequence of training batches: shuffled epochs one after the other, divided into batches.
 
     A batch across the end of an epoch takes the rest of the old order and the beginning of the new one, so every image
-    is used once in an epoch, and every batch is full.
+    is used once in an epoch, and every batch is full. A batch depends only on the arguments, so runs can resume.
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int):
@@ -116,7 +107,8 @@ class Batches:
         while missing:
             epoch, offset = divmod(position, self._num_images)
             if epoch != self._epoch:
-                self._epoch, self._order = epoch, epoch_order(self._num_images, self._seed, epoch)
+                self._epoch = epoch
+                self._order = np.random.RandomState([self._seed, epoch]).permutation(self._num_images)
             piece = self._order[offset:offset + missing]
             pieces.append(piece)
             missing -= len(piece)
@@ -130,11 +122,7 @@ def read_images(path: str) -> np.ndarray:
     Raises:
         ZooError: the file is none.
     """
-    with _open(path) as file:
-        count, height, width = _header(path, file, _IMAGES_MAGIC, 3)
-        if (height, width) != (SIDE, SIDE):
-            raise ZooError(f"{path}: images of {height} x {width}, expected {SIDE} x {SIDE}")
-        images = _body(path, file, count, SIDE * SIDE).reshape(count, SIDE, SIDE, 1)
+    images = _read_idx(path, _IMAGES_MAGIC, (SIDE, SIDE))[..., None]
     is_transposed = os.path.basename(path).startswith("emnist-")  # all of EMNIST is
     return images.transpose(0, 2, 1, 3).copy() if is_transposed else images
 
@@ -145,9 +133,7 @@ def read_labels(path: str) -> np.ndarray:
     Raises:
         ZooError: the file is none.
     """
-    with _open(path) as file:
-        (count,) = _header(path, file, _LABELS_MAGIC, 1)
-        labels = _body(path, file, count, 1).astype(np.int64)
+    labels = _read_idx(path, _LABELS_MAGIC, ()).astype(np.int64)
     if labels.max() >= NUM_CLASSES:
         first = int(np.argmax(labels >= NUM_CLASSES))
         raise ZooError(f"{path}: label {labels[first]} at position {first}, expected 0 to {NUM_CLASSES - 1}")
@@ -181,41 +167,35 @@ def _load_split(images_path: str, labels_path: str) -> Split:
     return Split(images, labels)
 
 
-def _open(path: str) -> BinaryIO:
-    return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
+def _read_idx(path: str, magic: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Read an IDX file of items of a shape, plain or .gz, as uint8 [num, *shape]."""
+    with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
+        actual, num, *sides = struct.unpack(f">{2 + len(shape)}I", _read(path, file, 8 + 4 * len(shape)))
+        if actual != magic:
+            raise ZooError(f"{path}: not an IDX file of the right kind: begins with magic number {actual}, "
+                           f"expected {magic}")
+        if num == 0:
+            raise ZooError(f"{path}: is empty, it announces 0 items")
+        if tuple(sides) != shape:
+            raise ZooError(f"{path}: images of {sides[0]} x {sides[1]}, expected {SIDE} x {SIDE}")
+        items = _read(path, file, num * int(np.prod(shape)))
+        if _read_some(path, file, 1):
+            raise ZooError(f"{path}: has more bytes than the {num} items it announces")
+    return np.frombuffer(items, np.uint8).reshape(num, *shape)
 
 
-def _header(path: str, file: BinaryIO, magic: int, dimensions: int) -> tuple[int, ...]:
-    data = _read(path, file, 4 + 4 * dimensions)
-    actual, *sizes = struct.unpack(f">{1 + dimensions}I", data)
-    if actual != magic:
-        raise ZooError(f"{path}: not an IDX file of the right kind: begins with magic number {actual}, "
-                       f"expected {magic}")
-    if sizes[0] == 0:
-        raise ZooError(f"{path}: is empty, it announces 0 items")
-    return tuple(sizes)
-
-
-def _body(path: str, file: BinaryIO, count: int, item_bytes: int) -> np.ndarray:
-    data = _read(path, file, count * item_bytes)
-    if _read_some(path, file, 1):
-        raise ZooError(f"{path}: has more bytes than the {count} items it announces")
-    return np.frombuffer(data, np.uint8)
-
-
-def _read(path: str, file: BinaryIO, size: int) -> bytes:
+def _read(path: str, file: Any, size: int) -> bytearray:
     """Read exactly `size` bytes, in pieces, so that memory grows with the file and not with the size in its header."""
-    pieces, missing = [], size
-    while missing:
-        piece = _read_some(path, file, min(missing, _CHUNK))
+    data = bytearray()
+    while len(data) < size:
+        piece = _read_some(path, file, min(size - len(data), _CHUNK))
         if not piece:
-            raise ZooError(f"{path}: is truncated, {size - missing} of {size} bytes are there")
-        pieces.append(piece)
-        missing -= len(piece)
-    return b"".join(pieces)
+            raise ZooError(f"{path}: is truncated, {len(data)} of {size} bytes are there")
+        data += piece
+    return data
 
 
-def _read_some(path: str, file: BinaryIO, size: int) -> bytes:
+def _read_some(path: str, file: Any, size: int) -> bytes:
     try:
         return file.read(size)
     except (EOFError, OSError, zlib.error) as error:
@@ -227,11 +207,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Check a folder: load it and print what is in it; return the exit status."""
     (folder,) = program.positionals(arguments, "python3 -m gitloss_tf1.mnist FOLDER")
     data = load(folder)
-    for line in data.notices:
-        print(line)
-    print(f"{len(data.train.labels)} training, {len(data.validation.labels)} validation and "
+    print(*data.notices, f"{len(data.train.labels)} training, {len(data.validation.labels)} validation and "
           f"{len(data.test.labels)} test images; training images of each digit: "
-          f"{' '.join(str(count) for count in np.bincount(data.train.labels, minlength=NUM_CLASSES))}")
+          f"{' '.join(map(str, np.bincount(data.train.labels, minlength=NUM_CLASSES)))}", sep="\n")
     return 0
 
 

@@ -30,15 +30,10 @@ def draw_run(run_path: str) -> None:
 
 
 def draw(pyplot: Any, path: str, features: np.ndarray, labels: np.ndarray, centers: np.ndarray, title: str) -> None:
-    """Write a PNG.
+    """Write a PNG of features, float32 [num, 2], in the colours of their labels, int64 [num].
 
-    Args:
-        pyplot: from `figures.plotting`; None draws nothing.
-        path: the file to write.
-        features: float32 [num, 2].
-        labels: int64 [num].
-        centers: float32 [10, 2], drawn as their digits; rows with NaN are left out.
-        title: text above the plot.
+    Centers, float32 [10, 2], are drawn as their digits; rows with NaN are left out. `pyplot` is from
+    `figures.plotting`; None draws nothing.
     """
     if pyplot is None:
         return

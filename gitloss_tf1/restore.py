@@ -12,21 +12,15 @@ from common.errors import FlagError, ZooError
 from common.graph import checkpoints
 from common.graph.compat import tf
 from gitloss_tf1 import mnist
-from gitloss_tf1.model import ForwardGraph, build_forward
-from gitloss_tf1.network import IMAGE_SHAPE
+from gitloss_tf1.model import IMAGE_SHAPE, ForwardGraph, build_forward
 from gitloss_tf1.training import MEAN_IMAGE
 
 
 def forward_graph(session: tf.Session, checkpoint: Checkpoint, batch_size: int) -> ForwardGraph:
     """Build the inference graph in the default graph and restore its variables."""
-    graph = build_forward(batch_size, seed=0, reuse=False)
-    variables(session, checkpoint)
-    return graph
-
-
-def variables(session: tf.Session, checkpoint: Checkpoint) -> None:
-    """Restore all variables of the default graph."""
+    graph = build_forward(batch_size)
     checkpoints.restore_all(session, checkpoint.prefix, tf.global_variables())
+    return graph
 
 
 def mean_image(checkpoint: Checkpoint, data_path: str | None) -> np.ndarray:
@@ -41,14 +35,14 @@ def mean_image(checkpoint: Checkpoint, data_path: str | None) -> np.ndarray:
         ZooError: the run's file is damaged.
     """
     if checkpoint.run_path is not None:
-        return _read_mean_image(os.path.join(checkpoint.run_path, MEAN_IMAGE))
+        return _read(os.path.join(checkpoint.run_path, MEAN_IMAGE))
     if not data_path:
         raise FlagError("--data_path is needed for a checkpoint outside of a run: the mean image is computed from it")
     folder = find_data_folder(data_path, os.path.dirname(os.path.abspath(__file__)), mnist.FOLDER_NAMES, mnist.has_data)
     return mnist.load(folder).mean_image
 
 
-def _read_mean_image(path: str) -> np.ndarray:
+def _read(path: str) -> np.ndarray:
     try:
         with open(path, "rb") as file:
             image = np.lib.format.read_array(file, allow_pickle=False)

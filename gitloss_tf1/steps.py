@@ -30,13 +30,7 @@ class Steps:
     graph: TrainGraph
 
     def __init__(self, settings: LossSettings, data: Mnist, run: Run):
-        """Build the training graph in the default graph.
-
-        Args:
-            settings: batch size, weights of the terms and switches.
-            data: the data set.
-            run: the open run. With --steps_per_loop above 1, a call makes its steps in a loop of the graph.
-        """
+        """Build the training graph in the default graph; with --steps_per_loop above 1, a loop of it."""
         seed = run.request.flags.seed
         self._data, self._is_loop = data, run.request.flags.steps_per_loop > 1
         self._feeds_images = run.device.kind == "npu" or run.debug_options.over_dump_path is not None
@@ -64,12 +58,7 @@ class Steps:
             self._labels.load(session, self._data.train.labels)
 
     def run(self, session: tf.Session, step: int, count: int) -> list[dict[str, Any]]:
-        """Make steps.
-
-        Args:
-            session: the session.
-            step: updates made before.
-            count: steps to make, 1 without a loop.
+        """Make `count` steps, 1 without a loop, after `step` updates.
 
         Returns:
             For each step the terms of the loss, `accuracy` and `distances`, by name.

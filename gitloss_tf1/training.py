@@ -42,25 +42,16 @@ class _Graphs(NamedTuple):
 def train(settings: LossSettings, init_checkpoint: str | None, data: Mnist, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint when it has one.
 
-    Args:
-        settings: batch size, weights of the terms and switches.
-        init_checkpoint: prefix of a checkpoint to take weights from, or None.
-        data: the data set.
-        run: the open run.
-        stop: of the program.
+    A new run takes its first weights from the checkpoint with the prefix `init_checkpoint`, if it is given.
     """
     with tf.Graph().as_default():
-        graphs = _build(settings, data, run)
+        steps = Steps(settings, data, run)
+        graphs = _Graphs(steps, build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels))),
+                         tf.global_variables_initializer())
         with open_session(run) as session:
-            checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.steps.graph.global_step)
+            checkpoints = Checkpoints(run.folder("ckpt"), session, steps.graph.global_step)
             record = RunRecord(run, stop, checkpoints, tf)
             loop.run(_Task(settings, init_checkpoint, data, graphs, session, record), record)
-
-
-def _build(settings: LossSettings, data: Mnist, run: Run) -> _Graphs:
-    steps = Steps(settings, data, run)
-    forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)), run.request.flags.seed, reuse=True)
-    return _Graphs(steps, forward, tf.global_variables_initializer())
 
 
 class _Task:

@@ -15,11 +15,6 @@ def start_lines(init_method: str, variables: Sequence[str]) -> list[str]:
     return [f"embedding init method -- {method}", *(f"-- {name}" for name in variables)]
 
 
-def is_logged(row: Mapping[str, Any]) -> bool:
-    """Whether the line of a step is printed."""
-    return (row["step"] - 1) % LOG_INTERVAL == 0
-
-
 def step_line(row: Mapping[str, Any], batch_size: int, num_updates: int) -> str:
     """Return the line that is printed for a step of a run of `num_updates`; it counts steps from 0."""
     step, seconds = row["step"] - 1, row["step_seconds"]
@@ -27,21 +22,6 @@ def step_line(row: Mapping[str, Any], batch_size: int, num_updates: int) -> str:
     return (f"{datetime.datetime.now()}: step {step}, total loss = {row['loss']:.2f} batch loss = "
             f"{row['batch_loss']:.2f} ( {batch_size / seconds:.1f} examples/sec; {seconds:.3f} sec/batch; "
             f"{remaining // 3600}h:{remaining // 60 % 60:02d}m:{remaining % 60:02d}s remains)")
-
-
-def loss_line(row: Mapping[str, Any]) -> str:
-    """Return the line of the loss file for a step whose line is printed."""
-    return f"{row['loss']:.2f}\n"
-
-
-def mean_loss_line(mean: float, num_steps: int) -> str:
-    """Return the line that says what `Final Train Accuracy`, the same number, is."""
-    return f"Mean total loss of the last {num_steps} logged steps : {mean:.4f}"
-
-
-def is_in_table(row: Mapping[str, Any]) -> bool:
-    """Whether a step has a line in the table."""
-    return (row["step"] - 1) % SUMMARY_INTERVAL == 0
 
 
 def table_line(row: Mapping[str, Any]) -> str:

@@ -42,13 +42,10 @@ def define(flags: FlagSet) -> None:
 
 
 def choose(flags: FlagValues, branch: str, data_folder: str, init_checkpoint: str | None) -> Imported:
-    """Read the file that a branch starts from.
+    """Read the file that a branch, "appearance" or "semantic", starts from.
 
-    Args:
-        flags: parsed flags, with those of `define`.
-        branch: "appearance" or "semantic".
-        data_folder: searched for caffenet.npy.
-        init_checkpoint: prefix of a checkpoint that weights are taken from too, or None.
+    caffenet.npy is looked for in the data folder. `init_checkpoint` is the prefix of a checkpoint that weights are taken
+    from too, or None.
 
     Raises:
         FlagError: a flag of the other branch.

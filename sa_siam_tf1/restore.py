@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from typing import Callable, Iterator
 
 from common.checkpoints import bundle, trained
@@ -17,7 +18,7 @@ from common.graph.session import inference_session
 from sa_siam_tf1 import configuration
 from sa_siam_tf1.configuration import BRANCHES, ModelConfig, TrackConfig
 from sa_siam_tf1.inference.inference_wrapper import InferenceWrapper
-from sa_siam_tf1.inference.tracker import tracker_maker
+from sa_siam_tf1.inference.tracker import Tracker
 from sa_siam_tf1.train_siamese_model import NPU_PRECISION
 
 
@@ -31,11 +32,7 @@ class TrackerWeights:
 
 
 def tracker_weights(flags: FlagValues, checkpoint: Checkpoint) -> TrackerWeights:
-    """Find the branches in the checkpoints that the flags name, and the configuration.
-
-    Args:
-        flags: parsed flags, with those of `track_flags.define`.
-        checkpoint: from `trained.choose`.
+    """Find the branches in a checkpoint and in --semantic_checkpoint, and the configuration.
 
     Raises:
         ZooError: a checkpoint is missing or holds neither branch.
@@ -73,7 +70,7 @@ def open_tracker(flags: FlagValues, checkpoint: Checkpoint, device: Device
         _try_convolution(session, dtype)
         wrapper = InferenceWrapper(weights.model, weights.track, dtype)
         variables(session, weights)
-        yield weights, tracker_maker(session, wrapper)
+        yield weights, functools.partial(Tracker, session, wrapper)
 
 
 def variables(session: tf.Session, weights: TrackerWeights) -> None:

@@ -100,11 +100,8 @@ def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool 
                    images: tuple[tf.Tensor, tf.Tensor] | None = None) -> TrainGraph:
     """Build the training graph in the default graph.
 
-    Args:
-        config: the network.
-        train: the training.
-        scales_losses: whether the NPU's adapter scales the loss, see `npu.scale_losses`.
-        images: exemplars and instances; None for placeholders.
+    `scales_losses` says whether the NPU's adapter scales the loss, see `npu.scale_losses`. `images` are exemplars and
+    instances; without them there are placeholders.
     """
     images = images or _placeholders(train.batch_size, TRAIN_SIDE)
     tf.set_random_seed(train.seed)

@@ -205,16 +205,14 @@ class _Task:
                     **siamese_model.center_errors(responses), evaluation_seconds=time.perf_counter() - started)
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
-        if row["kind"] == "step":
-            self._on_step_row(row, is_replayed)
-        elif row["kind"] == "eval" and not is_replayed:
+        if row["kind"] == "eval" and not is_replayed:
             console.detail(log_lines.validation_line(row))
-
-    def _on_step_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
-        if log_lines.is_in_table(row):
+        if row["kind"] != "step":
+            return
+        if (row["step"] - 1) % log_lines.SUMMARY_INTERVAL == 0:
             self._table.add(log_lines.table_line(row))
-        if log_lines.is_logged(row):
-            self._losses.add(log_lines.loss_line(row))
+        if (row["step"] - 1) % log_lines.LOG_INTERVAL == 0:
+            self._losses.add(f"{row['loss']:.2f}\n")
             self._logged_losses.append(row["loss"])
             if not is_replayed:
                 console.detail(log_lines.step_line(row, self._config.train.batch_size, self._run.request.num_updates))
@@ -228,7 +226,8 @@ class _Task:
         result = dict(ActualLoss=f"{self._logged_losses[-1]:.4f}")
         if not self._performance:
             result["TrainAccuracy"] = f"{mean:.4f}"
-        print(log_lines.mean_loss_line(mean, len(self._logged_losses)))
+        # which `Final Train Accuracy` is too
+        print(f"Mean total loss of the last {len(self._logged_losses)} logged steps : {mean:.4f}")
         self._record.finish(step, mean, result)
 
 

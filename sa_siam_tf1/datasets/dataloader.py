@@ -6,6 +6,7 @@ threads changes nothing. Images are [height, width, 3], RGB, 0 to 255: uint8 whe
 from __future__ import annotations
 
 import collections
+import functools
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Iterator, NamedTuple
 
@@ -186,8 +187,7 @@ class TrainingBatches(ReadAhead):
 
     def __init__(self, tracks: list, config: TrainConfig, side: int, keeps_crops: bool = False):
         super().__init__(tracks, config, side)
-        self._keeps_crops = keeps_crops
-        self._crops: dict[Crop, np.ndarray] = {}
+        self._read = functools.lru_cache(maxsize=None)(Crop.read) if keeps_crops else Crop.read
 
     def batch(self, step: int) -> Batch:
         """Return the batch of the step after `step` updates. The first step may be any; the others follow in order."""
@@ -201,14 +201,6 @@ class TrainingBatches(ReadAhead):
         if drawn.is_gray:
             images = [gray(image) for image in images]
         return [change(image, changed_by, self._side) for image, changed_by in zip(images, drawn.changes)]
-
-    def _read(self, crop: Crop) -> np.ndarray:
-        pixels = self._crops.get(crop)
-        if pixels is None:
-            pixels = crop.read()
-            if self._keeps_crops:
-                self._crops[crop] = pixels
-        return pixels
 
 
 def choose_cache(requested: str, tracks: list, free: int) -> tuple[bool, str]:

@@ -22,14 +22,10 @@ _BICUBIC = 3  # number of PIL's filter, whose name differs between versions
 
 def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | None, details: Any,
             caption: str = "") -> np.ndarray:
-    """Draw on a copy of a frame.
+    """Draw the target's box in red and the true one in green on a copy of a frame, uint8 [height, width, 3], RGB.
 
-    Args:
-        pixels: uint8 [height, width, 3], RGB.
-        box: the target's, counted from 1; red.
-        truth: the true one, or None; green.
-        details: Location and the Target of the frame before, to draw the response over the search window; or None.
-        caption: text for the upper left corner.
+    Boxes are counted from 1. `details` are Location and the Target of the frame before, to draw the response over the
+    search window; or None. The caption is written into the upper left corner.
     """
     cv2 = opencv.load()
     drawn = pixels.copy()

@@ -49,11 +49,11 @@ class InferenceWrapper:
 
     def __init__(self, model: ModelConfig, track: TrackConfig, dtype: tf.DType = tf.float32):
         """Build the graphs in the default graph; the embeddings' convolutions compute in `dtype`."""
-        self.model, self.track, self._dtype = model, track, dtype
+        self.track = track
         with tf.name_scope("template"):
             self._first_window = _windows(1, track.x_image_size)
-            self._exemplar = _features(model, self._first_window.images, True, dtype)
-        self.search_graph = build_search(model, track, dtype)
+            self._exemplar = embed(model, self._first_window.images, True, dtype)
+        self.search_graph = _build_search(model, track, dtype)
 
     def template(self, session: tf.Session, frame: np.ndarray, centre: Sequence[float], context: float
                  ) -> list[np.ndarray]:
@@ -75,10 +75,6 @@ class InferenceWrapper:
         feeds = self._feeds(graph.windows, frame, centre, context, search_factors(self.track))
         feeds.update(zip(graph.template, template))
         return feeds
-
-    def instance_features(self, images: tf.Tensor) -> Features:
-        """Embed search images, float32 [num, side, side, 3]; to be called in a scope that reuses the variables."""
-        return _features(self.model, images, False, self._dtype)
 
     def _feeds(self, windows: Windows, frame: np.ndarray, centre: Sequence[float], context: float,
                factors: Sequence[float]) -> dict:
@@ -104,11 +100,11 @@ def window_boxes(frame_size: Sequence[int], centre: Sequence[float], sides: Sequ
     return np.concatenate([(middle - reach) / last, (middle + reach) / last], axis=1).astype(np.float32)
 
 
-def build_search(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> SearchGraph:
+def _build_search(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> SearchGraph:
     """Build the graph of the search on existing variables."""
     with tf.name_scope("search"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
         windows = _windows(track.num_scales, track.x_image_size)
-        features = _features(model, windows.images, False, dtype)
+        features = embed(model, windows.images, False, dtype)
     template = tuple(tf.placeholder(tf.float32, [1, *shape]) for shape in template_shapes(features, track))
     with tf.name_scope("search"):
         tiled = tuple(tf.tile(one, [track.num_scales, 1, 1, 1]) for one in template)
@@ -142,7 +138,7 @@ def find_peak(responses: tf.Tensor, track: TrackConfig) -> Peak:
 def export_template(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
     """Build the template's graph for an export; return inputs and outputs by name."""
     images = tf.placeholder(tf.float32, [None, track.x_image_size, track.x_image_size, 3], "images")
-    features = _features(model, images, True)
+    features = embed(model, images, True)
     return dict(images=images), {f"template_{number}": tf.identity(feature_map, f"template_{number}")
                                  for number, feature_map in enumerate(features)}
 
@@ -150,7 +146,7 @@ def export_template(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]
 def export_search(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
     """Build the search graph for an export; return inputs and outputs by name."""
     images = tf.placeholder(tf.float32, [None, track.x_image_size, track.x_image_size, 3], "images")
-    features = _features(model, images, False)
+    features = embed(model, images, False)
     template = tuple(tf.placeholder(tf.float32, [None, *shape], f"template_{number}")
                      for number, shape in enumerate(template_shapes(features, track)))
     response = _response(model, template, features)
@@ -165,7 +161,8 @@ def template_shapes(features: Features, track: TrackConfig) -> list[list[int]]:
     return [[int(maps.shape[1]) - narrower] * 2 + [int(maps.shape[3])] for maps in features]
 
 
-def _features(model: ModelConfig, images: tf.Tensor, is_exemplar: bool, dtype: tf.DType = tf.float32) -> Features:
+def embed(model: ModelConfig, images: tf.Tensor, is_exemplar: bool, dtype: tf.DType = tf.float32) -> Features:
+    """Compute the features of search images, float32 [num, side, side, 3], with moving statistics."""
     features: Features = ()
     if model.branch != "semantic":  # of the exemplar only its own pixels matter
         window = sa_siam.exemplar_window(images) if is_exemplar else images

@@ -132,16 +132,12 @@ def _read_box(path: str, line_number: int, line: str) -> list[float]:
 
 
 def align(sequence: frames.Sequence, boxes: np.ndarray) -> Aligned:
-    """Find the frame of each true box.
+    """Find the frame of each true box, float64 [boxes, 4]: x, y, width, height, counted from 1.
 
     As many boxes as frames belong to them in order. Otherwise the numbers of the frames decide: the first box belongs
     to frame 1 (to 0 where that exists), or to the frame of OTB's table. Where the numbers do not tell, as with fewer
     boxes for frames that are not numbered, with numbers that start behind the boxes, and with a video, the first box
     belongs to the first frame.
-
-    Args:
-        sequence: the frames.
-        boxes: float64 [boxes, 4]: x, y, width, height, counted from 1.
 
     Raises:
         ZooError: more boxes than frames that are not numbered, or no frame with a box.

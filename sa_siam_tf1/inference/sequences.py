@@ -39,12 +39,8 @@ def track_sequence(sequence: frames.Sequence, first_box: Sequence[float], make_t
                    on_frame: OnFrame | None = None, check: Callable[[], None] = lambda: None) -> Tracked:
     """Track a target through a sequence; where a frame is missing the target stays where it was.
 
-    Args:
-        sequence: the frames.
-        first_box: x, y, width, height in the first frame, counted from 1.
-        make_tracker: see above.
-        on_frame: called for each frame that exists.
-        check: called before every frame; may raise to end early.
+    The first box is x, y, width, height in the first frame, counted from 1. `on_frame` is called for each frame that
+    exists, `check` before every frame; it may raise to end early.
 
     Raises:
         ZooError: the first frame is missing, the box is not in it, or the tracker fails.

@@ -6,7 +6,7 @@ Boxes are x, y, width, height in pixels; x and y of the upper left pixel are cou
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Sequence
+from typing import Sequence
 
 import numpy as np
 
@@ -57,7 +57,10 @@ class Location:
 
 
 class Tracker:
-    """Tracks one target through frames, uint8 [height, width, 3], RGB."""
+    """Tracks one target through frames, uint8 [height, width, 3], RGB.
+
+    With its first two arguments bound it is a `sequences.MakeTracker`.
+    """
 
     def __init__(self, session: tf.Session, wrapper: InferenceWrapper, frame: np.ndarray, box: Sequence[float]):
         """Compute the template from the first frame and the target's box in it."""
@@ -73,21 +76,11 @@ class Tracker:
         self.target = location.target
         return location
 
-
-def tracker_maker(session: tf.Session, wrapper: InferenceWrapper) -> Callable:
-    """Return a `sequences.MakeTracker`; the details of a step are Location and the Target of the frame before."""
-    def make(frame: np.ndarray, box: Sequence[float]) -> Callable:
-        tracker = Tracker(session, wrapper, frame, box)
-
-        def step(pixels: np.ndarray) -> Step:
-            before = tracker.target
-            location = tracker.track(pixels)
-            return Step(location.target.box, (location, before),
-                        _NEGATIVE if location.response_max[location.best_scale] < 0 else "")
-
-        return step
-
-    return make
+    def __call__(self, frame: np.ndarray) -> Step:
+        """Do the same; the details of the step are the Location and the Target of the frame before."""
+        before, location = self.target, self.track(frame)
+        warning = _NEGATIVE if location.response_max[location.best_scale] < 0 else ""
+        return Step(location.target.box, (location, before), warning)
 
 
 def locate(peak: Peak, target: Target, first: Target, track: TrackConfig) -> Location:

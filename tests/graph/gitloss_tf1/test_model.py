@@ -95,7 +95,7 @@ def batch(seed=0):
 
 def test_a_step_moves_weights_centers_and_counter_together():
     graph = build()
-    forward = model.build_forward(4, 0, reuse=True)
+    forward = model.build_forward(4)
     images, labels = batch()
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
@@ -144,11 +144,9 @@ def test_dead_centers_need_their_variable():
 
 
 def test_ties_in_a_pooling_window_send_the_gradient_to_the_first():
-    from gitloss_tf1.network import max_pool
-
     values = [[1, 1, 0, 0], [1, 1, 0, 2], [3, 0, 5, 5], [0, 3, 4, 5]]
     images = tf.constant(np.array(values, np.float32)[None, ..., None])
-    (gradient,) = tf.gradients(tf.reduce_sum(max_pool(images)), images)
+    (gradient,) = tf.gradients(tf.reduce_sum(model.max_pool(images)), images)
     with tf.Session() as session:
         found = session.run(gradient)[0, ..., 0]
     assert found.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [1, 0, 1, 0], [0, 0, 0, 0]]

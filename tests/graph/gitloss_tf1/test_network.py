@@ -6,7 +6,7 @@ import pytest
 
 from common.graph.compat import tf
 from common.seeds import op_seed
-from gitloss_tf1 import network as layers
+from gitloss_tf1 import model as layers
 
 pytestmark = pytest.mark.usefixtures("new_graph")
 

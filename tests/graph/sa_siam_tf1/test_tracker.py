@@ -1,6 +1,8 @@
 """The tracker's arithmetic at its edges, worked by hand on responses that are made up."""
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +11,7 @@ from common.errors import ZooError
 from common.graph.compat import tf
 from sa_siam_tf1.configuration import TrackConfig
 from sa_siam_tf1.inference import frames, inference_wrapper, sequences, tracker
-from sa_siam_tf1.inference.tracker import Target, tracker_maker
+from sa_siam_tf1.inference.tracker import Target, Tracker
 
 SIDE = 272  # 17 cells, upsampled by 16
 STEP = 1.0375
@@ -135,7 +137,7 @@ def tracked(folder, *responses):
     for number in range(3, 4 + len(responses)):
         Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(str(folder / f"{number:04d}.png"))
     return sequences.track_sequence(frames.open_sequence(str(folder)), (1, 1, 63.5, 63.5),
-                                    tracker_maker(None, MadeUp(*responses)))
+                                    functools.partial(Tracker, None, MadeUp(*responses)))
 
 
 def test_frames_with_a_negative_response_are_counted(tmp_path):
