@@ -261,12 +261,12 @@ def _replace_embeddings() -> None:
         cells = (sa_siam.EXEMPLAR_CELLS if is_exemplar else sa_siam.conv5_side(int(images.shape[1]))) + wider
         return tf.zeros([int(images.shape[0]), cells, cells, channels])
 
-    def appearance(images, normaliser, seed, is_exemplar, dtype=None):
-        del normaliser, seed, dtype
+    def appearance(images, normaliser, is_exemplar, dtype=None):
+        del normaliser, dtype
         return (maps(images, "sa_siam/appearance_net/conv1", 256, is_exemplar),)
 
-    def semantic(images, seed, is_exemplar, dtype=None):
-        del seed, dtype
+    def semantic(images, is_exemplar, dtype=None):
+        del dtype
         return (maps(images, "sa_siam/semantic_net/conv1", 128, is_exemplar, 2),
                 maps(images, "sa_siam/semantic_net/conv2", 128, is_exemplar))
 

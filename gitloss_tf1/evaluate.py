@@ -48,7 +48,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     if checkpoint.run_path:
         data = data._replace(mean_image=restore.mean_image(checkpoint, None))
-    settings = LossSettings.from_identity(checkpoint.run_identity(), gitloss.BATCH_SIZE)
+    settings = LossSettings.from_identity(checkpoint.run_identity())
     with inference_session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
         graph = restore.forward_graph(session, checkpoint, evaluation.BATCH_SIZE)
         measured = evaluation.evaluate(session, graph, data, settings, with_splits=True)

@@ -68,8 +68,8 @@ def center_term(features: tf.Tensor, labels: tf.Tensor, centers: tf.Tensor, form
     """Return the mean squared distance to the own center, float32 []; arguments as in `git_loss`."""
     squares = tf.square(features - tf.gather(centers, labels))  # [batch, dim]
     if form == "element":
-        return tf.reduce_mean(squares)
-    return 0.5 * tf.reduce_mean(tf.reduce_sum(squares, axis=1))
+        return tf.reduce_mean(squares)  # of (f_ik - c_{y_i k})^2
+    return 0.5 * tf.reduce_mean(tf.reduce_sum(squares, axis=1))  # L_C / B: 1/2 of ||f_i - c_{y_i}||^2
 
 
 def pair_term(features: tf.Tensor, labels: tf.Tensor, centers: tf.Tensor, form: str) -> tf.Tensor:
@@ -80,9 +80,9 @@ def pair_term(features: tf.Tensor, labels: tf.Tensor, centers: tf.Tensor, form: 
     batch = tf.cast(tf.shape(features)[0], tf.float32)
     squares = tf.square(features[:, None, :] - centers[None, :, :])  # [batch, classes, dim]
     if form == "element":
-        closeness = tf.reduce_mean(1.0 / (1.0 + squares), axis=2)
+        closeness = tf.reduce_mean(1.0 / (1.0 + squares), axis=2)  # 1 / (1 + d^2), by dimension
         return tf.reduce_sum(others * closeness) / batch / batch + 1.0 / batch
-    closeness = 1.0 / (1.0 + tf.reduce_sum(squares, axis=2))
+    closeness = 1.0 / (1.0 + tf.reduce_sum(squares, axis=2))  # L_G: 1 / (1 + ||f_i - c_k||^2)
     return tf.reduce_sum(others * closeness) / tf.maximum(batch * (batch - 1.0), 1.0)
 
 

@@ -24,7 +24,6 @@ from gitloss_tf1.recipe import RECIPES, LossSettings, Switches
 ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "Gitloss_ID1277_for_TensorFlow"
 NPU_PRECISION = "allow_mix_precision"
-BATCH_SIZE = 128
 STEPS = 8000
 
 
@@ -32,13 +31,13 @@ def define_flags() -> FlagSet:
     """Return the flags of training."""
     flags = FlagSet(__doc__ or "")
     shared_flags.define_data(flags, "Folder with the four IDX files of MNIST, or its parent.")
-    shared_flags.define_training(flags, "Images", BATCH_SIZE, seed=0)
+    shared_flags.define_training(flags, "Images", LossSettings.batch_size, seed=0)
     shared_flags.define_steps_per_loop(flags)
     shared_flags.define_accelerator(flags, NPU_PRECISION)
     flags.training.integer("steps", None, "Limit as the original counts: N means N - 1 updates.", 2,
                            unset=f"{STEPS} if no limit is given")
-    flags.model.number("lambda_c", 1.0, "Weight of the center term.")
-    flags.model.number("lambda_g", 1.0, "Weight of the pair term; 0 gives the center loss.")
+    flags.model.number("lambda_c", LossSettings.lambda_c, "Weight of the center term.")
+    flags.model.number("lambda_g", LossSettings.lambda_g, "Weight of the pair term; 0 gives the center loss.")
     recipe.define(flags.model, Switches, ("center_term", "pair_term", "dead_variables"))
     flags.evaluation.integer("update_centers", 1000, "Steps between evaluations. The name is the original's: centers "
                              "move at every step.", 1)

@@ -45,13 +45,13 @@ RECIPES = {
 class LossSettings:
     """What the git loss and the class statistics depend on besides features and labels."""
 
-    batch_size: int  # of training; class statistics of the form "batch_means" use it too
+    batch_size: int = 128  # of training; class statistics of the form "batch_means" use it too
     lambda_c: float = 1.0  # weight of the center term
     lambda_g: float = 1.0  # weight of the pair term; with 0 the loss is center loss (Wen et al. 2016)
     switches: Switches = RECIPES["reference"]
 
     @classmethod
-    def from_identity(cls, identity: Mapping[str, Any], batch_size: int) -> LossSettings:
+    def from_identity(cls, identity: Mapping[str, Any]) -> LossSettings:
         """Return a run's settings, or the defaults where its identity, empty outside of a run, lacks them."""
-        return cls(identity.get("batch_size", batch_size), identity.get("lambda_c", 1.0), identity.get("lambda_g", 1.0),
-                   recipe.from_identity(Switches, identity))
+        switches = recipe.from_identity(Switches, identity)
+        return dataclasses.replace(recipe.from_identity(cls, identity), switches=switches)

@@ -14,8 +14,8 @@ from common.cli.parser import FlagSet, FlagValues
 from common.cli.shared_flags import find_path
 from common.data import checksums, plain_pickle
 from common.errors import FlagError, ZooError
+from sa_siam_tf1.configuration import ROOT
 
-ROOT = os.path.dirname(os.path.abspath(__file__))
 CAFFENET_NAME = "caffenet.npy"
 # kernel of each layer as in the files: the groups of conv2, conv4 and conv5 are concatenated on the last axis
 KERNELS = {"conv1": (11, 11, 3, 96), "conv2": (5, 5, 48, 256), "conv3": (3, 3, 256, 384), "conv4": (3, 3, 192, 384),
@@ -44,8 +44,8 @@ def define(flags: FlagSet) -> None:
 def choose(flags: FlagValues, branch: str, data_folder: str, init_checkpoint: str | None) -> Imported:
     """Read the file that a branch, "appearance" or "semantic", starts from.
 
-    caffenet.npy is looked for in the data folder. `init_checkpoint` is the prefix of a checkpoint that weights are taken
-    from too, or None.
+    caffenet.npy is looked for in the data folder. `init_checkpoint` is the prefix of a checkpoint to take weights from
+    too, or None.
 
     Raises:
         FlagError: a flag of the other branch.
@@ -104,8 +104,8 @@ def load_caffenet(path: str) -> dict[str, np.ndarray]:
     layers = {_text(name): {_text(key): value for key, value in layer.items()} for name, layer in layers.items()}
     values: dict[str, np.ndarray] = {}
     for layer, key, shape in _trunk():
-        array = _checked(path, f"{layer} {key}", layers.get(layer, {}).get(key), shape)
-        values.update(_by_group(_SEMANTIC, layer, key, array))
+        array = layers.get(layer, {}).get(key)
+        values.update(_by_group(_SEMANTIC, layer, key, _checked(path, f"{layer} {key}", array, shape)))
     return values
 
 
@@ -166,9 +166,8 @@ def _mat_parameters(path: str) -> Mapping[str, np.ndarray]:
     if len(head) < _MAT_HEADER_BYTES or not head.startswith(b"MATLAB 5.0"):
         raise ZooError(f"{path}: begins with {head[:10]!r}, expected a .mat file of version 5 to 7")
     try:
-        net = scipy.io.loadmat(path)["net"]
-        parameters = net["params"][0][0]
-        return {_text(entry["name"].item()): entry["value"] for entry in parameters[0]}
+        parameters = scipy.io.loadmat(path)["net"]["params"][0][0][0]
+        return {_text(entry["name"].item()): entry["value"] for entry in parameters}
     except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError, AttributeError,
             zlib.error) as error:
         raise ZooError(f"{path}: is not a readable .mat file with net.params of name and value "

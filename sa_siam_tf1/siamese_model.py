@@ -141,15 +141,15 @@ def _placeholders(batch_size: int, side: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _towers(config: ModelConfig, inputs: tuple[tf.Tensor, tf.Tensor], normalisers: tuple[Normaliser, Normaliser],
             seed: int) -> Towers:
-    getter = _kaiming_normal(seed) if config.init_method == "kaiming_normal" else None
+    getter = _initial_weights(config.init_method, seed)
     features: list[Features] = []
     for images, normaliser, is_exemplar in zip(inputs, normalisers, (True, False)):
         with tf.variable_scope(tf.get_variable_scope(), reuse=True if features else None, custom_getter=getter):
             of_images: Features = ()
             if config.branch != "semantic":
-                of_images += sa_siam.appearance(images, normaliser, seed, is_exemplar)
+                of_images += sa_siam.appearance(images, normaliser, is_exemplar)
             if config.branch != "appearance":
-                of_images += sa_siam.semantic(images, seed, is_exemplar)
+                of_images += sa_siam.semantic(images, is_exemplar)
             features.append(of_images)
     with tf.variable_scope("detection"):
         biases = tf.get_variable("biases", [1], initializer=tf.zeros_initializer())
@@ -157,17 +157,19 @@ def _towers(config: ModelConfig, inputs: tuple[tf.Tensor, tf.Tensor], normaliser
     return Towers(*inputs, features[0], features[1], response, balanced_loss(response))
 
 
-def _kaiming_normal(seed: int) -> Callable:
-    """Return a variable getter that initialises convolution weights as He et al. (2015), with variance 2 / fan out.
+def _initial_weights(init_method: str, seed: int) -> Callable:
+    """Return a variable getter that initialises weights as Glorot (uniform), with the fans of a group's kernel.
 
-    Values beyond two deviations are drawn again, which lowers the variance; the factor 1.3 makes up for it, as in the
-    original.
+    kaiming_normal initialises those of convolutions as He et al. (2015), with variance 2 / fan out. Values beyond two
+    deviations are drawn again, which lowers the variance; the factor 1.3 makes up for it, as in the original.
     """
     def get(getter: Callable, name: str, **keywords: Any) -> tf.Variable:
-        if name.endswith("/weights") and "/att_fc" not in name:
-            height, width, _, channels = keywords["shape"]
-            keywords["initializer"] = tf.truncated_normal_initializer(
-                stddev=math.sqrt(1.3 * 2.0 / (height * width * channels)), seed=op_seed(name, seed))
+        if name.endswith("/weights"):
+            keywords["initializer"] = tf.glorot_uniform_initializer(seed=op_seed(name, seed))
+            if init_method == "kaiming_normal" and "/att_fc" not in name:
+                height, width, _, channels = keywords["shape"]
+                keywords["initializer"] = tf.truncated_normal_initializer(
+                    stddev=math.sqrt(1.3 * 2.0 / (height * width * channels)), seed=op_seed(name, seed))
         return getter(name, **keywords)
 
     return get

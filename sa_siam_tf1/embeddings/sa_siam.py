@@ -1,14 +1,14 @@
 """The two branches of SA-Siam (arXiv 1802.08817, sections 3.1 to 3.3), from images to feature maps.
 
 Both are AlexNet-like trunks of five VALID convolutions with a total stride of 8. A branch's features are one or two
-maps; the response is the sum of their cross-correlations. Variables have the original's names. NHWC.
+maps; the response is the sum of their cross-correlations. Variables have the original's names. NHWC. Weights are
+initialised as the caller's variable scope says.
 """
 from __future__ import annotations
 
 from typing import Callable, NamedTuple, Tuple
 
 from common.graph.compat import tf
-from common.seeds import op_seed
 from sa_siam_tf1.configuration import STRIDE
 
 # The original asks for 1e-6, which the fused op raises to this.
@@ -63,28 +63,26 @@ class Normaliser:
         return outputs
 
 
-def appearance(images: tf.Tensor, normaliser: Normaliser, seed: int, is_exemplar: bool,
-               dtype: tf.DType = tf.float32) -> Features:
+def appearance(images: tf.Tensor, normaliser: Normaliser, is_exemplar: bool, dtype: tf.DType = tf.float32) -> Features:
     """Compute the features of the appearance branch: conv5, one map of 256 channels.
 
     Args:
         images: float32 [batch, side, side, 3], RGB, 0 to 255.
         normaliser: of this tower.
-        seed: the run's seed, for the initial weights.
         is_exemplar: return only the 6 x 6 cells in the middle. Batch statistics need all of conv1 to conv4; of conv5
             only these cells are computed.
         dtype: that convolutions compute in.
     """
     with tf.variable_scope("sa_siam/appearance_net"):
         def block(inputs: tf.Tensor, layer: Layer) -> tf.Tensor:
-            return _convolve(inputs, layer, seed, lambda outputs: tf.nn.relu(normaliser(outputs)), dtype=dtype)
+            return _convolve(inputs, layer, lambda outputs: tf.nn.relu(normaliser(outputs)), dtype=dtype)
 
         hidden = _pool(block(images, CONV1))
         hidden = _pool(block(hidden, CONV2))
         hidden = block(block(hidden, CONV3), CONV4)
         if is_exemplar:
             hidden = crop(hidden, EXEMPLAR_CELLS + CONV5.kernel - 1)
-        return (_convolve(hidden, CONV5, seed, _add_bias, dtype=dtype),)
+        return (_convolve(hidden, CONV5, _add_bias, dtype=dtype),)
 
 
 def exemplar_window(images: tf.Tensor) -> tf.Tensor:
@@ -105,7 +103,7 @@ def conv5_side(image_side: int) -> int:
     return side
 
 
-def semantic(images: tf.Tensor, seed: int, is_exemplar: bool, dtype: tf.DType = tf.float32) -> Features:
+def semantic(images: tf.Tensor, is_exemplar: bool, dtype: tf.DType = tf.float32) -> Features:
     """Compute the features of the semantic branch: 1 x 1 convolutions of conv4 and conv5 of a frozen CaffeNet.
 
     They are two maps of 128 channels. For an exemplar, channel attention looks at the target and its surroundings
@@ -113,7 +111,7 @@ def semantic(images: tf.Tensor, seed: int, is_exemplar: bool, dtype: tf.DType = 
     """
     with tf.variable_scope("sa_siam/semantic_net"):
         def block(inputs: tf.Tensor, layer: Layer) -> tf.Tensor:
-            return _convolve(inputs, layer, seed, lambda outputs: tf.nn.relu(_add_bias(outputs, trainable=False)),
+            return _convolve(inputs, layer, lambda outputs: tf.nn.relu(_add_bias(outputs, trainable=False)),
                              trainable=False, dtype=dtype)
 
         hidden = tf.reverse(images - tf.constant(SEMANTIC_MEAN), [3])
@@ -125,11 +123,11 @@ def semantic(images: tf.Tensor, seed: int, is_exemplar: bool, dtype: tf.DType = 
         if is_exemplar:
             wider = int(conv4.shape[1]) - int(conv5.shape[1])
             sides = (EXEMPLAR_CELLS + wider, EXEMPLAR_CELLS)
-            maps = [_attend(one, side, name, seed) for one, side, name in zip(maps, sides, ("conv4", "conv5"))]
+            maps = [_attend(one, side, name) for one, side, name in zip(maps, sides, ("conv4", "conv5"))]
         heads = []
         for one, scale, name in zip(maps, SEMANTIC_SCALES, ("conv4", "conv5")):
             with tf.variable_scope(f"c1x1_{name}"):
-                heads.append(_add_bias(_filter(scale * one, HEAD, seed, dtype=dtype)))
+                heads.append(_add_bias(_filter(scale * one, HEAD, dtype=dtype)))
         return tuple(heads)
 
 
@@ -170,7 +168,7 @@ def weight_variables() -> list[tf.Variable]:
             if variable.op.name.endswith("/weights") and "/att_fc" not in variable.op.name]
 
 
-def _convolve(inputs: tf.Tensor, layer: Layer, seed: int, after: Callable[[tf.Tensor], tf.Tensor],
+def _convolve(inputs: tf.Tensor, layer: Layer, after: Callable[[tf.Tensor], tf.Tensor],
               trainable: bool = True, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """Convolve; a layer of two groups has a kernel b1 for the first half of the channels and b2 for the second.
 
@@ -179,22 +177,18 @@ def _convolve(inputs: tf.Tensor, layer: Layer, seed: int, after: Callable[[tf.Te
     """
     with tf.variable_scope(layer.name):
         if layer.groups == 1:
-            return after(_filter(inputs, layer, seed, trainable, dtype))
+            return after(_filter(inputs, layer, trainable, dtype))
         outputs = []
         for number, part in enumerate(tf.split(inputs, layer.groups, axis=3), 1):
             with tf.variable_scope(f"b{number}"):
-                outputs.append(after(_filter(part, layer, seed, trainable, dtype)))
+                outputs.append(after(_filter(part, layer, trainable, dtype)))
         return tf.concat(outputs, axis=3)
 
 
-def _filter(inputs: tf.Tensor, layer: Layer, seed: int, trainable: bool = True, dtype: tf.DType = tf.float32
-            ) -> tf.Tensor:
-    """Convolve one group with a variable `weights`, VALID; Glorot uniform with the fans of the group's kernel.
-
-    Inputs and outputs are float32, whatever the convolution computes in.
-    """
+def _filter(inputs: tf.Tensor, layer: Layer, trainable: bool = True, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Convolve one group, VALID; inputs and outputs are float32, whatever the convolution computes in."""
     shape = [layer.kernel, layer.kernel, int(inputs.shape[-1]), layer.channels // layer.groups]
-    weights = tf.get_variable("weights", shape, initializer=_glorot(seed), trainable=trainable)
+    weights = tf.get_variable("weights", shape, trainable=trainable)
     return tf.cast(tf.nn.conv2d(tf.cast(inputs, dtype), tf.cast(weights, dtype), padding="VALID",
                                 strides=[1, layer.stride, layer.stride, 1]), tf.float32)
 
@@ -214,7 +208,7 @@ def _normalise_responses(inputs: tf.Tensor) -> tf.Tensor:
     return tf.nn.local_response_normalization(inputs, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75)
 
 
-def _attend(maps: tf.Tensor, cells: int, name: str, seed: int) -> tf.Tensor:
+def _attend(maps: tf.Tensor, cells: int, name: str) -> tf.Tensor:
     """Weight channels by their maxima in the middle and in the eight fields around it, then crop the middle.
 
     Maps are float32 [batch, side, side, channels]; the middle has cells x cells. Variables are named after the layer.
@@ -225,17 +219,12 @@ def _attend(maps: tf.Tensor, cells: int, name: str, seed: int) -> tf.Tensor:
     maxima = tf.stack([tf.reduce_max(maps[:, top:bottom, left:right], axis=[1, 2]) for top, bottom in spans
                        for left, right in spans], axis=2)  # [batch, channels, 9]
     channels = int(maps.shape[3])
-    hidden = tf.nn.relu(_fully_connected(tf.reshape(maxima, [-1, 9]), 9, f"att_fc1_{name}", seed))
-    scores = _fully_connected(hidden, 1, f"att_fc2_{name}", seed)
+    hidden = tf.nn.relu(_fully_connected(tf.reshape(maxima, [-1, 9]), 9, f"att_fc1_{name}"))
+    scores = _fully_connected(hidden, 1, f"att_fc2_{name}")
     weights = tf.sigmoid(tf.reshape(scores, [-1, 1, 1, channels])) + 0.5
     return crop(maps, cells) * weights
 
 
-def _fully_connected(inputs: tf.Tensor, units: int, scope: str, seed: int) -> tf.Tensor:
+def _fully_connected(inputs: tf.Tensor, units: int, scope: str) -> tf.Tensor:
     with tf.variable_scope(scope):
-        weights = tf.get_variable("weights", [int(inputs.shape[-1]), units], initializer=_glorot(seed))
-        return _add_bias(tf.matmul(inputs, weights))
-
-
-def _glorot(seed: int) -> tf.Initializer:
-    return tf.glorot_uniform_initializer(seed=op_seed(f"{tf.get_variable_scope().name}/weights", seed))
+        return _add_bias(tf.matmul(inputs, tf.get_variable("weights", [int(inputs.shape[-1]), units])))

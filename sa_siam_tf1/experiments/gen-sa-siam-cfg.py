@@ -16,10 +16,7 @@ if __name__ == "__main__":
 
 from common.cli import program
 from common.cli.parser import FlagSet
-from sa_siam_tf1 import configuration
-from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from sa_siam_tf1.configuration import FILES, ROOT, ModelConfig, TrackConfig, TrainConfig, save
 
 
 @program.entry
@@ -33,8 +30,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     parent = os.path.expanduser(flags.output_path) if flags.output_path else os.path.join(ROOT, "test", "output")
     target = os.path.join(os.path.abspath(parent), "SA-Siam")
     os.makedirs(target, exist_ok=True)
-    configuration.save(target, ModelConfig(branch="both"), TrainConfig(epoch=0), TrackConfig())
-    print(f"Written: {', '.join(sorted(configuration.FILES.values()))} in {target}")
+    save(target, ModelConfig(branch="both"), TrainConfig(epoch=0), TrackConfig())
+    print(f"Written: {', '.join(sorted(FILES.values()))} in {target}")
     return 0
 
 

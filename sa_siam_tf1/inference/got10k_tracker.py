@@ -24,9 +24,8 @@ from common.cli.parser import FlagSet
 from common.data import images
 from common.devices import selection
 from common.errors import ZooError
+from sa_siam_tf1.configuration import ROOT
 from sa_siam_tf1.inference import otb
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class SaSiam:

@@ -166,9 +166,9 @@ def embed(model: ModelConfig, images: tf.Tensor, is_exemplar: bool, dtype: tf.DT
     features: Features = ()
     if model.branch != "semantic":  # of the exemplar only its own pixels matter
         window = sa_siam.exemplar_window(images) if is_exemplar else images
-        features += sa_siam.appearance(window, Normaliser(False), 0, is_exemplar, dtype)
+        features += sa_siam.appearance(window, Normaliser(False), is_exemplar, dtype)
     if model.branch != "appearance":  # attention needs the surroundings too
-        features += sa_siam.semantic(images, 0, is_exemplar, dtype)
+        features += sa_siam.semantic(images, is_exemplar, dtype)
     return features
 
 

@@ -35,7 +35,7 @@ def find(flags: FlagValues, root: str, stop: StopRequest) -> list[Target]:
         number = int(values[0])
         camera = live.Camera(number, lambda: stop.requested)
         return [Target(frames.Sequence(f"camera{number}", [], 1, False, None, limit=flags.max_frames, camera=camera),
-                       _parse_box(flags.box) if flags.box else None)]
+                       _given_box(flags.box))]
     paths = shared_flags.find_paths("sequence", values, root)
     if len(paths) > 1 and (flags.box or flags.ground_truth):
         raise FlagError("--box and --ground_truth are of one sequence; with several, each needs a groundtruth_rect.txt")
@@ -59,7 +59,7 @@ def align_to_first_box(flags: FlagValues, sequence: frames.Sequence, path: str, 
     truth_path = (otb.truth_files(path) or otb.truth_files(frames.folder_of(path))).get(1)
     if flags.ground_truth:
         truth_path = shared_flags.find_path("ground_truth", flags.ground_truth, root)
-    given = _parse_box(flags.box) if flags.box else None
+    given = _given_box(flags.box)
     if not truth_path:
         return Target(sequence, given)
     sequence, start, truth, notice = otb.align(sequence, otb.read_boxes(truth_path))
@@ -68,7 +68,9 @@ def align_to_first_box(flags: FlagValues, sequence: frames.Sequence, path: str, 
     return Target(sequence, given, np.concatenate([np.full((start, 4), np.nan), truth]), notice)
 
 
-def _parse_box(value: str) -> np.ndarray:
+def _given_box(value: str | None) -> np.ndarray | None:
+    if not value:
+        return None
     try:
         box = np.array([float(number) for number in value.split(",")])
     except ValueError:

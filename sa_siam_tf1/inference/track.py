@@ -32,10 +32,10 @@ from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.errors import FlagError
 from sa_siam_tf1 import track_flags
+from sa_siam_tf1.configuration import ROOT
 from sa_siam_tf1.inference import drawing, live, otb, sequences, targets
 
 _RESULT = "track.json"
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def define_flags() -> FlagSet:

@@ -19,9 +19,8 @@ from common import atomic_files
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
 from common.errors import ZooError
+from sa_siam_tf1.configuration import ROOT
 from sa_siam_tf1.datasets import curation, imdb
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 @program.entry

@@ -27,9 +27,9 @@ from common.data import images, listing
 from common.errors import FlagError, ZooError
 from common.tiny_data import tracking
 from sa_siam_tf1 import evaluation
+from sa_siam_tf1.configuration import ROOT
 from sa_siam_tf1.datasets import curation
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _TRAIN_PARTS = sorted(part for part in curation.PARTS if part != "val")
 
 

@@ -21,9 +21,9 @@ from common import atomic_files, console
 from common.cli import program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.data import images, listing
+from sa_siam_tf1.configuration import ROOT
 from sa_siam_tf1.datasets import curation, imdb
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _UNFINISHED = re.compile(r"\..+\.\d{2,}\.crop\.x\.jpg\.([1-9]\d{0,8})\.tmp")  # temporary name of `atomic_files`
 
 
@@ -66,16 +66,14 @@ def remove_unfinished(folder: str) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Return whether another process has this id."""
-    if process == os.getpid():  # of an earlier process, as in a container: this one has written nothing yet
-        return False
+    """Return whether another process has this id; our own is of an earlier one, as in a container: we wrote nothing."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # of another user
         pass
-    return True
+    return process != os.getpid()
 
 
 def curate_frame(folder: str, annotation: str, frame: str) -> tuple[int, int]:

@@ -58,15 +58,17 @@ def test_initial_weights():
 def test_kaiming_normal_is_for_convolutions_and_goes_by_the_seed():
     found = []
     for seed in (0, 0, 1):
-        getter = siamese_model._kaiming_normal(seed)
+        getter = siamese_model._initial_weights("kaiming_normal", seed)
         with tf.Graph().as_default(), tf.variable_scope("sa_siam/semantic_net", custom_getter=getter):
             head = tf.get_variable("c1x1_conv5/weights", [1, 1, 256, 128])
-            attention = tf.get_variable("att_fc1_conv5/weights", [9, 9], initializer=tf.ones_initializer())
+            attention = tf.get_variable("att_fc1_conv5/weights", [9, 9])
             biases = tf.get_variable("c1x1_conv5/biases", [128], initializer=tf.ones_initializer())
             found.append(evaluate([head, attention, biases]))
     assert found[0][0].std() == pytest.approx(math.sqrt(2.0 / 128), rel=0.02)
-    assert (found[0][1] == 1).all() and (found[0][2] == 1).all()
-    assert np.array_equal(found[0][0], found[1][0]) and not np.array_equal(found[0][0], found[2][0])
+    assert 0.9 < np.abs(found[0][1]).max() / math.sqrt(6.0 / 18) <= 1 and (found[0][2] == 1).all()
+    for number in (0, 1):
+        assert np.array_equal(found[0][number], found[1][number])
+        assert not np.array_equal(found[0][number], found[2][number])
 
 
 def test_correlation_is_the_sum_of_shifted_products():
@@ -110,7 +112,7 @@ def test_attention_against_loops():
     random = np.random.RandomState(2)
     maps = random.randn(2, 20, 20, 3).astype(np.float32)
     images = tf.constant(maps)
-    attended = sa_siam._attend(images, 6, "conv5", 0)
+    attended = sa_siam._attend(images, 6, "conv5")
     values = {name: random.randn(*shape).astype(np.float32) for name, shape in (
         ("att_fc1_conv5/weights", (9, 9)), ("att_fc1_conv5/biases", (9,)), ("att_fc2_conv5/weights", (9, 1)),
         ("att_fc2_conv5/biases", (1,)))}
@@ -133,10 +135,10 @@ def test_the_exemplar_needs_its_own_pixels_alone():
     images = tf.constant(np.random.RandomState(3).uniform(0, 255, (1, 255, 255, 3)).astype(np.float32))
     window = sa_siam.exemplar_window(images)
     assert window.shape.as_list() == [1, 127, 127, 3]
-    (small,) = sa_siam.appearance(window, sa_siam.Normaliser(False), 0, True)
+    (small,) = sa_siam.appearance(window, sa_siam.Normaliser(False), True)
     with tf.variable_scope(tf.get_variable_scope(), reuse=True):
-        (whole,) = sa_siam.appearance(images, sa_siam.Normaliser(False), 0, True)
-        (full,) = sa_siam.appearance(images, sa_siam.Normaliser(False), 0, False)
+        (whole,) = sa_siam.appearance(images, sa_siam.Normaliser(False), True)
+        (full,) = sa_siam.appearance(images, sa_siam.Normaliser(False), False)
     small, whole, full = evaluate([small, whole, full])
     np.testing.assert_allclose(small, whole, rtol=1e-4, atol=1e-4 * np.abs(whole).max())
     np.testing.assert_allclose(full[:, 8:14, 8:14], whole, rtol=1e-4, atol=1e-4 * np.abs(whole).max())

@@ -128,8 +128,8 @@ def test_bfloat16_rounds_the_convolutions_alone():
         found = []
         for dtype in (tf.float32, tf.bfloat16):
             with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):
-                found.append(sa_siam.appearance(tf.constant(images), sa_siam.Normaliser(False), 0, False, dtype)
-                             + sa_siam.semantic(tf.constant(images), 0, False, dtype))
+                found.append(sa_siam.appearance(tf.constant(images), sa_siam.Normaliser(False), False, dtype)
+                             + sa_siam.semantic(tf.constant(images), False, dtype))
         assert {variable.dtype.base_dtype for variable in tf.global_variables()} == {tf.float32}
         session.run(tf.global_variables_initializer())
         for exact, rounded in zip(*session.run(found)):
