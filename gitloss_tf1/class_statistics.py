@@ -80,16 +80,9 @@ class SetLoss(NamedTuple):
 
 def set_loss(features: np.ndarray, logits: np.ndarray, labels: np.ndarray, centers: np.ndarray,
              settings: LossSettings) -> SetLoss:
-    """Compute the loss of a whole set as one batch, as `git_loss.git_loss` defines it, in float64.
+    """Compute the loss of a whole set as one batch, in float64; arguments and terms are those of `git_loss.git_loss`.
 
     The original needs a [5000, 5000, 2] tensor for its 5,000 validation images; the sum over classes is 5,000 x 10.
-
-    Args:
-        features: float32 [num, dim].
-        logits: float32 [num, classes].
-        labels: int64 [num].
-        centers: float32 [classes, dim].
-        settings: weights and forms of the terms.
     """
     switches = settings.switches
     features, logits, centers = (array.astype(np.float64) for array in (features, logits, centers))

@@ -117,22 +117,14 @@ class Batches:
 
 
 def read_images(path: str) -> np.ndarray:
-    """Read an IDX file of 28 x 28 images, plain or .gz, as uint8 [num, 28, 28, 1].
-
-    Raises:
-        ZooError: the file is none.
-    """
+    """Read an IDX file of 28 x 28 images, plain or .gz, as uint8 [num, 28, 28, 1]; any other file is a ZooError."""
     images = _read_idx(path, _IMAGES_MAGIC, (SIDE, SIDE))[..., None]
     is_transposed = os.path.basename(path).startswith("emnist-")  # all of EMNIST is
     return images.transpose(0, 2, 1, 3).copy() if is_transposed else images
 
 
 def read_labels(path: str) -> np.ndarray:
-    """Read an IDX file of labels, plain or .gz, as int64 [num], 0 to 9.
-
-    Raises:
-        ZooError: the file is none.
-    """
+    """Read an IDX file of labels, plain or .gz, as int64 [num], 0 to 9; any other file is a ZooError."""
     labels = _read_idx(path, _LABELS_MAGIC, ()).astype(np.int64)
     if labels.max() >= NUM_CLASSES:
         first = int(np.argmax(labels >= NUM_CLASSES))
@@ -141,11 +133,7 @@ def read_labels(path: str) -> np.ndarray:
 
 
 def _find(folder: str, name: str) -> str | None:
-    """Find a file by the name that it has in MNIST, in copies of it, or in EMNIST.
-
-    Raises:
-        ZooError: there are files of two splits of EMNIST.
-    """
+    """Find a file by the name that it has in MNIST, in copies of it, or in EMNIST, of which there may be one split."""
     of_emnist = [f"emnist-{split}-{name.replace('t10k', 'test')}" for split in _EMNIST]
     of_mnist = _first_file(folder, (name, name.replace("-idx", ".idx"), os.path.join(name, name)))
     paths = [path for path in (of_mnist, *(_first_file(folder, (candidate,)) for candidate in of_emnist)) if path]

@@ -26,9 +26,7 @@ def forward_graph(session: tf.Session, checkpoint: Checkpoint, batch_size: int) 
 def mean_image(checkpoint: Checkpoint, data_path: str | None) -> np.ndarray:
     """Return the mean image, float32 [28, 28, 1], that the weights were trained with.
 
-    Args:
-        checkpoint: holds the weights; its run holds the mean image.
-        data_path: the training data, to compute it for a checkpoint outside of a run.
+    A run holds it; for a checkpoint outside of a run it is computed from the training data.
 
     Raises:
         FlagError: the checkpoint is outside of a run, and there is no data path.

@@ -8,11 +8,7 @@ from common.errors import ZooError
 
 
 def load() -> Any:
-    """Return the module cv2.
-
-    Raises:
-        ZooError: it is not installed, or fails to load.
-    """
+    """Return the module cv2; where it is missing or fails to load, that is a ZooError."""
     try:
         import cv2
     except ImportError as error:  # also of a missing shared library

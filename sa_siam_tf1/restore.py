@@ -74,11 +74,7 @@ def open_tracker(flags: FlagValues, checkpoint: Checkpoint, device: Device
 
 
 def variables(session: tf.Session, weights: TrackerWeights) -> None:
-    """Restore all variables of the default graph, each from the checkpoint of its branch.
-
-    Raises:
-        ZooError: a checkpoint lacks a variable or is damaged.
-    """
+    """Restore all variables of the default graph from their branches' checkpoints; a missing one is a ZooError."""
     for branch, prefix in weights.prefixes.items():
         shapes = checkpoints.shapes_in(prefix)
         variables_by_name = {}

@@ -137,11 +137,7 @@ class RawVideo(NamedTuple):
 
 
 def raw_videos(root: str) -> list[RawVideo]:
-    """List the videos of a raw tree, in the order of letters and names.
-
-    Raises:
-        ZooError: there is none.
-    """
+    """List the videos of a raw tree, in the order of letters and names; a tree without any is a ZooError."""
     videos = []
     for part, letter in PARTS.items():
         annotations, frames = (os.path.join(root, kind, "VID", *part.split("/")) for kind in ("Annotations", "Data"))

@@ -39,11 +39,7 @@ class SaSiam:
     is_deterministic = True
 
     def __init__(self, *flags: str, name: str = "SA-Siam"):
-        """Load the weights; `flags` are those of evaluate.py that choose weights and device, such as --checkpoint.
-
-        Raises:
-            ZooError: no such checkpoint, or one that does not fit.
-        """
+        """Load the weights; `flags` are those of evaluate.py that choose weights and device, such as --checkpoint."""
         from sa_siam_tf1 import restore, track_flags
 
         flag_set = FlagSet(__doc__ or "")
@@ -61,11 +57,7 @@ class SaSiam:
         self._step = self._make(_pixels(image), otb.to_zero_based(box))
 
     def update(self, image: Any) -> np.ndarray:
-        """Return the box in the next frame, float64 [4].
-
-        Raises:
-            ZooError: no sequence has begun.
-        """
+        """Return the box in the next frame, float64 [4]; before `init` there is none, which is a ZooError."""
         if self._step is None:
             raise ZooError("update() before init(): the first frame and its box are needed")
         return np.array(self._step(_pixels(image)).box, np.float64) + [1.0, 1.0, 0.0, 0.0]

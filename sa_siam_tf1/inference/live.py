@@ -80,11 +80,7 @@ class Window:
     """A window on the screen."""
 
     def __init__(self) -> None:
-        """Open it.
-
-        Raises:
-            NoWindow: there is no screen, or OpenCV has no windows.
-        """
+        """Open it; without a screen, or if OpenCV has no windows, raise NoWindow."""
         self._cv2: Any = opencv.load()
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise NoWindow("there is no screen (DISPLAY is not set)")

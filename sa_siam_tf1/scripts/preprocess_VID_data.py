@@ -77,11 +77,7 @@ def _runs(process: int) -> bool:
 
 
 def curate_frame(folder: str, annotation: str, frame: str) -> tuple[int, int]:
-    """Crop all targets of an annotated frame into a folder; return how many crops were made and how many existed.
-
-    Raises:
-        ZooError: a bad annotation or frame.
-    """
+    """Crop all targets of an annotated frame into a folder; return how many crops were made and how many existed."""
     boxes = curation.read_annotation(annotation)
     stem = os.path.join(folder, listing.stem_of(annotation))
     missing = [box for box in boxes if not os.path.exists(f"{stem}.{box.track:02d}.crop.x.jpg")]
