@@ -1,6 +1,4 @@
 """Measure the training speed of Git loss: gitloss.py with --performance."""
-from __future__ import annotations
-
 import os
 import sys
 

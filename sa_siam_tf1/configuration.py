@@ -13,7 +13,7 @@ from typing import Any, Mapping, Sequence, TypeVar
 from common import atomic_files
 from common.cli import recipe
 from common.cli.parser import FlagSet, FlagValues
-from common.cli.recipe import switch
+from common.cli.recipe import switch as _flag  # declares a field that is a flag of training too
 from common.cli.shared_flags import define_loss_scale, find_path
 from common.errors import FlagError, ZooError
 from sa_siam_tf1.recipe import RECIPES, Switches
@@ -52,25 +52,25 @@ class TrainConfig(Switches):
     batch_size: int = 8
     epoch: int = 30  # nominal epochs; 0, which trains nothing, in the original's configuration for tracking
     seed: int = 0
-    optimizer: str = switch("SGD", "Optimizer.", ("SGD", "MOMENTUM"))
-    momentum: float = switch(0.9, "Momentum, for --optimizer=MOMENTUM.")
-    use_nesterov: bool = switch(False, "Use Nesterov momentum, for --optimizer=MOMENTUM.")
-    lr_policy: str = switch("exponential", "Schedule of the learning rate; exponential decays in steps.",
+    optimizer: str = _flag("SGD", "Optimizer.", ("SGD", "MOMENTUM"))
+    momentum: float = _flag(0.9, "Momentum, for --optimizer=MOMENTUM.")
+    use_nesterov: bool = _flag(False, "Use Nesterov momentum, for --optimizer=MOMENTUM.")
+    lr_policy: str = _flag("exponential", "Schedule of the learning rate; exponential decays in steps.",
                            ("exponential", "piecewise_constant", "cosine"))
-    initial_lr: float = switch(0.01, "Initial learning rate, except for --lr_policy=piecewise_constant.")
-    num_epochs_per_decay: float = switch(25.0, "Nominal epochs between decays, for --lr_policy=exponential.")
-    lr_decay_factor: float = switch(0.1, "Factor of a decay, for --lr_policy=exponential.")
-    lr_boundaries: tuple = switch((), "Rising nominal epochs such as 10,20, for --lr_policy=piecewise_constant.")
-    lr_values: tuple = switch((), "Learning rates such as 0.01,0.001,0.0001, one more than boundaries, for "
+    initial_lr: float = _flag(0.01, "Initial learning rate, except for --lr_policy=piecewise_constant.")
+    num_epochs_per_decay: float = _flag(25.0, "Nominal epochs between decays, for --lr_policy=exponential.")
+    lr_decay_factor: float = _flag(0.1, "Factor of a decay, for --lr_policy=exponential.")
+    lr_boundaries: tuple = _flag((), "Rising nominal epochs such as 10,20, for --lr_policy=piecewise_constant.")
+    lr_values: tuple = _flag((), "Learning rates such as 0.01,0.001,0.0001, one more than boundaries, for "
                              "--lr_policy=piecewise_constant.")
-    loss_scale: float = switch(1.0, "Factor that scales the loss against underflow in float16; gradients are divided "
+    loss_scale: float = _flag(1.0, "Factor that scales the loss against underflow in float16; gradients are divided "
                               "by it.")
-    gray_probability: float = switch(0.0, "Share of pairs that are converted to gray.")
-    num_examples_per_epoch: int = switch(53200, "Examples of a nominal epoch, the unit of learning rate and "
+    gray_probability: float = _flag(0.0, "Share of pairs that are converted to gray.")
+    num_examples_per_epoch: int = _flag(53200, "Examples of a nominal epoch, the unit of learning rate and "
                                         "checkpoints.")
-    max_frame_dist: int = switch(100, "Largest distance between the two frames of a pair.")
-    prefetch_threads: int = switch(4, "Threads that read examples.")
-    prefetch_capacity: int = switch(120, "Examples that are read ahead.")
+    max_frame_dist: int = _flag(100, "Largest distance between the two frames of a pair.")
+    prefetch_threads: int = _flag(4, "Threads that read examples.")
+    prefetch_capacity: int = _flag(120, "Examples that are read ahead.")
     dynamic_loss_scale: bool = True  # by the adapter on an NPU with TensorFlow 1.15, as in the original
 
     def __post_init__(self) -> None:

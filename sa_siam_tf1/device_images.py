@@ -36,7 +36,6 @@ class CropBatches(ReadAhead):
 
     def __init__(self, tracks: list, config: TrainConfig, side: int, keeps_crops: bool):
         super().__init__(tracks, config, side)
-        self._keeps_crops = keeps_crops
         crops = dict.fromkeys(crop for track in tracks for crop in track) if keeps_crops else ()
         self._slots = {crop: slot for slot, crop in enumerate(crops)}
         self._unread = set(self._slots)
@@ -45,7 +44,7 @@ class CropBatches(ReadAhead):
         """Return the batch of the step after `step` updates. The first step may be any; the others follow in order."""
         drawn, futures = zip(*self._take(step))
         crops = _one_after_another([one.crops for one in drawn])
-        chosen = np.array([self._slots[crop] for crop in crops] if self._keeps_crops else np.arange(len(crops)))
+        chosen = np.array([self._slots[crop] for crop in crops] if self._slots else np.arange(len(crops)))
         read = _one_after_another(futures)
         is_read = np.array([future is not None for future in read])
         pixels = np.empty((is_read.sum(), *_CROP), np.uint8)
@@ -58,7 +57,7 @@ class CropBatches(ReadAhead):
         return [self._read(crop) for crop in drawn.crops]
 
     def _read(self, crop: Any) -> Future | None:
-        if self._keeps_crops:
+        if self._slots:
             if crop not in self._unread:
                 return None
             self._unread.remove(crop)

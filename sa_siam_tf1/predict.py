@@ -1,6 +1,4 @@
 """Track a target: inference/track.py under the name that all models share."""
-from __future__ import annotations
-
 import os
 import sys
 

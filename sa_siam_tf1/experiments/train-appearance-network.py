@@ -1,6 +1,4 @@
 """Train the appearance branch: train_siamese_model.py with --branch=appearance."""
-from __future__ import annotations
-
 import os
 import sys
 

@@ -1,6 +1,4 @@
 """Train the semantic branch: train_siamese_model.py with --branch=semantic."""
-from __future__ import annotations
-
 import os
 import sys
 

@@ -77,7 +77,7 @@ class Tracker:
         return location
 
     def __call__(self, frame: np.ndarray) -> Step:
-        """Do the same; the details of the step are the Location and the Target of the frame before."""
+        """Locate the target, as a step with its Location and the Target of the frame before as details."""
         before, location = self.target, self.track(frame)
         warning = _NEGATIVE if location.response_max[location.best_scale] < 0 else ""
         return Step(location.target.box, (location, before), warning)
