@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
 from common.checkpoints import bundle
 from common.cli import program, recipe, shared_flags
-from common.cli.parser import FlagSet
+from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.run.run_dir import RunRequest
 from gitloss_tf1.recipe import RECIPES, LossSettings, Switches
@@ -50,6 +50,12 @@ def define_flags() -> FlagSet:
     return flags
 
 
+def num_updates(flags: FlagValues, num_train: int) -> int:
+    """Return the updates to make: the smallest of the limits that were given, or the default."""
+    return shared_flags.num_updates(flags, STEPS - 1, flags.steps and flags.steps - 1,
+                                    flags.epochs and max(1, flags.epochs * num_train // flags.batch_size))
+
+
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
@@ -61,8 +67,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     folder = shared_flags.find_data_folder(flags.data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
     data = mnist.load(folder)
     device = selection.choose(flags.device, os.environ)
-    steps_of_epochs = flags.epochs and max(1, flags.epochs * len(data.train.labels) // flags.batch_size)
-    updates = shared_flags.num_updates(flags, STEPS - 1, flags.steps and flags.steps - 1, steps_of_epochs)
+    updates = num_updates(flags, len(data.train.labels))
     request = RunRequest(__file__, NETWORK, arguments, flags, device, NPU_PRECISION, updates)
 
     from common.graph.session import open_run  # TensorFlow is imported here, after the flags and the device
