@@ -161,7 +161,7 @@ def _draw(place: Checkpoint, found: Sequence[Mapping[str, Any]], background: str
     from common.plots import figures, ranking
 
     queries = [ranking.Query(images.thumbnail(result["query"], background), os.path.basename(result["query"]), [
-        ranking.Found(images.thumbnail(face["image"], background), os.path.basename(face["image"]),
+        ranking.Cell(images.thumbnail(face["image"], background), os.path.basename(face["image"]),
                       f"distance {face['distance']:.4f}{_SHORT_VERDICTS[face['same']]}", face["same"])
         for face in result["nearest"]]) for result in found[:ranking.MAX_QUERIES]]
     ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest faces"), queries)

@@ -127,12 +127,8 @@ class Progress(contextlib.AbstractContextManager):
     def __init__(self, what: str, total: int | None, unit: str, done: int = 0, delay: float = 0.0):
         """Show nothing yet.
 
-        Args:
-            what: the task, for example "training".
-            total: number of units, None if it is unknown.
-            unit: name of a unit, for example "step".
-            done: number of units that are done already.
-            delay: seconds before the bar appears.
+        A task, for example "training", has `total` units (None if unknown), such as "step", of which some are `done`
+        already. `delay` is in seconds, before the bar appears.
         """
         self._what, self._total, self._unit = what, total, unit
         self._stream: Any = sys.stdout if isinstance(sys.stdout, CopiedOutput) else sys.stderr
@@ -187,22 +183,6 @@ class Progress(contextlib.AbstractContextManager):
         if self._own_stream is not None:
             self._own_stream.close()
             self._own_stream = None
-
-
-class Stages(Progress):
-    """The progress of a task whose units have names, for example the files of an export."""
-
-    def __init__(self, what: str, total: int, unit: str):
-        """Show nothing yet; arguments as for `Progress`."""
-        super().__init__(what, total, unit)
-        self._begun = 0
-
-    def begin(self, name: str) -> None:
-        """Say that a unit begins; those begun before are done."""
-        self.update(self._begun, name)
-        self._begun += 1
-        if self._bar is not None:
-            self._bar.refresh()
 
 
 class _BarLine:

@@ -113,11 +113,7 @@ def _settled(device: selection.Device, requested: str) -> str:
 
 
 def _open_eagerly(device: selection.Device) -> None:
-    """Open an NPU as Keras models do, and compute on it, in a process of its own: this one is for graphs already.
-
-    Raises:
-        ZooError: it does not work.
-    """
+    """Open an NPU as Keras models do in a process of its own, as this one is for graphs; ZooError if it fails."""
     try:
         process = subprocess.run([sys.executable, "-c", _OPEN_EAGERLY, device.id], env=program.environment(),
                                  check=False, timeout=_OPEN_SECONDS, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

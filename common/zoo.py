@@ -38,12 +38,7 @@ _WIDTH = 80
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model of the zoo, as its model.json describes it.
-
-    Attributes:
-        name: name of its folder.
-        card: content of model.json.
-    """
+    """A model of the zoo: the name of its folder, and the content of its model.json."""
 
     name: str
     card: dict[str, Any]

@@ -145,7 +145,7 @@ def _draw(place: trained.Checkpoint, found: Sequence[Mapping[str, Any]], top: in
     from common.plots import figures, ranking
 
     queries = [ranking.Query(drawing_of(result["image"]), os.path.basename(result["image"]), [
-        ranking.Found(drawing_of(row["other"]), os.path.basename(row["other"]),
+        ranking.Cell(drawing_of(row["other"]), os.path.basename(row["other"]),
                       f"{row['similarity']:.3f}, {'same' if row['same'] else 'another'}", row["same"])
         for row in result["similarities"][:top]]) for result in found]
     ranking.draw(figures.plotting(), place.file("similarity.png"),

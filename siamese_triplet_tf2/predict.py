@@ -103,7 +103,7 @@ def _draw(place: trained.Checkpoint, found: Sequence[Mapping[str, Any]], backgro
     from siamese_triplet_tf2 import restore
 
     queries = [ranking.Query(restore.image_of(result["query"], background), os.path.basename(result["query"]), [
-        ranking.Found(restore.image_of(image["image"], background), os.path.basename(image["image"]),
+        ranking.Cell(restore.image_of(image["image"], background), os.path.basename(image["image"]),
                       f"cosine {image['cosine']:.3f}{_judged(image, ', {}')}", image.get("alike"))
         for image in result["nearest"]]) for result in found[:ranking.MAX_QUERIES]]
     ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest images by cosine"),

@@ -38,10 +38,8 @@ class CheckpointFolder:
     def __init__(self, folder: str, write: Callable[[str], None], read: Callable[[str], int]):
         """Create the folder if it is missing, and remove the temporary files of a killed process.
 
-        Args:
-            folder: path of the folder.
-            write: writes a bundle to a prefix; raises ZooError if it cannot.
-            read: restores a bundle from a prefix and returns its step; raises DamagedBundle.
+        `write` writes a bundle to a prefix, or raises ZooError; `read` restores one and returns its step, or raises
+        DamagedBundle.
         """
         self.folder = folder
         self._write, self._read = write, read

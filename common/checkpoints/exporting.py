@@ -118,12 +118,22 @@ def largest_difference(path: str, outputs: Arrays, expected: Arrays, tolerance: 
     return difference
 
 
-def stages(target: Target) -> console.Stages:
-    """Return the progress of an export: two formats, their check, and the ONNX model."""
-    return console.Stages(f"exporting {target.name}", 3 + target.onnx, "step")
+class Stages(console.Progress):
+    """The progress of an export: two formats, their check, and the ONNX model."""
+
+    def __init__(self, target: Target):
+        super().__init__(f"exporting {target.name}", 3 + target.onnx, "step")
+        self._begun = 0
+
+    def begin(self, name: str) -> None:
+        """Say that a stage begins; those begun before are done."""
+        self.update(self._begun, name)
+        self._begun += 1
+        if self._bar is not None:
+            self._bar.refresh()
 
 
-def finish(target: Target, result: Mapping[str, Any], inputs: Arrays, expected: Arrays, shown: console.Stages
+def finish(target: Target, result: Mapping[str, Any], inputs: Arrays, expected: Arrays, shown: Stages
            ) -> dict[str, Any]:
     """Write export.json, which also marks the folder as an export of ours, and the ONNX model if it is asked for.
 

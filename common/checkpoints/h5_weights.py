@@ -65,8 +65,9 @@ def _read_variable(root: Any, name: str, shape: tuple) -> np.ndarray:
     One of another shape, which may be absurdly large, is not read: the result has its shape and no values.
     """
     layer, variable = name.split("/")
-    group = root[layer]
-    for text in _datasets(group):
+    group, paths = root[layer], []  # listed thus since reading the attribute `weight_names` may hang for a damaged file
+    group.visititems(lambda path, item: paths.append(path) if hasattr(item, "shape") else None)
+    for text in paths:
         last = text.split("/")[-1].split(":")[0]
         if last == variable or last.startswith(f"{layer}_{_KERAS_1_NAMES.get(variable, variable)}"):
             stored = group[text]
@@ -76,13 +77,6 @@ def _read_variable(root: Any, name: str, shape: tuple) -> np.ndarray:
                 return np.broadcast_to(np.float32(0.0), stored.shape)
             return np.asarray(stored, np.float32)
     raise KeyError(f"{name} is missing")
-
-
-def _datasets(group: Any) -> list[str]:
-    """Return the names of a layer's weights; reading its attribute `weight_names` may hang for a damaged file."""
-    names: list[str] = []
-    group.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
-    return names
 
 
 def fingerprint(path: str | None) -> list[Any] | None:

@@ -40,29 +40,22 @@ def define_flag(flags: FlagSet) -> None:
 
 def write(checkpoint: Checkpoint, embeddings: np.ndarray, columns: Mapping[str, Sequence[Any]],
           image_of: Callable[[int], np.ndarray]) -> None:
-    """Write projector/ into the output folder; of too many points, every n-th.
+    """Write projector/ into the output folder for float32 [num, dim]; of too many points, every n-th.
 
-    Args:
-        checkpoint: the evaluated checkpoint.
-        embeddings: float32 [num, dim].
-        columns: two or more labels of each point, by the name of their column.
-        image_of: returns the image of a point, uint8 [height, width, 3] RGB or [height, width] gray.
+    `columns` are two or more labels of each point, by the name of their column; `image_of` returns the image of a
+    point, uint8 [height, width, 3] RGB or [height, width] gray.
     """
     num, dim = embeddings.shape
     chosen = range(0, num, max(1, -(-num // MAX_POINTS), -(-num * dim // MAX_NUMBERS)))
     folder = checkpoint.file(PROJECTOR)
     os.makedirs(folder, exist_ok=True)
     points = ["\t".join(f"{value:.6g}" for value in embeddings[index]) for index in chosen]
-    labels = ["\t".join(_word(values[index]) for values in columns.values()) for index in chosen]
+    labels = ["\t".join(" ".join(str(values[index]).split()) or "-" for values in columns.values()) for index in chosen]
     atomic_files.write_text(os.path.join(folder, "tensors.tsv"), "\n".join(points) + "\n")
     atomic_files.write_text(os.path.join(folder, "metadata.tsv"), "\n".join(["\t".join(columns), *labels]) + "\n")
     atomic_files.write_bytes(os.path.join(folder, "sprite.png"), _sprite([image_of(index) for index in chosen]))
     atomic_files.write_text(os.path.join(folder, "projector_config.pbtxt"),
                             _CONFIG.format(num=len(chosen), dim=dim, side=SIDE))
-
-
-def _word(value: Any) -> str:
-    return " ".join(str(value).split()) or "-"
 
 
 def _sprite(images: Sequence[np.ndarray]) -> bytes:

@@ -6,6 +6,7 @@ import dataclasses
 import fcntl
 import itertools
 import os
+import pathlib
 from typing import Any, Iterable, Iterator, Mapping
 
 from common.checkpoints import bundle
@@ -106,7 +107,9 @@ def choose(flags: FlagValues, model_root: str, program: str) -> Checkpoint:
             raise ZooError(f"--checkpoint={flags.checkpoint}: {os.path.basename(model_root)} comes without weights; "
                            "train first, or give --checkpoint=FILE or RUN_DIR")
     prefix = find(path)
-    run_path, results_path = _run_of(prefix), flags.output_path or os.path.dirname(default_run)
+    around = list(map(str, pathlib.Path(prefix).parents))[:LEVELS_OF_A_RUN]
+    run_path = next(filter(run_dir.is_run, around), None)
+    results_path = flags.output_path or os.path.dirname(default_run)
     if run_path and checksums.has_sums(run_path):  # of published weights, beside which nothing is written
         checksums.verify_folder(run_path)
     else:
@@ -120,12 +123,15 @@ def choose(flags: FlagValues, model_root: str, program: str) -> Checkpoint:
 
 
 def find(path: str) -> str:
-    """Return the prefix of the checkpoint at a path, or of the best, else the newest, in a run directory; else
-    ZooError.
-    """
+    """Return the prefix of a checkpoint, in a run directory of the best, else the newest one; ZooError without any."""
     path = os.path.abspath(os.path.expanduser(path))
-    if os.path.isdir(path) and run_dir.is_run(path):
-        return _best_or_newest(path)
+    if run_dir.is_run(path):
+        folder = os.path.join(path, "ckpt")
+        steps = bundle.steps_in(folder)
+        if not steps:
+            raise ZooError(f"{path}: has no checkpoint yet; train longer, or give another --checkpoint")
+        best = [row["step"] for row in metrics.read_rows(path, "eval") if row.get("best") and row["step"] in steps]
+        return os.path.join(folder, f"{bundle.PREFIX}-{best[-1] if best else steps[-1]}")
     path = bundle.prefix_of(path)
     if os.path.isdir(path):
         raise ZooError(f"{path}: is not a run directory (it has no {run_dir.ARGUMENTS}) and holds no checkpoint; train "
@@ -138,21 +144,3 @@ def find(path: str) -> str:
                        "--checkpoint=FILE or RUN_DIR")
     checksums.verify(path)
     return path
-
-
-def _best_or_newest(run_path: str) -> str:
-    folder = os.path.join(run_path, "ckpt")
-    steps = bundle.steps_in(folder)
-    if not steps:
-        raise ZooError(f"{run_path}: has no checkpoint yet; train longer, or give another --checkpoint")
-    best = [row["step"] for row in metrics.read_rows(run_path, "eval") if row.get("best") and row["step"] in steps]
-    return os.path.join(folder, f"{bundle.PREFIX}-{best[-1] if best else steps[-1]}")
-
-
-def _run_of(prefix: str) -> str | None:
-    path = prefix
-    for _ in range(LEVELS_OF_A_RUN):
-        path = os.path.dirname(path)
-        if run_dir.is_run(path):
-            return path
-    return None

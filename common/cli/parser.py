@@ -100,13 +100,11 @@ class FlagSet:
         return name if name in self.values else None
 
     def parse(self, arguments: list[str]) -> FlagValues:
-        """Parse a command line (without the program's name).
+        """Parse a command line (without the program's name); raise HelpRequested if `-h` or `--help` is anywhere in it.
 
-        Return the values of the flags as attributes; `values[name].present` is true for a flag that was given.
-
-        Raises:
-            HelpRequested: `-h` or `--help` is among the arguments, whatever the others are.
-            FlagError: a flag is unknown, lacks a value, has a wrong one or is required and missing, or as `words`.
+        Return the values of the flags as attributes; `values[name].present` is true for a flag that was given. Raises
+        FlagError if a flag is unknown, lacks a value, has a wrong one or is required and missing, or an argument is no
+        flag.
         """
         if "-h" in arguments or "--help" in arguments:
             raise HelpRequested(self.help())

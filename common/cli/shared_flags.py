@@ -108,10 +108,7 @@ def define_accelerator(flags: FlagSet, precision_mode: str, devices: Mapping[str
     npu.boolean("auto_tune", False, "NPU: tune operators while training.")
     npu.string("op_compiler_cache_dir", None, "NPU: folder of compiled operators, which ranks and later runs share.",
                "the adapter's")
-    _define_diagnosis(flags.diagnosis)
-
-
-def _define_diagnosis(diagnosis: Group) -> None:
+    diagnosis = flags.diagnosis
     diagnosis.boolean("over_dump", False, "Find overflows, with the NPU adapter or by numeric checks of every "
                       "operation.")
     diagnosis.string("over_dump_path", None, "Folder of the overflow data.", "overflow_dump in the run directory")

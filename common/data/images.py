@@ -72,17 +72,10 @@ def thumbnail(path: str, background: str = "white") -> np.ndarray:
 
 def open_image(path: str, mode: str, content: bytes | None = None, background: str = "white", upright: bool = False
                ) -> Image.Image:
-    """Decode an image at its own size to gray, "L", or "RGB".
+    """Decode a PNG, JPEG or BMP file at its own size to gray, "L", or "RGB"; `upright` applies the EXIF orientation.
 
-    Args:
-        path: a PNG, JPEG or BMP file.
-        mode: "L" or "RGB".
-        content: the bytes of the file if they are already read, for example from an archive.
-        background: of transparent pixels, "white" or "black".
-        upright: apply the EXIF orientation.
-
-    Raises:
-        ZooError: the file is damaged, of another format, or absurdly large.
+    `content` is the file if it is already read, for example from an archive. Raises ZooError if it is damaged, of
+    another format, or absurdly large.
     """
     if content is None:
         content = _read(path)
@@ -175,7 +168,7 @@ def read_header(path: str | bytes) -> bytes:
 def orientation_of(content: bytes) -> int:
     """Return the EXIF orientation, 1 to 8, of a JPEG or PNG, from its first bytes; 1 if it has no valid one."""
     try:
-        tiff = _exif_of_png(content) if content.startswith(b"\x89PNG") else _exif_of_jpeg(content)
+        tiff = _chunk_of_png(content, b"eXIf") if content.startswith(b"\x89PNG") else _exif_of_jpeg(content)
         value = _orientation_in(tiff) if tiff else 1
     except struct.error:  # truncated
         return 1
@@ -197,10 +190,6 @@ def _exif_of_jpeg(content: bytes) -> bytes:
 def has_alpha(content: bytes) -> bool:
     """Whether a PNG may have transparent pixels."""
     return content[25:26] in (b"\4", b"\6") or _chunk_of_png(content, b"tRNS") is not None
-
-
-def _exif_of_png(content: bytes) -> bytes:
-    return _chunk_of_png(content, b"eXIf") or b""
 
 
 def _chunk_of_png(content: bytes, name: bytes) -> bytes | None:

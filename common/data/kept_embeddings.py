@@ -23,16 +23,11 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError, 
 class KeptEmbeddings:
     """An index of embeddings by the path, size and time of the last change of their files.
 
-    Attributes:
-        path: path of the index.
-        num_used: different embeddings that the last `embed` has returned.
-        num_computed: those of them that it has computed.
+    The last `embed` has returned `num_used` different embeddings, of which it has computed `num_computed`.
     """
 
     def __init__(self, path: str, fingerprint: str):
-        """Use an .npz; one with another fingerprint of weights and reading, or a damaged one, is replaced after a
-        notice.
-        """
+        """Use an .npz; one of other weights or settings by its fingerprint, or a damaged one, is replaced."""
         self.path = path
         self.num_used = self.num_computed = 0
         self._fingerprint = fingerprint

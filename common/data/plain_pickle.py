@@ -121,11 +121,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stand-in for an array.
-
-    Attributes:
-        content: the array, backed by the bytes of the file; the object of an array that holds a single object.
-    """
+    """Stand-in for an array, backed by the bytes of the file, or for the object of an array that holds a single one."""
 
     __slots__ = ("content",)
 

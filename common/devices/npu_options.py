@@ -103,17 +103,10 @@ class NpuOptions:
 
 
 def resolve(flags: FlagValues, model_root: str, run_path: str, default_precision: str, num_updates: int) -> NpuOptions:
-    """Check the adapter's flags and resolve their files and folders.
+    """Check the adapter's flags and resolve their files and folders; nothing is made here.
 
-    Args:
-        flags: parsed shared flags.
-        model_root: folder of the model; its configs/ holds the default mixlist and fusion files.
-        run_path: the run directory, parent of default folders. Nothing is made here.
-        default_precision: the model's precision mode when the flag is unset.
-        num_updates: updates of the run.
-
-    Raises:
-        FlagError: flags that exclude each other, or a file that is missing or cannot mean what it should.
+    The model's configs/ holds the default mixlist and fusion files, the run directory the default folders. Raises
+    FlagError for flags that exclude each other, or a file that is missing or cannot mean what it should.
     """
     if flags.over_dump and flags.data_dump_flag:
         raise FlagError("--over_dump and --data_dump_flag exclude each other: the adapter has one dump path for both")

@@ -164,15 +164,9 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
 
 
 def settle(device: Device, requested: str, tf: Any) -> Device:
-    """Decide whether "a GPU if TensorFlow sees one" is a GPU, and whether that one computes in TF32.
+    """Decide whether a "gpu" of `choose` is one, and computes in TF32; `tf` is TensorFlow, with either of its APIs.
 
-    Args:
-        device: from `choose`.
-        requested: value of --device.
-        tf: TensorFlow, with either of its APIs.
-
-    Raises:
-        ZooError: a GPU was asked for, but TensorFlow sees none.
+    Raises ZooError if a GPU was asked for, but TensorFlow sees none.
     """
     if device.kind != "gpu":
         return device

@@ -39,9 +39,7 @@ class Roc(NamedTuple):
 
 
 def roc(distances: np.ndarray, is_same: np.ndarray) -> Roc:
-    """Compute the ROC of distances, float [pairs], such as negated similarities; `is_same` is bool [pairs], of both
-    kinds.
-    """
+    """Compute the ROC of float [pairs], smaller for similar ones; `is_same` is bool [pairs], of both kinds."""
     return Roc(*SortedPairs.of(distances, is_same).rates(np.append(np.unique(distances), np.inf)))
 
 

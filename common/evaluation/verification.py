@@ -36,18 +36,11 @@ class Verification(NamedTuple):
 
 def verify(embeddings: np.ndarray, is_same: np.ndarray, num_folds: int = 10, metric: int = SQUARED_EUCLIDEAN,
            subtract_mean: bool = False, far_target: float = FAR_TARGET) -> Verification:
-    """Run the protocol.
+    """Run the protocol on embeddings, float [2 * pairs, dim], of which bool [pairs] are the same, with 2 folds or more.
 
-    Args:
-        embeddings: float [2 * pairs, dim].
-        is_same: bool [pairs].
-        num_folds: at least 2.
-        metric: SQUARED_EUCLIDEAN, or ANGLE (arccos of the cosine, divided by pi).
-        subtract_mean: subtract the mean embedding of the training folds first; the rows are not normalised again.
-        far_target: false accept rate at which VAL is measured.
-
-    Raises:
-        ValueError: the shapes of the arrays do not match, or a fold lacks same or different pairs.
+    The metric is SQUARED_EUCLIDEAN, or ANGLE (arccos of the cosine, divided by pi). `subtract_mean` first subtracts the
+    mean embedding of the training folds; the rows are not normalised again. VAL is measured at the false accept rate
+    `far_target`. Raises ValueError if the shapes do not match, or a fold lacks same or different pairs.
     """
     is_same = np.asarray(is_same, bool)
     if embeddings.ndim != 2 or len(embeddings) != 2 * len(is_same):

@@ -61,9 +61,7 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
 
 
 def restore_all(session: tf.Session, prefix: str, variables: Collection[tf.Variable]) -> None:
-    """Restore all variables of a trained model; ZooError if the bundle is damaged, or one is missing or of another
-    shape.
-    """
+    """Restore all variables of a trained model; ZooError if one is missing or of another shape, or damaged."""
     bundle.require_shapes(prefix, shapes_in(prefix), _shapes_of(variables))
     load(session, prefix, {variable.op.name: variable for variable in variables})
 

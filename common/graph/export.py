@@ -6,7 +6,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from common import atomic_files, console
+from common import atomic_files
 from common.checkpoints import bundle, exporting
 from common.graph.compat import tf
 
@@ -23,12 +23,12 @@ def export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mappin
     keys. Returns paths, names, and the largest absolute difference. Raises ZooError if the outputs differ, or
     saved_model/ exists and is not an export of ours.
     """
-    with exporting.stages(target) as shown:
+    with exporting.Stages(target) as shown:
         return _export(session, inputs, outputs, target, max_values or {}, shown)
 
 
 def _export(session: tf.Session, inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor],
-            target: exporting.Target, max_values: Mapping[str, float], shown: console.Stages) -> dict[str, Any]:
+            target: exporting.Target, max_values: Mapping[str, float], shown: exporting.Stages) -> dict[str, Any]:
     for key, tensor in {**inputs, **outputs}.items():
         assert tensor.op.name == key, f"tensor {tensor.op.name} is exported as {key}"
     saved_path, frozen_path = exporting.saved_model_path(target.folder), target.file(".pb")

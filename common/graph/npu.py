@@ -141,7 +141,13 @@ def session_config(device: Device, options: NpuOptions, threads: int, mixed: boo
     optimizer = rewrite.custom_optimizers.add()
     optimizer.name = "NpuOptimizer"
     # The adapter reads each key from one field of AttrValue and takes a value in another field for absent.
-    for key, value in _parameters(options).items():
+    parameters: dict[str, bool | int | str] = dict(use_off_line=True, **options.choices, **options.settings)
+    if options.profiling_path:
+        parameters.update(profiling_mode=True, profiling_options=profiling_options(options.profiling_path))
+    if options.tuning_path:
+        # aoe_mode "2" tunes operators and is known since r1.5; it took the place of auto_tune_mode.
+        parameters.update(aoe_mode="2", work_path=options.tuning_path)
+    for key, value in parameters.items():
         if isinstance(value, bool):
             optimizer.parameter_map[key].b = value
         elif isinstance(value, int):
@@ -149,13 +155,3 @@ def session_config(device: Device, options: NpuOptions, threads: int, mixed: boo
         else:
             optimizer.parameter_map[key].s = tf.compat.as_bytes(value)
     return config
-
-
-def _parameters(options: NpuOptions) -> dict[str, bool | int | str]:
-    parameters: dict[str, bool | int | str] = dict(use_off_line=True, **options.choices, **options.settings)
-    if options.profiling_path:
-        parameters.update(profiling_mode=True, profiling_options=profiling_options(options.profiling_path))
-    if options.tuning_path:
-        # aoe_mode "2" tunes operators and is known since r1.5; it took the place of auto_tune_mode.
-        parameters.update(aoe_mode="2", work_path=options.tuning_path)
-    return parameters

@@ -115,9 +115,7 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
 
 
 def restore_all(prefix: str, variables: Mapping[str, Any]) -> None:
-    """Restore all variables of a trained model; ZooError if the bundle is damaged, or one is missing or of another
-    shape.
-    """
+    """Restore all variables of a trained model; ZooError if one is missing or of another shape, or damaged."""
     bundle.require_shapes(prefix, shapes_in(prefix), {name: variable.shape for name, variable in variables.items()})
     try:
         values = read(prefix, {name: variable.dtype for name, variable in variables.items()})

@@ -7,7 +7,7 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
-from common import atomic_files, console
+from common import atomic_files
 from common.checkpoints import bundle, exporting
 from common.console import noise_hidden
 from common.errors import ZooError
@@ -23,22 +23,18 @@ def export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tupl
     """Write `saved_model/`, `<name>.tflite`, the ONNX model if asked for, and export.json; compare them with the live
     network.
 
-    Args:
-        function: maps inputs, passed by keyword, to outputs by name.
-        shapes: shapes of the inputs by name, without the batch axis; float32 in [0, 1].
-        model: the Keras model whose variables the function uses.
-        target: where to write.
-
-    Return paths, names, and the largest difference in units of the largest output. Raises ZooError if the outputs
-    differ, also those of TensorFlow's default TFLite interpreter, or saved_model/ exists and is not an export of ours.
+    `function` maps inputs, passed by keyword, to outputs by name; their `shapes` are without the batch axis, for
+    float32 in [0, 1]. Returns paths, names, and the largest difference in units of the largest output. Raises ZooError
+    if the outputs differ, also those of TensorFlow's default TFLite interpreter, or saved_model/ exists and is not an
+    export of ours.
     """
-    shown = exporting.stages(target)  # on the terminal, which the next line takes from stderr
+    shown = exporting.Stages(target)  # on the terminal, which the next line takes from stderr
     with noise_hidden(), shown:
         return _export(function, shapes, model, target, shown)
 
 
 def _export(function: Callable[..., dict[str, Tensor]], shapes: Mapping[str, tuple[int, ...]], model: Any,
-            target: exporting.Target, shown: console.Stages) -> dict[str, Any]:
+            target: exporting.Target, shown: exporting.Stages) -> dict[str, Any]:
     saved_path, lite_path = exporting.saved_model_path(target.folder), target.file(".tflite")
     shown.begin("SavedModel")
     module = tf.Module()

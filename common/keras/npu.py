@@ -59,9 +59,7 @@ def loss_scale_optimizer(optimizer: Any) -> Any:
 
 
 def configure(npu_device: Any, options: NpuOptions) -> None:
-    """Set `npu_device.global_options()`, before `open()`; FlagError if this version does not know an option or its
-    value.
-    """
+    """Set `npu_device.global_options()`, before `open()`; FlagError if this version lacks an option or its value."""
     config = npu_device.global_options()
     for name, value in options.choices.items():
         require_known(config, name, value)

@@ -103,20 +103,13 @@ def scale_losses(optimizer: Any, run: Run, requested: str | None) -> Any:
 
     None means "none" on an NPU, else "mixed".
     """
-    if requested is None:
-        requested = "none" if run.device.kind == "npu" else "mixed"
-    if requested == "none" or (requested == "mixed" and not _mixes_float16(run)):
+    is_npu = run.device.kind == "npu"  # whose adapter does not change Keras' policy
+    requested = requested or ("none" if is_npu else "mixed")
+    mixes_float16 = run.request.options.mixes_float16 if is_npu else (
+        tf.keras.mixed_precision.global_policy().compute_dtype == "float16")
+    if requested == "none" or (requested == "mixed" and not mixes_float16):
         return optimizer
-    if run.device.kind == "npu":
-        return npu.loss_scale_optimizer(optimizer)
-    return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-
-
-def _mixes_float16(run: Run) -> bool:
-    """Whether Keras does, on a GPU, or the adapter, which does not change Keras' policy."""
-    if run.device.kind == "npu":
-        return run.request.options.mixes_float16
-    return tf.keras.mixed_precision.global_policy().compute_dtype == "float16"
+    return (npu.loss_scale_optimizer if is_npu else tf.keras.mixed_precision.LossScaleOptimizer)(optimizer)
 
 
 def build_optimizer(optimizer: Any, variables: Sequence[Any]) -> None:

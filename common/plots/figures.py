@@ -66,11 +66,6 @@ def save_figure(figure: Any, path: str) -> None:
     atomic_files.write_bytes(path, content.getvalue())
 
 
-def set_title(axis: Any, title: str) -> None:
-    """Set the title of a plot that is as wide as its figure, in several lines if it is too long for one."""
-    axis.set_title(wrapped(title))
-
-
 def wrapped(title: str) -> str:
     """Break a title that is too long for the width of a figure into lines."""
     return textwrap.fill(title, TITLE_CHARACTERS)
@@ -134,6 +129,6 @@ def draw_roc(pyplot: Any, path: str, title: str, rates: tuple[np.ndarray, np.nda
     axis.set_ylim(0.0, 1.02)
     axis.set_xlabel("false accept rate (of different pairs)")
     axis.set_ylabel("true accept rate (of same pairs)")
-    set_title(axis, title)
+    axis.set_title(wrapped(title))
     axis.legend(loc="lower right")
     save_figure(figure, path)

@@ -14,31 +14,22 @@ _MAX_NAME = 22  # characters that fit above an image
 _QUERY, _MATCH, _OTHER, _UNDECIDED = "black", figures.COLOURS[2], figures.COLOURS[1], "lightgray"
 
 
-class Found(NamedTuple):
-    """An image that was found, and what is said about it."""
+class Cell(NamedTuple):
+    """An image of a picture, and what is said about it."""
 
     image: np.ndarray  # uint8 [height, width, 3] RGB, or [height, width] gray
     name: str
     text: str
-    is_match: bool | None  # the verdict, None without a threshold
+    is_match: bool | None  # the verdict, None without a threshold; the colour of the frame
+    is_query: bool = False  # has a black frame
 
 
 class Query(NamedTuple):
     """A query and what was found for it."""
 
-    image: np.ndarray  # as of Found
+    image: np.ndarray  # as of Cell
     name: str
-    found: Sequence[Found]  # best first
-
-
-class Cell(NamedTuple):
-    """An image of a picture."""
-
-    image: np.ndarray  # as of Found
-    name: str
-    text: str
-    is_match: bool | None  # the colour of the frame, as of Found
-    is_query: bool = False  # has a black frame
+    found: Sequence[Cell]  # best first
 
 
 def draw(pyplot: Any, path: str, title: str, queries: Sequence[Query]) -> None:
@@ -49,8 +40,7 @@ def draw(pyplot: Any, path: str, title: str, queries: Sequence[Query]) -> None:
     lines: list[Sequence[Cell]] = []
     for query in queries[:MAX_QUERIES]:
         cells = [Cell(query.image, query.name, "query", None, is_query=True)]
-        cells += [Cell(found.image, found.name, f"{place}. {found.text}", found.is_match)
-                  for place, found in enumerate(query.found, 1)]
+        cells += [cell._replace(text=f"{rank}. {cell.text}") for rank, cell in enumerate(query.found, 1)]
         lines += [cells[begin:begin + COLUMNS] for begin in range(0, len(cells), COLUMNS)]
     draw_lines(pyplot, path, title, lines)
 

@@ -19,11 +19,7 @@ from common.run.loop import Record
 
 
 class Workers:
-    """The workers of a training, as seen by one. Here it is alone; `common.graph` and `common.keras` connect it.
-
-    Attributes:
-        rank: of this process.
-    """
+    """The workers of a training, seen by that of a rank. Here it is alone; `graph` and `keras` connect it."""
 
     def __init__(self, rank: Rank):
         self.rank = rank
@@ -39,9 +35,7 @@ class Workers:
         return numbers
 
     def require_same(self, checksum: int) -> None:
-        """Raise ZooError unless all workers have the same 32-bit checksum of what they are about to do; all must call
-        it.
-        """
+        """Raise ZooError unless all workers, which must all call it, have the same 32-bit checksum of their task."""
         found = self.exchange(divmod(checksum, 1 << 16))  # float32 holds 16 bits exactly
         others = [str(rank) for rank, row in enumerate(found) if (row != found[0]).any()]
         if others:

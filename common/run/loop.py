@@ -146,12 +146,7 @@ class Record:
         return False
 
     def save(self, step: int, waits: bool = False) -> None:
-        """Save a checkpoint, unless this step has one.
-
-        Args:
-            step: updates made.
-            waits: return only once it is on the disk; otherwise it may be written beside training.
-        """
+        """Save a checkpoint, unless this step has one; unless it `waits`, it may be written beside training."""
 
     def describe_stop(self, step: int) -> None:
         """Show where a run stops that a signal ends."""
@@ -161,23 +156,14 @@ class Record:
 
 
 class RunRecord(Record):
-    """The record of rank 0.
-
-    Attributes:
-        checkpoints: the checkpoints of the run.
-        evaluations: rows of kind eval, in order, without values that are lists.
-    """
+    """The record of rank 0; `evaluations` are the rows of kind eval, in order, without values that are lists."""
 
     def __init__(self, run: Run, stop: StopRequest, checkpoints: Any, v1: Any,
                  clock: Callable[[], float] = time.monotonic):
-        """Write nothing yet.
+        """Write nothing yet; the duration of the run counts from `stop.started`, in seconds of `clock`.
 
-        Args:
-            run: the open run.
-            stop: pending signals; the duration of the run counts from `stop.started`.
-            checkpoints: a `bundle.CheckpointFolder` or a `keras.checkpoints.BackgroundFolder`.
-            v1: TensorFlow's version 1 API, for its event writer.
-            clock: returns seconds.
+        `checkpoints` is a `bundle.CheckpointFolder` or a `keras.checkpoints.BackgroundFolder`; `v1` is TensorFlow's
+        version 1 API.
         """
         super().__init__(run, stop)
         self.checkpoints = checkpoints

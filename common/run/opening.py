@@ -99,18 +99,11 @@ class Run:
 @contextlib.contextmanager
 def open_run(request: RunRequest, device: selection.Device, tensorflow: str, identity: Mapping[str, Any],
              notices: Sequence[str]) -> Iterator[Run]:
-    """Open a run and print its first lines. Until the block ends, all output is copied to the log.
+    """Open a run and print its first lines and the notices. Until the block ends, all output is copied to the log.
 
-    Args:
-        request: what the command line asks for.
-        device: the settled device.
-        tensorflow: TensorFlow's version.
-        identity: the model's part of the identity, JSON values by name: switches, data fingerprint and so on. Only a
-            run of the same identity is resumed.
-        notices: lines to print after the first ones.
-
-    Raises:
-        ZooError: the directory is not a run, is in use, or holds an unfinished run with other arguments.
+    `identity` is the model's part of the identity, JSON values by name: switches, data fingerprint and so on. Only a
+    run of the same identity is resumed. Raises ZooError if the directory is not a run, is in use, or holds an
+    unfinished run with other arguments.
     """
     run = Run(request, device, tensorflow, identity)
     with (_locked_run if request.rank.is_chief else _locked_log)(run) as archive_notices, \

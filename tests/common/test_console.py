@@ -95,9 +95,10 @@ def test_a_program_removes_its_bar():
 STAGES = """
 import sys, time
 from common import console
-shown = console.Stages("exporting net", 2, "step")
+from common.checkpoints import exporting
+shown = exporting.Stages(exporting.Target("", "net"))
 with console.noise_hidden(), shown:
-    for name in ("graph", "check"):
+    for name in ("graph", "model", "check"):
         shown.begin(name)
         time.sleep(0.1)
         print("a warning of", name, file=sys.stderr)
@@ -108,11 +109,12 @@ print("done")
 def test_stages_are_named_as_they_begin_also_where_stderr_is_captured():
     shown = terminal.run(sys.executable, "-c", STAGES)
     assert [bar.rpartition(", ")[2] for bar in dict.fromkeys(shown.bars) if "," in bar] == [
-        "? step/s]", "graph]", "check]"]
-    assert any("exporting net:  50%|" in bar and " 1/2 [" in bar for bar in shown.bars)
-    assert [line for line in shown.lines if line] == ["a warning of graph", "a warning of check", "done"]
+        "? step/s]", "graph]", "model]", "check]"]
+    assert any("exporting net:  33%|" in bar and " 1/3 [" in bar for bar in shown.bars)
+    assert [line for line in shown.lines if line] == [
+        "a warning of graph", "a warning of model", "a warning of check", "done"]
     piped = programs.run_python("-c", STAGES)
-    assert (piped.stdout, piped.stderr) == ("done\n", "a warning of graph\na warning of check\n")
+    assert (piped.stdout, piped.stderr) == ("done\n", "a warning of graph\na warning of model\na warning of check\n")
 
 
 def test_an_error_takes_the_place_of_the_bar():

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common import console
 from common.checkpoints import exporting, onnx_model
 from common.errors import ZooError
 from common.keras import export
@@ -52,7 +51,7 @@ def test_a_default_interpreter_that_fails_is_an_error_after_everything_is_writte
 @needs_onnx
 def test_an_onnx_model_is_written_on_request_and_removed_by_the_next_export(model, tmp_path, monkeypatch):
     begun = []
-    monkeypatch.setattr(console.Stages, "begin", lambda shown, name: begun.append((name, shown._total)))
+    monkeypatch.setattr(exporting.Stages, "begin", lambda shown, name: begun.append((name, shown._total)))
     result = write(model, tmp_path, onnx=True)
     assert begun == [(name, 4) for name in ("SavedModel", "TFLite model", "check", "ONNX model")]
     assert result["onnx_max_difference"] < 1e-5 and sorted(os.listdir(str(tmp_path))) == [

@@ -13,7 +13,7 @@ GRAY = np.full((10, 20), 128, np.uint8)
 
 def query(name, verdicts):
     return ranking.Query(np.zeros((20, 10, 3), np.uint8), name, [
-        ranking.Found(GRAY, f"face_{place}.jpg", f"distance {place / 10}", verdict)
+        ranking.Cell(GRAY, f"face_{place}.jpg", f"distance {place / 10}", verdict)
         for place, verdict in enumerate(verdicts, 1)])
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import console
-from common.checkpoints import onnx_model
+from common.checkpoints import exporting, onnx_model
 from common.tiny_data import mnist as tiny_mnist
 from gitloss_tf1 import evaluate, export, mnist, predict
 from tests.conftest import needs_onnx
@@ -143,7 +142,7 @@ def test_export_runs_without_the_repository(output, tiny_mnist_folder, capfd):
 @needs_onnx
 def test_the_onnx_model_computes_what_predict_does(output, tiny_mnist_folder, capfd, monkeypatch):
     begun = []
-    monkeypatch.setattr(console.Stages, "begin", lambda shown, name: begun.append((name, shown._total)))
+    monkeypatch.setattr(exporting.Stages, "begin", lambda shown, name: begun.append((name, shown._total)))
     assert export.main([f"--output_path={output}", "--onnx"]) == 0
     assert begun == [(name, 4) for name in ("frozen graph", "SavedModel", "check", "ONNX model")]
     out = capfd.readouterr().out
