@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Callable
 
-import tensorflow as tf
+from common.keras.session import tf
 
 SIDE = 105
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # channels; 0 is a pooling

@@ -4,7 +4,8 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import numpy as np
-import tensorflow as tf
+
+from common.keras.session import tf
 
 
 def forward(model: Any, num: int) -> tuple[Callable[[], tf.Tensor], float]:

@@ -184,8 +184,8 @@ def sa_siam_tracking(folder: str, clock: Clock) -> None:
 def siamese_omniglot(folder: str, clock: Clock, recipe: str) -> None:
     """A training step of the Omniglot network, 64 pairs; where the device makes the images, it makes none here."""
     import numpy as np
-    import tensorflow as tf
 
+    from common.keras.session import tf
     from common.tiny_data import omniglot as files
     from siamese_omniglot import device_drawings
     from siamese_omniglot.data.omniglot import SIDE

@@ -31,12 +31,12 @@ COLUMNS = (
 def measure(device) -> dict:
     """Measure in this process."""
     import numpy as np
-    import tensorflow as tf
 
     from benchmarks import bare_siamese_omniglot as bare
     from benchmarks import measuring
     from common.devices.selection import Rank
     from common.keras import workers
+    from common.keras.session import tf
     from siamese_omniglot import update
     from siamese_omniglot.data import omniglot, pairs
     from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ProcessesAhead, ThreadAhead

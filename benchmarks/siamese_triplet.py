@@ -46,11 +46,11 @@ def _draw(folder: str) -> list[str]:
 def measure(device) -> dict:
     """Measure in this process."""
     import numpy as np
-    import tensorflow as tf
 
     from benchmarks import bare_siamese_triplet, measuring
     from common.devices.selection import Rank
     from common.keras import workers
+    from common.keras.session import tf
     from siamese_triplet_tf2 import decoding, features
     from siamese_triplet_tf2.model import build_embedding
     from siamese_triplet_tf2.pairs import Sampler

@@ -8,11 +8,10 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Collection, Mapping, Sequence
 
-import tensorflow as tf
-
 from common.checkpoints import bundle
 from common.checkpoints.bundle import CheckpointFolder, DamagedBundle
 from common.errors import reason_of
+from common.keras.session import tf
 
 STEP = "global_step"
 

@@ -10,12 +10,12 @@ import contextlib
 from typing import Any, Callable, ContextManager, Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from common.cli.program import take_signals_back
 from common.devices.selection import Rank
 from common.distributed.lost_ranks import explained
 from common.keras import npu, session
+from common.keras.session import tf
 from common.run import agreement
 
 _HEARTBEAT_SECONDS = 30  # without any sign of life, after which a worker is lost
