@@ -4,6 +4,7 @@ Exit status 1 when no model can run.
 """
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import platform
@@ -11,10 +12,12 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import Mapping
 
 from common import ROOT, console
 from common.cli import program
-from common.devices import npu_checks, selection
+from common.devices import ranks, selection
+from common.devices.selection import Device
 from common.errors import ZooError
 
 LEVEL_FILE = "modelzoo_level.txt"
@@ -24,6 +27,7 @@ ENVIRONMENT = ("ASCEND_DEVICE_ID", "DEVICE_ID", "RANK_ID", "RANK_SIZE", "RANK_TA
                "ENABLE_HF32_EXECUTION", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "TF_CPP_MIN_LOG_LEVEL",
                "TF_ENABLE_ONEDNN_OPTS", "PYTHON")
 PREFIXES = ("CM_", "HCCL_")
+SET_ENV = "/usr/local/Ascend/cann/set_env.sh (older: /usr/local/Ascend/ascend-toolkit/set_env.sh)"
 _OPEN_EAGERLY = """
 import sys
 import tensorflow as tf
@@ -67,7 +71,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
           f"{', '.join(selection.device_files()) or 'none'}")
     if device and version and device.kind == "npu":
         _say(f"Product      {selection.find_product('auto') or 'unknown, not found on the PCI bus'}")
-        problems += npu_checks.problems(device, version, os.environ)
+        problems += npu_problems(device, version, os.environ)
     if device and version and not problems:
         try:
             with console.noise_hidden():
@@ -101,7 +105,7 @@ def _tensorflow() -> tuple[str | None, str]:
     return tf.__version__, ""
 
 
-def _settled(device: selection.Device, requested: str) -> str:
+def _settled(device: Device, requested: str) -> str:
     from common.graph import npu
     from common.graph.compat import tf
 
@@ -112,7 +116,7 @@ def _settled(device: selection.Device, requested: str) -> str:
     return f"{device.kind} {device.id}"
 
 
-def _open_eagerly(device: selection.Device) -> None:
+def _open_eagerly(device: Device) -> None:
     """Open an NPU as Keras models do in a process of its own, as this one is for graphs; ZooError if it fails."""
     try:
         process = subprocess.run([sys.executable, "-c", _OPEN_EAGERLY, device.id], env=program.environment(),
@@ -124,6 +128,65 @@ def _open_eagerly(device: selection.Device) -> None:
         lines = process.stderr.decode("utf-8", "replace").strip().splitlines() or ["no word of why"]
         reasons = [line[len("[Error] "):] for line in lines if line.startswith("[Error] ")] or lines
         raise ZooError(f"opening NPU {device.id} for Keras models: {reasons[-1]}")
+
+
+def npu_problems(device: Device, tensorflow: str, environment: Mapping[str, str]) -> list[str]:
+    """Return what keeps an NPU from being used, with a version of TensorFlow."""
+    assert device.adapter is not None
+    found = [pairing_problem(device.adapter, tensorflow, sys.version_info[:2]), _files(device, environment)]
+    if not environment.get("ASCEND_OPP_PATH"):
+        found.append(f"ASCEND_OPP_PATH is not set: source {SET_ENV}")
+    try:
+        size = _check_ranks(environment)
+        if size > 1 or device.adapter == "npu_bridge":
+            found.append(_hccl(device.adapter))
+    except ZooError as error:
+        found.append(str(error))
+    return [problem for problem in found if problem]
+
+
+def pairing_problem(adapter: str, tensorflow: str, python: tuple[int, ...]) -> str | None:
+    """Say why an adapter cannot be used with this version of TensorFlow and Python, or None."""
+    first, last = ((3, 7), (3, 7)) if adapter == "npu_bridge" else ((3, 7), (3, 9))
+    needed = "1.15." if adapter == "npu_bridge" else "2.6."
+    reason = ""
+    if tensorflow.startswith("2.13.") and adapter == "npu_device":
+        reason = (": the adapter's branch for TensorFlow 2.13 cannot be imported, its loss-scale optimizer has a base "
+                  "class that TensorFlow 2.9 dropped")
+    if tensorflow.startswith(needed) and first <= python[:2] <= last:
+        return None
+    return (f"{adapter} is for {selection.SUPPORTED[adapter]}, not for TensorFlow {tensorflow} with Python "
+            f"{'.'.join(map(str, python[:2]))}{reason}")
+
+
+def _files(device: Device, environment: Mapping[str, str]) -> str | None:
+    files = selection.device_files()
+    if not files:
+        return "there is no /dev/davinci0 or any other: load the driver, or start the container with the devices"
+    wanted = f"/dev/davinci{device.id}"
+    if wanted not in files and not environment.get("ASCEND_RT_VISIBLE_DEVICES"):
+        return f"ASCEND_DEVICE_ID={device.id}: there is no {wanted}, only {', '.join(files)}"
+    return None
+
+
+def _check_ranks(environment: Mapping[str, str]) -> int:
+    """Return the size of the job that the environment describes, after a look at its rank table."""
+    size = ranks.current(environment, "npu").size
+    if size > 1 and environment.get("RANK_TABLE_FILE"):
+        servers = ranks.servers_in(environment["RANK_TABLE_FILE"])
+        for server in servers:
+            ranks.check_processes(selection.find_product("auto"), [number for number, _ in server], len(servers))
+    return size
+
+
+def _hccl(adapter: str) -> str | None:
+    try:
+        importlib.import_module("hccl.manage.api")
+    except Exception as error:  # it loads shared libraries
+        purpose = "" if adapter == "npu_bridge" else " for several NPUs"
+        return (f"hccl.manage.api, which {adapter} needs{purpose}, cannot be imported ({type(error).__name__}: {error})"
+                f": source {SET_ENV}")
+    return None
 
 
 def _print_models(version: str | None, problems: list[str]) -> int:

@@ -46,7 +46,7 @@ def draw(pyplot: Any, path: str, features: np.ndarray, labels: np.ndarray, cente
         if np.isfinite(center).all():
             axis.scatter(*center, s=300, color="white", edgecolors=[colours[label]], zorder=3)
             axis.text(*center, str(label), ha="center", va="center", fontsize=13, zorder=4, in_layout=False)
-    figures.set_title(axis, title)
+    axis.set_title(figures.wrapped(title))
     axis.set_xlabel("feature 0")
     axis.set_ylabel("feature 1")
     figures.save_figure(figure, path)

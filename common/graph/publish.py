@@ -31,6 +31,7 @@ from common.run import metrics, run_dir
 
 USAGE = "zoo publish RUN_DIR FOLDER"
 _KEPT_ARGUMENTS = ("identity", "num_updates", "performance", "started", "threads", "versions", "git_revision")
+_SLOTS = ("optimizer/", "Adam/")
 _PATH_FLAG = re.compile(r"--(output_path|train_url|exp_save_dir)=")
 
 
@@ -69,7 +70,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 def write_weights(prefix: str, new_prefix: str) -> None:
     """Write a bundle without the variables of an optimizer; ZooError if it is damaged.
 
-    Their names are `optimizer/000` and so on for Keras models. For graph models they are those of a variable and one
+    Their names begin with one of _SLOTS for Keras models. For graph models they are those of a variable and one
     more part, such as `fc1/weights/Adam`, or `beta1_power` and `beta2_power`.
     """
     from common.graph.checkpoints import shapes_in
@@ -77,7 +78,7 @@ def write_weights(prefix: str, new_prefix: str) -> None:
 
     names = set(shapes_in(prefix))
     kept = sorted(name for name in names if name.rpartition("/")[0] not in names
-                  and not name.startswith("optimizer/") and not name.endswith(("beta1_power", "beta2_power")))
+                  and not name.startswith(_SLOTS) and not name.endswith(("beta1_power", "beta2_power")))
     with bundle.literal(prefix) as path, tf.Graph().as_default(), tf.Session() as session:
         reader = tf.train.load_checkpoint(path)
         variables = [tf.get_variable(name, initializer=reader.get_tensor(name)) for name in kept]

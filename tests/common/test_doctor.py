@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from common import doctor
-from common.devices import npu_checks, selection
+from common.devices import selection
 from common.devices.selection import Device
 from common.errors import ZooError
 from tests import fakes
@@ -65,7 +65,7 @@ def host(tmp_path, monkeypatch):
 
 
 def problems(adapter="npu_device", tensorflow="2.6.5", device="0"):
-    return npu_checks.problems(Device("npu", device, adapter), tensorflow, os.environ)
+    return doctor.npu_problems(Device("npu", device, adapter), tensorflow, os.environ)
 
 
 def test_a_host_on_which_all_is_well(host):
@@ -104,7 +104,7 @@ def test_the_rank_table_and_hccl_are_checked(host, monkeypatch, tmp_path):
     cards = [dict(device_id=str(card), rank_id=str(rank)) for rank, card in enumerate((3, 4))]
     (tmp_path / "table.json").write_text(json.dumps(dict(server_list=[dict(device=cards)])))
     assert problems() == []
-    monkeypatch.setattr(npu_checks.selection, "find_product", lambda requested: "910A")
+    monkeypatch.setattr(doctor.selection, "find_product", lambda requested: "910A")
     assert problems() == ["on Ascend 910A 2 processes stay within cards 0 to 3 or 4 to 7, not cards 3, 4"]
 
 

@@ -7,7 +7,8 @@ import types
 
 import pytest
 
-from common.devices import npu_checks, selection
+from common import doctor
+from common.devices import selection
 from common.errors import ZooError
 
 
@@ -121,13 +122,13 @@ def test_precision_in_effect(kind, flag, wanted):
     ("npu_device", "2.21.0", (3, 11), False),
 ])
 def test_pairs_of_adapter_tensorflow_and_python(adapter, tensorflow, python, fits):
-    problem = npu_checks.pairing_problem(adapter, tensorflow, python)
+    problem = doctor.pairing_problem(adapter, tensorflow, python)
     assert (problem is None) == fits
     assert fits or f"{adapter} is for TensorFlow" in problem and f"not for TensorFlow {tensorflow}" in problem
 
 
 def test_the_adapter_for_tensorflow_2_13_is_refused_with_the_reason():
-    assert "cannot be imported, its loss-scale optimizer" in npu_checks.pairing_problem("npu_device", "2.13.1", (3, 9))
+    assert "cannot be imported, its loss-scale optimizer" in doctor.pairing_problem("npu_device", "2.13.1", (3, 9))
 
 
 def test_an_adapter_for_another_tensorflow_is_named(machine, monkeypatch):

@@ -12,6 +12,7 @@ from common.checkpoints import onnx_model
 from common.checkpoints.trained import PRETRAINED
 from common.data import checksums
 from common.graph import publish
+from common.graph.compat import tf
 from gitloss_tf1 import evaluate, export, gitloss, mnist, predict
 from tests.conftest import needs_onnx, on_the_default_leg
 from tests.graph.frozen import run_frozen
@@ -34,6 +35,17 @@ def weights(tmp_path, run, capfd):
     assert publish.main([str(run), str(tmp_path / "weights")]) == 0
     capfd.readouterr()
     return tmp_path / "weights"
+
+
+def test_variables_of_keras_optimizers_are_left_out(tmp_path):
+    old, new = str(tmp_path / "old" / "model.ckpt-1"), str(tmp_path / "model.ckpt-1")
+    with tf.Graph().as_default(), tf.Session() as session:
+        for name in ("dense/kernel", "global_step", "Adam/000", "optimizer/000"):
+            tf.get_variable(name, initializer=1.0)
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, old, write_meta_graph=False)
+    publish.write_weights(old, new)
+    assert set(variables_in(new)) == {"dense/kernel", "global_step"}
 
 
 def test_weights_are_those_of_the_run_without_the_optimizer(run, weights):
