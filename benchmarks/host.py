@@ -218,7 +218,7 @@ def omniglot_batches(folder: str, clock: Clock, num_processes: int) -> None:
 
     files.make(folder, 5, 8, 20)
     data = omniglot.load(os.path.join(folder, "images_background"))
-    sampler = pairs.samplers(data, pairs.split(data, "image"), 0, False).train
+    sampler = pairs.samplers(data, pairs.split(data, "image"), 0, False)["train"]
     batches = ImageBatches(data.store, sampler, BatchRecipe(32, 0, "imagenet", "batch", np.arange(64)))
     num_batches = 330
     ahead = ProcessesAhead(batches, num_processes, num_batches)

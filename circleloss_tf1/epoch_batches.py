@@ -21,13 +21,8 @@ class EpochBatches:
                  skip_bad_images: bool):
         """Build the pipeline in the default graph.
 
-        Args:
-            faces: all images.
-            train: indices of those to train on.
-            sampler: draws positions in `train` for each epoch.
-            settings: batch size, network and seed.
-            threads: images decoded at a time.
-            skip_bad_images: replace an image that cannot be read by another one, instead of ending the run.
+        `train` are the indices of the images to train on; the sampler draws positions in it. With `skip_bad_images` an
+        image that cannot be read is replaced by another one, instead of ending the run.
         """
         self._faces, self._train, self._sampler, self._settings = faces, train, sampler, settings
         self._skip = skip_bad_images
@@ -35,8 +30,6 @@ class EpochBatches:
         self._is_augmented = extras.random_crop or extras.random_flip or extras.random_rotate
         self._feed = ImageFeed(settings.batch_size, settings.network, self._is_augmented, threads, faces.read)
         self._bad: set = set()  # indices of images that cannot be read
-        self._epoch, self._position = 0, 0  # of the next batch
-        self._indices = train[:0]
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: Future | None = None  # puts the next batch on the stage
 
@@ -52,7 +45,7 @@ class EpochBatches:
 
     def begin(self, session: tf.Session, epoch: int, first_batch: int) -> None:
         """Begin an epoch, or resume it at a batch other than the first; both count from 0."""
-        self._epoch, self._position = epoch, first_batch * self._settings.batch_size
+        self._epoch, self._position = epoch, first_batch * self._settings.batch_size  # of the next batch
         self._indices = self._train[self._sampler.indices(epoch)]
         for position in np.flatnonzero(np.isin(self._indices, list(self._bad))):
             self._replace(session, int(position))

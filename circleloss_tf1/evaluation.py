@@ -77,12 +77,8 @@ def embed_pairs(embedder: Embedder, pairs: Pairs, each_image_once: bool,
                 after_batch: Callable[[int], None] = lambda batch: None) -> np.ndarray:
     """Return embeddings of the pairs' images, float32 [2 * pairs, dim].
 
-    Args:
-        embedder: computes them.
-        pairs: the pairs.
-        each_image_once: embed an image of several pairs once. With batch statistics an embedding depends on its
-            batch, so the original's order, pair by pair, has to be kept.
-        after_batch: see `Embedder.embed`.
+    With batch statistics an embedding depends on its batch, so the original's order, pair by pair, has to be kept, and
+    an image of several pairs cannot be embedded once only. `after_batch` is that of `Embedder.embed`.
     """
     encoded = [path.encode("utf-8", "surrogateescape") for path in pairs.paths]
     if not each_image_once:

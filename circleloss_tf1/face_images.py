@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -53,16 +53,15 @@ class Augmentation(NamedTuple):
 
 
 class Stage:
-    """A queue on the device, where batches wait for their steps: a step takes the first one, or waits for it.
+    """A queue on the device, where batches wait for their steps.
 
     Attributes:
-        images: float32 [batch, side, side, 3], the batch that the step takes.
+        images: float32 [batch, side, side, 3], the first batch; a step takes it, or waits for it.
     """
 
     _NAME = "staged_images"
 
     def __init__(self, shape: Sequence[int]):
-        """Build the exit in the default graph; `shape` is that of a batch."""
         self.images, = tf.raw_ops.Unstage(dtypes=[tf.float32], shared_name=self._NAME)
         self.images.set_shape(shape)
 
@@ -85,41 +84,32 @@ class ImageFeed:
             threads: images decoded at a time.
             read: returns the content of a path, or raises ZooError; None if paths are those of files.
         """
-        self._read_content = read
-        self._batch_size = batch_size
-        self._network = network
+        self._read_content, self._batch_size, self._network = read, batch_size, network
         with tf.name_scope("input"):
             self._paths = tf.placeholder(tf.string, [None], "paths")
             self._augmentation = tf.placeholder(tf.float32, [None, 4], "augmentation")
             dataset = tf.data.Dataset.from_tensor_slices((self._paths, self._augmentation))
-            read = tf.autograph.experimental.do_not_convert(
-                lambda path, row: self._read(path, row if augmented else None))
-            dataset = dataset.map(read, num_parallel_calls=threads)
+            prepare = tf.autograph.experimental.do_not_convert(
+                lambda path, row: _prepare(self._decode(path), row if augmented else None, network.extras))
+            dataset = dataset.map(prepare, num_parallel_calls=threads)
             dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(BATCHES_AHEAD)
             iterator = tf.data.make_initializable_iterator(dataset)
             self._initialise, self._next = iterator.initializer, iterator.get_next()
             self._fetched: tf.Tensor | tf.Operation = self._next
             self._path = tf.placeholder(tf.string, [], "path")
-            self._image = decode(self._content(self._path), network.switches, network.background)
-        self._batches: list = []
+            self._image = self._decode(self._path)
+        self._batches: Iterator[Sequence[bytes]] = iter(())
 
     def put_on(self, stage: Stage) -> None:
         """Let `next` put batches on a stage instead of returning them."""
         self._fetched = stage.put(self._next)
 
     def start(self, session: tf.Session, paths: Sequence[bytes], augmentation: Augmentation | None = None) -> None:
-        """Start to decode images.
-
-        Args:
-            session: the session.
-            paths: the images, in full batches.
-            augmentation: of each image.
-        """
+        """Start to decode images, in full batches."""
         assert len(paths) % self._batch_size == 0
         rows = np.zeros((len(paths), 4), np.float32) if augmentation is None else np.stack(augmentation, axis=1)
         session.run(self._initialise, {self._paths: np.array(paths, object), self._augmentation: rows})
-        self._batches = [paths[begin:begin + self._batch_size] for begin in range(0, len(paths), self._batch_size)]
-        self._batches.reverse()
+        self._batches = (paths[begin:begin + self._batch_size] for begin in range(0, len(paths), self._batch_size))
 
     def next(self, session: tf.Session) -> Any:
         """Return the next batch, float32 [batch, side, side, 3]; None if it is on the stage.
@@ -127,7 +117,7 @@ class ImageFeed:
         Raises:
             DamagedImages: some cannot be read; to go on without them, call `start` again.
         """
-        paths = self._batches.pop()
+        paths = next(self._batches)
         try:
             return session.run(self._fetched)
         except tf.errors.ResourceExhaustedError:
@@ -157,16 +147,10 @@ class ImageFeed:
                 reason = f"it {images.describe(header)}, expected JPEG or PNG"
             return f"{os.fsdecode(path)}: not a readable image ({reason})"
 
-    def _content(self, path: tf.Tensor) -> tf.Tensor:
-        if self._read_content is None:
-            return tf.read_file(path)
-        content = tf.numpy_function(self._read_content, [path], tf.string)
+    def _decode(self, path: tf.Tensor) -> tf.Tensor:
+        content = tf.numpy_function(self._read_content, [path], tf.string) if self._read_content else tf.read_file(path)
         content.set_shape([])
-        return content
-
-    def _read(self, path: tf.Tensor, augmentation: tf.Tensor | None) -> tf.Tensor:
-        image = decode(self._content(path), self._network.switches, self._network.background)
-        return _prepare(image, augmentation, self._network.extras)
+        return decode(content, self._network.switches, self._network.background)
 
 
 def decode(contents: tf.Tensor, switches: Switches, background: str = "white") -> tf.Tensor:

@@ -39,10 +39,7 @@ def prelogits_norm(prelogits: tf.Tensor, order: float) -> tf.Tensor:
 def center_loss(prelogits: tf.Tensor, labels: tf.Tensor, centers: tf.Tensor) -> tf.Tensor:
     """Return the mean over batch * dim elements of (prelogits - center of the class)^2 (Wen et al. 2016), float32 [].
 
-    Args:
-        prelogits: float32 [batch, dim].
-        labels: int [batch].
-        centers: float32 [classes, dim], read before they move.
+    `prelogits` are float32 [batch, dim], `labels` int [batch], `centers` float32 [classes, dim] before they move.
     """
     return tf.reduce_mean(tf.square(prelogits - tf.gather(centers, labels)))
 
@@ -53,8 +50,7 @@ def update_centers(centers: tf.Variable, old_centers: tf.Tensor, prelogits: tf.T
 
     Differs from the paper: the sum over the samples of a class is not divided by 1 + their number.
     """
-    delta = (1.0 - alfa) * (tf.gather(old_centers, labels) - prelogits)
-    return tf.scatter_sub(centers, labels, delta)
+    return tf.scatter_sub(centers, labels, (1.0 - alfa) * (tf.gather(old_centers, labels) - prelogits))
 
 
 class Step(NamedTuple):
@@ -84,13 +80,8 @@ def training_step(total_loss: tf.Tensor, losses: Sequence[tf.Tensor], rate: tf.T
     Differs from the original, which does not order the moving averages of the weights and the update. Here they use the
     weights and the step number before the update, as the original was observed to do.
 
-    Args:
-        total_loss: float32 [], the loss to minimise.
-        losses: further losses to keep a moving average of.
-        rate: float32 [], the learning rate before its decay.
-        global_step: number of updates; the step adds one.
-        settings: see `StepSettings`.
-        workers: all workers of the training; by default there is one.
+    `total_loss`, float32 [], is minimised; of `losses` only moving averages are kept. `rate`, float32 [], is the
+    learning rate before its decay. The step adds one to `global_step`. By default there is one worker.
     """
     learning_rate = tf.train.exponential_decay(rate, global_step, settings.decay_steps, settings.decay_factor,
                                                staircase=True)

@@ -111,14 +111,10 @@ def _size(entry: os.DirEntry) -> int:
 
 
 def scan_with_index(folder: str, path: str) -> Faces:
-    """List the images as `scan` does, or take the list from a file if it is still true.
+    """List the images as `scan` does, or take the list from a file, which is written if it is missing or outdated.
 
-    It is true as long as the folder has the same sub-folders, and none of them was changed: a file that comes, goes or
+    It is valid as long as the folder has the same sub-folders, and none of them was changed: a file that comes, goes or
     gets another name changes the time of its folder. A file that is written again in its place does not.
-
-    Args:
-        folder: the data folder.
-        path: of the index, which is written if it is missing or no longer true.
     """
     stamp = _stamp(folder)
     faces = _read_index(folder, path, stamp) if os.path.isfile(path) else None
@@ -134,10 +130,7 @@ def _stamp(folder: str) -> list[int]:
     """Return the number of sub-folders and a checksum of their names and of the times when they were changed."""
     with os.scandir(os.fsencode(folder)) as entries:
         folders = sorted((entry.name, entry.stat().st_mtime_ns) for entry in entries if entry.is_dir())
-    crc = 0
-    for name, changed in folders:
-        crc = zlib.crc32(b"%s/%d/" % (name, changed), crc)
-    return [_INDEX_VERSION, len(folders), crc]
+    return [_INDEX_VERSION, len(folders), zlib.crc32(b"".join(b"%s/%d/" % folder for folder in folders))]
 
 
 def _read_index(folder: str, path: str, stamp: list[int]) -> Faces | None:
@@ -161,13 +154,9 @@ class Split(NamedTuple):
 
 
 def split(faces: Faces, ratio: float, min_images: int, seed: int) -> Split:
-    """Choose validation images at random: a share of every person's images, at least one and never all.
+    """Choose validation images at random: this share of every person's images, at least one and never all.
 
-    Args:
-        faces: the images.
-        ratio: share of the validation; 0 for none.
-        min_images: people who would keep fewer images for training are not validated.
-        seed: the run's seed.
+    A ratio of 0 chooses none. People who would keep fewer than `min_images` for training are not validated.
     """
     everything = np.arange(len(faces))
     if not ratio:
@@ -183,13 +172,10 @@ def split(faces: Faces, ratio: float, min_images: int, seed: int) -> Split:
 
 
 def filter_by_distance(faces: Faces, path: str, percentile: float, min_images: int) -> Faces:
-    """Drop the images that are far from the center of their class.
+    """Drop images at or above a percentile of the distances, then people with fewer than `min_images`, at least one.
 
-    Args:
-        faces: the images.
-        path: HDF5 file with `distance_to_center` [num] and `image_list` [num], paths that end in person/name.
-        percentile: images at or above this percentile of the distances are dropped.
-        min_images: people with fewer remaining images are dropped.
+    The HDF5 file at `path` has `distance_to_center` [num], to the center of the class, and `image_list` [num], paths
+    that end in person/name.
 
     Raises:
         ZooError: the file is invalid, or fewer than two people remain.

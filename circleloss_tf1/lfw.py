@@ -34,13 +34,10 @@ class Pairs(NamedTuple):
 
 
 def read_pairs(pairs_path: str, folder: str, num_folds: int, missing: str) -> Pairs:
-    """Read pairs.txt and find its images.
+    """Read pairs.txt and find its images in a folder that holds a folder per person.
 
-    Args:
-        pairs_path: the file.
-        folder: holds a folder per person.
-        num_folds: contiguous folds of the protocol.
-        missing: "strict": a missing image is an error; "skip": its pair is left out.
+    The pairs are for a protocol of `num_folds` contiguous folds. With `missing` "strict" a missing image is an error,
+    with "skip" its pair is left out.
 
     Raises:
         ZooError: the file is invalid, images are missing, or there are too few pairs for the folds.

@@ -97,12 +97,8 @@ def build_training(settings: TrainSettings, images: tf.Tensor | None = None, wor
     """Build the training graph in the default graph; names and order of the variables are the original's.
 
     With several workers the placeholders hold this one's part of the batch, and all that follows the prelogits is
-    computed for the whole batch, by every worker.
-
-    Args:
-        settings: of all workers together.
-        images: float32 [batch, side, side, 3]; None for a placeholder.
-        workers: all workers of the training; by default there is one.
+    computed for the whole batch, by every worker; the settings are those of all workers together. `images` are float32
+    [batch, side, side, 3], None for a placeholder.
     """
     workers = workers or Workers(ALONE, settings.batch_size)
     tf.set_random_seed(settings.seed)
@@ -133,14 +129,7 @@ def build_training(settings: TrainSettings, images: tf.Tensor | None = None, wor
 
 def build_forward(batch_size: int | None, network: NetworkSettings, getter: Callable | None = None,
                   reuse: bool = False) -> ForwardGraph:
-    """Build the inference graph in the default graph.
-
-    Args:
-        batch_size: images in a batch, None for any number.
-        network: size and kind of the network.
-        getter: custom getter of the variables, such as one of their moving averages.
-        reuse: use the variables of a training graph.
-    """
+    """Build the inference graph in the default graph; a batch size of None stands for any number of images."""
     images = _images(batch_size, network.extras)
     return ForwardGraph(images, embed(images, network, getter, reuse))
 
@@ -160,20 +149,23 @@ def build_validation(settings: TrainSettings) -> ValidationGraph:
 
 def embed(images: tf.Tensor, network: NetworkSettings, getter: Callable | None = None, reuse: bool = False
           ) -> tf.Tensor:
-    """Return embeddings, float32 [batch, dim], L2-normalised, of standardised images; arguments as `build_forward`."""
+    """Return embeddings, float32 [batch, dim], L2-normalised, of standardised images, float32 [batch, side, side, 3].
+
+    Args:
+        images: the images.
+        network: size and kind of the network.
+        getter: custom getter of the variables, such as one of their moving averages.
+        reuse: use the variables of a training graph.
+    """
     with tf.variable_scope(tf.get_variable_scope(), reuse=reuse, custom_getter=getter):
         outputs = resnet.network(images, network.model_def, 0, network.switches.batch_norm)
         return facenet.l2_normalise(_bottleneck(outputs.prelogits, network.extras, 0))
 
 
 def build_head(prelogits: tf.Tensor, num_classes: int, form: str, seed: int) -> Head:
-    """Build the head: variables dense/kernel [dim, classes] and, for the form "logits", dense/bias.
+    """Build the head on prelogits, float32 [batch, dim]; `form` is "logits" or "cosine", see `recipe.Switches`.
 
-    Args:
-        prelogits: float32 [batch, dim].
-        num_classes: number of classes.
-        form: "logits" or "cosine", see `recipe.Switches`.
-        seed: the run's seed.
+    Its variables are dense/kernel [dim, classes] and, for the form "logits", dense/bias.
     """
     with tf.variable_scope("dense"):
         kernel = _kernel([int(prelogits.shape[1]), num_classes], "dense/kernel", seed)

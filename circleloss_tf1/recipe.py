@@ -58,10 +58,6 @@ class NetworkSettings:
 
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any]) -> NetworkSettings:
-        """Return a run's settings; those of the reference recipe for a checkpoint outside of a run.
-
-        Args:
-            identity: of the run, or empty.
-        """
+        """Return a run's settings; those of the reference recipe for an empty identity, outside of a run."""
         return cls(identity.get("model_def", MODEL_DEFS[0]), recipe.from_identity(Switches, identity),
                    recipe.from_identity(Extras, identity))

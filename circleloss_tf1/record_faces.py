@@ -38,12 +38,7 @@ class Record(NamedTuple):
 
 
 def read_record(file: BinaryIO, offset: int, max_bytes: int = _MAX_BYTES) -> Record:
-    """Read the record at an offset.
-
-    Args:
-        file: an open file of records.
-        offset: where the record begins.
-        max_bytes: a record is cut off here, for the labels alone.
+    """Read the record at an offset; it is cut off after `max_bytes`, for the labels alone.
 
     Raises:
         ZooError: no record begins there, or it is damaged.
@@ -86,10 +81,7 @@ def _parse(content: bytes, where: str) -> Record:
 
 
 def read_index(path: str) -> np.ndarray:
-    """Read an index, lines of a key and the offset of its record; keys count from 0 in any order.
-
-    Returns:
-        The offsets, int64 [records], by key.
+    """Read an index, lines of a key and the offset of its record; return the offsets by key, int64 [records].
 
     Raises:
         ZooError: the file is damaged.
@@ -101,7 +93,7 @@ def read_index(path: str) -> np.ndarray:
         keys, offsets = numbers.reshape(-1, 2).T
     except (ValueError, DeprecationWarning) as error:
         raise ZooError(f"{path}: is damaged ({error}); expected lines of a key and an offset") from None
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys, kind="stable")  # keys count from 0 in any order
     if not np.array_equal(keys[order], np.arange(len(keys))):
         raise ZooError(f"{path}: is damaged, its keys are not 0 to {len(keys) - 1}")
     return offsets[order]
@@ -111,14 +103,7 @@ class RecordFaces(Faces):
     """Images in a file of records; a million of them take 12 MB."""
 
     def __init__(self, folder: str, labels: np.ndarray, offsets: np.ndarray, notices: list[str]):
-        """Take images in the order of their people.
-
-        Args:
-            folder: with the three files.
-            labels: int32 [images].
-            offsets: int64 [images], of the records.
-            notices: lines to print.
-        """
+        """Take images in the order of their people; `offsets` are those of the records, int64 [images]."""
         people = [b"%d" % number for number in range(int(labels[-1]) + 1)]
         crc = zlib.crc32(labels, zlib.crc32(offsets, os.path.getsize(os.path.join(folder, RECORDS))))
         super().__init__(folder, people, labels, np.array([], bytes), crc, notices)

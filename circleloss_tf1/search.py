@@ -15,7 +15,6 @@ import numpy as np
 
 from circleloss_tf1 import restore
 from circleloss_tf1.evaluation import Embedder
-from circleloss_tf1.measured import Measured
 from circleloss_tf1.recipe import NetworkSettings
 from common.checkpoints import bundle
 from common.checkpoints.trained import Checkpoint
@@ -30,7 +29,7 @@ class FaceSearch:
     """Embeds faces with the weights of a checkpoint."""
 
     def __init__(self, session: tf.Session, checkpoint: Checkpoint, network: NetworkSettings, use_averages: bool,
-                 measured: Measured):
+                 context: Sequence[str], batch_size: int | None):
         """Prepare; the network is built when it is needed.
 
         Args:
@@ -38,38 +37,33 @@ class FaceSearch:
             checkpoint: the weights; the index is in its output folder.
             network: the network and its input.
             use_averages: see `restore.embedder`.
-            measured: images around the queries, and the size of their batch.
+            context: images to embed queries among, if they are still there.
+            batch_size: size of a batch with such images; None if it is unknown.
         """
         self._build = functools.partial(restore.embedder, session, checkpoint, network, use_flipped_images=False,
                                         use_averages=use_averages)
         self._settings: list[Any] = [bundle.fingerprint(checkpoint.prefix), dataclasses.asdict(network), use_averages]
         self._index_path = os.path.join(checkpoint.output_folder, kept_embeddings.FILE)
-        self._measured = measured
-        self._context = [path for path in measured.images if os.path.exists(path)]
+        self._context, self._batch_size = [path for path in context if os.path.exists(path)], batch_size
         self.needs_context = network.switches.batch_norm == "batch"
         self.batch_size = 0  # of the batch that a query was in
 
     def embed_pair(self, first: str, second: str) -> np.ndarray:
         """Return the embeddings of two faces, float32 [2, dim]."""
-        context = self._context[:(self._measured.batch_size or 2) - 2] if self.needs_context else []
+        context = self._context[:(self._batch_size or 2) - 2] if self.needs_context else []
         self.batch_size = 2 + len(context)
         return _embed(self._build(batch_size=self.batch_size), [first, second, *context])[:2]
 
     def embed(self, queries: Sequence[str], faces: Sequence[str], left_out: LeftOut
               ) -> tuple[list[str], np.ndarray, np.ndarray, dict[str, Any]]:
-        """Embed queries and faces.
-
-        Args:
-            queries: the queries.
-            faces: the faces to search.
-            left_out: gets the faces that cannot be read.
+        """Embed queries and faces; those that cannot be read are left out.
 
         Returns:
             The other faces, the embeddings of the queries and of these faces, float32 [num, dim], and what to report
             about the index.
         """
         if self.needs_context:
-            self.batch_size = batch_size = self._measured.batch_size or BATCH_SIZE
+            self.batch_size = batch_size = self._batch_size or BATCH_SIZE
             embedder = self._build(batch_size=batch_size)
             for path, reason in embedder.find_bad(queries).items():
                 left_out.add(path, reason)

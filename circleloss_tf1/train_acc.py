@@ -150,8 +150,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     pairs, pairs_notices = data_folders.load_pairs(flags, lfw_folder)
     device = selection.choose(flags.device, os.environ)
     rank = processes.resolve_rank(flags, device.kind)
-    sampler = Sampler(faces.labels[split.train], min(flags.epoch_size, updates) * flags.batch_size,
-                      _sampling(flags), flags.seed, rank, flags.batch_size)
+    sampling = ("class_balanced" if flags.class_balanced_sampling else
+                "with_replacement" if flags.sample_with_replacement else "without_replacement")
+    sampler = Sampler(faces.labels[split.train], min(flags.epoch_size, updates) * flags.batch_size, sampling,
+                      flags.seed, rank, flags.batch_size)
     request = RunRequest(__file__, NETWORK, arguments, flags, device, NPU_PRECISION, updates, rank=rank)
     processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind)
 
@@ -197,13 +199,6 @@ def _network(flags: FlagValues) -> tuple[NetworkSettings, list[str]]:
         return NetworkSettings(flags.model_def, switches, Extras(**given)), []
     return NetworkSettings(flags.model_def, switches, Extras()), [
         f"Warning: --{name} has no effect: the original ignores it; --extra_options makes it work" for name in given]
-
-
-def _sampling(flags: FlagValues) -> str:
-    """Return the mode of `faces.Sampler`."""
-    if flags.class_balanced_sampling:
-        return "class_balanced"
-    return "with_replacement" if flags.sample_with_replacement else "without_replacement"
 
 
 if __name__ == "__main__":

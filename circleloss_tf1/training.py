@@ -82,8 +82,15 @@ def train(inputs: Inputs, run: Run, stop: StopRequest) -> None:
 
 def _build(inputs: Inputs, run: Run, team: workers.Workers) -> _Graphs:
     flags, network = run.request.flags, inputs.network
-    settings = _settings(inputs, run)
-    stage = _stage(settings, run)
+    loss = model.LossSettings(**{field.name: flags[field.name].value
+                                 for field in dataclasses.fields(model.LossSettings)})
+    step = facenet.StepSettings(flags.optimizer, flags.learning_rate_decay_epochs * flags.epoch_size,
+                                flags.learning_rate_decay_factor, flags.moving_average_decay,
+                                npu.scales_losses(run.device, flags.dynamic_loss_scale))
+    settings = model.TrainSettings(flags.batch_size, len(inputs.faces.people), network, loss, step, flags.seed)
+    # an NPU is not known to have the operations of a stage, and several workers were not tried with it
+    has_stage, side = run.device.kind != "npu" and run.request.rank.size == 1, network.extras.image_size
+    stage = Stage([flags.batch_size, side, side, 3]) if has_stage else None
     graph = model.build_training(settings, stage and stage.images, team)
     dumped = dict(images=graph.images, labels=graph.labels, prelogits=graph.prelogits, logits=graph.head.logits,
                   **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.step.gradients})
@@ -101,26 +108,6 @@ def _build(inputs: Inputs, run: Run, team: workers.Workers) -> _Graphs:
         validation = (ImageFeed(flags.batch_size, network, threads=threads, read=inputs.faces.read),
                       model.build_validation(settings))
     return _Graphs(team, graph, batches, debugger, on_lfw, validation, tf.global_variables_initializer())
-
-
-def _settings(inputs: Inputs, run: Run) -> model.TrainSettings:
-    flags = run.request.flags
-    loss = model.LossSettings(**{field.name: flags[field.name].value
-                                 for field in dataclasses.fields(model.LossSettings)})
-    step = facenet.StepSettings(flags.optimizer, flags.learning_rate_decay_epochs * flags.epoch_size,
-                                flags.learning_rate_decay_factor, flags.moving_average_decay,
-                                npu.scales_losses(run.device, flags.dynamic_loss_scale))
-    return model.TrainSettings(flags.batch_size, len(inputs.faces.people), inputs.network, loss, step, flags.seed)
-
-
-def _stage(settings: model.TrainSettings, run: Run) -> Stage | None:
-    """Let batches wait on the device for their steps. An NPU is not known to have the operations for it, and several
-    workers were not tried with it.
-    """
-    if run.device.kind == "npu" or run.request.rank.size > 1:
-        return None
-    side = settings.network.extras.image_size
-    return Stage([settings.batch_size, side, side, 3])
 
 
 class _Histogram:
@@ -159,7 +146,7 @@ class _Task:
             self._weight_files = facenet.WeightFiles(session, record.run.folder("models"),
                                                      f"model-{record.run.arguments['started']}")
         self.steps_per_epoch = self._flags.epoch_size
-        self._epochs = Epochs(graphs.team, record, self.steps_per_epoch)
+        self.evaluation_due = Epochs(graphs.team, record, self.steps_per_epoch).evaluation_due
         self._epoch: int | None = None  # whose batches are being read
         self._last_step: Mapping[str, Any] = {}
         self._epoch_seconds = 0.0  # training time of the epoch of `_last_step`
@@ -221,9 +208,6 @@ class _Task:
                     center_loss=float(values["center"]), prelogits_norm=float(values["prelogits_norm"]),
                     regularisation_loss=float(values["regularisation"]), accuracy=float(values["accuracy"]),
                     learning_rate=float(values["learning_rate"]), step_seconds=seconds, **npu.loss_scale_row(values))
-
-    def evaluation_due(self, step: int) -> bool:
-        return self._epochs.evaluation_due(step)
 
     def evaluate(self, step: int) -> dict[str, Any]:
         """Evaluate; all ranks do, since they would have to wait anyway."""

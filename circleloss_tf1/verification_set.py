@@ -17,10 +17,7 @@ _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
 
 
 def read(path: str) -> tuple[list[bytes], np.ndarray]:
-    """Read a set, without executing anything in it.
-
-    Returns:
-        Contents of images, [2 * pairs], and whether pairs are the same, bool [pairs].
+    """Read the contents of images, [2 * pairs], and whether pairs are the same, bool [pairs]; execute nothing.
 
     Raises:
         ZooError: the file is not a verification set.
@@ -48,12 +45,7 @@ def _bytes_of(value: Any) -> bytes:
 
 
 def extract(path: str, folder: str, num_folds: int) -> lfw.Pairs:
-    """Write the images of a set to files, and return its pairs.
-
-    Args:
-        path: of the set.
-        folder: to write to; existing files are replaced.
-        num_folds: see `lfw.read_pairs`.
+    """Write the images of a set to files of a folder, where existing ones are replaced, and return its pairs.
 
     Raises:
         ZooError: see `read`; or there are fewer pairs than the folds need.

@@ -18,12 +18,7 @@ class DeviceDrawings:
     """
 
     def __init__(self, store: DrawingStore, compiles: bool):
-        """Copy the drawings to the device.
-
-        Args:
-            store: the drawings.
-            compiles: compile the making of images with XLA. On a CPU this makes it ten times as fast.
-        """
+        """Copy the drawings to the device; `compiles` uses XLA, which on a CPU makes images ten times as fast."""
         rows = np.pad(store.rows, ((0, 0), (0, -store.rows.shape[1] % 8)))
         self._rows = tf.constant(rows.view(np.int64))  # a type that can be gathered on every device
         self._make = tf.function(functools.partial(_make_images, is_packed=store.is_packed), autograph=False,
@@ -53,13 +48,9 @@ def _make_images(rows: tf.Tensor, changes: tf.Tensor, is_packed: bool) -> tf.Ten
 
 
 def _changed(drawings: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
-    """Change drawings as `augmentation.change_affinely` does: uint8 [num, 105, 105].
+    """Change the colours of drawings, float32 [num, 105 * 105], by float64 [num, 6]; return uint8 [num, 105, 105].
 
     Everything is floating point: TensorFlow computes with int32 on the host even if there is a GPU.
-
-    Args:
-        drawings: float32 [num, 105 * 105], colours.
-        changes: float64 [num, 6].
     """
     a, b, c, d, e, f = (one[:, None, None] for one in tf.unstack(changes, axis=1))
     centers = tf.constant(np.arange(SIDE) + 0.5)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Sequence
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -18,14 +18,16 @@ if __name__ == "__main__":
 
 import numpy as np
 
+from common import console
 from common.checkpoints import projector, trained
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
+from common.evaluation import one_shot
+from siamese_omniglot.data import omniglot, one_shot_runs, pairs
 from siamese_omniglot.recipe import Switches
 
 if TYPE_CHECKING:
-    from siamese_omniglot.data.omniglot import Drawings
     from siamese_omniglot.evaluation import Scorer
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -59,8 +61,6 @@ def define_network(flags: FlagSet) -> None:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    from siamese_omniglot.data import omniglot, one_shot_runs
-
     flags = define_flags().parse(arguments)
     folder = omniglot.find(flags.data_path, ROOT)
     checkpoint = trained.choose(flags, ROOT, "evaluate")
@@ -69,12 +69,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session
-    from siamese_omniglot import evaluation, few_shot, plots, restore
+    from siamese_omniglot import evaluation, plots, restore
 
     session.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
     scorer = evaluation.Scorer(restore.network(checkpoint, flags))
     split = "all" if flags.part == "all" else restore.setting(checkpoint, flags, "split")
-    indices = _indices(data, split)
+    indices = np.arange(len(data.labels)) if split == "all" else pairs.split(data, split).validation
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, data=folder, split=split, drawings=len(indices))
     logits, labels, result["pairs"] = _pairs(scorer, data, indices, flags, restore.setting(
         checkpoint, flags, "head"), stop)
@@ -85,22 +85,15 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         projector.write(checkpoint, features, dict(zip(("alphabet", "character", "image"), zip(*names))),
                         lambda index: data.store.take(indices[[index]])[0])
     if runs:
-        result["official_one_shot"] = _official(few_shot.run_error_rates(scorer, runs, stop.check))
+        result["official_one_shot"] = _official(scorer, runs, stop)
     plots.draw_evaluation(checkpoint, logits, labels, result)
     checkpoint.report("evaluation.json", result, lines(result), flags.json)
     return 0
 
 
-def _indices(data: Drawings, split: str) -> np.ndarray:
-    from siamese_omniglot.data import pairs
-
-    return np.arange(len(data.labels)) if split == "all" else pairs.split(data, split).validation
-
-
-def _pairs(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValues, head: str, stop: program.StopRequest
-           ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def _pairs(scorer: Scorer, data: omniglot.Drawings, indices: np.ndarray, flags: FlagValues, head: str,
+           stop: program.StopRequest) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     from siamese_omniglot import evaluation
-    from siamese_omniglot.data import pairs
 
     advice = "give more data" if flags.part == "all" else "use --part=all or another --split"
     sampler = pairs.PairSampler(data, indices, flags.seed, use_all_characters=True, advice=advice)
@@ -112,26 +105,37 @@ def _pairs(scorer: Scorer, data: Drawings, indices: np.ndarray, flags: FlagValue
 def _few_shot(scorer: Scorer, features: np.ndarray, labels: np.ndarray, flags: FlagValues, stop: program.StopRequest
               ) -> list[dict[str, Any]]:
     """Return the accuracies of the tasks, None where too few characters have enough drawings."""
-    from common.evaluation import one_shot
-    from siamese_omniglot import few_shot
-
-    accuracies = []
+    rows = []
     for n_way, k_shot in TASKS:
         row: dict[str, Any] = dict(n_way=n_way, k_shot=k_shot, accuracy=None, half_width=None, episodes=0,
                                    characters=len(one_shot.classes_for(labels, k_shot)))
         if row["characters"] >= n_way:
-            task = few_shot.Task(n_way, k_shot, flags.episodes, flags.seed)
-            mean = one_shot.estimate(few_shot.episode_accuracies(scorer, features, labels, task, stop.check))
+            accuracies = []
+            for number in console.progress(range(flags.episodes), "episodes", "episode"):
+                stop.check()
+                random = np.random.RandomState([flags.seed, pairs.EPISODES, n_way, k_shot, number])
+                episode = one_shot.draw_episode(labels, n_way, k_shot, random)
+                queries, examples = np.broadcast_arrays(episode.query[:, None, None], episode.support[None])
+                logits = scorer.logits(features, queries.reshape(-1), examples.reshape(-1)).reshape(queries.shape)
+                accuracies.append(one_shot.accuracy(logits, np.arange(n_way)))
+            mean = one_shot.estimate(np.array(accuracies))
             row.update(accuracy=mean.mean, half_width=mean.half_width, episodes=mean.num)
-        accuracies.append(row)
-    return accuracies
+        rows.append(row)
+    return rows
 
 
-def _official(error_rates: dict[str, float]) -> dict[str, Any]:
-    from common.evaluation import one_shot
-
-    mean = one_shot.estimate(np.array(list(error_rates.values())))
-    return dict(error_rate=mean.mean, half_width=mean.half_width, runs=error_rates)
+def _official(scorer: Scorer, runs: Sequence[one_shot_runs.OneShotRun], stop: program.StopRequest) -> dict[str, Any]:
+    """Return the error rates of Omniglot's one-shot runs, by name, and their mean."""
+    rates = {}
+    for run in runs:
+        drawings = np.concatenate([run.queries, run.classes])
+        features = scorer.features(drawings.__getitem__, len(drawings), stop.check)
+        num_queries, num_classes = len(run.queries), len(run.classes)
+        first, second = np.repeat(np.arange(num_queries), num_classes), np.tile(np.arange(num_classes), num_queries)
+        logits = scorer.logits(features, first, num_queries + second).reshape(num_queries, num_classes, 1)
+        rates[run.name] = 1.0 - one_shot.accuracy(logits, run.answers)
+    mean = one_shot.estimate(np.array(list(rates.values())))
+    return dict(error_rate=mean.mean, half_width=mean.half_width, runs=rates)
 
 
 def lines(result: dict[str, Any]) -> list[str]:

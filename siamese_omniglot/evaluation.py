@@ -30,12 +30,7 @@ class PairResult(NamedTuple):
 
 
 def compare(network: Siamese, first: tf.Tensor, second: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Compare drawings in pairs; this is the exported function.
-
-    Args:
-        network: the network with its weights.
-        first: float32 [num, 105, 105] in [0, 1], black on white.
-        second: as `first`, the other drawing of each pair.
+    """Compare pairs of drawings, float32 [num, 105, 105] each, in [0, 1], black on white; this is what is exported.
 
     Returns:
         `similarity`, the probability that both show the same character, and `logit`, float32 [num] each.
@@ -67,13 +62,7 @@ class Scorer:
         return np.concatenate(parts)[:num]
 
     def logits(self, features: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Compute logits of pairs, float32 [num].
-
-        Args:
-            features: float32 [drawings, dim].
-            first: int [num], rows of `features`.
-            second: int [num], rows of `features` for the other drawings.
-        """
+        """Compute logits of pairs of features [drawings, dim], float32 [num]; int [num] `first` and `second` are rows."""
         parts = [self._similarity(tf.constant(features[first[rows]]), tf.constant(features[second[rows]])).numpy()
                  for rows in full_batches(len(first), BATCH_PAIRS)]
         return np.concatenate(parts)[:len(first)]
@@ -87,13 +76,7 @@ def pair_logits(scorer: Scorer, store: DrawingStore, pairs: Pairs, check: Callab
 
 
 def pair_result(logits: np.ndarray, labels: np.ndarray, head: str) -> PairResult:
-    """Summarise logits of pairs.
-
-    Args:
-        logits: float32 [num].
-        labels: float32 [num], 1 for pairs of one character.
-        head: "tf", "torch" or "cosine", the form of the loss.
-    """
+    """Summarise logits of pairs, float32 [num], with labels, float32 [num], 1 for pairs of one character."""
     loss = float(np.mean(losses.pair_losses(tf.constant(logits), tf.constant(labels), head).numpy()))
     accuracy = float(np.mean(losses.are_right(tf.constant(logits), tf.constant(labels)).numpy()))
     curve = roc.roc(-logits, labels > 0.5)

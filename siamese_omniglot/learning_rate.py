@@ -36,18 +36,11 @@ class Schedule(NamedTuple):
 
 def schedule(kind: str, optimizer: str, rate: float, batch_size: int, num_epochs: int, warm_up: float = 0.0
              ) -> Schedule:
-    """Make the schedule of a run.
+    """Make the schedule of a run, of the kind "cosine" or "step".
 
-    The rate is multiplied by batch_size / 64 and clamped to [5e-4, 1e-1] (SGD) or [3e-4, 1e-3] (Adam). The final rate
-    is a hundredth of the rate before clamping, clamped to a hundredth of these limits.
-
-    Args:
-        kind: "cosine" or "step".
-        optimizer: "sgd" or "adam".
-        rate: learning rate for a batch of 64.
-        batch_size: samples in a step.
-        num_epochs: number of epochs of the run.
-        warm_up: epochs of warm-up; 0 for the original's, a twentieth of the run but at least 1 and at most 3.
+    The rate, for a batch of 64, is multiplied by batch_size / 64 and clamped to [5e-4, 1e-1] (SGD) or [3e-4, 1e-3]
+    (Adam). The final rate is a hundredth of the rate before clamping, clamped to a hundredth of these limits. A warm-up
+    of 0 takes the original's, a twentieth of the run but at least 1 epoch and at most 3.
     """
     low, high = _LIMITS[optimizer]
     scaled = rate * batch_size / _NOMINAL_BATCH

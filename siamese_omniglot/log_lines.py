@@ -36,13 +36,7 @@ class OriginalLogs:
     """
 
     def __init__(self, run: Run, steps_per_epoch: int, num_epochs: int):
-        """Prepare the logs; the first row creates the files.
-
-        Args:
-            run: the open run.
-            steps_per_epoch: number of updates in an epoch.
-            num_epochs: number of epochs of the schedule.
-        """
+        """Prepare the logs; the first row creates the files."""
         self._run, self._steps_per_epoch, self._num_epochs = run, steps_per_epoch, num_epochs
         self.folder = os.path.join(run.path, LOGS)  # rank 0 makes it when it writes
         self.last_loss = float("nan")

@@ -21,11 +21,7 @@ _MANY_EPOCHS = 25
 def draw_evaluation(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, result: Mapping[str, Any]) -> None:
     """Draw roc.png, and one_shot.png if the official runs were evaluated.
 
-    Args:
-        checkpoint: the evaluated checkpoint, whose output folder gets the plots.
-        logits: float32 [num], logits of the pairs.
-        labels: float32 [num], 1 for pairs of one character.
-        result: the content of evaluation.json.
+    Logits and labels of the pairs are float32 [num], labels 1 for one character; `result` goes into evaluation.json.
     """
     pyplot = figures.plotting()
     if pyplot is None:
@@ -58,14 +54,7 @@ def draw_run(run_path: str) -> None:
 
 
 def draw_losses(pyplot: Any, path: str, train_losses: Sequence[float], val_losses: Sequence[float]) -> None:
-    """Plot the losses of the epochs, and smoothed ones if there are enough epochs.
-
-    Args:
-        pyplot: matplotlib.pyplot, or None to draw nothing.
-        path: path of the PNG file.
-        train_losses: training loss by epoch.
-        val_losses: validation loss by epoch.
-    """
+    """Plot the losses of the epochs, and smoothed ones if there are enough epochs; without pyplot do nothing."""
     if pyplot is None:
         return
     window = 5 if len(train_losses) < _MANY_EPOCHS else 15

@@ -24,9 +24,12 @@ from common import console
 from common.checkpoints import trained
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet
+from common.data import image_search, images
 from common.data.image_search import LeftOut
 from common.devices import selection
 from common.errors import ZooError
+from common.plots import figures, ranking
+from siamese_omniglot.data.omniglot import SIDE
 from siamese_omniglot.evaluate import define_network
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -52,8 +55,6 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
-    from common.data import image_search
-
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
     queries = shared_flags.find_files("query", flags.query, ROOT)
@@ -85,11 +86,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
             dict(other=paths[rows[place]], similarity=float(similarities[place]),
                  same=bool(similarities[place] >= flags.threshold))
             for place in np.argsort(-similarities, kind="stable")]))
-    lines = [line for result in found for line in _lines(result, flags.top)]
     with checkpoint.numbered("predictions.json") as place:
         _draw(place, found, flags.top, lambda path: drawings[row_of[path]])
         place.report("predictions.json", results.of_queries(dict(
-            checkpoint=checkpoint.prefix, left_out=left_out.reasons), found), lines, flags.json)
+            checkpoint=checkpoint.prefix, left_out=left_out.reasons), found),
+            [line for result in found for line in _lines(result, flags.top)], flags.json)
     left_out.require_none(num_found)
     return 0
 
@@ -109,16 +110,9 @@ def _read_all(paths: Sequence[str], background: str, left_out: LeftOut) -> tuple
 def read(path: str, background: str = "white") -> np.ndarray:
     """Read a drawing as uint8 [105, 105]: short side resized, center cropped.
 
-    Args:
-        path: path of an image.
-        background: colour behind transparent pixels.
-
     Raises:
         ZooError: the image cannot be read.
     """
-    from common.data import images
-    from siamese_omniglot.data.omniglot import SIDE
-
     image = images.open_image(path, "L", background=background, upright=True)
     if image.size != (SIDE, SIDE):
         scale = SIDE / min(image.size)
@@ -130,20 +124,14 @@ def read(path: str, background: str = "white") -> np.ndarray:
 
 def _lines(result: Mapping[str, Any], top: int) -> list[str]:
     name, rows = os.path.basename(result["image"]), result["similarities"]
-    lines = [f"{name} and {os.path.basename(row['other'])}: similarity {row['similarity']:.3f}, {_verdict(row)}"
-             for row in rows[:top]]
+    lines = [f"{name} and {os.path.basename(row['other'])}: similarity {row['similarity']:.3f}, "
+             f"{'the same' if row['same'] else 'another'} character" for row in rows[:top]]
     return lines + ([f"... and {len(rows) - top} less similar ones"] if len(rows) > top else [])
-
-
-def _verdict(row: Mapping[str, Any]) -> str:
-    return "the same character" if row["same"] else "another character"
 
 
 def _draw(place: trained.Checkpoint, found: Sequence[Mapping[str, Any]], top: int,
           drawing_of: Callable[[str], np.ndarray]) -> None:
     """Draw similarity.png: each query and the most similar drawings in their order, framed by the verdict."""
-    from common.plots import figures, ranking
-
     queries = [ranking.Query(drawing_of(result["image"]), os.path.basename(result["image"]), [
         ranking.Cell(drawing_of(row["other"]), os.path.basename(row["other"]),
                       f"{row['similarity']:.3f}, {'same' if row['same'] else 'another'}", row["same"])

@@ -12,11 +12,7 @@ _ADVICE = (f"get {VGG16_FILE} from https://storage.googleapis.com/tensorflow/ker
 
 
 def find(flag: str | None, model_root: str) -> str | None:
-    """Return the path of the file that --weights names, or None.
-
-    Args:
-        flag: a path, "none" or None.
-        model_root: folder of the model, searched for a relative path.
+    """Return the path of the file that --weights names, also relative to the model; None for "none" or no flag.
 
     Raises:
         ZooError: there is no such file.
@@ -27,11 +23,7 @@ def find(flag: str | None, model_root: str) -> str | None:
 
 
 def load(variables: Mapping[str, Any], path: str) -> list[str]:
-    """Assign variables by name. The dense layers may be missing in the file.
-
-    Args:
-        variables: variables by `layer/variable`.
-        path: path of the file.
+    """Assign variables, given by `layer/variable`. The dense layers may be missing in the file.
 
     Returns:
         A line that names the variables that keep their random values, or no line.

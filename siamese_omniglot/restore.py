@@ -8,11 +8,7 @@ from siamese_omniglot.nets import siamese
 
 
 def network(checkpoint: Checkpoint, flags: FlagValues) -> siamese.Siamese:
-    """Build the network and restore its weights.
-
-    Args:
-        checkpoint: the chosen checkpoint.
-        flags: parsed flags, with `backbone` and `head`.
+    """Build the network and restore its weights; the flags are those of `evaluate.define_network`.
 
     Raises:
         ZooError: the checkpoint is damaged or of another network.

@@ -22,7 +22,7 @@ from common.run.opening import Run
 from siamese_omniglot import evaluation, log_lines, pretrained
 from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ProcessesAhead, ThreadAhead
 from siamese_omniglot.data.omniglot import DrawingStore
-from siamese_omniglot.data.pairs import VALIDATION, Samplers
+from siamese_omniglot.data.pairs import VALIDATION, PairSampler
 from siamese_omniglot.device_drawings import DeviceDrawings
 from siamese_omniglot.learning_rate import Schedule
 from siamese_omniglot.log_lines import OriginalLogs
@@ -49,7 +49,7 @@ class Inputs:
     weights_path: str | None  # a file with initial weights
     init_checkpoint: str | None  # prefix of a checkpoint with initial weights
     store: DrawingStore
-    samplers: Samplers  # of training and validation pairs
+    samplers: Mapping[str, PairSampler]  # of "train" and "validation"
 
 
 class _Model(NamedTuple):
@@ -116,6 +116,7 @@ class _Task:
         self._team, self._record = team, record
         self.steps_per_epoch = inputs.steps_per_epoch
         self._epochs = Epochs(team, record, inputs.steps_per_epoch)
+        self.evaluation_due = self._epochs.evaluation_due
         self._rate = float("nan")  # the optimizer's
         permute, positions = "batch" if switches.head == "tf" else "sample", model.positions
         if flags.loss == "n_pair":
@@ -124,13 +125,14 @@ class _Task:
         num_updates = record.run.request.num_updates
         self._batches: ThreadAhead | ProcessesAhead
         if makes_images_on_device(switches, record.run.device.kind):
-            self._batches = ThreadAhead(ChangeBatches(inputs.samplers.train, recipe), num_updates)
+            self._batches = ThreadAhead(ChangeBatches(inputs.samplers["train"], recipe), num_updates)
         else:
-            batches = ImageBatches(inputs.store, inputs.samplers.train, recipe)
+            batches = ImageBatches(inputs.store, inputs.samplers["train"], recipe)
             self._batches = ProcessesAhead(batches, flags.num_workers, num_updates)
         self._scorer = evaluation.Scorer(model.network)
-        num_validating = max(1, inputs.samplers.validation.num_drawings // flags.batch_size) * flags.batch_size
-        self._validation_pairs = inputs.samplers.validation.draw(num_validating, VALIDATION, 0, "sample")
+        validation = inputs.samplers["validation"]
+        num_validating = max(1, validation.num_drawings // flags.batch_size) * flags.batch_size
+        self._validation_pairs = validation.draw(num_validating, VALIDATION, 0, "sample")
         self._logs = OriginalLogs(record.run, inputs.steps_per_epoch, inputs.schedule.num_epochs)
 
     def close(self) -> None:
@@ -174,9 +176,6 @@ class _Task:
                     forward_seconds=outcome.forward_seconds, backward_seconds=outcome.backward_seconds,
                     update_seconds=outcome.update_seconds, step_seconds=ended - started,
                     **session.loss_scale_row(self._model.optimizer))
-
-    def evaluation_due(self, step: int) -> bool:
-        return self._epochs.evaluation_due(step)
 
     def evaluate(self, step: int) -> dict[str, Any]:
         if not self._team.evaluates:

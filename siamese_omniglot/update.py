@@ -48,14 +48,9 @@ class Updater:
 
     def __init__(self, network: Siamese, optimizer: Any, settings: UpdateSettings, team: workers.Workers,
                  make_images: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None):
-        """Compile the update.
+        """Compile the update of a network and an optimizer that were made in the workers' scope.
 
-        Args:
-            network: the network, built in the workers' scope.
-            optimizer: a Keras optimizer, made in the workers' scope.
-            settings: settings of the updates.
-            team: the workers of the run.
-            make_images: `DeviceDrawings.images`, for batches of type PairChanges; None for PairImages.
+        `make_images` is `DeviceDrawings.images` for batches of type PairChanges, None for PairImages.
         """
         self._network, self._optimizer, self._settings, self._team = network, optimizer, settings, team
         self._make_images = make_images
@@ -66,15 +61,10 @@ class Updater:
 
     def __call__(self, batch: PairImages | PairChanges, is_stopping: bool = False, dumps: bool = False
                  ) -> tuple[Outcome, dict[str, tf.Tensor]]:
-        """Make one update with this worker's part of the batch.
-
-        Args:
-            batch: this worker's part.
-            is_stopping: whether this worker was asked to stop.
-            dumps: return the tensors for a dump.
+        """Make one update with this worker's part of the batch; `is_stopping`: this worker was asked to stop.
 
         Returns:
-            The results, and the tensors by name.
+            The results, and with `dumps` the tensors for a dump by name.
         """
         run = self._run_dumping if dumps else self._run
         sums, times, tensors = run(*map(tf.constant, batch), tf.constant(float(is_stopping)))

@@ -17,22 +17,13 @@ from siamese_triplet_tf2.pairs import Pairs
 
 
 def require_none(reasons: Mapping[str, str], num_images: int) -> None:
-    """Raise ZooError, naming all of them, if some images cannot be read.
-
-    Args:
-        reasons: why, by path.
-        num_images: number of all images.
-    """
+    """Raise ZooError, naming all of them, if some of the images cannot be read; `reasons` are by path."""
     if reasons:
         raise ZooError(f"{len(reasons)} of {num_images} images cannot be used: {_listed(reasons)}")
 
 
 def apply(data: Pairs, policy: str) -> Pairs:
-    """Check every image, and fail or skip the pairs of those that cannot be read.
-
-    Args:
-        data: the pairs.
-        policy: "fail" or "skip".
+    """Check every image, and by the policy "fail", or "skip" the pairs of those that cannot be read.
 
     Raises:
         ZooError: with "fail", images cannot be read; all of them are named. With "skip", too few pairs are left.

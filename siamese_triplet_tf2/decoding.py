@@ -35,10 +35,6 @@ def decode(path: str, how: Decoding) -> tf.Tensor:
 
     Images are resized bilinearly, without antialiasing and without keeping the aspect ratio.
 
-    Args:
-        path: a JPEG or PNG file.
-        how: settings of decoding.
-
     Raises:
         OSError: the file has vanished since `find_bad` looked at it.
         ZooError: it was changed since then and is no longer an image.
@@ -62,12 +58,10 @@ def _decode(content: bytes, how: Decoding) -> tf.Tensor:
 
 
 def preprocess(batch: tf.Tensor, input_scale: str) -> tf.Tensor:
-    """Convert RGB in [0, 1] to the input of ResNet50: BGR in [0, 255] minus the mean of ImageNet.
+    """Convert RGB, float32 [batch, 200, 200, 3] in [0, 1], to the input of ResNet50: BGR in [0, 255] minus the mean.
 
-    Args:
-        batch: float32 [batch, 200, 200, 3].
-        input_scale: "255"; or "unit" as in the original, which omits the factor 255, so that white and black differ
-            by 1 instead of 255.
+    With the input scale "unit" instead of "255" the factor 255 is missing, as in the original, so that white and black
+    differ by 1.
     """
     scaled = batch * 255.0 if input_scale == "255" else batch
     return scaled[..., ::-1] - _MEAN_BGR

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -25,9 +25,8 @@ from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
 from common.devices import selection
 from common.errors import ZooError
-
-if TYPE_CHECKING:
-    from siamese_triplet_tf2.pairs import Pairs, Sampler
+from common.plots import figures, ranking
+from siamese_triplet_tf2 import pairs, siamese_network
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 NUM_SHOWN, NUM_NEAREST, NUM_DRAWN = 5, 4, 3
@@ -47,16 +46,15 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    from siamese_triplet_tf2 import pairs, siamese_network
-
     flags = define_flags().parse(arguments)
     folder = shared_flags.find_data_folder(flags.data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)
     checkpoint = trained.choose(flags, ROOT, "evaluate")
     data = pairs.load(folder)
     run = checkpoint.run_identity()
     sampler = pairs.Sampler(len(data.left), run.get("seed", 0), "fixed", run.get("negatives", "listed"))
-    if flags.pairs == "validation":
-        _require_same_data(run, data)
+    if flags.pairs == "validation" and run.get("data") != data.fingerprint():
+        raise ZooError("--data_path: not the data that the run was trained on, or the checkpoint belongs to no run, so "
+                       "the validation pairs are unknown; use --pairs=all")
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session
@@ -65,7 +63,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     session.start(device, flags.device, siamese_network.NPU_PRECISION, flags.json)
     started = time.perf_counter()
     network = restore.TrainedEmbedding(checkpoint)
-    triplets, chosen = _choose(sampler, flags.pairs, len(data.left))
+    triplets, chosen = (sampler.all(), np.arange(len(data.left))) if flags.pairs == "all" else (
+        sampler.validation(0), sampler.validation_pairs())
     indices = evaluation.images_needed(triplets, chosen, len(data.left))
     images = data.images()
     needed = [images[index] for index in indices]
@@ -99,23 +98,9 @@ def _lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _require_same_data(run: dict[str, Any], data: Pairs) -> None:
-    if run.get("data") != data.fingerprint():
-        raise ZooError("--data_path: not the data that the run was trained on, or the checkpoint belongs to no run, so "
-                       "the validation pairs are unknown; use --pairs=all")
-
-
-def _choose(sampler: Sampler, which: str, num_pairs: int) -> tuple[Any, np.ndarray]:
-    """Return the triplets and the indices of the pairs to evaluate on."""
-    if which == "validation":
-        return sampler.validation(0), sampler.validation_pairs()
-    return sampler.all(), np.arange(num_pairs)
-
-
-def _draw(checkpoint: trained.Checkpoint, data: Pairs, chosen: np.ndarray, left: np.ndarray, right: np.ndarray
+def _draw(checkpoint: trained.Checkpoint, data: pairs.Pairs, chosen: np.ndarray, left: np.ndarray, right: np.ndarray
           ) -> dict[str, list[dict[str, Any]]]:
     """Draw the best and the worst retrievals; return the names of their images."""
-    from common.plots import figures, ranking
     from siamese_triplet_tf2 import evaluation, restore
 
     similarity = evaluation.similarities(left, right, "cosine")

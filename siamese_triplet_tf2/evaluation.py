@@ -22,16 +22,9 @@ def compiled(tail: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, indices: np.ndarray,
           check: Callable[[], None] = lambda: None) -> np.ndarray:
-    """Embed images.
+    """Embed images by their indices, int64 [num]: float32 [num, 256]. `tail` computes embeddings from features.
 
-    Args:
-        tail: computes embeddings from features.
-        features: features of all images.
-        indices: int64 [num], indices of the images to embed.
-        check: called before every batch; may raise to stop.
-
-    Returns:
-        float32 [num, 256].
+    `check` is called before every batch and may raise to stop.
     """
     embeddings = []
     for rows in console.progress(full_batches(len(indices), BATCH_SIZE), "embeddings", "batch"):
@@ -47,17 +40,14 @@ def images_needed(triplets: Triplets, pairs: np.ndarray, num_pairs: int) -> np.n
 
 def measure(indices: np.ndarray, embeddings: np.ndarray, triplets: Triplets, pairs: np.ndarray, num_pairs: int
             ) -> dict[str, Any]:
-    """Compute the metrics of embeddings.
+    """Compute valid_loss and triplet_accuracy of validation triplets, and `retrieval_metrics` of validation pairs.
 
     Args:
         indices: int64 [num], indices of the embedded images, ascending.
         embeddings: float32 [num, 256].
-        triplets: the validation triplets.
-        pairs: int64 [num_validation], indices of the pairs for retrieval.
+        triplets: the triplets.
+        pairs: int64 [num_validation], indices of the pairs.
         num_pairs: number of all pairs; the index of the right image of pair i is num_pairs + i.
-
-    Returns:
-        valid_loss, triplet_accuracy, and the metrics of `retrieval_metrics`.
     """
 
     def of(images: np.ndarray) -> np.ndarray:
@@ -72,12 +62,9 @@ def measure(indices: np.ndarray, embeddings: np.ndarray, triplets: Triplets, pai
 
 
 def similarities(left: np.ndarray, right: np.ndarray, metric: str) -> np.ndarray:
-    """Return the similarity of each left and each right embedding, float64 [num_left, num_right].
+    """Return the similarity of each left and each right embedding [num, dim], float64 [num_left, num_right].
 
-    Args:
-        left: float32 [num_left, dim].
-        right: float32 [num_right, dim].
-        metric: "cosine", in [-1, 1], or "l2", the negative squared distance.
+    The metric is "cosine", in [-1, 1], or "l2", the negative squared distance.
     """
     left, right = left.astype(np.float64), right.astype(np.float64)
     if metric == "cosine":
@@ -101,9 +88,7 @@ def ranks(similarity: np.ndarray) -> np.ndarray:
 def retrieval_metrics(left: np.ndarray, right: np.ndarray) -> dict[str, Any]:
     """Return recall and median rank of the partner of each left image, for both metrics.
 
-    Args:
-        left: float32 [num, dim].
-        right: float32 [num, dim]; right[i] is the partner of left[i].
+    Embeddings are float32 [num, dim]; right[i] is the partner of left[i].
     """
     metrics: dict[str, Any] = {}
     for metric in ("cosine", "l2"):

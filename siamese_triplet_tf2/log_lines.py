@@ -1,18 +1,11 @@
 """The lines and files of the original, and other lines about an evaluation."""
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping
 
 
 def time_history(first: int, last: int, batch_size: int, seconds: float) -> str:
-    """Return the line that is printed every 50 steps. An example is a triplet.
-
-    Args:
-        first: number of updates before these steps.
-        last: number of updates after them.
-        batch_size: number of triplets in a step.
-        seconds: duration of the steps.
-    """
+    """Return the line about the steps from `first` to `last`, printed every 50 steps. An example is a triplet."""
     rate = batch_size * (last - first) / seconds if seconds else float("inf")
     return f"TimeHistory: {seconds:.2f} seconds, {rate:.2f} examples/second between steps {first} and {last}"
 
@@ -39,16 +32,7 @@ def has_collapsed(row: Mapping[str, Any]) -> bool:
 
 
 def collapse_warning(recipe: str | None) -> str:
-    """Return the warning about collapsed embeddings.
-
-    Args:
-        recipe: recipe of the run, None if unknown.
-    """
+    """Return the warning about collapsed embeddings; the recipe of the run may be unknown."""
     advice = ("a lower learning rate, other --init_checkpoint or more data may help" if recipe == "corrected" else
               "--recipe=corrected trains on the full range of pixel values and on more negatives")
     return f"Warning: the embeddings have collapsed, the similarity of any two images is 1.0000; {advice}"
-
-
-def loss_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the content of train_<CaseName>_loss.txt: the training loss of each epoch."""
-    return "".join(f"{row['train_loss']:.4f}\n" for row in rows)

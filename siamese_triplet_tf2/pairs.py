@@ -26,17 +26,11 @@ _VALIDATION_EPOCH = 2 ** 31 - 1  # validation triplets are the same in every epo
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """The images of a folder.
-
-    Attributes:
-        left: paths, sorted by name; left[i] and right[i] look alike.
-        right: paths, sorted by name.
-        notices: lines to print.
-    """
+    """The images of a folder: paths, sorted by name; left[i] and right[i] look alike."""
 
     left: list[str]
     right: list[str]
-    notices: list[str]
+    notices: list[str]  # lines to print
 
     def images(self) -> list[str]:
         """Return all images, left ones first. The index of an image is its position in this list."""
@@ -156,10 +150,7 @@ class Sampler:
                 the anchor or its positive, and with many pairs the end of the list is never drawn. "others" draws any
                 image except these two.
         """
-        self._num_pairs = num_pairs
-        self._seed = seed
-        self._split = split
-        self._negatives = negatives
+        self._num_pairs, self._seed, self._split, self._negatives = num_pairs, seed, split, negatives
         self.num_train = int(round(TRAIN_SHARE * num_pairs))
 
     def train(self, epoch: int) -> Triplets:

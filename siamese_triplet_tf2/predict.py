@@ -18,8 +18,11 @@ if __name__ == "__main__":
 from common.checkpoints import trained
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet
+from common.data import image_search
 from common.data.image_search import LeftOut
 from common.devices import selection
+from common.plots import figures, ranking
+from siamese_triplet_tf2 import pairs, siamese_network
 
 _VERDICTS = {True: "alike", False: "not alike"}
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -42,9 +45,6 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
-    from common.data import image_search
-    from siamese_triplet_tf2 import pairs, siamese_network
-
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
     queries = shared_flags.find_files("query", flags.query, ROOT)
@@ -69,8 +69,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     for row, (query, indices) in enumerate(zip(queries, candidates)):
         order = sorted(indices, key=lambda index: -cosine[row, index])[:flags.top]
         found.append(dict(query=query, nearest=[
-            dict(image=others[index], cosine=float(cosine[row, index]), squared_distance=float(-l2[row, index]),
-                 **_verdict(cosine[row, index], flags.threshold)) for index in order]))
+            dict(image=others[index], cosine=float(cosine[row, index]), squared_distance=float(-l2[row, index]))
+            for index in order]))
+        if flags.threshold is not None:
+            for nearest in found[-1]["nearest"]:
+                nearest["alike"] = nearest["cosine"] >= flags.threshold
     lines = [line for result in found for line in _lines(result, len(queries) > 1)]
     with checkpoint.numbered("predictions.json") as place:
         _draw(place, found, flags.background)
@@ -78,10 +81,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
             checkpoint=checkpoint.prefix, left_out=left_out.reasons), found), lines, flags.json)
     left_out.require_none(num_found)
     return 0
-
-
-def _verdict(cosine: float, threshold: float | None) -> dict[str, bool]:
-    return {} if threshold is None else dict(alike=bool(cosine >= threshold))
 
 
 def _lines(result: Mapping[str, Any], with_query: bool) -> list[str]:
@@ -99,15 +98,13 @@ def _judged(image: Mapping[str, Any], form: str) -> str:
 
 def _draw(place: trained.Checkpoint, found: Sequence[Mapping[str, Any]], background: str) -> None:
     """Draw nearest.png: each query and the nearest images, framed by the verdict."""
-    from common.plots import figures, ranking
     from siamese_triplet_tf2 import restore
 
     queries = [ranking.Query(restore.image_of(result["query"], background), os.path.basename(result["query"]), [
         ranking.Cell(restore.image_of(image["image"], background), os.path.basename(image["image"]),
                       f"cosine {image['cosine']:.3f}{_judged(image, ', {}')}", image.get("alike"))
         for image in result["nearest"]]) for result in found[:ranking.MAX_QUERIES]]
-    ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest images by cosine"),
-                 queries)
+    ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest images by cosine"), queries)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,9 @@ _ADVICE = (f"get {FILE_NAME} (md5 {MD5}) from https://storage.googleapis.com/ten
 
 
 def find(flag: str | None, data_folder: str, backbone: str) -> str | None:
-    """Return the path of the file with the weights, or None for random ones.
+    """Return the path of the file with the weights, or None for random ones; the backbone "tiny" has no others.
 
-    Args:
-        flag: value of --weights: a path, "none", or None for the file in the data folder.
-        data_folder: the folder with left/ and right/.
-        backbone: "tiny" has no published weights.
+    The flag is a path, "none", or None for the file in model/ of the data folder or beside it.
 
     Raises:
         ZooError: there is no such file.

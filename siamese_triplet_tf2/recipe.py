@@ -8,14 +8,7 @@ from common.cli.recipe import switch
 
 @dataclasses.dataclass(frozen=True)
 class Switches:
-    """Switches of the recipes; every field is also a flag.
-
-    Attributes:
-        input_scale: "unit" or "255", see `decoding.preprocess`.
-        accurate_jpeg: decode JPEG with the accurate DCT.
-        negatives: "listed" or "others", see `pairs.Sampler`.
-        exif_orientation: apply the EXIF orientation of images.
-    """
+    """Switches of the recipes; every field is also a flag. See `decoding.preprocess` and `pairs.Sampler`."""
 
     input_scale: str = switch("unit", "Images in [0, 1] or in [0, 255] before the mean is subtracted.",
                               ("unit", "255"))

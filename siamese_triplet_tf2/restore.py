@@ -22,12 +22,7 @@ class TrainedEmbedding:
     """The network, with the settings of its run for reading images."""
 
     def __init__(self, checkpoint: Checkpoint, upright: bool | None = None, background: str = "white"):
-        """Build the network and restore its weights.
-
-        Args:
-            checkpoint: the chosen checkpoint.
-            upright: apply the EXIF orientation of images; None for the setting of the run.
-            background: background of transparent pixels.
+        """Build the network and restore its weights; `upright` applies the EXIF orientation, None as the run does.
 
         Raises:
             ZooError: the checkpoint is damaged or of another model.

@@ -19,10 +19,10 @@ from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.data import images
 from common.devices import selection
-from common.devices.selection import Rank
 from common.distributed import processes
 from common.errors import FlagError
 from common.run.run_dir import RunRequest
+from siamese_triplet_tf2 import pairs, pretrained
 from siamese_triplet_tf2.recipe import RECIPES, Switches
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -65,15 +65,14 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
-    from siamese_triplet_tf2 import pairs, pretrained
-
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
     processes.check(flags)
     folder = shared_flags.find_data_folder(flags.data_path, ROOT, pairs.FOLDER_NAMES, pairs.has_data)
     device = selection.choose(flags.device, os.environ)
     rank = processes.resolve_rank(flags, device.kind)
-    _check_processes(flags, rank)
+    if rank.size > 1:
+        _check_processes(flags)
     data = pairs.load(folder)
     num_updates, _ = _length(flags, len(data.left))
     request = RunRequest(__file__, NETWORK, arguments, flags, device, flags.npu_precision_mode, num_updates, rank=rank)
@@ -96,8 +95,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     orientations = [] if config.switches.exif_orientation else images.orientation_notices(
         files.__getitem__, len(files), "--exif_orientation turns them")
     notices = [*flag_set.warnings(), *processes.notices(flags, rank, f"{flags.batch_size} triplets"), *data.notices,
-               *orientations,
-               *pretrained.notices(weights_path, flags.backbone),
+               *orientations, *pretrained.notices(weights_path, flags.backbone),
                f"Data: {folder}, {len(data.left)} pairs",
                f"Backbone: {flags.backbone}, weights {weights_path or 'random'}",
                recipe.notice(flags.recipe, config.switches)]
@@ -106,9 +104,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     return 0
 
 
-def _check_processes(flags: FlagValues, rank: Rank) -> None:
-    if rank.size == 1:
-        return
+def _check_processes(flags: FlagValues) -> None:
     for name in ("batch_statistics", "semi_hard"):
         if flags[name].value:
             raise FlagError(f"--{name} needs the whole batch, but a process has only a part of it; remove "
@@ -120,8 +116,6 @@ def _check_processes(flags: FlagValues, rank: Rank) -> None:
 
 def _length(flags: FlagValues, num_pairs: int) -> tuple[int, int]:
     """Return the number of updates of the run, and of an epoch."""
-    from siamese_triplet_tf2 import pairs
-
     num_train = int(round(pairs.TRAIN_SHARE * num_pairs))
     steps = num_train // flags.batch_size if flags.static_shape else -(-num_train // flags.batch_size)
     if steps == 0:

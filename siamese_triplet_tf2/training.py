@@ -41,19 +41,12 @@ CURVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What the flags resolve to; those that need no resolving are those of the run.
-
-    Attributes:
-        switches: those of the recipe.
-        steps_per_epoch: number of updates in an epoch.
-        weights_path: path of the file with the backbone's weights, or None.
-        init_checkpoint: prefix of a checkpoint with initial weights, or None.
-    """
+    """What the flags resolve to; those that need no resolving are those of the run."""
 
     switches: Switches
     steps_per_epoch: int
-    weights_path: str | None
-    init_checkpoint: str | None
+    weights_path: str | None  # a file with the backbone's weights
+    init_checkpoint: str | None  # prefix of a checkpoint with initial weights
 
 
 class _Model(NamedTuple):
@@ -146,7 +139,8 @@ class _Task:
         self._config, self._data, self._model, self._debugger = config, data, model, debugger
         self._team, self._record, self._run, self._flags = team, record, record.run, record.run.request.flags
         self.steps_per_epoch = config.steps_per_epoch
-        self._epochs = Epochs(team, record, config.steps_per_epoch)
+        epochs = Epochs(team, record, config.steps_per_epoch)
+        self.evaluation_due, self.is_over = epochs.evaluation_due, epochs.is_over
         self._num_pairs = len(data.left)
         self._sampler = Sampler(self._num_pairs, self._flags.seed, self._flags.split, config.switches.negatives)
         self._tail = evaluation.compiled(model.embedding.tail)
@@ -257,9 +251,6 @@ class _Task:
     def _indices(own: Triplets) -> np.ndarray:
         return np.concatenate([own.anchor, own.positive, own.negative])
 
-    def evaluation_due(self, step: int) -> bool:
-        return self._epochs.evaluation_due(step)
-
     def evaluate(self, step: int) -> dict[str, Any]:
         if not self._team.evaluates:
             return {}
@@ -278,13 +269,10 @@ class _Task:
                       best=values["triplet_accuracy"] > best)
         return values
 
-    def is_over(self, step: int) -> bool:
-        return self._epochs.is_over(step)
-
     def _write_losses(self) -> None:
         assert isinstance(self._record, RunRecord)
         atomic_files.write_text(self._run.file(f"train_{self._run.request.case_name}_loss.txt"),
-                                log_lines.loss_text(self._record.evaluations))
+                                "".join(f"{row['train_loss']:.4f}\n" for row in self._record.evaluations))
 
     def finish(self, step: int) -> None:
         if not isinstance(self._record, RunRecord):

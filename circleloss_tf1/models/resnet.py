@@ -9,6 +9,7 @@ tf.layers in the original: conv2d_k and batch_normalization_k, a block's project
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import NamedTuple
 
 from common.graph.compat import tf
@@ -42,10 +43,10 @@ class Outputs(NamedTuple):
 
 
 def network(images: tf.Tensor, model_def: str, seed: int, batch_norm: str, workers: Workers | None = None) -> Outputs:
-    """Build a network; in a scope that reuses, on existing variables.
+    """Build a network on images, float32 [batch, height, width, 3], about -1 to 1.
 
     Args:
-        images: float32 [batch, height, width, 3], about -1 to 1.
+        images: the images.
         model_def: a key of `ARCHITECTURES`.
         seed: the run's seed, for the initial weights.
         batch_norm: "batch": statistics of the batch always; "moving": moving statistics outside of training.
@@ -80,13 +81,14 @@ class _Layers:
         self._seed, self._workers = seed, workers
         self._use_batch_statistics = is_training or batch_norm == "batch"
         self._move_statistics = is_training and batch_norm == "moving"
-        self._num_convolutions = 0
+        self._numbers = itertools.count()  # of the convolutions
         self.updates: list = []
 
     def convolve(self, inputs: tf.Tensor, filters: int, size: int, stride: int) -> tf.Tensor:
         """Convolve with SAME padding and add a bias; variables conv2d_k/{kernel,bias}."""
-        scope = f"conv2d{self._suffix(self._num_convolutions)}"
-        self._num_convolutions += 1
+        number = next(self._numbers)
+        self._suffix = f"_{number}" if number else ""
+        scope = f"conv2d{self._suffix}"
         with tf.variable_scope(scope):
             initializer = tf.glorot_uniform_initializer(seed=op_seed(f"{scope}/kernel", self._seed))
             kernel = tf.get_variable("kernel", [size, size, int(inputs.shape[-1]), filters], initializer=initializer)
@@ -100,7 +102,7 @@ class _Layers:
         The batch is normalised by its biased variance; the moving variance uses the unbiased one, as in tf.layers.
         """
         shape = [int(inputs.shape[-1])]
-        with tf.variable_scope(f"batch_normalization{self._suffix(self._num_convolutions - 1)}"):
+        with tf.variable_scope(f"batch_normalization{self._suffix}"):
             gamma = tf.get_variable("gamma", shape, initializer=tf.ones_initializer())
             beta = tf.get_variable("beta", shape, initializer=tf.zeros_initializer())
             mean = tf.get_variable("moving_mean", shape, initializer=tf.zeros_initializer(), trainable=False)
@@ -116,10 +118,6 @@ class _Layers:
                 self.updates += [old.assign_sub((old - new) * (1.0 - BN_MOMENTUM))
                                  for old, new in ((mean, batch_mean), (variance, batch_variance))]
             return normalised
-
-    @staticmethod
-    def _suffix(index: int) -> str:
-        return f"_{index}" if index else ""
 
 
 def _normalise_over_workers(workers: Workers, inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:

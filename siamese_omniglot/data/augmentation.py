@@ -115,11 +115,8 @@ def _matrices(*entries: np.ndarray) -> np.ndarray:
 
 
 def change_affinely(drawing: np.ndarray, changed_by: Sequence[float]) -> np.ndarray:
-    """Return a changed copy of a drawing, uint8 [side, side]. Colours are interpolated bilinearly and cut off.
-
-    Args:
-        drawing: uint8 [side, side].
-        changed_by: the six coefficients.
+    """Return a copy of a drawing, uint8 [side, side], changed by six coefficients; colours are cut off after bilinear
+    interpolation.
     """
     image = Image.fromarray(drawing)
     return np.asarray(image.transform(image.size, _AFFINE, tuple(changed_by), _BILINEAR, fillcolor=PAPER), np.uint8)

@@ -5,7 +5,7 @@ the training process closes its end of the connection or dies.
 """
 from __future__ import annotations
 
-import io
+import copy
 import mmap
 import os
 import pickle
@@ -16,7 +16,7 @@ import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, BinaryIO, NamedTuple, Sequence
+from typing import BinaryIO, NamedTuple, Sequence
 
 import numpy as np
 
@@ -63,6 +63,7 @@ class _Batches:
 
     def __init__(self, sampler: PairSampler, recipe: BatchRecipe):
         self._sampler, self._recipe = sampler, recipe
+        self.num_pairs = len(recipe.positions)
 
     def _draw(self, step: int) -> tuple[Pairs, np.ndarray]:
         """Return this worker's pairs, and its drawings: those of `first`, then those of `second`."""
@@ -82,17 +83,12 @@ class ImageBatches(_Batches):
 
     def __init__(self, store: DrawingStore, sampler: PairSampler, recipe: BatchRecipe):
         super().__init__(sampler, recipe)
-        self._store = store
-
-    @property
-    def num_pairs(self) -> int:
-        """Number of pairs in a batch."""
-        return len(self._recipe.positions)
+        self.store = store
 
     def make(self, step: int) -> PairImages:
         """Make this worker's part of the batch of the step after `step` updates."""
         drawn, drawings = self._draw(step)
-        images = augmentation.augment(self._store.take(drawings), self._recipe.augment, self._seeds(step).tolist())
+        images = augmentation.augment(self.store.take(drawings), self._recipe.augment, self._seeds(step).tolist())
         return PairImages(images[:self.num_pairs], images[self.num_pairs:], drawn.labels)
 
 
@@ -107,7 +103,7 @@ class ChangeBatches(_Batches):
 
     def __init__(self, sampler: PairSampler, recipe: BatchRecipe):
         super().__init__(sampler, recipe)
-        self.num_at_once = max(1, _DRAWINGS_AT_ONCE // (2 * len(recipe.positions)))
+        self.num_at_once = max(1, _DRAWINGS_AT_ONCE // (2 * self.num_pairs))
 
     def make_several(self, steps: Sequence[int]) -> list[PairChanges]:
         """Make this worker's part of some batches: of those of the steps after so many updates."""
@@ -121,15 +117,9 @@ class ChangeBatches(_Batches):
 
 
 class ThreadAhead:
-    """Prepares batches in a thread before they are needed, many at once."""
+    """Prepares batches in a thread before they are needed, many at once, but none beyond the updates of the run."""
 
     def __init__(self, batches: ChangeBatches, num_updates: int):
-        """Start the thread.
-
-        Args:
-            batches: makes the batches.
-            num_updates: number of updates of the run; no batches are made beyond it.
-        """
         self._batches, self._num_updates = batches, num_updates
         self._pool = ThreadPoolExecutor(1)
         self._made: dict[int, Future] = {}  # by the first step
@@ -150,51 +140,13 @@ class ThreadAhead:
         self._pool.shutdown()
 
 
-class _Plan(NamedTuple):
-    """What a process is told first. Positions are in bytes from the start of the shared memory."""
-
-    pickled: bytes  # an ImageBatches, without its arrays
-    arrays: list  # (start, shape, dtype) of each of these arrays
-    slots: list  # where the slots of this process start
-    num_pairs: int
-
-
-class _Pickler(pickle.Pickler):
-    """Pickles everything but arrays, which it collects. Protocol 5 could do so too, but Python 3.7 lacks it."""
-
-    def __init__(self, file: BinaryIO):
-        super().__init__(file)
-        self.arrays: list[np.ndarray] = []
-
-    def persistent_id(self, value: Any) -> int | None:
-        if not isinstance(value, np.ndarray) or value.dtype.hasobject:
-            return None
-        self.arrays.append(np.ascontiguousarray(value))
-        return len(self.arrays) - 1
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads what `_Pickler` wrote."""
-
-    def __init__(self, file: BinaryIO, arrays: list[np.ndarray]):
-        super().__init__(file)
-        self._arrays = arrays
-
-    def persistent_load(self, number: int) -> np.ndarray:
-        return self._arrays[number]
-
-
 class ProcessesAhead:
-    """Prepares batches in processes before they are needed; without processes it makes them on demand."""
+    """Prepares batches in processes before they are needed, but none beyond the updates of the run.
+
+    Without processes it makes them on demand.
+    """
 
     def __init__(self, batches: ImageBatches, num_processes: int, num_updates: int):
-        """Start the processes.
-
-        Args:
-            batches: makes the batches.
-            num_processes: number of processes.
-            num_updates: number of updates of the run; no batches are made beyond it.
-        """
         self._batches, self._num, self._num_updates = batches, num_processes, num_updates
         self._processes: list[subprocess.Popen] = []
         self._connections: list[Connection] = []
@@ -205,22 +157,20 @@ class ProcessesAhead:
                 self._start(file)
 
     def _start(self, file: BinaryIO) -> None:
-        pickled = io.BytesIO()
-        pickler = _Pickler(pickled)
-        pickler.dump(self._batches)
-        num_pairs, arrays, size = self._batches.num_pairs, [], 0
-        for array in pickler.arrays:
-            arrays.append((size, array.shape, array.dtype))
-            size = _aligned(size + array.nbytes)
-        slot_size = _aligned(2 * num_pairs * SIDE * SIDE + 4 * num_pairs)
-        starts = [size + slot_size * number for number in range(_SLOTS * self._num)]
-        file.truncate(size + slot_size * len(starts))
+        """Start the processes. They share the rows of the store; the rest of the batches is pickled behind it."""
+        batches, rows, num_pairs = copy.copy(self._batches), self._batches.store.rows, self._batches.num_pairs
+        batches.store = copy.copy(batches.store)
+        batches.store.rows = rows[:0]
+        pickled = pickle.dumps(batches)
+        begin, slot_size = rows.nbytes + len(pickled), 2 * num_pairs * SIDE * SIDE + 4 * num_pairs
+        starts = [_aligned(begin) + _aligned(slot_size) * number for number in range(_SLOTS * self._num)]
+        file.truncate(starts[-1] + slot_size)
         memory = mmap.mmap(file.fileno(), 0)
-        for array, (start, shape, dtype) in zip(pickler.arrays, arrays):
-            np.ndarray(shape, dtype, memory, start)[...] = array
+        np.ndarray(rows.shape, rows.dtype, memory)[...] = rows
+        memory[rows.nbytes:begin] = pickled
         for number in range(self._num):
-            plan = _Plan(pickled.getvalue(), arrays, starts[_SLOTS * number:_SLOTS * (number + 1)], num_pairs)
-            self._slots.append([_slot(memory, start, num_pairs) for start in plan.slots])
+            own = starts[_SLOTS * number:_SLOTS * (number + 1)]
+            self._slots.append([_slot(memory, start, num_pairs) for start in own])
             ours, theirs = Pipe()
             with theirs:
                 passed = (file.fileno(), theirs.fileno())
@@ -228,7 +178,7 @@ class ProcessesAhead:
                 # in a session of its own it gets no Ctrl-C: the training process decides when it ends
                 self._processes.append(subprocess.Popen(command, pass_fds=passed, start_new_session=True,
                                                         env=program.environment()))
-            ours.send(plan)
+            ours.send((rows.shape, own))
             self._connections.append(ours)
 
     def get(self, step: int) -> PairImages:
@@ -289,17 +239,19 @@ def work(file: int, descriptor: int) -> None:
 
     Args:
         file: descriptor of the shared memory.
-        descriptor: of a connection. It gives the plan, then (step, slot) again and again, and gets None for each batch.
+        descriptor: of a connection. It gives the shape of the store's rows and the starts of the slots of this process,
+            then (step, slot) again and again, and gets None for each batch.
     """
     connection = Connection(descriptor)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     memory = mmap.mmap(file, 0)
     try:
-        plan = connection.recv()
-        arrays = [np.ndarray(shape, dtype, memory, start) for start, shape, dtype in plan.arrays]
-        batches = _Unpickler(io.BytesIO(plan.pickled), arrays).load()  # from the process that started this one
-        slots = [_slot(memory, start, plan.num_pairs) for start in plan.slots]
+        shape, starts = connection.recv()
+        rows = np.ndarray(shape, np.uint8, memory)
+        batches = pickle.loads(memoryview(memory)[rows.nbytes:])  # noqa: S301 - of the process that started this one
+        batches.store.rows = rows
+        slots = [_slot(memory, start, batches.num_pairs) for start in starts]
         while True:
             step, slot = connection.recv()
             for target, values in zip(slots[slot], batches.make(step)):

@@ -106,11 +106,7 @@ def has_data(folder: str) -> bool:
 
 
 def load(folder: str, upright: bool = False) -> Drawings:
-    """Load every drawing of a folder.
-
-    Args:
-        folder: the folder.
-        upright: apply the EXIF orientation.
+    """Load every drawing of a folder; `upright` applies the EXIF orientation.
 
     Raises:
         ZooError: a drawing cannot be read or has another size, or there are fewer than two characters.
@@ -140,11 +136,7 @@ def load(folder: str, upright: bool = False) -> Drawings:
 
 
 def read_drawing(path: str, upright: bool = False) -> np.ndarray:
-    """Read a drawing as uint8 [105, 105].
-
-    Args:
-        path: path of the image.
-        upright: apply the EXIF orientation.
+    """Read a drawing as uint8 [105, 105]; `upright` applies the EXIF orientation.
 
     Raises:
         ZooError: it cannot be read, or has another size.

@@ -36,10 +36,8 @@ class Pairs(NamedTuple):
 def split(data: Drawings, unit: str) -> Split:
     """Split the drawings into 90 % of the units for training and 10 % for validation.
 
-    Args:
-        data: the drawings.
-        unit: "image", as in the original: both parts hold the same characters; "character" or "alphabet": those of
-            the validation part are not in the training part.
+    With the unit "image", as in the original, both parts hold the same characters; with "character" or "alphabet" those
+    of the validation part are not in the training part.
 
     Raises:
         ZooError: there are fewer than two units.
@@ -120,12 +118,10 @@ class PairSampler:
         return self._drawn(uniform[wanted // 2].T, wanted % 2, permute == "sample")
 
     def _drawn(self, uniform: np.ndarray, is_second: np.ndarray, is_shuffled: bool) -> Pairs:
-        """Draw one of the two pairs of samples.
+        """Draw one of the two pairs of samples from random numbers in [0, 1), float64 [7, num].
 
-        Args:
-            uniform: float64 [7, num], random numbers in [0, 1) of a sample.
-            is_second: int64 [num], 1 for the second pair of a sample: the one of two characters, the first is of one.
-            is_shuffled: swap them in half of the samples.
+        `is_second`, int64 [num], is 1 for the second pair of a sample: the one of two characters, the first is of one.
+        With `is_shuffled` they are swapped in half of the samples.
         """
         group = self._anchors[_index(uniform[0], len(self._anchors))]
         one, two, three = _three(uniform[1:4], self._sizes[group])
@@ -152,23 +148,16 @@ def _three(uniform: np.ndarray, num: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return one, two, three
 
 
-class Samplers(NamedTuple):
-    """The samplers of the training and of the validation pairs."""
-
-    train: PairSampler
-    validation: PairSampler
-
-
-def samplers(data: Drawings, parts: Split, seed: int, use_all_characters: bool) -> Samplers:
-    """Make the samplers of both parts.
+def samplers(data: Drawings, parts: Split, seed: int, use_all_characters: bool) -> dict[str, PairSampler]:
+    """Return the samplers of "train" and "validation".
 
     Raises:
         ZooError: no pairs can be drawn in one of them.
     """
-    made = []
+    made = {}
     for name, indices in parts._asdict().items():
         try:
-            made.append(PairSampler(data, indices, seed, use_all_characters))
+            made[name] = PairSampler(data, indices, seed, use_all_characters)
         except ZooError as error:
             raise ZooError(f"{name}: {error}") from None
-    return Samplers(*made)
+    return made

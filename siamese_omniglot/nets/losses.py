@@ -12,14 +12,7 @@ def pair_losses(logits: tf.Tensor, labels: tf.Tensor, head: str) -> tf.Tensor:
 
     The TensorFlow original computes it from probabilities clipped to [1e-7, 1 - 1e-7], so the gradient of a pair that
     is completely wrong is zero. The PyTorch original computes it from logits, which is also done for the cosine head.
-
-    Args:
-        logits: float32 [num], of the similarity.
-        labels: float32 [num], 1 for pairs of one character, 0 for others.
-        head: "tf", "torch" or "cosine".
-
-    Returns:
-        float32 [num], the losses.
+    Logits, labels (1 for pairs of one character, 0 for others) and losses are float32 [num].
     """
     if head != "tf":
         return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
@@ -33,14 +26,8 @@ def n_pair_loss(logits: tf.Tensor) -> tf.Tensor:
 
     Each drawing has to be more similar to its partner than to the partners of the others: the mean over rows and
     columns of -log softmax at the diagonal. Differs from the paper: the similarity is that of the network's head, not
-    an inner product.
-
-    Args:
-        logits: float32 [num, num], similarities of the first drawing of a pair (row) and the second one of a pair
-            (column).
-
-    Returns:
-        float32 [], the loss.
+    an inner product. Logits are float32 [num, num]: rows are the first drawings of pairs, columns the second ones; the
+    loss is float32 [].
     """
     partners = tf.range(tf.shape(logits)[0])
     losses = [tf.nn.sparse_softmax_cross_entropy_with_logits(labels=partners, logits=table)

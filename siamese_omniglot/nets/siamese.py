@@ -24,6 +24,7 @@ _VGG16_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, c
 _HIDDEN = 512
 _COSINE_SCALE = 10.0  # initial slope of the logit of the cosine head
 _CHANNELS = {"vgg16": 3, "conv4": 1}
+_FEATURES = {"vgg16": 4608, "conv4": 256}
 
 layers = tf.keras.layers
 
@@ -42,15 +43,11 @@ class Siamese(NamedTuple):
         return {f"{layer.name}/{variable.name.split('/')[-1].split(':')[0]}": variable
                 for layer in self.chain.layers for variable in layer.weights}
 
-    def to_input(self, drawings: tf.Tensor) -> tf.Tensor:
-        """Scale uint8 [num, 105, 105] drawings to the tower's input; float32 images stay as they are."""
-        if drawings.dtype != tf.uint8:
-            return drawings
-        return tf.repeat(tf.cast(drawings, tf.float32)[..., None] / 255.0, self.channels, axis=-1)
-
     def features(self, drawings: tf.Tensor) -> tf.Tensor:
-        """Return features, float32 [num, dim], of drawings, uint8 [num, 105, 105], or of the tower's input."""
-        features = tf.cast(self.tower(self.to_input(drawings)), tf.float32)
+        """Return features, float32 [num, dim], of drawings, uint8 [num, 105, 105], or of the tower's float32 input."""
+        if drawings.dtype == tf.uint8:
+            drawings = tf.repeat(tf.cast(drawings, tf.float32)[..., None] / 255.0, self.channels, axis=-1)
+        features = tf.cast(self.tower(drawings), tf.float32)
         return tf.math.l2_normalize(features, 1) if self.has_unit_features else features
 
     def similarity(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
@@ -63,23 +60,13 @@ class Siamese(NamedTuple):
         logits = self.head(tf.reshape(distances, [-1, first.shape[1]]))
         return tf.reshape(tf.cast(logits, tf.float32), tf.shape(distances)[:2])
 
-    def pair_features(self, first: tf.Tensor, second: tf.Tensor) -> list[tf.Tensor]:
-        """Return features of the first and of the second drawings, with one pass through the tower for both."""
-        return tf.split(self.features(tf.concat([first, second], 0)), 2)
-
     def logits(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-        """Return logits, float32 [num], of pairs of drawings."""
-        return self.similarity(*self.pair_features(first, second))
+        """Return logits, float32 [num], of pairs of drawings, with one pass through the tower for both."""
+        return self.similarity(*tf.split(self.features(tf.concat([first, second], 0)), 2))
 
 
 def build(backbone: str, head: str, seed: int) -> Siamese:
-    """Build the network with random weights.
-
-    Args:
-        backbone: "vgg16" or "conv4".
-        head: "tf", "torch" or "cosine".
-        seed: seed of the weights.
-    """
+    """Build the network with random weights: "vgg16" or "conv4" with the head "tf", "torch" or "cosine"."""
     images = layers.Input((SIDE, SIDE, _CHANNELS[backbone]), name="images")
     hidden = _vgg16(images) if backbone == "vgg16" else _conv4(images)
     features = layers.Flatten(name="flatten")(hidden)
@@ -140,12 +127,8 @@ def initial_value(name: str, shape: tuple, backbone: str, head: str, seed: int) 
         receptive = np.prod(shape[:-2])
         value = random.uniform(-1, 1, shape) * np.sqrt(6.0 / (receptive * (shape[-2] + shape[-1])))
     elif name.startswith("dense") and head == "torch":
-        fan_in = shape[0] if is_kernel else _HIDDEN if name.startswith("dense_1") else _dense_inputs(backbone)
+        fan_in = shape[0] if is_kernel else _HIDDEN if name.startswith("dense_1") else _FEATURES[backbone]
         value = random.uniform(-1, 1, shape) / np.sqrt(fan_in)
     else:
         value = np.zeros(shape)
     return value.astype(np.float32)
-
-
-def _dense_inputs(backbone: str) -> int:
-    return 4608 if backbone == "vgg16" else 256

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -23,11 +22,10 @@ from common.devices import selection
 from common.distributed import processes
 from common.errors import FlagError
 from common.run.run_dir import RunRequest
+from siamese_omniglot import learning_rate, pretrained
+from siamese_omniglot.data import omniglot, pairs
 from siamese_omniglot.log_lines import IMAGES_PER_SAMPLE
 from siamese_omniglot.recipe import RECIPES, TORCH_WEIGHT_DECAY, Switches
-
-if TYPE_CHECKING:
-    from siamese_omniglot.data.pairs import Split
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NETWORK = "Siamese"
@@ -88,9 +86,6 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
-    from siamese_omniglot import pretrained
-    from siamese_omniglot.data import omniglot, pairs
-
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
     if flags.model_name and flags.model_name.lower() not in MODEL_NAMES:
@@ -113,9 +108,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         root=ROOT, rank=rank, images_per_step=IMAGES_PER_SAMPLE[flags.loss] * flags.batch_size,
         gpu_precision="allow_mix_precision" if flags.use_amp else None)
     weights_path, init_prefix = pretrained.find(flags.weights, ROOT), bundle.init_prefix(flags)
+    weight_decay = flags.weight_decay
+    if weight_decay is None:
+        weight_decay = TORCH_WEIGHT_DECAY if switches.head == "torch" else 0.0
     identity = dict(dataclasses.asdict(switches), data=data.fingerprint, backbone=flags.backbone,
                     optimizer=flags.optimizer, lr=flags.lr, lr_decay=flags.lr_decay, warm_up=flags.warm_up,
-                    weight_decay=_weight_decay(flags, switches), early_stop=flags.early_stop,
+                    weight_decay=weight_decay, early_stop=flags.early_stop,
                     loss=None if flags.loss == "pairs" else flags.loss,
                     weights=h5_weights.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_prefix))
     notices = [*flag_set.warnings(), *_notices(flags), *processes.notices(flags, rank, f"{2 * flags.batch_size} pairs"),
@@ -126,19 +124,12 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind)
 
     from common.keras.session import open_run  # TensorFlow is imported here, in the processes that train
-    from siamese_omniglot import learning_rate, training
+    from siamese_omniglot import training
 
-    inputs = training.Inputs(
-        switches=switches,
-        steps_per_epoch=len(split.train) // flags.batch_size,
-        schedule=learning_rate.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size,
-                                        _num_epochs(flags), flags.warm_up),
-        weight_decay=_weight_decay(flags, switches),
-        weights_path=weights_path,
-        init_checkpoint=init_prefix,
-        store=data.store,
-        samplers=samplers,
-    )
+    schedule = learning_rate.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size, _num_epochs(flags),
+                                      flags.warm_up)
+    inputs = training.Inputs(switches, len(split.train) // flags.batch_size, schedule, weight_decay, weights_path,
+                             init_prefix, data.store, samplers)
     with open_run(request, identity, notices) as run:
         if flags.use_amp and run.device.kind == "cpu":
             print("use_amp: a CPU computes in float32")
@@ -155,17 +146,11 @@ def _notices(flags: FlagValues) -> list[str]:
     return notices
 
 
-def _weight_decay(flags: FlagValues, switches: Switches) -> float:
-    if flags.weight_decay is not None:
-        return flags.weight_decay
-    return TORCH_WEIGHT_DECAY if switches.head == "torch" else 0.0
-
-
 def _num_epochs(flags: FlagValues) -> int:
     return 1 if flags.step > 0 else flags.epochs or EPOCHS
 
 
-def _num_updates(flags: FlagValues, split: Split) -> int:
+def _num_updates(flags: FlagValues, split: pairs.Split) -> int:
     limits = [flags.train_steps, flags.step if flags.step > 0 else None,
               _num_epochs(flags) * (len(split.train) // flags.batch_size),
               shared_flags.PERFORMANCE_UPDATES if flags.performance and not flags.train_steps else None]

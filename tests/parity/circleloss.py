@@ -81,10 +81,7 @@ def _loss(similarities: np.ndarray, labels: np.ndarray, gamma: float, margin: fl
     with tf.Graph().as_default(), tf.Session() as session:
         rows = tf.constant(similarities)
         loss = circle_loss.circle_loss(rows, tf.constant(labels), gamma, margin)
-        own = tf.constant(np.eye(similarities.shape[1], dtype=bool)[labels])
-        logits = circle_loss.Logits(circle_loss.positive_logits(rows, gamma, margin),
-                                    circle_loss.negative_logits(rows, gamma, margin))
-        samples = circle_loss.unified_loss(logits, own, tf.logical_not(own))
+        samples = circle_loss.sample_losses(rows, tf.constant(labels), gamma, margin)
         return tuple(session.run([loss, samples, tf.gradients(loss, rows)[0]]))
 
 

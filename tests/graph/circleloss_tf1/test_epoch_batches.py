@@ -66,7 +66,7 @@ def test_staged_batches_are_the_returned_ones(data, capfd, begins):
 def test_training_is_the_same_on_fed_images(tmp_path, tiny_faces_folder, monkeypatch):
     flags = ("--epoch_size=3", "--performance", "--train_steps=5")
     assert train(tiny_faces_folder, tmp_path / "staged", *flags) == 0
-    monkeypatch.setattr(training, "_stage", lambda *_: None)
+    monkeypatch.setattr(training, "Stage", lambda *_: None)
     assert train(tiny_faces_folder, tmp_path / "fed", *flags) == 0
     staged, fed = ([row["loss"] for row in rows(tmp_path / name / "0", "step")] for name in ("staged", "fed"))
     assert len(staged) == 5 and staged == fed
