@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from circleloss_tf1.face_images import Augmentation, DamagedImages, ImageFeed, Stage
+from circleloss_tf1.face_images import DamagedImages, ImageFeed, Stage, draw_augmentation
 from circleloss_tf1.faces import Faces, Sampler
 from circleloss_tf1.model import TrainSettings
 from common.errors import ZooError
@@ -81,9 +81,9 @@ class EpochBatches:
     def _start(self, session: tf.Session) -> None:
         augmentation = None
         if self._is_augmented:
-            drawn = Augmentation.draw(self._settings.network.extras, self._sampler.epoch_images,
+            drawn = draw_augmentation(self._settings.network.extras, self._sampler.epoch_images,
                                       (self._settings.seed, 3, self._epoch))
-            augmentation = Augmentation(*(values[self._sampler.positions[self._position:]] for values in drawn))
+            augmentation = drawn[self._sampler.positions[self._position:]]
         self._feed.start(session, [self._faces.path(index) for index in self._indices[self._position:]], augmentation)
 
     def _replace(self, session: tf.Session, position: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, Callable, Iterator, NamedTuple, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -34,22 +34,16 @@ class DamagedImages(ZooError):
         self.reasons = reasons
 
 
-class Augmentation(NamedTuple):
-    """Parameters of the augmentation of each image, float32 [images]."""
+def draw_augmentation(extras: Extras, num: int, seed: Sequence[int]) -> np.ndarray:
+    """Draw the parameters of the options in effect, float32 [num, 4]; those of the first images do not depend on `num`.
 
-    degrees: np.ndarray  # -10 to 10, counter-clockwise
-    top: np.ndarray  # 0 to 1, from the first possible offset of the crop to the last one
-    left: np.ndarray
-    mirror: np.ndarray  # 0 or 1
-
-    @classmethod
-    def draw(cls, extras: Extras, num: int, seed: Sequence[int]) -> Augmentation:
-        """Draw the parameters of the options in effect; those of the first images do not depend on `num`."""
-        random = np.random.RandomState(list(seed))
-        uniform = random.random_sample((num, 4)).astype(np.float32).T
-        return cls((2.0 * uniform[0] - 1.0) * MAX_DEGREES * extras.random_rotate,
-                   np.where(extras.random_crop, uniform[1], 0.5), np.where(extras.random_crop, uniform[2], 0.5),
-                   ((uniform[3] < 0.5) & extras.random_flip).astype(np.float32))
+    They are degrees, -10 to 10, counter-clockwise; top and left, 0 to 1, from the first possible offset of the crop to
+    the last one; and 1 to mirror the image, else 0.
+    """
+    uniform = np.random.RandomState(list(seed)).random_sample((num, 4)).astype(np.float32).T
+    return np.stack([(2.0 * uniform[0] - 1.0) * MAX_DEGREES * extras.random_rotate,
+                     np.where(extras.random_crop, uniform[1], 0.5), np.where(extras.random_crop, uniform[2], 0.5),
+                     (uniform[3] < 0.5) & extras.random_flip], axis=1).astype(np.float32)
 
 
 class Stage:
@@ -104,10 +98,10 @@ class ImageFeed:
         """Let `next` put batches on a stage instead of returning them."""
         self._fetched = stage.put(self._next)
 
-    def start(self, session: tf.Session, paths: Sequence[bytes], augmentation: Augmentation | None = None) -> None:
-        """Start to decode images, in full batches."""
+    def start(self, session: tf.Session, paths: Sequence[bytes], augmentation: np.ndarray | None = None) -> None:
+        """Start to decode images, in full batches; a row of `draw_augmentation` each."""
         assert len(paths) % self._batch_size == 0
-        rows = np.zeros((len(paths), 4), np.float32) if augmentation is None else np.stack(augmentation, axis=1)
+        rows = np.zeros((len(paths), 4), np.float32) if augmentation is None else augmentation
         session.run(self._initialise, {self._paths: np.array(paths, object), self._augmentation: rows})
         self._batches = (paths[begin:begin + self._batch_size] for begin in range(0, len(paths), self._batch_size))
 
@@ -192,11 +186,7 @@ def _turn_upright(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
 
 
 def _prepare(image: tf.Tensor, augmentation: tf.Tensor | None, extras: Extras) -> tf.Tensor:
-    """Resize, augment by a row of `Augmentation` and standardise an image, uint8 [height, width, 3].
-
-    Returns:
-        float32 [side, side, 3].
-    """
+    """Resize, augment by a row of `draw_augmentation` and standardise an image; return float32 [side, side, 3]."""
     side = extras.image_size
     larger = int(math.ceil(side * CROP_RATIO)) if extras.random_crop and augmentation is not None else side
     image = tf.image.resize_bilinear(image[None], [larger, larger])[0]

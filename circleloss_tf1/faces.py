@@ -6,11 +6,12 @@ The person is the class; classes and files are sorted by name. Files are not ope
 """
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import zipfile
 import zlib
-from typing import Callable, NamedTuple
+from typing import Callable, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -25,28 +26,26 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 _INDEX_VERSION = 2
 
 
+@dataclasses.dataclass(eq=False)
 class Faces:
-    """A list of images with their people; a million of them take about 30 MB.
+    """A list of images with their people; a million of them take about 30 MB."""
 
-    Attributes:
-        folder: the data folder.
-        people: names of the classes.
-        labels: int32 [images], the class of each image.
-        names: bytes [images], file names of the images; as a list they would take five times as much memory.
-        fingerprint: number of images and people, and a checksum of all names and sizes.
-        notices: lines about ignored files.
-        read: returns the content of a path; None if paths are those of files.
-    """
+    folder: str
+    people: list[bytes]  # names of the classes
+    labels: np.ndarray  # int32 [images], the class of each image
+    names: np.ndarray  # bytes [images], of the files; as a list they would take five times as much memory
+    crc: int  # checksum of all names and sizes
+    notices: list[str]  # lines about ignored files
 
-    read: Callable[[bytes], bytes] | None = None
-
-    def __init__(self, folder: str, people: list[bytes], labels: np.ndarray, names: np.ndarray, sizes_crc: int,
-                 notices: list[str]):
-        self.folder, self.people, self.labels, self.names, self.notices = folder, people, labels, names, notices
-        self.fingerprint = [len(labels), len(people), sizes_crc]
+    read: ClassVar[Callable[[bytes], bytes] | None] = None  # the content of a path; None if paths are those of files
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def fingerprint(self) -> list[int]:
+        """Number of images and people, and the checksum."""
+        return [len(self.labels), len(self.people), self.crc]
 
     def path(self, index: int) -> bytes:
         """Return the path of an image, as bytes of the file system."""
@@ -122,7 +121,7 @@ def scan_with_index(folder: str, path: str) -> Faces:
         faces = scan(folder)
         atomic_files.write_bytes(path, atomic_files.npz(
             stamp=np.array(stamp), labels=faces.labels, names=faces.names, people=np.array(faces.people),
-            crc=np.array(faces.fingerprint[2]), notices=np.array(list(map(os.fsencode, faces.notices)), bytes)))
+            crc=np.array(faces.crc), notices=np.array(list(map(os.fsencode, faces.notices)), bytes)))
     return faces
 
 
@@ -203,7 +202,7 @@ def filter_by_distance(faces: Faces, path: str, percentile: float, min_images: i
     notice = (f"Filtered by {path}: {len(kept)} of {len(faces)} images of {len(people)} of {len(faces.people)} people "
               "are left")
     return Faces(faces.folder, [faces.people[person] for person in people], labels.astype(np.int32), faces.names[kept],
-                 zlib.crc32(kept.astype(np.int64).tobytes(), faces.fingerprint[2]), [*faces.notices, notice])
+                 zlib.crc32(kept.astype(np.int64).tobytes(), faces.crc), [*faces.notices, notice])
 
 
 def _person_and_name(path: bytes) -> bytes:

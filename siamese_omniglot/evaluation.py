@@ -62,7 +62,7 @@ class Scorer:
         return np.concatenate(parts)[:num]
 
     def logits(self, features: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Compute logits of pairs of features [drawings, dim], float32 [num]; int [num] `first` and `second` are rows."""
+        """Compute logits, float32 [num], of pairs of rows, int [num] each, of features, float32 [drawings, dim]."""
         parts = [self._similarity(tf.constant(features[first[rows]]), tf.constant(features[second[rows]])).numpy()
                  for rows in full_batches(len(first), BATCH_PAIRS)]
         return np.concatenate(parts)[:len(first)]

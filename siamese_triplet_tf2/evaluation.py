@@ -91,13 +91,11 @@ def retrieval_metrics(left: np.ndarray, right: np.ndarray) -> dict[str, Any]:
     Embeddings are float32 [num, dim]; right[i] is the partner of left[i].
     """
     metrics: dict[str, Any] = {}
-    for metric in ("cosine", "l2"):
-        similarity = similarities(left, right, metric)
+    cosine, l2 = (similarities(left, right, metric) for metric in ("cosine", "l2"))
+    for metric, similarity in (("cosine", cosine), ("l2", l2)):
         own_ranks = ranks(similarity)
-        for count in RECALL_AT:
-            metrics[f"{metric}_recall_at_{count}"] = float(np.mean(own_ranks <= count))
+        metrics.update((f"{metric}_recall_at_{count}", float(np.mean(own_ranks <= count))) for count in RECALL_AT)
         metrics[f"{metric}_median_rank"] = float(np.median(own_ranks))
-    cosine = similarities(left, right, "cosine")
     metrics["positive_similarity"] = float(np.diagonal(cosine).mean())
     others = ~np.eye(len(cosine), dtype=bool)
     metrics["negative_similarity"] = float(cosine[others].mean()) if others.any() else float("nan")

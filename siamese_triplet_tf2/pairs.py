@@ -21,6 +21,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 NEGATIVE_BUFFER, TRIPLET_BUFFER = 4096, 1024
 TRAIN_SHARE = 0.8
 _NEGATIVES, _SPLIT, _ORDER = 1, 2, 3  # streams of random numbers
+_TRAIN_PASS, _VALIDATION_PASS = 5, 10  # streams of a split that is redrawn
 _VALIDATION_EPOCH = 2 ** 31 - 1  # validation triplets are the same in every epoch, so epochs can be compared
 
 
@@ -152,11 +153,14 @@ class Sampler:
         """
         self._num_pairs, self._seed, self._split, self._negatives = num_pairs, seed, split, negatives
         self.num_train = int(round(TRAIN_SHARE * num_pairs))
+        self._fixed = np.split(self._shuffled(), [self.num_train])  # training and validation pairs
 
     def train(self, epoch: int) -> Triplets:
         """Return the training triplets of an epoch, in their order."""
-        chosen = self._shuffled(epoch, "train")[:self.num_train] if self._split == "redrawn" else self._fixed()[0]
-        if self._split == "fixed":
+        if self._split == "redrawn":
+            chosen = self._shuffled(epoch, _TRAIN_PASS)[:self.num_train]
+        else:
+            chosen = self._fixed[0]
             random = np.random.RandomState([self._seed, _ORDER, epoch])
             chosen = chosen[buffered_shuffle(len(chosen), len(chosen), TRIPLET_BUFFER, random)]
         return self._triplets(chosen, epoch)
@@ -164,8 +168,8 @@ class Sampler:
     def validation(self, epoch: int) -> Triplets:
         """Return the validation triplets after an epoch."""
         if self._split == "redrawn":
-            return self._triplets(self._shuffled(epoch, "validation")[self.num_train:], epoch)
-        return self._triplets(self._fixed()[1], _VALIDATION_EPOCH)
+            return self._triplets(self._shuffled(epoch, _VALIDATION_PASS)[self.num_train:], epoch)
+        return self._triplets(self._fixed[1], _VALIDATION_EPOCH)
 
     def all(self) -> Triplets:
         """Return triplets of all pairs, for data that was not used for training."""
@@ -173,15 +177,10 @@ class Sampler:
 
     def validation_pairs(self) -> np.ndarray:
         """Return the indices of the validation pairs of the fixed split, int64 [num], ascending."""
-        return np.sort(self._fixed()[1])
+        return np.sort(self._fixed[1])
 
-    def _fixed(self) -> tuple[np.ndarray, np.ndarray]:
-        random = np.random.RandomState([self._seed, _SPLIT])
-        order = buffered_shuffle(self._num_pairs, self._num_pairs, TRIPLET_BUFFER, random)
-        return order[:self.num_train], order[self.num_train:]
-
-    def _shuffled(self, epoch: int, purpose: str) -> np.ndarray:
-        random = np.random.RandomState([self._seed, _SPLIT, epoch, len(purpose)])
+    def _shuffled(self, *seed: int) -> np.ndarray:
+        random = np.random.RandomState([self._seed, _SPLIT, *seed])
         return buffered_shuffle(self._num_pairs, self._num_pairs, TRIPLET_BUFFER, random)
 
     def _triplets(self, chosen: np.ndarray, epoch: int) -> Triplets:

@@ -43,11 +43,15 @@ class Siamese(NamedTuple):
         return {f"{layer.name}/{variable.name.split('/')[-1].split(':')[0]}": variable
                 for layer in self.chain.layers for variable in layer.weights}
 
+    def to_input(self, drawings: tf.Tensor) -> tf.Tensor:
+        """Scale uint8 [num, 105, 105] drawings to the tower's input; float32 images stay as they are."""
+        if drawings.dtype != tf.uint8:
+            return drawings
+        return tf.repeat(tf.cast(drawings, tf.float32)[..., None] / 255.0, self.channels, axis=-1)
+
     def features(self, drawings: tf.Tensor) -> tf.Tensor:
-        """Return features, float32 [num, dim], of drawings, uint8 [num, 105, 105], or of the tower's float32 input."""
-        if drawings.dtype == tf.uint8:
-            drawings = tf.repeat(tf.cast(drawings, tf.float32)[..., None] / 255.0, self.channels, axis=-1)
-        features = tf.cast(self.tower(drawings), tf.float32)
+        """Return features, float32 [num, dim], of drawings, uint8 [num, 105, 105], or of the tower's input."""
+        features = tf.cast(self.tower(self.to_input(drawings)), tf.float32)
         return tf.math.l2_normalize(features, 1) if self.has_unit_features else features
 
     def similarity(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:

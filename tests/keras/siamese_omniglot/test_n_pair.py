@@ -86,7 +86,7 @@ def test_an_update_follows_the_gradient_of_the_n_pair_loss():
     def loss_at(share):
         for name, variable in probe.named_variables().items():
             variable.assign(np.asarray(start[name]) + share * step[name])
-        return oracle(probe.similarities(*probe.pair_features(tf.constant(first), tf.constant(second))))
+        return oracle(probe.similarities(*(probe.features(tf.constant(drawings)) for drawings in (first, second))))
 
     slope = (loss_at(20) - loss_at(-20)) / 40
     square = sum(float(np.square(change).sum()) for change in step.values())
