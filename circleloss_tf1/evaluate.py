@@ -19,15 +19,17 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from circleloss_tf1 import data_folders, train_acc, usage_flags
+from circleloss_tf1 import data_folders, lfw, log_lines, plots, train_acc, usage_flags, verification_set
 from circleloss_tf1.recipe import Switches
 from common import atomic_files, console
 from common.checkpoints import projector
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, recipe, shared_flags
 from common.cli.parser import FlagSet
+from common.data import images
 from common.devices import selection
 from common.evaluation import verification
+from common.plots import figures
 
 
 def define_flags() -> FlagSet:
@@ -44,8 +46,6 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    from circleloss_tf1 import verification_set
-
     flags = define_flags().parse(arguments)
     is_set = bool(flags.lfw_pairs) and flags.lfw_pairs.endswith(verification_set.SUFFIX)
     folder = "" if is_set else data_folders.require_lfw(flags)
@@ -58,15 +58,14 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         pairs = data_folders.read_pairs(flags, folder)
     device = selection.choose(flags.device, os.environ)
 
-    from circleloss_tf1 import evaluation, lfw, log_lines, restore
+    from circleloss_tf1 import evaluation, restore
     from common.graph.session import inference_session
 
     network = restore.network_settings(checkpoint, flags)
     with inference_session(device, flags.device, train_acc.NPU_PRECISION, flags.json) as session:
         embedder = restore.embedder(session, checkpoint, network, flags.lfw_batch_size, flags.lfw_use_flipped_images,
                                     flags.ema_evaluation)
-        once = network.switches.batch_norm == "moving"
-        embeddings = evaluation.embed_pairs(embedder, pairs, once)
+        embeddings = evaluation.embed_pairs(embedder, pairs, network.switches.batch_norm)
     verified = evaluation.verify(embeddings, pairs, flags)
     thresholds = verification.measure_thresholds(verified.distances, pairs.is_same, flags.far)
     result = dict(checkpoint=checkpoint.prefix, model_def=network.model_def, batch_norm=network.switches.batch_norm,
@@ -84,12 +83,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     return 0
 
 
-def _draw(checkpoint: Checkpoint, pairs: Any, verified: verification.Verification, thresholds: verification.Thresholds
-          ) -> list[dict[str, Any]]:
+def _draw(checkpoint: Checkpoint, pairs: lfw.Pairs, verified: verification.Verification,
+          thresholds: verification.Thresholds) -> list[dict[str, Any]]:
     """Write the distances and the pictures; return the pairs furthest wrong."""
-    from circleloss_tf1 import lfw, plots
-    from common.plots import figures
-
     atomic_files.write_text(checkpoint.file(lfw.DISTANCES_FILE), lfw.to_csv(pairs, verified.distances))
     pyplot = figures.plotting()
     plots.draw_roc(pyplot, checkpoint, verified, pairs)
@@ -100,10 +96,8 @@ def _draw(checkpoint: Checkpoint, pairs: Any, verified: verification.Verificatio
                  distance=float(verified.distances[pair])) for pair in worst]
 
 
-def _write_embeddings(checkpoint: Checkpoint, pairs: Any, embeddings: np.ndarray) -> None:
+def _write_embeddings(checkpoint: Checkpoint, pairs: lfw.Pairs, embeddings: np.ndarray) -> None:
     """Write the embeddings for TensorBoard, of each image once."""
-    from common.data import images
-
     first = {path: index for index, path in reversed(list(enumerate(pairs.paths)))}
     paths = sorted(first)
     people = [os.path.basename(os.path.dirname(path)) for path in paths]

@@ -73,15 +73,15 @@ class Embedder:
         return self._session.run(self._graph.embeddings, {self._graph.images: images})
 
 
-def embed_pairs(embedder: Embedder, pairs: Pairs, each_image_once: bool,
+def embed_pairs(embedder: Embedder, pairs: Pairs, batch_norm: str,
                 after_batch: Callable[[int], None] = lambda batch: None) -> np.ndarray:
     """Return embeddings of the pairs' images, float32 [2 * pairs, dim].
 
-    With batch statistics an embedding depends on its batch, so the original's order, pair by pair, has to be kept, and
-    an image of several pairs cannot be embedded once only. `after_batch` is that of `Embedder.embed`.
+    With batch statistics an embedding depends on its batch, so the original's order, pair by pair, has to be kept; else
+    an image of several pairs is embedded once. `after_batch` is that of `Embedder.embed`.
     """
     encoded = [path.encode("utf-8", "surrogateescape") for path in pairs.paths]
-    if not each_image_once:
+    if batch_norm == "batch":
         return embedder.embed(encoded, after_batch)
     unique, rows = np.unique(np.array(encoded, object), return_inverse=True)
     return embedder.embed(list(unique), after_batch)[rows]

@@ -15,7 +15,11 @@ from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    import common  # noqa: F401 - which says what packages are missing
 
+import numpy as np
+
+from circleloss_tf1 import lfw, log_lines
 from circleloss_tf1.data_folders import ROOT
 from circleloss_tf1.lfw_to_bin import FOLDER, INDEX
 from common.cli import program, results, shared_flags
@@ -23,6 +27,7 @@ from common.cli.parser import REQUIRED, FlagSet
 from common.data import listing
 from common.devices import selection
 from common.errors import ZooError
+from common.evaluation import verification
 from common.run import run_dir
 
 
@@ -44,12 +49,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                            FOLDER, INDEX)
     index_path = os.path.abspath(os.path.expanduser(flags.index or default))
     index = _read_index(index_path)
-
-    import numpy as np
-
-    from circleloss_tf1 import lfw, log_lines
-    from common.evaluation import verification
-
     embeddings = _read_outputs(os.path.expanduser(flags.bin_path), index)
     verified = verification.verify(embeddings, np.array(index["is_same"], bool), index["num_folds"], index["metric"],
                                    index["subtract_mean"])
@@ -73,10 +72,8 @@ def _read_index(path: str) -> dict[str, Any]:
     return index
 
 
-def _read_outputs(folder: str, index: dict[str, Any]) -> Any:
+def _read_outputs(folder: str, index: dict[str, Any]) -> np.ndarray:
     """Return embeddings, float64 [images, dim]."""
-    import numpy as np
-
     try:
         names = listing.files(folder, (".bin",))
     except OSError as error:

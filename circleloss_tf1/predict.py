@@ -21,15 +21,17 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from circleloss_tf1 import data_folders, lfw, train_acc, usage_flags
+from circleloss_tf1 import data_folders, lfw, log_lines, train_acc, usage_flags
 from common import console
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet, FlagValues
+from common.data import image_search, images
 from common.data.image_search import LeftOut
 from common.devices import selection
 from common.errors import ZooError
 from common.evaluation import verification
+from common.plots import figures, ranking
 
 _SHORT_VERDICTS = {True: ", same", False: ", other", None: ""}
 _MIN_BATCH = 16  # images whose statistics judge a pair without a warning
@@ -94,8 +96,6 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
-    from common.data import image_search
-
     flags = define_flags().parse(arguments)
     checkpoint = usage_flags.choose(flags, "predict")
     queries = shared_flags.find_files("query", flags.query, data_folders.ROOT)
@@ -148,8 +148,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 def _warn(measured: Measured, batch_size: int | None, is_pair: bool) -> None:
     """Print what makes a verdict doubtful; the size is that of the batch whose statistics normalize a query."""
-    from circleloss_tf1 import log_lines
-
     if measured.threshold_by == "far" and measured.thresholds and not measured.thresholds.resolves_far:
         console.notice(log_lines.far_warning(measured.thresholds))
     if batch_size is not None and not (is_pair and batch_size >= _MIN_BATCH):
@@ -198,9 +196,6 @@ def _verdict(is_same: bool) -> str:
 
 def _draw(place: Checkpoint, found: Sequence[Mapping[str, Any]], background: str) -> None:
     """Draw nearest.png: each query and the nearest faces, framed by the verdict."""
-    from common.data import images
-    from common.plots import figures, ranking
-
     queries = [ranking.Query(images.thumbnail(result["query"], background), os.path.basename(result["query"]), [
         ranking.Cell(images.thumbnail(face["image"], background), os.path.basename(face["image"]),
                       f"distance {face['distance']:.4f}{_SHORT_VERDICTS[face['same']]}", face["same"])

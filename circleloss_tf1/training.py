@@ -249,8 +249,8 @@ class _Task:
                 console.detail(".", end="")
 
         embedder = Embedder(self._session, feed, graph, self._flags.lfw_use_flipped_images)
-        once = self._inputs.network.switches.batch_norm == "moving"
-        embeddings = evaluation.embed_pairs(embedder, self._inputs.pairs, once, after_batch)
+        batch_norm = self._inputs.network.switches.batch_norm
+        embeddings = evaluation.embed_pairs(embedder, self._inputs.pairs, batch_norm, after_batch)
         console.detail("")
         values = lfw.summary(evaluation.verify(embeddings, self._inputs.pairs, self._flags))
         best = self._best_accuracy()

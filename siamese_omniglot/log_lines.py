@@ -41,11 +41,13 @@ class OriginalLogs:
         self.folder = os.path.join(run.path, LOGS)  # rank 0 makes it when it writes
         self.last_loss = float("nan")
         self._num, self._sums = 0, dict.fromkeys(_MEAN_KEYS, 0.0)  # over the epoch so far
-        self._epochs: list[Mapping[str, Any]] = []  # rows of the evaluations
         started = time.mktime(time.strptime(run.arguments["started"], "%Y%m%d-%H%M%S"))
         head = [_json_line(started, 0.0, dict(type="METADATA", metric=key, metadata=dict(unit=unit)))
                 for key, (_, unit) in TRAIN_KEYS.items()]
         self._json_log = GrowingText(os.path.join(self.folder, JSON_LOG), "".join(head))
+        losses = os.path.join(self.folder, loss_folder(run.arguments["started"]))
+        self._losses = {key: GrowingText(os.path.join(losses, name)) for key, name in (
+            ("train_loss", "epoch_loss.txt"), ("val_loss", "epoch_val_loss.txt"))}
 
     @property
     def train_loss(self) -> float:
@@ -66,7 +68,8 @@ class OriginalLogs:
                 self._sums[key] += row[key]
             values = self._means(row)
         else:
-            self._epochs.append(row)
+            for key, text in self._losses.items():
+                text.add(f"{row[key]}\n")
             seconds = row["evaluation_seconds"]
             values = {key: f"{value:.6f}" for key, value in dict(
                 val_loss=row["val_loss"], val_accuracy=row["val_accuracy"], val_ips=2 * row["num_pairs"] / seconds,
@@ -81,7 +84,6 @@ class OriginalLogs:
         if row["kind"] == "eval":
             for line in epoch_lines(row, self._num_epochs):
                 console.detail(line)
-            self._write_losses()
 
     def save_weights(self, network: Any, names: Sequence[str]) -> None:
         """Write the weights of the network in Keras' HDF5 format, once per name.
@@ -97,8 +99,9 @@ class OriginalLogs:
             atomic_files.replace(temporary, os.path.join(self.folder, name))
 
     def close(self) -> None:
-        """Close the JSON log."""
-        self._json_log.close()
+        """Close the files."""
+        for text in (self._json_log, *self._losses.values()):
+            text.close()
 
     def _means(self, last: Mapping[str, Any]) -> dict[str, str]:
         means = {}
@@ -110,12 +113,6 @@ class OriginalLogs:
             else:
                 means[key] = f"{self._sums[source] / self._num:.6f}"
         return means
-
-    def _write_losses(self) -> None:
-        folder = os.path.join(LOGS, loss_folder(self._run.arguments["started"]))
-        for name, key in (("epoch_loss.txt", "train_loss"), ("epoch_val_loss.txt", "val_loss")):
-            text = "".join(f"{row[key]}\n" for row in self._epochs)
-            atomic_files.write_text(self._run.file(folder, name), text)
 
 
 def _json_line(moment: float, elapsed: float, content: Mapping[str, Any]) -> str:

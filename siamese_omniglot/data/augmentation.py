@@ -183,9 +183,8 @@ def _crop_box(side: int, random: NumpyStream) -> tuple[int, int, int, int]:
     return 0, 0, side, side
 
 
-def _rotate(picture: _Picture, strength: float, sign: float) -> None:
-    """Rotate by up to 30 degrees. The original rotates in one direction only, so `sign` has no effect."""
-    del sign
+def _rotate(picture: _Picture, strength: float, _: float) -> None:
+    """Rotate by up to 30 degrees. The original rotates in one direction only, so the sign has no effect."""
     sources = _rotated(picture.side, 30.0 * strength)
     picture.pixels = np.frombuffer(picture.pixels + bytes([_FILL]), np.uint8)[sources].tobytes()
 
@@ -206,9 +205,8 @@ def _sharpness(picture: _Picture, strength: float, sign: float) -> None:
     picture.replace(lambda image: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * strength * sign))
 
 
-def _equalize(picture: _Picture, strength: float, sign: float) -> None:
+def _equalize(picture: _Picture, *_: float) -> None:
     """Do what `ImageOps.equalize` does, without its loops in Python."""
-    del strength, sign
     counts = picture.counts()
     below = np.cumsum(counts) - counts
     step = below[np.flatnonzero(counts)[-1]] // 255
@@ -216,8 +214,7 @@ def _equalize(picture: _Picture, strength: float, sign: float) -> None:
         picture.recolour(np.minimum((step // 2 + below) // step, 255).astype(np.uint8).tobytes())
 
 
-def _autocontrast(picture: _Picture, strength: float, sign: float) -> None:
-    del strength, sign
+def _autocontrast(picture: _Picture, *_: float) -> None:
     colours = np.flatnonzero(picture.counts())
     picture.recolour(_stretching(int(colours[0]), int(colours[-1])))
 
@@ -228,18 +225,13 @@ def _contrast(picture: _Picture, strength: float, sign: float) -> None:
     picture.recolour(_blending(mean, 1 + 0.9 * strength * sign))
 
 
-def _pixelwise(picture: _Picture, change: Callable[..., Image.Image], *arguments: int) -> None:
-    """Apply an operation of ImageOps that looks at single pixels."""
-    picture.recolour(_table(change, *arguments))
-
-
 def _colours(first: int = 0, last: int = 255) -> Image.Image:
     return Image.frombytes("L", (last - first + 1, 1), bytes(range(first, last + 1)))
 
 
 @functools.lru_cache(maxsize=None)
 def _table(change: Callable[..., Image.Image], *arguments: int) -> bytes:
-    """Return what an operation makes of each colour."""
+    """Return what an operation of ImageOps that looks at single pixels makes of each colour."""
     return change(_colours(), *arguments).tobytes()
 
 
@@ -258,14 +250,14 @@ def _blending(mean: int, factor: float) -> bytes:
 
 # Operations take a picture, a strength from 0 to 1, and a sign.
 _CHANGES: dict[str, Callable[[_Picture, float, float], None]] = {
-    "posterize": lambda picture, strength, sign: _pixelwise(picture, ImageOps.posterize, int(round(8 - 4 * strength))),
-    "solarize": lambda picture, strength, sign: _pixelwise(picture, ImageOps.solarize, int(256 * (1 - strength))),
+    "posterize": lambda picture, strength, _: picture.recolour(_table(ImageOps.posterize, round(8 - 4 * strength))),
+    "solarize": lambda picture, strength, _: picture.recolour(_table(ImageOps.solarize, int(256 * (1 - strength)))),
     "rotate": _rotate,
     "shear_x": _shear_x,
     "autocontrast": _autocontrast,
     "equalize": _equalize,
-    "invert": lambda picture, strength, sign: _pixelwise(picture, ImageOps.invert),
-    "color": lambda picture, strength, sign: None,  # saturation, which gray images do not have
+    "invert": lambda picture, *_: picture.recolour(_table(ImageOps.invert)),
+    "color": lambda picture, *_: None,  # saturation, which gray images do not have
     "contrast": _contrast,
     "sharpness": _sharpness,
 }
