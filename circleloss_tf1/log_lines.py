@@ -50,7 +50,6 @@ class RowFiles:
     """The text files and stat.h5 that the rows make. Neither memory nor the work of `write` grows with the rows."""
 
     def __init__(self, run: Run):
-        """Write nothing yet."""
         self._run, self._validate_every = run, run.request.flags.validate_every_n_epochs
         self._num_epochs = -(-run.request.num_updates // run.request.flags.epoch_size)
         lengths = ((STEP_STATISTICS, run.request.num_updates), (EPOCH_STATISTICS, self._num_epochs),
@@ -61,7 +60,7 @@ class RowFiles:
         self._losses = GrowingText(run.file(f"{run.request.case_name}_loss.txt"))
         self._lfw_results = GrowingText(run.file("lfw_result.txt"))
         self._num_steps, self._total_seconds = 0, 0.0
-        self._lfw_accuracy: float | None = None  # the best one
+        self.best_accuracy: float | None = None  # of LFW
 
     def add(self, row: Row) -> None:
         """Add the next row of the run; when the run is resumed its rows are added again from the first."""
@@ -90,16 +89,16 @@ class RowFiles:
                 self._arrays[name][epoch // self._validate_every] = row[key]
         if "lfw_accuracy" in row:
             self._lfw_results.add(f"{row['step']}\t{row['lfw_accuracy']:.5f}\t{row['lfw_val_rate']:.5f}\n")
-            if self._lfw_accuracy is None or row["lfw_accuracy"] > self._lfw_accuracy:
-                self._lfw_accuracy = row["lfw_accuracy"]
+            if self.best_accuracy is None or row["lfw_accuracy"] > self.best_accuracy:
+                self.best_accuracy = row["lfw_accuracy"]
 
     def write(self) -> None:
         """Write the files that do not grow line by line: StepTime.txt, train_accuracy.txt and stat.h5."""
         import h5py
 
         mean_seconds = self._total_seconds / self._num_steps if self._num_steps else "n/a"
-        accuracy = "n/a" if self._lfw_accuracy is None else self._lfw_accuracy
         atomic_files.write_text(self._run.file("StepTime.txt"), f"{mean_seconds}\n")
+        accuracy = "n/a" if self.best_accuracy is None else self.best_accuracy
         atomic_files.write_text(self._run.file("train_accuracy.txt"), f"{accuracy}\n")
         content = io.BytesIO()
         with h5py.File(content, "w") as file:  # float32 arrays of the whole run, 0 for what is still to come

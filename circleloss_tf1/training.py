@@ -253,13 +253,9 @@ class _Task:
         embeddings = evaluation.embed_pairs(embedder, self._inputs.pairs, batch_norm, after_batch)
         console.detail("")
         values = lfw.summary(evaluation.verify(embeddings, self._inputs.pairs, self._flags))
-        best = self._best_accuracy()
+        best = self._files and self._files.best_accuracy
         return dict(values, time_evaluate=time.perf_counter() - started,
                     best=best is None or values["lfw_accuracy"] > best)
-
-    def _best_accuracy(self) -> float | None:
-        rows = self._record.evaluations if isinstance(self._record, RunRecord) else []
-        return max((row["lfw_accuracy"] for row in rows if "lfw_accuracy" in row), default=None)
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
         self._files.add(row)
@@ -279,7 +275,7 @@ class _Task:
             return
         if step < self._record.run.request.num_updates:
             print(f"The schedule ends the training after {step // self.steps_per_epoch} epochs.")
-        accuracy = self._best_accuracy()
+        accuracy = self._files.best_accuracy
         result = dict(ActualLoss=f"{self._last_step['loss']}")
         if not self._record.run.request.performance:
             result["TrainAccuracy"] = format_number(accuracy, 5)

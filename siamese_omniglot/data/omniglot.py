@@ -135,13 +135,13 @@ def load(folder: str, upright: bool = False) -> Drawings:
     return Drawings(DrawingStore(drawings), np.array(labels), characters, names, _fingerprint(names, paths), notices)
 
 
-def read_drawing(path: str, upright: bool = False) -> np.ndarray:
-    """Read a drawing as uint8 [105, 105]; `upright` applies the EXIF orientation.
+def read_drawing(path: str, upright: bool = False, content: bytes | None = None) -> np.ndarray:
+    """Read a drawing, from a file or its content, as uint8 [105, 105]; `upright` applies the EXIF orientation.
 
     Raises:
         ZooError: it cannot be read, or has another size.
     """
-    drawing = np.asarray(images.open_image(path, "L", upright=upright), np.uint8)
+    drawing = np.asarray(images.open_image(path, "L", content, upright=upright), np.uint8)
     if drawing.shape != (SIDE, SIDE):
         raise ZooError(f"{path}: is {drawing.shape[1]} x {drawing.shape[0]} pixels, expected {SIDE} x {SIDE}; resize "
                        "or remove it")

@@ -13,9 +13,9 @@ from typing import IO, Callable, NamedTuple
 
 import numpy as np
 
-from common.data import images, listing
+from common.data import listing
 from common.errors import ZooError
-from siamese_omniglot.data.omniglot import SIDE
+from siamese_omniglot.data.omniglot import read_drawing
 
 _MAX_BYTES = 1 << 20  # per file; a drawing has about 300
 _DRAWING = re.compile(r"run\d+/(test|training)/[A-Za-z0-9_]+\.png")
@@ -64,18 +64,11 @@ def _load_run(path: str, prefix: str, name: str, read: Callable[[str], bytes]) -
     if not pairs or any(len(pair) != 2 or not all(map(_DRAWING.fullmatch, pair)) for pair in pairs):
         raise ZooError(f"{path}: {name}/class_labels.txt is damaged, expected two file names a line, runNN/test/"
                        "itemMM.png and runNN/training/classMM.png")
-    classes = sorted({pair[1] for pair in pairs})
-
-    def drawing(file: str) -> np.ndarray:
-        decoded = np.asarray(images.open_image(f"{path}: {file}", "L", read(prefix + file)), np.uint8)
-        if decoded.shape != (SIDE, SIDE):
-            raise ZooError(f"{path}: {file} is {decoded.shape[1]} x {decoded.shape[0]} pixels, expected {SIDE} x "
-                           f"{SIDE}")
-        return decoded
-
-    return OneShotRun(name, np.stack([drawing(file) for file in classes]),
-                      np.stack([drawing(pair[0]) for pair in pairs]),
-                      np.array([classes.index(pair[1]) for pair in pairs]))
+    queries, answers = zip(*pairs)
+    classes = sorted(set(answers))
+    examples, drawings = (np.stack([read_drawing(f"{path}: {file}", content=read(prefix + file)) for file in files])
+                          for files in (classes, queries))
+    return OneShotRun(name, examples, drawings, np.array([classes.index(answer) for answer in answers]))
 
 
 def _open_regular(path: str) -> IO[bytes]:
