@@ -35,7 +35,7 @@ def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, indic
 
 def images_needed(triplets: Triplets, pairs: np.ndarray, num_pairs: int) -> np.ndarray:
     """Return the indices of the images whose embeddings `measure` needs, int64 [num], ascending."""
-    return np.unique(np.concatenate([triplets.anchor, triplets.positive, triplets.negative, pairs, pairs + num_pairs]))
+    return np.unique(np.concatenate([triplets.images(), pairs, pairs + num_pairs]))
 
 
 def measure(indices: np.ndarray, embeddings: np.ndarray, triplets: Triplets, pairs: np.ndarray, num_pairs: int

@@ -58,6 +58,10 @@ class Triplets:
     def __getitem__(self, rows: slice | np.ndarray) -> Triplets:
         return Triplets(self.anchor[rows], self.positive[rows], self.negative[rows])
 
+    def images(self) -> np.ndarray:
+        """Return all anchors, then all positives, then all negatives, int64 [3 * num]."""
+        return np.concatenate([self.anchor, self.positive, self.negative])
+
     def own_pair(self, num_pairs: int) -> np.ndarray:
         """Return which of the positives and the negatives belong to the pair of an anchor, bool [num, 2 * num]."""
         candidates = np.concatenate([self.positive, self.negative]) % num_pairs

@@ -221,7 +221,7 @@ class _Task:
         started = time.perf_counter()
         part = self._part(batch)
         if self._model.features.expect and step + 1 < self._run.request.num_updates:
-            self._model.features.expect(self._indices(self._own(self._batch(step + 1))))
+            self._model.features.expect(self._own(self._batch(step + 1))[0].images())
         total, num_stopping = self._debugger.run(
             lambda dumps: self._model.updater(part, stop.is_signalled, dumps), step + 1)
         seconds = time.perf_counter() - started
@@ -231,25 +231,19 @@ class _Task:
                     **session.loss_scale_row(self._model.optimizer))
 
     def _part(self, batch: Triplets) -> Part:
-        """Return this worker's part of a batch.
+        """Return this worker's part of a batch."""
+        own, counts = self._own(batch)
+        kept = own.images() if self._is_on_device else self._model.features[own.images()]
+        return Part(kept, own.own_pair(self._num_pairs), counts.astype(np.float32))
 
-        All parts have one size. If the batch is not divisible, its first triplet is the padding, which does not count.
+    def _own(self, batch: Triplets) -> tuple[Triplets, np.ndarray]:
+        """Return this worker's triplets of a batch, and which of them count.
+
+        All workers have equally many. If the batch is not divisible, its first triplet is the padding.
         """
-        own = self._own(batch)
-        indices = self._indices(own)
-        kept = indices if self._is_on_device else self._model.features[indices]
-        return Part(kept, own.own_pair(self._num_pairs), (self._positions(batch) < len(batch)).astype(np.float32))
-
-    def _positions(self, batch: Triplets) -> np.ndarray:
-        return self._model.positions[:-(-len(batch) // self._team.rank.size)]
-
-    def _own(self, batch: Triplets) -> Triplets:
-        positions = self._positions(batch)
-        return batch[np.where(positions < len(batch), positions, 0)]
-
-    @staticmethod
-    def _indices(own: Triplets) -> np.ndarray:
-        return np.concatenate([own.anchor, own.positive, own.negative])
+        positions = self._model.positions[:-(-len(batch) // self._team.rank.size)]
+        counts = positions < len(batch)
+        return batch[np.where(counts, positions, 0)], counts
 
     def evaluate(self, step: int) -> dict[str, Any]:
         if not self._team.evaluates:
