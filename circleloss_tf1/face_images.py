@@ -49,8 +49,7 @@ def draw_augmentation(extras: Extras, num: int, seed: Sequence[int]) -> np.ndarr
 class Stage:
     """A queue on the device, where batches wait for their steps.
 
-    Attributes:
-        images: float32 [batch, side, side, 3], the first batch; a step takes it, or waits for it.
+    A step takes the first one, `images`, float32 [batch, side, side, 3], or waits for it.
     """
 
     _NAME = "staged_images"

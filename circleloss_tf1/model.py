@@ -151,11 +151,8 @@ def embed(images: tf.Tensor, network: NetworkSettings, getter: Callable | None =
           ) -> tf.Tensor:
     """Return embeddings, float32 [batch, dim], L2-normalised, of standardised images, float32 [batch, side, side, 3].
 
-    Args:
-        images: the images.
-        network: size and kind of the network.
-        getter: custom getter of the variables, such as one of their moving averages.
-        reuse: use the variables of a training graph.
+    A custom getter of the variables can be given, such as one of their moving averages; `reuse` takes the variables of
+    a training graph.
     """
     with tf.variable_scope(tf.get_variable_scope(), reuse=reuse, custom_getter=getter):
         outputs = resnet.network(images, network.model_def, 0, network.switches.batch_norm)

@@ -25,11 +25,9 @@ class DeviceDrawings:
                                  jit_compile=compiles)
 
     def images(self, drawings: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
-        """Within a compiled function: make images, uint8 [num, 105, 105].
+        """Within a compiled function: make images, uint8 [num, 105, 105], of drawings given by index, int64 [num].
 
-        Args:
-            drawings: int64 [num], indices.
-            changes: float64 [num, 6], see `augmentation.affine_coefficients`; [num, 0] changes nothing.
+        `changes` are those of `augmentation.affine_coefficients`, float64 [num, 6]; [num, 0] changes nothing.
         """
         return self._make(tf.gather(self._rows, drawings), changes)
 

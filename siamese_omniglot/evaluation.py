@@ -48,12 +48,9 @@ class Scorer:
 
     def features(self, drawings: Callable[[np.ndarray], np.ndarray], num: int, check: Callable[[], None]
                  ) -> np.ndarray:
-        """Compute features, float32 [num, dim].
+        """Compute features, float32 [num, dim], of drawings, returned for indices as uint8 [len(indices), 105, 105].
 
-        Args:
-            drawings: returns the drawings at given indices, uint8 [len(indices), 105, 105].
-            num: number of drawings.
-            check: called before every batch; may raise to stop.
+        `check` is called before every batch and may raise to stop.
         """
         parts = []
         for rows in console.progress(full_batches(num, BATCH_IMAGES), "features", "batch"):

@@ -73,13 +73,10 @@ def load_batch(paths: Sequence[str], how: Decoding) -> tf.Tensor:
 
 
 def find_bad(paths: Sequence[str]) -> dict[str, str]:
-    """Find files that cannot be used as images.
+    """Find files that cannot be used as images; return the reasons by path.
 
     They are decoded in a separate session on the CPU, because the eager context must not be created before threads, the
     NPU adapter and other workers are set up.
-
-    Returns:
-        The reasons by path.
     """
     settings = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
     with tf.Graph().as_default(), tf.compat.v1.Session(config=settings) as session:

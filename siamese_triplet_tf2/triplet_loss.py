@@ -35,16 +35,14 @@ def semi_hard_negatives(anchor: tf.Tensor, candidates: tf.Tensor, positive_dista
                         ) -> tf.Tensor:
     """Choose for each anchor the nearest candidate that is farther than its positive, or else the farthest one.
 
-    Schroff et al. 2015, section 3.2: such negatives are hard, but not so hard that training collapses.
+    Such negatives are hard, but not so hard that training collapses (Schroff et al. 2015, section 3.2). Returns their
+    indices, int64 [batch].
 
     Args:
         anchor: float32 [batch, dim].
         candidates: float32 [num, dim].
         positive_distance: float32 [batch], squared.
         excluded: bool [batch, num], candidates that cannot be a negative of an anchor.
-
-    Returns:
-        Indices of candidates, int64 [batch].
     """
     squared = tf.reduce_sum(tf.square(anchor[:, None, :] - candidates[None, :, :]), -1)  # [batch, num]
     far = squared.dtype.max  # not infinity, which --over_dump would report

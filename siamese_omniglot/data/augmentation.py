@@ -61,12 +61,9 @@ _POLICY = tuple((_Change(*one), _Change(*other)) for one, other in (
 
 
 def augment(drawings: np.ndarray, kind: str, seeds: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return augmented copies of drawings, uint8 [num, side, side].
+    """Return augmented copies of drawings, uint8 [num, side, side]; the kind is "imagenet", "affine" or "none".
 
-    Args:
-        drawings: uint8 [num, side, side].
-        kind: "imagenet", "affine" or "none".
-        seeds: num seeds for NumPy; each drawing is changed by random numbers of its own.
+    Each drawing has a seed for NumPy, and is changed by random numbers of its own.
     """
     if kind == "none":
         return drawings.copy()

@@ -39,9 +39,7 @@ class NumpyStream(random.Random):
 def uniform(seeds: np.ndarray, num: int) -> np.ndarray:
     """Return the first random numbers in [0, 1) of each seed, float64 [seeds, num], those of `RandomState`.
 
-    Args:
-        seeds: integers below 2^32 [seeds, words].
-        num: at most 113.
+    Seeds are integers below 2^32 [seeds, words]; `num` is at most 113.
     """
     if len(seeds) >= _FEW:
         return _doubles(_started(seeds.astype(np.uint32)), num)
