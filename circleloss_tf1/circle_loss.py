@@ -43,16 +43,14 @@ def sample_losses(similarities: tf.Tensor, labels: tf.Tensor, gamma: float = GAM
                   ) -> tf.Tensor:
     """Return the loss of each sample against every class, float32 [batch].
 
-    No one-hot matrix is needed: the positive logit replaces the negative one at each sample's label.
+    No one-hot matrix is needed: the positive logit replaces the negative one at each sample's label. Raises ValueError
+    if similarities are not of rank 2 or labels not of rank 1.
 
     Args:
         similarities: float [batch, classes], bigger is closer, -1 to 1.
         labels: int [batch], 0 to classes - 1.
         gamma: scale, above 0.
         margin: relaxation m.
-
-    Raises:
-        ValueError: similarities are not of rank 2 or labels not of rank 1.
     """
     if similarities.shape.ndims != 2 or labels.shape.ndims != 1:
         raise ValueError(f"expected similarities [batch, classes] and labels [batch], got {similarities.shape} and "

@@ -34,11 +34,7 @@ def define_lfw(flags: FlagSet) -> None:
 
 
 def find_faces(flags: FlagValues) -> str:
-    """Find the folder of the training images.
-
-    Raises:
-        ZooError: there is none.
-    """
+    """Find the folder of the training images; ZooError if there is none."""
     if flags.data_dir:
         return shared_flags.find_data_folder(flags.data_dir, ROOT, (), _has_data, "data_dir")
     parent = shared_flags.find_path("data_path", flags.data_path, ROOT)
@@ -53,8 +49,7 @@ def _has_data(folder: str) -> bool:
 def find_lfw(flags: FlagValues) -> str | None:
     """Find LFW: --lfw_dir, else below --data_path; None if it is in neither.
 
-    Raises:
-        ZooError: --lfw_dir or --data_path does not exist, or --lfw_dir has no folder per person.
+    Raises ZooError if --lfw_dir or --data_path does not exist, or --lfw_dir has no folder per person.
     """
     if flags.lfw_dir:
         return shared_flags.find_data_folder(flags.lfw_dir, ROOT, (), face_data.has_faces, "lfw_dir")
@@ -66,11 +61,7 @@ def find_lfw(flags: FlagValues) -> str | None:
 
 
 def require_lfw(flags: FlagValues) -> str:
-    """Find LFW for a program that needs it.
-
-    Raises:
-        ZooError: it is missing.
-    """
+    """Find LFW for a program that needs it; ZooError if it is missing."""
     folder = find_lfw(flags)
     if folder is None:
         shared_flags.find_path("data_path", flags.data_path, ROOT)
@@ -104,11 +95,10 @@ def load_faces(flags: FlagValues, folder: str) -> tuple[Faces, Split]:
 def load_pairs(flags: FlagValues, folder: str | None) -> tuple[lfw.Pairs | None, list[str]]:
     """Read LFW's pairs.
 
+    Raises ZooError if LFW lacks pairs.txt, or the file or its images are invalid.
+
     Returns:
         The pairs, None without LFW or in a speed run, and lines about them.
-
-    Raises:
-        ZooError: LFW lacks pairs.txt, or the file or its images are invalid.
     """
     if flags.performance:
         return None, []

@@ -54,10 +54,8 @@ class EpochBatches:
     def next(self, session: tf.Session) -> tuple[np.ndarray | None, np.ndarray]:
         """Return the next batch: images, float32 [batch, side, side, 3], and labels, int32 [batch].
 
-        The images are None if they are on the stage.
-
-        Raises:
-            ZooError: an image cannot be read and bad images are not skipped, or no replacement can be read.
+        The images are None if they are on the stage. Raises ZooError if an image cannot be read and bad images are not
+        skipped, or no replacement can be read.
         """
         while True:
             try:

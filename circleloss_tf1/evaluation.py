@@ -29,14 +29,12 @@ class Embedder:
         """Return embeddings, float32 [images, dim], L2-normalised.
 
         The last batch is filled with images from the beginning, so that batch statistics are those of real images.
+        Raises ZooError if an image cannot be read.
 
         Args:
             paths: the images.
             after_batch: called with the index of each batch; may raise to end early.
             leave_out: takes the path of an image that cannot be read, and why; it is left out. None: it is an error.
-
-        Raises:
-            ZooError: an image cannot be read.
         """
         results: list[np.ndarray] = []
         while len(results) * self._batch_size < len(paths):

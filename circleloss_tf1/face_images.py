@@ -107,8 +107,7 @@ class ImageFeed:
     def next(self, session: tf.Session) -> Any:
         """Return the next batch, float32 [batch, side, side, 3]; None if it is on the stage.
 
-        Raises:
-            DamagedImages: some cannot be read; to go on without them, call `start` again.
+        Raises DamagedImages if some cannot be read; to continue without them, call `start` again.
         """
         paths = next(self._batches)
         try:

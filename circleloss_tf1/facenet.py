@@ -108,11 +108,7 @@ class Schedule:
     """A learning-rate file: lines `epoch: rate`. `#` starts a comment, the rate `-` ends the training."""
 
     def __init__(self, path: str):
-        """Read a file.
-
-        Raises:
-            ZooError: it cannot be read, a line is invalid, or epoch 0 has no rate.
-        """
+        """Read a file; ZooError if it cannot be read, a line is invalid, or epoch 0 has no rate."""
         try:
             with open(path, encoding="utf-8") as file:
                 lines = file.read().splitlines()

@@ -58,11 +58,7 @@ def has_faces(folder: str) -> bool:
 
 
 def scan(folder: str) -> Faces:
-    """List the images; every folder is read once, and no image is opened.
-
-    Raises:
-        ZooError: fewer than two people.
-    """
+    """List the images, reading every folder once and opening no image; ZooError if fewer than two people have any."""
     folders, images, num_strays = _list(os.fsencode(folder))
     people: list[bytes] = []
     counts, names, num_nested, sizes = [], [], 0, 0
@@ -174,10 +170,7 @@ def filter_by_distance(faces: Faces, path: str, percentile: float, min_images: i
     """Drop images at or above a percentile of the distances, then people with fewer than `min_images`, at least one.
 
     The HDF5 file at `path` has `distance_to_center` [num], to the center of the class, and `image_list` [num], paths
-    that end in person/name.
-
-    Raises:
-        ZooError: the file is invalid, or fewer than two people remain.
+    that end in person/name. Raises ZooError if the file is invalid, or fewer than two people remain.
     """
     import h5py
 
@@ -216,6 +209,8 @@ class Sampler:
                  batch_size: int = 1):
         """Check that there are enough images.
 
+        Raises FlagError if there are too few to draw without replacement.
+
         Args:
             labels: int32 [images].
             epoch_images: images in an epoch.
@@ -224,9 +219,6 @@ class Sampler:
             seed: the run's seed.
             rank: of this process, which reads every W-th image of a batch that W ranks share.
             batch_size: images in a batch of all ranks.
-
-        Raises:
-            FlagError: too few images to draw without replacement.
         """
         if mode == "without_replacement" and epoch_images > len(labels):
             raise FlagError(f"an epoch draws {epoch_images} images (epoch_size x batch_size), and there are only "

@@ -37,10 +37,8 @@ def read_pairs(pairs_path: str, folder: str, num_folds: int, missing: str) -> Pa
     """Read pairs.txt and find its images in a folder that holds a folder per person.
 
     The pairs are for a protocol of `num_folds` contiguous folds. With `missing` "strict" a missing image is an error,
-    with "skip" its pair is left out.
-
-    Raises:
-        ZooError: the file is invalid, images are missing, or there are too few pairs for the folds.
+    with "skip" its pair is left out. Raises ZooError if the file is invalid, images are missing, or there are too few
+    pairs for the folds.
     """
     lines, notices = _lines(pairs_path)
     paths, is_same, absent = [], [], []
@@ -148,8 +146,7 @@ def to_csv(pairs: Pairs, distances: np.ndarray) -> str:
 def from_csv(path: str) -> tuple[list, np.ndarray, np.ndarray]:
     """Read a file of `to_csv`: images [2 * pairs], whether pairs are the same, bool [pairs], distances [pairs].
 
-    Raises:
-        OSError, ValueError: it cannot be read, or is invalid.
+    Raises OSError or ValueError if it cannot be read or is invalid.
     """
     with open(path, encoding="utf-8", newline="") as file:
         rows = [(row["first"], row["second"], int(row["same"]), float(row["distance"])) for row in csv.DictReader(file)]

@@ -50,11 +50,7 @@ class Measured(NamedTuple):
 
     @classmethod
     def read(cls, checkpoint: Checkpoint, flags: FlagValues) -> Measured:
-        """Read it, if it is there; --far and --threshold win.
-
-        Raises:
-            ZooError: it cannot be read.
-        """
+        """Read it, if it is there; --far and --threshold win. Raises ZooError if it cannot be read."""
         folder = os.path.join(os.path.dirname(checkpoint.output_folder), "evaluate")
         path = os.path.join(folder, "evaluation.json")
         if not os.path.isfile(path):

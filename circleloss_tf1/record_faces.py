@@ -40,8 +40,7 @@ class Record(NamedTuple):
 def read_record(file: BinaryIO, offset: int, max_bytes: int = _MAX_BYTES) -> Record:
     """Read the record at an offset; it is cut off after `max_bytes`, for the labels alone.
 
-    Raises:
-        ZooError: no record begins there, or it is damaged.
+    Raises ZooError if no record begins there, or it is damaged.
     """
     where = f"{file.name}: the record at byte {offset}"
     file.seek(offset)
@@ -83,8 +82,7 @@ def _parse(content: bytes, where: str) -> Record:
 def read_index(path: str) -> np.ndarray:
     """Read an index, lines of a key and the offset of its record; return the offsets by key, int64 [records].
 
-    Raises:
-        ZooError: the file is damaged.
+    Raises ZooError if the file is damaged.
     """
     try:
         with warnings.catch_warnings():
@@ -115,11 +113,7 @@ class RecordFaces(Faces):
 
     @staticmethod
     def read(path: bytes) -> bytes:
-        """Return the file of an image.
-
-        Raises:
-            ZooError: its record is damaged, or the file of records is missing.
-        """
+        """Return the file of an image; ZooError if its record is damaged, or the file of records is missing."""
         name, _, offset = path.rpartition(b"@")
         try:
             with open(os.fsdecode(name), "rb") as file:
@@ -136,8 +130,7 @@ def has_records(folder: str) -> bool:
 def scan(folder: str) -> RecordFaces:
     """List the images; of the records only those of people are read, if there are any.
 
-    Raises:
-        ZooError: a file is missing or damaged, or there are fewer than two people.
+    Raises ZooError if a file is missing or damaged, or there are fewer than two people.
     """
     records, index = os.path.join(folder, RECORDS), os.path.join(folder, INDEX)
     if not os.path.isfile(index):

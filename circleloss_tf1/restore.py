@@ -18,8 +18,7 @@ from common.graph.compat import tf
 def network_settings(checkpoint: Checkpoint, flags: FlagValues) -> NetworkSettings:
     """Return the settings of a run's network; flags that were given win.
 
-    Raises:
-        FlagError: moving statistics are asked for, of a run that never updated them.
+    Raises FlagError if moving statistics are asked for, of a run that never updated them.
     """
     identity = checkpoint.run_identity()
     if (identity.get("batch_norm"), flags.batch_norm) == ("batch", "moving"):

@@ -19,8 +19,7 @@ _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
 def read(path: str) -> tuple[list[bytes], np.ndarray]:
     """Read the contents of images, [2 * pairs], and whether pairs are the same, bool [pairs]; execute nothing.
 
-    Raises:
-        ZooError: the file is not a verification set.
+    Raises ZooError if the file is not a verification set.
     """
     lists = plain_pickle.read_lists(path)
     if not isinstance(lists, (tuple, list)) or len(lists) != 2 or not all(isinstance(part, list) for part in lists) \
@@ -47,8 +46,7 @@ def _bytes_of(value: Any) -> bytes:
 def extract(path: str, folder: str, num_folds: int) -> lfw.Pairs:
     """Write the images of a set to files of a folder, where existing ones are replaced, and return its pairs.
 
-    Raises:
-        ZooError: see `read`; or there are fewer pairs than the folds need.
+    Raises ZooError as `read`, or if there are fewer pairs than the folds need.
     """
     contents, is_same = read(path)
     os.makedirs(folder, exist_ok=True)

@@ -88,8 +88,7 @@ class OriginalLogs:
     def save_weights(self, network: Any, names: Sequence[str]) -> None:
         """Write the weights of the network in Keras' HDF5 format, once per name.
 
-        Raises:
-            OSError: the disk is full. HDF5 is not left to find this out, as it crashes at the exit of the process.
+        Raises OSError if the disk is full. HDF5 is not left to find this out, as it crashes at the exit of the process.
         """
         temporary = self._run.file(LOGS, f".weights.{os.getpid()}.tmp{SUFFIX}")
         num_bytes = 4 * network.chain.count_params() + HDF5_BYTES

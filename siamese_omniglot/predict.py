@@ -108,11 +108,7 @@ def _read_all(paths: Sequence[str], background: str, left_out: LeftOut) -> tuple
 
 
 def read(path: str, background: str = "white") -> np.ndarray:
-    """Read a drawing as uint8 [105, 105]: short side resized, center cropped.
-
-    Raises:
-        ZooError: the image cannot be read.
-    """
+    """Read a drawing as uint8 [105, 105]: short side resized, center cropped; ZooError if the image cannot be read."""
     image = images.open_image(path, "L", background=background, upright=True)
     if image.size != (SIDE, SIDE):
         scale = SIDE / min(image.size)

@@ -14,8 +14,7 @@ _ADVICE = (f"get {VGG16_FILE} from https://storage.googleapis.com/tensorflow/ker
 def find(flag: str | None, model_root: str) -> str | None:
     """Return the path of the file that --weights names, also relative to the model; None for "none" or no flag.
 
-    Raises:
-        ZooError: there is no such file.
+    Raises ZooError if there is no such file.
     """
     if flag in (None, "none"):
         return None
@@ -25,11 +24,10 @@ def find(flag: str | None, model_root: str) -> str | None:
 def load(variables: Mapping[str, Any], path: str) -> list[str]:
     """Assign variables, given by `layer/variable`. The dense layers may be missing in the file.
 
+    Raises ZooError if the file is damaged, has another layout, lacks a convolution, or has a variable of another shape.
+
     Returns:
         A line that names the variables that keep their random values, or no line.
-
-    Raises:
-        ZooError: the file is damaged, has another layout, lacks a convolution, or has a variable of another shape.
     """
     missing = h5_weights.load(path, variables, _ADVICE, [name for name in variables if name.startswith("dense")])
     return [f"Not in {path}, so random: {', '.join(missing)}"] if missing else []

@@ -23,10 +23,9 @@ def require_none(reasons: Mapping[str, str], num_images: int) -> None:
 
 
 def apply(data: Pairs, policy: str) -> Pairs:
-    """Check every image, and by the policy "fail", or "skip" the pairs of those that cannot be read.
+    """Check every image. With the policy "skip" leave out the pairs of those that cannot be read.
 
-    Raises:
-        ZooError: with "fail", images cannot be read; all of them are named. With "skip", too few pairs are left.
+    Raises ZooError, which names all of them, with the policy "fail", or if too few pairs are left.
     """
     from siamese_triplet_tf2 import decoding
 

@@ -33,11 +33,8 @@ _MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
 def decode(path: str, how: Decoding) -> tf.Tensor:
     """Decode a file to float32 [200, 200, 3], RGB in [0, 1].
 
-    Images are resized bilinearly, without antialiasing and without keeping the aspect ratio.
-
-    Raises:
-        OSError: the file has vanished since `find_bad` looked at it.
-        ZooError: it was changed since then and is no longer an image.
+    Images are resized bilinearly, without antialiasing and without keeping the aspect ratio. Raises OSError if the file
+    has vanished since `find_bad` looked at it, and ZooError if it is no longer an image.
     """
     with open(path, "rb") as file:
         content = file.read()

@@ -76,8 +76,7 @@ def has_data(folder: str) -> bool:
 def load(folder: str) -> Pairs:
     """List the pairs of a folder.
 
-    Raises:
-        ZooError: a side is missing or empty, the sides have different lengths, or names do not match.
+    Raises ZooError if a side is missing or empty, the sides have different lengths, or names do not match.
     """
     left, right = (_list(folder, side) for side in ("left", "right"))
     if len(left) != len(right):

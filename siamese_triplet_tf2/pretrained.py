@@ -16,10 +16,8 @@ _ADVICE = (f"get {FILE_NAME} (md5 {MD5}) from https://storage.googleapis.com/ten
 def find(flag: str | None, data_folder: str, backbone: str) -> str | None:
     """Return the path of the file with the weights, or None for random ones; the backbone "tiny" has no others.
 
-    The flag is a path, "none", or None for the file in model/ of the data folder or beside it.
-
-    Raises:
-        ZooError: there is no such file.
+    The flag is a path, "none", or None for the file in model/ of the data folder or beside it. Raises ZooError if there
+    is no such file.
     """
     if flag == "none" or (backbone == "tiny" and flag is None):
         return None
@@ -41,8 +39,7 @@ def notices(path: str | None, backbone: str) -> list[str]:
 def load(model: Any, path: str) -> None:
     """Load the backbone of a model. Its head keeps its random weights.
 
-    Raises:
-        ZooError: the file is damaged, lacks a variable, or has a variable of another shape.
+    Raises ZooError if the file is damaged, lacks a variable, or has a variable of another shape.
     """
     from siamese_triplet_tf2.model import variable_names  # `find` needs no TensorFlow
 

@@ -24,8 +24,7 @@ class TrainedEmbedding:
     def __init__(self, checkpoint: Checkpoint, upright: bool | None = None, background: str = "white"):
         """Build the network and restore its weights; `upright` applies the EXIF orientation, None as the run does.
 
-        Raises:
-            ZooError: the checkpoint is damaged or of another model.
+        Raises ZooError if the checkpoint is damaged or of another model.
         """
         identity = checkpoint.run_identity()
         switches = recipe.from_identity(Switches, identity)

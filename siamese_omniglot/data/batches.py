@@ -184,10 +184,7 @@ class ProcessesAhead:
     def get(self, step: int) -> PairImages:
         """Return the batch of the step after `step` updates, which the next call overwrites.
 
-        Call it for one step after the other.
-
-        Raises:
-            ZooError: a process has died.
+        Call it for one step after the other. Raises ZooError if a process has died.
         """
         if not self._num:
             return self._batches.make(step)

@@ -89,11 +89,7 @@ def folder_names(data_path: str) -> list[str]:
 
 
 def find(data_path: str | None, model_root: str) -> str:
-    """Return the folder of the alphabets for --data_path.
-
-    Raises:
-        ZooError: no such folder, or more than one.
-    """
+    """Return the folder of the alphabets for --data_path; ZooError if there is none, or more than one."""
     path = shared_flags.find_path("data_path", data_path, model_root)
     names = [name for name in folder_names(path)
              if not has_data(os.path.dirname(os.path.join(path, name)))]  # an alphabet of the data is no candidate
@@ -108,8 +104,7 @@ def has_data(folder: str) -> bool:
 def load(folder: str, upright: bool = False) -> Drawings:
     """Load every drawing of a folder; `upright` applies the EXIF orientation.
 
-    Raises:
-        ZooError: a drawing cannot be read or has another size, or there are fewer than two characters.
+    Raises ZooError if a drawing cannot be read or has another size, or there are fewer than two characters.
     """
     characters, names, labels, notices = [], [], [], []
     for character, files in _characters(folder):
@@ -138,8 +133,7 @@ def load(folder: str, upright: bool = False) -> Drawings:
 def read_drawing(path: str, upright: bool = False, content: bytes | None = None) -> np.ndarray:
     """Read a drawing, from a file or its content, as uint8 [105, 105]; `upright` applies the EXIF orientation.
 
-    Raises:
-        ZooError: it cannot be read, or has another size.
+    Raises ZooError if it cannot be read, or has another size.
     """
     drawing = np.asarray(images.open_image(path, "L", content, upright=upright), np.uint8)
     if drawing.shape != (SIDE, SIDE):

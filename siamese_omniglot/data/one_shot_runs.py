@@ -32,11 +32,7 @@ class OneShotRun(NamedTuple):
 
 
 def load(path: str) -> list[OneShotRun]:
-    """Load all runs of a folder or zip archive, sorted by name.
-
-    Raises:
-        ZooError: there are no runs, or one is damaged.
-    """
+    """Load all runs of a folder or zip archive, sorted by name; ZooError if there are no runs, or one is damaged."""
     try:
         if os.path.isdir(path):
             names = [os.path.relpath(os.path.join(folder, file), path).replace(os.sep, "/")

@@ -37,10 +37,7 @@ def split(data: Drawings, unit: str) -> Split:
     """Split the drawings into 90 % of the units for training and 10 % for validation.
 
     With the unit "image", as in the original, both parts hold the same characters; with "character" or "alphabet" those
-    of the validation part are not in the training part.
-
-    Raises:
-        ZooError: there are fewer than two units.
+    of the validation part are not in the training part. Raises ZooError if there are fewer than two units.
     """
     if unit == "image":
         order = shuffled(len(data.labels))
@@ -74,15 +71,14 @@ class PairSampler:
                  advice: str = "give more data or another --split"):
         """Group the drawings of a part by character.
 
+        Raises ZooError if no pairs can be drawn.
+
         Args:
             data: all drawings.
             indices: int64 [num], the drawings of the part.
             seed: seed of the pairs.
             use_all_characters: False leaves out the last character of the data set, as the original does.
             advice: what to do if no pairs can be drawn, for the error.
-
-        Raises:
-            ZooError: no pairs can be drawn.
         """
         labels = data.labels[indices]
         limit = len(data.characters) - (0 if use_all_characters else 1)
@@ -149,11 +145,7 @@ def _three(uniform: np.ndarray, num: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def samplers(data: Drawings, parts: Split, seed: int, use_all_characters: bool) -> dict[str, PairSampler]:
-    """Return the samplers of "train" and "validation".
-
-    Raises:
-        ZooError: no pairs can be drawn in one of them.
-    """
+    """Return the samplers of "train" and "validation"; ZooError if no pairs can be drawn in one of them."""
     made = {}
     for name, indices in parts._asdict().items():
         try:
