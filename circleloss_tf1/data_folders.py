@@ -93,12 +93,9 @@ def load_faces(flags: FlagValues, folder: str) -> tuple[Faces, Split]:
 
 
 def load_pairs(flags: FlagValues, folder: str | None) -> tuple[lfw.Pairs | None, list[str]]:
-    """Read LFW's pairs.
+    """Read LFW's pairs, None without LFW or in a speed run, and lines about them.
 
     Raises ZooError if LFW lacks pairs.txt, or the file or its images are invalid.
-
-    Returns:
-        The pairs, None without LFW or in a speed run, and lines about them.
     """
     if flags.performance:
         return None, []

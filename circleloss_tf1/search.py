@@ -56,11 +56,8 @@ class FaceSearch:
 
     def embed(self, queries: Sequence[str], faces: Sequence[str], left_out: LeftOut
               ) -> tuple[list[str], np.ndarray, np.ndarray, dict[str, Any]]:
-        """Embed queries and faces; those that cannot be read are left out.
-
-        Returns:
-            The other faces, the embeddings of the queries and of these faces, float32 [num, dim], and what to report
-            about the index.
+        """Return the faces that can be read, the embeddings of queries and faces, float32 [num, dim], and what to report
+        about the index; other faces are left out.
         """
         if self.needs_context:
             self.batch_size = batch_size = self._batch_size or BATCH_SIZE

@@ -99,7 +99,7 @@ def _pairs(scorer: Scorer, data: omniglot.Drawings, indices: np.ndarray, flags: 
     sampler = pairs.PairSampler(data, indices, flags.seed, use_all_characters=True, advice=advice)
     drawn = sampler.draw(flags.num_pairs // 2, pairs.VALIDATION, 0, "sample")
     logits = evaluation.pair_logits(scorer, data.store, drawn, stop.check)
-    return logits, drawn.labels, evaluation.pair_result(logits, drawn.labels, head)._asdict()
+    return logits, drawn.labels, evaluation.pair_result(logits, drawn.labels, head)
 
 
 def _few_shot(scorer: Scorer, features: np.ndarray, labels: np.ndarray, flags: FlagValues, stop: program.StopRequest

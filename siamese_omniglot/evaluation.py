@@ -1,7 +1,7 @@
 """Evaluation on pairs."""
 from __future__ import annotations
 
-from typing import Callable, NamedTuple
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
@@ -16,17 +16,6 @@ from siamese_omniglot.nets.siamese import Siamese
 
 BATCH_IMAGES = 64
 BATCH_PAIRS = 2048
-
-
-class PairResult(NamedTuple):
-    """The result on pairs."""
-
-    loss: float
-    accuracy: float  # share of pairs on the correct side of probability 0.5
-    accuracy_error: float  # its standard error
-    eer: float  # equal error rate
-    auc: float  # area under the ROC
-    num_pairs: int
 
 
 def compare(network: Siamese, first: tf.Tensor, second: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -72,10 +61,13 @@ def pair_logits(scorer: Scorer, store: DrawingStore, pairs: Pairs, check: Callab
     return scorer.logits(features, *np.split(rows.reshape(-1), 2))
 
 
-def pair_result(logits: np.ndarray, labels: np.ndarray, head: str) -> PairResult:
-    """Summarise logits of pairs, float32 [num], with labels, float32 [num], 1 for pairs of one character."""
+def pair_result(logits: np.ndarray, labels: np.ndarray, head: str) -> dict[str, Any]:
+    """Summarise logits of pairs, float32 [num], with labels, float32 [num], 1 for pairs of one character.
+
+    The accuracy is the share of pairs on the correct side of probability 0.5; `accuracy_error` is its standard error.
+    """
     loss = float(np.mean(losses.pair_losses(tf.constant(logits), tf.constant(labels), head).numpy()))
     accuracy = float(np.mean(losses.are_right(tf.constant(logits), tf.constant(labels)).numpy()))
     curve = roc.roc(-logits, labels > 0.5)
-    return PairResult(loss, accuracy, float(np.sqrt(accuracy * (1 - accuracy) / len(labels))),
-                      roc.equal_error_rate(curve), roc.area(curve), len(labels))
+    return dict(loss=loss, accuracy=accuracy, accuracy_error=float(np.sqrt(accuracy * (1 - accuracy) / len(labels))),
+                eer=roc.equal_error_rate(curve), auc=roc.area(curve), num_pairs=len(labels))

@@ -28,18 +28,13 @@ _MARK = "TCAPPDLL"
 
 
 class OriginalLogs:
-    """Writes the original's files from the rows of a run, and prints its lines.
-
-    Attributes:
-        folder: path of logs/.
-        last_loss: loss of the last step.
-    """
+    """Writes the original's files from the rows of a run, and prints its lines."""
 
     def __init__(self, run: Run, steps_per_epoch: int, num_epochs: int):
         """Prepare the logs; the first row creates the files."""
         self._run, self._steps_per_epoch, self._num_epochs = run, steps_per_epoch, num_epochs
         self.folder = os.path.join(run.path, LOGS)  # rank 0 makes it when it writes
-        self.last_loss = float("nan")
+        self.last_loss = float("nan")  # of the last step
         self._num, self._sums = 0, dict.fromkeys(_MEAN_KEYS, 0.0)  # over the epoch so far
         started = time.mktime(time.strptime(run.arguments["started"], "%Y%m%d-%H%M%S"))
         head = [_json_line(started, 0.0, dict(type="METADATA", metric=key, metadata=dict(unit=unit)))

@@ -22,12 +22,9 @@ def find(flag: str | None, model_root: str) -> str | None:
 
 
 def load(variables: Mapping[str, Any], path: str) -> list[str]:
-    """Assign variables, given by `layer/variable`. The dense layers may be missing in the file.
+    """Assign variables, given by `layer/variable`; return a line about those of the dense layers that the file lacks.
 
     Raises ZooError if the file is damaged, has another layout, lacks a convolution, or has a variable of another shape.
-
-    Returns:
-        A line that names the variables that keep their random values, or no line.
     """
     missing = h5_weights.load(path, variables, _ADVICE, [name for name in variables if name.startswith("dense")])
     return [f"Not in {path}, so random: {', '.join(missing)}"] if missing else []

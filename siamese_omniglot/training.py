@@ -191,9 +191,8 @@ class _Task:
         best = min((row["val_loss"] for row in record.evaluations), default=float("inf"))
         values: dict[str, Any] = dict(
             epoch=-(-step // self.steps_per_epoch), unix_seconds=time.time(), train_loss=self._logs.train_loss,
-            val_loss=result.loss, val_accuracy=result.accuracy, val_accuracy_error=result.accuracy_error,
-            val_eer=result.eer, val_auc=result.auc, num_pairs=result.num_pairs, best=result.loss <= best,
-            evaluation_seconds=time.perf_counter() - started)
+            num_pairs=result.pop("num_pairs"), best=result["loss"] <= best,
+            evaluation_seconds=time.perf_counter() - started, **{f"val_{key}": result[key] for key in result})
         names = [log_lines.LAST]
         if values["best"]:
             names.append(log_lines.BEST)

@@ -61,10 +61,9 @@ class Updater:
 
     def __call__(self, batch: PairImages | PairChanges, is_stopping: bool = False, dumps: bool = False
                  ) -> tuple[Outcome, dict[str, tf.Tensor]]:
-        """Make one update with this worker's part of the batch; `is_stopping`: this worker was asked to stop.
+        """Make one update with this worker's part of the batch; return the results, and tensors for a dump, by name.
 
-        Returns:
-            The results, and with `dumps` the tensors for a dump by name.
+        `is_stopping` says that this worker was asked to stop.
         """
         run = self._run_dumping if dumps else self._run
         sums, times, tensors = run(*map(tf.constant, batch), tf.constant(float(is_stopping)))

@@ -93,16 +93,13 @@ class ImageBatches(_Batches):
 
 
 class ChangeBatches(_Batches):
-    """Makes a worker's part of every batch for a device that has the drawings, in next to no time.
-
-    Attributes:
-        num_at_once: how many batches to make in a call, which takes hardly longer than one.
-    """
+    """Makes a worker's part of every batch for a device that has the drawings, in next to no time."""
 
     augmentations = ("affine", "none")
 
     def __init__(self, sampler: PairSampler, recipe: BatchRecipe):
         super().__init__(sampler, recipe)
+        # batches to make in a call, which takes hardly longer than for one
         self.num_at_once = max(1, _DRAWINGS_AT_ONCE // (2 * self.num_pairs))
 
     def make_several(self, steps: Sequence[int]) -> list[PairChanges]:

@@ -29,9 +29,7 @@ _FILE_THREADS = 4
 class DrawingStore:
     """Drawings in memory, one bit per pixel if all are black and white, as Omniglot's are, else one byte.
 
-    Attributes:
-        rows: uint8 [drawings, bytes], the pixels of each drawing.
-        is_packed: whether a pixel is a bit.
+    `rows`, uint8 [drawings, bytes], are the pixels of each drawing; `is_packed` tells whether a pixel is a bit.
     """
 
     def __init__(self, drawings: list[np.ndarray]):
@@ -40,9 +38,6 @@ class DrawingStore:
         self.rows = np.stack([np.packbits(drawing > 0) if self.is_packed else drawing.reshape(-1)
                               for drawing in drawings])
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return drawings as uint8 [num, 105, 105], 0 to 255."""
         rows = self.rows[indices]
@@ -50,11 +45,6 @@ class DrawingStore:
             rows = np.unpackbits(rows, axis=1, count=SIDE * SIDE)
             np.negative(rows, out=rows)  # of 1 is 255
         return rows.reshape(-1, SIDE, SIDE)
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory used by the drawings, in bytes."""
-        return self.rows.nbytes
 
 
 class Drawings(NamedTuple):
@@ -175,7 +165,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     counts = np.bincount(data.labels)
     alphabets = sorted({character.split("/")[0] for character in data.characters})
     print(f"{len(data.labels)} drawings of {len(data.characters)} characters in {len(alphabets)} alphabets, "
-          f"{counts.min()} to {counts.max()} a character, {data.store.num_bytes / 1e6:.1f} MB in memory")
+          f"{counts.min()} to {counts.max()} a character, {data.store.rows.nbytes / 1e6:.1f} MB in memory")
     return 0
 
 

@@ -119,7 +119,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     notices = [*flag_set.warnings(), *_notices(flags), *processes.notices(flags, rank, f"{2 * flags.batch_size} pairs"),
                *data.notices,
                f"Data: {path}, {len(data.labels)} drawings of {len(data.characters)} characters, {len(split.train)} "
-               f"train, {len(split.validation)} validate; {data.store.num_bytes / 1e6:.1f} MB in memory",
+               f"train, {len(split.validation)} validate; {data.store.rows.nbytes / 1e6:.1f} MB in memory",
                recipe.notice(flags.recipe, switches)]
     processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind)
 

@@ -40,7 +40,7 @@ def test_drawings_are_as_in_their_files(data, tiny_folder):
 
 
 def test_the_whole_of_omniglot_would_fit_in_250_mb(data):
-    assert data.store.num_bytes / len(data.labels) * 32460 < 250e6
+    assert data.store.rows.nbytes / len(data.labels) * 32460 < 250e6
 
 
 def test_gray_drawings_keep_their_grays():

@@ -160,7 +160,7 @@ def test_early_stop_and_recipe(tmp_path, tiny_folder, capfd, monkeypatch):
     from siamese_omniglot import evaluation
 
     real, losses = evaluation.pair_result, iter([0.7, 0.6, 0.8, 0.9])
-    monkeypatch.setattr(evaluation, "pair_result", lambda *arguments: real(*arguments)._replace(loss=next(losses)))
+    monkeypatch.setattr(evaluation, "pair_result", lambda *arguments: dict(real(*arguments), loss=next(losses)))
     assert train(tiny_folder, tmp_path, "--recipe=corrected", "--split=character", "--augment=none", "--epochs=9",
                  "--lr_decay=step", "--optimizer=adam", "--early_stop=2", "--batch_size=36", "--num_workers=0") == 0
     out = capfd.readouterr().out
