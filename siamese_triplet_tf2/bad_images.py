@@ -16,12 +16,6 @@ from siamese_triplet_tf2 import pairs
 from siamese_triplet_tf2.pairs import Pairs
 
 
-def require_none(reasons: Mapping[str, str], num_images: int) -> None:
-    """Raise ZooError, naming all of them, if some of the images cannot be read; `reasons` are by path."""
-    if reasons:
-        raise ZooError(f"{len(reasons)} of {num_images} images cannot be used: {_listed(reasons)}")
-
-
 def apply(data: Pairs, policy: str) -> Pairs:
     """Check every image. With the policy "skip" leave out the pairs of those that cannot be read.
 
@@ -32,7 +26,7 @@ def apply(data: Pairs, policy: str) -> Pairs:
     reasons = decoding.find_bad(data.images())
     if not reasons:
         return data
-    listed = _listed(reasons)
+    listed = names(reasons)
     if policy == "fail":
         raise ZooError(f"{len(reasons)} of {len(data.images())} images cannot be used: {listed}. Replace them, or skip "
                        "their pairs with --bad_images=skip")
@@ -44,7 +38,8 @@ def apply(data: Pairs, policy: str) -> Pairs:
                                notices=[*data.notices, notice])
 
 
-def _listed(reasons: Mapping[str, str]) -> str:
+def names(reasons: Mapping[str, str]) -> str:
+    """Name images that cannot be used with the reasons, which are given by path."""
     return "; ".join(f"{path} {reason}" for path, reason in reasons.items())
 
 

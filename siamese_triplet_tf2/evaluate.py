@@ -68,7 +68,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     indices = evaluation.images_needed(triplets, chosen, len(data.left))
     images = data.images()
     needed = [images[index] for index in indices]
-    bad_images.require_none(network.find_bad(needed), len(needed))
+    reasons = network.find_bad(needed)
+    if reasons:
+        raise ZooError(f"{len(reasons)} of {len(needed)} images cannot be used: {bad_images.names(reasons)}")
     embeddings = network.embed(needed)
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, pairs=len(chosen))
     result.update(evaluation.measure(indices, embeddings, triplets, chosen, len(data.left)))
