@@ -57,57 +57,48 @@ class BatchRecipe(NamedTuple):
     permute: str  # see PairSampler.draw
     positions: np.ndarray  # int64 [num], positions of this worker's pairs in the batch of all workers
 
-
-class _Batches:
-    """What both kinds of batches have in common."""
-
-    def __init__(self, sampler: PairSampler, recipe: BatchRecipe):
-        self._sampler, self._recipe = sampler, recipe
-        self.num_pairs = len(recipe.positions)
-
-    def _draw(self, step: int) -> tuple[Pairs, np.ndarray]:
+    def draw(self, sampler: PairSampler, step: int) -> tuple[Pairs, np.ndarray]:
         """Return this worker's pairs, and its drawings: those of `first`, then those of `second`."""
-        recipe = self._recipe
-        drawn = self._sampler.draw(recipe.batch_size, TRAIN, step, recipe.permute, recipe.positions)
+        drawn = sampler.draw(self.batch_size, TRAIN, step, self.permute, self.positions)
         return drawn, np.concatenate([drawn.first, drawn.second])
 
-    def _seeds(self, step: int) -> np.ndarray:
+    def seeds(self, step: int) -> np.ndarray:
         """Return a seed for each drawing, int64 [num, 4]."""
-        recipe = self._recipe
-        positions = np.concatenate([recipe.positions, recipe.positions + 2 * recipe.batch_size])
-        return np.stack(np.broadcast_arrays(recipe.seed, TRAIN, step, positions), 1)
+        positions = np.concatenate([self.positions, self.positions + 2 * self.batch_size])
+        return np.stack(np.broadcast_arrays(self.seed, TRAIN, step, positions), 1)
 
 
-class ImageBatches(_Batches):
+class ImageBatches:
     """Makes a worker's part of every batch."""
 
     def __init__(self, store: DrawingStore, sampler: PairSampler, recipe: BatchRecipe):
-        super().__init__(sampler, recipe)
-        self.store = store
+        self.store, self._sampler, self._recipe = store, sampler, recipe
+        self.num_pairs = len(recipe.positions)
 
     def make(self, step: int) -> PairImages:
         """Make this worker's part of the batch of the step after `step` updates."""
-        drawn, drawings = self._draw(step)
-        images = augmentation.augment(self.store.take(drawings), self._recipe.augment, self._seeds(step).tolist())
+        recipe = self._recipe
+        drawn, drawings = recipe.draw(self._sampler, step)
+        images = augmentation.augment(self.store.take(drawings), recipe.augment, recipe.seeds(step).tolist())
         return PairImages(images[:self.num_pairs], images[self.num_pairs:], drawn.labels)
 
 
-class ChangeBatches(_Batches):
+class ChangeBatches:
     """Makes a worker's part of every batch for a device that has the drawings, in next to no time."""
 
     augmentations = ("affine", "none")
 
     def __init__(self, sampler: PairSampler, recipe: BatchRecipe):
-        super().__init__(sampler, recipe)
+        self._sampler, self._recipe = sampler, recipe
         # batches to make in a call, which takes hardly longer than for one
-        self.num_at_once = max(1, _DRAWINGS_AT_ONCE // (2 * self.num_pairs))
+        self.num_at_once = max(1, _DRAWINGS_AT_ONCE // (2 * len(recipe.positions)))
 
     def make_several(self, steps: Sequence[int]) -> list[PairChanges]:
         """Make this worker's part of some batches: of those of the steps after so many updates."""
-        pairs, drawings = zip(*map(self._draw, steps))
+        pairs, drawings = zip(*(self._recipe.draw(self._sampler, step) for step in steps))
         changes = np.empty((len(steps), len(drawings[0]), 0))
         if self._recipe.augment == "affine":
-            seeds = np.concatenate([self._seeds(step) for step in steps])
+            seeds = np.concatenate([self._recipe.seeds(step) for step in steps])
             made = augmentation.affine_coefficients(random_streams.uniform(seeds, augmentation.NUM_UNIFORM), SIDE)
             changes = made.reshape(*changes.shape[:2], made.shape[1])
         return [PairChanges(*batch, drawn.labels) for *batch, drawn in zip(drawings, changes, pairs)]
