@@ -38,10 +38,7 @@ class Record(NamedTuple):
 
 
 def read_record(file: BinaryIO, offset: int, max_bytes: int = _MAX_BYTES) -> Record:
-    """Read the record at an offset; it is cut off after `max_bytes`, for the labels alone.
-
-    Raises ZooError if no record begins there, or it is damaged.
-    """
+    """Read the record at an offset, of at most `max_bytes`; ZooError if no record begins there, or it is damaged."""
     where = f"{file.name}: the record at byte {offset}"
     file.seek(offset)
     content, expected = bytearray(), (_WHOLE, _FIRST)
@@ -80,10 +77,7 @@ def _parse(content: bytes, where: str) -> Record:
 
 
 def read_index(path: str) -> np.ndarray:
-    """Read an index, lines of a key and the offset of its record; return the offsets by key, int64 [records].
-
-    Raises ZooError if the file is damaged.
-    """
+    """Read the lines of an index, a key and an offset each: offsets by key, int64 [records]; ZooError if damaged."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # what NumPy says of text that is no number

@@ -183,10 +183,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
 
 def _network(flags: FlagValues) -> tuple[NetworkSettings, list[str]]:
-    """Return the network that the flags ask for, and warnings about options given in vain.
-
-    Raises FlagError if a value is out of range.
-    """
+    """Return the network, and warnings about options given in vain; FlagError if a value is out of range."""
     for name in ("gamma", "prelogits_norm_p", "prelogits_hist_max", "keep_probability"):
         if flags[name].value == 0.0:
             raise FlagError(f"--{name}={flags[name].value}: expected a number above 0")

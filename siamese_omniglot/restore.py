@@ -8,10 +8,7 @@ from siamese_omniglot.nets import siamese
 
 
 def network(checkpoint: Checkpoint, flags: FlagValues) -> siamese.Siamese:
-    """Build the network and restore its weights; the flags are those of `evaluate.define_network`.
-
-    Raises ZooError if the checkpoint is damaged or of another network.
-    """
+    """Build the network with its weights; ZooError if the checkpoint is damaged or of another network."""
     network = siamese.build(setting(checkpoint, flags, "backbone"), setting(checkpoint, flags, "head"), seed=0)
     checkpoints.restore_all(checkpoint.prefix, network.named_variables())
     return network

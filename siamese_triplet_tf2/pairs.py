@@ -74,10 +74,7 @@ def has_data(folder: str) -> bool:
 
 
 def load(folder: str) -> Pairs:
-    """List the pairs of a folder.
-
-    Raises ZooError if a side is missing or empty, the sides have different lengths, or names do not match.
-    """
+    """List the pairs of a folder; ZooError if a side is missing or empty, or the sides do not match."""
     left, right = (_list(folder, side) for side in ("left", "right"))
     if len(left) != len(right):
         alone = sorted(set(_stems(left)) ^ set(_stems(right)))

@@ -37,10 +37,7 @@ def notices(path: str | None, backbone: str) -> list[str]:
 
 
 def load(model: Any, path: str) -> None:
-    """Load the backbone of a model. Its head keeps its random weights.
-
-    Raises ZooError if the file is damaged, lacks a variable, or has a variable of another shape.
-    """
+    """Load the backbone alone; ZooError if the file is damaged, or a variable is missing or of another shape."""
     from siamese_triplet_tf2.model import variable_names  # `find` needs no TensorFlow
 
     h5_weights.load(path, {name: variable for name, variable in zip(variable_names(model), model.weights)
