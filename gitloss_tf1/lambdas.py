@@ -35,18 +35,13 @@ class Row(NamedTuple):
     ratio: float  # inter / intra
 
 
-def define_flags() -> FlagSet:
-    """Return the flags of the comparison."""
-    flags = FlagSet(__doc__ or "")
-    flags.data.paths("runs", "Run directories, or folders that hold some.")
-    flags.evaluation.string("picture", None, "PNG file for the picture.")
-    return flags
-
-
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Print the table; return the exit status."""
-    flags = define_flags().parse(arguments)
+    flag_set = FlagSet(__doc__ or "")
+    flag_set.data.paths("runs", "Run directories, or folders that hold some.")
+    flag_set.evaluation.string("picture", None, "PNG file for the picture.")
+    flags = flag_set.parse(arguments)
     rows, title = read(shared_flags.find_paths("runs", flags.runs, ROOT))
     print(table(rows))
     if flags.picture:

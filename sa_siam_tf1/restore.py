@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from typing import Callable, Iterator
+from typing import Callable, Iterator, NamedTuple
 
 from common.checkpoints import bundle, trained
 from common.checkpoints.trained import Checkpoint
@@ -22,8 +22,7 @@ from sa_siam_tf1.inference.tracker import Tracker
 from sa_siam_tf1.train_siamese_model import NPU_PRECISION
 
 
-@dataclasses.dataclass(frozen=True)
-class TrackerWeights:
+class TrackerWeights(NamedTuple):
     """The checkpoints and the configuration of a tracker."""
 
     prefixes: dict  # of the checkpoints, by branch

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import io
 import os
 import time
@@ -44,8 +43,7 @@ CURVES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """What training depends on besides the run."""
 
     model: ModelConfig
@@ -68,27 +66,22 @@ def train(config: Config, data: Tracks, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint when it has one."""
     configuration.save(run.path, config.model, config.train, config.track)
     with tf.Graph().as_default():
-        graphs = _build(config, data, run)
+        images = _device_images(config, data, run)
+        graph = siamese_model.build_training(config.model, config.train,
+                                             npu.scales_losses(run.device, config.train.dynamic_loss_scale),
+                                             images and (images.exemplars, images.instances))
+        debugger = StepDebugger(run, dict(
+            exemplars=graph.towers.exemplars, instances=graph.towers.instances, response=graph.towers.response,
+            **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.gradients}))
+        validation = None
+        if data.validation and not run.request.performance:
+            validation = siamese_model.build_validation(config.model, config.train.batch_size, config.train.seed)
+        graphs = _Graphs(images, graph, validation, debugger, tf.global_variables_initializer())
         with open_session(run) as session:
-            checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step)
+            checkpoints = Checkpoints(run.folder("ckpt"), session, graph.global_step)
             record = RunRecord(run, stop, checkpoints, tf)
             with contextlib.closing(_Task(config, data, graphs, session, record)) as task:
                 loop.run(task, record)
-
-
-def _build(config: Config, data: Tracks, run: Run) -> _Graphs:
-    images = _device_images(config, data, run)
-    graph = siamese_model.build_training(config.model, config.train,
-                                         npu.scales_losses(run.device, config.train.dynamic_loss_scale),
-                                         images and (images.exemplars, images.instances))
-    towers = graph.towers
-    dumped = dict(exemplars=towers.exemplars, instances=towers.instances, response=towers.response,
-                  **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.gradients})
-    debugger = StepDebugger(run, dumped)
-    validation = None
-    if data.validation and not run.request.performance:
-        validation = siamese_model.build_validation(config.model, config.train.batch_size, config.train.seed)
-    return _Graphs(images, graph, validation, debugger, tf.global_variables_initializer())
 
 
 def _device_images(config: Config, data: Tracks, run: Run) -> DeviceImages | None:

@@ -28,8 +28,8 @@ from sa_siam_tf1.configuration import ROOT
 from sa_siam_tf1.inference import otb
 
 
-class SaSiam:
-    """A tracker whose boxes are x, y, width, height, counted from 1, as those of the toolkit.
+class SaSiam(contextlib.ExitStack):
+    """A tracker whose boxes are x, y, width, height, counted from 1, as those of the toolkit; close it after use.
 
     Attributes:
         name: what the toolkit calls the results.
@@ -42,6 +42,7 @@ class SaSiam:
         """Load the weights; `flags` are those of evaluate.py that choose weights and device, such as --checkpoint."""
         from sa_siam_tf1 import restore, track_flags
 
+        super().__init__()
         flag_set = FlagSet(__doc__ or "")
         track_flags.define(flag_set)
         parsed = flag_set.parse(list(flags))
@@ -49,8 +50,7 @@ class SaSiam:
         device = selection.choose(parsed.device, os.environ)
         self.name = name
         self._step: Any = None
-        self._resources = contextlib.ExitStack()
-        _, self._make = self._resources.enter_context(restore.open_tracker(parsed, checkpoint, device))
+        _, self._make = self.enter_context(restore.open_tracker(parsed, checkpoint, device))
 
     def init(self, image: Any, box: Sequence[float]) -> None:
         """Begin a sequence with the target's box in its first frame, a PIL image or uint8 [height, width, 3], RGB."""
@@ -80,16 +80,6 @@ class SaSiam:
                 boxes[index] = self.update(pixels)
             seconds[index] = time.perf_counter() - started
         return boxes, seconds
-
-    def close(self) -> None:
-        """Close the session."""
-        self._resources.close()
-
-    def __enter__(self) -> SaSiam:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def _pixels(image: Any) -> np.ndarray:

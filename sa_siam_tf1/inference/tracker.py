@@ -5,8 +5,7 @@ Boxes are x, y, width, height in pixels; x and y of the upper left pixel are cou
 """
 from __future__ import annotations
 
-import dataclasses
-from typing import Sequence
+from typing import NamedTuple, Sequence
 
 import numpy as np
 
@@ -20,8 +19,7 @@ from sa_siam_tf1.inference.sequences import Step
 _NEGATIVE = "the highest response is negative; the target may be lost"
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """Position and size of the target in pixels, counted from 0."""
 
     y: float  # of the centre
@@ -45,8 +43,7 @@ class Target:
         return context_side(self.width, self.height)
 
 
-@dataclasses.dataclass(frozen=True)
-class Location:
+class Location(NamedTuple):
     """The target in a frame."""
 
     target: Target

@@ -27,20 +27,16 @@ from sa_siam_tf1.datasets import curation, imdb
 _UNFINISHED = re.compile(r"\..+\.\d{2,}\.crop\.x\.jpg\.([1-9]\d{0,8})\.tmp")  # temporary name of `atomic_files`
 
 
-def define_flags() -> FlagSet:
-    """Return the flags."""
-    flags = FlagSet(__doc__ or "")
-    shared_flags.define_data(flags, "Raw folder of ILSVRC2015 VID, with Annotations/VID and Data/VID, or its parent.")
-    flags.data.string("save_path", None, "Folder to write the crops to.", REQUIRED)
-    flags.alias("save_path", "output_path")
-    flags.data.integer("threads", 5, "Threads that crop.", 1, 256)
-    return flags
-
-
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Crop; return the exit status."""
-    flags = define_flags().parse(arguments)
+    flag_set = FlagSet(__doc__ or "")
+    shared_flags.define_data(flag_set, "Raw folder of ILSVRC2015 VID, with Annotations/VID and Data/VID, or its "
+                             "parent.")
+    flag_set.data.string("save_path", None, "Folder to write the crops to.", REQUIRED)
+    flag_set.alias("save_path", "output_path")
+    flag_set.data.integer("threads", 5, "Threads that crop.", 1, 256)
+    flags = flag_set.parse(arguments)
     root = shared_flags.find_data_folder(flags.data_path, ROOT, ["ILSVRC2015"],
                                       lambda folder: os.path.isdir(os.path.join(folder, "Annotations", "VID")))
     target = os.path.abspath(os.path.expanduser(flags.save_path))
