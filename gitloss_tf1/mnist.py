@@ -117,14 +117,14 @@ class Batches:
 
 
 def read_images(path: str) -> np.ndarray:
-    """Read an IDX file of 28 x 28 images, plain or .gz, as uint8 [num, 28, 28, 1]; any other file is a ZooError."""
+    """Read an IDX file of 28 x 28 images, plain or .gz, as uint8 [num, 28, 28, 1]; raise ZooError for any other."""
     images = _read_idx(path, _IMAGES_MAGIC, (SIDE, SIDE))[..., None]
     is_transposed = os.path.basename(path).startswith("emnist-")  # all of EMNIST is
     return images.transpose(0, 2, 1, 3).copy() if is_transposed else images
 
 
 def read_labels(path: str) -> np.ndarray:
-    """Read an IDX file of labels, plain or .gz, as int64 [num], 0 to 9; any other file is a ZooError."""
+    """Read an IDX file of labels, plain or .gz, as int64 [num], 0 to 9; raise ZooError for any other file."""
     labels = _read_idx(path, _LABELS_MAGIC, ()).astype(np.int64)
     if labels.max() >= NUM_CLASSES:
         first = int(np.argmax(labels >= NUM_CLASSES))

@@ -8,7 +8,7 @@ from common.errors import ZooError
 
 
 def load() -> Any:
-    """Return the module cv2; where it is missing or fails to load, that is a ZooError."""
+    """Return the module cv2; raise ZooError if it is missing or fails to load."""
     try:
         import cv2
     except ImportError as error:  # also of a missing shared library

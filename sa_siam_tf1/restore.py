@@ -73,7 +73,7 @@ def open_tracker(flags: FlagValues, checkpoint: Checkpoint, device: Device
 
 
 def variables(session: tf.Session, weights: TrackerWeights) -> None:
-    """Restore all variables of the default graph from their branches' checkpoints; a missing one is a ZooError."""
+    """Restore all variables of the default graph from their branches' checkpoints; raise ZooError if one is missing."""
     for branch, prefix in weights.prefixes.items():
         shapes = checkpoints.shapes_in(prefix)
         variables_by_name = {}

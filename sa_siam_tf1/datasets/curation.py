@@ -137,7 +137,7 @@ class RawVideo(NamedTuple):
 
 
 def raw_videos(root: str) -> list[RawVideo]:
-    """List the videos of a raw tree, in the order of letters and names; a tree without any is a ZooError."""
+    """List the videos of a raw tree, in the order of letters and names; raise ZooError if there is none."""
     videos = []
     for part, letter in PARTS.items():
         annotations, frames = (os.path.join(root, kind, "VID", *part.split("/")) for kind in ("Annotations", "Data"))

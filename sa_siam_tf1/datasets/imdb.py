@@ -122,7 +122,7 @@ def curated_videos(folder: str, letters: Iterable[str] = LETTERS) -> list:
 
 
 def read_index(path: str) -> list:
-    """Read an index, .json or an old .pickle, as a list of tracks of relative paths; any other file is a ZooError."""
+    """Read an index, .json or an old .pickle, as a list of tracks of relative paths; raise ZooError for any other."""
     content = plain_pickle.read_plain(path) if path.endswith(".pickle") else read_json(path)
     videos = content.get("videos") if isinstance(content, dict) else None
     if not isinstance(videos, list) or not all(isinstance(track, list) and track and all(

@@ -57,7 +57,7 @@ class SaSiam(contextlib.ExitStack):
         self._step = self._make(_pixels(image), otb.to_zero_based(box))
 
     def update(self, image: Any) -> np.ndarray:
-        """Return the box in the next frame, float64 [4]; before `init` there is none, which is a ZooError."""
+        """Return the box in the next frame, float64 [4]; raise ZooError before `init`."""
         if self._step is None:
             raise ZooError("update() before init(): the first frame and its box are needed")
         return np.array(self._step(_pixels(image)).box, np.float64) + [1.0, 1.0, 0.0, 0.0]

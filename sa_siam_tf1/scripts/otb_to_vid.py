@@ -99,7 +99,7 @@ def vid_box(box: np.ndarray) -> tuple[int, int, int, int] | None:
 def write_video(root: str, part: str, name: str, frames: list, stop: StopRequest) -> None:
     """Write frames, from `annotated_frames`, and their annotations as a video of a part of the raw tree.
 
-    A box that has no pixel in its frame is left out; a frame that cannot be read is a ZooError.
+    A box that has no pixel in its frame is left out. Raise ZooError if a frame cannot be read.
     """
     data, annotations = (os.path.join(root, kind, "VID", *part.split("/"), name) for kind in ("Data", "Annotations"))
     os.makedirs(data)
