@@ -49,10 +49,10 @@ def measure(device) -> dict:
 
     from benchmarks import bare_siamese_triplet, measuring
     from common.devices.selection import Rank
-    from common.keras import workers
+    from common.keras import session, workers
     from common.keras.session import tf
     from siamese_triplet_tf2 import decoding, features
-    from siamese_triplet_tf2.model import build_embedding
+    from siamese_triplet_tf2.model import build_embedding, folded
     from siamese_triplet_tf2.pairs import Sampler
     from siamese_triplet_tf2.training import LEARNING_RATE
     from siamese_triplet_tf2.update import Part, Updater
@@ -65,9 +65,10 @@ def measure(device) -> dict:
             return [self._model.tail(tower, training=False) for tower in tf.split(kept, 3)]
 
     model = build_embedding("resnet50", seed=0)
-    optimizer, team = tf.keras.optimizers.Adam(LEARNING_RATE), workers.make(Rank(), device.kind)
+    optimizer, team = session.Adam(LEARNING_RATE), workers.make(Rank(), device.kind)
     updater, towers = Updater(model, optimizer, team), TowerUpdater(model, optimizer, team)
-    frozen = tf.function(lambda images: model.frozen(decoding.preprocess(images, "unit"), training=False))
+    inference = folded(model.frozen)
+    frozen = tf.function(lambda images: inference(decoding.preprocess(images, "unit"), training=False))
     images = tf.constant(np.random.RandomState(0).rand(3 * BATCH_SIZE, 200, 200, 3), tf.float32)
     folder = tempfile.TemporaryDirectory()
     compute = features.ImageFeatures(model.frozen, _draw(folder.name), decoding.Decoding(accurate=False), "unit")

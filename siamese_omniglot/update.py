@@ -130,5 +130,5 @@ def _neighbours(similarities: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def make_optimizer(kind: str) -> Any:
     """Make the optimizer. The learning rate is set at every step; the momentum is Adam's beta_1."""
     if kind == "adam":
-        return tf.keras.optimizers.Adam(beta_1=MOMENTUM)
+        return session.Adam(beta_1=MOMENTUM)
     return tf.keras.optimizers.SGD(momentum=MOMENTUM, nesterov=True)

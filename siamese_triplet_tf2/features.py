@@ -19,6 +19,7 @@ from common import atomic_files, console
 from common.data.batching import full_batches
 from common.errors import ZooError
 from siamese_triplet_tf2 import decoding
+from siamese_triplet_tf2.model import folded
 
 BATCH_SIZE = 32
 MEMORY_SHARE = 0.25  # of the free memory that `auto` uses at most
@@ -165,16 +166,15 @@ class ImageFeatures:
         """Read nothing yet.
 
         Args:
-            frozen: Keras model of the frozen part.
+            frozen: Keras model of the frozen part. Its weights are those at the first call.
             paths: paths of all images.
             how: settings of decoding.
             input_scale: see `decoding.preprocess`.
         """
-        self._run = tf.function(lambda images: tf.cast(
-            frozen(decoding.preprocess(images, input_scale), training=False), tf.float32))
-        self._paths, self._how = paths, how
+        self._frozen, self._paths, self._how, self._input_scale = frozen, paths, how, input_scale
         self._thread = ThreadPoolExecutor(1)
         self._ahead: tuple[bytes, Future] | None = None
+        self._run: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         """Return the features of images by their indices."""
@@ -182,6 +182,10 @@ class ImageFeatures:
             images, self._ahead = self._ahead[1].result(), None
         else:
             images = self._load(indices)
+        if self._run is None:
+            frozen = folded(self._frozen)
+            self._run = tf.function(lambda images: tf.cast(
+                frozen(decoding.preprocess(images, self._input_scale), training=False), tf.float32))
         return self._run(images).numpy()
 
     def expect(self, indices: np.ndarray) -> None:

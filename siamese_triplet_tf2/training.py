@@ -85,7 +85,7 @@ def _build(config: Config, data: Pairs, team: workers.Workers, run: Run) -> _Mod
     with team.scope():
         updates = tf.Variable(0, dtype=tf.int64, trainable=False)
         embedding = build_embedding(flags.backbone, flags.seed)
-        optimizer = session.scale_losses(tf.keras.optimizers.Adam(LEARNING_RATE), run, flags.loss_scale)
+        optimizer = session.scale_losses(session.Adam(LEARNING_RATE), run, flags.loss_scale)
     if config.weights_path:
         pretrained.load(embedding.whole, config.weights_path)
     source = _make_features(config, data, embedding, run)

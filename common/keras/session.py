@@ -112,6 +112,21 @@ def scale_losses(optimizer: Any, run: Run, requested: str | None) -> Any:
     return (npu.loss_scale_optimizer if is_npu else tf.keras.mixed_precision.LossScaleOptimizer)(optimizer)
 
 
+class Adam(tf.keras.optimizers.Adam):
+    """Adam whose update of a variable is a single op, as in Keras 2. That of Keras 3 has fifteen, which each read and
+    write arrays of the size of the variable.
+    """
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Update a variable; Keras 3 calls this."""
+        index, step = self._get_variable_index(variable), tf.cast(self.iterations + 1, variable.dtype)
+        momentum, velocity = self._momentums[index].value, self._velocities[index].value
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle, m=momentum.handle, v=velocity.handle, beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step), lr=tf.cast(learning_rate, variable.dtype), beta1=self.beta_1,
+            beta2=self.beta_2, epsilon=self.epsilon, grad=gradient)
+
+
 def build_optimizer(optimizer: Any, variables: Sequence[Any]) -> None:
     """Create the variables of an optimizer now, not at its first step."""
     if hasattr(optimizer, "build"):

@@ -10,6 +10,7 @@ from siamese_triplet_tf2.model import (
     FLAT_SIZES,
     LAST_FROZEN,
     build_embedding,
+    folded,
     trainable_names,
     variable_names,
 )
@@ -44,6 +45,24 @@ def test_the_tail_continues_where_the_frozen_part_ends(resnet):
     whole = resnet.whole(images, training=False).numpy()
     parts = resnet.tail(resnet.frozen(images, training=False), training=False).numpy()
     assert np.array_equal(whole, parts)
+
+
+def test_folding_changes_rounding_only():
+    model = build_embedding("resnet50", seed=0)
+    random = np.random.RandomState(0)
+    for layer in model.frozen.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            layer.set_weights([random.uniform(0.5, 1.5, values.shape) for values in layer.get_weights()])
+    images = tf.constant(random.rand(2, 200, 200, 3), tf.float32)
+    features = model.frozen(images, training=False).numpy()
+    copy = folded(model.frozen)
+    assert np.abs(copy(images, training=False).numpy() - features).max() < 1e-5 * np.abs(features).max()
+    assert not any(isinstance(layer, tf.keras.layers.BatchNormalization) for layer in copy.layers)
+
+
+def test_folding_a_network_without_normalisation_changes_nothing(tiny):
+    images = tf.constant(np.random.RandomState(0).rand(2, 200, 200, 3), tf.float32)
+    assert np.array_equal(folded(tiny.frozen)(images, training=False), tiny.frozen(images, training=False))
 
 
 @pytest.mark.parametrize("training", [False, True])
