@@ -27,13 +27,15 @@ def training_step(branch: str, batch_size: int, side: int) -> list[tf.Operation]
     They are to be run as they are: TensorFlow drops ops that are only waited for.
     """
     with tf.variable_scope(f"bare_{branch}"):
-        total = []
+        sums = []
         for tower in ("exemplars", "instances"):
             maps = _trunk(_images(tower, batch_size, side), branch)
-            total += [tf.reduce_sum(found) for found in ([maps["conv5"]] if branch == "appearance" else _heads(maps))]
+            sums += [tf.reduce_sum(found) for found in ([maps["conv5"]] if branch == "appearance" else _heads(maps))]
         trained = "bare_" + branch + ("/head" if branch == "semantic" else "/trunk")
         kernels = [kernel for kernel in tf.trainable_variables() if kernel.op.name.startswith(trained)]
-        return [gradient.op for gradient in tf.gradients(tf.add_n(total), kernels)]
+        total = tf.add_n(sums)
+        # the total as well: the gradients of the heads do not need their outputs, so TensorFlow would not compute them
+        return [total.op, *(gradient.op for gradient in tf.gradients(total, kernels))]
 
 
 def embedding_flops(side: int) -> float:

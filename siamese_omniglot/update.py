@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from typing import Any, Callable, NamedTuple, Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from common.keras import session, workers
@@ -66,15 +65,12 @@ class Updater:
         `is_stopping` says that this worker was asked to stop.
         """
         run = self._run_dumping if dumps else self._run
-        sums, times, tensors = run(*map(tf.constant, batch), tf.constant(float(is_stopping)))
-        loss, right, num_stopping = (float(value) for value in sums.numpy())
-        forward, backward, update = (float(value) for value in np.diff(times.numpy()))
-        outcome = Outcome(loss, right / self._settings.num_pairs, round(num_stopping), forward,
-                          backward, update)
-        return outcome, tensors
+        results, tensors = run(*map(tf.constant, batch), tf.constant(float(is_stopping)))
+        loss, right, num_stopping, *seconds = results.numpy().tolist()
+        return Outcome(loss, right / self._settings.num_pairs, round(num_stopping), *seconds), tensors
 
     def _update(self, first: tf.Tensor, second: tf.Tensor, labels: tf.Tensor, is_stopping: tf.Tensor,
-                dumps: bool = False) -> tuple:
+                dumps: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         variables = self._network.chain.trainable_variables
         began = self._time([])
         images = self._make_images(first, second) if self._make_images else tf.concat([first, second], 0)
@@ -97,7 +93,8 @@ class Updater:
         sums = self._team.total(tf.stack([loss, tf.reduce_sum(losses.are_right(logits, labels)), is_stopping]))
         updated = [tf.convert_to_tensor(variable) for variable in variables] if self._settings.takes_times else []
         times = tf.stack([began, forward, backward, self._time([sums, *updated])])
-        return sums, times, self._dumped(images, labels, logits, gradients) if dumps else {}
+        seconds = tf.cast(times[1:] - times[:-1], tf.float32)
+        return tf.concat([sums, seconds], 0), self._dumped(images, labels, logits, gradients) if dumps else {}
 
     def _decay(self, variables: Sequence[Any]) -> tf.Tensor | float:
         """Return this worker's share of weight_decay / 2 * |weights|^2, whose gradient is weight_decay * weights."""
