@@ -5,8 +5,5 @@ import zlib
 
 
 def op_seed(name: str, seed: int) -> int:
-    """Derive an op's seed from its name, so that it does not depend on how many ops were created before.
-
-    Combined with a graph-level seed, TensorFlow 1.15 and 2.x draw the same numbers.
-    """
+    """Derive an op's seed from its name, whatever ops exist; TensorFlow 1.15 and 2.x then draw the same numbers."""
     return (zlib.crc32(name.encode("utf-8")) ^ seed) & 0x7FFFFFFF

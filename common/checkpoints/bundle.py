@@ -226,10 +226,7 @@ def require_shapes(prefix: str, shapes: Mapping[str, Sequence[int]], expected: M
 
 def loadable(prefix: str, shapes: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]
              ) -> tuple[list[str], list[str]]:
-    """Return the names of the variables that can be loaded from a bundle, and why not for each of the others.
-
-    Arguments are those of `require_shapes`. Raises ZooError if none can be loaded.
-    """
+    """Return the names of the variables that can be loaded, and why not for each other one; ZooError without any."""
     names, notices = [], []
     for name, shape in expected.items():
         if shapes.get(name) == list(shape):

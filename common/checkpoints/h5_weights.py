@@ -13,10 +13,7 @@ _KERAS_1_NAMES = {"kernel": "W", "bias": "b"}  # as in `layer/layer_W_1:0`
 
 
 def find(flag: str | None, candidates: Sequence[str], advice: str) -> str:
-    """Return the first candidate that exists; ZooError without one.
-
-    `flag` is the value of --weights, None if the candidates are default paths; `advice` says where to get the file.
-    """
+    """Return the first candidate that exists; ZooError without any, which names --weights and ends in `advice`."""
     for path in candidates:
         if os.path.isfile(path):
             return path

@@ -25,10 +25,7 @@ _REMOTE = ("obs://", "s3://")
 
 
 def main(script: str, flag_set: FlagSet, argv: list[str] | None = None) -> int:
-    """Run a model's test/*.sh on ModelArts; return its exit status.
-
-    Flags that are not in `flag_set`, that of the train entry, are the platform's: they are logged and ignored.
-    """
+    """Run a model's test/*.sh on ModelArts; unknown flags are the platform's, which are logged and ignored."""
     arguments = sys.argv[1:] if argv is None else argv
     return program.run(lambda stop: _run(script, flag_set, arguments, stop))
 

@@ -196,7 +196,7 @@ def _default_precision(product: str | None) -> str:
 
 
 def require_known(config: Any, name: str, value: str | int) -> None:
-    """Raise FlagError unless this version of npu_device, by its `global_options()`, has an option with this value."""
+    """Raise FlagError unless this npu_device, by its `global_options()`, has an option with this value."""
     if not hasattr(config, name):
         raise unknown_option("npu_device", name, value)
     known = getattr(config, name).optional  # reading gives the option with its choices, not its value

@@ -16,10 +16,7 @@ class Checkpoints(CheckpointFolder):
 
     def __init__(self, folder: str, session: tf.Session, global_step: tf.Variable,
                  before_save: Callable[[], None] = lambda: None):
-        """Create the saver; all variables must exist.
-
-        `before_save` is called before each save, to update variables that only serve checkpoints.
-        """
+        """Create the saver of all variables; `before_save` updates those that only serve checkpoints."""
         self._before_save = before_save
         self._saver = tf.train.Saver(tf.global_variables(), max_to_keep=None)
         self._session = session

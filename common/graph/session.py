@@ -69,10 +69,7 @@ class StepDebugger:
     """Runs training steps with over_dump, data_dump and profiling; on an NPU the adapter does all three."""
 
     def __init__(self, run: Run, dumped: Mapping[str, tf.Tensor]):
-        """Add the numeric checks to the graph, which must be complete and contain nothing but training.
-
-        `dumped` are the tensors of a data dump, by name.
-        """
+        """Add the numeric checks to a graph of nothing but training; `dumped` are tensors of a dump, by name."""
         options = run.debug_options
         self._plan = DebugPlan(options, run.request.num_updates)
         self._dumped, self._loss_scale = dict(dumped), npu.loss_scale()
