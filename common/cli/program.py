@@ -185,7 +185,7 @@ def run(body: Callable[[StopRequest], int]) -> int:
 
 
 def entry(body: Callable[[list[str], StopRequest], int]) -> Callable[..., int]:
-    """Decorator: turn `main(arguments, stop)` into `main(argv=None)`, of this process or a given command line."""
+    """Decorator: turn `main(arguments, stop)` into `main(argv=None)`; None is the process' command line."""
 
     @functools.wraps(body)
     def main(argv: list[str] | None = None) -> int:
