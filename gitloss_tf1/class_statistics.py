@@ -43,6 +43,7 @@ def class_statistics(features: np.ndarray, labels: np.ndarray, batch_size: int, 
             full batches are used, and a class has no mean in a batch without it. "class_means": centers are the means
             of all samples of a class.
     """
+    # with all samples in one batch, the mean of batch means is the class mean
     batch_size = min(batch_size, len(labels)) if form == "batch_means" else len(labels)
     used = len(labels) // batch_size * batch_size
     features, labels = features[:used], labels[:used]
