@@ -47,10 +47,7 @@ def draw_augmentation(extras: Extras, num: int, seed: Sequence[int]) -> np.ndarr
 
 
 class Stage:
-    """A queue on the device, where batches wait for their steps.
-
-    A step takes the first one, `images`, float32 [batch, side, side, 3], or waits for it.
-    """
+    """A queue on the device: a step takes its first batch, `images`, float32 [batch, side, side, 3], or waits."""
 
     _NAME = "staged_images"
 

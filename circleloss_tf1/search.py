@@ -56,10 +56,7 @@ class FaceSearch:
 
     def embed(self, queries: Sequence[str], faces: Sequence[str], left_out: LeftOut
               ) -> tuple[list[str], np.ndarray, np.ndarray, dict[str, Any]]:
-        """Return readable faces, embeddings of queries and of them, float32 [num, dim], and a report about the index.
-
-        Other faces are left out.
-        """
+        """Return readable faces, embeddings of queries and of them, float32 [num, dim], and a report on the index."""
         if self.needs_context:
             self.batch_size = batch_size = self._batch_size or BATCH_SIZE
             embedder = self._build(batch_size=batch_size)

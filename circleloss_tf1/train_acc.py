@@ -55,10 +55,13 @@ def define_flags() -> FlagSet:
     _define_optimization(flags.training)
     flags.alias("learning_rate_decay_epochs", "lr_decay_epochs")
     _define_model(flags.model)
-    _define_extras(flags.model)
     data_folders.define_lfw(flags)
     flags.evaluation.boolean("ema_evaluation", False, "Verify on LFW with the moving averages of the weights.")
-    _define_validation(flags.evaluation)
+    flags.evaluation.number("validation_set_split_ratio", 0.0, "Share of each person's images to validate on.",
+                            maximum=0.99)
+    flags.evaluation.integer("validate_every_n_epochs", 5, "Epochs between validations.", 1)
+    flags.evaluation.integer("min_nrof_val_images_per_class", 0, "Do not validate on people who would keep fewer "
+                             "images than this to train on.")
     flags.ignored.boolean("static_shape", False, "Circle loss uses full batches only.")
     flags.ignored.boolean("log_histograms", False, "--data_dump_flag writes tensors.")
     for name, reason in (("logs_base_dir", "Logs are in the run directory."),
@@ -108,9 +111,7 @@ def _define_model(model: Group) -> None:
     model.number("prelogits_norm_loss_factor", 0.0, "Weight of the penalty on the norm of the embedding.")
     model.number("prelogits_norm_p", 1.0, "Order of that norm.")
     model.number("prelogits_hist_max", 10.0, "Upper end of the embedding's histogram in stat.h5.")
-
-
-def _define_extras(model: Group) -> None:
+    # Extras
     model.integer("image_size", None, "Side of the input in pixels.", 32, 4096, str(IMAGE_SIZE))
     model.integer("embedding_size", None, "Dimensions of the embedding.", 1, 4096, "the network's own, 512 of resnet34")
     model.number("keep_probability", None, "Share of the embedding that dropout keeps in training.", unset="1.0",
@@ -121,14 +122,6 @@ def _define_extras(model: Group) -> None:
     model.boolean("random_crop", None, "Cut the input out of a larger image at random.", "False")
     model.boolean("random_flip", None, "Mirror images at random.", "False")
     model.boolean("random_rotate", None, "Rotate images by up to 10 degrees at random.", "False")
-
-
-def _define_validation(evaluation: Group) -> None:
-    evaluation.number("validation_set_split_ratio", 0.0, "Share of each person's images to validate on.",
-                      maximum=0.99)
-    evaluation.integer("validate_every_n_epochs", 5, "Epochs between validations.", 1)
-    evaluation.integer("min_nrof_val_images_per_class", 0, "Do not validate on people who would keep fewer images than "
-                       "this to train on.")
 
 
 def num_updates(flags: FlagValues) -> int:

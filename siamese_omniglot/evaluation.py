@@ -21,8 +21,7 @@ BATCH_PAIRS = 2048
 def compare(network: Siamese, first: tf.Tensor, second: tf.Tensor) -> dict[str, tf.Tensor]:
     """Compare pairs of drawings, float32 [num, 105, 105] each, in [0, 1], black on white; this is what is exported.
 
-    Returns:
-        `similarity`, the probability that both show the same character, and `logit`, float32 [num] each.
+    `similarity` is the probability that both show the same character; it and `logit` are float32 [num].
     """
     logit = network.logits(*(tf.repeat(images[..., None], network.channels, axis=-1) for images in (first, second)))
     return dict(similarity=tf.sigmoid(logit), logit=logit)

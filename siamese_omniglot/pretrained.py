@@ -12,10 +12,7 @@ _ADVICE = (f"get {VGG16_FILE} from https://storage.googleapis.com/tensorflow/ker
 
 
 def find(flag: str | None, model_root: str) -> str | None:
-    """Return the path of the file that --weights names, also relative to the model; None for "none" or no flag.
-
-    Raises ZooError if there is no such file.
-    """
+    """Return the path that --weights names, also relative to the model; None for "none"; ZooError if it is missing."""
     if flag in (None, "none"):
         return None
     return h5_weights.find(flag, [os.path.abspath(os.path.expanduser(flag)), os.path.join(model_root, flag)], _ADVICE)

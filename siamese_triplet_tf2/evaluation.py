@@ -86,10 +86,7 @@ def ranks(similarity: np.ndarray) -> np.ndarray:
 
 
 def retrieval_metrics(left: np.ndarray, right: np.ndarray) -> dict[str, Any]:
-    """Return recall and median rank of the partner of each left image, for both metrics.
-
-    Embeddings are float32 [num, dim]; right[i] is the partner of left[i].
-    """
+    """Return recall and median rank of right[i] for left[i], float32 [num, dim] each, for both metrics."""
     metrics: dict[str, Any] = {}
     cosine, l2 = (similarities(left, right, metric) for metric in ("cosine", "l2"))
     for metric, similarity in (("cosine", cosine), ("l2", l2)):

@@ -129,10 +129,7 @@ class ThreadAhead:
 
 
 class ProcessesAhead:
-    """Prepares batches in processes before they are needed, but none beyond the updates of the run.
-
-    Without processes it makes them on demand.
-    """
+    """Prepares the batches of a run in processes before they are needed; without processes it makes them on demand."""
 
     def __init__(self, batches: ImageBatches, num_processes: int, num_updates: int):
         self._batches, self._num, self._num_updates = batches, num_processes, num_updates
