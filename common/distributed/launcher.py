@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import IO, Mapping, MutableMapping, NamedTuple, Sequence
+from typing import IO, Mapping, NamedTuple, Sequence
 
 from common.cli import program
 from common.cli.program import Stopped, StopRequest
@@ -48,8 +48,7 @@ def main(arguments: list[str], stop: StopRequest) -> int:
     return start([sys.executable, *command], job, device_kind, os.environ, stop)
 
 
-def start(command: Sequence[str], job: Job, device_kind: str, environment: MutableMapping[str, str], stop: StopRequest
-          ) -> int:
+def start(command: Sequence[str], job: Job, device_kind: str, environment: Mapping[str, str], stop: StopRequest) -> int:
     """Start one process per device of this machine and wait for all of them.
 
     If one fails, the others are stopped within a bounded time. Only the output of rank 0 is shown, and the error output

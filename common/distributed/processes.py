@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, Callable, MutableMapping, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 from common.cli import program
 from common.cli.parser import FlagSet, FlagValues
@@ -128,7 +128,7 @@ def start(flags: FlagValues, command: Sequence[str], device_kind: str) -> None:
             print(f"Warning: --nnode={job.nodes} without --master_addr: only ranks on this machine can meet",
                   file=sys.stderr, flush=True)
         launch(job, device_kind, command)
-    watch_launcher(os.environ)
+    watch_launcher()
 
 
 def launch(job: Job, device_kind: str, command: Sequence[str]) -> None:
@@ -140,9 +140,9 @@ def launch(job: Job, device_kind: str, command: Sequence[str]) -> None:
                                *command], environment)
 
 
-def watch_launcher(environment: MutableMapping[str, str]) -> None:
+def watch_launcher() -> None:
     """In a rank: stop as on SIGTERM when the launcher has died, since a killed launcher cannot tell."""
-    pipe = environment.pop(PIPE, None)
+    pipe = os.environ.pop(PIPE, None)
     if pipe:
         threading.Thread(target=_end_with_launcher, args=(int(pipe),), daemon=True).start()
 
@@ -160,11 +160,7 @@ def leave(status: int) -> None:
     One of several processes exits without shutting down TensorFlow's servers: in TensorFlow 2.6 that sometimes aborts
     when other processes have already ended.
     """
-    try:
-        is_alone = len(ranks.workers_of(os.environ)[0]) < 2
-    except ZooError:  # already reported by the status
-        is_alone = True
-    if not is_alone:
+    if ranks.TF_CONFIG in os.environ:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -18,7 +18,10 @@ from tests.hosts import ADDRESSES, two_hosts
 from tests.results import losses
 
 pytestmark = pytest.mark.slow
-OMNIGLOT = ["siamese_omniglot/run_scripts/run_siamese_train.py", "--backbone=conv4", "--lr=1e-4", "--num_workers=1"]
+OMNIGLOT = ["siamese_omniglot/run_scripts/run_siamese_train.py", "--backbone=conv4", "--lr=1e-4", "--num_workers=1",
+            "--epochs=9"]
+FACES = ["circleloss_tf1/train_acc.py", "--model_def=models.resnet10", "--recipe=corrected", "--image_size=32",
+         "--learning_rate=1e-5", "--epoch_size=20"]
 TRIPLET = ["siamese_triplet_tf2/siamese_network.py", "--backbone=tiny", "--recipe=corrected"]
 SECONDS_TO_NOTICE = 90  # TensorFlow's heartbeats and health checks, and starting Python on a busy machine
 
@@ -75,10 +78,11 @@ def look_alikes_folder(tmp_path_factory):
     return folder
 
 
-def test_omniglot_with_a_cable_that_is_cut_for_five_seconds(tmp_path, hosts, omniglot_folder):
-    flags = ["--train_steps=40", "--epochs=9"]
-    alone = train_alone(OMNIGLOT, omniglot_folder, tmp_path / "alone", *flags)
-    processes = start_both(hosts, OMNIGLOT, omniglot_folder, tmp_path, *flags)
+@pytest.mark.parametrize("program, data", [(OMNIGLOT, "omniglot_folder"), (FACES, "tiny_faces_folder")])
+def test_a_cable_that_is_cut_for_five_seconds(tmp_path, hosts, request, program, data):
+    folder, flags = request.getfixturevalue(data), ["--train_steps=40"]
+    alone = train_alone(program, folder, tmp_path / "alone", *flags)
+    processes = start_both(hosts, program, folder, tmp_path, *flags)
     wait_for_step(tmp_path, 3, processes)
     hosts.set_cable("down")
     time.sleep(5)
@@ -98,7 +102,7 @@ def test_triplet(tmp_path, hosts, look_alikes_folder):
 @pytest.mark.parametrize("event", ["cut", "death"])
 def test_a_host_that_is_gone_ends_the_other_and_the_job_can_be_started_again(tmp_path, hosts, omniglot_folder, event):
     """Rank 0 ends in bounded time, with a line and status 75; the same command, on both hosts, resumes."""
-    flags = ["--train_steps=60", "--epochs=9"]
+    flags = ["--train_steps=60"]
     processes = start_both(hosts, OMNIGLOT, omniglot_folder, tmp_path, *flags)
     wait_for_step(tmp_path, 20, processes)
     if event == "cut":

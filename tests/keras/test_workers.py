@@ -1,19 +1,16 @@
 """What a worker says of others: that they are gone, or are to do something else; and of errors that are its own."""
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from common.devices.selection import Rank
-from common.distributed.launcher import free_ports
 from common.distributed.lost_ranks import explained
 from common.errors import ZooError
+from common.keras import workers
 from common.keras.workers import HcclWorkers
 from tests.conftest import on_the_default_leg
-from tests.programs import run_python
 
 GONE = "rank 1: another worker has ended .*the same command resumes from the last checkpoint"
 
@@ -39,36 +36,33 @@ def test_errors_of_other_workers_are_explained_in_one_line(kind, message, said):
 
 
 @on_the_default_leg
-def test_a_worker_may_be_silent_for_half_a_minute():
-    """What TensorFlow starts its server with; in a process of its own, since it cannot be undone."""
-    config = dict(cluster=dict(worker=[f"127.0.0.1:{free_ports(1)[0]}"]), task=dict(type="worker", index=0))
-    done = run_python("-c", """
-from tensorflow.python.eager import context
-from common.keras.workers import MirroredWorkers
-from common.devices.selection import Rank
-MirroredWorkers(Rank(0, 1))
-print(context.context().config.experimental.coordination_config)
-""", TF_CONFIG=json.dumps(config))
-    assert done.returncode == 0, done.stderr
-    assert "heartbeat_timeout_in_ms: 30000\n" in done.stdout and 'name: "worker"' in done.stdout
+def test_a_worker_may_be_silent_for_half_a_minute(monkeypatch):
+    """TensorFlow's strategy takes this configuration; only where there is none it makes its own, of 10 seconds."""
+    from tensorflow.python.eager import context
+
+    monkeypatch.setattr(context.context(), "_coordination_service_config", None)
+    workers._be_patient(3)
+    config = context.context().config.experimental.coordination_config
+    assert config.heartbeat_timeout_in_ms == 30000 and config.service_leader.startswith("/job:worker/replica:0/task:0")
+    assert [(job.name, job.num_tasks) for job in config.coordinated_job_list] == [("worker", 3)]
 
 
 def test_npus_explain_what_breaks_in_a_compiled_function():
-    workers = HcclWorkers(Rank(1, 2))
+    team = HcclWorkers(Rank(1, 2))
 
     def breaks(value):
         raise tf.errors.InternalError(None, None, f"hccl: no answer for {value.shape}")
 
     with pytest.raises(ZooError, match=GONE):
-        workers.compile(breaks)(tf.constant(1.0))
+        team.compile(breaks)(tf.constant(1.0))
 
 
 def test_ranks_with_other_settings_are_named():
     """What rank 3 of 4 sees: 1 has other low bits, 2 other high ones."""
-    workers = HcclWorkers(Rank(3, 4))
+    team = HcclWorkers(Rank(3, 4))
     others = np.array([[0xCAFE, 0xBABE], [0xCAFE, 0xBABF], [0xCAFF, 0xBABE], [0, 0]], np.float32)
-    workers._sum = lambda own: own + others
+    team._sum = lambda own: own + others
     with pytest.raises(ZooError, match="rank 3: rank 1 and 2 would not train the same as rank 0: give all"):
-        workers.require_same(0xCAFEBABE)
-    workers._sum = lambda own: own + np.array([[0xCAFE, 0xBABE]] * 3 + [[0, 0]], np.float32)
-    workers.require_same(0xCAFEBABE)
+        team.require_same(0xCAFEBABE)
+    team._sum = lambda own: own + np.array([[0xCAFE, 0xBABE]] * 3 + [[0, 0]], np.float32)
+    team.require_same(0xCAFEBABE)

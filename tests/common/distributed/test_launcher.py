@@ -113,7 +113,7 @@ def test_ranks_end_with_a_launcher_that_is_killed(tmp_path, hears):
             "processes.STOP_SECONDS = 0.5\n"
             "path = os.path.join(sys.argv[1], os.environ['RANK_ID'])\n"
             "def body(stop):\n"
-            "    processes.watch_launcher(os.environ)\n"
+            "    processes.watch_launcher()\n"
             f"    {'pass' if hears else 'signal.signal(signal.SIGTERM, signal.SIG_IGN)'}\n"
             "    open(path + '.tmp', 'w').write(str(os.getpid())); os.rename(path + '.tmp', path)\n"
             "    time.sleep(60)\n"

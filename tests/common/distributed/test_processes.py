@@ -55,13 +55,6 @@ def test_a_rank_of_mpi_takes_its_own_gpu(monkeypatch, visible, expected):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
 
 
-def test_leaving_with_a_tf_config_that_cannot_be_used(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", "{")
-    with pytest.raises(SystemExit) as ending:
-        processes.leave(2)
-    assert ending.value.code == 2
-
-
 @pytest.mark.parametrize("given, warnings", [
     ([], []),
     (["--distributed=True", "--nproc_per_node=3"], []),
