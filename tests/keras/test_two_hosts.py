@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 OMNIGLOT = ["siamese_omniglot/run_scripts/run_siamese_train.py", "--backbone=conv4", "--lr=1e-4", "--num_workers=1",
             "--epochs=9"]
 FACES = ["circleloss_tf1/train_acc.py", "--model_def=models.resnet10", "--recipe=corrected", "--image_size=32",
-         "--learning_rate=1e-5", "--epoch_size=20"]
+         "--learning_rate=1e-5", "--epoch_size=15"]
 TRIPLET = ["siamese_triplet_tf2/siamese_network.py", "--backbone=tiny", "--recipe=corrected"]
 SECONDS_TO_NOTICE = 90  # TensorFlow's heartbeats and health checks, and starting Python on a busy machine
 
