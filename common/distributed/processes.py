@@ -174,7 +174,11 @@ def _job(flags: FlagValues) -> Job:
 
 def addresses(flags: FlagValues, rank: Rank) -> list[str]:
     """Return the address of each rank, "host:port", as far as it is known before they meet; "" otherwise."""
-    return ranks.workers_of(os.environ)[0] or [f"{flags.master_addr}:{flags.master_port}", *[""] * (rank.size - 1)]
+    known = ranks.workers_of(os.environ)[0]
+    if not known and flags.master_port + rank.size > 65536:
+        raise FlagError(f"--master_port={flags.master_port}: the {rank.size} ranks use the ports from there on, up to "
+                        "65535; choose a lower one")
+    return known or [f"{flags.master_addr}:{flags.master_port}", *[""] * (rank.size - 1)]
 
 
 def meet(flags: FlagValues, rank: Rank, slurm_resolver: Callable[..., Any]) -> None:
@@ -186,6 +190,7 @@ def meet(flags: FlagValues, rank: Rank, slurm_resolver: Callable[..., Any]) -> N
         slurm_resolver: TensorFlow's SlurmClusterResolver.
 
     Raises:
+        FlagError: there are not enough ports.
         ZooError: the ranks do not belong together, or some are missing.
     """
     known = addresses(flags, rank)

@@ -46,6 +46,9 @@ def test_ranks_of_mpi_meet_at_the_address_of_rank_0(monkeypatch):
         resolve(monkeypatch, on_two_machines, "--distributed")
     rank, addresses = resolve(monkeypatch, on_two_machines, "--distributed", "--master_addr=a", "--master_port=7")
     assert (rank, addresses) == (Rank(3, 4), ["a:7", "", "", ""])
+    with pytest.raises(FlagError, match="--master_port=65533: the 4 ranks use the ports from there on"):
+        resolve(monkeypatch, MPI, "--distributed", "--master_port=65533")
+    assert resolve(monkeypatch, MPI, "--distributed", "--master_port=65532")[1][0] == "127.0.0.1:65532"
     assert resolve(monkeypatch, MPI, "--distributed")[1] == ["127.0.0.1:29500", "", "", ""]
 
 
