@@ -1,7 +1,6 @@
 """Circle loss on a fake NPU: options arrive, the session is closed, training steps have one shape."""
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
@@ -9,10 +8,10 @@ import pytest
 from circleloss_tf1 import train_acc
 from common.graph.compat import tf
 from tests import fakes
+from tests.graph.conftest import ADAPTER
+from tests.results import rows
 
 pytestmark = pytest.mark.usefixtures("one_block")
-
-ADAPTER = "npu_bridge" if tf.__version__.startswith("1.") else "npu_device"
 
 
 def test_a_run(tmp_path, tiny_faces_folder, monkeypatch, capfd):
@@ -30,8 +29,7 @@ def test_a_run(tmp_path, tiny_faces_folder, monkeypatch, capfd):
             "dump_path": str(run / "data_dump"), "dump_step": "1"}
         steps = [signature for signature in session.signatures if "train_op" in str(signature)]
         assert process.loss_scales == ([(2 ** 32, 1000, 2, 2, 0.5)] if ADAPTER == "npu_bridge" else [])
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        scales = {row.get("loss_scale") for row in rows if row["kind"] == "step"}
+        scales = {row.get("loss_scale") for row in rows(run, "step")}
         assert scales == ({2.0 ** 32} if ADAPTER == "npu_bridge" else {None})
         assert len(steps) == 1
     assert f"Device: npu | TensorFlow {tf.__version__} | adapter {ADAPTER}" in capfd.readouterr().out

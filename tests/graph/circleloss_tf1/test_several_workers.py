@@ -14,10 +14,11 @@ import pytest
 
 from circleloss_tf1 import faces
 from common.devices.selection import Rank
-from common.graph.compat import tf
 from tests import ROOT, fakes
 from tests.common.rank_tables import write_table
 from tests.conftest import slow_on_the_default_leg
+from tests.graph.circleloss_tf1.conftest import train as train_alone
+from tests.graph.conftest import ADAPTER
 from tests.processes import start, start_on_two_fake_npus
 from tests.programs import run, run_python
 from tests.results import assert_nearly_same_variables, losses, result_file, rows
@@ -28,7 +29,6 @@ MANY = ["--recipe=corrected", "--keep_probability=0.8", "--random_flip", "--rand
         "--prelogits_norm_loss_factor=0.01", "--weight_decay=1e-4", "--embedding_size=24"]
 # the gradients of biases that batch normalisation cancels; a value at the edge of a bin of the histogram may move
 NOTHING_BUT_ROUNDING = ("/bias", "prelogits_histogram")
-ADAPTER = "npu_bridge" if tf.__version__.startswith("1.") else "npu_device"
 SECONDS_TO_NOTICE = 60
 
 
@@ -48,7 +48,8 @@ def train(data, output, *flags):
 @pytest.mark.parametrize("num, recipe, rate, limit", [
     pytest.param(2, MANY, 1e-5, 1e-3, marks=slow_on_the_default_leg),
     pytest.param(3, ["--recipe=reference"], 1e-6, 0.1, marks=pytest.mark.slow)])
-def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_faces_folder, num, recipe, rate, limit):
+def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_faces_folder, num, recipe, rate, limit,
+                                                               capfd):
     """Seven images cannot be shared evenly, and some cannot be read and are replaced.
 
     The steps are small, because gradients are not continuous: rounding may turn the sign of a ReLU's input. With the
@@ -60,7 +61,8 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_fa
     for path in sorted((data / "MS-Celeb-1M_clean_align").glob("*/*"))[::6]:
         path.write_bytes(b"no image")
     flags = [*recipe, "--train_steps=3", "--bad_images=skip", f"--learning_rate={rate}"]
-    assert "another image is used instead" in train(data, tmp_path / "alone", *flags)
+    assert train_alone(data, tmp_path / "alone", *FLAGS, *flags) == 0
+    assert "another image is used instead" in capfd.readouterr().out
     out = train(data, tmp_path / "several", *flags, "--distributed", f"--nproc_per_node={num}")
     assert f"Rank 0 of {num} (TF_CONFIG), which share the 7 images of every step" in out
     alone, several = tmp_path / "alone" / "0", tmp_path / "several" / "0"
@@ -78,7 +80,7 @@ def test_losses_equal_those_of_one_worker_with_the_whole_batch(tmp_path, tiny_fa
 def test_a_job_that_loses_a_rank_resumes_with_other_numbers_of_ranks(tmp_path, tiny_faces_folder):
     """Three ranks lose one, two resume, then one; the losses are those of an undisturbed run of one process."""
     flags = ["--recipe=corrected", "--train_steps=14"]
-    train(tiny_faces_folder, tmp_path / "alone", *flags)
+    assert train_alone(tiny_faces_folder, tmp_path / "alone", *FLAGS, *flags) == 0
     output = tmp_path / "several"
     for num, step in ((3, 3), (2, 7)):
         process = start_training(tiny_faces_folder, output, *flags, "--distributed", f"--nproc_per_node={num}")
@@ -104,7 +106,7 @@ def test_a_job_that_loses_a_rank_resumes_with_other_numbers_of_ranks(tmp_path, t
 def test_two_npus_compute_what_one_process_does(tmp_path, tiny_faces_folder):
     """Every collective is an allreduce, of the same things on both ranks, and the update is that of the whole batch."""
     flags = [*FLAGS, "--batch_size=6", "--recipe=corrected", "--train_steps=2"]
-    train(tiny_faces_folder, tmp_path / "alone", *flags)
+    assert train_alone(tiny_faces_folder, tmp_path / "alone", *flags) == 0
     arguments = [f"--data_path={tiny_faces_folder}", f"--output_path={tmp_path / 'npus'}", *flags]
     entry = "circleloss_tf1.train_acc"
     for process in start_on_two_fake_npus(entry, tmp_path / "fakes", [arguments], adapter=ADAPTER):
@@ -118,7 +120,7 @@ def test_two_npus_compute_what_one_process_does(tmp_path, tiny_faces_folder):
 def test_the_script_for_eight_devices_on_two_npus(tmp_path, tiny_faces_folder):
     """The launcher gives each rank its NPU, and both train as one process does."""
     flags = [*FLAGS, "--batch_size=6", "--recipe=corrected", "--train_steps=2"]
-    train(tiny_faces_folder, tmp_path / "alone", *flags)
+    assert train_alone(tiny_faces_folder, tmp_path / "alone", *flags) == 0
     (tmp_path / "fake").mkdir()
     environment = dict(fakes.environment(str(tmp_path / "fake"), "hicann", ADAPTER), **write_table(tmp_path, range(2)))
     done = run("bash", "circleloss_tf1/test/train_full_8p.sh", f"--data_path={tiny_faces_folder}",

@@ -9,8 +9,7 @@ import pytest
 from common.graph.compat import tf
 from gitloss_tf1 import gitloss
 from tests import fakes
-
-ADAPTER = "npu_bridge" if tf.__version__.startswith("1.") else "npu_device"
+from tests.graph.conftest import ADAPTER
 
 
 def train(folder, output, *flags):
