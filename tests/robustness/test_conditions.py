@@ -17,13 +17,10 @@ from tests.programs import environment
 from tests.results import assert_same_variables, rows
 from tests.robustness.programs import MODELS, make_data
 
-# in `make test` the Git loss alone
-EACH_MODEL = [pytest.param(model, id=model.name, marks=[] if model.name == "gitloss_tf1" else pytest.mark.slow)
-              for model in MODELS]
-EACH_MODEL_SLOWLY = [pytest.param(model, id=model.name, marks=pytest.mark.slow) for model in MODELS]
+of_each_model = pytest.mark.parametrize("subject", MODELS, ids=lambda model: model.name, indirect=True)
 STEPS = 4
 TIMEOUT = 900  # seconds, also on a machine that does much else
-pytestmark = on_the_default_leg
+pytestmark = [pytest.mark.slow, on_the_default_leg]
 
 
 class Subject:
@@ -89,7 +86,7 @@ def mounted(folder, options):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL_SLOWLY, indirect=True)
+@of_each_model
 def test_a_full_disk(subject):
     """The run fails with one line; with more space the same command finishes it."""
     folder = os.path.join(subject.folder, "full")
@@ -101,7 +98,7 @@ def test_a_full_disk(subject):
         subject.equals_plain("full")
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL_SLOWLY, indirect=True)
+@of_each_model
 def test_a_read_only_output(subject):
     folder = os.path.join(subject.folder, "readonly")
     with mounted(folder, "size=1m,ro"):
@@ -109,7 +106,7 @@ def test_a_read_only_output(subject):
     assert "cannot be created" in refused(subject.train("/proc/zoo"))
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL_SLOWLY, indirect=True)
+@of_each_model
 def test_a_user_without_privileges(subject):
     """May not write to a folder of others; may train in a folder of their own, without a home."""
     if shutil.which("setpriv") is None:
@@ -127,26 +124,26 @@ BACKWARDS = ("import runpy, sys, time; ticks = iter(range(2 * 10 ** 9, 0, -1)); 
              "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')")
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL_SLOWLY, indirect=True)
+@of_each_model
 def test_home_is_unset(subject):
     variables = environment()
     variables.pop("HOME", None)
     trains_as_ever(subject, "no HOME", env=variables)
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL_SLOWLY, indirect=True)
+@of_each_model
 def test_python_without_asserts(subject):
     trains_as_ever(subject, "python -O", (sys.executable, "-O"))
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL_SLOWLY, indirect=True)
+@of_each_model
 def test_locale_c(subject):
     variables = {name: value for name, value in environment().items() if not name.startswith(("LC_", "LANG"))}
     variables.update(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     trains_as_ever(subject, "locale C", env=variables)
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL_SLOWLY, indirect=True)
+@of_each_model
 def test_clock_goes_backwards(subject):
     trains_as_ever(subject, "clock", (sys.executable, "-c", BACKWARDS))
 
@@ -159,14 +156,14 @@ def trains_as_ever(subject, output, prefix=(sys.executable,), **options):
     assert all(row["seconds"] >= 0 for row in rows(subject.run(output)))
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL, indirect=True)
+@of_each_model
 def test_stdout_is_closed(subject):
     process = subject.start(subject.command("closed"), ("bash", "-c", 'exec "$0" "$@" >&- 2>&-', sys.executable))
     assert process.wait(TIMEOUT) == 0
     subject.equals_plain("closed")
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL_SLOWLY, indirect=True)
+@of_each_model
 def test_two_runs_at_once(subject):
     """The second one is refused while the first one is there, even if it makes no progress."""
     first = subject.start(subject.command("twice"))
@@ -191,12 +188,12 @@ def _wait(process, condition):
 LONG = 20  # steps, so that data are needed after the first one
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL_SLOWLY, indirect=True)
+@of_each_model
 def test_data_that_vanish(subject):
     spoil_the_data(subject, "vanish", shutil.rmtree)
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL_SLOWLY, indirect=True)
+@of_each_model
 def test_data_that_change(subject):
     spoil_the_data(subject, "change", _overwrite)
 
@@ -234,15 +231,14 @@ MEMORY_FLAGS = {  # several epochs and evaluations; few images in a step
     "sa_siam_tf1": ("--batch_size=1", "--num_examples_per_epoch=1000")}
 NARROW = """if True:
     import runpy, sys
-    from sa_siam_tf1.embeddings import sa_siam
-    sa_siam.TRUNK = tuple(layer._replace(channels=16) for layer in sa_siam.TRUNK)
-    sa_siam.CONV1, sa_siam.CONV2, sa_siam.CONV3, sa_siam.CONV4, sa_siam.CONV5 = sa_siam.TRUNK
+    from tests.graph.sa_siam_tf1.narrow import make_narrow
+    make_narrow()
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("subject", EACH_MODEL_SLOWLY, indirect=True)
+@of_each_model
 def test_memory_is_flat(subject, record_property):
     """From a third of 5,000 steps to their end; epochs end, checkpoints are saved and evaluations made meanwhile."""
     name = subject.model.name

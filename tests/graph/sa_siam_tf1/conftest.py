@@ -6,6 +6,7 @@ import pytest
 
 from common.tiny_data import tracking
 from sa_siam_tf1 import opencv, pretrained, train_siamese_model
+from tests.graph.sa_siam_tf1.narrow import narrow_network
 from tests.programs import trainer
 
 train = trainer(train_siamese_model.main, "--device=cpu")
@@ -46,6 +47,13 @@ def caffenet_layers(seed=0):
     return layers
 
 
+@pytest.fixture
+def narrow():
+    """The network of the runs below: most of a short run's time is the network's."""
+    with narrow_network():
+        yield
+
+
 @pytest.fixture(scope="session")
 def caffenet(tmp_path_factory):
     """A caffenet.npy."""
@@ -55,16 +63,27 @@ def caffenet(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def narrow_caffenet(tmp_path_factory):
+    path = tmp_path_factory.mktemp("narrow") / "caffenet.npy"
+    with narrow_network():
+        np.save(str(path), caffenet_layers())
+    return path
+
+
+@pytest.fixture(scope="session")
 def appearance_run(tmp_path_factory, tiny_videos):
     """Output folder with a finished run of the appearance branch."""
     folder = tmp_path_factory.mktemp("appearance")
-    assert train(tiny_videos, folder, "--batch_size=2", "--train_steps=2") == 0
+    with narrow_network():
+        assert train(tiny_videos, folder, "--batch_size=2", "--train_steps=2") == 0
     return folder
 
 
 @pytest.fixture(scope="session")
-def semantic_run(tmp_path_factory, tiny_videos, caffenet):
+def semantic_run(tmp_path_factory, tiny_videos, narrow_caffenet):
     """Output folder with a finished run of the semantic branch."""
     folder = tmp_path_factory.mktemp("semantic")
-    assert train(tiny_videos, folder, "--batch_size=2", "--steps=2", "--branch=semantic", f"--caffenet={caffenet}") == 0
+    with narrow_network():
+        assert train(tiny_videos, folder, "--batch_size=2", "--steps=2", "--branch=semantic",
+                     f"--caffenet={narrow_caffenet}") == 0
     return folder

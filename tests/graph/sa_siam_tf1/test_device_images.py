@@ -14,7 +14,7 @@ from sa_siam_tf1.device_images import CropBatches, DeviceImages
 from tests.graph.sa_siam_tf1.conftest import train
 from tests.results import rows
 
-pytestmark = pytest.mark.usefixtures("new_graph")
+pytestmark = pytest.mark.usefixtures("new_graph", "narrow")
 SIDE = 239
 
 

@@ -12,6 +12,8 @@ from common.errors import ZooError
 from sa_siam_tf1.inference.got10k_tracker import SaSiam
 from tests.graph.sa_siam_tf1.test_programs import evaluate
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 
 @pytest.fixture
 def ours(appearance_run, tiny_videos):

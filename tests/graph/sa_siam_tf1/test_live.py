@@ -14,6 +14,7 @@ from sa_siam_tf1 import opencv
 from sa_siam_tf1.inference import live, otb, track
 from tests.programs import error_line, printed
 
+pytestmark = pytest.mark.usefixtures("narrow")
 SPACE, ESCAPE = 32, 27
 ROI = (40, 30, 24, 20)
 

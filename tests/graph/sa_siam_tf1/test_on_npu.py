@@ -5,12 +5,16 @@ import json
 import os
 import shutil
 
+import pytest
+
 from common.graph.compat import tf
 from sa_siam_tf1 import evaluate, train_siamese_model
 from sa_siam_tf1.inference import track
 from tests import fakes
+from tests.graph.conftest import ADAPTER
+from tests.results import rows
 
-ADAPTER = "npu_bridge" if tf.__version__.startswith("1.") else "npu_device"
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 def test_a_run(tmp_path, tiny_videos, monkeypatch, capfd):
@@ -27,8 +31,7 @@ def test_a_run(tmp_path, tiny_videos, monkeypatch, capfd):
             "dump_path": str(run / "data_dump"), "dump_step": "1"}
         steps = [signature for signature in session.signatures if "train_op" in str(signature)]
         assert process.loss_scales == ([(2 ** 32, 1000, 2, 2, 0.5)] if ADAPTER == "npu_bridge" else [])
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        scales = {row.get("loss_scale") for row in rows if row["kind"] == "step"}
+        scales = {row.get("loss_scale") for row in rows(run, "step")}
         assert scales == ({2.0 ** 32} if ADAPTER == "npu_bridge" else {None})
         assert len(steps) == 1  # every training step has the same shapes: one compilation
     out = capfd.readouterr().out

@@ -11,6 +11,7 @@ import scipy.io
 from common.data import plain_pickle
 from common.errors import ZooError
 from sa_siam_tf1 import pretrained, train_siamese_model
+from sa_siam_tf1.embeddings import sa_siam
 from tests.graph.sa_siam_tf1.conftest import caffenet_layers, train
 from tests.results import last_variables
 
@@ -145,9 +146,9 @@ def test_damaged_and_plain_npy_are_refused(tmp_path, caffenet):
         pretrained.load_caffenet(str(tmp_path / "plain.npy"))
 
 
-def test_the_semantic_branch_keeps_the_weights_it_was_given(caffenet, semantic_run):
+def test_the_semantic_branch_keeps_the_weights_it_was_given(narrow, narrow_caffenet, semantic_run):
     values = last_variables(semantic_run / "0")
-    for name, wanted in pretrained.load_caffenet(str(caffenet)).items():
+    for name, wanted in pretrained.load_caffenet(str(narrow_caffenet)).items():
         assert np.array_equal(values[name], wanted), name
     assert values["train/global_step"] == 2
     assert not np.array_equal(values["sa_siam/semantic_net/c1x1_conv5/biases"], np.zeros(128))
@@ -158,7 +159,8 @@ def imported_weights(*arguments):
     return pretrained.choose(flags, "semantic", "/no/data", flags.init_checkpoint)
 
 
-def test_a_checkpoint_with_the_trunk_needs_no_caffenet(tmp_path, tiny_videos, semantic_run, appearance_run, capfd):
+def test_a_checkpoint_with_the_trunk_needs_no_caffenet(narrow, tmp_path, tiny_videos, semantic_run, appearance_run,
+                                                       capfd):
     first = str(semantic_run / "0" / "ckpt" / "model.ckpt-2")
     assert imported_weights(f"--init_checkpoint={first}") == pretrained.Imported({}, [])
     notice = "Warning: --caffenet has no effect: the trunk comes from --init_checkpoint"
@@ -176,6 +178,13 @@ def test_a_checkpoint_with_the_trunk_needs_no_caffenet(tmp_path, tiny_videos, se
     heads = "sa_siam/semantic_net/c1x1_conv5/weights"
     assert 0 < np.abs(after[heads] - before[heads]).max() < 0.01  # one update away, not drawn anew
     assert after["train/global_step"] == 1
+
+
+def test_the_layers_of_the_files_are_those_of_the_network():
+    inputs = [3, *(layer.channels for layer in sa_siam.TRUNK)]
+    shapes = {layer.name: (layer.kernel, layer.kernel, channels // layer.groups, layer.channels)
+              for layer, channels in zip(sa_siam.TRUNK, inputs)}
+    assert shapes == pretrained.KERNELS
 
 
 def test_a_part_of_the_trunk_is_not_the_trunk(caffenet):

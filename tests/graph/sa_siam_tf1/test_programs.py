@@ -20,8 +20,11 @@ from sa_siam_tf1.inference import frames, otb, track
 from tests.conftest import needs_onnx
 from tests.graph.frozen import run_frozen
 from tests.graph.sa_siam_tf1.conftest import train, write_video
+from tests.graph.sa_siam_tf1.narrow import CHANNELS
 from tests.programs import printed
 from tests.results import last_variables
+
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 def test_the_original_s_checkpoints_take_the_configuration_of_their_run(appearance_run, tmp_path):
@@ -80,7 +83,7 @@ def test_tracking_an_odd_sequence(appearance_run, sequence, capfd):
 def test_tracking_both_branches(appearance_run, semantic_run, tiny_videos, capfd, tmp_path):
     arguments = [f"--sequence={tiny_videos / 'OTB' / 'Drawn2'}", f"--checkpoint={appearance_run / '0'}",
                  f"--semantic_checkpoint={semantic_run / '0'}", "--annotate=gif", "--json"]
-    assert predict.main(arguments) == 0
+    assert predict.main([*arguments, "--c_appearance=0.001"]) == 0
     result = printed(capfd)
     assert result["branch"] == "both" and sorted(result["checkpoints"]) == ["appearance", "semantic"]
     assert Image.open(result["annotated"]).n_frames == 6
@@ -251,7 +254,7 @@ def test_exports_run_without_the_repository(appearance_run, semantic_run, monkey
     both = printed(capfd)
     assert both["template"]["outputs"] == ["template_0", "template_1", "template_2"]
     maps = run_frozen(both["template"]["frozen_graph"], both["template"]["outputs"], dict(images=images))
-    assert [found.shape for found in maps] == [(1, 6, 6, 256), (1, 8, 8, 128), (1, 6, 6, 128)]
+    assert [found.shape for found in maps] == [(1, 6, 6, CHANNELS), (1, 8, 8, 128), (1, 6, 6, 128)]
     np.testing.assert_allclose(maps[1], template[0], rtol=1e-4, atol=1e-4)
     bias, other_bias = (float(last_variables(run / "0")["detection/biases"][0])
                         for run in (appearance_run, semantic_run))

@@ -10,6 +10,8 @@ from tests.kill_and_resume import SUBJECTS, KillTest
 from tests.results import last_variables
 from tests.resuming import error_of_other_arguments, train_in_parts
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 
 @pytest.mark.slow
 def test_killed_at_any_moment(tmp_path):

@@ -93,7 +93,7 @@ def test_without_validation_the_loss_falls_and_each_epoch_keeps_the_original_s_c
 
 
 @on_the_default_leg
-def test_a_diverged_run_says_so_and_closes_its_threads_and_files(tiny_videos, tmp_path, monkeypatch, capfd):
+def test_a_diverged_run_says_so_and_closes_its_threads_and_files(narrow, tiny_videos, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(log_lines, "SUMMARY_INTERVAL", 1)
     before = threading.active_count()
     assert train(tiny_videos, tmp_path, "--batch_size=1", "--steps=3", "--initial_lr=1e30") == 1
