@@ -214,6 +214,7 @@ def _open_closed_streams() -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            os.set_inheritable(number, True)  # dup2 changes nothing if /dev/null was opened as this number
             setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - for the rest of the process
 
 

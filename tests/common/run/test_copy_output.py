@@ -53,6 +53,19 @@ def test_a_child_that_stays_does_not_hold_the_program(tmp_path):
     assert "late" in (tmp_path / "log").read_text()
 
 
+def test_closed_streams_leave_the_log(tmp_path):
+    """The program is started without stdout and stderr; `program.run` opens both before anything else."""
+    script = ("import os, sys\nfrom common.cli import program\nfrom common.run import opening\n"
+              "def body(stop):\n"
+              "    with opening.copy_output(sys.argv[1]):\n"
+              "        os.write(1, b'out\\n'); os.write(2, b'error\\n'); print('from python')\n"
+              "    return 0\n"
+              "sys.exit(program.run(body))\n")
+    closed = ["bash", "-c", 'exec "$0" "$@" >&- 2>&-', sys.executable, "-c", script, str(tmp_path / "log")]
+    assert subprocess.call(closed, cwd=ROOT) == 0
+    assert sorted((tmp_path / "log").read_text().split("\n")) == ["", "error", "from python", "out"]
+
+
 def test_a_terminal_that_went_away_does_not_end_the_program(tmp_path):
     process = talk(tmp_path / "log", "sys.stdout.flush(); import time; time.sleep(0.3); print('still here')")
     process.stdout.close()
