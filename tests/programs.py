@@ -64,6 +64,12 @@ def run_python(*arguments: Any, **variables: Any) -> subprocess.CompletedProcess
     return run(sys.executable, *arguments, **{"PYTHONPATH": ROOT, **variables})
 
 
+def git_status() -> list[str]:
+    """Return what differs from the last commit in the folders with sources, also where git ignores it."""
+    answer = run("git", "status", "--porcelain", "--ignored", "--", "common", "*_tf*", "siamese_omniglot")
+    return [line for line in answer.stdout.splitlines() if "__pycache__" not in line]
+
+
 def tree(folder: Any) -> dict[str, int]:
     """Return the files below a folder with the times of their last change."""
     return {os.path.join(base, name): os.stat(os.path.join(base, name)).st_mtime_ns

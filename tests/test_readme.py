@@ -19,7 +19,7 @@ from common import zoo
 from common.tiny_data.__main__ import MAKERS
 from tests import ROOT
 from tests.conftest import on_the_default_leg
-from tests.programs import run
+from tests.programs import git_status, run, tree
 from tests.test_architecture import FLOORS, models, runs_here, train_entry
 from tests.test_contract import entry_module
 
@@ -129,16 +129,24 @@ def readmes_of_this_leg():
 @pytest.mark.slow
 @pytest.mark.parametrize("readme", readmes_of_this_leg())
 def test_short_commands_run(home, readme):
-    """Commands run in the order of the README, as a user would run them."""
+    """Commands run in the order of the README, as a user would run them.
+
+    They write to the folders that they name alone: not to the data, the sources or elsewhere in the home directory.
+    """
     ordered = [command for command in commands(readme) if is_run(command)]
     ordered = [command for command in ordered if model_of(command) is None or runs_here(model_of(command))]
     assert len(ordered) >= 3
     if readme != "README.md":  # the root README's commands run with that README
         shown = commands("README.md")
         ordered = [command for command in ordered if command not in shown or "test/train_" in command]
+    data = {path: time for data_format in MAKERS for path, time in tree(home / data_format).items()}
+    before, status = set(os.listdir(str(home))), git_status()
     for cut in dict.fromkeys(map(shortened, ordered)):
         result = run_as_user(home, cut)
         assert result.returncode == 0, f"{cut}\n{result.stdout}{result.stderr}"
+    assert {path: time for data_format in MAKERS for path, time in tree(home / data_format).items()} == data
+    assert set(os.listdir(str(home))) - before <= set(re.findall(r"~/([\w.-]+)", " ".join(ordered)))
+    assert git_status() == status
     # the next README trains with other arguments
     shutil.rmtree(str(home / "runs"), ignore_errors=True)
 

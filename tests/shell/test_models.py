@@ -13,30 +13,26 @@ import pytest
 import quickstart
 from common.tiny_data.__main__ import MAKERS
 from tests import ROOT
-from tests.conftest import IS_DEFAULT_LEG, on_the_default_leg
-from tests.programs import environment, one_line, run, tree
+from tests.conftest import on_the_default_leg
+from tests.programs import environment, error_line, git_status, one_line, run, tree
 from tests.test_architecture import models, python_files, runs_here, train_entry
+from tests.test_contract import entry_module
 
 SHORT = ("--device=cpu", "--train_steps=2", "--batch_size=4")
-RUNNABLE = [model for model in quickstart.MODELS if runs_here(model.name)]
-# What scripts do with a model is the same for all on a leg; a graph model and a Keras model show that they work there.
-ONE_OF_A_KIND = [model for model in RUNNABLE if model.name in ("gitloss_tf1", "siamese_triplet_tf2")]
+# What scripts do with a model is the same for all; a graph model and a Keras model show that they work on a leg.
+ONE_OF_A_KIND = [model for model in quickstart.MODELS if runs_here(model.name)
+                 and model.name in ("gitloss_tf1", "siamese_triplet_tf2")]
 
 
 def script(model, name="train_full_1p.sh"):
     return os.path.join(ROOT, model, "test", name)
 
 
-def git_status():
-    answer = run("git", "status", "--porcelain", "--ignored")
-    return [line for line in answer.stdout.splitlines() if "__pycache__" not in line]
-
-
 def test_the_quick_start_knows_every_model():
     assert sorted(model.name for model in quickstart.MODELS) == models()
 
 
-@pytest.mark.parametrize("model", RUNNABLE if IS_DEFAULT_LEG else ONE_OF_A_KIND, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", ONE_OF_A_KIND, ids=lambda model: model.name)
 def test_one_run_touches_its_run_directory_alone(tmp_path, model):
     home = tmp_path / "home"
     data = home / "it's \"my\" $(touch pwned); 数据"
@@ -50,13 +46,15 @@ def test_one_run_touches_its_run_directory_alone(tmp_path, model):
     new = {path for path in after if after[path] != before.get(path)}
     assert new and all(path.startswith(str(tmp_path / "out" / "0") + os.sep) for path in new), sorted(new)
     assert set(before) <= set(after) and git_status() == status
+    pictures = ["curves.png", "report.html", *(["plots/features-2.png"] if model.name == "gitloss_tf1" else [])]
+    assert {str(tmp_path / "out" / "0" / name) for name in pictures} <= new
     assert (tmp_path / "out" / "0" / "train_0.log").read_text(encoding="utf-8") == result.stdout
     assert f"Python {sys.version.split()[0]} ({sys.executable})" in result.stdout
 
 
 @on_the_default_leg
 @pytest.mark.slow
-@pytest.mark.parametrize("model", RUNNABLE, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", ONE_OF_A_KIND, ids=lambda model: model.name)
 def test_modelarts_entry(tmp_path, model):
     MAKERS[model.data_format](str(tmp_path / "data"))
     entry = os.path.join(ROOT, model.name, "modelarts_entry_perf.py")
@@ -84,7 +82,6 @@ def test_a_device_id_is_no_path(tmp_path, tiny_mnist_folder):
     assert not (tmp_path / "out").exists()
 
 
-@on_the_default_leg
 @pytest.mark.parametrize("model", models())
 @pytest.mark.parametrize("arguments, status, message", [
     (["--data_path"], 1, '[Error] para "data_path" must be config'),
@@ -96,14 +93,21 @@ def test_a_device_id_is_no_path(tmp_path, tiny_mnist_folder):
     (["--data_path={data}"], 1, "--data_path={data}: no data in"),
     (["--data_path={data}/data.tar"], 1, "unpack the archive first: tar -xf"),
 ])
-def test_mistakes_are_one_line_and_leave_nothing(tmp_path, model, arguments, status, message):
+def test_mistakes_are_one_line_and_leave_nothing(tmp_path, capfd, model, arguments, status, message):
     data = tmp_path / "data"
     data.mkdir()
     (data / "data.tar").touch()
     arguments = [argument.format(data=data) for argument in arguments]
-    result = run("bash", script(model), *arguments, f"--output_path={tmp_path / 'out'}")
-    assert result.returncode == status, result.stderr
-    assert message.format(data=data) in one_line(result.stderr)
+    assert entry_module(model).main([*arguments, f"--output_path={tmp_path / 'out'}"]) == status
+    assert message.format(data=data) in error_line(capfd)
+    assert not (tmp_path / "out").exists()
+
+
+@on_the_default_leg
+@pytest.mark.parametrize("model", models())
+def test_a_script_passes_a_mistake_on(tmp_path, model):
+    result = run("bash", script(model), "--data_path", f"--output_path={tmp_path / 'out'}")
+    assert (result.returncode, one_line(result.stderr)) == (1, '[Error] para "data_path" must be config\n')
     assert not (tmp_path / "out").exists()
 
 
@@ -122,13 +126,25 @@ def test_every_train_entry_is_a_program():
     assert {os.path.join(model, train_entry(model)) for model in models()} <= set(programs())
 
 
+HELP = """
+import runpy, sys
+for path in sys.argv[1:]:
+    sys.argv, sys.path[0] = [path, "--help"], path.rpartition("/")[0]  # as Python does with a program
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except SystemExit as ended:
+        assert ended.code == 0, (path, ended.code)
+"""
+
+
 @on_the_default_leg
-@pytest.mark.parametrize("path", programs())
-def test_help_needs_no_tensorflow(tmp_path, path):
+@pytest.mark.parametrize("model", models())
+def test_help_needs_no_tensorflow(tmp_path, model):
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
-    result = run(sys.executable, os.path.join(ROOT, path), "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    paths = [os.path.join(ROOT, path) for path in programs() if path.split(os.sep)[0] == model]
+    result = run(sys.executable, "-c", HELP, *paths, PYTHONPATH=str(tmp_path))
     assert result.returncode == 0, result.stderr
-    assert "Flags are written --flag=value or --flag value." in result.stdout
+    assert result.stdout.count("Flags are written --flag=value or --flag value.") == len(paths) >= 4
 
 
 @on_the_default_leg
