@@ -106,15 +106,21 @@ def shared_data(tmp_path_factory):
     return find
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(request, monkeypatch):
-    """Runs that end in this process draw no pictures, which takes as long as a short training; those of tests that are
-    marked `pictures` do.
-    """
-    if "pictures" not in request.keywords:
-        from common.run.loop import RunRecord
+@pytest.fixture(scope="session", autouse=True)
+def no_pictures():
+    """Runs that end in this process draw no pictures, which takes as long as a short training; return what does it."""
+    from common.run.loop import RunRecord
 
-        monkeypatch.setattr(RunRecord, "_draw", lambda self: None)
+    draw, RunRecord._draw = RunRecord._draw, lambda self: None
+    return draw
+
+
+@pytest.fixture
+def pictures(no_pictures, monkeypatch):
+    """Runs of this test draw their pictures nevertheless."""
+    from common.run.loop import RunRecord
+
+    monkeypatch.setattr(RunRecord, "_draw", no_pictures)
 
 
 @pytest.fixture

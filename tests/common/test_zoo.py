@@ -201,7 +201,7 @@ def test_a_report_of_a_stopped_run(folder):
 
 @on_the_default_leg
 @pytest.mark.slow
-@pytest.mark.pictures
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.skipif(not BROWSER, reason="no chromium")
 def test_a_browser_shows_the_report(folder):
     """With its curves: the picture is inside, wide enough to read, and no request leaves the file."""

@@ -84,7 +84,7 @@ def test_an_undisturbed_run(tmp_path):
     assert saved == [3, 4, 6, 7]
 
 
-@pytest.mark.pictures
+@pytest.mark.usefixtures("pictures")
 def test_a_signal_saves_after_the_step_and_the_next_run_resumes_there(tmp_path, capfd):
     calls, saved = train(tmp_path, stop_at=4)  # during update 5
     assert calls == ["start None", *steps(1, 3), "eval 3", *steps(4, 5), "stopped"] and saved == [3, 4, 5]

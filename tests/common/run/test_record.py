@@ -159,7 +159,7 @@ def test_numbers_of_a_row_become_events(tmp_path):
                                                                             (3, "eval/accuracy", 0.5)]
 
 
-@pytest.mark.pictures
+@pytest.mark.usefixtures("pictures")
 def test_a_run_ends_well_without_its_pictures(tmp_path, capfd):
     with runs.open_run(tmp_path) as run:
         (tmp_path / "0" / "report.html").mkdir()  # so that no file of this name can be written

@@ -1,6 +1,7 @@
 """A network of one block, for tests of what is around the network: building a graph is most of a short run's time."""
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 
@@ -23,8 +24,8 @@ def make_people(folder, **people):
     return str(folder)
 
 
-@pytest.fixture(scope="module")
-def one_block():
+@contextlib.contextmanager
+def small_network():
     """models.resnet10 with its last stage alone."""
     whole = resnet.ARCHITECTURES["models.resnet10"]
     resnet.ARCHITECTURES["models.resnet10"] = whole._replace(blocks=(0, 0, 0, 1))
@@ -32,21 +33,29 @@ def one_block():
     resnet.ARCHITECTURES["models.resnet10"] = whole
 
 
-@pytest.fixture(scope="module")
-def output(tmp_path_factory, tiny_faces_folder, one_block):
+@pytest.fixture
+def one_block():
+    with small_network():
+        yield
+
+
+@pytest.fixture(scope="session")
+def output(tmp_path_factory, tiny_faces_folder):
     """Output folder with a finished run of the corrected recipe, small images."""
     folder = tmp_path_factory.mktemp("trained")
-    assert train(tiny_faces_folder, folder, "--train_steps=3", "--epoch_size=2", "--recipe=corrected",
-                 "--image_size=32", "--lfw_batch_size=16") == 0
+    with small_network():
+        assert train(tiny_faces_folder, folder, "--train_steps=3", "--epoch_size=2", "--recipe=corrected",
+                     "--image_size=32", "--lfw_batch_size=16") == 0
     return folder
 
 
-@pytest.fixture(scope="module")
-def reference_output(tmp_path_factory, tiny_faces_folder, one_block):
+@pytest.fixture(scope="session")
+def reference_output(tmp_path_factory, tiny_faces_folder):
     """The same of the reference recipe, without LFW."""
     folder = tmp_path_factory.mktemp("reference")
     data = os.path.join(tiny_faces_folder, "MS-Celeb-1M_clean_align")
-    assert train(data, folder, "--batch_size=4", "--train_steps=1") == 0
+    with small_network():
+        assert train(data, folder, "--batch_size=4", "--train_steps=1") == 0
     return folder
 
 

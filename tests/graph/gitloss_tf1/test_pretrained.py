@@ -8,25 +8,20 @@ import shutil
 import numpy as np
 import pytest
 
-from common.checkpoints import onnx_model
 from common.checkpoints.trained import PRETRAINED
 from common.data import checksums
 from common.graph import publish
 from common.graph.compat import tf
-from gitloss_tf1 import evaluate, export, gitloss, mnist, predict
-from tests.conftest import needs_onnx, on_the_default_leg
-from tests.graph.frozen import run_frozen
-from tests.graph.gitloss_tf1.conftest import train
+from gitloss_tf1 import evaluate, gitloss, predict
+from tests.conftest import on_the_default_leg
 from tests.programs import error_line, printed, tree
-from tests.results import last_variables, variables_in
+from tests.results import rows, variables_in
 
 WEIGHTS = os.path.join(gitloss.ROOT, PRETRAINED)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, tiny_mnist_folder):
-    output = tmp_path_factory.mktemp("run")
-    assert train(tiny_mnist_folder, output, "--train_steps=3") == 0
+@pytest.fixture
+def run(output):
     return output / "0"
 
 
@@ -49,7 +44,8 @@ def test_variables_of_keras_optimizers_are_left_out(tmp_path):
 
 
 def test_weights_are_those_of_the_run_without_the_optimizer(run, weights):
-    before, after = last_variables(run), variables_in(weights / "ckpt" / "model.ckpt-3")
+    best = [row["step"] for row in rows(run, "eval") if row["best"]][-1]
+    before, after = (variables_in(folder / "ckpt" / f"model.ckpt-{best}") for folder in (run, weights))
     dropped = {name for name in before if name.endswith(("/Adam", "/Adam_1")) or name.startswith("beta")}
     assert len(dropped) > 10 and set(after) == set(before) - dropped
     assert all(after[name].tobytes() == before[name].tobytes() for name in after)
@@ -111,17 +107,3 @@ def test_the_weights_of_the_model_read_digits(tmp_path, shared_data, capfd):
     expected = read_labels(str(labels))
     classes = np.array([row["label"] for row in predictions])
     assert len(classes) == 1500 and (classes == expected).mean() > 0.98
-
-
-@needs_onnx
-def test_the_onnx_model_recognises_real_digits(shared_data, tmp_path, capfd):
-    """As many of MNIST's test images as TensorFlow."""
-    test = mnist.load(shared_data("mnist10k")).test
-    assert export.main([f"--checkpoint={PRETRAINED}", f"--output_path={tmp_path}", "--onnx", "--json"]) == 0
-    result = printed(capfd)
-    images = test.images.astype(np.float32) / 255.0
-    found = onnx_model.run(result["onnx"], dict(images=images))
-    features, probabilities = run_frozen(result["frozen_graph"], ["features", "probabilities"], dict(images=images))
-    assert np.abs(found["features"] - features).max() < 1e-5 * np.abs(features).max()
-    accuracy = (found["probabilities"].argmax(axis=1) == test.labels).mean()
-    assert accuracy == (probabilities.argmax(axis=1) == test.labels).mean() > 0.98

@@ -12,7 +12,7 @@ from tests.conftest import on_the_default_leg
 from tests.graph.gitloss_tf1.conftest import train
 from tests.kill_and_resume import SUBJECTS, KillTest
 from tests.programs import environment
-from tests.resuming import error_of_other_arguments, train_in_parts
+from tests.resuming import error_of_other_arguments
 
 
 @pytest.mark.slow
@@ -33,10 +33,6 @@ def test_stopped_and_killed_at_any_moment(tmp_path):
         assert log.read().endswith("Stopped by SIGTERM.\n")
 
     kill_test.check("killed", kills=3, log=lambda text: None)
-
-
-def test_more_steps_continue_a_finished_run_by_its_path(tmp_path, tiny_mnist_folder, capfd):
-    train_in_parts(lambda output, *flags: train(tiny_mnist_folder, output, *flags), tmp_path, capfd, 3, 5)
 
 
 @on_the_default_leg

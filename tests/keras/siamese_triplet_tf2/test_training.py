@@ -76,9 +76,8 @@ def test_loss_file_and_metrics(full_run):
 
 def test_files_of_the_run_directory(full_run):
     names = {path.name for path in full_run.iterdir() if path.name not in ("evaluate", "predict", "export")}
-    assert names == {".lock", "arguments.json", "metrics.jsonl", "train_0.log", f"{CASE}.log", "curves.png",
-                     "report.html", "events",
-                     "ckpt", f"train_{CASE}_loss.txt"}
+    assert names == {".lock", "arguments.json", "metrics.jsonl", "train_0.log", f"{CASE}.log", "events", "ckpt",
+                     f"train_{CASE}_loss.txt"}
     arguments = json.loads((full_run / "arguments.json").read_text())
     assert arguments["cache_features"] == "memory" and arguments["identity"]["cache_features"] == "auto"
     assert arguments["identity"]["input_scale"] == "unit" and arguments["identity"]["weights"] is None
