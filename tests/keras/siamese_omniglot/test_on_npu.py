@@ -7,10 +7,13 @@ import os
 import numpy as np
 import pytest
 
+from common.distributed import processes
 from siamese_omniglot.run_scripts import run_siamese_train
+from tests import fakes
 from tests.conftest import slow_on_the_default_leg
 from tests.processes import run_on_fake_npu, run_on_two_fake_npus
-from tests.results import losses
+from tests.programs import error_line, one_line
+from tests.results import losses, rows
 
 ENTRY = "siamese_omniglot.run_scripts.run_siamese_train"
 FLAGS = ("--backbone=conv4", "--batch_size=4", "--train_steps=2", "--performance")
@@ -30,8 +33,7 @@ def test_alone(tmp_path, tiny_folder):
     assert seen["openings"] == [[3, 1, "allow_mix_precision"]]
     assert seen["calls"] == [["open", 3], ["as_default"], ["loss_scale_optimizer"]]
     assert "| adapter npu_device | precision allow_mix_precision" in log[0]
-    rows = map(json.loads, (tmp_path / "out" / "3" / "metrics.jsonl").read_text().splitlines())
-    assert [row["loss_scale"] for row in rows if row["kind"] == "step"] == [2.0 ** 15] * 2
+    assert [row["loss_scale"] for row in rows(tmp_path / "out" / "3", "step")] == [2.0 ** 15] * 2
 
 
 @slow_on_the_default_leg  # the adapter supports Keras 2 alone
@@ -64,14 +66,24 @@ def test_two_ranks(tmp_path, tiny_folder):
      "on Ascend 910A a server takes 1, 2, 4 or 8 processes, not 3"),
     (["--nproc_per_node=2", "--distributed=True", "--npu_product=910A"], dict(ASCEND_DEVICE_ID="3"),
      "on Ascend 910A 2 processes stay within cards 0 to 3 or 4 to 7, not cards 3, 4"),
-    (["--nproc_per_node=3", "--distributed=True", "--batch_size=6", "--npu_product=A2"], {},
-     "RANK_TABLE_FILE is not set"),
-    (["--nproc_per_node=2", "--distributed=True"], {}, "RANK_TABLE_FILE is not set"),
     ([], dict(RANK_SIZE="2"), "RANK_TABLE_FILE is not set: 2 NPUs need HCCL's rank table"),
     ([], dict(CM_WORKER_SIZE="2"), "CM_CHIEF_IP is not set"),
 ])
-def test_wrong_set_ups(tmp_path, tiny_folder, flags, environment, message):
-    result = run(tmp_path / "fake", tiny_folder, tmp_path / "out", *flags, **environment)
-    assert result.returncode == (2 if message.startswith("--batch_size") else 1)
-    error = result.stderr.decode()
-    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+def test_wrong_set_ups(tmp_path, tiny_folder, monkeypatch, capfd, flags, environment, message):
+    monkeypatch.setattr(processes, "launch", lambda *_: pytest.fail("processes are started"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with fakes.installed("hicann", "npu_device") as process:
+        status = run_siamese_train.main([f"--data_path={tiny_folder}", f"--output_path={tmp_path / 'out'}", *FLAGS,
+                                         *flags])
+        assert process.openings == []
+    assert status == (2 if message.startswith("--batch_size") else 1)
+    assert message in error_line(capfd) and not (tmp_path / "out").exists()
+
+
+def test_the_launcher_needs_a_rank_table(tmp_path, tiny_folder):
+    """Three processes, which the product allows."""
+    result = run(tmp_path / "fake", tiny_folder, tmp_path / "out", "--nproc_per_node=3", "--distributed=True",
+                 "--batch_size=6", "--npu_product=A2")
+    assert result.returncode == 1 and "RANK_TABLE_FILE is not set" in one_line(result.stderr.decode())
+    assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from siamese_triplet_tf2 import features
+from siamese_triplet_tf2.update import Updater
 from tests.keras.siamese_triplet_tf2.conftest import train
 from tests.results import assert_same_variables, losses, rows
 
@@ -20,9 +21,13 @@ def one_by_one(tmp_path_factory, look_alike_folder):
     return output / "0"
 
 
-@pytest.mark.parametrize("steps_per_loop", [1, 2, 20])
-def test_several_updates_in_a_call(tmp_path, look_alike_folder, one_by_one, steps_per_loop):
+@pytest.mark.parametrize("steps_per_loop, calls", [(1, []), (2, [2, 1, 2, 1]), (20, [3, 3])])
+def test_several_updates_in_a_call(tmp_path, look_alike_folder, one_by_one, monkeypatch, steps_per_loop, calls):
+    """The smaller last batch of an epoch is computed alone."""
+    counts, real = [], Updater.several
+    monkeypatch.setattr(Updater, "several", lambda self, parts: counts.append(len(parts)) or real(self, parts))
     assert train(look_alike_folder, tmp_path, *FLAGS, f"--steps_per_loop={steps_per_loop}") == 0
+    assert counts == calls
     assert losses(tmp_path / "0") == losses(one_by_one) and len(losses(one_by_one)) == 8
     for name in ("valid_loss", "train_loss", "cosine_recall_at_1"):
         assert [row[name] for row in rows(tmp_path / "0", "eval")] == [row[name] for row in rows(one_by_one, "eval")]
@@ -35,15 +40,6 @@ def test_an_interrupted_run_resumes_in_the_middle_of_a_call(tmp_path, look_alike
         assert train(look_alike_folder, tmp_path, *FLAGS, f"--train_steps={limit}",
                      f"--steps_per_loop={steps_per_loop}") == 0
     assert losses(tmp_path / "0") == losses(one_by_one)
-
-
-def test_calls_of_several_updates_are_fewer(tmp_path, look_alike_folder, monkeypatch):
-    from siamese_triplet_tf2.update import Updater
-
-    counts, real = [], Updater.several
-    monkeypatch.setattr(Updater, "several", lambda self, parts: counts.append(len(parts)) or real(self, parts))
-    assert train(look_alike_folder, tmp_path, *FLAGS, "--steps_per_loop=20") == 0
-    assert counts == [3, 3]
 
 
 @pytest.mark.parametrize("flags", [["--cache_features=off"], ["--cache_features=disk"], ["--loss_scale=dynamic"]])
