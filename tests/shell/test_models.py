@@ -3,10 +3,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,7 +11,7 @@ import quickstart
 from common.tiny_data.__main__ import MAKERS
 from tests import ROOT
 from tests.conftest import on_the_default_leg
-from tests.programs import environment, error_line, git_status, one_line, run, tree
+from tests.programs import error_line, git_status, one_line, run, tree
 from tests.test_architecture import models, python_files, runs_here, train_entry
 from tests.test_contract import entry_module
 
@@ -145,22 +142,3 @@ def test_help_needs_no_tensorflow(tmp_path, model):
     result = run(sys.executable, "-c", HELP, *paths, PYTHONPATH=str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("Flags are written --flag=value or --flag value.") == len(paths) >= 4
-
-
-@on_the_default_leg
-def test_two_runs_on_one_device_id(tmp_path, tiny_mnist_folder):
-    """The second is refused while the first runs, also when it would set it aside; the first is not disturbed."""
-    command = [f"--data_path={tiny_mnist_folder}", f"--output_path={tmp_path / 'out'}", "--device=cpu",
-               "--batch_size=8", "--train_steps=3"]
-    first = subprocess.Popen([sys.executable, os.path.join(ROOT, "gitloss_tf1", "gitloss.py"), *command],
-                             stdout=subprocess.PIPE, env=environment())
-    while not (tmp_path / "out" / "0" / "arguments.json").exists():
-        assert first.poll() is None
-        time.sleep(0.01)
-    first.send_signal(signal.SIGSTOP)  # so that it does not end meanwhile
-    second = run("bash", script("gitloss_tf1"), *command, "--resume=never")
-    first.send_signal(signal.SIGCONT)
-    assert second.returncode == 1 and "another run is using it" in second.stderr
-    out, _ = first.communicate()
-    assert first.returncode == 0 and b"Final Train Accuracy" in out
-    assert os.listdir(str(tmp_path / "out")) == ["0"]
