@@ -13,7 +13,7 @@ import pytest
 from siamese_omniglot.run_scripts import run_siamese_train
 from tests.conftest import on_the_default_leg
 from tests.keras.siamese_omniglot.conftest import train
-from tests.programs import error_line
+from tests.programs import error_line, run_python
 from tests.results import losses, result_file, rows
 
 TRAIN_KEYS = ["total_loss", "accuracy", "train.lr", "train.data_time", "train.compute_time", "train.fp_time",
@@ -129,6 +129,7 @@ def test_weight_files_and_curves(run):
                             f"ep003-loss{last['train_loss']:.3f}-val_loss{last['val_loss']:.3f}.weights.h5",
                             *loss_folder])
     folder = run / "logs" / loss_folder[0]
+    assert run_python("-m", "common.zoo", "report", run).returncode == 0  # draws the curves
     assert sorted(path.name for path in folder.iterdir()) == ["epoch_loss.png", "epoch_loss.txt", "epoch_val_loss.txt"]
     assert list(map(float, (folder / "epoch_val_loss.txt").read_text().split())) == [
         row["val_loss"] for row in evaluations]
