@@ -51,7 +51,7 @@ def test_one_run_touches_its_run_directory_alone(tmp_path, model):
 
 @on_the_default_leg
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ONE_OF_A_KIND, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", quickstart.MODELS, ids=lambda model: model.name)
 def test_modelarts_entry(tmp_path, model):
     MAKERS[model.data_format](str(tmp_path / "data"))
     entry = os.path.join(ROOT, model.name, "modelarts_entry_perf.py")
