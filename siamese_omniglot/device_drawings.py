@@ -4,8 +4,8 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import tensorflow as tf
 
+from common.keras.session import tf
 from siamese_omniglot.data import augmentation
 from siamese_omniglot.data.omniglot import SIDE, DrawingStore
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import numpy as np
-import tensorflow as tf
 
 from common import console
 from common.data.batching import full_batches
 from common.evaluation import roc
+from common.keras.session import tf
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import Pairs
 from siamese_omniglot.nets import losses

@@ -7,13 +7,12 @@ import time
 from typing import Any, Mapping, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from common import console
 from common.cli.program import StopRequest
 from common.keras import session, workers
 from common.keras.checkpoints import BackgroundFolder, KerasCheckpoints, initialise_from
-from common.keras.session import StepDebugger, debugged
+from common.keras.session import StepDebugger, debugged, tf
 from common.run import loop
 from common.run.agreement import Epochs, SharedStop
 from common.run.loop import Record, RunRecord

@@ -3,9 +3,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, NamedTuple, Sequence
 
-import tensorflow as tf
-
 from common.keras import session, workers
+from common.keras.session import tf
 from siamese_omniglot.data.batches import PairChanges, PairImages
 from siamese_omniglot.nets import losses
 from siamese_omniglot.nets.siamese import Siamese

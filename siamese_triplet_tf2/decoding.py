@@ -7,12 +7,12 @@ import warnings
 from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from common import console
 from common.data import images
 from common.errors import ZooError
+from common.keras.session import tf
 from siamese_triplet_tf2.model import SIDE
 
 MAX_BYTES, MAX_PIXELS = 1 << 26, 50_000_000

@@ -4,10 +4,10 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import numpy as np
-import tensorflow as tf
 
 from common import console
 from common.data.batching import full_batches
+from common.keras.session import tf
 from siamese_triplet_tf2 import triplet_loss
 from siamese_triplet_tf2.features import BATCH_SIZE, FeatureSource
 from siamese_triplet_tf2.pairs import Triplets

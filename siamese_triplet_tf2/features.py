@@ -13,11 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from common import atomic_files, console
 from common.data.batching import full_batches
 from common.errors import ZooError
+from common.keras.session import tf
 from siamese_triplet_tf2 import decoding
 from siamese_triplet_tf2.model import folded
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
+from common.keras.session import tf
 from common.seeds import op_seed
 
 SIDE = 200  # height and width of the images, in pixels

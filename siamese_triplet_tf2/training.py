@@ -9,14 +9,13 @@ import time
 from typing import Any, Mapping, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from common import atomic_files, console
 from common.cli.program import StopRequest
 from common.devices import selection
 from common.keras import session, workers
 from common.keras.checkpoints import BackgroundFolder, KerasCheckpoints, initialise_from, named
-from common.keras.session import StepDebugger, debugged
+from common.keras.session import StepDebugger, debugged, tf
 from common.run import loop
 from common.run.agreement import Epochs, SharedStop
 from common.run.loop import Record, RunRecord

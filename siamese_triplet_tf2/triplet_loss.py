@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import tensorflow as tf
+from common.keras.session import tf
 
 MARGIN = 0.5
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from common.keras import session, workers
+from common.keras.session import tf
 from siamese_triplet_tf2 import triplet_loss
 from siamese_triplet_tf2.model import Embedding, trainable_names
 

@@ -1,7 +1,7 @@
 """The loss and the accuracy of pairs."""
 from __future__ import annotations
 
-import tensorflow as tf
+from common.keras.session import tf
 
 _EPSILON = 1e-7  # Keras'
 THRESHOLD = 0.5  # of the probability

@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
+from common.keras.session import tf
 from common.seeds import op_seed
 from siamese_omniglot.data.omniglot import SIDE
 

@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_HOME", os.devnull)  # Keras writes to the user's home where it can
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the numbers were recorded with TensorFlow's own kernels
     words = [word for word in sys.argv[1:] if word not in ("--device=cpu", "--device=gpu")]
     if "--device=gpu" in sys.argv:

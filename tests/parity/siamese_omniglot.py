@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import tensorflow as tf
 
 from common.devices.selection import Rank
 from common.keras import workers
+from common.keras.session import tf
 from siamese_omniglot import recipe, update
 from siamese_omniglot.data import pairs
 from siamese_omniglot.data.batches import PairImages

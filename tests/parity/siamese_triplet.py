@@ -5,8 +5,8 @@ import hashlib
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from common.keras.session import tf
 from siamese_triplet_tf2 import decoding, pairs, triplet_loss
 from siamese_triplet_tf2.model import EMBEDDING_DIM, Embedding, build_embedding, variable_names
 from siamese_triplet_tf2.training import LEARNING_RATE
