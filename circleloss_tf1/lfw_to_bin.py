@@ -59,10 +59,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 def _write_batches(flags: FlagValues, checkpoint: Checkpoint, paths: list[str], folder: str,
                    stop: program.StopRequest) -> int:
     """Write a file for each batch; return how many."""
-    from circleloss_tf1 import face_images, restore
+    device = selection.choose("cpu", os.environ)
+
+    from circleloss_tf1 import face_images, restore  # TensorFlow is imported here, after the device
     from common.graph.session import inference_session
 
-    device = selection.choose("cpu", os.environ)
     network = restore.network_settings(checkpoint, flags)
     encoded = [path.encode("utf-8", "surrogateescape") for path in paths]
     batches = full_batches(len(encoded), flags.lfw_batch_size, wrap=True)

@@ -39,8 +39,11 @@ class SaSiam(contextlib.ExitStack):
     is_deterministic = True
 
     def __init__(self, *flags: str, name: str = "SA-Siam"):
-        """Load the weights; `flags` are those of evaluate.py that choose weights and device, such as --checkpoint."""
-        from sa_siam_tf1 import restore, track_flags
+        """Load the weights; `flags` are those of evaluate.py that choose weights and device, such as --checkpoint.
+
+        Raises ZooError if there is no such checkpoint, or if it does not fit.
+        """
+        from sa_siam_tf1 import track_flags
 
         super().__init__()
         flag_set = FlagSet(__doc__ or "")
@@ -48,6 +51,9 @@ class SaSiam(contextlib.ExitStack):
         parsed = flag_set.parse(list(flags))
         checkpoint = trained.choose(parsed, ROOT, "evaluate")
         device = selection.choose(parsed.device, os.environ)
+
+        from sa_siam_tf1 import restore  # TensorFlow is imported here, after the device
+
         self.name = name
         self._step: Any = None
         _, self._make = self.enter_context(restore.open_tracker(parsed, checkpoint, device))
