@@ -66,7 +66,7 @@ def run_python(*arguments: Any, **variables: Any) -> subprocess.CompletedProcess
 
 def git_status() -> list[str]:
     """Return what differs from the last commit in the folders with sources, also where git ignores it."""
-    answer = run("git", "status", "--porcelain", "--ignored", "--", "common", ":(glob)*_tf*", "siamese_omniglot")
+    answer = run("git", "status", "--porcelain", "--ignored", "--", "common", ":(glob)*_tf*/**", "siamese_omniglot")
     return [line for line in answer.stdout.splitlines() if "__pycache__" not in line]
 
 

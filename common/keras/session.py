@@ -113,8 +113,8 @@ def scale_losses(optimizer: Any, run: Run, requested: str | None) -> Any:
 
 
 class Adam(tf.keras.optimizers.Adam):
-    """Adam whose update of a variable is a single op, as in Keras 2. That of Keras 3 has fifteen, which each read and
-    write arrays of the size of the variable.
+    """Adam whose update of a variable is a single op, as in Keras 2. In Keras 3 it is twelve, each of which reads and
+    writes arrays of the size of the variable.
     """
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
