@@ -20,9 +20,8 @@ from common.graph.compat import assign, tf
 from common.graph.session import StepDebugger, open_session
 from common.run import loop
 from common.run.loop import RunRecord
-from common.run.metrics import Curve, GrowingText
+from common.run.metrics import Curve, EventWriter, GrowingText
 from common.run.opening import Run
-from common.run.tensorboard import EventWriter
 from sa_siam_tf1 import configuration, log_lines, siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
 from sa_siam_tf1.datasets.dataloader import Batch, TrainingBatches, validation_batches

@@ -1,12 +1,11 @@
 """What the shared flags ask of the NPU adapter, checked before anything starts; dumps and profiles on other devices."""
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import re
-from typing import Any, Iterator, Mapping
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -298,17 +297,3 @@ class DebugPlan:
         with open(path, "w", encoding="utf-8") as file:
             file.write(message + "\n")
         return ZooError(f"overflow at step {update}: {summary}; details in {path}")
-
-
-@contextlib.contextmanager
-def step_errors(errors: Any) -> Iterator[None]:
-    """Explain a lack of memory, or of a deterministic operation, in a training step; `errors` is `tf.errors`."""
-    try:
-        yield
-    except errors.ResourceExhaustedError:
-        raise ZooError("the device is out of memory during a training step: choose a smaller --batch_size") from None
-    except errors.UnimplementedError as error:
-        if "determinis" not in error.message.lower():
-            raise
-        raise ZooError("--deterministic: an operation has no deterministic form on this device "
-                       f"({error.message.splitlines()[0]}); train without the flag") from None

@@ -9,8 +9,9 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 
 from common.devices import selection
-from common.devices.npu_options import DebugPlan, NpuOptions, step_errors
+from common.devices.npu_options import DebugPlan, NpuOptions
 from common.devices.selection import ALONE, Rank
+from common.errors import step_errors
 from common.graph import compat, npu
 from common.graph.compat import tf
 from common.run import opening

@@ -17,8 +17,7 @@ import numpy as np
 from common.devices.ranks import workers_of
 from common.devices.selection import Device, Rank
 from common.distributed import processes
-from common.distributed.lost_ranks import explained
-from common.errors import LostRank
+from common.errors import LostRank, rank_errors
 from common.graph import npu
 from common.graph.compat import tf
 from common.run import agreement
@@ -132,7 +131,7 @@ class _SeveralWorkers(Workers):
             return self._session.run(self._sums, {self._numbers: numbers})
 
     def answered(self) -> ContextManager:
-        return explained(self.rank, tf.errors)
+        return rank_errors(self.rank.number, tf.errors)
 
 
 class ServerWorkers(_SeveralWorkers):
@@ -160,7 +159,7 @@ class ServerWorkers(_SeveralWorkers):
         config.experimental.collective_group_leader = "/job:worker/replica:0/task:0"
         config.experimental.collective_nccl = self._has_gpu
         cluster = tf.train.ClusterSpec(dict(worker=workers_of(os.environ)[0]))
-        with explained(self.rank, tf.errors):
+        with rank_errors(self.rank.number, tf.errors):
             server = tf.train.Server(cluster, "worker", self.rank.number, config=config)
         return tf.Session(server.target, config=config)
 

@@ -9,10 +9,10 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from common.console import noise_hidden
 from common.devices import npu_options, selection
-from common.devices.npu_options import DebugPlan, step_errors
+from common.devices.npu_options import DebugPlan
 from common.devices.selection import Rank
 from common.distributed import processes
-from common.errors import ZooError
+from common.errors import ZooError, step_errors
 from common.keras import npu
 from common.run import opening
 from common.run.opening import Run

@@ -13,7 +13,7 @@ import numpy as np
 
 from common.cli.program import take_signals_back
 from common.devices.selection import Rank
-from common.distributed.lost_ranks import explained
+from common.errors import rank_errors
 from common.keras import npu, session
 from common.keras.session import tf
 from common.run import agreement
@@ -90,7 +90,7 @@ class _SeveralWorkers(Workers):
         compiled = super().compile(function)
 
         def run(*arguments: Any) -> Any:
-            with explained(self.rank, tf.errors):
+            with rank_errors(self.rank.number, tf.errors):
                 return compiled(*arguments)
 
         return run
@@ -104,7 +104,7 @@ class MirroredWorkers(_SeveralWorkers):
 
     def __init__(self, rank: Rank):
         _be_patient(rank.size)
-        with explained(rank, tf.errors):
+        with rank_errors(rank.number, tf.errors):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         take_signals_back()  # TensorFlow's coordination service takes SIGTERM for a preemption of the host
         super().__init__(rank)
@@ -154,7 +154,7 @@ class HcclWorkers(_SeveralWorkers):
         return npu.all_reduce(list(super().gradients(optimizer, tape, loss, variables)), fuse=True)
 
     def broadcast(self, variables: Sequence[Any]) -> None:
-        with explained(self.rank, tf.errors):
+        with rank_errors(self.rank.number, tf.errors):
             npu.broadcast(list(variables))
 
 

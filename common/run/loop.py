@@ -18,7 +18,7 @@ from common import atomic_files, console
 from common.cli import program
 from common.cli.program import Stopped, StopRequest
 from common.errors import ZooError
-from common.run import metrics, tensorboard
+from common.run import metrics
 from common.run.metrics import Row, format_number
 from common.run.opening import Run
 from common.run.run_dir import RunRequest
@@ -175,7 +175,7 @@ class RunRecord(Record):
         self._progress: console.Progress | None = None
         self._loss = math.nan  # of the last step
         self._metrics: metrics.MetricsFile
-        self._events: tensorboard.EventFile
+        self._events: metrics.EventFile
 
     def restore(self, task: Task) -> int | None:
         step = None
@@ -187,7 +187,7 @@ class RunRecord(Record):
         self._saved_step = -1 if step is None else step
         self._task = task
         self.run.remember("curves", {panel: list(map(list, curves)) for panel, curves in task.curves.items()})
-        self._events = tensorboard.EventFile(self.run.folder("events"), self._v1)
+        self._events = metrics.EventFile(self.run.folder("events"), self._v1, self.run.arguments)
         self._metrics = metrics.MetricsFile(self.run.path, step or 0, self.stop.started,
                                             lambda row: self._publish(row, is_replayed=True), self._clock)
         self._files = [self._metrics, self._events]
@@ -213,7 +213,6 @@ class RunRecord(Record):
 
     def save(self, step: int, waits: bool = False) -> None:
         self._metrics.sync()
-        self._events.flush()
         best = [row["step"] for row in self.evaluations if row.get("best")][-1:]
         if step == self._saved_step:
             self.checkpoints.prune(best)  # an evaluation may have changed which one is best

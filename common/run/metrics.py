@@ -6,20 +6,25 @@ resumed run needs nothing else. Rows are streamed: memory use does not grow with
 """
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import math
 import os
+import platform
 import statistics
 import time
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence, TextIO
 
 from common import atomic_files
 from common.errors import ZooError
+from common.run.run_dir import TIME_FORMAT
 
 METRICS = "metrics.jsonl"
 BOOKKEEPING = ("evaluation", "printed_step", "unix_seconds")  # values of rows that count and date them: no results
 _MAX_LINE_BYTES = 1 << 20
 _MAX_WARM_UP_STEPS = 10
+_SUCCESS = 1  # tensorboard.plugins.hparams.api_pb2.STATUS_SUCCESS
 Row = Mapping[str, Any]
 
 
@@ -50,6 +55,12 @@ def last_row(run_path: str) -> dict[str, Any] | None:
         file.seek(max(0, os.path.getsize(path) - _MAX_LINE_BYTES))
         lines = file.read().decode("utf-8", "replace").splitlines()
     return _parse(lines[-1]) if lines else None
+
+
+def is_finished(run_path: str) -> bool:
+    """Whether a run was completed: its last row is of kind `final`."""
+    row = last_row(run_path)
+    return row is not None and row["kind"] == "final"
 
 
 def _parse(line: str) -> dict[str, Any] | None:
@@ -121,6 +132,72 @@ class GrowingText:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+class EventWriter:
+    """Writes a new event file for TensorBoard.
+
+    TensorFlow's own has a thread, whose errors come with a traceback of its own when the disk is full.
+    """
+
+    def __init__(self, folder: str, v1: Any):
+        """Begin a file in a folder; `v1` is TensorFlow's version 1 API. Methods raise ZooError if writing fails."""
+        now = time.time_ns()  # a resumed run may begin within the second that names the file
+        self._path = os.path.join(folder, f"events.out.tfevents.{now // 10 ** 9}.{platform.node()}.{now}")
+        self._v1 = v1
+        self._writer = v1.python_io.TFRecordWriter(self._path)
+        self._write(file_version="brain.Event:2")
+
+    def add(self, step: int, values: Sequence[Any]) -> None:
+        """Write values, which are of `v1.Summary.Value`, of a step."""
+        self._write(step=step, summary=self._v1.Summary(value=values))
+
+    def _write(self, **content: Any) -> None:
+        self._try(self._writer.write, self._v1.Event(wall_time=time.time(), **content).SerializeToString())
+        self._try(self._writer.flush)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._try(self._writer.close)
+
+    def _try(self, function: Any, *arguments: Any) -> None:
+        try:
+            function(*arguments)
+        except self._v1.errors.OpError as error:
+            reason = error.message.rpartition("; ")[2]
+            raise ZooError(f"{self._path}: cannot be written ({reason}); free disk space and start the run again"
+                           ) from None
+
+
+class EventFile:
+    """A run for TensorBoard: its settings, in the format of the hparams plugin, and the numbers of all rows."""
+
+    def __init__(self, folder: str, v1: Any, arguments: Mapping[str, Any]):
+        """Start a new file in a folder, in place of earlier ones, whose rows are replayed.
+
+        `arguments` are those of arguments.json; without tensorboard the file lacks them.
+        """
+        for old in glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*")):
+            os.remove(old)
+        self._writer, self._value = EventWriter(folder, v1), v1.Summary.Value
+        self.close, self._hparams = self._writer.close, None
+        with contextlib.suppress(ImportError):
+            from tensorboard.plugins.hparams import summary
+
+            self._hparams = summary
+            settings = {name: value for name, value in arguments["identity"].items()
+                        if isinstance(value, (bool, int, float, str))}
+            started = time.mktime(time.strptime(arguments["started"], TIME_FORMAT))
+            self._writer.add(0, summary.session_start_pb(
+                dict(settings, num_updates=arguments["num_updates"]), start_time_secs=started).value)
+
+    def add(self, row: Row) -> None:
+        """Write the numbers of a row, tagged `<kind>/<key>`."""
+        values = [self._value(tag=f"{row['kind']}/{key}", simple_value=value) for key, value in row.items()
+                  if key not in ("kind", "step") and is_number(value)]
+        if row["kind"] == "final" and self._hparams:
+            values += self._hparams.session_end_pb(_SUCCESS).value
+        self._writer.add(row["step"], values)
 
 
 def beginning(run_path: str) -> dict[str, float]:

@@ -25,7 +25,8 @@ from common import atomic_files, console
 from common.cli.program import Stopped
 from common.devices import npu_options, selection
 from common.errors import ZooError
-from common.run.run_dir import ARGUMENTS, LOCK, TIME_FORMAT, RunRequest, is_finished, is_run, read_arguments
+from common.run.metrics import is_finished
+from common.run.run_dir import ARGUMENTS, LOCK, TIME_FORMAT, RunRequest, is_run, read_arguments
 
 _LATER_SWITCHES = {"exif_orientation": False}  # older runs, which do not store them, have these values
 _COPIER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "copy_output.py")

@@ -15,7 +15,6 @@ from common.cli.parser import FlagValues
 from common.devices import npu_options
 from common.devices.selection import Device, Rank
 from common.errors import FlagError, ZooError
-from common.run import metrics
 
 ARGUMENTS = "arguments.json"
 LOCK = ".lock"
@@ -61,12 +60,6 @@ def read_arguments(path: str) -> dict[str, Any]:
         raise ZooError(f"{name}: damaged, or not written by a run ({error}); move the folder away or choose another "
                        "--output_path") from None
     return arguments
-
-
-def is_finished(path: str) -> bool:
-    """Whether a run was completed: its last row is of kind `final`."""
-    row = metrics.last_row(path)
-    return row is not None and row["kind"] == "final"
 
 
 @dataclasses.dataclass(frozen=True)

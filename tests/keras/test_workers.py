@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 from common.devices.selection import Rank
-from common.distributed.lost_ranks import explained
-from common.errors import ZooError
+from common.errors import ZooError, rank_errors
 from common.keras import workers
 from common.keras.workers import HcclWorkers
 from tests.conftest import on_the_default_leg
@@ -29,8 +28,7 @@ GONE = "rank 1: another worker has ended .*the same command resumes from the las
 ])
 def test_errors_of_other_workers_are_explained_in_one_line(kind, message, said):
     error = kind(None, None, message)
-    with pytest.raises(ZooError if said else kind, match=said or message) as raised, \
-            explained(Rank(1, 2), tf.errors):
+    with pytest.raises(ZooError if said else kind, match=said or message) as raised, rank_errors(1, tf.errors):
         raise error
     assert "\n" not in str(raised.value) and (said or raised.value is error)
 

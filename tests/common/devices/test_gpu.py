@@ -7,9 +7,8 @@ import types
 import pytest
 
 from common.devices import selection
-from common.devices.npu_options import step_errors
 from common.devices.selection import Device
-from common.errors import ZooError
+from common.errors import ZooError, step_errors
 from common.graph.compat import config, tf
 
 GPU, CPU = Device("gpu", "0"), Device("cpu", "0")

@@ -9,7 +9,7 @@ import pytest
 from common.checkpoints.bundle import steps_in
 from common.cli.program import StopRequest
 from common.errors import ZooError
-from common.run import curves, metrics, run_dir
+from common.run import curves, metrics
 from common.run.loop import Record
 from common.run.summary import summarise
 from tests import runs
@@ -116,7 +116,7 @@ def test_result_file_and_last_lines(tmp_path, capfd):
     assert rows(tmp_path / "0")[-1] == dict(
         kind="final", step=4, seconds=41.6, step_seconds=0.375, images_per_second=pytest.approx(10.6667, abs=1e-4),
         e2e_seconds=41.6, accuracy=0.98765, device="cpu", startup_seconds=0.0, first_step_seconds=9.0)
-    assert run_dir.is_finished(str(tmp_path / "0"))
+    assert metrics.is_finished(str(tmp_path / "0"))
 
 
 def test_too_few_steps_give_no_throughput(tmp_path, capfd):
@@ -170,7 +170,7 @@ def test_a_run_ends_well_without_its_pictures(tmp_path, capfd):
         record.close()
     (warning,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Warning")]
     assert "Is a directory" in warning and f"zoo report {tmp_path / '0'} draws them" in warning
-    assert run_dir.is_finished(str(tmp_path / "0")) and (tmp_path / "0" / "curves.png").exists()
+    assert metrics.is_finished(str(tmp_path / "0")) and (tmp_path / "0" / "curves.png").exists()
 
 
 def test_memory_stays_flat_over_many_rows(tmp_path):
