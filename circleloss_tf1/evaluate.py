@@ -24,7 +24,7 @@ from circleloss_tf1.recipe import Switches
 from common import atomic_files, console
 from common.checkpoints import projector
 from common.checkpoints.trained import Checkpoint
-from common.cli import program, recipe, shared_flags
+from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
 from common.data import images
 from common.devices import selection
@@ -39,7 +39,7 @@ def define_flags() -> FlagSet:
     usage_flags.define_far(flags, verification.FAR_TARGET)
     projector.define_flag(flags)
     usage_flags.define(flags)
-    recipe.define(flags.model, Switches, ("exif_orientation",), "the run's")
+    shared_flags.define_switches(flags.model, Switches, ("exif_orientation",), "the run's")
     return flags
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Mapping
 
-from common.cli import recipe
-from common.cli.recipe import switch
+from common.cli import shared_flags
+from common.cli.shared_flags import switch
 
 IMAGE_SIZE = 112
 MODEL_DEFS = ("models.resnet34", "models.resnet10")
@@ -59,5 +59,5 @@ class NetworkSettings:
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any]) -> NetworkSettings:
         """Return a run's settings; those of the reference recipe for an empty identity, outside of a run."""
-        return cls(identity.get("model_def", MODEL_DEFS[0]), recipe.from_identity(Switches, identity),
-                   recipe.from_identity(Extras, identity))
+        return cls(identity.get("model_def", MODEL_DEFS[0]), shared_flags.from_identity(Switches, identity),
+                   shared_flags.from_identity(Extras, identity))

@@ -18,7 +18,7 @@ from circleloss_tf1 import data_folders
 from circleloss_tf1.faces import Sampler
 from circleloss_tf1.recipe import IMAGE_SIZE, MODEL_DEFS, RECIPES, Extras, NetworkSettings, Switches
 from common.checkpoints import bundle
-from common.cli import program, recipe, shared_flags
+from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues, Group
 from common.data import images
 from common.devices import selection
@@ -104,7 +104,7 @@ def _define_model(model: Group) -> None:
     model.choice("model_def", MODEL_DEFS[0], MODEL_DEFS, "Network; resnet10 computes about 1/50 of resnet34.")
     model.number("gamma", 256.0, "Scale of the circle loss.")
     model.number("margin", 0.25, "Relaxation of the circle loss.")
-    recipe.define(model, Switches)
+    shared_flags.define_switches(model, Switches)
     model.number("center_loss_factor", 0.0, "Weight of the center loss.")
     model.number("center_loss_alfa", 0.95, "A center moves by 1 - alfa of the distance to its features.",
                  maximum=1.0)
@@ -168,7 +168,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     notices = [*flag_set.warnings(), *processes.notices(flags, rank, f"{flags.batch_size} images"), *warnings,
                *faces.notices, f"Data: {faces_folder}, {len(faces.people)} people, "
                f"{len(split.train)} training and {len(split.validation)} validation images", *pairs_notices,
-               f"Network: {flags.model_def} | {recipe.notice(flags.recipe, network.switches)}"]
+               f"Network: {flags.model_def} | {shared_flags.recipe_notice(flags.recipe, network.switches)}"]
     workers.meet(request)
     with open_run(request, identity, notices) as run:
         training.train(training.Inputs(network, faces, split, sampler, pairs, schedule, init_checkpoint), run, stop)
@@ -182,7 +182,7 @@ def _network(flags: FlagValues) -> tuple[NetworkSettings, list[str]]:
             raise FlagError(f"--{name}={flags[name].value}: expected a number above 0")
     if flags.filter_filename is None and flags.filter_percentile != 100.0:
         raise FlagError("--filter_percentile needs --filter_filename")
-    switches = recipe.resolve(RECIPES, flags)
+    switches = shared_flags.resolve_switches(RECIPES, flags)
     given = {field.name: flags[field.name].value for field in dataclasses.fields(Extras) if flags[field.name].present}
     if switches.extra_options:
         return NetworkSettings(flags.model_def, switches, Extras(**given)), []

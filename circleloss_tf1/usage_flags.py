@@ -4,7 +4,7 @@ from __future__ import annotations
 from circleloss_tf1 import data_folders
 from circleloss_tf1.recipe import MODEL_DEFS, Switches
 from common.checkpoints import trained
-from common.cli import recipe, shared_flags
+from common.cli import shared_flags
 from common.cli.parser import FlagSet, FlagValues
 
 _OF_RUN = ("lfw_batch_size", "lfw_nrof_folds", "lfw_distance_metric", "lfw_subtract_mean", "lfw_use_flipped_images",
@@ -15,8 +15,8 @@ def define(flags: FlagSet, with_device: bool = True) -> None:
     """Define the flags that choose a checkpoint and say how its network is used."""
     trained.define_flags(flags, with_device)
     flags.model.choice("model_def", None, MODEL_DEFS, "Network of the checkpoint.", "the run's")
-    recipe.define(flags.model, Switches, ("batch_norm", "jpeg_decoding") if with_device else ("batch_norm",),
-                  "the run's")
+    names = ("batch_norm", "jpeg_decoding") if with_device else ("batch_norm",)
+    shared_flags.define_switches(flags.model, Switches, names, "the run's")
     flags.model.boolean("ema_evaluation", False, "Use the moving averages of the weights.")
 
 

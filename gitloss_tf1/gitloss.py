@@ -15,7 +15,7 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common.checkpoints import bundle
-from common.cli import program, recipe, shared_flags
+from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.run.run_dir import RunRequest
@@ -38,11 +38,11 @@ def define_flags() -> FlagSet:
                            unset=f"{STEPS} if no limit is given")
     flags.model.number("lambda_c", LossSettings.lambda_c, "Weight of the center term.")
     flags.model.number("lambda_g", LossSettings.lambda_g, "Weight of the pair term; 0 gives the center loss.")
-    recipe.define(flags.model, Switches, ("center_term", "pair_term", "dead_variables"))
+    shared_flags.define_switches(flags.model, Switches, ("center_term", "pair_term", "dead_variables"))
     flags.evaluation.integer("update_centers", 1000, "Steps between evaluations. The name is the original's: centers "
                              "move at every step.", 1)
     flags.alias("update_centers", "eval_interval")
-    recipe.define(flags.evaluation, Switches, ("distance_centers", "eval_centers", "inter_cls_dist"))
+    shared_flags.define_switches(flags.evaluation, Switches, ("distance_centers", "eval_centers", "inter_cls_dist"))
     flags.evaluation.choice("train_time", "training", ["training", "evaluation"], "What train_time, TrainingTime and "
                             "ActualFPS measure; the original measured the evaluation.")
     flags.ignored.boolean("static_shape", False, "Git loss uses full batches only.")
@@ -73,7 +73,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.graph.session import open_run  # TensorFlow is imported here, after the flags and the device
     from gitloss_tf1 import training
 
-    switches = recipe.resolve(RECIPES, flags)
+    switches = shared_flags.resolve_switches(RECIPES, flags)
     settings = LossSettings(flags.batch_size, flags.lambda_c, flags.lambda_g, switches)
     init_checkpoint = bundle.init_prefix(flags)
     identity = dict(dataclasses.asdict(switches), data=data.fingerprint, lambda_c=flags.lambda_c,
@@ -81,7 +81,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                     init_checkpoint=bundle.fingerprint(init_checkpoint))
     notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
                f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
-               recipe.notice(flags.recipe, switches)]
+               shared_flags.recipe_notice(flags.recipe, switches)]
     with open_run(request, identity, notices) as run:
         training.train(settings, init_checkpoint, data, run, stop)
     return 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Mapping
 
-from common.cli import recipe
-from common.cli.recipe import switch
+from common.cli import shared_flags
+from common.cli.shared_flags import switch
 from common.errors import FlagError
 
 
@@ -53,5 +53,5 @@ class LossSettings:
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any]) -> LossSettings:
         """Return a run's settings, or the defaults where its identity, empty outside of a run, lacks them."""
-        switches = recipe.from_identity(Switches, identity)
-        return dataclasses.replace(recipe.from_identity(cls, identity), switches=switches)
+        switches = shared_flags.from_identity(Switches, identity)
+        return dataclasses.replace(shared_flags.from_identity(cls, identity), switches=switches)

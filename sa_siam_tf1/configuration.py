@@ -11,10 +11,10 @@ import os
 from typing import Any, Mapping, Sequence, TypeVar
 
 from common import atomic_files
-from common.cli import recipe
+from common.cli import shared_flags
 from common.cli.parser import FlagSet, FlagValues
-from common.cli.recipe import switch as _flag  # declares a field that is a flag of training too
 from common.cli.shared_flags import define_loss_scale, find_path
+from common.cli.shared_flags import switch as _flag  # declares a field that is a flag of training too
 from common.errors import FlagError, ZooError
 from sa_siam_tf1.recipe import RECIPES, Switches
 
@@ -147,7 +147,7 @@ def define_flags(flags: FlagSet) -> None:
     """Define --config and the flags that are fields of `TrainConfig`."""
     flags.data.string("config", None, "Folder with model_config.json, train_config.json and track_config.json, such "
                       "as a run directory. Flags that are given win over its values.")
-    recipe.define(flags.training, Switches)
+    shared_flags.define_switches(flags.training, Switches)
     for field in dataclasses.fields(TrainConfig)[len(dataclasses.fields(Switches)):]:
         if not field.metadata:
             continue
@@ -171,7 +171,7 @@ def from_flags(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig
     Raises:
         FlagError: a value that is not allowed.
     """
-    switches = dataclasses.asdict(recipe.resolve(RECIPES, flags))
+    switches = dataclasses.asdict(shared_flags.resolve_switches(RECIPES, flags))
     model, values, track = ModelConfig(branch=flags.branch), dict(switches), TrackConfig()
     if flags.config:
         folder = find_path("config", flags.config, ROOT)

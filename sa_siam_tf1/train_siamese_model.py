@@ -15,7 +15,7 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common.checkpoints import bundle
-from common.cli import program, recipe, shared_flags
+from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.errors import FlagError
@@ -89,7 +89,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     notices = [*flag_set.warnings(), *data.notices, *imported.notices,
                f"Data: {folder}, {len(data.train)} tracks to train on, {len(data.validation)} to validate with",
                crops_notice,
-               f"{recipe.notice(flags.recipe, switches)}; branch {model.branch}"]
+               f"{shared_flags.recipe_notice(flags.recipe, switches)}; branch {model.branch}"]
     with open_run(request, identity, notices) as run:
         training.train(config, data, run, stop)
     return 0

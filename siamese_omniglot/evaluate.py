@@ -20,7 +20,7 @@ import numpy as np
 
 from common import console
 from common.checkpoints import projector, trained
-from common.cli import program, recipe, shared_flags
+from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.evaluation import one_shot
@@ -47,7 +47,7 @@ def define_flags() -> FlagSet:
     projector.define_flag(flags)
     trained.define_flags(flags)
     define_network(flags)
-    recipe.define(flags.data, Switches, ("split",), "the run's, else image")
+    shared_flags.define_switches(flags.data, Switches, ("split",), "the run's, else image")
     return flags
 
 
@@ -55,7 +55,7 @@ def define_network(flags: FlagSet) -> None:
     """Define the flags for the network of a checkpoint that belongs to no run."""
     flags.model.choice("backbone", None, ["vgg16", "conv4"], "Network of a checkpoint outside of a run.",
                        "the run's, else vgg16")
-    recipe.define(flags.model, Switches, ("head",), "the run's, else tf")
+    shared_flags.define_switches(flags.model, Switches, ("head",), "the run's, else tf")
 
 
 @program.entry
@@ -65,7 +65,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     folder = omniglot.find(flags.data_path, ROOT)
     checkpoint = trained.choose(flags, ROOT, "evaluate")
     runs = one_shot_runs.load(shared_flags.find_path("one_shot", flags.one_shot, ROOT)) if flags.one_shot else []
-    data = omniglot.load(folder, recipe.from_identity(Switches, checkpoint.run_identity()).exif_orientation)
+    data = omniglot.load(folder, shared_flags.from_identity(Switches, checkpoint.run_identity()).exif_orientation)
     device = selection.choose(flags.device, os.environ)
 
     from common.keras import session

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from common.cli.recipe import switch
+from common.cli.shared_flags import switch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.checkpoints import bundle
 from common.checkpoints.trained import Checkpoint
-from common.cli import recipe
+from common.cli import shared_flags
 from common.data.kept_embeddings import FILE, KeptEmbeddings
 from common.errors import ZooError
 from common.keras import checkpoints
@@ -27,7 +27,7 @@ class TrainedEmbedding:
         Raises ZooError if the checkpoint is damaged or of another model.
         """
         identity = checkpoint.run_identity()
-        switches = recipe.from_identity(Switches, identity)
+        switches = shared_flags.from_identity(Switches, identity)
         self.decoding = decoding.Decoding(
             switches.accurate_jpeg, switches.exif_orientation if upright is None else upright, background)
         self.input_scale: str = switches.input_scale

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common.checkpoints import bundle, h5_weights
-from common.cli import program, recipe, shared_flags
+from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.data import images
 from common.devices import selection
@@ -49,7 +49,7 @@ def define_flags() -> FlagSet:
                       "skip their pairs.")
     flags.data.choice("split", "fixed", ["fixed", "redrawn"], "Split into training and validation pairs. redrawn is "
                       "the original's, in which validation pairs have been trained on.")
-    recipe.define(flags.data, Switches)
+    shared_flags.define_switches(flags.data, Switches)
     flags.training.choice("cache_features", "auto", ["auto", "memory", "disk", "off"], "Where to keep the output of "
                           "the frozen part of the network.")
     flags.training.boolean("static_shape", False, "Train on full batches only.")
@@ -87,7 +87,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     data = bad_images.apply(data, flags.bad_images)
     num_updates, steps_per_epoch = _length(flags, len(data.left))
     request = dataclasses.replace(request, num_updates=num_updates)
-    config = training.Config(recipe.resolve(RECIPES, flags), steps_per_epoch, weights_path, init_prefix)
+    config = training.Config(shared_flags.resolve_switches(RECIPES, flags), steps_per_epoch, weights_path, init_prefix)
     identity = dict(dataclasses.asdict(config.switches), data=data.fingerprint(),
                     weights=h5_weights.fingerprint(weights_path), init_checkpoint=bundle.fingerprint(init_prefix),
                     **{name: flags[name].value for name in IDENTITY})
@@ -98,7 +98,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                *orientations, *pretrained.notices(weights_path, flags.backbone),
                f"Data: {folder}, {len(data.left)} pairs",
                f"Backbone: {flags.backbone}, weights {weights_path or 'random'}",
-               recipe.notice(flags.recipe, config.switches)]
+               shared_flags.recipe_notice(flags.recipe, config.switches)]
     with open_run(request, identity, notices) as run:
         training.train(config, data, run, stop)
     return 0

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(folder)
 
 from common.checkpoints import bundle, h5_weights
-from common.cli import program, recipe, shared_flags
+from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.distributed import processes
@@ -74,8 +74,8 @@ def define_flags() -> FlagSet:
     flags.model.choice("backbone", "vgg16", ["vgg16", "conv4"], "Network; conv4 is small enough for a CPU.")
     flags.model.string("weights", None, "File with initial weights in the HDF5 layout of Keras, or none.")
     flags.model.string("model_name", None, "Must be Siamese if it is given.")
-    recipe.define(flags.model, Switches, ("head",))
-    recipe.define(flags.data, Switches, ("split", "use_all_characters", "augment", "exif_orientation"))
+    shared_flags.define_switches(flags.model, Switches, ("head",))
+    shared_flags.define_switches(flags.data, Switches, ("split", "use_all_characters", "augment", "exif_orientation"))
     processes.define(flags)
     flags.ignored.boolean("static_shape", False, "All batches are full.")
     for name, reason in IGNORED.items():
@@ -96,7 +96,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     rank = processes.resolve_rank(flags, device.kind)
     if flags.loss == "n_pair" and rank.size > 1:
         raise FlagError(f"--loss={flags.loss}: compares all pairs of a batch and needs one process")
-    switches = recipe.resolve(RECIPES, flags)
+    switches = shared_flags.resolve_switches(RECIPES, flags)
     data = omniglot.load(path, switches.exif_orientation)
     split = pairs.split(data, switches.split)
     samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
@@ -120,7 +120,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                *data.notices,
                f"Data: {path}, {len(data.labels)} drawings of {len(data.characters)} characters, {len(split.train)} "
                f"train, {len(split.validation)} validate; {data.store.rows.nbytes / 1e6:.1f} MB in memory",
-               recipe.notice(flags.recipe, switches)]
+               shared_flags.recipe_notice(flags.recipe, switches)]
     processes.start(flags, [os.path.abspath(__file__), *arguments], device.kind)
 
     from common.keras.session import open_run  # TensorFlow is imported here, in the processes that train

@@ -5,15 +5,15 @@ import dataclasses
 
 import pytest
 
-from common.cli import recipe
+from common.cli import shared_flags
 from common.cli.parser import FlagSet
 from common.errors import FlagError
 
 
 @dataclasses.dataclass(frozen=True)
 class Switches:
-    order: str = recipe.switch("old", "Which order.", ("old", "new"))
-    is_exact: bool = recipe.switch(False, "be exact")
+    order: str = shared_flags.switch("old", "Which order.", ("old", "new"))
+    is_exact: bool = shared_flags.switch(False, "be exact")
 
 
 RECIPES = {"reference": Switches(), "corrected": Switches("new", True)}
@@ -22,8 +22,8 @@ RECIPES = {"reference": Switches(), "corrected": Switches("new", True)}
 def resolve(*arguments):
     flags = FlagSet("A program.")
     flags.training.choice("recipe", "reference", RECIPES, "which")
-    recipe.define(flags.model, Switches)
-    return recipe.resolve(RECIPES, flags.parse(list(arguments)))
+    shared_flags.define_switches(flags.model, Switches)
+    return shared_flags.resolve_switches(RECIPES, flags.parse(list(arguments)))
 
 
 def test_a_given_flag_wins_over_the_recipe():
@@ -37,9 +37,10 @@ def test_a_given_flag_wins_over_the_recipe():
 
 def test_the_flags_of_some_switches():
     flags = FlagSet("A program.")
-    recipe.define(flags.model, Switches, ["order"], "the run's")
+    shared_flags.define_switches(flags.model, Switches, ["order"], "the run's")
     assert list(flags.values) == ["order"] and "Which order. Default: the run's." in flags.help()
 
 
 def test_the_notice_names_every_switch():
-    assert recipe.notice("corrected", Switches("new", False)) == "Recipe: corrected, order=new, is_exact=False"
+    line = shared_flags.recipe_notice("corrected", Switches("new", False))
+    assert line == "Recipe: corrected, order=new, is_exact=False"
