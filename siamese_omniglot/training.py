@@ -58,7 +58,6 @@ class _Model(NamedTuple):
     network: siamese.Siamese
     optimizer: Any
     updater: Updater
-    updates: tf.Variable  # number of updates made, int64
 
 
 def train(inputs: Inputs, run: Run, stop: StopRequest) -> None:
@@ -86,20 +85,19 @@ def _build(inputs: Inputs, team: workers.Workers, run: Run) -> _Model:
     with team.scope():
         network = siamese.build(flags.backbone, switches.head, flags.seed)
         optimizer = session.scale_losses(make_optimizer(flags.optimizer), run, "mixed")
-        updates = tf.Variable(0, dtype=tf.int64, trainable=False)
     settings = UpdateSettings(switches.head, inputs.weight_decay, 2 * flags.batch_size,
                               run.device.kind != "npu" and not flags.jit_compile, flags.loss)
     make_images = None
     if makes_images_on_device(switches, run.device.kind):
         has_checks = run.debug_options.over_dump_path is not None  # which XLA cannot compile
         make_images = DeviceDrawings(inputs.store, compiles=run.device.kind == "cpu" and not has_checks).images
-    return _Model(positions, network, optimizer, Updater(network, optimizer, settings, team, make_images), updates)
+    return _Model(positions, network, optimizer, Updater(network, optimizer, settings, team, make_images))
 
 
 def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints | BackgroundFolder:
     variables = session.optimizer_variables(model.optimizer)
     slots = {f"optimizer/{number:03d}": slot for number, slot in enumerate(variables)}
-    folder = KerasCheckpoints(run.folder("ckpt"), {**model.network.named_variables(), **slots}, model.updates)
+    folder = KerasCheckpoints(run.folder("ckpt"), {**model.network.named_variables(), **slots})
     return folder if run.device.kind == "npu" else folder.in_background()
 
 
@@ -143,7 +141,7 @@ class _Task:
         self._logs.on_row(row, is_replayed)
 
     def start(self, step: int | None) -> int:
-        network, updates = self._model.network, self._model.updates
+        network = self._model.network
         if step is None:
             lines = []
             if self._inputs.weights_path:
@@ -152,7 +150,7 @@ class _Task:
                 lines += initialise_from(self._inputs.init_checkpoint, network.named_variables())
             for line in lines:
                 print(line)
-        updates.assign(step or 0)
+        updates = tf.Variable(step or 0, dtype=tf.int64, trainable=False)
         self._team.broadcast([*network.chain.weights, *session.optimizer_variables(self._model.optimizer), updates])
         return int(updates.numpy())
 
@@ -169,7 +167,6 @@ class _Task:
         outcome = self._debugger.run(lambda dumps: self._model.updater(batch, stop.is_signalled, dumps), step + 1)
         ended = time.perf_counter()
         stop.num_stopping = outcome.num_stopping
-        self._model.updates.assign(step + 1)
         return dict(unix_seconds=time.time(), loss=outcome.loss, accuracy=outcome.accuracy, learning_rate=rate,
                     data_seconds=fetched - started, compute_seconds=ended - fetched,
                     forward_seconds=outcome.forward_seconds, backward_seconds=outcome.backward_seconds,

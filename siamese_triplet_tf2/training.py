@@ -56,7 +56,6 @@ class _Model(NamedTuple):
     optimizer: Any
     updater: Updater
     features: features.FeatureSource
-    updates: tf.Variable  # number of updates made, int64
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -82,7 +81,6 @@ def _build(config: Config, data: Pairs, team: workers.Workers, run: Run) -> _Mod
     flags, size = run.request.flags, team.rank.size
     positions = team.positions(size * -(-flags.batch_size // size))
     with team.scope():
-        updates = tf.Variable(0, dtype=tf.int64, trainable=False)
         embedding = build_embedding(flags.backbone, flags.seed)
         optimizer = session.scale_losses(session.Adam(LEARNING_RATE), run, flags.loss_scale)
     if config.weights_path:
@@ -90,7 +88,7 @@ def _build(config: Config, data: Pairs, team: workers.Workers, run: Run) -> _Mod
     source = _make_features(config, data, embedding, run)
     gather = source.gather if isinstance(source, features.KeptFeatures) else None
     updater = Updater(embedding, optimizer, team, flags.batch_statistics, flags.semi_hard, gather)
-    return _Model(positions, embedding, optimizer, updater, source, updates)
+    return _Model(positions, embedding, optimizer, updater, source)
 
 
 def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) -> features.FeatureSource:
@@ -123,7 +121,7 @@ def _decoding(switches: Switches) -> Decoding:
 
 def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints | BackgroundFolder:
     slots = {f"Adam/{number:03d}": slot for number, slot in enumerate(session.optimizer_variables(model.optimizer))}
-    folder = KerasCheckpoints(run.folder("ckpt"), {**model.variables, **slots}, model.updates)
+    folder = KerasCheckpoints(run.folder("ckpt"), {**model.variables, **slots})
     return folder if run.device.kind == "npu" else folder.in_background()
 
 
@@ -173,8 +171,7 @@ class _Task:
         if step is None and self._config.init_checkpoint:
             for line in initialise_from(self._config.init_checkpoint, self._model.variables):
                 print(line)
-        updates = self._model.updates
-        updates.assign(step or 0)
+        updates = tf.Variable(step or 0, dtype=tf.int64, trainable=False)
         self._team.broadcast([*self._model.embedding.whole.weights,
                               *session.optimizer_variables(self._model.optimizer), updates])
         if isinstance(self._model.features, features.KeptFeatures):
@@ -211,7 +208,6 @@ class _Task:
         batches = list(itertools.takewhile(lambda batch: len(batch) == len(batches[0]), batches))
         totals = self._model.updater.several([self._part(batch) for batch in batches])
         seconds = (time.perf_counter() - started) / len(batches)
-        self._model.updates.assign(step + len(batches))
         return [dict(loss=total / len(batch), triplets=len(batch), step_seconds=seconds)
                 for total, batch in zip(totals, batches)]
 
@@ -225,7 +221,6 @@ class _Task:
             lambda dumps: self._model.updater(part, stop.is_signalled, dumps), step + 1)
         seconds = time.perf_counter() - started
         stop.num_stopping = num_stopping
-        self._model.updates.assign(step + 1)
         return dict(loss=total / len(batch), triplets=len(batch), step_seconds=seconds,
                     **session.loss_scale_row(self._model.optimizer))
 

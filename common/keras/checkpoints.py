@@ -17,13 +17,17 @@ STEP = "global_step"
 
 
 class KerasCheckpoints(CheckpointFolder):
-    """The checkpoints of one run: the given variables and a step counter."""
+    """The checkpoints of one run: the given variables, and the number of updates as `global_step`."""
 
-    def __init__(self, folder: str, variables: Mapping[str, Any], global_step: Any):
-        """Open the folder for variables by name, and the integer that counts the updates, saved as `global_step`."""
-        self._variables = dict(variables, **{STEP: global_step})
+    def __init__(self, folder: str, variables: Mapping[str, Any]):
+        """Open the folder for variables by name."""
+        self._variables, self._step = dict(variables), 0
         self._captured: dict[str, tf.Tensor] = {}
         super().__init__(folder, self._write_bundle, self._read_bundle)
+
+    def save(self, step: int, keep: Collection[int] = ()) -> str:
+        self._step = step
+        return super().save(step, keep)
 
     def in_background(self) -> BackgroundFolder:
         """Return this folder with a thread that writes; for CPUs and GPUs."""
@@ -38,6 +42,7 @@ class KerasCheckpoints(CheckpointFolder):
 
     def _write_bundle(self, prefix: str) -> None:
         values, self._captured = self._captured or self._values(), {}
+        values[STEP] = tf.constant(self._step, tf.int64)
         names = sorted(values)
         try:
             tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names),
@@ -47,15 +52,17 @@ class KerasCheckpoints(CheckpointFolder):
 
     def _read_bundle(self, prefix: str) -> int:
         try:
-            values = read(prefix, {name: variable.dtype for name, variable in self._variables.items()})
+            values = read(prefix, dict({name: variable.dtype for name, variable in self._variables.items()},
+                                       **{STEP: tf.int64}))
         except tf.errors.OpError as error:
             raise DamagedBundle(reason_of(error)) from None
+        step = int(values.pop(STEP))
         for name, value in values.items():
             if tuple(value.shape) != tuple(self._variables[name].shape):
                 raise DamagedBundle(f"{name} has shape {tuple(value.shape)}")
         for name, value in values.items():
             self._variables[name].assign(value)
-        return int(values[STEP])
+        return step
 
 
 class BackgroundFolder:

@@ -20,11 +20,9 @@ def weight():
 
 @pytest.fixture
 def saved(weight, tmp_path):
-    step = tf.Variable(0, dtype=tf.int64)
-    made = checkpoints.KerasCheckpoints(str(tmp_path / "ckpt"), {"layer/kernel": weight}, step)
+    made = checkpoints.KerasCheckpoints(str(tmp_path / "ckpt"), {"layer/kernel": weight})
 
     def save(number):
-        step.assign(number)
         weight.assign(np.full((3, 2), number, np.float32))
         return made.save(number)
 
@@ -58,8 +56,7 @@ def test_a_damaged_one_is_named_and_the_one_before_is_used(saved, weight, suffix
 
 def test_another_shape_counts_as_damaged(saved, tmp_path):
     saved.save_step(1)
-    other = checkpoints.KerasCheckpoints(saved.folder, {"layer/kernel": tf.Variable([1.0])},
-                                               tf.Variable(0, dtype=tf.int64))
+    other = checkpoints.KerasCheckpoints(saved.folder, {"layer/kernel": tf.Variable([1.0])})
     with pytest.raises(ZooError, match=r"layer/kernel has shape \(3, 2\)"):
         other.restore_newest()
 
@@ -114,8 +111,7 @@ def test_an_optimizer_s_variables_exist_before_its_first_step_and_bring_it_back(
 
 @pytest.mark.parametrize("name", ["run[1]", "a*b?", r"b\[c]"])
 def test_a_folder_may_have_any_name(tmp_path, name, weight):
-    step = tf.Variable(3, dtype=tf.int64)
-    made = checkpoints.KerasCheckpoints(str(tmp_path / name), {"layer/kernel": weight}, step)
+    made = checkpoints.KerasCheckpoints(str(tmp_path / name), {"layer/kernel": weight})
     weight.assign(np.full((3, 2), 3.0, np.float32))
     prefix = made.save(3)
     weight.assign(np.zeros((3, 2), np.float32))
