@@ -32,7 +32,7 @@ def measure(device) -> dict:
     from benchmarks import bare_gitloss, measuring
     from common.graph.compat import tf
     from gitloss_tf1 import evaluation, mnist, model
-    from gitloss_tf1.class_statistics import class_statistics
+    from gitloss_tf1.evaluation import class_statistics
     from gitloss_tf1.recipe import LossSettings
 
     config = measuring.session_config(device)

@@ -1,4 +1,4 @@
-"""An evaluation: features of all images, loss and accuracy of the splits, class statistics."""
+"""An evaluation: features of all images; in numpy, loss and accuracy of the splits, and class statistics."""
 from __future__ import annotations
 
 import time
@@ -9,12 +9,44 @@ import numpy as np
 from common import console
 from common.data.batching import full_batches
 from common.graph.compat import tf
-from gitloss_tf1.class_statistics import ClassStatistics, SetLoss, class_statistics, set_loss
-from gitloss_tf1.mnist import Mnist, Split, preprocess
+from gitloss_tf1.mnist import NUM_CLASSES, Mnist, Split, preprocess
 from gitloss_tf1.model import ForwardGraph
 from gitloss_tf1.recipe import LossSettings
 
 BATCH_SIZE = 125  # needs no more memory than training with 128
+
+
+class ClassStatistics(NamedTuple):
+    """Centers of the classes in the feature plane, distances between them and within classes."""
+
+    centers: np.ndarray  # float64 [classes, dim]; NaN for a class without samples
+    inter_distances: np.ndarray  # float64 [pairs], between centers of different classes, classes in rising order
+    intra_distances: np.ndarray  # float64 [classes with samples], mean distance of the samples to their center
+
+    @property
+    def intra_distance(self) -> float:
+        """Mean of `intra_distances`."""
+        return float(self.intra_distances.mean())
+
+    @property
+    def inter_distance(self) -> float:
+        """Mean of `inter_distances`, 0 with a single class."""
+        return float(self.inter_distances.mean()) if len(self.inter_distances) else 0.0
+
+    @property
+    def ratio(self) -> float:
+        """Distance between classes divided by distance within them; NaN when every class is a point."""
+        return self.inter_distance / self.intra_distance if self.intra_distance else float("nan")
+
+
+class SetLoss(NamedTuple):
+    """Terms of the git loss of a set as one batch."""
+
+    softmax: float
+    center: float
+    pair: float
+    total: float
+    accuracy: float
 
 
 class Evaluation(NamedTuple):
@@ -67,3 +99,64 @@ def evaluate(session: tf.Session, graph: ForwardGraph, data: Mnist, settings: Lo
     test = loss_of(data.test) if with_splits else None
     return Evaluation(statistics, centers, features, validation, test, time.perf_counter() - started,
                       validated - described if with_splits else described - started)
+
+
+def class_statistics(features: np.ndarray, labels: np.ndarray, batch_size: int, form: str) -> ClassStatistics:
+    """Compute centers, distances between classes and distances within them.
+
+    Args:
+        features: float32 [num, dim].
+        labels: int64 [num].
+        batch_size: samples in a batch of the form "batch_means".
+        form: "batch_means": centers are the mean over batches of the class means of a batch, as in the original; only
+            full batches are used, and a class has no mean in a batch without it. "class_means": centers are the means
+            of all samples of a class.
+    """
+    # with all samples in one batch, the mean of batch means is the class mean
+    batch_size = min(batch_size, len(labels)) if form == "batch_means" else len(labels)
+    used = len(labels) // batch_size * batch_size
+    features, labels = features[:used], labels[:used]
+    centers = _means_of_batch_means(features, labels, batch_size)
+    distances = np.sqrt(np.square(features - centers[labels]).sum(axis=1))
+    counts = np.bincount(labels, minlength=NUM_CLASSES)
+    present = np.flatnonzero(counts)
+    intra = np.bincount(labels, distances, NUM_CLASSES)[present] / counts[present]
+    first, second = np.triu_indices(len(present), 1)
+    inter = np.sqrt(np.square(centers[present[first]] - centers[present[second]]).sum(axis=1))
+    return ClassStatistics(centers, inter, intra)
+
+
+def _means_of_batch_means(features: np.ndarray, labels: np.ndarray, batch_size: int) -> np.ndarray:
+    num_batches = len(labels) // batch_size
+    cells = np.repeat(np.arange(num_batches), batch_size) * NUM_CLASSES + labels
+    size = num_batches * NUM_CLASSES
+    counts = np.bincount(cells, minlength=size)
+    sums = np.stack([np.bincount(cells, column, size) for column in features.T], axis=1)
+    with np.errstate(invalid="ignore"):
+        means = (sums / counts[:, None]).reshape(num_batches, NUM_CLASSES, -1)
+        has_class = counts.reshape(num_batches, NUM_CLASSES) > 0
+        return np.where(has_class[:, :, None], means, 0.0).sum(axis=0) / has_class.sum(axis=0)[:, None]
+
+
+def set_loss(features: np.ndarray, logits: np.ndarray, labels: np.ndarray, centers: np.ndarray,
+             settings: LossSettings) -> SetLoss:
+    """Compute the loss of a whole set as one batch, in float64; arguments and terms are those of `git_loss.git_loss`.
+
+    The original needs a [5000, 5000, 2] tensor for its 5,000 validation images; the sum over classes is 5,000 x 10.
+    """
+    switches = settings.switches
+    features, logits, centers = (array.astype(np.float64) for array in (features, logits, centers))
+    num = len(labels)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    softmax = float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(num), labels]))
+    squares = np.square(features[:, None, :] - centers[None, :, :])  # [num, classes, dim]
+    own = squares[np.arange(num), labels]  # [num, dim]
+    center = float(own.mean()) if switches.center_term == "element" else float(0.5 * own.sum(axis=1).mean())
+    own_class = np.eye(len(centers))[labels]
+    others = own_class.sum(axis=0) - own_class  # [num, classes]
+    if switches.pair_term == "element":
+        pair = float((others * (1.0 / (1.0 + squares)).mean(axis=2)).sum() / num ** 2 + 1.0 / num)
+    else:
+        pair = float((others / (1.0 + squares.sum(axis=2))).sum() / max(num * (num - 1), 1))
+    total = softmax + settings.lambda_c * center + settings.lambda_g * pair
+    return SetLoss(softmax, center, pair, total, float(np.mean(logits.argmax(axis=1) == labels)))

@@ -1,26 +1,25 @@
-"""Training: what Git loss does in `common.run.loop`."""
+"""Training: what Git loss does in `common.run.loop`, with images that stay on the device."""
 from __future__ import annotations
 
 import io
 import time
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Mapping
 
 import numpy as np
 
 from common import atomic_files, console
 from common.cli.program import StopRequest
 from common.graph.checkpoints import Checkpoints, initialise_from
-from common.graph.compat import tf
-from common.graph.session import open_session
+from common.graph.compat import ResidentArray, tf
+from common.graph.session import StepDebugger, open_session
 from common.run import loop
 from common.run.loop import RunRecord
 from common.run.metrics import Curve, format_number, median_step_seconds
 from common.run.opening import Run
 from gitloss_tf1 import evaluation, log_lines
-from gitloss_tf1.mnist import Mnist
-from gitloss_tf1.model import ForwardGraph, build_forward
+from gitloss_tf1.mnist import Batches, Mnist, preprocess
+from gitloss_tf1.model import ForwardGraph, TrainGraph, build_forward, build_training
 from gitloss_tf1.recipe import LossSettings
-from gitloss_tf1.steps import Steps
 
 MEAN_IMAGE = "mean_image.npy"
 ADVICE = "try a smaller --lambda_c or --lambda_g, or look for the op with --over_dump"
@@ -31,12 +30,7 @@ CURVES = {
     "distance": [Curve("eval", "inter_cls_dist_current", "between classes"),
                  Curve("eval", "intra_cls_dist", "within classes")],
 }
-
-
-class _Graphs(NamedTuple):
-    steps: Steps
-    forward: ForwardGraph  # of evaluation, on the variables of `steps`
-    initialise: tf.Operation
+_MEASURED = ("loss", "accuracy", "softmax_loss", "center_term", "pair_term", "center_distance")  # of a step
 
 
 def train(settings: LossSettings, init_checkpoint: str | None, data: Mnist, run: Run, stop: StopRequest) -> None:
@@ -46,12 +40,11 @@ def train(settings: LossSettings, init_checkpoint: str | None, data: Mnist, run:
     """
     with tf.Graph().as_default():
         steps = Steps(settings, data, run)
-        graphs = _Graphs(steps, build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels))),
-                         tf.global_variables_initializer())
+        forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)))  # on the variables of `steps`
         with open_session(run) as session:
             checkpoints = Checkpoints(run.folder("ckpt"), session, steps.graph.global_step)
             record = RunRecord(run, stop, checkpoints, tf)
-            loop.run(_Task(settings, init_checkpoint, data, graphs, session, record), record)
+            loop.run(_Task(steps, forward, init_checkpoint, session, record), record)
 
 
 class _Task:
@@ -60,12 +53,13 @@ class _Task:
     advice = ADVICE
     curves = CURVES
 
-    def __init__(self, settings: LossSettings, init_checkpoint: str | None, data: Mnist, graphs: _Graphs,
-                 session: tf.Session, record: RunRecord):
-        self._settings, self._init_checkpoint, self._data = settings, init_checkpoint, data
-        self._graphs, self._session, self._record, self._run = graphs, session, record, record.run
+    def __init__(self, steps: Steps, forward: ForwardGraph, init_checkpoint: str | None, session: tf.Session,
+                 record: RunRecord):
+        self._steps, self._forward, self._init_checkpoint = steps, forward, init_checkpoint
+        self._session, self._record, self._run = session, record, record.run
+        self._settings, self._data = steps.settings, steps.data
         self._flags, self._performance = self._run.request.flags, self._run.request.performance
-        self._num_batches = len(data.train.labels) // settings.batch_size
+        self._num_batches = len(self._data.train.labels) // self._settings.batch_size
         self.steps_per_epoch = max(1, self._num_batches)
         self.steps_per_loop = self._flags.steps_per_loop
         self._last_step: Mapping[str, Any] = {}
@@ -73,13 +67,13 @@ class _Task:
 
     def start(self, step: int | None) -> int:
         if step is None:
-            self._session.run(self._graphs.initialise)
+            self._session.run(self._steps.initialise)
             if self._init_checkpoint:
-                graph = self._graphs.steps.graph
+                graph = self._steps.graph
                 variables = [*(variable for _, variable in graph.gradients), graph.centers]
                 for line in initialise_from(self._session, self._init_checkpoint, variables):
                     print(line)
-        self._graphs.steps.load(self._session)
+        self._steps.load(self._session)
         mean_image = io.BytesIO()
         np.save(mean_image, self._data.mean_image, allow_pickle=False)
         atomic_files.write_bytes(self._run.file(MEAN_IMAGE), mean_image.getvalue())
@@ -99,13 +93,11 @@ class _Task:
         elif step < before_last:
             count = min(count, before_last - step)
         started = time.perf_counter()
-        measured = self._graphs.steps.run(self._session, step, count)
+        measured = self._steps.run(self._session, step, count)
         seconds = (time.perf_counter() - started) / count
-        return [dict(loss=float(values["total"]), accuracy=float(values["accuracy"]),
-                     softmax_loss=float(values["softmax"]), center_term=float(values["center"]),
-                     pair_term=float(values["pair"]),
-                     center_distance=float(np.linalg.norm(values["distances"], axis=1).mean()), step_seconds=seconds)
-                for values in measured]
+        for values in measured:
+            values["center_distance"] = np.linalg.norm(values["center_distance"], axis=1).mean()
+        return [dict({name: float(values[name]) for name in _MEASURED}, step_seconds=seconds) for values in measured]
 
     def evaluation_due(self, step: int) -> bool:
         is_at_interval = step > 0 and (step + 1) % self._flags.update_centers == 0
@@ -113,7 +105,7 @@ class _Task:
 
     def evaluate(self, step: int) -> dict[str, Any]:
         earlier = self._record.evaluations
-        result = evaluation.evaluate(self._session, self._graphs.forward, self._data, self._settings,
+        result = evaluation.evaluate(self._session, self._forward, self._data, self._settings,
                                      not self._performance, self._record.stop.check)
         distance = result.statistics.inter_distance
         is_cumulative = self._settings.switches.inter_cls_dist == "cumulative"
@@ -172,3 +164,92 @@ class _Task:
         print(f"Device ID: {self._run.device.id}")
         print(f"ActualLoss : {last['train_loss']:.4f}")
         self._record.finish(step, accuracy, result)
+
+
+class Steps:
+    """Makes the training steps of a run.
+
+    Batches are fed on an NPU, because it is not known whether its adapter keeps bytes in variables, and where numbers
+    are checked, because kept bytes are no numbers.
+
+    Attributes:
+        settings: of the loss.
+        data: the data set.
+        graph: the training graph; tensors in a loop cannot be fetched.
+        initialise: op that gives all variables their first values.
+    """
+
+    graph: TrainGraph
+
+    def __init__(self, settings: LossSettings, data: Mnist, run: Run):
+        """Build the training graph in the default graph; with --steps_per_loop above 1, a loop of it."""
+        self.settings, self.data = settings, data
+        seed, self._is_loop = run.request.flags.seed, run.request.flags.steps_per_loop > 1
+        self._feeds_images = run.device.kind == "npu" or run.debug_options.over_dump_path is not None
+        self._batches = Batches(len(data.train.labels), settings.batch_size, seed)
+        if not self._feeds_images:
+            self._images = ResidentArray("train_images", data.train.images.shape, data.train.images.dtype)
+            self._labels = ResidentArray("train_labels", data.train.labels.shape, data.train.labels.dtype)
+        dumped: dict[str, tf.Tensor] = {}
+        if self._is_loop:
+            self._indices = tf.placeholder(tf.int32, [None, settings.batch_size], "indices")
+            self._fetches: Mapping[str, Any] = self._loop(settings, seed)
+        else:
+            self._indices = tf.placeholder(tf.int32, [settings.batch_size], "indices")
+            batch = None if self._feeds_images else self._batch(self._indices)
+            graph = self.graph = build_training(settings, seed, batch)
+            self._fetches = dict(_measured(graph), train_op=graph.train_op)
+            dumped = dict(images=graph.images, labels=graph.labels, **graph.outputs._asdict(),
+                          **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.gradients})
+        self._debugger = StepDebugger(run, dumped)
+        self.initialise = tf.global_variables_initializer()
+
+    def load(self, session: tf.Session) -> None:
+        """Copy the images to the device."""
+        if not self._feeds_images:
+            self._images.load(session, self.data.train.images)
+            self._labels.load(session, self.data.train.labels)
+
+    def run(self, session: tf.Session, step: int, count: int) -> list[dict[str, Any]]:
+        """Make `count` steps, 1 without a loop, after `step` updates.
+
+        Returns:
+            What is measured of each step, by the names of `_MEASURED`, float32 [] or [batch, 2] for `center_distance`.
+        """
+        indices = np.stack([self._batches.indices(step + number) for number in range(count)])
+        if self._is_loop:
+            columns = self._debugger.run(session, self._fetches, {self._indices: indices}, step + 1)
+            return [dict(zip(columns, values)) for values in zip(*columns.values())]
+        feeds: dict[tf.Tensor, np.ndarray] = {self._indices: indices[0]}
+        if self._feeds_images:
+            train = self.data.train
+            feeds = {self.graph.images: preprocess(train.images[indices[0]], self.data.mean_image),
+                     self.graph.labels: train.labels[indices[0]]}
+        return [self._debugger.run(session, self._fetches, feeds, step + 1)]
+
+    def _batch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the images, as `mnist.preprocess` does, and the labels of a batch."""
+        images = tf.cast(self._images.gather(indices), tf.float32) * np.float32(1.0 / 255.0) - self.data.mean_image
+        return images, self._labels.gather(indices)
+
+    def _loop(self, settings: LossSettings, seed: int) -> dict[str, tf.Tensor]:
+        """Build a loop with a step for each row of indices; return the measurements of all steps, stacked."""
+        num_steps = tf.shape(self._indices)[0]
+
+        def body(number: tf.Tensor, columns: dict[str, tf.TensorArray]) -> tuple:
+            with tf.name_scope(None):  # variables of the optimiser take their names from it
+                self.graph = build_training(settings, seed, self._batch(self._indices[number]))
+            measured = _measured(self.graph)
+            with tf.control_dependencies([self.graph.train_op]):
+                return number + 1, {name: column.write(number, measured[name]) for name, column in columns.items()}
+
+        columns = {name: tf.TensorArray(tf.float32, num_steps) for name in _MEASURED}
+        _, columns = tf.while_loop(lambda number, _: number < num_steps, body, (0, columns), parallel_iterations=1)
+        return {name: column.stack() for name, column in columns.items()}
+
+
+def _measured(graph: TrainGraph) -> dict[str, tf.Tensor]:
+    """Return the tensors named in `_MEASURED`."""
+    loss = graph.loss
+    return dict(zip(_MEASURED, (loss.total, graph.accuracy, loss.softmax, loss.center, loss.pair,
+                                graph.center_distances)))

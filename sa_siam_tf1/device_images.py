@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common.graph.compat import tf
-from common.graph.resident import ResidentArray
+from common.graph.compat import ResidentArray, tf
 from sa_siam_tf1.configuration import CURATED_SIDE, TrainConfig
 from sa_siam_tf1.datasets.dataloader import GRAY_OF_RGB, PADDED_SIDE, Drawn, ReadAhead
 

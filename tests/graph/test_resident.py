@@ -4,8 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.graph.compat import tf
-from common.graph.resident import ResidentArray
+from common.graph.compat import ResidentArray, tf
 
 pytestmark = pytest.mark.usefixtures("new_graph")
 

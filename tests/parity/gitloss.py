@@ -9,7 +9,7 @@ import numpy as np
 
 from common.graph.compat import enable, tf
 from gitloss_tf1 import git_loss
-from gitloss_tf1.class_statistics import class_statistics
+from gitloss_tf1.evaluation import class_statistics
 from gitloss_tf1.model import TrainGraph, build_training
 from gitloss_tf1.recipe import LossSettings
 from tests.parity.comparison import Comparison, FixtureError, Taker, load

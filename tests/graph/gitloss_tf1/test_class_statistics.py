@@ -6,7 +6,7 @@ import pytest
 
 from common.graph.compat import enable, tf
 from gitloss_tf1 import git_loss
-from gitloss_tf1.class_statistics import class_statistics, set_loss
+from gitloss_tf1.evaluation import class_statistics, set_loss
 from gitloss_tf1.recipe import LossSettings, Switches
 
 

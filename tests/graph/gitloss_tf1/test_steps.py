@@ -10,7 +10,7 @@ from common.graph.compat import tf
 from common.tiny_data import mnist as tiny_mnist
 from gitloss_tf1 import gitloss, mnist
 from gitloss_tf1.recipe import LossSettings
-from gitloss_tf1.steps import Steps
+from gitloss_tf1.training import Steps
 from tests import fakes, runs
 from tests.graph.conftest import ADAPTER
 from tests.graph.gitloss_tf1.conftest import train

@@ -4,8 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.graph.compat import tf
-from common.graph.resident import ResidentArray
+from common.graph.compat import ResidentArray, tf
 from sa_siam_tf1 import device_images
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.datasets import dataloader, imdb
