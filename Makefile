@@ -53,9 +53,7 @@ lint: ## ruff, shellcheck and mypy
 	.venvs/lint/bin/mypy
 
 docs: setup ## generate the tables of flags, results, recipes and docs/npu.md from the code
-	@.venv/bin/python docs/flag_tables.py
-	@.venv/bin/python docs/result_tables.py
-	@.venv/bin/python docs/recipe_tables.py
+	@.venv/bin/python docs/generate.py
 	@.venv/bin/python -m tests.fakes.report --write
 
 npu-report: setup ## print what every NPU flag sets, by version of the adapter, from runs against the fakes
