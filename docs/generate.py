@@ -73,10 +73,10 @@ def flag_table(flags: FlagSet, translate: Translate) -> str:
         for name, default in group.defaults.items():
             aliases = _listed(flags.aliases(name), translate)
             choices = _listed(getattr(flags.values[name].parser, "enum_values", ()), translate)
-            if " " in default or default in ("none", REQUIRED):
-                default = escaped(default)
+            is_text = " " in default or default in ("none", REQUIRED)
+            shown = "" if group is flags.ignored else escaped(default) if is_text else default
             rows.append([f"`{name}`" + (translate(" ({})").format(aliases) if aliases else ""),
-                         "" if group is flags.ignored else default, escaped(flags.values[name].help)
+                         shown, escaped(flags.values[name].help)
                          + (translate(" One of {}.").format(choices) if choices else "")])
     return _table(("flag", "default", "meaning"), rows, translate)
 
