@@ -187,7 +187,7 @@ def _checked(path: str, what: str, value: Any, shape: tuple) -> np.ndarray:
         raise ZooError(f"{path}: {what} is {list(value.shape)}, expected {list(shape)}")
     if not np.isfinite(value).all():
         raise ZooError(f"{path}: {what} holds numbers that are not finite")
-    return np.asarray(value, np.float32)
+    return value.astype(np.float32)
 
 
 def _by_group(scope: str, layer: str, key: str, array: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Read pickles of plain data and arrays of numbers without executing any of their code.
+"""Read pickles of plain data without executing any of their code.
 
 A pickle can call any function by name, and can set any state of the result. Here no function can be named but those of
 numpy that rebuild an array, and stand-ins that check their arguments take the place of these.
@@ -11,95 +11,168 @@ import io
 import pickle
 import re
 import struct
-from typing import Any
+import tokenize
+from typing import Any, Callable
 
 import numpy as np
 
 from common.errors import ZooError, first_line
 
-_NPY_MAGIC = b"\x93NUMPY\x01\x00"
+_NPY_MAGIC = b"\x93NUMPY"
+_MAX_HEADER_BYTES = 1000  # the header of a single object has 118
 _ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError,
            MemoryError, OverflowError, RecursionError, struct.error)
-_CODE = re.compile(r"[fiu][1248]|b1|O[48]?")
+_NUMBERS = re.compile(r"[fiu][1248]|b1")
+_OBJECT = re.compile(r"O[48]?")
 
 
 def read_plain(path: str) -> Any:
-    """Read a pickle of lists, dicts, tuples, strings, numbers and arrays of numbers.
+    """Read a pickle of lists, dicts, tuples, strings and numbers; ZooError if it holds anything else or is damaged."""
+    return _load(path, 0, _Unpickler)
 
-    Raises ZooError if it holds anything else, or is damaged.
-    """
-    with open(path, "rb") as file:
-        return _load(path, file.read())
+
+def read_lists(path: str) -> Any:
+    """Read a list or tuple of lists of plain data and arrays of numbers; ZooError if it holds anything else."""
+    content = _load(path, 0, _ArrayUnpickler)
+    if not isinstance(content, (list, tuple)):
+        return content
+    return [[_unwrap(item, 0) for item in part] if isinstance(part, list) else part for part in content]
 
 
 def read_arrays(path: str) -> Any:
-    """Read the object, such as a dict of arrays, that an .npy file of numpy.save holds; errors as `read_plain`."""
+    """Read an .npy file that holds a dict of arrays of numbers, or a dict of such dicts.
+
+    Arrays are read-only; deeper ones, and those of other types, are not returned as arrays. Raises ZooError if the file
+    holds anything else, or is damaged.
+    """
     with open(path, "rb") as file:
-        magic, size = file.read(len(_NPY_MAGIC)), file.read(2)
-        header, content = file.read(int.from_bytes(size, "little")), file.read()
+        head = io.BytesIO(file.read(_MAX_HEADER_BYTES))
+    magic = head.read(len(_NPY_MAGIC))
     if magic != _NPY_MAGIC:
         raise ZooError(f"{path}: begins with {magic!r}, expected an .npy file of numpy.save")
-    if b"'descr': '|O" not in header:
-        raise ZooError(f"{path}: holds an array {header[:80]!r}, expected a dict of layers")
-    value = _load(path, content)
-    return value.item() if isinstance(value, _Array) and value.shape == () else value
+    head.seek(0)
+    try:
+        version = np.lib.format.read_magic(head)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else \
+            np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(head)
+    except (*_ERRORS, SyntaxError, tokenize.TokenError) as error:
+        raise ZooError(f"{path}: its header cannot be read ({first_line(error)})") from None
+    if not dtype.hasobject or shape != ():
+        raise ZooError(f"{path}: holds an array {dtype} {shape}, expected a dict of layers")
+    return _unwrap(_unwrap(_load(path, head.tell(), _ArrayUnpickler), 0), 2)
+
+
+class _Unpickler(pickle._Unpickler):  # in Python: the one in C allocates as much as a file asks for
+    """Refuses all classes and functions."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which plain data does not need")
+
+
+class _ArrayUnpickler(_Unpickler):
+    """Provides stand-ins for the functions that rebuild an array."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        parts = module.split(".")
+        if parts[0] == "numpy" and parts[1:] in ([], ["core", "multiarray"], ["_core", "multiarray"]):
+            allowed = {"_reconstruct": _Callable(_Array), "dtype": _Callable(_Dtype), "ndarray": _NDARRAY}
+            if name in allowed:
+                return allowed[name]
+        if (module, name) == ("_codecs", "encode"):  # bytes, as Python 3 writes them for protocol 2
+            return _Callable(_latin1)
+        return super().find_class(module, name)
+
+
+class _Callable:
+    """A function that a pickle may call, but not modify, as it could modify the defaults of a plain function."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable):
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it sets the state of a function")
+
+
+_NDARRAY = _Callable(lambda: None)  # numpy's pickles refer to this class, but do not call it
 
 
 class _Dtype:
     """Stand-in for numpy.dtype: a number of 1 to 8 bytes, or an object."""
 
-    __slots__ = ("dtype",)
+    __slots__ = ("code", "order")
 
     def __init__(self, code: Any, *flags: Any):
         del flags  # align and copy, which do not matter for numbers
-        if not isinstance(code, str) or not _CODE.fullmatch(code):
+        if not isinstance(code, str) or not (_NUMBERS.fullmatch(code) or _OBJECT.fullmatch(code)):
             raise pickle.UnpicklingError("an array is not of numbers")
-        self.dtype = np.dtype("O" if code[0] == "O" else code)
+        self.code, self.order = code, "="
 
     def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) != 8 or any(part is not None for part in state[2:5]):
+        if not isinstance(state, tuple) or len(state) != 8 or state[1] not in ("<", ">", "|", "=") or any(
+                part is not None for part in state[2:5]):
             raise pickle.UnpicklingError("an array of numbers has fields, a base or a shape in its dtype")
-        self.dtype = self.dtype.newbyteorder(state[1])
+        self.order = state[1]
 
 
-class _Array(np.ndarray):
-    """An array whose state is checked: numpy trusts a dtype and negative sides."""
+class _Array:
+    """Stand-in for an array, backed by the bytes of the file, or for the object of an array that holds a single one."""
 
-    def __new__(cls, kind: Any, shape: Any, typecode: Any) -> _Array:
-        if kind is not _Array:
+    __slots__ = ("content",)
+
+    def __init__(self, kind: Any, shape: Any, typecode: Any):
+        if kind is not _NDARRAY:
             raise pickle.UnpicklingError("an array is not constructed as numpy does it")
         del shape, typecode  # of the empty array that numpy creates before it sets the state
-        return super().__new__(cls, 0)
+        self.content: Any = None
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
             raise pickle.UnpicklingError("the state of an array is not of the form that numpy writes")
-        _, shape, stand_in, is_fortran, data = state
+        _, shape, dtype, is_fortran, data = state
         if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
             raise pickle.UnpicklingError("an array has an invalid shape")
-        if stand_in.dtype.hasobject and shape:
-            raise pickle.UnpicklingError("an array holds more than one object")
-        super().__setstate__((1, shape, stand_in.dtype, bool(is_fortran), data))
+        if _OBJECT.fullmatch(dtype.code):
+            if shape != () or not isinstance(data, list) or len(data) != 1:
+                raise pickle.UnpicklingError("an array holds more or less than one object")
+            self.content = data[0]
+            return
+        if isinstance(data, str):  # as Python 2 wrote bytes
+            data = data.encode("latin1")
+        if not isinstance(data, bytes):
+            raise pickle.UnpicklingError("the content of an array is not bytes")
+        # raises ValueError if the sizes differ
+        self.content = np.frombuffer(data, np.dtype(dtype.order + dtype.code)).reshape(
+            shape, order="F" if is_fortran else "C")
 
 
-class _Unpickler(pickle._Unpickler):  # in Python: the one in C allocates as much as a file asks for
-    """Refuses all classes and functions but those of arrays, and the one that gives bytes in protocol 2.
-
-    A pickle can also set the state of a function. These have none: `__setstate__` of a class lacks its argument.
-    """
-
-    _ALLOWED = {("numpy", "dtype"): _Dtype, ("numpy", "ndarray"): _Array, ("_codecs", "encode"): str.encode,
-                ("numpy.core.multiarray", "_reconstruct"): _Array, ("numpy._core.multiarray", "_reconstruct"): _Array}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which plain data does not need")
-        return self._ALLOWED[module, name]
+def _latin1(text: Any, encoding: Any) -> bytes:
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("text is not encoded as latin1")
+    return text.encode("latin1")
 
 
-def _load(path: str, content: bytes) -> Any:
+def _unwrap(value: Any, levels: int) -> Any:
+    """Replace stand-ins by their content, through the given number of dict levels."""
+    if isinstance(value, _Array):
+        return value.content
+    if isinstance(value, dict) and levels:
+        return {key: _unwrap(item, levels - 1) for key, item in value.items()}
+    return value
+
+
+def _load(path: str, offset: int, unpickler: type) -> Any:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        content = io.BytesIO(file.read())
     try:
-        return _Unpickler(io.BytesIO(content), encoding="latin1").load()
+        return unpickler(content, encoding="latin1").load()
     except _ERRORS as error:
         raise ZooError(f"{path}: not a readable pickle of plain data ({type(error).__name__}: {first_line(error)})"
                        ) from None
+

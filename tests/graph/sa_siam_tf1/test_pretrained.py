@@ -87,11 +87,13 @@ OBJECT_FIELD = (3, "|", None, ("x",), {"x": (np.dtype("O"), 0)}, 8, 1, 27)
     (hostile(dtype_state=OBJECT_FIELD), "has fields"),
     (hostile(dtype_state=(3, "<", (np.dtype("O"), (1,)), None, None, -1, -1, 0)), "has fields, a base"),
     (hostile(dtype_state={"code": "O"}), "has fields"),
-    (hostile(code="O8"), "holds more than one object"),
+    (hostile(code="O8"), "holds more or less than one object"),
+    (hostile(shape=(), code="O8", data=[]), "holds more or less than one object"),  # numpy itself would read past its end
+    (hostile(shape=(), code="O8", data=[1, 2]), "holds more or less than one object"),
     (hostile(dtype="f8"), "not of the form that numpy writes"),
     (hostile(shape=(1 << 40,)), "ValueError"),
-    (hostile(shape=(-1,)), "an invalid shape"), (hostile(shape=(-1, -1)), "an invalid shape"),
-    (hostile(data=[b"A" * 8]), "TypeError"),
+    (hostile(shape=(-1,)), "an invalid shape"),
+    (hostile(data=[b"A" * 8]), "content of an array is not bytes"),
     (Made(np.zeros(1).__reduce__()[0], (dict, (0,), b"b"), None), "asks for builtins.dict"),
     (Made(np.dtype, ("M8[us]", False, True), (4, "<", None, None, None, -1, -1, 0)), "not of numbers"),
 ])
@@ -110,7 +112,7 @@ def test_arrays_of_every_kind_arrive(tmp_path):
     found = plain_pickle.read_arrays(str(tmp_path / "all.npy"))["layer"]
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
-        assert found[name].dtype == array.dtype.newbyteorder("=") and np.array_equal(found[name], array), name
+        assert found[name].dtype == array.dtype and np.array_equal(found[name], array), name
 
 
 @pytest.mark.parametrize("content, message", [
@@ -118,9 +120,6 @@ def test_arrays_of_every_kind_arrive(tmp_path):
     (b"\x80\x05\x96" + b"\xff" * 6 + b"\x00\x00A.", "(MemoryError|unsupported|KeyError)"),  # a bytearray of 256 TB
     (b"\x80\x03" + 100_000 * b"]" + 99_999 * b"a" + b".", None),
     (b"\x80\x03P0\n.", "persistent id"), (b"\x80\x03]", "EOFError"),
-    (b"\x80\x02c_codecs\nencode\n}U\x01aK\x01sb.", "AttributeError"),  # sets the state of a function, of a class
-    (b"\x80\x02cnumpy\ndtype\n}U\x01aK\x01sb.", "TypeError"),
-    (b"\x80\x02cnumpy\nndarray\nN}U\x0c__setstate__K\x01s\x86b.", "TypeError"),
 ])
 def test_pickles_that_ask_for_too_much_are_refused(tmp_path, content, message):
     (tmp_path / "bad.pickle").write_bytes(content)
@@ -145,7 +144,7 @@ def test_damaged_and_plain_npy_are_refused(tmp_path, caffenet):
     np.save(str(tmp_path / "plain.npy"), np.zeros(3))
     with pytest.raises(ZooError, match=r"cut\.npy: not a readable pickle of plain data"):
         pretrained.load_caffenet(str(tmp_path / "cut.npy"))
-    with pytest.raises(ZooError, match=r"plain\.npy: holds an array b.*'<f8'.*, expected a dict"):
+    with pytest.raises(ZooError, match=r"plain\.npy: holds an array float64 \(3,\)"):
         pretrained.load_caffenet(str(tmp_path / "plain.npy"))
 
 
