@@ -19,7 +19,8 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from circleloss_tf1 import data_folders, lfw, log_lines, plots, train_acc, usage_flags, verification_set
+from circleloss_tf1 import lfw, log_lines, plots, thresholds, train_acc, usage_flags, verification_set
+from circleloss_tf1.faces import ROOT
 from circleloss_tf1.recipe import Switches
 from common import atomic_files, console
 from common.checkpoints import projector
@@ -28,7 +29,6 @@ from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
 from common.data import images
 from common.devices import selection
-from common.evaluation import verification
 from common.plots import figures
 
 
@@ -36,7 +36,7 @@ def define_flags() -> FlagSet:
     """Return the flags of the evaluation."""
     flags = FlagSet(__doc__ or "")
     usage_flags.define_lfw(flags)
-    usage_flags.define_far(flags, verification.FAR_TARGET)
+    usage_flags.define_far(flags, lfw.FAR_TARGET)
     projector.define_flag(flags)
     usage_flags.define(flags)
     shared_flags.define_switches(flags.model, Switches, ("exif_orientation",), "the run's")
@@ -47,15 +47,13 @@ def define_flags() -> FlagSet:
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
     flags = define_flags().parse(arguments)
-    is_set = bool(flags.lfw_pairs) and flags.lfw_pairs.endswith(verification_set.SUFFIX)
-    folder = "" if is_set else data_folders.require_lfw(flags)
     checkpoint = usage_flags.choose(flags, "evaluate")
-    if is_set:
-        path = shared_flags.find_path("lfw_pairs", flags.lfw_pairs, data_folders.ROOT)
+    if flags.lfw_pairs and flags.lfw_pairs.endswith(verification_set.SUFFIX):
+        path = shared_flags.find_path("lfw_pairs", flags.lfw_pairs, ROOT)
         images_folder = os.path.join(checkpoint.output_folder, os.path.splitext(os.path.basename(path))[0])
         pairs = verification_set.extract(path, images_folder, flags.lfw_nrof_folds)
     else:
-        pairs = data_folders.read_pairs(flags, folder)
+        pairs = usage_flags.require_pairs(flags)
     device = selection.choose(flags.device, os.environ)
 
     from circleloss_tf1 import evaluation, restore
@@ -67,30 +65,30 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                                     flags.ema_evaluation)
         embeddings = evaluation.embed_pairs(embedder, pairs, network.switches.batch_norm)
     verified = evaluation.verify(embeddings, pairs, flags)
-    thresholds = verification.measure_thresholds(verified.distances, pairs.is_same, flags.far)
+    measured = thresholds.measure(verified.distances, pairs.is_same, flags.far)
     result = dict(checkpoint=checkpoint.prefix, model_def=network.model_def, batch_norm=network.switches.batch_norm,
                   metric=int(flags.lfw_distance_metric), batch_size=flags.lfw_batch_size, pairs=len(pairs.is_same),
-                  threshold=thresholds.chosen, threshold_by=thresholds.chosen_by, thresholds=thresholds._asdict(),
+                  threshold=measured.chosen, threshold_by=measured.chosen_by, thresholds=measured._asdict(),
                   **lfw.summary(verified))
-    result["worst_pairs"] = _draw(checkpoint, pairs, verified, thresholds)
+    result["worst_pairs"] = _draw(checkpoint, pairs, verified, measured)
     if flags.projector:
         _write_embeddings(checkpoint, pairs, embeddings)
-    if not thresholds.resolves_far:
-        console.notice(log_lines.far_warning(thresholds))
-    checkpoint.report("evaluation.json", result,
-                      [*pairs.notices, *log_lines.lfw_lines(result), log_lines.thresholds_line(thresholds),
+    if not measured.resolves_far:
+        console.notice(measured.warning())
+    checkpoint.report(thresholds.RESULT_FILE, result,
+                      [*pairs.notices, *log_lines.lfw_lines(result), measured.line(),
                        *map(_line, result["worst_pairs"])], flags.json)
     return 0
 
 
-def _draw(checkpoint: Checkpoint, pairs: lfw.Pairs, verified: verification.Verification,
-          thresholds: verification.Thresholds) -> list[dict[str, Any]]:
+def _draw(checkpoint: Checkpoint, pairs: lfw.Pairs, verified: lfw.Verification,
+          measured: thresholds.Thresholds) -> list[dict[str, Any]]:
     """Write the distances and the pictures; return the pairs furthest wrong."""
-    atomic_files.write_text(checkpoint.file(lfw.DISTANCES_FILE), lfw.to_csv(pairs, verified.distances))
+    atomic_files.write_text(checkpoint.file(thresholds.DISTANCES_FILE), thresholds.to_csv(pairs, verified.distances))
     pyplot = figures.plotting()
     plots.draw_roc(pyplot, checkpoint, verified, pairs)
-    plots.draw_distances(pyplot, checkpoint, verified, pairs, thresholds)
-    worst = plots.worst_pairs(verified, pairs, thresholds.best_accuracy)
+    plots.draw_distances(pyplot, checkpoint, verified, pairs, measured)
+    worst = plots.worst_pairs(verified, pairs, measured.best_accuracy)
     plots.draw_pairs(pyplot, checkpoint, pairs, verified, worst)
     return [dict(images=pairs.paths[2 * pair:2 * pair + 2], same=bool(pairs.is_same[pair]),
                  distance=float(verified.distances[pair])) for pair in worst]

@@ -6,13 +6,13 @@ from typing import Callable, Sequence
 
 import numpy as np
 
+from circleloss_tf1 import lfw
 from circleloss_tf1.face_images import DamagedImages, ImageFeed
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph
 from common import console
 from common.cli.parser import FlagValues
 from common.data.batching import full_batches
-from common.evaluation import verification
 from common.graph.compat import tf
 
 
@@ -85,7 +85,7 @@ def embed_pairs(embedder: Embedder, pairs: Pairs, batch_norm: str,
     return embedder.embed(list(unique), after_batch)[rows]
 
 
-def verify(embeddings: np.ndarray, pairs: Pairs, flags: FlagValues) -> verification.Verification:
-    """Run the protocol on the pairs' embeddings; `flags` are those of `data_folders.define_lfw`."""
-    return verification.verify(embeddings.astype(np.float64), pairs.is_same, flags.lfw_nrof_folds,
+def verify(embeddings: np.ndarray, pairs: Pairs, flags: FlagValues) -> lfw.Verification:
+    """Run the protocol on the pairs' embeddings; `flags` are those of `lfw.define_flags`."""
+    return lfw.verify(embeddings, pairs.is_same, flags.lfw_nrof_folds,
                                int(flags.lfw_distance_metric), flags.lfw_subtract_mean)

@@ -18,7 +18,8 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from circleloss_tf1 import data_folders, usage_flags
+from circleloss_tf1 import usage_flags
+from circleloss_tf1.faces import ROOT
 from common.checkpoints import exporting, trained
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
@@ -32,7 +33,7 @@ def define_flags() -> FlagSet:
     return flags
 
 
-@exporting.entry(data_folders.ROOT, define_flags)
+@exporting.entry(ROOT, define_flags)
 def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
     """Export; return what is written."""
     from circleloss_tf1 import model, restore

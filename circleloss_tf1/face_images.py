@@ -1,4 +1,4 @@
-"""Face images from files to the network's input, by tf.data on the host.
+"""Face images from files to the network's input, by tf.data on the host, and the batches of an epoch.
 
     decode (JPEG or PNG, 3 channels) -> [rotate, crop, mirror] -> bilinear resize -> (x - 127.5) / 128
 
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 
+from circleloss_tf1.faces import Faces, Sampler
 from circleloss_tf1.recipe import Extras, NetworkSettings, Switches
+from common.cli.parser import FlagValues
 from common.data import images
 from common.errors import ZooError, reason_of
 from common.graph.compat import tf
@@ -23,6 +26,8 @@ THREADS = 4
 BATCHES_AHEAD = 2
 CROP_RATIO = 8.0 / 7.0  # side of an image and of a random crop of it: 128 to 112
 MAX_DEGREES = 10.0
+MAX_ATTEMPTS = 100  # to replace an image that cannot be read
+_STAGE = "staged_images"
 
 
 class DamagedImages(ZooError):
@@ -46,18 +51,11 @@ def draw_augmentation(extras: Extras, num: int, seed: Sequence[int]) -> np.ndarr
                      (uniform[3] < 0.5) & extras.random_flip], axis=1).astype(np.float32)
 
 
-class Stage:
-    """A queue on the device: a step takes its first batch, `images`, float32 [batch, side, side, 3], or waits."""
-
-    _NAME = "staged_images"
-
-    def __init__(self, shape: Sequence[int]):
-        self.images, = tf.raw_ops.Unstage(dtypes=[tf.float32], shared_name=self._NAME)
-        self.images.set_shape(shape)
-
-    def put(self, images: tf.Tensor) -> tf.Operation:
-        """Return an op that copies a batch to the device."""
-        return tf.raw_ops.Stage(values=[images], shared_name=self._NAME)
+def staged_images(shape: Sequence[int]) -> tf.Tensor:
+    """Return the batch, float32 of this shape, that a step takes from the stage, a queue on the device."""
+    (staged,) = tf.raw_ops.Unstage(dtypes=[tf.float32], shared_name=_STAGE)
+    staged.set_shape(shape)
+    return staged
 
 
 class ImageFeed:
@@ -90,9 +88,9 @@ class ImageFeed:
             self._image = self._decode(self._path)
         self._batches: Iterator[Sequence[bytes]] = iter(())
 
-    def put_on(self, stage: Stage) -> None:
-        """Let `next` put batches on a stage instead of returning them."""
-        self._fetched = stage.put(self._next)
+    def stage(self) -> None:
+        """Let `next` put batches on the stage instead of returning them."""
+        self._fetched = tf.raw_ops.Stage(values=[self._next], shared_name=_STAGE)
 
     def start(self, session: tf.Session, paths: Sequence[bytes], augmentation: np.ndarray | None = None) -> None:
         """Start to decode images, in full batches; a row of `draw_augmentation` each."""
@@ -140,6 +138,91 @@ class ImageFeed:
         content = tf.numpy_function(self._read_content, [path], tf.string) if self._read_content else tf.read_file(path)
         content.set_shape([])
         return decode(content, self._network.switches, self._network.background)
+
+
+class EpochBatches:
+    """The batches of each epoch. They depend on the seed, the epoch and the position in it alone."""
+
+    def __init__(self, faces: Faces, train: np.ndarray, sampler: Sampler, network: NetworkSettings, flags: FlagValues,
+                 is_staged: bool):
+        """Build the pipeline in the default graph.
+
+        Args:
+            faces: all images.
+            train: indices of those to train on, in which the sampler draws.
+            sampler: draws the images.
+            network: size, decoding, standardisation and augmentation.
+            flags: with `bad_images` "skip" an image that cannot be read is replaced, instead of ending the run.
+            is_staged: whether batches go to the stage; a thread puts every one but the first of an epoch there while
+                the step before it is made.
+        """
+        self._faces, self._train, self._sampler, self._extras = faces, train, sampler, network.extras
+        self._skip = flags.bad_images == "skip"
+        self._is_augmented = self._extras.random_crop or self._extras.random_flip or self._extras.random_rotate
+        self._feed = ImageFeed(sampler.batch_size, network, self._is_augmented, flags.nrof_preprocess_threads,
+                               faces.read)
+        self._pool = None
+        if is_staged:
+            self._feed.stage()
+            self._pool = ThreadPoolExecutor(1)
+        self._bad: set = set()  # indices of images that cannot be read
+        self._ahead: Future | None = None  # puts the next batch on the device
+
+    def close(self) -> None:
+        """Stop the thread."""
+        if self._pool:
+            self._pool.shutdown()
+
+    def begin(self, session: tf.Session, epoch: int, first_batch: int) -> None:
+        """Begin an epoch, or resume it at a batch other than the first; both count from 0."""
+        self._epoch, self._position = epoch, first_batch * self._sampler.batch_size  # of the next batch
+        self._indices = self._train[self._sampler.indices(epoch)]
+        for position in np.flatnonzero(np.isin(self._indices, list(self._bad))):
+            self._replace(session, int(position))
+        self._start(session)
+
+    def next(self, session: tf.Session) -> tuple[np.ndarray | None, np.ndarray]:
+        """Return the next batch: images, float32 [batch, side, side, 3], and labels, int32 [batch].
+
+        The images are None if they are staged. Raises ZooError if an image cannot be read and bad images are not
+        skipped, or no replacement can be read.
+        """
+        while True:
+            try:
+                ahead, self._ahead = self._ahead, None
+                images = ahead.result() if ahead else self._feed.next(session)
+                break
+            except DamagedImages as error:
+                if not self._skip:
+                    raise ZooError(f"{error}, or train with --bad_images=skip") from None
+                for offset, reason in error.reasons.items():
+                    print(f"Warning: {reason}; another image is used instead", flush=True)
+                    self._bad.add(int(self._indices[self._position + offset]))
+                    self._replace(session, self._position + offset)
+                self._start(session)
+        chosen = self._indices[self._position:self._position + self._sampler.batch_size]
+        self._position += self._sampler.batch_size
+        if self._pool and self._position < len(self._indices):
+            self._ahead = self._pool.submit(self._feed.next, session)
+        return images, self._faces.labels[chosen]
+
+    def _start(self, session: tf.Session) -> None:
+        augmentation = None
+        if self._is_augmented:
+            drawn = draw_augmentation(self._extras, self._sampler.epoch_images, (self._sampler.seed, 3, self._epoch))
+            augmentation = drawn[self._sampler.positions[self._position:]]
+        self._feed.start(session, [self._faces.path(index) for index in self._indices[self._position:]], augmentation)
+
+    def _replace(self, session: tf.Session, position: int) -> None:
+        """Draw other images for a position of the epoch until one can be read."""
+        for attempt in range(MAX_ATTEMPTS):
+            index = int(self._train[self._sampler.substitute(self._epoch, position, attempt)])
+            if index not in self._bad and self._feed.reason(session, self._faces.path(index)) is None:
+                self._indices[position] = index
+                return
+            self._bad.add(index)
+        raise ZooError(f"{self._faces.folder}: none of {MAX_ATTEMPTS} images drawn as a replacement can be read; fix "
+                       "the data")
 
 
 def decode(contents: tf.Tensor, switches: Switches, background: str = "white") -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Training data: a folder of images per person, and the images of each step.
+"""Training data: a folder of images per person, or a set of insightface, and which images an epoch draws.
 
     MS-Celeb-1M_clean_align/<person>/<any name>.jpg|.jpeg|.png
 
@@ -11,16 +11,19 @@ import os
 import sys
 import zipfile
 import zlib
-from typing import Callable, ClassVar, NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 
+from circleloss_tf1 import record_faces
 from common import atomic_files, console
-from common.cli import program
+from common.cli import program, shared_flags
+from common.cli.parser import FlagValues
 from common.data import listing
 from common.devices.selection import ALONE, Rank
 from common.errors import FlagError, ZooError
 
+ROOT = os.path.dirname(os.path.abspath(__file__))
 FOLDER_NAMES = ("MS-Celeb-1M_clean_align", "dataset/MS-Celeb-1M_clean_align")
 SUFFIXES = (".jpg", ".jpeg", ".png")
 _INDEX_VERSION = 2
@@ -28,16 +31,15 @@ _INDEX_VERSION = 2
 
 @dataclasses.dataclass(eq=False)
 class Faces:
-    """A list of images with their people; a million of them take about 30 MB."""
+    """A list of images with their people; a million files take about 30 MB, a million records 12 MB."""
 
     folder: str
     people: list[bytes]  # names of the classes
     labels: np.ndarray  # int32 [images], the class of each image
-    names: np.ndarray  # bytes [images], of the files; as a list they would take five times as much memory
+    names: np.ndarray  # bytes [images], of the files; or int64 [images], the offsets of the records
     crc: int  # checksum of all names and sizes
     notices: list[str]  # lines about ignored files
-
-    read: ClassVar[Callable[[bytes], bytes] | None] = None  # the content of a path; None if paths are those of files
+    read: Callable[[bytes], bytes] | None = None  # the content of a path; None if paths are those of files
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,7 +51,10 @@ class Faces:
 
     def path(self, index: int) -> bytes:
         """Return the path of an image, as bytes of the file system."""
-        return os.path.join(os.fsencode(self.folder), self.people[self.labels[index]], bytes(self.names[index]))
+        folder, name = os.fsencode(self.folder), self.names[index]
+        if self.read:
+            return os.path.join(folder, b"%s@%d" % (record_faces.RECORDS.encode(), name))
+        return os.path.join(folder, self.people[self.labels[index]], bytes(name))
 
 
 def has_faces(folder: str) -> bool:
@@ -57,8 +62,44 @@ def has_faces(folder: str) -> bool:
     return any(listing.files(os.path.join(folder, name), SUFFIXES) for name in listing.folders(folder))
 
 
+def _has_data(folder: str) -> bool:
+    return record_faces.has_records(folder) or has_faces(folder)
+
+
+def find_folder(flags: FlagValues) -> str:
+    """Find the folder of the training images; ZooError if there is none."""
+    if flags.data_dir:
+        return shared_flags.find_data_folder(flags.data_dir, ROOT, (), _has_data, "data_dir")
+    parent = shared_flags.find_path("data_path", flags.data_path, ROOT)
+    names = [name for name in listing.folders(parent) if record_faces.has_records(os.path.join(parent, name))]
+    return shared_flags.find_data_folder(flags.data_path, ROOT, (*FOLDER_NAMES, *names), _has_data)
+
+
+def load(flags: FlagValues, folder: str) -> tuple[Faces, Split]:
+    """List, filter and split the training images."""
+    if record_faces.has_records(folder):
+        for name, reason in (("face_index", "whose index train.idx is"),
+                             ("filter_filename", "which have no names to filter by")):
+            if flags[name].value:
+                raise FlagError(f"--{name}: {folder} holds records, {reason}")
+    if flags.face_index:
+        faces = scan_with_index(folder, os.path.abspath(os.path.expanduser(flags.face_index)))
+    else:
+        faces = scan(folder)
+    if flags.filter_filename:
+        path = shared_flags.find_path("filter_filename", flags.filter_filename, folder)
+        faces = filter_by_distance(faces, path, flags.filter_percentile, flags.filter_min_nrof_images_per_class)
+    chosen = split(faces, flags.validation_set_split_ratio, flags.min_nrof_val_images_per_class, flags.seed)
+    if flags.validation_set_split_ratio and not len(chosen.validation):
+        raise FlagError(f"--validation_set_split_ratio={flags.validation_set_split_ratio}: no person has enough images "
+                        "for a validation split")
+    return faces, chosen
+
+
 def scan(folder: str) -> Faces:
     """List the images, reading every folder once and opening no image; ZooError if fewer than two people have any."""
+    if record_faces.has_records(folder):
+        return _scan_records(folder)
     folders, images, num_strays = _list(os.fsencode(folder))
     people: list[bytes] = []
     counts, names, num_nested, sizes = [], [], 0, 0
@@ -79,6 +120,14 @@ def scan(folder: str) -> Faces:
     notices = [f"Notice: {folder}: {count} {what} ignored" for count, what in ignored if count]
     labels = np.repeat(np.arange(len(people), dtype=np.int32), counts)
     return Faces(folder, people, labels, np.concatenate(names), sizes, notices)
+
+
+def _scan_records(folder: str) -> Faces:
+    labels, offsets, notices = record_faces.scan(folder)
+    people = [b"%d" % person for person in range(int(labels[-1]) + 1)]
+    size = os.path.getsize(os.path.join(folder, record_faces.RECORDS))
+    return Faces(folder, people, labels, offsets, zlib.crc32(labels, zlib.crc32(offsets, size)), notices,
+                 record_faces.read)
 
 
 def _list(folder: bytes) -> tuple[list[bytes], list[tuple[bytes, int]], int]:
@@ -223,16 +272,17 @@ class Sampler:
         if mode == "without_replacement" and epoch_images > len(labels):
             raise FlagError(f"an epoch draws {epoch_images} images (epoch_size x batch_size), and there are only "
                             f"{len(labels)}: use a smaller --epoch_size, or --sample_with_replacement")
-        self._labels, self.epoch_images, self._mode, self._seed = labels, epoch_images, mode, seed
-        batches = np.arange(epoch_images).reshape(-1, batch_size)
-        self.positions = batches[:, rank.number::rank.size].ravel()  # of this process's images in an epoch
+        self._labels, self.epoch_images, self._mode, self.seed = labels, epoch_images, mode, seed
+        own = np.arange(epoch_images).reshape(-1, batch_size)[:, rank.number::rank.size]
+        self.batch_size = own.shape[1]  # images of this process in a batch
+        self.positions = own.ravel()  # of this process's images in an epoch
 
     def indices(self, epoch: int) -> np.ndarray:
         """Return the indices of this process's images of an epoch in `labels`, int [num]; epochs count from 0."""
         return self._draw(epoch)[self.positions]
 
     def _draw(self, epoch: int) -> np.ndarray:
-        random = np.random.RandomState([self._seed, 0, epoch])
+        random = np.random.RandomState([self.seed, 0, epoch])
         if self._mode == "without_replacement":
             return random.permutation(len(self._labels))[:self.epoch_images]
         if self._mode == "with_replacement":
@@ -245,7 +295,7 @@ class Sampler:
 
     def substitute(self, epoch: int, position: int, attempt: int) -> int:
         """Return the index of a replacement for the image at a position in `indices`; attempts count from 0."""
-        seed = [self._seed, 2, epoch, self.positions[position], attempt]
+        seed = [self.seed, 2, epoch, self.positions[position], attempt]
         return int(np.random.RandomState(seed).randint(len(self._labels)))
 
 

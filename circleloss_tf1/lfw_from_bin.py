@@ -20,14 +20,13 @@ if __name__ == "__main__":
 import numpy as np
 
 from circleloss_tf1 import lfw, log_lines
-from circleloss_tf1.data_folders import ROOT
+from circleloss_tf1.faces import ROOT
 from circleloss_tf1.lfw_to_bin import FOLDER, INDEX
 from common.cli import program, results, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.data import listing
 from common.devices import selection
 from common.errors import ZooError
-from common.evaluation import verification
 from common.run import run_dir
 
 
@@ -50,7 +49,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     index_path = os.path.abspath(os.path.expanduser(flags.index or default))
     index = _read_index(index_path)
     embeddings = _read_outputs(os.path.expanduser(flags.bin_path), index)
-    verified = verification.verify(embeddings, np.array(index["is_same"], bool), index["num_folds"], index["metric"],
+    verified = lfw.verify(embeddings, np.array(index["is_same"], bool), index["num_folds"], index["metric"],
                                    index["subtract_mean"])
     result = dict(index=index_path, pairs=len(index["is_same"]), **lfw.summary(verified))
     results.report(os.path.join(os.path.dirname(index_path), "accuracy.json"), result, log_lines.lfw_lines(result),

@@ -15,7 +15,7 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from circleloss_tf1 import data_folders, usage_flags
+from circleloss_tf1 import usage_flags
 from common import atomic_files
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, results
@@ -39,12 +39,11 @@ def define_flags() -> FlagSet:
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Write the files; return the exit status."""
     flags = define_flags().parse(arguments)
-    lfw_folder = data_folders.require_lfw(flags)
     checkpoint = usage_flags.choose(flags, "export")
     if flags.lfw_use_flipped_images:
         raise FlagError("--lfw_use_flipped_images: an offline model sees each image as it is; give "
                         "--lfw_use_flipped_images=false")
-    pairs = data_folders.read_pairs(flags, lfw_folder)
+    pairs = usage_flags.require_pairs(flags)
     folder = os.path.join(checkpoint.output_folder, FOLDER)
     num_batches = _write_batches(flags, checkpoint, pairs.paths, folder, stop)
     index = dict(batch_size=flags.lfw_batch_size, num_batches=num_batches, images=pairs.paths,

@@ -7,11 +7,11 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from circleloss_tf1.lfw import Pairs
+from circleloss_tf1.lfw import Pairs, Verification
+from circleloss_tf1.thresholds import Thresholds
 from common.checkpoints.trained import Checkpoint
 from common.data import images
 from common.evaluation import roc
-from common.evaluation.verification import Thresholds, Verification
 from common.plots import figures, ranking
 
 NUM_WORST = 5  # of both kinds

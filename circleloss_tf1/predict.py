@@ -21,7 +21,9 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from circleloss_tf1 import data_folders, lfw, log_lines, train_acc, usage_flags
+from circleloss_tf1 import lfw, train_acc, usage_flags
+from circleloss_tf1 import thresholds as evaluated
+from circleloss_tf1.faces import ROOT, SUFFIXES
 from common import console
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, results, shared_flags
@@ -30,7 +32,6 @@ from common.data import image_search, images
 from common.data.image_search import LeftOut
 from common.devices import selection
 from common.errors import ZooError
-from common.evaluation import verification
 from common.plots import figures, ranking
 
 _SHORT_VERDICTS = {True: ", same", False: ", other", None: ""}
@@ -43,8 +44,8 @@ class Measured(NamedTuple):
     result_path: str  # of evaluate.py
     threshold: float | None  # None without an evaluation and a flag
     threshold_by: str | None  # "accuracy", "far" or "given"
-    thresholds: verification.Thresholds | None = None
-    metric: int = verification.SQUARED_EUCLIDEAN
+    thresholds: evaluated.Thresholds | None = None
+    metric: int = lfw.SQUARED_EUCLIDEAN
     batch_size: int | None = None  # of the evaluation
     images: Sequence[str] = ()  # of LFW, in the order of the pairs
 
@@ -52,21 +53,21 @@ class Measured(NamedTuple):
     def read(cls, checkpoint: Checkpoint, flags: FlagValues) -> Measured:
         """Read it, if it is there; --far and --threshold win. Raises ZooError if it cannot be read."""
         folder = os.path.join(os.path.dirname(checkpoint.output_folder), "evaluate")
-        path = os.path.join(folder, "evaluation.json")
+        path = os.path.join(folder, evaluated.RESULT_FILE)
         if not os.path.isfile(path):
             return cls(path, flags.threshold, None if flags.threshold is None else "given")
         try:
             with open(path, encoding="utf-8") as file:
                 result = json.load(file)
-            images, is_same, distances = lfw.from_csv(os.path.join(folder, lfw.DISTANCES_FILE))
+            images, is_same, distances = evaluated.from_csv(os.path.join(folder, evaluated.DISTANCES_FILE))
             metric, batch_size = int(result["metric"]), int(result["batch_size"])
-            thresholds = verification.Thresholds(**result["thresholds"])
+            thresholds = evaluated.Thresholds(**result["thresholds"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ZooError(f"{folder}: holds no evaluation that can be read ({error}); run evaluate.py again"
                            ) from None
         threshold, by = thresholds.chosen, thresholds.chosen_by
         if flags.far is not None:
-            thresholds = verification.measure_thresholds(distances, is_same, flags.far)
+            thresholds = evaluated.measure(distances, is_same, flags.far)
             threshold, by = thresholds.at_far, "far"
         if flags.threshold is not None:
             threshold, by = flags.threshold, "given"
@@ -94,9 +95,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
     flags = define_flags().parse(arguments)
     checkpoint = usage_flags.choose(flags, "predict")
-    queries = shared_flags.find_files("query", flags.query, data_folders.ROOT)
-    against = shared_flags.find_paths("against", flags.against, data_folders.ROOT)
-    faces = image_search.find_images(against, lfw.SUFFIXES)
+    queries = shared_flags.find_files("query", flags.query, ROOT)
+    against = shared_flags.find_paths("against", flags.against, ROOT)
+    faces = image_search.find_images(against, SUFFIXES)
     left_out, num_found = LeftOut([*queries, *against]), len(faces)
     is_pair = len(queries) == 1 and against == faces and len(faces) == 1
     measured = Measured.read(checkpoint, flags)
@@ -121,7 +122,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
             faces, of_queries, of_faces, index = searched.embed(queries, faces, left_out)
     _warn(measured, searched.batch_size if searched.needs_context else None, is_pair)
     candidates = [image_search.indices_besides(query, faces, against) for query in queries]
-    found = [_nearest(query, [faces[index] for index in indices], verification.row_distances(
+    found = [_nearest(query, [faces[index] for index in indices], lfw.row_distances(
         np.broadcast_to(embedding, (len(indices), len(embedding))), of_faces[indices], measured.metric), flags.top,
         measured.threshold) for query, embedding, indices in zip(queries, of_queries, candidates)]
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, metric=measured.metric, threshold=measured.threshold,
@@ -145,7 +146,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 def _warn(measured: Measured, batch_size: int | None, is_pair: bool) -> None:
     """Print what makes a verdict doubtful; the size is that of the batch whose statistics normalize a query."""
     if measured.threshold_by == "far" and measured.thresholds and not measured.thresholds.resolves_far:
-        console.notice(log_lines.far_warning(measured.thresholds))
+        console.notice(measured.thresholds.warning())
     if batch_size is not None and not (is_pair and batch_size >= _MIN_BATCH):
         advice = ("; run evaluate.py with --lfw_batch_size=30 first, so that the pair is looked at among LFW's images"
                   if is_pair else ", so equal images can differ; networks of --batch_norm=moving do not have this")

@@ -14,12 +14,10 @@ from __future__ import annotations
 import os
 import struct
 import warnings
-import zlib
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from circleloss_tf1.faces import Faces
 from common.errors import ZooError
 
 RECORDS, INDEX, PROPERTY = "train.rec", "train.idx", "property"
@@ -91,40 +89,27 @@ def read_index(path: str) -> np.ndarray:
     return offsets[order]
 
 
-class RecordFaces(Faces):
-    """Images in a file of records; a million of them take 12 MB."""
-
-    def __init__(self, folder: str, labels: np.ndarray, offsets: np.ndarray, notices: list[str]):
-        """Take images in the order of their people; `offsets` are those of the records, int64 [images]."""
-        people = [b"%d" % number for number in range(int(labels[-1]) + 1)]
-        crc = zlib.crc32(labels, zlib.crc32(offsets, os.path.getsize(os.path.join(folder, RECORDS))))
-        super().__init__(folder, people, labels, np.array([], bytes), crc, notices)
-        self._offsets = offsets
-
-    def path(self, index: int) -> bytes:
-        """Return what `read` takes for an image: the path of the file, and the offset of its record."""
-        return os.path.join(os.fsencode(self.folder), RECORDS.encode()) + b"@%d" % self._offsets[index]
-
-    @staticmethod
-    def read(path: bytes) -> bytes:
-        """Return the file of an image; ZooError if its record is damaged, or the file of records is missing."""
-        name, _, offset = path.rpartition(b"@")
-        try:
-            with open(os.fsdecode(name), "rb") as file:
-                return read_record(file, int(offset)).image
-        except OSError as error:
-            raise ZooError(f"{os.fsdecode(name)}: {error.strerror}") from None
-
-
 def has_records(folder: str) -> bool:
     """Whether a folder holds such a set."""
     return os.path.isfile(os.path.join(folder, RECORDS))
 
 
-def scan(folder: str) -> RecordFaces:
+def read(path: bytes) -> bytes:
+    """Return the file of the image at <file of records>@<offset>; ZooError if it is damaged, or the file missing."""
+    name, _, offset = path.rpartition(b"@")
+    try:
+        with open(os.fsdecode(name), "rb") as file:
+            return read_record(file, int(offset)).image
+    except OSError as error:
+        raise ZooError(f"{os.fsdecode(name)}: {error.strerror}") from None
+
+
+def scan(folder: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """List the images; of the records only those of people are read, if there are any.
 
-    Raises ZooError if a file is missing or damaged, or there are fewer than two people.
+    Return the person of each image, int32, ascending from 0, the offsets of their records, int64, and a warning if the
+    file `property` gives another number of people. Raises ZooError if the files are damaged or do not belong together,
+    or there are fewer than two people.
     """
     records, index = os.path.join(folder, RECORDS), os.path.join(folder, INDEX)
     if not os.path.isfile(index):
@@ -137,7 +122,7 @@ def scan(folder: str) -> RecordFaces:
         labels, offsets = _labels_of(file, offsets)
     if len(labels) == 0 or labels[-1] < 1:
         raise ZooError(f"{records}: images of {len(np.unique(labels))} people, expected at least 2")
-    return RecordFaces(folder, labels, offsets, _check_property(folder, int(labels[-1]) + 1))
+    return labels, offsets, _check_property(folder, int(labels[-1]) + 1)
 
 
 def _labels_of(file: BinaryIO, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

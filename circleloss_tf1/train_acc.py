@@ -14,8 +14,9 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from circleloss_tf1 import data_folders
-from circleloss_tf1.faces import Sampler
+from circleloss_tf1 import faces as face_data
+from circleloss_tf1 import lfw
+from circleloss_tf1.faces import ROOT, Sampler
 from circleloss_tf1.recipe import IMAGE_SIZE, MODEL_DEFS, RECIPES, Extras, NetworkSettings, Switches
 from common.checkpoints import bundle
 from common.cli import program, shared_flags
@@ -55,7 +56,7 @@ def define_flags() -> FlagSet:
     _define_optimization(flags.training)
     flags.alias("learning_rate_decay_epochs", "lr_decay_epochs")
     _define_model(flags.model)
-    data_folders.define_lfw(flags)
+    lfw.define_flags(flags)
     flags.evaluation.boolean("ema_evaluation", False, "Verify on LFW with the moving averages of the weights.")
     flags.evaluation.number("validation_set_split_ratio", 0.0, "Share of each person's images to validate on.",
                             maximum=0.99)
@@ -137,10 +138,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flags = flag_set.parse(arguments)
     network, warnings = _network(flags)
     processes.check(flags)
-    faces_folder, lfw_folder = data_folders.find_faces(flags), data_folders.find_lfw(flags)
-    faces, split = data_folders.load_faces(flags, faces_folder)
+    faces_folder, lfw_folder = face_data.find_folder(flags), lfw.find_folder(flags)
+    faces, split = face_data.load(flags, faces_folder)
     updates = num_updates(flags)
-    pairs, pairs_notices = data_folders.load_pairs(flags, lfw_folder)
+    pairs, pairs_notices = lfw.load_pairs(flags, lfw_folder)
     device = selection.choose(flags.device, os.environ)
     rank = processes.resolve_rank(flags, device.kind)
     sampling = ("class_balanced" if flags.class_balanced_sampling else
@@ -157,11 +158,11 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     schedule = None
     if flags.learning_rate <= 0.0:
         schedule = facenet.Schedule(shared_flags.find_path(
-            "learning_rate_schedule_file", flags.learning_rate_schedule_file, data_folders.ROOT))
+            "learning_rate_schedule_file", flags.learning_rate_schedule_file, ROOT))
     init_checkpoint = bundle.init_prefix(flags)
     identity = dict(dataclasses.asdict(network.switches), **dataclasses.asdict(network.extras),
                     **{name: flags[name].value for name in _IDENTITY}, num_classes=len(faces.people),
-                    data=faces.fingerprint, lfw=data_folders.fingerprint(pairs),
+                    data=faces.fingerprint, lfw=lfw.fingerprint(pairs),
                     init_checkpoint=bundle.fingerprint(init_checkpoint))
     if not network.switches.exif_orientation:
         warnings += images.orientation_notices(faces.path, len(faces), "--exif_orientation turns them")

@@ -9,9 +9,8 @@ from typing import Any, Mapping, NamedTuple
 import numpy as np
 
 from circleloss_tf1 import evaluation, facenet, lfw, log_lines, model
-from circleloss_tf1.epoch_batches import EpochBatches
 from circleloss_tf1.evaluation import Embedder
-from circleloss_tf1.face_images import ImageFeed, Stage
+from circleloss_tf1.face_images import EpochBatches, ImageFeed, staged_images
 from circleloss_tf1.faces import Faces, Sampler, Split
 from circleloss_tf1.lfw import Pairs
 from circleloss_tf1.model import ForwardGraph, TrainGraph, ValidationGraph
@@ -89,16 +88,14 @@ def _build(inputs: Inputs, run: Run, team: workers.Workers) -> _Graphs:
                                 npu.scales_losses(run.device, flags.dynamic_loss_scale))
     settings = model.TrainSettings(flags.batch_size, len(inputs.faces.people), network, loss, step, flags.seed)
     # an NPU is not known to have the operations of a stage, and several workers were not tried with it
-    has_stage, side = run.device.kind != "npu" and run.request.rank.size == 1, network.extras.image_size
-    stage = Stage([flags.batch_size, side, side, 3]) if has_stage else None
-    graph = model.build_training(settings, stage and stage.images, team)
+    is_staged, side = run.device.kind != "npu" and run.request.rank.size == 1, network.extras.image_size
+    staged = staged_images([flags.batch_size, side, side, 3]) if is_staged else None
+    graph = model.build_training(settings, staged, team)
     dumped = dict(images=graph.images, labels=graph.labels, prelogits=graph.prelogits, logits=graph.head.logits,
                   **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.step.gradients})
     debugger = StepDebugger(run, dumped)
-    own, threads = dataclasses.replace(settings, batch_size=len(team.positions)), flags.nrof_preprocess_threads
-    batches = EpochBatches(inputs.faces, inputs.split.train, inputs.sampler, own, threads, flags.bad_images == "skip")
-    if stage:
-        batches.put_on(stage)
+    batches = EpochBatches(inputs.faces, inputs.split.train, inputs.sampler, network, flags, is_staged)
+    threads = flags.nrof_preprocess_threads
     on_lfw = validation = None
     if inputs.pairs is not None:
         getter = model.average_getter(graph.step.averages) if flags.ema_evaluation else None

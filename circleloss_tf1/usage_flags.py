@@ -1,11 +1,13 @@
 """The flags of programs that use trained weights, and the checkpoint that they choose."""
 from __future__ import annotations
 
-from circleloss_tf1 import data_folders
+from circleloss_tf1 import lfw
+from circleloss_tf1.faces import ROOT
 from circleloss_tf1.recipe import MODEL_DEFS, Switches
 from common.checkpoints import trained
 from common.cli import shared_flags
 from common.cli.parser import FlagSet, FlagValues
+from common.errors import ZooError
 
 _OF_RUN = ("lfw_batch_size", "lfw_nrof_folds", "lfw_distance_metric", "lfw_subtract_mean", "lfw_use_flipped_images",
            "ema_evaluation")
@@ -23,7 +25,7 @@ def define(flags: FlagSet, with_device: bool = True) -> None:
 def define_lfw(flags: FlagSet) -> None:
     """Define the flags of programs that read LFW."""
     shared_flags.define_data(flags, "Folder with lfw-deepfunneled_align.", "required without --lfw_dir")
-    data_folders.define_lfw(flags)
+    lfw.define_flags(flags)
 
 
 def define_far(flags: FlagSet, default: float | None, unset: str = "none") -> None:
@@ -34,7 +36,7 @@ def define_far(flags: FlagSet, default: float | None, unset: str = "none") -> No
 
 def choose(flags: FlagValues, program: str) -> trained.Checkpoint:
     """Choose the checkpoint that the flags name; flags that were not given take the values of its run."""
-    checkpoint = trained.choose(flags, data_folders.ROOT, program)
+    checkpoint = trained.choose(flags, ROOT, program)
     take_from_run(flags, checkpoint)
     return checkpoint
 
@@ -45,3 +47,12 @@ def take_from_run(flags: FlagValues, checkpoint: trained.Checkpoint) -> None:
     for name in _OF_RUN:
         if name in flags and not flags[name].present and name in identity:
             flags[name].value = identity[name]
+
+
+def require_pairs(flags: FlagValues) -> lfw.Pairs:
+    """Find LFW and read its pairs; ZooError if it is missing."""
+    folder = lfw.find_folder(flags)
+    if folder is None:
+        shared_flags.find_path("data_path", flags.data_path, ROOT)
+        raise ZooError(f"--data_path={flags.data_path}: holds no lfw-deepfunneled_align; give --lfw_dir=FOLDER")
+    return lfw.find_pairs(flags, folder)

@@ -11,10 +11,9 @@ import tempfile
 
 import numpy as np
 
-from circleloss_tf1 import circle_loss, facenet, model
+from circleloss_tf1 import circle_loss, facenet, lfw, model
 from circleloss_tf1.face_images import ImageFeed
 from circleloss_tf1.recipe import RECIPES, Extras, NetworkSettings
-from common.evaluation import verification
 from common.graph.compat import assign, enable, tf
 from tests.parity.comparison import Comparison, FixtureError, Taker, load
 
@@ -238,7 +237,7 @@ def _compare_verification(take: Taker, comparison: Comparison) -> None:
             recorded = take.below(prefix)
             if not recorded:
                 continue
-            found = verification.verify(embeddings, is_same, 10, metric, subtract_mean)
+            found = lfw.verify(embeddings, is_same, 10, metric, subtract_mean)
             values = dict(tpr=found.true_positive_rates, fpr=found.false_positive_rates, accuracy=found.accuracies,
                           val=found.val_rates.mean(), val_std=found.val_rates.std(), far=found.val_fars.mean(),
                           distance=found.distances, val_thresholds=found.val_thresholds)

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from circleloss_tf1 import lfw, record_faces, verification_set
+from circleloss_tf1 import faces, lfw, verification_set
 from common.checkpoints import h5_weights
 from common.data import images, plain_pickle
 from common.data.kept_embeddings import KeptEmbeddings
@@ -108,7 +108,7 @@ def _records(path):
     with tempfile.TemporaryDirectory() as folder:
         records.insightface(pathlib.Path(folder), [[b"1", b"2"], [b"3", b"4"]])
         os.replace(path, os.path.join(folder, "train" + os.path.splitext(path)[1]))
-        found = record_faces.scan(folder)
+        found = faces.scan(folder)
         return [found.read(found.path(index)) for index in range(len(found))]
 
 

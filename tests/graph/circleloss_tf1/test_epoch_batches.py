@@ -1,13 +1,13 @@
 """Batches on the stage are those that are returned, bad images and the middle of an epoch included."""
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 
 from circleloss_tf1 import faces, training
-from circleloss_tf1.epoch_batches import EpochBatches
-from circleloss_tf1.face_images import Stage
-from circleloss_tf1.model import LossSettings, TrainSettings
+from circleloss_tf1.face_images import EpochBatches, staged_images
 from common.graph.compat import enable, tf
 from common.tiny_data import faces as tiny_faces
 from tests.graph.circleloss_tf1.conftest import train
@@ -31,20 +31,18 @@ def data(tmp_path):
 
 def batches_of(data, is_staged, begins):
     """Make batches; `begins` are pairs of an epoch and its first batch, each with the batches to make."""
-    sampler = faces.Sampler(data.labels, BATCH * BATCHES, "without_replacement", 1)
-    settings = TrainSettings(BATCH, 6, network(random_flip=True), LossSettings(), None, 1)
+    sampler = faces.Sampler(data.labels, BATCH * BATCHES, "without_replacement", 1, batch_size=BATCH)
+    flags = types.SimpleNamespace(bad_images="skip", nrof_preprocess_threads=2)
     made = []
     with tf.Graph().as_default(), tf.Session() as session:
-        stage = Stage([BATCH, 32, 32, 3])
-        batches = EpochBatches(data, np.arange(len(data)), sampler, settings, 2, True)
-        if is_staged:
-            batches.put_on(stage)
+        staged = staged_images([BATCH, 32, 32, 3])
+        batches = EpochBatches(data, np.arange(len(data)), sampler, network(random_flip=True), flags, is_staged)
         for (epoch, first), count in begins:
             batches.begin(session, epoch, first)
             for _ in range(count):
                 images, labels = batches.next(session)
                 assert (images is None) == is_staged
-                made.append((session.run(stage.images) if is_staged else images, labels))
+                made.append((session.run(staged) if is_staged else images, labels))
         batches.close()
     return made
 
@@ -66,7 +64,8 @@ def test_staged_batches_are_the_returned_ones(data, capfd, begins):
 def test_training_is_the_same_on_fed_images(tmp_path, tiny_faces_folder, monkeypatch):
     flags = ("--epoch_size=3", "--performance", "--train_steps=5")
     assert train(tiny_faces_folder, tmp_path / "staged", *flags) == 0
-    monkeypatch.setattr(training, "Stage", lambda *_: None)
+    monkeypatch.setattr(training, "staged_images", lambda _: None)
+    monkeypatch.setattr(training, "EpochBatches", lambda *given: EpochBatches(*given[:-1], False))
     assert train(tiny_faces_folder, tmp_path / "fed", *flags) == 0
     staged, fed = ([row["loss"] for row in rows(tmp_path / name / "0", "step")] for name in ("staged", "fed"))
     assert len(staged) == 5 and staged == fed

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from circleloss_tf1 import faces
-from circleloss_tf1.data_folders import load_faces
 from circleloss_tf1.train_acc import define_flags
 from common import console
 from common.errors import FlagError, ZooError
@@ -204,4 +203,4 @@ def test_records_have_an_index_of_their_own(tmp_path):
     (tmp_path / "train.rec").write_bytes(b"")
     flags = define_flags().parse([f"--data_dir={tmp_path}", "--face_index=here.npz"])
     with pytest.raises(FlagError, match="--face_index: .* holds records"):
-        load_faces(flags, str(tmp_path))
+        faces.load(flags, str(tmp_path))

@@ -6,9 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from circleloss_tf1 import data_folders, lfw, train_acc
+from circleloss_tf1 import lfw, thresholds, train_acc
 from common.errors import ZooError
-from common.evaluation import verification
 from tests.conftest import ROOT
 from tests.graph.circleloss_tf1.conftest import make_people
 
@@ -76,7 +75,7 @@ def test_one_official_fold_is_dealt_out(tmp_path, num_same, num_different, folds
     assert found.is_same.sum() == num_same and len(found.is_same) == num_same + num_different
     for pair, is_same in enumerate(found.is_same):
         assert ("Ann" in os.path.basename(found.paths[2 * pair + 1])) == is_same
-    counts = [found.is_same[fold].sum() for fold in verification.fold_slices(found.is_same, folds)]
+    counts = [found.is_same[fold].sum() for fold in lfw.fold_slices(found.is_same, folds)]
     assert max(counts) - min(counts) <= 1
 
 
@@ -87,15 +86,15 @@ def test_the_official_pairs(shared_data):
         lines = file.read().splitlines()[1:]
     is_same = np.array([len(line.split("\t")) == 3 for line in lines])
     assert all(lfw._stems(line.split("\t")) for line in lines) and len(lines) == 6000
-    for fold in verification.fold_slices(is_same, 10):
+    for fold in lfw.fold_slices(is_same, 10):
         assert is_same[fold].sum() == 300
 
 
 def test_csv_round_trip(tmp_path):
     found = lfw.read_pairs(make(tmp_path, LINES, **PEOPLE), str(tmp_path), 2, "strict")
     distances = np.array([0.1, 1 / 3, 2.0, 1e-17])
-    (tmp_path / "p.csv").write_text(lfw.to_csv(found, distances), encoding="utf-8")
-    paths, is_same, read = lfw.from_csv(str(tmp_path / "p.csv"))
+    (tmp_path / "p.csv").write_text(thresholds.to_csv(found, distances), encoding="utf-8")
+    paths, is_same, read = thresholds.from_csv(str(tmp_path / "p.csv"))
     assert paths == found.paths and is_same.tolist() == found.is_same.tolist() and read.tolist() == distances.tolist()
 
 
@@ -144,4 +143,4 @@ def test_pairs_beside_the_data_when_lfw_is_elsewhere(tmp_path):
     os.remove(str(tmp_path / "lfw" / "pairs.txt"))
     make(tmp_path / "data" / "dataset", LINES)
     flags = train_acc.define_flags().parse([f"--data_path={tmp_path / 'data'}", "--lfw_nrof_folds=2"])
-    assert len(data_folders.read_pairs(flags, str(tmp_path / "lfw")).is_same) == 4
+    assert len(lfw.find_pairs(flags, str(tmp_path / "lfw")).is_same) == 4

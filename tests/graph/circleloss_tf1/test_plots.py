@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from circleloss_tf1 import plots
+from circleloss_tf1 import lfw, plots, thresholds
 from circleloss_tf1.lfw import Pairs
 from common.checkpoints.trained import Checkpoint
-from common.evaluation import verification
 from common.plots import figures
 from tests.figures import legend_of, size_of
 
@@ -21,7 +20,7 @@ def pairs_of(folder, distances, is_same):
              for side in "ab"]
     for path in paths:
         Image.new("RGB", (20, 10), "red").save(path)
-    found = verification.verify(np.random.RandomState(0).normal(size=(2 * len(is_same), 4)), np.array(is_same), 2)
+    found = lfw.verify(np.random.RandomState(0).normal(size=(2 * len(is_same), 4)), np.array(is_same), 2)
     return found._replace(distances=np.array(distances)), Pairs(paths, np.array(is_same), [])
 
 
@@ -54,17 +53,17 @@ def test_roc_and_distances(tmp_path, saved_figures):
     is_same = np.arange(60) % 2 == 0
     embeddings = random.normal(size=(120, 8))
     embeddings[1::4] = embeddings[0::4] + 0.1
-    found = verification.verify(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), is_same)
-    thresholds = verification.measure_thresholds(found.distances, is_same, 0.1)
+    found = lfw.verify(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), is_same)
+    measured = thresholds.measure(found.distances, is_same, 0.1)
     pairs, checkpoint = Pairs([], is_same, []), Checkpoint("/m/model.ckpt-7", None, str(tmp_path))
     pyplot = figures.plotting()
     plots.draw_roc(pyplot, checkpoint, found, pairs)
-    plots.draw_distances(pyplot, checkpoint, found, pairs, thresholds)
+    plots.draw_distances(pyplot, checkpoint, found, pairs, measured)
     roc, distances = saved_figures["roc.png"].axes[0], saved_figures["distances.png"].axes[0]
     assert roc.get_title() == f"step 7: accuracy {found.accuracies.mean():.4f}, EER {found.equal_error_rate:.4f}"
     assert set(legend_of(distances)) == {
-        "same (30 pairs)", "different (30 pairs)", f"threshold {thresholds.best_accuracy:.3f}, best accuracy",
-        f"threshold {thresholds.at_far:.3f}, FAR 0.1"}
-    assert [line.get_xdata()[0] for line in distances.get_lines()] == [thresholds.best_accuracy, thresholds.at_far]
+        "same (30 pairs)", "different (30 pairs)", f"threshold {measured.best_accuracy:.3f}, best accuracy",
+        f"threshold {measured.at_far:.3f}, FAR 0.1"}
+    assert [line.get_xdata()[0] for line in distances.get_lines()] == [measured.best_accuracy, measured.at_far]
     assert (distances.get_xlabel(), distances.get_ylabel()) == ("distance of the embeddings", "pairs")
     assert size_of(saved_figures["distances.png"]) == [800, 500]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from circleloss_tf1 import record_faces
+from circleloss_tf1 import faces, record_faces
 from common.errors import ZooError
 from tests.conftest import on_the_default_leg
 from tests.graph.circleloss_tf1 import records
@@ -45,14 +45,14 @@ def test_records_of_any_content(tmp_path, content):
 def test_people_of_a_set(tmp_path):
     order = list(range(29))
     random.Random(0).shuffle(order)
-    found = record_faces.scan(records.insightface(tmp_path, PEOPLE, index_order=order))
+    found = faces.scan(records.insightface(tmp_path, PEOPLE, index_order=order))
     assert found.labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6 + [3] * 6 and found.fingerprint[:2] == [24, 4]
     assert [found.read(found.path(index)) for index in range(24)] == sum(PEOPLE, []) and found.notices == []
 
 
 def test_a_set_without_records_of_people(tmp_path):
     """Every image names its person; they need not be together."""
-    found = record_faces.scan(records.write(tmp_path, [
+    found = faces.scan(records.write(tmp_path, [
         records.image_record(label, b"%d" % number) for number, label in enumerate([5.0, 2.0, [5.0, 9.0], 2.0])]))
     assert found.labels.tolist() == [0, 0, 1, 1]
     assert [found.read(found.path(index)) for index in range(4)] == [b"1", b"3", b"0", b"2"]
@@ -62,7 +62,7 @@ def test_a_set_without_records_of_people(tmp_path):
 def test_property_is_compared(tmp_path):
     folder = records.insightface(tmp_path, PEOPLE)
     (tmp_path / "property").write_text("85742,112,112")
-    assert "says '85742' people, but the records are of 4" in record_faces.scan(folder).notices[0]
+    assert "says '85742' people, but the records are of 4" in faces.scan(folder).notices[0]
 
 
 def spoiled_index(text):
@@ -94,7 +94,7 @@ def test_damaged_sets_are_refused(tmp_path, spoil, message):
     folder = records.insightface(tmp_path, PEOPLE)
     spoil(tmp_path)
     with pytest.raises(ZooError, match=message) as caught:
-        record_faces.scan(folder)
+        faces.scan(folder)
     assert "\n" not in str(caught.value)
 
 
@@ -145,13 +145,13 @@ def test_names_cannot_be_filtered(tmp_path, capfd):
 
 LISTING = """
 import re, sys
-from circleloss_tf1 import record_faces
+from circleloss_tf1 import faces
 
 def peak():  # in kB; ru_maxrss would include that of the process which started this one
     return int(re.search("VmHWM:\\s*([0-9]+) kB", open("/proc/self/status").read()).group(1))
 
 before = peak()
-found = record_faces.scan(sys.argv[1])
+found = faces.scan(sys.argv[1])
 print(len(found), len(found.people), (peak() - before) // 1000)
 """
 

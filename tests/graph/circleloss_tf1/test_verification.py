@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from common.evaluation import verification
-from common.evaluation.verification import ANGLE, SQUARED_EUCLIDEAN
+from circleloss_tf1 import lfw, thresholds
+from circleloss_tf1.lfw import ANGLE, SQUARED_EUCLIDEAN
+from common.evaluation.roc import SortedPairs
 
 
 def distance(first, second, metric):
@@ -37,15 +38,15 @@ def protocol(embeddings, is_same, num_folds, metric, subtract_mean):
         mean = np.mean(np.concatenate([first[train], second[train]]), axis=0) if subtract_mean else 0.0
         distances = np.array([distance(a - mean, b - mean, metric) for a, b in zip(first, second)])
         on = {name: (distances[pairs], is_same[pairs]) for name, pairs in (("train", train), ("test", test))}
-        best = max(verification.THRESHOLDS, key=lambda t: rates(t, *on["train"])[2])  # the first of several
+        best = max(lfw.THRESHOLDS, key=lambda t: rates(t, *on["train"])[2])  # the first of several
         accuracies.append(rates(best, *on["test"])[2])
-        curves.append([rates(threshold, *on["test"])[:2] for threshold in verification.THRESHOLDS])
-        found = [rates(threshold, *on["train"])[1] for threshold in verification.FINE_THRESHOLDS]
+        curves.append([rates(threshold, *on["test"])[:2] for threshold in lfw.THRESHOLDS])
+        found = [rates(threshold, *on["train"])[1] for threshold in lfw.FINE_THRESHOLDS]
         threshold = 0.0
         if max(found) >= 1e-3:
             last = max(index for index, far in enumerate(found) if far <= 1e-3)
             share = (1e-3 - found[last]) / (found[last + 1] - found[last])
-            threshold = verification.FINE_THRESHOLDS[last] + 0.001 * share
+            threshold = lfw.FINE_THRESHOLDS[last] + 0.001 * share
         val, far, _ = rates(threshold, *on["test"])
         vals.append(val)
         fars.append(far)
@@ -65,7 +66,7 @@ def make(num_pairs=80, dim=6, seed=0, noise=0.5):
 @pytest.mark.parametrize("subtract_mean", [False, True])
 def test_against_loops(metric, subtract_mean):
     embeddings, is_same = make(40)
-    found = verification.verify(embeddings, is_same, 4, metric, subtract_mean)
+    found = lfw.verify(embeddings, is_same, 4, metric, subtract_mean)
     accuracies, vals, fars, curves = protocol(embeddings, is_same, 4, metric, subtract_mean)
     np.testing.assert_allclose(found.accuracies, accuracies, atol=1e-12)
     np.testing.assert_allclose(found.val_rates, vals, atol=1e-12)
@@ -79,27 +80,27 @@ def test_distances_in_float32_are_computed_in_float64():
     for metric in (SQUARED_EUCLIDEAN, ANGLE):
         rounded = embeddings.astype(np.float32)
         wanted = [distance(a, b, metric) for a, b in zip(rounded[0::2].astype(float), rounded[1::2].astype(float))]
-        np.testing.assert_allclose(verification.pair_distances(rounded, metric), wanted, atol=1e-12)
+        np.testing.assert_allclose(lfw.row_distances(rounded[0::2], rounded[1::2], metric), wanted, atol=1e-12)
 
 
 def test_hand_worked():
     """Unit vectors at 0, 90 and 180 degrees."""
     rows = np.array([[1, 0], [1, 0], [1, 0], [0, 1], [1, 0], [-1, 0]], float)
-    np.testing.assert_allclose(verification.pair_distances(rows, SQUARED_EUCLIDEAN), [0, 2, 4])
-    np.testing.assert_allclose(verification.pair_distances(rows, ANGLE), [0, 0.5, 1], atol=1e-12)
+    np.testing.assert_allclose(lfw.row_distances(rows[0::2], rows[1::2], SQUARED_EUCLIDEAN), [0, 2, 4])
+    np.testing.assert_allclose(lfw.row_distances(rows[0::2], rows[1::2], ANGLE), [0, 0.5, 1], atol=1e-12)
 
 
 def test_angle_of_rounded_and_of_zero_vectors_is_a_number():
     row = np.full((1, 3), 0.1) * 3
     rows = np.concatenate([row, row * (1 + 1e-16), row, np.zeros((1, 3))])
-    np.testing.assert_array_equal(np.isfinite(verification.pair_distances(rows, ANGLE)), True)
-    assert verification.pair_distances(rows, ANGLE)[1] == 0.5
+    np.testing.assert_array_equal(np.isfinite(lfw.row_distances(rows[0::2], rows[1::2], ANGLE)), True)
+    assert lfw.row_distances(rows[0::2], rows[1::2], ANGLE)[1] == 0.5
 
 
 def test_all_embeddings_equal():
     """Nothing can be told apart: accuracy one half; the interpolated threshold accepts all pairs and FAR says so."""
     is_same = np.arange(40) % 2 == 0
-    found = verification.verify(np.ones((80, 3)), is_same, 4)
+    found = lfw.verify(np.ones((80, 3)), is_same, 4)
     assert (found.accuracies.mean(), found.equal_error_rate) == (0.5, 0.5)
     assert (found.val_rates.mean(), found.val_fars.mean()) == (1.0, 1.0)
 
@@ -107,7 +108,7 @@ def test_all_embeddings_equal():
 def test_threshold_at_far():
     distances, is_same = np.arange(1, 101) / 100.0, np.arange(100) < 0
     for far in (0.05, 0.1, 0.5):
-        threshold = verification.threshold_at_far(distances, is_same, far)
+        threshold = lfw.threshold_at_far(SortedPairs.of(distances, is_same), far)
         assert np.mean(distances < threshold) == pytest.approx(far, abs=0.011)
 
 
@@ -115,7 +116,7 @@ def test_threshold_at_far():
 def test_a_far_that_the_pairs_cannot_resolve_is_not_chosen(far, chosen_by, chosen):
     """Ten different pairs at 0.5, 0.6, ...: one of them is the least FAR, 0.1."""
     distances = np.append(np.full(10, 0.4), np.arange(5, 15) / 10.0)
-    found = verification.measure_thresholds(distances, np.arange(20) < 10, far)
+    found = thresholds.measure(distances, np.arange(20) < 10, far)
     assert (found.chosen_by, found.num_different) == (chosen_by, 10)
     assert found.chosen == pytest.approx(chosen, abs=0.11 if chosen_by == "far" else 1e-9)
     assert found.best_accuracy == pytest.approx(0.41)
@@ -130,10 +131,10 @@ def test_a_far_that_the_pairs_cannot_resolve_is_not_chosen(far, chosen_by, chose
 ])
 def test_wrong_values_are_refused(embeddings, is_same, folds, metric, message):
     with pytest.raises(ValueError, match=message):
-        verification.verify(embeddings, is_same, folds, metric)
+        lfw.verify(embeddings, is_same, folds, metric)
 
 
 def test_uneven_folds_are_those_of_k_fold():
     """The first folds are larger, as scikit-learn's KFold has them."""
     is_same = np.arange(11) % 2 == 0
-    assert [fold.stop - fold.start for fold in verification.fold_slices(is_same, 3)] == [4, 4, 3]
+    assert [fold.stop - fold.start for fold in lfw.fold_slices(is_same, 3)] == [4, 4, 3]
