@@ -119,7 +119,7 @@ def sa_siam_training(folder: str, clock: Clock, *flags: str, makes_images: bool 
 
     from common.graph.compat import tf
     from common.tiny_data import tracking
-    from sa_siam_tf1 import device_images, train_siamese_model
+    from sa_siam_tf1 import siamese_model, train_siamese_model
     from sa_siam_tf1.scripts import preprocess_VID_data
 
     def change(crops: tf.Tensor, changes: tf.Tensor, side: int) -> tf.Tensor:
@@ -128,7 +128,7 @@ def sa_siam_training(folder: str, clock: Clock, *flags: str, makes_images: bool 
             return tf.identity(images)
 
     if not makes_images:
-        device_images.change = change
+        siamese_model.change = change
     tracking.make(folder, num_videos=16, num_frames=10, num_sequences=0)
     curated = os.path.join(folder, "curated")
     preprocess_VID_data.main([f"--data_path={folder}/ILSVRC2015", f"--save_path={curated}"])

@@ -37,21 +37,20 @@ def _training_step(branch: str, tracks: list, settings) -> tuple:
     from common.graph.compat import tf
     from sa_siam_tf1 import siamese_model
     from sa_siam_tf1.configuration import ModelConfig, TrainConfig
-    from sa_siam_tf1.device_images import CropBatches, DeviceImages
+    from sa_siam_tf1.datasets import dataloader
 
     with tf.Graph().as_default():
         train = TrainConfig(batch_size=BATCH_SIZE)
-        images = DeviceImages(BATCH_SIZE, siamese_model.TRAIN_SIDE, 0, False)
+        images = siamese_model.DeviceImages(BATCH_SIZE, siamese_model.TRAIN_SIDE, 0, False)
         graph = siamese_model.build_training(ModelConfig(branch=branch), train,
                                              images=(images.exemplars, images.instances))
         initialise = tf.global_variables_initializer()
         session = tf.Session(config=settings)
     session.run(initialise)
-    batches = CropBatches(tracks, train, siamese_model.TRAIN_SIDE, False)
-    counter = iter(range(10 ** 9))
+    batches = dataloader.crop_batches(tracks, train, siamese_model.TRAIN_SIDE, 0, False)
 
     def step() -> None:
-        feeds = images.feeds(batches.batch(next(counter)))
+        feeds = images.feeds(next(batches))
         session.run([graph.train_op, graph.total_loss], {**feeds, graph.learning_rate: 1e-4})
 
     def close() -> None:

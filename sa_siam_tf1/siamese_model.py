@@ -1,4 +1,4 @@
-"""The graphs of training and validation: both towers, the response, the loss and the update; errors of responses."""
+"""The graphs of training and validation: images, both towers, the response, the loss, the update; response errors."""
 from __future__ import annotations
 
 import math
@@ -7,9 +7,10 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from common.graph import npu
-from common.graph.compat import tf
+from common.graph.compat import ResidentArray, tf
 from common.seeds import op_seed
 from sa_siam_tf1.configuration import STRIDE, ModelConfig, TrainConfig
+from sa_siam_tf1.datasets.dataloader import CROP_SHAPE, GRAY_OF_RGB, PADDED_SIDE, CropBatch
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
 
@@ -185,3 +186,76 @@ def _moving_updates(exemplar: Normaliser, instance: Normaliser, decay: float) ->
         value -= (value - exemplar_value) * rate
         ops.append(moving.assign(value))
     return ops
+
+
+class DeviceImages:
+    """The images of a training batch, made on the device from crops of 255 x 255 pixels as they are decoded.
+
+    On a CPU they are those of `dataloader.change`, bit for bit: TensorFlow's resize op computes the same numbers.
+
+    Attributes:
+        exemplars: float32 [batch, side, side, 3], RGB, 0 to 255.
+        instances: the same.
+    """
+
+    def __init__(self, batch_size: int, side: int, num_kept: int, is_gray_possible: bool):
+        """Build the part of the graph in the default graph.
+
+        `num_kept` is the number of crops to keep on the device; 0 feeds the crops of every batch.
+        """
+        self._kept = ResidentArray("crops", (num_kept, *CROP_SHAPE), np.dtype(np.uint8)) if num_kept else None
+        # XLA would compile the resize anew for every size
+        with tf.name_scope("augmentation"), tf.xla.experimental.jit_scope(compile_ops=False):
+            self._changes = tf.placeholder(tf.int32, [2 * batch_size, 3], "changes")
+            self._is_gray = tf.placeholder(tf.bool, [2 * batch_size], "is_gray")
+            if self._kept:
+                self._new = tf.placeholder(tf.float32, [None, None], "new")
+                self._slots, self._chosen = (tf.placeholder(tf.int64, [None], name) for name in ("slots", "chosen"))
+                with tf.control_dependencies([self._kept.write(self._slots, self._new)]):
+                    self._crops = self._kept.gather(self._chosen)
+            else:
+                self._crops = tf.placeholder(tf.uint8, [2 * batch_size, *CROP_SHAPE], "crops")
+            crops = tf.reshape(self._crops, [2 * batch_size, *CROP_SHAPE])
+            if is_gray_possible:
+                crops = tf.where(self._is_gray, _gray(crops), tf.cast(crops, tf.float32))
+            self.exemplars, self.instances = tf.split(change(crops, self._changes, side), 2)
+
+    def reserve(self, session: tf.Session) -> bool:
+        """Take the memory of the crops to keep; return whether the device has that much."""
+        try:
+            if self._kept:
+                self._kept.clear(session)
+        except tf.errors.ResourceExhaustedError:
+            self._kept = None  # every batch is fed
+        return self._kept is not None
+
+    def feeds(self, batch: CropBatch) -> dict[tf.Tensor, Any]:
+        """Return what to feed for a batch."""
+        feeds = {self._changes: batch.changes, self._is_gray: batch.is_gray}
+        if self._kept:
+            feeds.update({self._new: self._kept.stored(batch.crops), self._slots: batch.slots,
+                          self._chosen: batch.chosen})
+        else:
+            feeds[self._crops] = batch.crops
+        return feeds
+
+
+def change(crops: tf.Tensor, changes: tf.Tensor, side: int) -> tf.Tensor:
+    """Change crops, [num, 255, 255, 3], as `dataloader.change` does: float32 [num, side, side, 3]."""
+    stretched, offsets = changes[:, :1] * [1, 1], changes[:, 1:]
+    missing, excess = tf.maximum(PADDED_SIDE - stretched, 0), tf.maximum(stretched - PADDED_SIDE, 0)
+    before = missing // 2
+    padding = tf.pad(tf.stack([before, missing - before], axis=2), [[0, 0], [0, 1], [0, 0]])  # no channels
+    begin = tf.pad(excess // 2 + offsets, [[0, 0], [0, 1]])
+    made = []
+    # one image at a time, since a resize op has one size; it is three times as fast on a CPU as gathering neighbours
+    for number, crop in enumerate(tf.split(tf.cast(crops, tf.float32), int(crops.shape[0]))):
+        resized = tf.image.resize_bilinear(crop, stretched[number])[0]
+        made.append(tf.slice(tf.pad(resized, padding[number]), begin[number], [side, side, 3]))
+    return tf.stack(made)
+
+
+def _gray(crops: tf.Tensor) -> tf.Tensor:
+    """Do what `dataloader.gray` does: uint8 [num, 255, 255, 3] to float32."""
+    values = tf.round(tf.reduce_sum(tf.cast(crops, tf.float64) * GRAY_OF_RGB, axis=3, keepdims=True))
+    return tf.tile(tf.cast(values, tf.float32), [1, 1, 1, 3])

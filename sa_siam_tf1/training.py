@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import time
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Iterator, Mapping, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -24,10 +24,9 @@ from common.run.metrics import Curve, EventWriter, GrowingText
 from common.run.opening import Run
 from sa_siam_tf1 import configuration, log_lines, siamese_model
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig, TrainConfig
-from sa_siam_tf1.datasets.dataloader import Batch, TrainingBatches, validation_batches
+from sa_siam_tf1.datasets.dataloader import Batch, CropBatch, crop_batches, training_batches, validation_batches
 from sa_siam_tf1.datasets.imdb import Tracks
-from sa_siam_tf1.device_images import CropBatches, DeviceImages
-from sa_siam_tf1.siamese_model import Towers, TrainGraph
+from sa_siam_tf1.siamese_model import DeviceImages, Towers, TrainGraph
 
 ADVICE = "try a smaller --initial_lr, or look for the op with --over_dump"
 NUM_SHOWN = 3  # pairs of images for TensorBoard
@@ -102,7 +101,7 @@ class _Task:
         self._run = record.run
         self._performance = self._run.request.performance
         self.steps_per_epoch = config.train.steps_per_epoch
-        self._batches: TrainingBatches | CropBatches | None = None
+        self._batches: Any = None  # a generator
         self._images = PairImages(os.path.join(self._run.path, "events", "images"))
         self._table = GrowingText(self._run.file(f"{config.model.branch}_npu.csv"), log_lines.TABLE_HEAD)
         self._losses = GrowingText(self._run.file(f"{self._run.request.case_name}_loss.txt"))
@@ -121,7 +120,7 @@ class _Task:
         else:
             prefix = os.path.join(self._record.checkpoints.folder, f"{bundle.PREFIX}-{step}")
             print(f"Restore from last checkpoint: {prefix}")
-        self._batches = self._open_batches()
+        self._batches = self._open_batches(step or 0)
         console.detail(f"Train for {self._run.request.num_updates} steps")
         return step or 0
 
@@ -136,15 +135,15 @@ class _Task:
             for line in initialise_from(self._session, self._config.init_checkpoint, weights):
                 print(line)
 
-    def _open_batches(self) -> TrainingBatches | CropBatches:
+    def _open_batches(self, step: int) -> Iterator[Batch] | Iterator[CropBatch]:
         images, keeps_crops = self._graphs.images, self._config.keeps_crops
-        arguments = (self._data.train, self._config.train, siamese_model.TRAIN_SIDE)
+        arguments = (self._data.train, self._config.train, siamese_model.TRAIN_SIDE, step)
         if images is None:
-            return TrainingBatches(*arguments, keeps_crops)
+            return training_batches(*arguments, keeps_crops)
         if keeps_crops and not images.reserve(self._session):
             print("Notice: the device has too little memory for the crops; they are decoded at every use.")
             keeps_crops = False
-        return CropBatches(*arguments, keeps_crops)
+        return crop_batches(*arguments, keeps_crops)
 
     def is_over(self, step: int) -> bool:
         return False
@@ -153,8 +152,7 @@ class _Task:
         graph, towers = self._graphs.train, self._graphs.train.towers
         learning_rate = self._config.train.learning_rate(step)
         started = time.perf_counter()
-        assert self._batches is not None
-        batch, images = self._batches.batch(step), self._graphs.images
+        batch, images = next(self._batches), self._graphs.images
         feeds = dict(images.feeds(batch) if images else _feeds(towers, batch))
         feeds[graph.learning_rate] = learning_rate
         fetches = dict(loss=graph.total_loss, batch_loss=towers.batch_loss, response=towers.response,

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import collections
 import functools
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Iterator, NamedTuple
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Iterator, NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,7 @@ STRETCH = 0.05
 PADDED_SIDE = CURATED_SIDE - 8
 GRAY_OF_RGB = np.array([0.2989, 0.587, 0.114], np.float32).astype(np.float64)
 MEMORY_SHARE = 0.25  # of the free memory, for crops that are kept
-CROP_BYTES = 3 * CURATED_SIDE ** 2
+CROP_SHAPE = (CURATED_SIDE, CURATED_SIDE, 3)  # of uint8
 _TRAINING, _VALIDATION = 0, 1  # streams of random numbers
 
 
@@ -37,15 +38,12 @@ class Sampler:
     """An endless sequence of passes, each over all tracks once in an order of its own."""
 
     def __init__(self, num_tracks: int, seed: int):
-        self._num_tracks, self._seed = num_tracks, seed
-        self._random, self._epoch = np.random.RandomState(seed), -1
+        self._num_tracks, self._random, self._epoch = num_tracks, np.random.RandomState(seed), -1
         self._order = np.arange(num_tracks)
 
     def example(self, index: int) -> Example:
-        """Return an example by its index from the beginning of training; rising indices are the quickest."""
+        """Return an example by its index from the beginning of training; indices must not fall."""
         epoch, position = divmod(index, self._num_tracks)
-        if epoch < self._epoch:
-            self._random, self._epoch = np.random.RandomState(self._seed), -1
         while self._epoch < epoch:
             self._order = np.arange(self._num_tracks)
             self._random.shuffle(self._order)
@@ -125,6 +123,16 @@ class Batch(NamedTuple):
     instances: np.ndarray
 
 
+class CropBatch(NamedTuple):
+    """A batch of pairs whose images are still to be made: all exemplars, then all instances."""
+
+    crops: np.ndarray  # uint8 [num, 255, 255, 3], RGB: all crops, or those that the device does not have yet
+    slots: np.ndarray  # int64 [num], where the device keeps them
+    chosen: np.ndarray  # int64 [2 batch], the slot of each image's crop
+    is_gray: np.ndarray  # bool [2 batch]
+    changes: np.ndarray  # int32 [2 batch, 3], a `Change` of each image
+
+
 class Drawn(NamedTuple):
     """An example that is still to be read: an exemplar and an instance, in this order."""
 
@@ -133,74 +141,78 @@ class Drawn(NamedTuple):
     changes: list  # a `Change` of each
 
 
-class ReadAhead:
-    """The endless sequence of training examples: passes over the tracks, with a pair of frames from each.
+def draw(tracks: list, config: TrainConfig, side: int, first: int) -> Iterator[Drawn]:
+    """Draw training examples without end, from an index on: passes over the tracks, a pair of frames from each.
 
-    A subclass says what the threads of `_pool` read of an example, ahead of the batch that it belongs to.
+    Tracks are lists of crops; images will have side x side pixels.
     """
-
-    def __init__(self, tracks: list, config: TrainConfig, side: int):
-        """Create the threads, which the first batch starts; `tracks` are lists of crops, `side` is of the images."""
-        self._tracks, self._config, self._side = tracks, config, side
-        self._sampler, self._random = Sampler(len(tracks), config.seed), np.random.RandomState()
-        self._pool = ThreadPoolExecutor(config.prefetch_threads)
-        self._pending: collections.deque = collections.deque()
-        self._next: int | None = None  # index of the next example to request
-
-    def close(self) -> None:
-        """Stop the threads."""
-        for _, futures in self._pending:
-            for future in filter(None, futures):
-                future.cancel()
-        self._pool.shutdown()
-
-    def _read_ahead(self, drawn: Drawn) -> list[Future | None]:
-        """Let the threads read an example; return what `_take` gives back."""
-        raise NotImplementedError
-
-    def _take(self, step: int) -> list[tuple[Drawn, list[Future | None]]]:
-        """Return the examples of a step, which may not be read yet; request those of the next steps."""
-        size = self._config.batch_size
-        first = step * size
-        if self._next is None:
-            self._next = first
-        while self._next < first + max(size, self._config.prefetch_capacity):
-            drawn = self._draw(self._next)
-            self._pending.append((drawn, self._read_ahead(drawn)))
-            self._next += 1
-        return [self._pending.popleft() for _ in range(size)]
-
-    def _draw(self, index: int) -> Drawn:
-        config, random = self._config, self._random
-        epoch, position, track = self._sampler.example(index)
+    sampler, random = Sampler(len(tracks), config.seed), np.random.RandomState()
+    for index in itertools.count(first):
+        epoch, position, track = sampler.example(index)
         random.seed([config.seed, _TRAINING, epoch, position])  # a new generator would take ten times as long
-        frames = sample_pair(len(self._tracks[track]), config.max_frame_dist, random)
+        frames = sample_pair(len(tracks[track]), config.max_frame_dist, random)
         if config.pair_order == "symmetric" and random.randint(2):
             frames = frames[::-1]
         is_gray = bool(config.gray_probability and random.random_sample() < config.gray_probability)
-        return Drawn([self._tracks[track][frame] for frame in frames], is_gray,
-                     [draw_change(self._side, random) for _ in frames])
+        yield Drawn([tracks[track][frame] for frame in frames], is_gray, [draw_change(side, random) for _ in frames])
 
 
-class TrainingBatches(ReadAhead):
-    """Training batches whose images are made here; with `keeps_crops`, crops stay in memory once they are decoded."""
+def training_batches(tracks: list, config: TrainConfig, side: int, step: int, keeps_crops: bool = False
+                     ) -> Iterator[Batch]:
+    """Yield the batches from the one after `step` updates on; `keeps_crops` keeps crops in memory once decoded."""
+    read = functools.lru_cache(maxsize=None)(Crop.read) if keeps_crops else Crop.read
 
-    def __init__(self, tracks: list, config: TrainConfig, side: int, keeps_crops: bool = False):
-        super().__init__(tracks, config, side)
-        self._read = functools.lru_cache(maxsize=None)(Crop.read) if keeps_crops else Crop.read
-
-    def batch(self, step: int) -> Batch:
-        """Return the batch of the step after `step` updates. The first step may be any; the others follow in order."""
-        return _stack([future.result() for _, (future,) in self._take(step)])
-
-    def _read_ahead(self, drawn: Drawn) -> list[Future | None]:
-        return [self._pool.submit(self._images, drawn)]
-
-    def _images(self, drawn: Drawn) -> list[np.ndarray]:
-        images = [self._read(crop) for crop in drawn.crops]
+    def images(drawn: Drawn) -> list[np.ndarray]:
+        crops = [read(crop) for crop in drawn.crops]
         if drawn.is_gray:
-            images = [gray(image) for image in images]
-        return [change(image, changed_by, self._side) for image, changed_by in zip(images, drawn.changes)]
+            crops = [gray(crop) for crop in crops]
+        return [change(crop, changed_by, side) for crop, changed_by in zip(crops, drawn.changes)]
+
+    examples = draw(tracks, config, side, step * config.batch_size)
+    for batch in _read_ahead(examples, config, lambda pool, drawn: [pool.submit(images, drawn)]):
+        yield _stack([future.result() for _, (future,) in batch])
+
+
+def crop_batches(tracks: list, config: TrainConfig, side: int, step: int, keeps_crops: bool) -> Iterator[CropBatch]:
+    """Yield the batches of `training_batches`, without their images.
+
+    With `keeps_crops` every crop has a slot on the device and is read once, for the first batch that needs it; without,
+    the slots of a batch are those of its own crops.
+    """
+    slots = {crop: slot for slot, crop in enumerate(dict.fromkeys(itertools.chain(*tracks)))} if keeps_crops else {}
+    unread = set(slots)
+
+    def request(pool: ThreadPoolExecutor, drawn: Drawn) -> list:
+        futures = []
+        for crop in drawn.crops:
+            futures.append(pool.submit(crop.read) if crop in unread or not slots else None)
+            unread.discard(crop)
+        return futures
+
+    for batch in _read_ahead(draw(tracks, config, side, step * config.batch_size), config, request):
+        drawn, futures = zip(*batch)
+        crops, read, changes = (list(itertools.chain(*zip(*pairs))) for pairs in (  # of all exemplars come first
+            [one.crops for one in drawn], futures, [one.changes for one in drawn]))
+        chosen = np.array([slots[crop] for crop in crops] if slots else np.arange(len(crops)))
+        pixels = [future.result() for future in read if future]
+        yield CropBatch(np.array(pixels, np.uint8).reshape(-1, *CROP_SHAPE), chosen[np.array(read, bool)], chosen,
+                        np.array([one.is_gray for one in drawn] * 2), np.array(changes, np.int32))
+
+
+def _read_ahead(examples: Iterator[Drawn], config: TrainConfig, request: Callable) -> Iterator[list]:
+    """Yield batches of examples, each with the futures, or None, of what is requested of a pool well before."""
+    pending: collections.deque = collections.deque()
+    with ThreadPoolExecutor(config.prefetch_threads) as pool:
+        try:
+            while True:
+                while len(pending) < max(config.batch_size, config.prefetch_capacity):
+                    drawn = next(examples)
+                    pending.append((drawn, request(pool, drawn)))
+                yield [pending.popleft() for _ in range(config.batch_size)]
+        finally:
+            for _, futures in pending:
+                for future in filter(None, futures):
+                    future.cancel()
 
 
 def choose_cache(requested: str, tracks: list, free: int) -> tuple[bool, str]:
@@ -210,7 +222,7 @@ def choose_cache(requested: str, tracks: list, free: int) -> tuple[bool, str]:
         Whether to keep them, and a line that says so.
     """
     num = sum(map(len, tracks))
-    size = num * CROP_BYTES
+    size = num * int(np.prod(CROP_SHAPE))
     keeps = size <= MEMORY_SHARE * free if requested == "auto" else requested == "memory"
     how = "kept in memory once decoded" if keeps else "decoded whenever they are used"
     return keeps, f"Crops: {num:,}, {size / 1e6:,.0f} MB, {how} ({free / 1e6:,.0f} MB of memory are free)"

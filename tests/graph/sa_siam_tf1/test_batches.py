@@ -9,7 +9,7 @@ import pytest
 from common.errors import ZooError
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.datasets import dataloader, imdb
-from sa_siam_tf1.datasets.dataloader import Sampler, TrainingBatches, choose_cache, sample_pair, validation_batches
+from sa_siam_tf1.datasets.dataloader import Sampler, choose_cache, sample_pair, training_batches, validation_batches
 
 
 def test_pairs():
@@ -25,26 +25,25 @@ def test_passes_can_be_entered_anywhere():
     examples = [whole.example(index) for index in range(30)]
     assert sorted(example.track for example in examples[7:14]) == list(range(7))
     assert Sampler(7, 3).example(25) == examples[25]
-    assert whole.example(2) == examples[2]
 
 
-def loader(raw, **changes):
+def loader(raw, step=0, **changes):
     config = TrainConfig(batch_size=3, prefetch_capacity=6, **changes)
-    return TrainingBatches(imdb.load(str(raw)).train, config, 239)
+    return training_batches(imdb.load(str(raw)).train, config, 239, step)
 
 
 def test_batches_depend_on_seed_and_step_alone(raw):
     batches = loader(raw, prefetch_threads=3)
-    first, second, third = (batches.batch(step) for step in range(3))
+    first, second, third = (next(batches) for _ in range(3))
     assert first.exemplars.shape == first.instances.shape == (3, 239, 239, 3)
     assert first.exemplars.dtype == np.float32 and first.exemplars.min() >= 0 and first.exemplars.max() <= 255
     batches.close()
-    later = loader(raw, prefetch_threads=1)
-    found = later.batch(2)
+    later = loader(raw, 2, prefetch_threads=1)
+    found = next(later)
     assert np.array_equal(found.exemplars, third.exemplars) and np.array_equal(found.instances, third.instances)
     later.close()
     other = loader(raw, seed=1)
-    assert not np.array_equal(other.batch(0).exemplars, first.exemplars)
+    assert not np.array_equal(next(other).exemplars, first.exemplars)
     other.close()
     assert not np.array_equal(first.exemplars, second.exemplars)
 
@@ -57,8 +56,8 @@ def test_crops_that_are_kept_are_read_once_and_change_nothing(raw, monkeypatch):
     found = {}
     for keeps_crops in (False, True):
         reads.clear()
-        batches = TrainingBatches(tracks, config, 239, keeps_crops)
-        found[keeps_crops] = [batches.batch(step) for step in range(12)]
+        batches = training_batches(tracks, config, 239, 0, keeps_crops)
+        found[keeps_crops] = [next(batches) for _ in range(12)]
         batches.close()
         assert (len(reads) == len(set(reads))) == keeps_crops  # twelve batches use some crops twice
     for fresh, kept in zip(found[False], found[True]):
@@ -79,13 +78,13 @@ def test_a_corrupt_frame_is_named_when_its_batch_is_due(raw):
             os.truncate(os.path.join(base, name), 700)
     batches = loader(raw)
     with pytest.raises(ZooError, match=r"\.JPEG: not a readable image"):
-        batches.batch(0)
+        next(batches)
     batches.close()
 
 
 def test_gray_pairs_are_gray(raw):
     batches = loader(raw, gray_probability=1.0)
-    found = batches.batch(0)
+    found = next(batches)
     assert np.ptp(found.exemplars, axis=3).max() < 1e-3 and np.ptp(found.instances, axis=3).max() < 1e-3
     batches.close()
 
@@ -96,8 +95,8 @@ def test_symmetric_pairs_come_in_either_order(raw, monkeypatch):
         read = []
         monkeypatch.setattr(imdb.Crop, "read", lambda crop, read=read: read.append(crop) or np.zeros((255, 255, 3)))
         batches = loader(raw, pair_order=order, prefetch_threads=1)
-        for step in range(10):
-            batches.batch(step)
+        for _ in range(10):
+            next(batches)
         batches.close()
         orders[order] = {one.path < other.path for one, other in zip(read[::2], read[1::2])}
     assert orders == dict(forward={True}, symmetric={True, False})

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from common.graph.compat import ResidentArray, tf
-from sa_siam_tf1 import device_images
+from sa_siam_tf1 import siamese_model
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.datasets import dataloader, imdb
-from sa_siam_tf1.datasets.dataloader import TrainingBatches
-from sa_siam_tf1.device_images import CropBatches, DeviceImages
+from sa_siam_tf1.datasets.dataloader import crop_batches, training_batches
+from sa_siam_tf1.siamese_model import DeviceImages
 from tests.graph.sa_siam_tf1.conftest import train
 from tests.results import rows
 
@@ -25,21 +25,22 @@ def test_every_change_is_the_host_s():
     crops = random.randint(0, 256, (len(changes), 255, 255, 3)).astype(np.uint8)
     wanted = np.stack([dataloader.change(crop, dataloader.Change(*one), SIDE) for crop, one in zip(crops, changes)])
     with tf.Session() as session:
-        found = session.run(device_images.change(tf.constant(crops, tf.float32), tf.constant(changes), SIDE))
+        found = session.run(siamese_model.change(tf.constant(crops, tf.float32), tf.constant(changes), SIDE))
     assert found.dtype == np.float32 and np.array_equal(found, wanted)
 
 
 class Device:
     """`DeviceImages` in a session, fed from batches of its own."""
 
-    def __init__(self, session, tracks, config, keeps_crops):
+    def __init__(self, session, tracks, config, keeps_crops, step=0):
         num_kept = sum(map(len, tracks)) if keeps_crops else 0
         self._images = DeviceImages(config.batch_size, SIDE, num_kept, config.gray_probability > 0)
         self.has_reserved = self._images.reserve(session)
-        self._session, self._batches = session, CropBatches(tracks, config, SIDE, keeps_crops and self.has_reserved)
+        self._session = session
+        self._batches = crop_batches(tracks, config, SIDE, step, keeps_crops and self.has_reserved)
 
-    def batch(self, step):
-        crops = self._batches.batch(step)
+    def batch(self):
+        crops = next(self._batches)
         images = self._session.run([self._images.exemplars, self._images.instances], self._images.feeds(crops))
         return images, len(crops.crops)
 
@@ -53,12 +54,12 @@ class Device:
 def test_batches_are_the_host_s_from_any_step_on(raw, keeps_crops, first_step, gray_probability):
     tracks = imdb.load(str(raw)).train
     config = TrainConfig(batch_size=3, prefetch_capacity=6, pair_order="symmetric", gray_probability=gray_probability)
-    host = TrainingBatches(tracks, config, SIDE)
+    host = training_batches(tracks, config, SIDE, first_step)
     with tf.Session() as session:
-        device = Device(session, tracks, config, keeps_crops)
+        device = Device(session, tracks, config, keeps_crops, first_step)
         num_read = 0
-        for step in range(first_step, first_step + 10):
-            wanted, (found, num) = host.batch(step), device.batch(step)
+        for _ in range(10):
+            wanted, (found, num) = next(host), device.batch()
             assert np.array_equal(found[0], wanted.exemplars) and np.array_equal(found[1], wanted.instances)
             num_read += num
         assert num_read == (8 if keeps_crops else 60)  # two tracks of four crops
@@ -72,12 +73,12 @@ def test_a_device_without_memory_is_fed(raw, monkeypatch):
 
     monkeypatch.setattr(ResidentArray, "clear", fail)
     tracks, config = imdb.load(str(raw)).train, TrainConfig(batch_size=2, prefetch_capacity=2)
-    host = TrainingBatches(tracks, config, SIDE)
+    host = training_batches(tracks, config, SIDE, 0)
     with tf.Session() as session:
         device = Device(session, tracks, config, keeps_crops=True)
         assert not device.has_reserved
-        found, num = device.batch(0)
-    assert num == 4 and np.array_equal(found[0], host.batch(0).exemplars)
+        found, num = device.batch()
+    assert num == 4 and np.array_equal(found[0], next(host).exemplars)
     host.close()
     device.close()
 
