@@ -12,7 +12,7 @@ import pickle
 import re
 import struct
 import tokenize
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -70,38 +70,6 @@ class _Unpickler(pickle._Unpickler):  # in Python: the one in C allocates as muc
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which plain data does not need")
 
 
-class _ArrayUnpickler(_Unpickler):
-    """Provides stand-ins for the functions that rebuild an array."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        parts = module.split(".")
-        if parts[0] == "numpy" and parts[1:] in ([], ["core", "multiarray"], ["_core", "multiarray"]):
-            allowed = {"_reconstruct": _Callable(_Array), "dtype": _Callable(_Dtype), "ndarray": _NDARRAY}
-            if name in allowed:
-                return allowed[name]
-        if (module, name) == ("_codecs", "encode"):  # bytes, as Python 3 writes them for protocol 2
-            return _Callable(_latin1)
-        return super().find_class(module, name)
-
-
-class _Callable:
-    """A function that a pickle may call, but not modify, as it could modify the defaults of a plain function."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable):
-        self._function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("it sets the state of a function")
-
-
-_NDARRAY = _Callable(lambda: None)  # numpy's pickles refer to this class, but do not call it
-
-
 class _Dtype:
     """Stand-in for numpy.dtype: a number of 1 to 8 bytes, or an object."""
 
@@ -123,13 +91,12 @@ class _Dtype:
 class _Array:
     """Stand-in for an array, backed by the bytes of the file, or for the object of an array that holds a single one."""
 
-    __slots__ = ("content",)
+    content: Any = None
 
     def __init__(self, kind: Any, shape: Any, typecode: Any):
-        if kind is not _NDARRAY:
+        if kind is not _Array:
             raise pickle.UnpicklingError("an array is not constructed as numpy does it")
         del shape, typecode  # of the empty array that numpy creates before it sets the state
-        self.content: Any = None
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
@@ -151,10 +118,19 @@ class _Array:
             shape, order="F" if is_fortran else "C")
 
 
-def _latin1(text: Any, encoding: Any) -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError("text is not encoded as latin1")
-    return text.encode("latin1")
+class _ArrayUnpickler(_Unpickler):
+    """Provides stand-ins for the functions that rebuild an array.
+
+    A pickle can call them, but not set their state: `__setstate__` of a class lacks an argument, and `str.encode` has
+    no attributes.
+    """
+
+    _STAND_INS = {("numpy", "dtype"): _Dtype, ("numpy", "ndarray"): _Array,
+                  ("numpy.core.multiarray", "_reconstruct"): _Array, ("numpy._core.multiarray", "_reconstruct"): _Array,
+                  ("_codecs", "encode"): str.encode}  # for bytes, as Python 3 writes them for protocol 2
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._STAND_INS.get((module, name)) or super().find_class(module, name)
 
 
 def _unwrap(value: Any, levels: int) -> Any:

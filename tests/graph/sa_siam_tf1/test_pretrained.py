@@ -130,6 +130,18 @@ def test_pickles_that_ask_for_too_much_are_refused(tmp_path, content, message):
         plain_pickle.read_plain(str(tmp_path / "bad.pickle"))
 
 
+@pytest.mark.parametrize("content, message", [
+    (b"c_codecs\nencode\n}U\x01aK\x01sb.", "AttributeError"), (b"cnumpy\ndtype\n}U\x01aK\x01sb.", "TypeError"),
+    (b"cnumpy\nndarray\nN}U\x0c__setstate__K\x01s\x86b.", "TypeError"),
+])
+def test_the_state_of_functions_and_classes_is_not_set(tmp_path, content, message):
+    with open(str(tmp_path / "bad.npy"), "wb") as file:
+        np.lib.format.write_array_header_1_0(file, dict(descr="|O", fortran_order=False, shape=()))
+        file.write(b"\x80\x02" + content)
+    with pytest.raises(ZooError, match=f"bad.npy: not a readable pickle of plain data .{message}"):
+        plain_pickle.read_arrays(str(tmp_path / "bad.npy"))
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"\x93NUMPY\x01\x00\x10\x00{'descr'",
                                      b"\x93NUMPY\x02\x00\xff\xff\xff\x00" + 400_000 * b"-" + b"1", pickle.dumps({})])
 def test_files_that_are_not_npy_are_refused(tmp_path, content):
