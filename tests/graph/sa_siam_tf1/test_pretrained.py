@@ -88,7 +88,7 @@ OBJECT_FIELD = (3, "|", None, ("x",), {"x": (np.dtype("O"), 0)}, 8, 1, 27)
     (hostile(dtype_state=(3, "<", (np.dtype("O"), (1,)), None, None, -1, -1, 0)), "has fields, a base"),
     (hostile(dtype_state={"code": "O"}), "has fields"),
     (hostile(code="O8"), "holds more or less than one object"),
-    (hostile(shape=(), code="O8", data=[]), "holds more or less than one object"),  # numpy itself would read past its end
+    (hostile(shape=(), code="O8", data=[]), "holds more or less than one object"),  # numpy reads past its end
     (hostile(shape=(), code="O8", data=[1, 2]), "holds more or less than one object"),
     (hostile(dtype="f8"), "not of the form that numpy writes"),
     (hostile(shape=(1 << 40,)), "ValueError"),
