@@ -4,7 +4,6 @@ Exits with status 1 if a program fails, a loss does not fall or a metric is not 
 """
 from __future__ import annotations
 
-import dataclasses
 import functools
 import glob
 import html
@@ -13,9 +12,11 @@ import os
 import statistics
 import subprocess
 import sys
-from typing import Callable
+from typing import Callable, NamedTuple
 
+from common import zoo
 from common.errors import ZooError
+from common.run import metrics
 from common.tiny_data import faces, look_alikes, mnist, omniglot, tracking
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -24,29 +25,17 @@ PAGE = os.path.join(FOLDER, "index.html")
 LIMIT_SECONDS = 300  # for a program that hangs
 
 
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A model of the quick start.
+class Model(NamedTuple):
+    """A model of the quick start."""
 
-    Attributes:
-        name: its folder.
-        data_format: format of its data.
-        flags: training flags.
-        length: training flags for batch size and number of steps.
-        metric: name and key of its metric, in the rows of metrics.jsonl or in evaluation.json.
-        chance: value of the metric for a model that has learned nothing, or its key in evaluation.json.
-        make_data: writes more data than the default of the format.
-        programs: programs to run afterwards, with flags; {data} stands for the data folder.
-    """
-
-    name: str
+    name: str  # its folder
     data_format: str
-    flags: tuple[str, ...]
-    length: tuple[str, ...]
-    metric: tuple[str, str]
-    chance: float | str
-    make_data: Callable[[str], None]
-    programs: tuple[tuple[str, ...], ...] = (("evaluate.py", "--data_path={data}"),)
+    flags: tuple[str, ...]  # of training
+    length: tuple[str, ...]  # training flags for batch size and number of steps
+    metric: tuple[str, str]  # its name, and its key in the rows of metrics.jsonl or in evaluation.json
+    chance: float | str  # the metric of a model that has learned nothing, or its key in evaluation.json
+    make_data: Callable[[str], None]  # writes more data than the default of the format
+    programs: tuple[tuple[str, ...], ...] = (("evaluate.py", "--data_path={data}"),)  # to run afterwards, with flags
 
 
 MODELS = (
@@ -68,33 +57,21 @@ MODELS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a model has learned.
-
-    Attributes:
-        model: the model.
-        run: its run directory, relative to `ROOT`.
-        device: kind of the device.
-        losses: mean loss of the first and of the last tenth of the steps.
-        metric: value of the metric, in the best evaluation.
-        chance: what it would be by chance.
-        images_per_second: speed of training.
-    """
+class Result(NamedTuple):
+    """What a model has learned."""
 
     model: Model
-    run: str
-    device: str
-    losses: tuple[float, float]
-    metric: float
-    chance: float
-    images_per_second: float
+    run: str  # its run directory, relative to `ROOT`
+    device: str  # its kind
+    losses: tuple[float, float]  # mean of the first and of the last tenth of the steps
+    metric: float  # in the best evaluation
+    chance: float  # what it would be by chance
+    images_per_second: float  # of training
 
     @classmethod
     def read(cls, model: Model, run: str) -> Result:
         """Read the files of a finished run."""
-        with open(os.path.join(ROOT, run, "metrics.jsonl"), encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file]
+        rows = list(metrics.read_rows(os.path.join(ROOT, run)))
         with open(os.path.join(ROOT, run, "evaluate", "evaluation.json"), encoding="utf-8") as file:
             trackers = json.load(file).get("trackers", {})
         losses = [row["loss"] for row in rows if row["kind"] == "step"]
@@ -143,14 +120,9 @@ def main() -> int:
         except ZooError as error:
             failures[model.name] = str(error)
     _write_page(results, failures)
-    rows = [HEAD, *(result.row for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     print(f"\n== Quick start on {', '.join(sorted({result.device for result in results})) or 'no device'}")
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    print("\nPictures:")
-    for path in (path for result in results for path in result.pictures()):
-        print(f"  {path}")
+    print(*zoo.aligned([HEAD, *(result.row for result in results)]), "\nPictures:",
+          *(f"  {path}" for result in results for path in result.pictures()), sep="\n")
     for name, reason in failures.items():
         print(f"FAILED: {name}: {reason}")
     print(f"\nOpen {PAGE} in a browser: all models on one page.")
@@ -158,11 +130,7 @@ def main() -> int:
 
 
 def _run(model: Model) -> Result:
-    """Make data, train with the model's own script and run its programs.
-
-    Raises:
-        ZooError: a program fails.
-    """
+    """Make data, train with the model's own script and run its programs; ZooError if one fails."""
     data, output = (os.path.join(FOLDER, part, model.name) for part in ("data", "runs"))
     print(f"\n== {model.name}: tiny data in {data}", flush=True)
     model.make_data(os.path.join(ROOT, data))
@@ -190,12 +158,12 @@ def _start(command: list[str]) -> None:
 def _write_page(results: list[Result], failures: dict[str, str]) -> None:
     """Write a page with the table, the pictures and links to the reports of the runs."""
     cells = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in result.row)}</tr>" for result in results)
+    cards = {model.name: model.card for model in zoo.models()}
     parts = [f"<table><tr>{''.join(f'<th>{html.escape(name)}</th>' for name in HEAD)}</tr>{cells}</table>"]
     parts += [f"<p class='failed'>{html.escape(f'{name}: {reason}')}</p>" for name, reason in failures.items()]
     for result in results:
         report = os.path.relpath(os.path.join(result.run, "report.html"), FOLDER)
-        with open(os.path.join(ROOT, result.model.name, "model.json"), encoding="utf-8") as file:
-            card = json.load(file)
+        card = cards[result.model.name]
         parts.append(f"<h2>{card['title']}</h2><p>{result.model.name} {card['use']}. "
                      f"<a href='{report}'>Report of the run</a></p>")
         for path in (os.path.relpath(path, FOLDER) for path in result.pictures()):

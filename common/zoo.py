@@ -126,7 +126,7 @@ def _list(arguments: list[str]) -> int:
                      "--checkpoint=pretrained" if model.has_weights() else "none, train first"))
         details.append(f"\n    {model.card['title']}: {model.card['use']}\n    TensorFlow "
                        f"{model.card['minimum_tensorflow']} or newer; {model.card['data']}: {about}")
-    for line, detail in zip(_table(rows), details):
+    for line, detail in zip(aligned(rows), details):
         print(console.fold(line + detail, sys.stdout))
     if not folder:
         print("`zoo list FOLDER` looks for the data in FOLDER.")
@@ -156,7 +156,7 @@ def _runs(arguments: list[str]) -> int:
     if len(rows) == 1:
         print(console.fold(f"no runs in {', '.join(map(_short, folders))}", sys.stdout))
     else:
-        print("\n".join(line + detail for line, detail in zip(_table(rows), details)))
+        print("\n".join(line + detail for line, detail in zip(aligned(rows), details)))
     return 0
 
 
@@ -183,8 +183,8 @@ def _compare(arguments: list[str]) -> int:
     names = [chr(ord("A") + index) for index in range(len(runs))]
     for name, run in zip(names, runs):
         print(f"{name}: {_short(run.path)}")
-    print("\n".join([*_table([("setting", *names), *curves.differing_settings(runs)]),
-                     *_table([("metric", *names), *curves.metric_rows(runs)])]))
+    print("\n".join([*aligned([("setting", *names), *curves.differing_settings(runs)]),
+                     *aligned([("metric", *names), *curves.metric_rows(runs)])]))
     path = output[0] if output else os.path.join(paths[0], "compare.png")
     if curves.draw_together(path, dict(zip(names, runs))):
         print(f"Written: {_short(path)}")
@@ -226,7 +226,7 @@ complete -o filenames -F _zoo zoo""")
     return 0
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align columns; the last one moves to a separate line if a row exceeds 80 characters. Return a text per row."""
     texts = []
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
