@@ -10,6 +10,7 @@ from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
+from common.checkpoints import bundle
 from common.cli.parser import FlagSet, FlagValues
 from common.cli.shared_flags import find_path
 from common.data import checksums, plain_pickle
@@ -61,9 +62,9 @@ def choose(flags: FlagValues, branch: str, data_folder: str, init_checkpoint: st
     if flags.embedding_checkpoint_file:
         raise FlagError("--embedding_checkpoint_file is for the appearance branch; the semantic one takes --caffenet")
     if init_checkpoint:
-        from common.graph import checkpoints
+        from common.graph.compat import tf
 
-        if holds_trunk(checkpoints.shapes_in(init_checkpoint)):
+        if holds_trunk(bundle.shapes_in(init_checkpoint, tf)):
             return Imported({}, ["Warning: --caffenet has no effect: the trunk comes from --init_checkpoint"
                                  ] if flags.caffenet else [])
     if flags.caffenet == "random":

@@ -75,7 +75,7 @@ def open_tracker(flags: FlagValues, checkpoint: Checkpoint, device: Device
 def variables(session: tf.Session, weights: TrackerWeights) -> None:
     """Restore all variables of the default graph from their branches' checkpoints; raise ZooError if one is missing."""
     for branch, prefix in weights.prefixes.items():
-        shapes = checkpoints.shapes_in(prefix)
+        shapes = bundle.shapes_in(prefix, tf)
         variables_by_name = {}
         for variable in tf.global_variables():
             name = variable.op.name
@@ -83,8 +83,6 @@ def variables(session: tf.Session, weights: TrackerWeights) -> None:
                 # in the checkpoint of one branch the bias is called detection/biases
                 stored_name = "detection/biases" if "detection/" in name and name not in shapes else name
                 variables_by_name[stored_name] = variable
-        bundle.require_shapes(prefix, shapes, {name: variable.shape.as_list()
-                                               for name, variable in variables_by_name.items()})
         checkpoints.load(session, prefix, variables_by_name)
 
 
@@ -99,7 +97,7 @@ def _try_convolution(session: tf.Session, dtype: tf.DType) -> None:
 
 
 def _branches_in(prefix: str) -> list[str]:
-    names = checkpoints.shapes_in(prefix)
+    names = bundle.shapes_in(prefix, tf)
     branches = [branch for branch in BRANCHES if f"sa_siam/{branch}_net/conv1/weights" in names]
     if not branches:
         raise ZooError(f"{prefix}: holds no variable of sa_siam/appearance_net or sa_siam/semantic_net; is it a "

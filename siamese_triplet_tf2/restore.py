@@ -13,6 +13,7 @@ from common.cli import shared_flags
 from common.data.kept_embeddings import FILE, KeptEmbeddings
 from common.errors import ZooError
 from common.keras import checkpoints
+from common.keras.session import tf
 from siamese_triplet_tf2 import decoding, evaluation, features
 from siamese_triplet_tf2.model import FLAT_SIZES, build_embedding, variable_names
 from siamese_triplet_tf2.recipe import Switches
@@ -55,7 +56,7 @@ class TrainedEmbedding:
 
 
 def _backbone_of(prefix: str) -> str:
-    rows = checkpoints.shapes_in(prefix).get("dense/kernel", [0])[0]
+    rows = bundle.shapes_in(prefix, tf).get("dense/kernel", [0])[0]
     for backbone, shape in FLAT_SIZES.items():
         if rows == shape:
             return backbone

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import zlib
-from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Callable, Collection, Iterator, Mapping
 
 from common import atomic_files
 from common.cli.parser import FlagValues
@@ -204,9 +204,24 @@ def fingerprint(prefix: str | None) -> list[Any] | None:
         return [os.path.basename(prefix), zlib.crc32(file.read())]
 
 
-def damaged(prefix: str, error: BaseException) -> ZooError:
-    """Return the error for a damaged bundle, with TensorFlow's reason."""
-    return ZooError(f"{prefix}: is damaged ({reason_of(error)})")
+@contextlib.contextmanager
+def reading(prefix: str, errors: Any) -> Iterator[str]:
+    """Yield a path as `literal` does; raise ZooError if the bundle is damaged. `errors` is `tf.errors`."""
+    try:
+        with literal(prefix) as path:
+            yield path
+    except (errors.OpError, ValueError) as error:
+        raise ZooError(f"{prefix}: is damaged ({reason_of(error)})") from None
+
+
+def shapes_in(prefix: str, tf: Any) -> dict[str, list[int]]:
+    """Return the shapes of the variables in a bundle, by name; ZooError if it does not exist or is damaged.
+
+    `tf` is TensorFlow, here and below.
+    """
+    require(prefix)
+    with reading(prefix, tf.errors) as path:
+        return dict(tf.train.load_checkpoint(path).get_variable_to_shape_map())
 
 
 def not_written(prefix: str, error: BaseException) -> ZooError:
@@ -215,25 +230,25 @@ def not_written(prefix: str, error: BaseException) -> ZooError:
                     "space and start the run again")
 
 
-def require_shapes(prefix: str, shapes: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]) -> None:
-    """Raise ZooError unless a bundle has all variables of a trained model, of the expected shapes."""
-    for name, shape in expected.items():
-        if shapes.get(name) != list(shape):
+def require_shapes(prefix: str, variables: Mapping[str, Any], tf: Any) -> None:
+    """Raise ZooError unless a bundle has all variables of a trained model, by name, in their shapes."""
+    shapes = shapes_in(prefix, tf)
+    for name, expected in _shapes_of(variables).items():
+        if shapes.get(name) != expected:
             problem = f"has shape {shapes[name]}" if name in shapes else "is missing"
-            raise ZooError(f"{prefix}: {name} {problem}, expected shape {list(shape)}; is it a checkpoint of this "
-                           "model?")
+            raise ZooError(f"{prefix}: {name} {problem}, expected shape {expected}; is it a checkpoint of this model?")
 
 
-def loadable(prefix: str, shapes: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]
-             ) -> tuple[list[str], list[str]]:
+def loadable(prefix: str, variables: Mapping[str, Any], tf: Any) -> tuple[list[str], list[str]]:
     """Return the names of the variables that can be loaded, and why not for each other one; ZooError without any."""
-    names, notices = [], []
-    for name, shape in expected.items():
-        if shapes.get(name) == list(shape):
-            names.append(name)
-        else:
-            reason = f"shape {shapes[name]}, expected {list(shape)}" if name in shapes else "not in the checkpoint"
-            notices.append(f"Not loaded from {prefix}: {name} ({reason})")
+    shapes, expected = shapes_in(prefix, tf), _shapes_of(variables)
+    names = [name for name, shape in expected.items() if shapes.get(name) == shape]
     if not names:
         raise ZooError(f"--init_checkpoint={prefix}: holds no variable of this model")
-    return names, notices
+    return names, [f"Not loaded from {prefix}: {name} ("
+                   + (f"shape {shapes[name]}, expected {shape}" if name in shapes else "not in the checkpoint") + ")"
+                   for name, shape in expected.items() if name not in names]
+
+
+def _shapes_of(variables: Mapping[str, Any]) -> dict[str, list[int]]:
+    return {name: [int(side) for side in variable.shape] for name, variable in variables.items()}

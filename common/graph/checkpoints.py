@@ -47,29 +47,16 @@ class Checkpoints(CheckpointFolder):
             raise DamagedBundle(reason_of(error)) from None
 
 
-def shapes_in(prefix: str) -> dict[str, list[int]]:
-    """Return the shapes of the variables in a bundle, by name; ZooError if it does not exist or is damaged."""
-    bundle.require(prefix)
-    try:
-        with bundle.literal(prefix) as path:
-            return dict(tf.train.load_checkpoint(path).get_variable_to_shape_map())
-    except (tf.errors.OpError, ValueError) as error:
-        raise bundle.damaged(prefix, error) from None
-
-
 def restore_all(session: tf.Session, prefix: str, variables: Collection[tf.Variable]) -> None:
-    """Restore all variables of a trained model; ZooError if one is missing or of another shape, or damaged."""
-    bundle.require_shapes(prefix, shapes_in(prefix), _shapes_of(variables))
+    """Restore all variables of a trained model; errors as those of `load`."""
     load(session, prefix, {variable.op.name: variable for variable in variables})
 
 
 def load(session: tf.Session, prefix: str, variables: Mapping[str, tf.Variable]) -> None:
-    """Load variables by the names that they have in a bundle; ZooError if it is damaged."""
-    try:
-        with bundle.literal(prefix) as path:
-            tf.train.Saver(dict(variables)).restore(session, path)
-    except (tf.errors.OpError, ValueError) as error:
-        raise bundle.damaged(prefix, error) from None
+    """Load variables by their names in a bundle; ZooError if one is missing or of another shape, or it is damaged."""
+    bundle.require_shapes(prefix, variables, tf)
+    with bundle.reading(prefix, tf.errors) as path:
+        tf.train.Saver(dict(variables)).restore(session, path)
 
 
 def initialise_from(session: tf.Session, prefix: str, variables: Collection[tf.Variable]) -> list[str]:
@@ -77,10 +64,7 @@ def initialise_from(session: tf.Session, prefix: str, variables: Collection[tf.V
 
     Raises ZooError if the bundle does not exist, is damaged, or has none of the variables.
     """
-    names, notices = bundle.loadable(prefix, shapes_in(prefix), _shapes_of(variables))
-    restore_all(session, prefix, [variable for variable in variables if variable.op.name in set(names)])
+    by_name = {variable.op.name: variable for variable in variables}
+    names, notices = bundle.loadable(prefix, by_name, tf)
+    load(session, prefix, {name: by_name[name] for name in names})
     return notices
-
-
-def _shapes_of(variables: Collection[tf.Variable]) -> dict[str, list[int]]:
-    return {variable.op.name: variable.shape.as_list() for variable in variables}

@@ -73,10 +73,9 @@ def write_weights(prefix: str, new_prefix: str) -> None:
     Their names begin with one of _SLOTS for Keras models. For graph models they are those of a variable and one
     more part, such as `fc1/weights/Adam`, or `beta1_power` and `beta2_power`.
     """
-    from common.graph.checkpoints import shapes_in
     from common.graph.compat import tf
 
-    names = set(shapes_in(prefix))
+    names = set(bundle.shapes_in(prefix, tf))
     kept = sorted(name for name in names if name.rpartition("/")[0] not in names
                   and not name.startswith(_SLOTS) and not name.endswith(("beta1_power", "beta2_power")))
     with bundle.literal(prefix) as path, tf.Graph().as_default(), tf.Session() as session:

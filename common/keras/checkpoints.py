@@ -110,23 +110,11 @@ def read(prefix: str, dtypes: Mapping[str, Any]) -> dict[str, tf.Tensor]:
     return dict(zip(names, values))
 
 
-def shapes_in(prefix: str) -> dict[str, list[int]]:
-    """Return the shapes of the variables in a bundle, by name; ZooError if it does not exist or is damaged."""
-    bundle.require(prefix)
-    try:
-        with bundle.literal(prefix) as path:
-            return dict(tf.train.load_checkpoint(path).get_variable_to_shape_map())
-    except (tf.errors.OpError, ValueError) as error:
-        raise bundle.damaged(prefix, error) from None
-
-
 def restore_all(prefix: str, variables: Mapping[str, Any]) -> None:
     """Restore all variables of a trained model; ZooError if one is missing or of another shape, or damaged."""
-    bundle.require_shapes(prefix, shapes_in(prefix), {name: variable.shape for name, variable in variables.items()})
-    try:
+    bundle.require_shapes(prefix, variables, tf)
+    with bundle.reading(prefix, tf.errors):
         values = read(prefix, {name: variable.dtype for name, variable in variables.items()})
-    except tf.errors.OpError as error:
-        raise bundle.damaged(prefix, error) from None
     for name, value in values.items():
         variables[name].assign(value)
 
@@ -136,8 +124,7 @@ def initialise_from(prefix: str, variables: Mapping[str, Any]) -> list[str]:
 
     Raises ZooError if the bundle does not exist, is damaged, or has none of the variables.
     """
-    expected = {name: variable.shape for name, variable in variables.items()}
-    names, notices = bundle.loadable(prefix, shapes_in(prefix), expected)
+    names, notices = bundle.loadable(prefix, variables, tf)
     restore_all(prefix, {name: variables[name] for name in names})
     return notices
 

@@ -228,7 +228,7 @@ def test_a_folder_may_have_any_name(tmp_path, name):
     model.session.run(model.weight.assign(np.zeros(200, np.float32)))
     assert model.restore() == (3, [])
     assert model.session.run(model.weight)[0] == 3.0
-    assert checkpoints.shapes_in(prefix) == {"global_step": [], "weight": [200]}
+    assert bundle.shapes_in(prefix, tf) == {"global_step": [], "weight": [200]}
     model.session.run(model.weight.assign(np.zeros(200, np.float32)))
     checkpoints.restore_all(model.session, prefix, [model.weight])
     assert model.session.run(model.weight)[0] == 3.0

@@ -116,7 +116,7 @@ def test_a_folder_may_have_any_name(tmp_path, name, weight):
     prefix = made.save(3)
     weight.assign(np.zeros((3, 2), np.float32))
     assert made.restore_newest() == (3, []) and weight.numpy()[0, 0] == 3.0
-    assert checkpoints.shapes_in(prefix) == {"global_step": [], "layer/kernel": [3, 2]}
+    assert bundle.shapes_in(prefix, tf) == {"global_step": [], "layer/kernel": [3, 2]}
 
 
 class Gate:
