@@ -1,24 +1,34 @@
-"""Training with several processes: the flags, the rank of this process, and starting the others."""
+"""Training with several processes: the flags, the rank of this process, starting the others and meeting them.
+
+All ranks meet at the address of rank 0, and each learns the addresses of all, before TensorFlow connects them: it waits
+silently, without a limit, and ignores signals. A rank sends rank 0 its number and that of all. The answer, in JSON, is
+the addresses when all are there, or a complaint.
+"""
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from typing import Any, Callable, NamedTuple, Sequence
+from multiprocessing.connection import wait
+from typing import Any, Callable, Generator, Iterable, NamedTuple, Sequence
 
 from common.cli import program
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import ranks, selection
 from common.devices.selection import Rank
-from common.distributed import rendezvous
-from common.errors import FlagError, ZooError
+from common.errors import FlagError, LostRank, ZooError
 
 PIPE = "ZOO_LAUNCHER_PIPE"  # environment variable: read end of a pipe that is closed when the launcher ends
 STOP_SECONDS = 120.0  # for all ranks to save and end after a signal
+_TURN_SECONDS = 0.3
+_NETWORK_SECONDS = 2.0  # for a connection, and for what is sent through it
+_NOTICE_SECONDS = 10.0
 
 
 class Job(NamedTuple):
@@ -60,10 +70,9 @@ def check(flags: FlagValues) -> None:
 def resolve_rank(flags: FlagValues, device_kind: str) -> Rank:
     """Return the rank of this process, or of the first process that it is to start.
 
-    Raises:
-        FlagError: a step has fewer samples than processes, NPUs cannot share them evenly, several processes are to be
-            diagnosed, or ranks on several machines do not know where rank 0 is.
-        ZooError: the environment defines several processes, but not how they connect.
+    Raises FlagError if a step has fewer samples than processes, NPUs cannot share them evenly, several processes are to
+    be diagnosed, or ranks on several machines do not know where rank 0 is; ZooError if the environment defines several
+    processes, but not how they connect.
     """
     if not flags.distributed and device_kind != "npu":
         ignored = ranks.TF_CONFIG if os.environ.pop(ranks.TF_CONFIG, "") else ranks.starter_of(os.environ)
@@ -115,12 +124,7 @@ def _check_npus(flags: FlagValues, job: Job) -> None:
 def start(flags: FlagValues, command: Sequence[str], device_kind: str) -> None:
     """Replace this process by the launcher of the processes that the flags ask for, unless this is one of them.
 
-    Call it after all other checks, whose errors every rank would repeat.
-
-    Args:
-        flags: parsed flags.
-        command: path and arguments of the train entry.
-        device_kind: "npu", "gpu" or "cpu".
+    Call it after all other checks, whose errors every rank would repeat. `command` is path and arguments of the entry.
     """
     job = _job(flags)
     if job.size > 1 and ranks.current(os.environ, device_kind).size == 1:
@@ -184,32 +188,103 @@ def addresses(flags: FlagValues, rank: Rank) -> list[str]:
 def meet(flags: FlagValues, rank: Rank, slurm_resolver: Callable[..., Any]) -> None:
     """Wait until all ranks have started, and write their addresses to TF_CONFIG, for TensorFlow.
 
-    Args:
-        flags: parsed flags.
-        rank: of this process.
-        slurm_resolver: TensorFlow's SlurmClusterResolver.
-
-    Raises:
-        FlagError: there are not enough ports.
-        ZooError: the ranks do not belong together, or some are missing.
+    `slurm_resolver` is TensorFlow's SlurmClusterResolver. Raises FlagError if there are not enough ports, and as
+    `exchange`.
     """
     known = addresses(flags, rank)
     if ranks.starter_of(os.environ) == ranks.SLURM:
         resolver = slurm_resolver(jobs=dict(worker=rank.size), port_base=flags.master_port, gpus_per_node=rank.size,
                                   gpus_per_task=1, auto_set_gpu=False)  # it lists as many tasks as it counts GPUs
         known = resolver.cluster_spec().as_dict()["worker"]
-    workers = rendezvous.exchange(rank, known, 60.0 * flags.peer_minutes)
+    workers = exchange(rank, known, 60.0 * flags.peer_minutes)
     config = dict(cluster=dict(worker=workers), task=dict(type="worker", index=rank.number))
     os.environ[ranks.TF_CONFIG] = json.dumps(config)
+
+
+def exchange(rank: Rank, addresses: Sequence[str], seconds: float) -> list[str]:
+    """Wait some seconds until all ranks have started, and print from time to time for whom; return their addresses.
+
+    `addresses` are the "host:port" of each rank. Rank 0 listens at its own, which is free again afterwards. "" is one
+    that is unknown: then the port of rank N is that of rank 0 plus N. Raises ZooError if rank 0 cannot listen, or ranks
+    do not belong together; LostRank if some are still missing.
+    """
+    workers, began, next_notice = list(addresses), time.monotonic(), _NETWORK_SECONDS
+    with contextlib.closing((_lead if rank.is_chief else _join)(rank, workers)) as meeting:
+        for missing in meeting:
+            waited = time.monotonic() - began
+            if waited > seconds:
+                raise LostRank(f"rank {rank.number}: waited {seconds / 60:g} minutes for {missing}; start all ranks, "
+                               "or raise --peer_minutes")
+            if waited > next_notice:
+                print(f"Rank {rank.number} is waiting for {missing}", flush=True)
+                next_notice = waited + _NOTICE_SECONDS
+    return workers
+
+
+def _lead(rank: Rank, workers: list[str]) -> Generator[str, None, None]:
+    """As rank 0, complete the addresses and send them to the others; yield for whom it waits."""
+    known, port = list(workers), int(workers[0].rpartition(":")[2])
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind(("", port))
+        except OSError as error:
+            raise ZooError(f"{workers[0]}: rank 0 cannot listen there ({error.strerror}); choose another port, with "
+                           "--master_port or in TF_CONFIG") from None
+        server.listen(128)
+        present: dict[Any, int] = {server: 0}  # ranks, by what to wait for: this one, and connections of others
+        while len(present) < rank.size:
+            missing = sorted(set(range(rank.size)) - set(present.values()))
+            yield ", ".join(known[number] or f"rank {number}" for number in missing)
+            for ready in wait(present, _TURN_SECONDS):
+                if ready is not server:  # a rank says nothing else, so this one has ended
+                    del present[ready]
+                    continue
+                connection, (host, _) = server.accept()
+                connection.settimeout(_NETWORK_SECONDS)
+                number, size = 0, rank.size  # for which a port scanner is taken, and sent away
+                with contextlib.suppress(OSError, ValueError):
+                    number, size = map(int, connection.recv(64).split())
+                if size != rank.size or not 0 <= number < size:
+                    text = f"{host} started rank {number} of {size}, not one of the {rank.size} ranks of this job"
+                    _answer([connection, *present], text)
+                    raise ZooError(text)
+                if number in present.values():
+                    _answer([connection], f"another process is rank {number} already")
+                else:
+                    present[connection] = number
+                    workers[number] = known[number] or f"{host}:{port + number}"
+        _answer(present, workers)
+
+
+def _answer(connections: Iterable[socket.socket], answer: str | list[str]) -> None:
+    for connection in connections:
+        with connection, contextlib.suppress(OSError):  # it may have ended
+            connection.sendall(json.dumps(answer).encode("ascii"))
+
+
+def _join(rank: Rank, workers: list[str]) -> Generator[str, None, None]:
+    """As another rank, connect to rank 0 and take the addresses that it sends; yield for whom it waits."""
+    host, _, port = workers[0].rpartition(":")
+    while True:
+        with contextlib.suppress(OSError, ValueError), \
+                socket.create_connection((host, int(port)), _NETWORK_SECONDS) as connection:
+            connection.sendall(b"%d %d" % (rank.number, rank.size))
+            while not wait([connection], _TURN_SECONDS):
+                yield "other ranks"
+            answer = json.loads(connection.makefile("rb").read())
+            break
+        time.sleep(_TURN_SECONDS)
+        yield f"rank 0 at {workers[0]}"
+    if isinstance(answer, str):
+        raise ZooError(f"rank 0 reports: {answer}")
+    workers[:] = answer
 
 
 def notices(flags: FlagValues, rank: Rank, shared: str) -> list[str]:
     """Return lines about the rank of this process and about flags without effect.
 
-    Args:
-        flags: parsed flags.
-        rank: rank of this process.
-        shared: what the processes share in every step, for example "64 pairs".
+    `shared` is what the processes share in every step, for example "64 pairs".
     """
     lines = []
     starter = ranks.starter_of(os.environ)

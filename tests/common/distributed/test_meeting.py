@@ -11,7 +11,7 @@ import time
 import pytest
 
 from common.devices.selection import Rank
-from common.distributed import launcher, rendezvous
+from common.distributed import launcher, processes
 from common.errors import ZooError
 from tests import ROOT
 
@@ -29,7 +29,7 @@ def meet(*calls, delays=()):
     def call(number):
         time.sleep(delays[number] if delays else 0.0)
         try:
-            results[number] = rendezvous.exchange(*calls[number])
+            results[number] = processes.exchange(*calls[number])
         except ZooError as error:
             results[number] = error
 
@@ -59,10 +59,10 @@ def test_addresses_of_a_tf_config_are_kept(chief):
 
 def test_missing_ranks_are_named_after_a_limit(chief, capfd):
     with pytest.raises(ZooError, match="rank 0: waited .* minutes for 10.0.0.1:70, rank 2; start all ranks, or raise"):
-        rendezvous.exchange(Rank(0, 3), [chief, "10.0.0.1:70", ""], 2.5)
+        processes.exchange(Rank(0, 3), [chief, "10.0.0.1:70", ""], 2.5)
     assert capfd.readouterr().out == "Rank 0 is waiting for 10.0.0.1:70, rank 2\n"
     with pytest.raises(ZooError, match=f"rank 1: waited .* minutes for rank 0 at {chief}"):
-        rendezvous.exchange(Rank(1, 2), [chief, ""], 0.5)
+        processes.exchange(Rank(1, 2), [chief, ""], 0.5)
 
 
 def test_ranks_of_different_jobs_are_refused_everywhere(chief):
@@ -111,15 +111,15 @@ def test_a_port_that_is_taken_is_named():
         taken.bind(("", 0))
         taken.listen(1)
         with pytest.raises(ZooError, match="rank 0 cannot listen there"):
-            rendezvous.exchange(Rank(0, 2), [f"127.0.0.1:{taken.getsockname()[1]}", ""], 1.0)
+            processes.exchange(Rank(0, 2), [f"127.0.0.1:{taken.getsockname()[1]}", ""], 1.0)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("number", [0, 1])
 def test_signals_end_the_waiting(chief, number, signum):
     script = ("import sys\nfrom common.cli import program\nfrom common.devices.selection import Rank\n"
-              "from common.distributed import rendezvous\n"
-              f"sys.exit(program.run(lambda stop: rendezvous.exchange(Rank({number}, 2), ['{chief}', ''], 60.0)))\n")
+              "from common.distributed import processes\n"
+              f"sys.exit(program.run(lambda stop: processes.exchange(Rank({number}, 2), ['{chief}', ''], 60.0)))\n")
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
     assert b"waiting for rank" in process.stdout.readline()
