@@ -32,33 +32,21 @@ _MIXLIST_ACTIONS = {"to-add", "to-remove"}
 class NpuOptions:
     """Options of the adapter, by what they do; `npu.py` of graph/ and of keras/ know each version's names for them.
 
-    Attributes:
-        precision_mode: the adapter's precision mode; None leaves it to the adapter, or to `precision_mode_v2`.
-        mixlist_file: JSON file that changes the mixed-precision lists, or None.
-        fusion_switch_file: JSON file that switches fusions, or None.
-        data_dump_path: folder for dumps of the steps in `data_dump_step`, or None.
-        data_dump_step: steps to dump, "10" or "0|5|10-20".
-        over_dump_path: folder for dumps of overflowing ops, or None.
-        profiling_path: folder for profiles, or None.
-        tuning_path: folder that operator tuning works in, or None for no tuning.
-        cache_path: folder of compiled operators, or None for the adapter's.
-        precision_mode_v2: newer precision mode, or None.
-        hf32: whether float32 products and convolutions are computed in HF32; None leaves it to the adapter.
-        deterministic: whether to compute the same bits in every run.
+    Nothing is dumped, profiled or tuned without its folder. None leaves all else to the adapter.
     """
 
-    precision_mode: str | None
-    mixlist_file: str | None = None
-    fusion_switch_file: str | None = None
-    data_dump_path: str | None = None
-    data_dump_step: str = "10"
-    over_dump_path: str | None = None
-    profiling_path: str | None = None
-    tuning_path: str | None = None
-    cache_path: str | None = None
+    precision_mode: str | None  # None also if there is a precision_mode_v2
+    mixlist_file: str | None = None  # JSON file that changes the mixed-precision lists
+    fusion_switch_file: str | None = None  # JSON file that switches fusions
+    data_dump_path: str | None = None  # folder for dumps of some steps
+    data_dump_step: str = "10"  # these steps, "10" or "0|5|10-20"
+    over_dump_path: str | None = None  # folder for dumps of overflowing ops
+    profiling_path: str | None = None  # folder for profiles
+    tuning_path: str | None = None  # folder that operator tuning works in
+    cache_path: str | None = None  # folder of compiled operators
     precision_mode_v2: str | None = None
-    hf32: bool | None = None
-    deterministic: bool = False
+    hf32: bool | None = None  # whether float32 products and convolutions are computed in HF32
+    deterministic: bool = False  # whether to compute the same bits in every run
 
     @property
     def precision(self) -> str:

@@ -47,15 +47,7 @@ def starter_of(environment: Mapping[str, str]) -> str | None:
 
 
 def current(environment: Mapping[str, str], device_kind: str) -> Rank:
-    """Return the rank of this process.
-
-    Args:
-        environment: os.environ.
-        device_kind: "npu", "gpu" or "cpu".
-
-    Raises:
-        ZooError: the environment does not define the rank completely.
-    """
+    """Return the rank of this process; ZooError if the environment does not define it completely."""
     if device_kind == "npu":
         return _npu_rank(environment)
     name = starter_of(environment)
@@ -133,11 +125,7 @@ def workers_of(environment: Mapping[str, str]) -> tuple[list[str], int]:
 
 
 def number_of(environment: Mapping[str, str], name: str, default: int) -> int:
-    """Return the number, 0 or more, that a variable holds.
-
-    Raises:
-        ZooError: it holds something else.
-    """
+    """Return the number, 0 or more, that a variable holds; ZooError if it holds something else."""
     value = environment.get(name) or str(default)
     if not value.isdigit():
         raise ZooError(f"{name}={value}: expected a number")
@@ -159,10 +147,7 @@ def servers_in(path: str) -> list[list[tuple[int, str | None]]]:
     """Return the devices of each server of a rank table: number and rank, None if the table has no ranks.
 
     In tables of version 1.0 devices have a rank; in those of ModelArts' scheduler, which list groups of instances, they
-    have none.
-
-    Raises:
-        ZooError: the table cannot be read.
+    have none. Raises ZooError if the table cannot be read.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -180,18 +165,10 @@ def servers_in(path: str) -> list[list[tuple[int, str | None]]]:
 
 
 def check_processes(product: str | None, devices: Sequence[int], num_servers: int) -> list[str]:
-    """Check the NPUs that a job uses on a server.
+    """Check the numbers of the NPUs that a job of some servers uses on one of them, and return notices.
 
-    Args:
-        product: one of `shared_flags.PRODUCTS`, None when it is unknown.
-        devices: numbers of the NPUs.
-        num_servers: servers of the job.
-
-    Returns:
-        Notices.
-
-    Raises:
-        ZooError: the NPUs of this product cannot form such a group.
+    `product` is one of `shared_flags.PRODUCTS`, None when it is unknown. Raises ZooError if its NPUs cannot form such a
+    group.
     """
     if product in ("910A", None):
         # cards 0 to 3 and 4 to 7 are two rings

@@ -30,32 +30,20 @@ _HOW_TO_LEAVE = "--device=cpu or --device=gpu runs without the NPU"
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """Where a run computes.
+    """Where a run computes."""
 
-    Attributes:
-        kind: "npu", "gpu" or "cpu".
-        id: ASCEND_DEVICE_ID, a plain name that also names the run directory.
-        adapter: "npu_bridge" or "npu_device" on an NPU, else None.
-        has_tf32: whether a GPU computes float32 products and convolutions in TF32 unless it is told not to.
-    """
-
-    kind: str
-    id: str
-    adapter: str | None = None
-    has_tf32: bool = False
+    kind: str  # "npu", "gpu" or "cpu"
+    id: str  # ASCEND_DEVICE_ID, a plain name that also names the run directory
+    adapter: str | None = None  # "npu_bridge" or "npu_device" on an NPU
+    has_tf32: bool = False  # whether a GPU computes float32 products and convolutions in TF32 unless told not to
 
 
 @dataclasses.dataclass(frozen=True)
 class Rank:
-    """Which of several processes this one is.
+    """Which of several processes this one is."""
 
-    Attributes:
-        number: from 0; rank 0 alone writes results.
-        size: processes in all.
-    """
-
-    number: int = 0
-    size: int = 1
+    number: int = 0  # rank 0 alone writes results
+    size: int = 1  # of all processes
 
     @property
     def is_chief(self) -> bool:
@@ -132,10 +120,8 @@ def choose(requested: str, environment: MutableMapping[str, str]) -> Device:
     Call it before TensorFlow is imported: TensorFlow reads then what is set here, CUDA_VISIBLE_DEVICES (hides GPUs for
     --device=cpu), TF_CPP_MIN_LOG_LEVEL (quiet off the NPU; on it the adapter's INFO lines prove that it is used) and
     KERAS_HOME (Keras, which TensorFlow brings along, writes files to the user's home where it can).
-    A kind of "gpu" here means "a GPU if TensorFlow sees one"; `settle` says which it is.
-
-    Raises:
-        ZooError: an NPU is wanted and cannot be used.
+    A kind of "gpu" here means "a GPU if TensorFlow sees one"; `settle` says which it is. Raises ZooError if an NPU is
+    wanted and cannot be used.
     """
     for name in ("ASCEND_DEVICE_ID", "RANK_ID", "RANK_SIZE", *_JOB):
         if environment.get(name) == "":  # for the adapters an empty number is an error, and an empty text is set

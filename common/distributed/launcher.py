@@ -49,23 +49,11 @@ def main(arguments: list[str], stop: StopRequest) -> int:
 
 
 def start(command: Sequence[str], job: Job, device_kind: str, environment: Mapping[str, str], stop: StopRequest) -> int:
-    """Start one process per device of this machine and wait for all of them.
+    """Start one process per device of this machine, and wait for all of them or until a signal stops them.
 
     If one fails, the others are stopped within a bounded time. Only the output of rank 0 is shown, and the error output
-    of another rank if that is the first to fail.
-
-    Args:
-        command: the command to start.
-        job: all processes.
-        device_kind: "npu", "gpu" or "cpu".
-        environment: os.environ.
-        stop: a signal stops all ranks.
-
-    Returns:
-        0 if every rank returned 0, else the status of the first rank that failed.
-
-    Raises:
-        ZooError: the processes cannot be set up as requested.
+    of another rank if that is the first to fail. Return 0 if every rank returned 0, else the status of the first rank
+    that failed. Raises ZooError if the processes cannot be set up as requested.
     """
     if not 0 <= job.node < job.nodes:
         raise ZooError(f"--node_rank={job.node}: expected 0 to {job.nodes - 1}, --nnode is {job.nodes}")
@@ -105,14 +93,9 @@ def free_ports(num: int) -> list[int]:
 
 def _rank_environment(job: Job, local_rank: int, workers: Sequence[str], device_kind: str,
                       environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a rank.
+    """Return the environment of the process with this index on this machine, made from that of the launcher.
 
-    Args:
-        job: all processes.
-        local_rank: index of the process on this machine.
-        workers: addresses for the ranks of this machine; those of several machines meet at --master_addr instead.
-        device_kind: "npu", "gpu" or "cpu".
-        environment: that of the launcher.
+    `workers` are addresses for the ranks of this machine; those of several machines meet at --master_addr instead.
     """
     rank = job.first_rank + local_rank
     variables = dict(environment, RANK_ID=str(rank), RANK_SIZE=str(job.size), ASCEND_DEVICE_ID=str(local_rank))

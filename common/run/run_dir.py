@@ -66,39 +66,23 @@ def read_arguments(path: str) -> dict[str, Any]:
 class RunRequest:
     """What a command line asks for. Creating one validates the flags that the run depends on and writes nothing.
 
-    Attributes:
-        script: path of the train entry.
-        network: name of the network in the result files.
-        arguments: the command line, without the program's name.
-        flags: the parsed flags.
-        device: from `selection.choose`; whether "gpu" means a GPU is settled when the run is opened.
-        npu_precision: the model's precision mode on an NPU when --precision_mode is unset.
-        num_updates: total number of updates.
-        root: the model's folder; by default that of the script.
-        rank: rank of this process, or of the first process that it is to start.
-        images_per_step: images per step, over all processes; --batch_size by default.
-        gpu_precision: precision mode on a GPU when --precision_mode is unset, None for float32.
-        path: the run directory; for ranks other than 0 the folder of the log, next to the run of rank 0.
-        options: the requested options of the NPU adapter.
-
-    Raises:
-        ZooError: --resume does not name a run.
-        FlagError: invalid adapter flags, or several steps in a call, or XLA, where that is impossible.
+    Raises ZooError if --resume does not name a run; FlagError for invalid adapter flags, or several steps in a call, or
+    XLA, where that is impossible.
     """
 
-    script: str
-    network: str
-    arguments: Sequence[str]
+    script: str  # path of the train entry
+    network: str  # its name in the result files
+    arguments: Sequence[str]  # the command line, without the program's name
     flags: FlagValues
-    device: Device
-    npu_precision: str
-    num_updates: int
-    root: str = ""
-    rank: Rank = Rank()
-    images_per_step: int = 0
-    gpu_precision: str | None = None
-    path: str = dataclasses.field(init=False)
-    options: npu_options.NpuOptions = dataclasses.field(init=False)
+    device: Device  # of `selection.choose`; whether "gpu" means a GPU is settled when the run is opened
+    npu_precision: str  # precision mode on an NPU when --precision_mode is unset
+    num_updates: int  # in all
+    root: str = ""  # the model's folder; by default that of the script
+    rank: Rank = Rank()  # of this process, or of the first process that it is to start
+    images_per_step: int = 0  # over all processes; --batch_size by default
+    gpu_precision: str | None = None  # precision mode on a GPU when --precision_mode is unset; None is float32
+    path: str = dataclasses.field(init=False)  # the run directory; of other ranks than 0 the folder of the log beside
+    options: npu_options.NpuOptions = dataclasses.field(init=False)  # of the NPU adapter, as requested
 
     def __post_init__(self) -> None:
         root = self.root or os.path.dirname(os.path.abspath(self.script))

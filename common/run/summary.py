@@ -14,25 +14,15 @@ from common.run.run_dir import ARGUMENTS, LOCK, is_run, read_arguments
 
 @dataclasses.dataclass(frozen=True)
 class RunSummary:
-    """The state and the results of a run, as its files describe it.
+    """The state and the results of a run, as its files describe it."""
 
-    Attributes:
-        path: the run directory.
-        arguments: content of arguments.json.
-        step: updates recorded so far.
-        state: "running", "finished" or "stopped".
-        evaluation: the last row of kind eval; empty if there is none.
-        final: the row of kind final; empty unless the run is finished.
-        seconds_ago: time since the last row was written.
-    """
-
-    path: str
-    arguments: dict[str, Any]
-    step: int
-    state: str
-    evaluation: dict[str, Any]
-    final: dict[str, Any]
-    seconds_ago: float
+    path: str  # the run directory
+    arguments: dict[str, Any]  # content of arguments.json
+    step: int  # updates recorded so far
+    state: str  # "running", "finished" or "stopped"
+    evaluation: dict[str, Any]  # the last row of kind eval; empty if there is none
+    final: dict[str, Any]  # the row of kind final; empty unless the run is finished
+    seconds_ago: float  # since the last row was written
 
     @property
     def model(self) -> str:
