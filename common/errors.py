@@ -26,17 +26,11 @@ class LostRank(ZooError):
     status = 75  # EX_TEMPFAIL of sysexits.h
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the name of its kind if it has none."""
-    return next(filter(None, str(error).splitlines()), type(error).__name__)
-
-
 def reason_of(error: BaseException) -> str:
-    """Summarise an error of TensorFlow in one line: its type and the first line that is not a heading."""
-    message = getattr(error, "message", None) or str(error)
-    lines = [line.strip() for line in str(message).splitlines()]
+    """Summarise an error in one line: its type, and the first line that is not a heading, as TensorFlow writes them."""
+    lines = [line.strip() for line in str(getattr(error, "message", None) or error).splitlines()]
     reasons = [line for line in lines if line and not line.endswith(":") and not line.startswith("Detected at node")]
-    return f"{type(error).__name__}: {reasons[0][:200] if reasons else lines[0]}"
+    return ": ".join([type(error).__name__, *(reasons or lines)[:1]])[:250]
 
 
 @contextlib.contextmanager

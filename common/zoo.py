@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import glob
 import importlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -28,11 +30,13 @@ from typing import Any, Callable, Sequence
 from common import ROOT, console
 from common.cli import program
 from common.cli.program import HelpRequested
+from common.devices import selection
 from common.errors import FlagError, ZooError
 
 MODEL_FILE = "model.json"
 PROGRAMS_OF_ALL = {"publish": "common.graph.publish", "doctor": "common.doctor"}
 PROGRAMS = ("train", "evaluate", "predict", "export", "benchmark")
+_GPU_FILES = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")  # NVIDIA's driver, WSL, ROCm
 _WIDTH = 80
 
 
@@ -114,10 +118,8 @@ def _replace_process(*arguments: str) -> int:
 
 
 def _list(arguments: list[str]) -> int:
-    from common.devices import selection
-
     folder = os.path.expanduser(arguments[0]) if arguments else None
-    device = selection.likely_kind()
+    device = _likely_device()
     rows, details = [("model", "device", "data", "weights")], [""]
     for model in models():
         data = model.data_in(folder) if folder else None
@@ -132,6 +134,18 @@ def _list(arguments: list[str]) -> int:
         print("`zoo list FOLDER` looks for the data in FOLDER.")
     print("`zoo doctor` shows what TensorFlow finds on this machine.")
     return 0
+
+
+def _likely_device() -> str:
+    """Return the kind of device that --device=auto would take, with a "?" where only a program that starts can tell.
+
+    TensorFlow is not imported; without it the kind is "-".
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        return "-"
+    if selection.installed_adapters() or selection.device_files():
+        return "npu" if selection.installed_adapters() else "npu?"
+    return "gpu?" if any(map(glob.glob, _GPU_FILES)) else "cpu"
 
 
 def _runs(arguments: list[str]) -> int:

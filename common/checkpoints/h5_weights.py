@@ -7,7 +7,7 @@ from typing import Any, Container, Mapping, Sequence
 import numpy as np
 
 from common.data import checksums
-from common.errors import ZooError, first_line
+from common.errors import ZooError, reason_of
 
 _KERAS_1_NAMES = {"kernel": "W", "bias": "b"}  # as in `layer/layer_W_1:0`
 
@@ -49,7 +49,7 @@ def _read(path: str, names: Mapping[str, Any], advice: str) -> dict[str, np.ndar
             values = {name: _read_variable(root, name, tuple(variable.shape)) for name, variable in names.items()
                       if name.split("/")[0] in root}
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        raise ZooError(f"{path}: damaged, or not a weights file of Keras ({first_line(error)}); {advice}") from None
+        raise ZooError(f"{path}: damaged, or not a weights file of Keras ({reason_of(error)}); {advice}") from None
     if not values:
         raise ZooError(f"{path}: has no layer with a name of this network (Keras 3 uses another layout); start from "
                        f"the checkpoint of a run with --init_checkpoint, or {advice}")

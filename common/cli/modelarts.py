@@ -31,11 +31,11 @@ def main(script: str, flag_set: FlagSet, argv: list[str] | None = None) -> int:
 
 
 def _run(script: str, flag_set: FlagSet, arguments: list[str], stop: StopRequest) -> int:
-    known, ignored = split_known(flag_set, arguments)
-    flag_set.parse(known)  # before anything is copied
+    ignored: list[str] = []
+    words = flag_set.words(arguments, ignored)
+    flag_set.parse(arguments, ignored=[])  # before anything is copied
     if ignored:
         print(f"Ignored, flags of the platform: {' '.join(ignored)}", flush=True)
-    words = flag_set.words(known)
     data_path, output_path = words.pop("data_path", ""), words.pop("output_path", "")
     others = [f"--{name}={word}" for name, word in words.items()]
     results = _Results(output_path) if output_path.startswith(_REMOTE) else None
@@ -52,21 +52,6 @@ def _run(script: str, flag_set: FlagSet, arguments: list[str], stop: StopRequest
             if results:
                 results.publish()
                 shutil.rmtree(results.local)  # not reached if copying fails
-
-
-def split_known(flag_set: FlagSet, arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Separate arguments of known flags from those that the platform adds."""
-    known: list[str] = []
-    ignored: list[str] = []
-    queue = list(arguments)
-    while queue:
-        argument = queue.pop(0)
-        name = argument[2:].partition("=")[0] if argument.startswith("--") else ""
-        target = known if flag_set.canonical(name) or argument in ("-h", "--help") else ignored
-        target.append(argument)
-        if "=" not in argument and queue and not queue[0].startswith("--"):
-            target.append(queue.pop(0))
-    return known, ignored
 
 
 class _Results:

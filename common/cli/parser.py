@@ -99,16 +99,15 @@ class FlagSet:
         name = self._aliases.get(name, name)
         return name if name in self.values else None
 
-    def parse(self, arguments: list[str]) -> FlagValues:
+    def parse(self, arguments: list[str], ignored: list[str] | None = None) -> FlagValues:
         """Parse a command line (without the program's name); raise HelpRequested if `-h` or `--help` is anywhere in it.
 
         Return the values of the flags as attributes; `values[name].present` is true for a flag that was given. Raises
-        FlagError if a flag is unknown, lacks a value, has a wrong one or is required and missing, or an argument is no
-        flag.
+        FlagError if a flag has a wrong value or is required and missing, and as `words`.
         """
         if "-h" in arguments or "--help" in arguments:
             raise HelpRequested(self.help())
-        for name, word in self.words(arguments).items():
+        for name, word in self.words(arguments, ignored).items():
             try:
                 self.values[name].parse(word)
             except absl_flags.IllegalFlagValueError:
@@ -120,19 +119,23 @@ class FlagSet:
         self.values.mark_as_parsed()
         return self.values
 
-    def words(self, arguments: list[str]) -> dict[str, str]:
+    def words(self, arguments: list[str], ignored: list[str] | None = None) -> dict[str, str]:
         """Split a command line into the unparsed values of flags, by name. The last of several values wins.
 
-        Raises FlagError if a flag is unknown or lacks a value, or an argument is not a flag.
+        Raises FlagError if a flag lacks a value or is unknown, or an argument is not a flag; unknown flags and other
+        arguments are appended to `ignored` instead, if there is such a list.
         """
         words: dict[str, str] = {}
         queue = list(arguments)
         while queue:
             argument = queue.pop(0)
+            given, equals, word = argument[2:].partition("=")
+            name = self.canonical(given) if argument.startswith("--") else None
+            if name is None and ignored is not None:
+                ignored.append(argument)
+                continue
             if not argument.startswith("--") or argument == "--":
                 raise FlagError(f"unexpected argument {argument!r}: flags are written --flag=value (--help lists all)")
-            given, equals, word = argument[2:].partition("=")
-            name = self.canonical(given)
             if name is None:
                 near = difflib.get_close_matches(given, [*self.values, *self._aliases], n=1)
                 hint = f"; did you mean --{near[0]}?" if near else ""

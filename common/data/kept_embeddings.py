@@ -12,7 +12,7 @@ from typing import Callable, Iterable, Sequence
 import numpy as np
 
 from common import atomic_files, console
-from common.errors import first_line
+from common.errors import reason_of
 
 FILE = "embeddings.npz"
 MAX_BYTES = 1 << 32  # of an index
@@ -77,7 +77,7 @@ class KeptEmbeddings:
             if embeddings.dtype != np.float32 or embeddings.ndim != 2 or keys.shape != embeddings.shape[:1]:
                 raise ValueError("its arrays do not belong together")
         except _DAMAGED as error:
-            console.notice(f"Notice: {self.path}: is damaged ({first_line(error)}); it is computed again")
+            console.notice(f"Notice: {self.path}: is damaged ({reason_of(error)}); it is computed again")
             return {}
         if str(fingerprint) != self._fingerprint:
             console.notice(f"Notice: {self.path}: is of another checkpoint, other settings or other images; it is "

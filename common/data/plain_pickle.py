@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import ZooError, first_line
+from common.errors import ZooError, reason_of
 
 _NPY_MAGIC = b"\x93NUMPY"
 _MAX_HEADER_BYTES = 1000  # the header of a single object has 118
@@ -57,7 +57,7 @@ def read_arrays(path: str) -> Any:
             np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(head)
     except (*_ERRORS, SyntaxError, tokenize.TokenError) as error:
-        raise ZooError(f"{path}: its header cannot be read ({first_line(error)})") from None
+        raise ZooError(f"{path}: its header cannot be read ({reason_of(error)})") from None
     if not dtype.hasobject or shape != ():
         raise ZooError(f"{path}: holds an array {dtype} {shape}, expected a dict of layers")
     return _unwrap(_unwrap(_load(path, head.tell(), _ArrayUnpickler), 0), 2)
@@ -149,6 +149,6 @@ def _load(path: str, offset: int, unpickler: type) -> Any:
     try:
         return unpickler(content, encoding="latin1").load()
     except _ERRORS as error:
-        raise ZooError(f"{path}: not a readable pickle of plain data ({type(error).__name__}: {first_line(error)})"
+        raise ZooError(f"{path}: not a readable pickle of plain data ({reason_of(error)})"
                        ) from None
 

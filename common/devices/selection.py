@@ -12,14 +12,13 @@ import os
 import re
 from typing import Any, MutableMapping
 
-from common.errors import ZooError
+from common.errors import ZooError, reason_of
 
 SUPPORTED = {"npu_bridge": "TensorFlow 1.15 with Python 3.7", "npu_device": "TensorFlow 2.6.5 with Python 3.7 to 3.9"}
 ADAPTERS = tuple(SUPPORTED)
 TF32 = "tf32"  # the precision of float32 products and convolutions on a GPU that has TF32
 INTER_OP_THREADS = 2  # ops at a time; does not change the numbers
 _JOB = ("RANK_TABLE_FILE", "CM_CHIEF_IP", "CM_CHIEF_PORT", "CM_CHIEF_DEVICE", "CM_WORKER_SIZE", "CM_WORKER_IP")
-_GPU_FILES = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")  # NVIDIA's driver, WSL, ROCm
 _PCI_FOLDER = "/sys/bus/pci/devices"
 _VENDOR = "0x19e5"  # Huawei
 _PCI_DEVICES = {"0xd801": "910A", "0xd802": "A2", "0xd803": "A3"}
@@ -82,18 +81,6 @@ def installed_adapters() -> list[str]:
 def device_files() -> list[str]:
     """Device files of the NPU driver."""
     return sorted(glob.glob("/dev/davinci[0-9]*"))
-
-
-def likely_kind() -> str:
-    """Return the kind of device that --device=auto would take, with a "?" where only a program that starts can tell.
-
-    TensorFlow is not imported; without it the kind is "-".
-    """
-    if importlib.util.find_spec("tensorflow") is None:
-        return "-"
-    if installed_adapters() or device_files():
-        return "npu" if installed_adapters() else "npu?"
-    return "gpu?" if any(map(glob.glob, _GPU_FILES)) else "cpu"
 
 
 def find_product(requested: str) -> str | None:
@@ -199,31 +186,26 @@ def _no_adapter() -> str:
     return f"neither {' nor '.join(ADAPTERS)} is installed for this Python"
 
 
-def leave_job(environment: MutableMapping[str, str]) -> list[str]:
-    """Remove what would make a program of one device a member of a job of several; return a notice for each variable.
+def ignore_variables(environment: MutableMapping[str, str], rank: Rank) -> list[str]:
+    """Remove variables that would change what a program does, before the adapter is imported; return a notice for each.
 
-    Call it before the adapter is imported: a session joins HCCL's job as soon as there is a rank table or a chief,
-    whatever RANK_SIZE says.
+    One that uses one device would join HCCL's job as soon as there is a rank table or a chief, whatever RANK_SIZE says.
+    With NPU_LOOP_SIZE, npu_device would make several steps of a loop at once.
     """
-    names: tuple[str, ...] = _JOB
-    if environment.get("RANK_SIZE") not in (None, "", "1"):
-        names += ("RANK_SIZE", "RANK_ID")
-    return [f"Notice: {name}={value} is ignored: this program uses one device" for name, value in
-            [(name, environment.pop(name, "")) for name in names] if value]
-
-
-def leave_loops(environment: MutableMapping[str, str]) -> list[str]:
-    """Remove NPU_LOOP_SIZE, by which npu_device makes several steps of a loop at once; return a notice about it."""
-    size = environment.pop("NPU_LOOP_SIZE", "")
-    return [f"Notice: NPU_LOOP_SIZE={size} is ignored: it would change how many steps a call makes"] if size else []
+    reasons = {"NPU_LOOP_SIZE": "it would change how many steps a call makes"}
+    if rank.size == 1:
+        has_size = environment.get("RANK_SIZE") not in (None, "", "1")
+        reasons.update(dict.fromkeys([*_JOB, *(("RANK_SIZE", "RANK_ID") if has_size else ())],
+                                     "this program uses one device"))
+    removed = {name: environment.pop(name, "") for name in reasons}
+    return [f"Notice: {name}={value} is ignored: {reasons[name]}" for name, value in removed.items() if value]
 
 
 def adapter_failure(adapter: str, error: BaseException, printed: str = "") -> ZooError:
     """Return the error for an adapter that does not start; npu_bridge only prints why its library cannot be loaded."""
-    reasons = [str(error).strip().split("\n")[0] or type(error).__name__, *printed.strip().splitlines()[-1:]]
-    reason = "; ".join(reasons)
-    return ZooError(f"{adapter} is installed but does not start ({type(error).__name__}: {reason}): source CANN's "
-                    f"set_env.sh; {adapter} is for {SUPPORTED[adapter]}; {_HOW_TO_LEAVE}")
+    reason = "; ".join([reason_of(error), *printed.strip().splitlines()[-1:]])
+    return ZooError(f"{adapter} is installed but does not start ({reason}): source CANN's set_env.sh; {adapter} is for "
+                    f"{SUPPORTED[adapter]}; {_HOW_TO_LEAVE}")
 
 
 def too_old() -> ZooError:

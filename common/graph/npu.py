@@ -30,14 +30,13 @@ def start(device: Device, options: NpuOptions | None = None, rank: Rank = ALONE)
     if device.kind != "npu":
         return []
     assert device.adapter is not None
-    notices = selection.leave_job(os.environ) if rank.size == 1 else []
+    notices = selection.ignore_variables(os.environ, rank)
     printed = io.StringIO()
     try:
         if device.adapter == "npu_bridge":
             with contextlib.redirect_stdout(printed):
                 import npu_bridge.npu_init  # noqa: F401
         else:
-            notices += selection.leave_loops(os.environ)
             _start_compat()
         if options:
             _require_known(device.adapter, options)

@@ -25,9 +25,7 @@ def start(device: Device, options: NpuOptions, rank: Rank = ALONE) -> list[str]:
     if device.kind != "npu":
         return []
     assert device.adapter is not None
-    notices = selection.leave_loops(os.environ)
-    if rank.size == 1:
-        notices += selection.leave_job(os.environ)
+    notices = selection.ignore_variables(os.environ, rank)
     try:
         import npu_device
 

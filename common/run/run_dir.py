@@ -35,17 +35,6 @@ def is_run(path: str) -> bool:
     return os.path.isfile(os.path.join(path, ARGUMENTS))
 
 
-def resume_path(resume: str) -> str | None:
-    """Return the run directory that --resume=PATH names, None for auto and never; ZooError if it is not a run."""
-    if resume in ("auto", "never"):
-        return None
-    path = os.path.abspath(os.path.expanduser(resume))
-    if not is_run(path):
-        raise ZooError(f"--resume={resume}: not a run directory (it has no {ARGUMENTS}); expected auto, never or the "
-                       "path of a run directory")
-    return path
-
-
 def read_arguments(path: str) -> dict[str, Any]:
     """Read the arguments.json of a run; raise ZooError if it is damaged or was not written by a run."""
     name = os.path.join(path, ARGUMENTS)
@@ -94,12 +83,13 @@ class RunRequest:
         self.__dict__.update(root=root, path=path, options=options, images_per_step=images_per_step)  # it is frozen
 
     def _locate(self, root: str) -> str:
-        chief = locate(self.flags.output_path, root, self.device.id if self.rank.size == 1 else "0")
-        if self.rank.is_chief:
-            return resume_path(self.flags.resume) or chief
-        if self.flags.resume not in ("auto", "never"):  # the run of rank 0 may exist on another machine only
-            chief = os.path.abspath(os.path.expanduser(self.flags.resume))
-        return os.path.join(os.path.dirname(chief), str(self.rank.number))
+        resume, path = self.flags.resume, locate(self.flags.output_path, root, self.id if self.rank.is_chief else "0")
+        if resume not in ("auto", "never"):
+            path = os.path.abspath(os.path.expanduser(resume))
+            if self.rank.is_chief and not is_run(path):  # for other ranks it may be on another machine only
+                raise ZooError(f"--resume={resume}: not a run directory (it has no {ARGUMENTS}); expected auto, never "
+                               "or the path of a run directory")
+        return path if self.rank.is_chief else os.path.join(os.path.dirname(path), str(self.rank.number))
 
     def _check_steps_per_loop(self) -> None:
         flags = self.flags

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import re
 import shutil
@@ -89,8 +90,24 @@ def test_list_says_where_data_are(tmp_path, capsys):
     assert f"; MNIST: {tmp_path / 'digits' / 'train-images-idx3-ubyte.gz'}\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("adapters, files, gpu_files, wanted", [
+    (["npu_device"], ["/dev/davinci0"], [], "npu"), ([], ["/dev/davinci0"], [], "npu?"),
+    ([], [], ["nvidiactl", "nvidia0"], "gpu?"), ([], [], ["nvidiactl"], "cpu"), ([], [], [], "cpu"),
+])
+def test_the_likely_device_is_known_without_tensorflow(monkeypatch, tmp_path, adapters, files, gpu_files, wanted):
+    """A "?" where the adapter is missing, or TensorFlow may not use the GPU."""
+    monkeypatch.setattr(selection, "installed_adapters", lambda: adapters)
+    monkeypatch.setattr(selection, "device_files", lambda: files)
+    for name in gpu_files:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(zoo, "_GPU_FILES", (str(tmp_path / "nvidia[0-9]*"),))
+    assert zoo._likely_device() == wanted
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert zoo._likely_device() == "-"
+
+
 def test_list_shows_the_device_in_80_columns(monkeypatch, capsys):
-    monkeypatch.setattr(selection, "likely_kind", lambda: "npu?")
+    monkeypatch.setattr(zoo, "_likely_device", lambda: "npu?")
     assert zoo.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     shown = [line.split()[1] for line in lines if line.split()[0] in models()]

@@ -74,9 +74,10 @@ def test_local_folders_are_used_in_place(tmp_path, flag_set, script):
 
 
 def test_platform_flags_are_split_off(flag_set):
-    known, ignored = modelarts.split_known(flag_set, [
-        "--data_url=obs://b", "--num_gpus", "8", "--ma_x=1", "--train_url", "/o", "stray", "--profiling", "True"])
-    assert known == ["--data_url=obs://b", "--train_url", "/o", "--profiling", "True"]
+    ignored = []
+    words = flag_set.words(["--data_url=obs://b", "--num_gpus", "8", "--ma_x=1", "--train_url", "/o", "stray",
+                            "--profiling", "True"], ignored)
+    assert words == dict(data_path="obs://b", output_path="/o", profiling="True")
     assert ignored == ["--num_gpus", "8", "--ma_x=1", "stray"]
 
 

@@ -39,22 +39,6 @@ def test_auto_without_an_npu_leaves_it_to_tensorflow(machine):
     assert selection.choose("auto", {}) == selection.Device("gpu", "0")
 
 
-@pytest.mark.parametrize("adapters, files, gpu_files, wanted", [
-    (["npu_device"], ["/dev/davinci0"], [], "npu"), ([], ["/dev/davinci0"], [], "npu?"),
-    ([], [], ["nvidiactl", "nvidia0"], "gpu?"), ([], [], ["nvidiactl"], "cpu"), ([], [], [], "cpu"),
-])
-def test_the_likely_device_is_known_without_tensorflow(machine, monkeypatch, tmp_path, adapters, files, gpu_files,
-                                                       wanted):
-    """A "?" where the adapter is missing, or TensorFlow may not use the GPU."""
-    machine(adapters, files)
-    for name in gpu_files:
-        (tmp_path / name).touch()
-    monkeypatch.setattr(selection, "_GPU_FILES", (str(tmp_path / "nvidia[0-9]*"),))
-    assert selection.likely_kind() == wanted
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert selection.likely_kind() == "-"
-
-
 def test_auto_takes_the_npu(machine):
     machine(adapters=["npu_device"], files=["/dev/davinci0"])
     assert selection.choose("auto", {"ASCEND_DEVICE_ID": "2"}) == selection.Device("npu", "2", "npu_device")

@@ -15,12 +15,6 @@ def test_locate(output_path, wanted):
     assert run_dir.locate(output_path, "/model", "3") == wanted
 
 
-def test_resume_path_must_be_a_run(tmp_path):
-    with pytest.raises(ZooError, match="not a run directory"):
-        run_dir.resume_path(str(tmp_path))
-    assert run_dir.resume_path("auto") is None and run_dir.resume_path("never") is None
-
-
 @pytest.mark.parametrize("started, message", [("20261126-120000", None), ("", "does not match"),
                                               ("/../../elsewhere", "does not match")])
 def test_the_start_of_a_run_is_a_time(tmp_path, started, message):
