@@ -22,7 +22,7 @@ from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import tf
 from common.graph.session import StepDebugger, session_config
 from common.run import loop
-from common.run.agreement import Epochs, SharedStop
+from common.run.agreement import Epochs
 from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve, format_number
 from common.run.opening import Run
@@ -63,18 +63,17 @@ def train(inputs: Inputs, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint when it has one."""
     flags = run.request.flags
     team = workers.make(run.request.rank, flags.batch_size, run.device, 60.0 * flags.peer_minutes)
-    shared_stop = SharedStop(stop, team)
     with tf.Graph().as_default():
         with team.scope():
             graphs = _build(inputs, run, team)
         with team.open_session(session_config(run)) as session:
             team.require_same(run.checksum)
             histogram = _Histogram(graphs.train.histogram, session, flags.prelogits_hist_max)
-            record: Record = Record(run, shared_stop)
+            record: Record = Record(run, stop)
             if run.request.rank.is_chief:
                 log_lines.write_texts(run)
                 checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step, histogram.store)
-                record = RunRecord(run, shared_stop, checkpoints, tf)
+                record = RunRecord(run, stop, checkpoints, tf)
             with contextlib.closing(_Task(inputs, graphs, session, histogram, record)) as task:
                 loop.run(task, record)
 

@@ -14,7 +14,7 @@ from common.keras import session, workers
 from common.keras.checkpoints import BackgroundFolder, KerasCheckpoints, initialise_from
 from common.keras.session import StepDebugger, debugged, tf
 from common.run import loop
-from common.run.agreement import Epochs, SharedStop
+from common.run.agreement import Epochs
 from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve
 from common.run.opening import Run
@@ -64,12 +64,11 @@ def train(inputs: Inputs, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint if there is one."""
     team = workers.make(run.request.rank, run.device.kind, run.request.flags.jit_compile)
     team.require_same(run.checksum)
-    shared_stop = SharedStop(stop, team)
     with debugged(run) as debugger:
         model = _build(inputs, team, run)
-        record: Record = Record(run, shared_stop)
+        record: Record = Record(run, stop)
         if run.request.rank.is_chief:
-            record = RunRecord(run, shared_stop, _checkpoints(model, run), tf.compat.v1)
+            record = RunRecord(run, stop, _checkpoints(model, run), tf.compat.v1)
         with contextlib.closing(_Task(inputs, model, team, debugger, record)) as task:
             loop.run(task, record)
 

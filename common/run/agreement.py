@@ -5,14 +5,11 @@ others learn from sums over the workers.
 """
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import signal
-from typing import Iterator, Sequence
+from typing import Sequence
 
 import numpy as np
 
-from common.cli.program import Stopped, StopRequest
 from common.devices.selection import Rank
 from common.errors import ZooError
 from common.run.loop import Record
@@ -45,42 +42,6 @@ class Workers:
     def any(self, value: bool) -> bool:
         """Return whether `value` is true on any worker; all must call it, and wait here for each other."""
         return bool(self.exchange((value, 0)).any())
-
-
-class SharedStop(StopRequest):
-    """A stop request that all workers act on after the same step.
-
-    A worker that received a signal tells the others in the sums of its next step, at no extra cost: each step sets
-    `num_stopping`, the number of workers that had received one before it.
-    """
-
-    def __init__(self, stop: StopRequest, workers: Workers):
-        """Wrap the stop request of this process."""
-        self.started = stop.started
-        self.num_stopping = 0
-        self._local, self._is_alone = stop, workers.rank.size == 1
-
-    @property
-    def is_signalled(self) -> bool:
-        """Whether this worker has to tell the others to stop."""
-        return self._local.requested and not self._is_alone
-
-    @property
-    def requested(self) -> bool:
-        return self._local.requested if self._is_alone else self.num_stopping > 0
-
-    def check(self) -> None:
-        if self.requested:
-            self._local.check()
-            raise Stopped(signal.SIGTERM)  # another worker received the signal
-
-    def complete(self) -> None:
-        self._local.complete()
-
-    @contextlib.contextmanager
-    def deferred(self) -> Iterator[None]:
-        with self._local.deferred():
-            yield
 
 
 @dataclasses.dataclass(frozen=True)

@@ -118,6 +118,7 @@ class Record:
 
     def __init__(self, run: Run, stop: StopRequest):
         self.run, self.stop = run, stop
+        stop.is_shared = run.request.rank.size > 1
         self._task: Task
 
     def restore(self, task: Task) -> int | None:
