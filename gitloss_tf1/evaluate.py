@@ -52,27 +52,21 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     with inference_session(device, flags.device, gitloss.NPU_PRECISION, flags.json) as session:
         graph = restore.forward_graph(session, checkpoint, evaluation.BATCH_SIZE)
         measured = evaluation.evaluate(session, graph, data, settings, with_splits=True)
-    result = dict(
-        checkpoint=checkpoint.prefix,
-        validation=measured.validation._asdict() if measured.validation else None,
-        test=measured.test._asdict() if measured.test else None,
-        inter_cls_dist=measured.statistics.inter_distance,
-        intra_cls_dist=measured.statistics.intra_distance,
-        inter_to_intra=measured.statistics.ratio,
-        seconds=measured.seconds,
-    )
-    plots.draw(figures.plotting(), checkpoint.file("features.png"), measured.train_features,
-               data.train.labels, measured.centers,
-               checkpoint.title("training images and centers, ratio of class distances "
-                                f"{measured.statistics.ratio:.2f}"))
+    statistics = measured.statistics
+    result = dict(checkpoint=checkpoint.prefix, **{name: loss._asdict() for name, loss in measured.splits.items()},
+                  inter_cls_dist=statistics.inter_distance, intra_cls_dist=statistics.intra_distance,
+                  inter_to_intra=statistics.ratio, seconds=measured.seconds)
+    title = f"training images and centers, ratio of class distances {statistics.ratio:.2f}"
+    plots.draw(figures.plotting(), checkpoint.file("features.png"), measured.train_features, data.train.labels,
+               measured.centers, checkpoint.title(title))
     if flags.projector:
         projector.write(checkpoint, measured.train_features,
                         dict(digit=data.train.labels, image=range(len(data.train.labels))),
                         lambda index: data.train.images[index, ..., 0])
-    lines = [f"{name}: loss {loss.total:.4f}, accuracy {loss.accuracy:.4f}"
-             for name, loss in (("Validation", measured.validation), ("Test", measured.test)) if loss]
-    lines.append(f"Between classes {result['inter_cls_dist']:.4f}, within {result['intra_cls_dist']:.4f}, ratio "
-                 f"{result['inter_to_intra']:.2f}")
+    lines = [f"{name.capitalize()}: loss {loss.total:.4f}, accuracy {loss.accuracy:.4f}"
+             for name, loss in measured.splits.items()]
+    lines.append(f"Between classes {statistics.inter_distance:.4f}, within {statistics.intra_distance:.4f}, ratio "
+                 f"{statistics.ratio:.2f}")
     checkpoint.report("evaluation.json", result, lines, flags.json)
     return 0
 

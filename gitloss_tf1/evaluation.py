@@ -9,7 +9,7 @@ import numpy as np
 from common import console
 from common.data.batching import full_batches
 from common.graph.compat import tf
-from gitloss_tf1.mnist import NUM_CLASSES, Mnist, Split, preprocess
+from gitloss_tf1.mnist import NUM_CLASSES, Mnist, preprocess
 from gitloss_tf1.model import ForwardGraph
 from gitloss_tf1.recipe import LossSettings
 
@@ -50,13 +50,12 @@ class SetLoss(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """The results of an evaluation; `validation` and `test` are None in a speed run."""
+    """The results of an evaluation."""
 
     statistics: ClassStatistics
     centers: np.ndarray  # float32 [10, 2], the trained ones
     train_features: np.ndarray  # float32 [num, 2]
-    validation: SetLoss | None
-    test: SetLoss | None
+    splits: dict[str, SetLoss]  # of validation and test; empty in a speed run
     seconds: float  # of the whole evaluation
     legacy_seconds: float  # the original's train_time: of the validation, in a speed run of the features
 
@@ -84,21 +83,18 @@ def evaluate(session: tf.Session, graph: ForwardGraph, data: Mnist, settings: Lo
     `with_splits` computes loss and accuracy on the validation and test images too. `check` is called before every
     batch; it may raise to end early.
     """
-    started = time.perf_counter()
+    times = [time.perf_counter()]
     centers = session.run(graph.centers)
     features, _ = forward(session, graph, data.train.images, data.mean_image, check)
     statistics = class_statistics(features, data.train.labels, settings.batch_size, settings.switches.eval_centers)
-
-    def loss_of(split: Split) -> SetLoss:
-        split_features, logits = forward(session, graph, split.images, data.mean_image, check)
-        return set_loss(split_features, logits, split.labels, centers, settings)
-
-    described = time.perf_counter()
-    validation = loss_of(data.validation) if with_splits else None
-    validated = time.perf_counter()
-    test = loss_of(data.test) if with_splits else None
-    return Evaluation(statistics, centers, features, validation, test, time.perf_counter() - started,
-                      validated - described if with_splits else described - started)
+    times.append(time.perf_counter())
+    splits = {}
+    for name, split in dict(validation=data.validation, test=data.test).items() if with_splits else ():
+        outputs = forward(session, graph, split.images, data.mean_image, check)
+        splits[name] = set_loss(*outputs, split.labels, centers, settings)
+        times.append(time.perf_counter())
+    legacy_seconds = times[2] - times[1] if with_splits else times[1] - times[0]
+    return Evaluation(statistics, centers, features, splits, times[-1] - times[0], legacy_seconds)
 
 
 def class_statistics(features: np.ndarray, labels: np.ndarray, batch_size: int, form: str) -> ClassStatistics:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NamedTuple, Sequence
+from typing import Mapping, Sequence
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -19,20 +19,13 @@ from common.cli.parser import FlagSet
 from common.errors import ZooError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
+# columns of the table by key, with their formats; distances are between points of the feature plane
+_COLUMNS = {"lambda_c": ("lambda_c", "g"), "lambda_g": ("lambda_g", "g"),
+            "valid_accuracy": ("validation accuracy", ".4f"), "test_accuracy": ("test accuracy", ".4f"),
+            "inter": ("between classes", ".2f"), "intra": ("within classes", ".3f"), "ratio": ("ratio", ".1f")}
 _PANELS = {"valid_accuracy": "validation accuracy", "inter": "distance between classes",
            "intra": "distance within classes", "ratio": "between / within"}
-
-
-class Row(NamedTuple):
-    """The last evaluation of a run; distances are between points of the feature plane."""
-
-    lambda_c: float
-    lambda_g: float
-    valid_accuracy: float
-    test_accuracy: float
-    inter: float  # mean distance between two class centers
-    intra: float  # mean distance of a sample from its class center
-    ratio: float  # inter / intra
+Row = Mapping[str, float]  # the last evaluation of a run
 
 
 @program.entry
@@ -63,26 +56,26 @@ def read(folders: Sequence[str]) -> tuple[list[Row], str]:
         if run.state != "finished" or not run.evaluation:
             continue
         identity, values = dict(run.arguments["identity"]), run.evaluation
-        weights = [identity.pop("lambda_c", None), identity.pop("lambda_g", None)]
-        if None in weights or "valid_accuracy" not in values:
+        weights = {key: identity.pop(key, None) for key in ("lambda_c", "lambda_g")}
+        if None in weights.values() or "valid_accuracy" not in values:
             raise ZooError(f"{path}: is not a complete run of Git loss")
         settings = (identity, run.step)
         if shared not in (None, settings):
             raise ZooError(f"{path}: differs from {first} in more than lambda_c and lambda_g; `zoo compare` shows how")
         shared, first = settings, first or path
         inter, intra = values["inter_cls_dist_current"], values["intra_cls_dist"]
-        rows.append(Row(*weights, values["valid_accuracy"], values["test_accuracy"], inter, intra, inter / intra))
+        rows.append(dict(weights, valid_accuracy=values["valid_accuracy"], test_accuracy=values["test_accuracy"],
+                         inter=inter, intra=intra, ratio=inter / intra))
     if shared is None:
         raise ZooError(f"{', '.join(folders)}: no finished run of Git loss")
-    return sorted(rows), f"Git loss, {shared[0].get('recipe')}, step {shared[1]}: weights of the terms"
+    rows.sort(key=lambda row: (row["lambda_c"], row["lambda_g"]))
+    return rows, f"Git loss, {shared[0].get('recipe')}, step {shared[1]}: weights of the terms"
 
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
-    lines = ["| lambda_c | lambda_g | validation accuracy | test accuracy | between classes | within classes | ratio |",
-             "|---|---|---|---|---|---|---|"]
-    lines += [f"| {row.lambda_c:g} | {row.lambda_g:g} | {row.valid_accuracy:.4f} | {row.test_accuracy:.4f} | "
-              f"{row.inter:.2f} | {row.intra:.3f} | {row.ratio:.1f} |" for row in rows]
+    lines = [f"| {' | '.join(title for title, _ in _COLUMNS.values())} |", "|---" * len(_COLUMNS) + "|"]
+    lines += [f"| {' | '.join(format(row[key], form) for key, (_, form) in _COLUMNS.items())} |" for row in rows]
     return "\n".join(lines)
 
 
@@ -95,12 +88,12 @@ def draw(path: str, rows: Sequence[Row], title: str) -> None:
         return
     figure, axes = pyplot.subplots(2, 2, figsize=(figures.WIDTH, figures.WIDTH * 0.75))
     figure.suptitle(figures.wrapped(title))
-    ticks = sorted({row.lambda_g for row in rows})
+    ticks = sorted({row["lambda_g"] for row in rows})
     for axis, (name, label) in zip(axes.flat, _PANELS.items()):
-        for weight in sorted({row.lambda_c for row in rows}):
-            chosen = [row for row in rows if row.lambda_c == weight]
-            axis.plot([ticks.index(row.lambda_g) for row in chosen], [getattr(row, name) for row in chosen],
-                      marker="o", label=f"lambda_c {weight:g}")
+        for weight in sorted({row["lambda_c"] for row in rows}):
+            chosen = [row for row in rows if row["lambda_c"] == weight]
+            axis.plot([ticks.index(row["lambda_g"]) for row in chosen], [row[name] for row in chosen], marker="o",
+                      label=f"lambda_c {weight:g}")
         axis.set_xticks(range(len(ticks)))
         axis.set_xticklabels([f"{tick:g}" for tick in ticks])
         axis.set_xlabel("lambda_g")

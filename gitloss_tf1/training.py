@@ -117,11 +117,11 @@ class _Task:
             inter_cls_dist_current=distance, intra_cls_dist=result.statistics.intra_distance,
             train_time=float(np.median(self._step_seconds)) if is_training_time else result.legacy_seconds,
             evaluation_seconds=result.seconds)
-        if result.validation and result.test:
+        if not self._performance:
+            valid, test = result.splits["validation"], result.splits["test"]
             best = max((row["valid_accuracy"] for row in earlier), default=-1.0)
-            values.update(valid_loss=result.validation.total, valid_accuracy=result.validation.accuracy,
-                          test_loss=result.test.total, test_accuracy=result.test.accuracy,
-                          best=result.validation.accuracy > best)
+            values.update(valid_loss=valid.total, valid_accuracy=valid.accuracy, test_loss=test.total,
+                          test_accuracy=test.accuracy, best=valid.accuracy > best)
         features = atomic_files.npz(features=result.train_features, labels=self._data.train.labels,
                                     centers=result.centers)
         atomic_files.write_bytes(self._run.file("plots", f"features-{step}.npz"), features)  # see `plots.draw_run`
