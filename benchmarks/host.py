@@ -258,7 +258,7 @@ def _replace_embeddings() -> None:
     def maps(images: tf.Tensor, name: str, channels: int, is_exemplar: bool, wider: int = 0) -> tf.Tensor:
         with tf.variable_scope(name):
             sums.append(tf.matmul(images[:, 100, 100], tf.get_variable("weights", [3, 1])))
-        cells = (sa_siam.EXEMPLAR_CELLS if is_exemplar else sa_siam.conv5_side(int(images.shape[1]))) + wider
+        cells = sa_siam.EXEMPLAR_CELLS + wider + (0 if is_exemplar else (int(images.shape[1]) - 127) // 8)
         return tf.zeros([int(images.shape[0]), cells, cells, channels])
 
     def appearance(images, normaliser, is_exemplar, dtype=None):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Callable, NamedTuple, Tuple
 
 from common.graph.compat import tf
-from sa_siam_tf1.configuration import STRIDE
 
 # The original asks for 1e-6, which the fused op raises to this.
 BN_EPSILON = 1.001e-5
@@ -83,24 +82,6 @@ def appearance(images: tf.Tensor, normaliser: Normaliser, is_exemplar: bool, dty
         if is_exemplar:
             hidden = crop(hidden, EXEMPLAR_CELLS + CONV5.kernel - 1)
         return (_convolve(hidden, CONV5, _add_bias, dtype=dtype),)
-
-
-def exemplar_window(images: tf.Tensor) -> tf.Tensor:
-    """Crop the pixels that the appearance exemplar depends on with moving statistics: 127 x 127 of 255 x 255."""
-    side = int(images.shape[1])
-    start = STRIDE * crop_start(conv5_side(side), EXEMPLAR_CELLS)
-    width = side - STRIDE * (conv5_side(side) - EXEMPLAR_CELLS)
-    return images[:, start:start + width, start:start + width]
-
-
-def conv5_side(image_side: int) -> int:
-    """Return the side of conv5's map: 20 for images of 239, 22 for 255."""
-    side = image_side
-    for layer in TRUNK:
-        side = (side - layer.kernel) // layer.stride + 1
-        if layer in (CONV1, CONV2):
-            side = (side - 3) // 2 + 1  # pooled
-    return side
 
 
 def semantic(images: tf.Tensor, is_exemplar: bool, dtype: tf.DType = tf.float32) -> Features:

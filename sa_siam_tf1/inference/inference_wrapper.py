@@ -7,7 +7,7 @@ import numpy as np
 
 from common.graph.compat import tf
 from sa_siam_tf1 import opencv
-from sa_siam_tf1.configuration import EXEMPLAR_SIDE, ModelConfig, TrackConfig
+from sa_siam_tf1.configuration import EXEMPLAR_SIDE, STRIDE, ModelConfig, TrackConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
 
@@ -105,7 +105,7 @@ def _build_search(model: ModelConfig, track: TrackConfig, dtype: tf.DType) -> Se
     with tf.name_scope("search"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
         windows = _windows(track.num_scales, track.x_image_size)
         features = embed(model, windows.images, False, dtype)
-    template = tuple(tf.placeholder(tf.float32, [1, *shape]) for shape in template_shapes(features, track))
+    template = tuple(tf.placeholder(tf.float32, [1, *shape]) for shape in template_shapes(features))
     with tf.name_scope("search"):
         tiled = tuple(tf.tile(one, [track.num_scales, 1, 1, 1]) for one in template)
         response = _response(model, tiled, features)
@@ -148,16 +148,16 @@ def export_search(model: ModelConfig, track: TrackConfig) -> tuple[dict, dict]:
     images = tf.placeholder(tf.float32, [None, track.x_image_size, track.x_image_size, 3], "images")
     features = embed(model, images, False)
     template = tuple(tf.placeholder(tf.float32, [None, *shape], f"template_{number}")
-                     for number, shape in enumerate(template_shapes(features, track)))
+                     for number, shape in enumerate(template_shapes(features)))
     response = _response(model, template, features)
     outputs = dict(response=tf.identity(response, "response"),
                    upsampled=tf.identity(_upsampled(response, track), "upsampled"))
     return dict({placeholder.op.name: placeholder for placeholder in template}, images=images), outputs
 
 
-def template_shapes(features: Features, track: TrackConfig) -> list[list[int]]:
+def template_shapes(features: Features) -> list[list[int]]:
     """Shapes of a template's maps, [cells, cells, channels] each, that fit the maps of the instances."""
-    narrower = sa_siam.conv5_side(track.x_image_size) - sa_siam.EXEMPLAR_CELLS
+    narrower = int(features[-1].shape[1]) - sa_siam.EXEMPLAR_CELLS  # the last map is conv5's
     return [[int(maps.shape[1]) - narrower] * 2 + [int(maps.shape[3])] for maps in features]
 
 
@@ -165,11 +165,18 @@ def embed(model: ModelConfig, images: tf.Tensor, is_exemplar: bool, dtype: tf.DT
     """Compute the features of search images, float32 [num, side, side, 3], with moving statistics."""
     features: Features = ()
     if model.branch != "semantic":  # of the exemplar only its own pixels matter
-        window = sa_siam.exemplar_window(images) if is_exemplar else images
+        window = exemplar_window(images) if is_exemplar else images
         features += sa_siam.appearance(window, Normaliser(False), is_exemplar, dtype)
     if model.branch != "appearance":  # attention needs the surroundings too
         features += sa_siam.semantic(images, is_exemplar, dtype)
     return features
+
+
+def exemplar_window(images: tf.Tensor) -> tf.Tensor:
+    """Crop the 127 x 127 pixels that the appearance exemplar depends on with moving statistics."""
+    cells_outside = (int(images.shape[1]) - EXEMPLAR_SIDE) // STRIDE  # of conv5
+    start = STRIDE * sa_siam.crop_start(cells_outside, 0)
+    return images[:, start:start + EXEMPLAR_SIDE, start:start + EXEMPLAR_SIDE]
 
 
 def _response(model: ModelConfig, template: Features, features: Features) -> tf.Tensor:

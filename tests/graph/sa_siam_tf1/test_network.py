@@ -133,7 +133,7 @@ def test_attention_against_loops():
 def test_the_exemplar_needs_its_own_pixels_alone():
     """The template out of 127 x 127 pixels is that of the whole image."""
     images = tf.constant(np.random.RandomState(3).uniform(0, 255, (1, 255, 255, 3)).astype(np.float32))
-    window = sa_siam.exemplar_window(images)
+    window = inference_wrapper.exemplar_window(images)
     assert window.shape.as_list() == [1, 127, 127, 3]
     (small,) = sa_siam.appearance(window, sa_siam.Normaliser(False), True)
     with tf.variable_scope(tf.get_variable_scope(), reuse=True):
