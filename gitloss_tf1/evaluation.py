@@ -64,8 +64,7 @@ def forward(session: tf.Session, graph: ForwardGraph, images: np.ndarray, mean_i
             check: Callable[[], None] = lambda: None) -> tuple[np.ndarray, np.ndarray]:
     """Run the network over images, uint8 [num, 28, 28, 1], in batches of the graph's size; see `evaluate`.
 
-    Returns:
-        Features float32 [num, 2] and logits float32 [num, 10].
+    Return features, float32 [num, 2], and logits, float32 [num, 10].
     """
     features, logits = [], []
     for rows in console.progress(full_batches(len(images), int(graph.images.shape[0])), "features", "batch"):
@@ -98,15 +97,11 @@ def evaluate(session: tf.Session, graph: ForwardGraph, data: Mnist, settings: Lo
 
 
 def class_statistics(features: np.ndarray, labels: np.ndarray, batch_size: int, form: str) -> ClassStatistics:
-    """Compute centers, distances between classes and distances within them.
+    """Compute centers, distances between classes and distances within them, for float32 [num, dim] and int64 [num].
 
-    Args:
-        features: float32 [num, dim].
-        labels: int64 [num].
-        batch_size: samples in a batch of the form "batch_means".
-        form: "batch_means": centers are the mean over batches of the class means of a batch, as in the original; only
-            full batches are used, and a class has no mean in a batch without it. "class_means": centers are the means
-            of all samples of a class.
+    In the form "class_means", centers are the means of all samples of a class. In "batch_means" they are the mean over
+    batches of the class means of a batch, as in the original: only full batches are used, and a class has no mean in a
+    batch without it.
     """
     # with all samples in one batch, the mean of batch means is the class mean
     batch_size = min(batch_size, len(labels)) if form == "batch_means" else len(labels)

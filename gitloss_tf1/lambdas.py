@@ -45,8 +45,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 def read(folders: Sequence[str]) -> tuple[list[Row], str]:
     """Return the results of the finished runs in folders, by rising weights, and a title.
 
-    Raises:
-        ZooError: no run is finished, or the runs differ in more than the two weights.
+    Raises ZooError if no run is finished, or the runs differ in more than the two weights.
     """
     from common.run import summary
 

@@ -57,8 +57,7 @@ def has_data(folder: str) -> bool:
 def load(folder: str) -> Mnist:
     """Load the four files of a folder.
 
-    Raises:
-        ZooError: a file is missing, truncated, damaged, of another kind or empty, or images and labels do not match.
+    Raises ZooError if a file is missing, truncated, damaged, of another kind or empty, or its labels do not match.
     """
     paths = {}
     for what, name in _FILES.items():

@@ -59,7 +59,8 @@ def network(images: tf.Tensor, seed: int) -> Outputs:
         for layer in (1, 2):
             hidden = tf.nn.relu(conv2d(hidden, channels, f"conv{stage}_{layer}", seed))
         hidden = max_pool(hidden)  # 28 -> 14 -> 7 -> 3
-    features = dense(flatten(hidden), FEATURE_DIM, "fc1", seed)
+    flat = tf.reshape(hidden, [-1, hidden.shape[1:].num_elements()])  # in NHWC order
+    features = dense(flat, FEATURE_DIM, "fc1", seed)
     logits = dense(prelu(features, "PReLU"), NUM_CLASSES, "fc2", seed)
     return Outputs(features, logits)
 
@@ -74,11 +75,6 @@ def conv2d(inputs: tf.Tensor, filters: int, scope: str, seed: int) -> tf.Tensor:
 def max_pool(inputs: tf.Tensor) -> tf.Tensor:
     """Take the maximum over windows of 2 x 2 that do not overlap; incomplete windows are dropped."""
     return tf.nn.max_pool2d(inputs, ksize=2, strides=2, padding="VALID")
-
-
-def flatten(inputs: tf.Tensor) -> tf.Tensor:
-    """Return [batch, height * width * channels], in NHWC order."""
-    return tf.reshape(inputs, [-1, inputs.shape[1:].num_elements()])
 
 
 def dense(inputs: tf.Tensor, units: int, scope: str, seed: int) -> tf.Tensor:

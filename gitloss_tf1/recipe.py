@@ -11,11 +11,7 @@ from common.errors import FlagError
 
 @dataclasses.dataclass(frozen=True)
 class Switches:
-    """Switches of the recipes; every field is also a flag.
-
-    Raises:
-        FlagError: the distances are to be measured from a variable that is switched off.
-    """
+    """Switches of the recipes; every field is also a flag. FlagError if two of them contradict each other."""
 
     center_term: str = switch("element", "Center term: mean over elements, or half the mean squared distance.",
                               ("element", "sample"))

@@ -26,11 +26,8 @@ def forward_graph(session: tf.Session, checkpoint: Checkpoint, batch_size: int) 
 def mean_image(checkpoint: Checkpoint, data_path: str | None) -> np.ndarray:
     """Return the mean image, float32 [28, 28, 1], that the weights were trained with.
 
-    A run holds it; for a checkpoint outside of a run it is computed from the training data.
-
-    Raises:
-        FlagError: the checkpoint is outside of a run, and there is no data path.
-        ZooError: the run's file is damaged.
+    A run holds it, ZooError if its file is damaged; for a checkpoint outside of a run it is computed from the training
+    data, FlagError without their path.
     """
     if checkpoint.run_path is not None:
         return _read(os.path.join(checkpoint.run_path, MEAN_IMAGE))

@@ -170,16 +170,10 @@ class Steps:
     """Makes the training steps of a run.
 
     Batches are fed on an NPU, because it is not known whether its adapter keeps bytes in variables, and where numbers
-    are checked, because kept bytes are no numbers.
-
-    Attributes:
-        settings: of the loss.
-        data: the data set.
-        graph: the training graph; tensors in a loop cannot be fetched.
-        initialise: op that gives all variables their first values.
+    are checked, because kept bytes are no numbers. `initialise` gives all variables their first values.
     """
 
-    graph: TrainGraph
+    graph: TrainGraph  # tensors in a loop cannot be fetched
 
     def __init__(self, settings: LossSettings, data: Mnist, run: Run):
         """Build the training graph in the default graph; with --steps_per_loop above 1, a loop of it."""
@@ -213,8 +207,7 @@ class Steps:
     def run(self, session: tf.Session, step: int, count: int) -> list[dict[str, Any]]:
         """Make `count` steps, 1 without a loop, after `step` updates.
 
-        Returns:
-            What is measured of each step, by the names of `_MEASURED`, float32 [] or [batch, 2] for `center_distance`.
+        Return what is measured of each, by the names of `_MEASURED`: float32 [], [batch, 2] for `center_distance`.
         """
         indices = np.stack([self._batches.indices(step + number) for number in range(count)])
         if self._is_loop:

@@ -27,18 +27,12 @@ Export = Callable[[FlagValues, trained.Checkpoint, selection.Device], "dict[str,
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Where an export is written, and in which formats; an earlier one there is replaced.
+    """Where an export is written, and in which formats; an earlier one there is replaced."""
 
-    Attributes:
-        folder: absolute path.
-        name: name of the files.
-        onnx: whether to write an ONNX model too.
-        onnx_tolerances: differences allowed in its outputs, by name, else `ONNX_MAX_DIFFERENCE` of the largest value.
-    """
-
-    folder: str
-    name: str
-    onnx: bool = False
+    folder: str  # absolute path
+    name: str  # of the files
+    onnx: bool = False  # whether to write an ONNX model too
+    # differences allowed in the outputs of the ONNX model, by name, else `ONNX_MAX_DIFFERENCE` of the largest value
     onnx_tolerances: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def file(self, suffix: str) -> str:

@@ -23,19 +23,12 @@ LEVELS_OF_A_RUN = 3  # a checkpoint is at most so many folders below its run dir
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint, and where results about it are written.
+    """A checkpoint, and where results about it are written."""
 
-    Attributes:
-        prefix: its path without .index.
-        run_path: the run directory that it is in, or None.
-        output_folder: where the program writes.
-        names: the files in it that the program has asked for.
-    """
-
-    prefix: str
-    run_path: str | None
-    output_folder: str
-    names: list[str] = dataclasses.field(default_factory=list, compare=False)
+    prefix: str  # its path without .index
+    run_path: str | None  # the run directory that it is in
+    output_folder: str  # where the program writes
+    names: list[str] = dataclasses.field(default_factory=list, compare=False)  # of the files that `file` has named
 
     def run_identity(self) -> dict[str, Any]:
         """What the run's arguments.json says about recipe, model and data; empty outside of a run."""

@@ -25,13 +25,7 @@ from common.run.run_dir import RunRequest
 
 
 class Workers(agreement.Workers):
-    """A single worker.
-
-    Attributes:
-        rank: of this process.
-        num_samples: samples in the batch of all workers.
-        positions: int64 [num], those of this worker in the batch.
-    """
+    """A single worker. Its samples have `positions`, int64 [num], in the batch of `num_samples` of all workers."""
 
     def __init__(self, rank: Rank, num_samples: int):
         super().__init__(rank)
@@ -53,8 +47,7 @@ class Workers(agreement.Workers):
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """In the graph: return the rows of all workers, [num_samples, ...], in the order of the batch.
 
-        Args:
-            rows: float or int [len(positions), ...], of this worker; integers below 2^24.
+        `rows` of this worker are float or int [len(positions), ...]; integers are below 2^24.
         """
         return rows
 
@@ -66,11 +59,7 @@ class Workers(agreement.Workers):
         """Set the variables of all workers to the values of rank 0."""
 
     def answered(self) -> ContextManager:
-        """Context of a run of the session that waits for the other workers.
-
-        Raises:
-            LostRank: one of them has ended.
-        """
+        """Context of a run of the session that waits for the other workers; LostRank if one of them has ended."""
         return contextlib.nullcontext()
 
 
@@ -207,14 +196,7 @@ def meet(request: RunRequest) -> None:
 
 
 def make(rank: Rank, num_samples: int, device: Device, patience_seconds: float) -> Workers:
-    """Return the workers for a device.
-
-    Args:
-        rank: of this process.
-        num_samples: samples in the batch of all workers.
-        device: the settled device.
-        patience_seconds: how long the others may take to answer, on CPUs and GPUs.
-    """
+    """Return the workers for a settled device; on CPUs and GPUs, others may take `patience_seconds` to answer."""
     if rank.size == 1:
         return Workers(rank, num_samples)
     if device.kind == "npu":

@@ -22,19 +22,12 @@ _HEARTBEAT_SECONDS = 30  # without any sign of life, after which a worker is los
 
 
 class Workers(agreement.Workers):
-    """A single worker.
+    """A single worker."""
 
-    Args:
-        rank: rank of this process.
-        jit_compile: whether `compile` uses XLA.
-
-    Attributes:
-        run_the_same: whether all workers must run the same compiled functions, also in evaluations.
-    """
-
-    run_the_same = False
+    run_the_same = False  # whether all workers must run the same compiled functions, also in evaluations
 
     def __init__(self, rank: Rank, jit_compile: bool = False):
+        """With `jit_compile`, `compile` uses XLA."""
         super().__init__(rank)
         self._options = {"jit_compile": True} if jit_compile else {}
 

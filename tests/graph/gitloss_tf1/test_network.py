@@ -34,11 +34,10 @@ def test_conv2d():
     assert [variable.op.name for variable in tf.global_variables()] == ["c/weights", "c/biases"]
 
 
-def test_dense_and_flatten_in_nhwc_order():
-    values = np.arange(12, dtype="f").reshape(1, 2, 3, 2)
-    flat = layers.flatten(tf.constant(values))
-    found = run(layers.dense(flat, 12, "d", 0), weights=np.eye(12, dtype="f"), biases=np.zeros(12, "f"))
-    assert found.tolist() == [list(range(12))]
+def test_dense():
+    weights, biases = np.array([[1.0, 2.0], [0.0, -1.0], [4.0, 0.5]], "f"), np.array([0.25, -1.0], "f")
+    found = run(layers.dense(tf.constant([[1.0, 2.0, 3.0]]), 2, "d", 0), weights=weights, biases=biases)
+    assert found.tolist() == [[13.25, 0.5]]
 
 
 def test_max_pool_drops_what_fills_no_window():
