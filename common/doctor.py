@@ -18,7 +18,7 @@ from common import ROOT, console
 from common.cli import program
 from common.devices import ranks, selection
 from common.devices.selection import Device
-from common.errors import ZooError
+from common.errors import ZooError, reason_of
 
 LEVEL_FILE = "modelzoo_level.txt"
 OPTIONAL = {"matplotlib": "matplotlib, for PNG plots", "tensorboard": "tensorboard, for events/"}
@@ -101,7 +101,7 @@ def _tensorflow() -> tuple[str | None, str]:
     try:
         from common.graph.compat import tf
     except Exception as error:  # a wrong numpy, protobuf or processor shows in many ways
-        return None, f"does not start ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+        return None, f"does not start ({reason_of(error)})"
     return tf.__version__, ""
 
 
@@ -184,8 +184,8 @@ def _hccl(adapter: str) -> str | None:
         importlib.import_module("hccl.manage.api")
     except Exception as error:  # it loads shared libraries
         purpose = "" if adapter == "npu_bridge" else " for several NPUs"
-        return (f"hccl.manage.api, which {adapter} needs{purpose}, cannot be imported ({type(error).__name__}: {error})"
-                f": source {SET_ENV}")
+        return (f"hccl.manage.api, which {adapter} needs{purpose}, cannot be imported ({reason_of(error)}): "
+                f"source {SET_ENV}")
     return None
 
 

@@ -94,11 +94,6 @@ class FlagSet:
         given = [self.values[name] for name in self.ignored.defaults if self.values[name].present]
         return [f"Warning: --{flag.name} has no effect. {flag.help}" for flag in given]
 
-    def canonical(self, name: str) -> str | None:
-        """Return the name of the flag that has a name or an alias, or None."""
-        name = self._aliases.get(name, name)
-        return name if name in self.values else None
-
     def parse(self, arguments: list[str], ignored: list[str] | None = None) -> FlagValues:
         """Parse a command line (without the program's name); raise HelpRequested if `-h` or `--help` is anywhere in it.
 
@@ -130,13 +125,14 @@ class FlagSet:
         while queue:
             argument = queue.pop(0)
             given, equals, word = argument[2:].partition("=")
-            name = self.canonical(given) if argument.startswith("--") else None
-            if name is None and ignored is not None:
+            name, is_flag = self._aliases.get(given, given), argument.startswith("--") and argument != "--"
+            is_known = is_flag and name in self.values
+            if ignored is not None and not is_known:
                 ignored.append(argument)
                 continue
-            if not argument.startswith("--") or argument == "--":
+            if not is_flag:
                 raise FlagError(f"unexpected argument {argument!r}: flags are written --flag=value (--help lists all)")
-            if name is None:
+            if not is_known:
                 near = difflib.get_close_matches(given, [*self.values, *self._aliases], n=1)
                 hint = f"; did you mean --{near[0]}?" if near else ""
                 raise FlagError(f"unknown flag --{given}{hint} (--help lists all)")

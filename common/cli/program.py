@@ -150,15 +150,6 @@ def _answer_late(arrivals: int, numbers: Sequence[int], stop: StopRequest) -> No
                 stop.answer_late()
 
 
-def take_signals_back() -> None:
-    """Reinstall Python's signal handlers after a library has replaced them."""
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            handler = signal.getsignal(number)
-            if handler is not None:  # Python's, or none
-                signal.signal(number, handler)
-
-
 def run(body: Callable[[StopRequest], int]) -> int:
     """Run a body, and return its exit status or that of the ZooError or signal that ended it, printed on stderr."""
     stop = StopRequest()

@@ -77,10 +77,6 @@ class NpuOptions:
         """Whether float16 is mixed in, so that the loss should be scaled."""
         return (self.precision_mode_v2 or self.precision_mode) in FLOAT16_MODES
 
-    def without_diagnosis(self) -> NpuOptions:
-        """These options without dumps and profiles, which on an NPU the adapter makes."""
-        return dataclasses.replace(self, data_dump_path=None, over_dump_path=None, profiling_path=None)
-
     def make_folders(self) -> None:
         """Create the folders that the adapter expects to exist."""
         for folder in (self.data_dump_path, self.over_dump_path, self.profiling_path, self.tuning_path,

@@ -7,11 +7,12 @@ over the workers. Keras 3's own `fit` cannot run under this strategy; a custom l
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from typing import Any, Callable, ContextManager, Iterator, Sequence
 
 import numpy as np
 
-from common.cli.program import take_signals_back
 from common.devices.selection import Rank
 from common.errors import rank_errors
 from common.keras import npu, session
@@ -99,7 +100,7 @@ class MirroredWorkers(_SeveralWorkers):
         _be_patient(rank.size)
         with rank_errors(rank.number, tf.errors):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        take_signals_back()  # TensorFlow's coordination service takes SIGTERM for a preemption of the host
+        _take_signals_back()
         super().__init__(rank)
 
     @contextlib.contextmanager
@@ -163,6 +164,15 @@ def _be_patient(num_workers: int) -> None:
         context.context().configure_coordination_service(
             "standalone", "/job:worker/replica:0/task:0", heartbeat_timeout_in_ms=1000 * _HEARTBEAT_SECONDS,
             coordinated_jobs=[job])
+
+
+def _take_signals_back() -> None:
+    """Reinstall Python's signal handlers: TensorFlow's coordination service takes SIGTERM for a preemption."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            handler = signal.getsignal(number)
+            if handler is not None:  # Python's, or none
+                signal.signal(number, handler)
 
 
 def _same_everywhere(next_creator: Callable[..., Any], **options: Any) -> Any:

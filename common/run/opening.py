@@ -71,8 +71,7 @@ class Run:
     @property
     def debug_options(self) -> npu_options.NpuOptions:
         """The options for the dumps and profiles that this process writes; on an NPU the adapter writes them."""
-        options = self.request.options
-        return options.without_diagnosis() if self.device.kind == "npu" else options
+        return npu_options.NpuOptions(None) if self.device.kind == "npu" else self.request.options
 
     def file(self, *names: str) -> str:
         """Return the path of a file in the run directory, creating its folder."""
