@@ -6,6 +6,7 @@ resumed run needs nothing else. Rows are streamed: memory use does not grow with
 """
 from __future__ import annotations
 
+import collections
 import contextlib
 import glob
 import json
@@ -22,7 +23,6 @@ from common.run.run_dir import TIME_FORMAT
 
 METRICS = "metrics.jsonl"
 BOOKKEEPING = ("evaluation", "printed_step", "unix_seconds")  # values of rows that count and date them: no results
-_MAX_LINE_BYTES = 1 << 20
 _MAX_WARM_UP_STEPS = 10
 _SUCCESS = 1  # tensorboard.plugins.hparams.api_pb2.STATUS_SUCCESS
 Row = Mapping[str, Any]
@@ -51,10 +51,8 @@ def last_row(run_path: str) -> dict[str, Any] | None:
     path = os.path.join(run_path, METRICS)
     if not os.path.exists(path):
         return None
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - _MAX_LINE_BYTES))
-        lines = file.read().decode("utf-8", "replace").splitlines()
-    return _parse(lines[-1]) if lines else None
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return _parse(next(iter(collections.deque(file, 1)), ""))
 
 
 def is_finished(run_path: str) -> bool:

@@ -89,7 +89,7 @@ def test_the_beginning_is_told_apart(tmp_path, resumed):
     assert metrics.beginning(str(tmp_path)) == dict(startup_seconds=12.0, first_step_seconds=8.0)
 
 
-def test_the_last_row_is_found_without_reading_the_others(tmp_path):
+def test_the_last_row_is_found_whatever_the_others_hold(tmp_path):
     assert metrics.last_row(str(tmp_path)) is None
     path = tmp_path / metrics.METRICS
     final = '{"kind": "final", "step": 9, "seconds": 1}\n'
