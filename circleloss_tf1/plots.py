@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from typing import Any, Sequence
 
 import numpy as np
@@ -62,7 +61,7 @@ def draw_pairs(pyplot: Any, checkpoint: Checkpoint, pairs: Pairs, verified: Veri
                                                for kind in (True, False))):
         lines.append([*_cells(pairs, verified, left), None, *_cells(pairs, verified, right)])
     title = "same but far apart (left), different but close (right)" if lines else "no pair is wrong"
-    ranking.draw_lines(pyplot, checkpoint.file("worst_pairs.png"), checkpoint.title(title), lines)
+    ranking.draw_lines(pyplot, checkpoint.file("worst_pairs.png"), checkpoint.title(title), lines, images.thumbnail)
 
 
 def _cells(pairs: Pairs, verified: Verification, pair: int | None) -> list[ranking.Cell | None]:
@@ -70,5 +69,5 @@ def _cells(pairs: Pairs, verified: Verification, pair: int | None) -> list[ranki
         return [None, None]
     kind = "the same" if pairs.is_same[pair] else "different"
     texts = (kind, f"distance {verified.distances[pair]:.3f}")
-    return [ranking.Cell(images.thumbnail(path), os.path.basename(path), text, bool(pairs.is_same[pair]))
-            for path, text in zip(pairs.paths[2 * pair:2 * pair + 2], texts)]
+    paths = pairs.paths[2 * pair:2 * pair + 2]
+    return [ranking.Cell(path, text, bool(pairs.is_same[pair])) for path, text in zip(paths, texts)]

@@ -193,11 +193,11 @@ def _verdict(is_same: bool) -> str:
 
 def _draw(place: Checkpoint, found: Sequence[Mapping[str, Any]], background: str) -> None:
     """Draw nearest.png: each query and the nearest faces, framed by the verdict."""
-    queries = [ranking.Query(images.thumbnail(result["query"], background), os.path.basename(result["query"]), [
-        ranking.Cell(images.thumbnail(face["image"], background), os.path.basename(face["image"]),
-                      f"distance {face['distance']:.4f}{_SHORT_VERDICTS[face['same']]}", face["same"])
-        for face in result["nearest"]]) for result in found[:ranking.MAX_QUERIES]]
-    ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest faces"), queries)
+    queries = [(result["query"], [
+        ranking.Cell(face["image"], f"distance {face['distance']:.4f}{_SHORT_VERDICTS[face['same']]}", face["same"])
+        for face in result["nearest"]]) for result in found]
+    ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest faces"), queries,
+                 lambda path: images.thumbnail(path, background))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from common import console
 from common.checkpoints import trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
+from common.data import image_search
 from common.data.image_search import LeftOut
 from common.devices import selection
-from common.errors import ZooError
 from gitloss_tf1 import mnist
 from gitloss_tf1.export import define_data
 
@@ -108,16 +108,10 @@ def _read_idx(path: str) -> tuple[list[str], np.ndarray]:
 
 
 def _read_images(path: str, background: str, left_out: LeftOut) -> tuple[list[str], np.ndarray]:
-    from common.data import image_search, images
+    from common.data import images
 
-    decoded = {}
-    found = image_search.find_images([path])
-    for name in console.progress(found, "reading", "image"):
-        try:
-            decoded[name] = images.read_gray(name, mnist.SIDE, background)
-        except ZooError as error:
-            left_out.add(name, str(error))
-    left_out.rest_of(found)
+    decoded = left_out.read(image_search.find_images([path]),
+                            lambda name: images.read_gray(name, mnist.SIDE, background))
     digits = np.stack(list(decoded.values()))[..., None]
     for notice in image_search.one_color_notices(list(decoded), digits):
         console.notice(notice)

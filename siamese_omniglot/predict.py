@@ -27,7 +27,6 @@ from common.cli.parser import FlagSet
 from common.data import image_search, images
 from common.data.image_search import LeftOut
 from common.devices import selection
-from common.errors import ZooError
 from common.plots import figures, ranking
 from siamese_omniglot.data.omniglot import SIDE
 from siamese_omniglot.evaluate import define_network
@@ -61,7 +60,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     against = shared_flags.find_paths("against", flags.against, ROOT)
     others = image_search.find_images(against)
     left_out = LeftOut([*queries, *against])
-    paths, drawings = _read_all([*queries, *others], flags.background, left_out)
+    decoded = left_out.read([*queries, *others], lambda path: read(path, flags.background))
+    paths, drawings = list(decoded), np.stack(list(decoded.values()))
     num_found, others = len(others), left_out.rest_of(others)
     candidates = [image_search.indices_besides(query, others, against) for query in queries]
     for notice in image_search.one_color_notices(paths, drawings):
@@ -95,18 +95,6 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     return 0
 
 
-def _read_all(paths: Sequence[str], background: str, left_out: LeftOut) -> tuple[list[str], np.ndarray]:
-    """Return the paths of the drawings that can be read, each once, and the drawings, uint8 [num, 105, 105]."""
-    drawings = {}
-    for path in console.progress(list(dict.fromkeys(paths)), "reading", "image"):
-        try:
-            drawings[path] = read(path, background)
-        except ZooError as error:
-            left_out.add(path, str(error))
-    left_out.rest_of(paths)
-    return list(drawings), np.stack(list(drawings.values()))
-
-
 def read(path: str, background: str = "white") -> np.ndarray:
     """Read a drawing as uint8 [105, 105]: short side resized, center cropped; ZooError if the image cannot be read."""
     image = images.open_image(path, "L", background=background, upright=True)
@@ -128,12 +116,11 @@ def _lines(result: Mapping[str, Any], top: int) -> list[str]:
 def _draw(place: trained.Checkpoint, found: Sequence[Mapping[str, Any]], top: int,
           drawing_of: Callable[[str], np.ndarray]) -> None:
     """Draw similarity.png: each query and the most similar drawings in their order, framed by the verdict."""
-    queries = [ranking.Query(drawing_of(result["image"]), os.path.basename(result["image"]), [
-        ranking.Cell(drawing_of(row["other"]), os.path.basename(row["other"]),
-                      f"{row['similarity']:.3f}, {'same' if row['same'] else 'another'}", row["same"])
+    queries = [(result["image"], [
+        ranking.Cell(row["other"], f"{row['similarity']:.3f}, {'same' if row['same'] else 'another'}", row["same"])
         for row in result["similarities"][:top]]) for result in found]
     ranking.draw(figures.plotting(), place.file("similarity.png"),
-                 place.title("drawings by the probability of the same character"), queries)
+                 place.title("drawings by the probability of the same character"), queries, drawing_of)
 
 
 if __name__ == "__main__":

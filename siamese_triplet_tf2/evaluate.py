@@ -118,15 +118,13 @@ def _draw(checkpoint: trained.Checkpoint, data: pairs.Pairs, chosen: np.ndarray,
             names = [os.path.basename(data.right[chosen[other]]) for other in nearest]
             shown[kind].append(dict(left=os.path.basename(data.left[chosen[index]]), rank=int(ranks[index]),
                                     similarity=float(own[index]), nearest=names))
-            cells = [(data.left[chosen[index]], f"{kind}: rank {ranks[index]}", None),
-                     (data.right[chosen[index]], f"its match: {own[index]:.3f}", True)]
-            cells += [(data.right[chosen[other]], f"{number}. {similarity[index, other]:.3f}", bool(other == index))
-                      for number, other in enumerate(nearest[:NUM_DRAWN], 1)]
-            lines.append([ranking.Cell(restore.image_of(path), os.path.basename(path), text, is_match, is_match is None)
-                          for path, text, is_match in cells])
+            lines.append([ranking.Cell(data.left[chosen[index]], f"{kind}: rank {ranks[index]}", None, is_query=True),
+                          ranking.Cell(data.right[chosen[index]], f"its match: {own[index]:.3f}", True)])
+            lines[-1] += [ranking.Cell(data.right[chosen[other]], f"{number}. {similarity[index, other]:.3f}",
+                                       bool(other == index)) for number, other in enumerate(nearest[:NUM_DRAWN], 1)]
     median = float(np.median(ranks))
     ranking.draw_lines(figures.plotting(), checkpoint.file("retrievals.png"), checkpoint.title(
-        f"median rank {median:.1f}: image, match, nearest by cosine"), lines)
+        f"median rank {median:.1f}: image, match, nearest by cosine"), lines, restore.image_of)
     return shown
 
 

@@ -100,11 +100,11 @@ def _draw(place: trained.Checkpoint, found: Sequence[Mapping[str, Any]], backgro
     """Draw nearest.png: each query and the nearest images, framed by the verdict."""
     from siamese_triplet_tf2 import restore
 
-    queries = [ranking.Query(restore.image_of(result["query"], background), os.path.basename(result["query"]), [
-        ranking.Cell(restore.image_of(image["image"], background), os.path.basename(image["image"]),
-                      f"cosine {image['cosine']:.3f}{_judged(image, ', {}')}", image.get("alike"))
-        for image in result["nearest"]]) for result in found[:ranking.MAX_QUERIES]]
-    ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest images by cosine"), queries)
+    queries = [(result["query"], [
+        ranking.Cell(image["image"], f"cosine {image['cosine']:.3f}{_judged(image, ', {}')}", image.get("alike"))
+        for image in result["nearest"]]) for result in found]
+    ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest images by cosine"), queries,
+                 lambda path: restore.image_of(path, background))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ A file that the user names, as a query or in --against, must be readable.
 from __future__ import annotations
 
 import os
-from typing import Iterable, Sequence
+from typing import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -60,6 +60,17 @@ class LeftOut:
         if path not in self.reasons:
             self.reasons[path] = reason
             console.notice(f"Warning: {reason}; left out")
+
+    def read(self, paths: Sequence[str], decode: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
+        """Return images by path, each once; leave out those for which `decode` raises ZooError, as they are read."""
+        decoded = {}
+        for path in console.progress(list(dict.fromkeys(paths)), "reading", "image"):
+            try:
+                decoded[path] = decode(path)
+            except ZooError as error:
+                self.add(path, str(error))
+        self.rest_of(paths)
+        return decoded
 
     def rest_of(self, paths: Sequence[str]) -> list[str]:
         """Return the images that are not left out; raise ZooError if all of them are."""

@@ -12,9 +12,12 @@ GRAY = np.full((10, 20), 128, np.uint8)
 
 
 def query(name, verdicts):
-    return ranking.Query(np.zeros((20, 10, 3), np.uint8), name, [
-        ranking.Cell(GRAY, f"face_{place}.jpg", f"distance {place / 10}", verdict)
-        for place, verdict in enumerate(verdicts, 1)])
+    return f"queries/{name}", [ranking.Cell(f"faces/face_{place}.jpg", f"distance {place / 10}", verdict)
+                               for place, verdict in enumerate(verdicts, 1)]
+
+
+def image_of(path):
+    return GRAY if path.startswith("faces") else np.zeros((20, 10, 3), np.uint8)
 
 
 def shown(figure):
@@ -27,7 +30,7 @@ def shown(figure):
 def test_order_names_and_frames(tmp_path, saved_figures):
     path = str(tmp_path / "nearest.png")
     ranking.draw(figures.plotting(), path, "a title", [
-        query("first.jpg", [True] * 4 + [False]), query("second.jpg", [None])])
+        query("first.jpg", [True] * 4 + [False]), query("second.jpg", [None])], image_of)
     figure = saved_figures["nearest.png"]
     match, other = figures.COLOURS[2].lower(), figures.COLOURS[1].lower()
     assert shown(figure) == [
@@ -45,9 +48,9 @@ def test_order_names_and_frames(tmp_path, saved_figures):
 
 def test_many_queries_are_cut_and_no_matplotlib_draws_nothing(tmp_path, saved_figures):
     many = [query(f"{number}.jpg", [True]) for number in range(ranking.MAX_QUERIES + 3)]
-    ranking.draw(figures.plotting(), str(tmp_path / "many.png"), "many", many)
+    ranking.draw(figures.plotting(), str(tmp_path / "many.png"), "many", many, image_of)
     assert len(shown(saved_figures["many.png"])) == 2 * ranking.MAX_QUERIES
-    ranking.draw(None, str(tmp_path / "none.png"), "none", many)
+    ranking.draw(None, str(tmp_path / "none.png"), "none", many, image_of)
     assert not (tmp_path / "none.png").exists()
 
 
@@ -56,6 +59,6 @@ def test_many_queries_are_cut_and_no_matplotlib_draws_nothing(tmp_path, saved_fi
     ("a_very_long_name_of_a_file_0001.jpg", "a_very_lon..e_0001.jpg"),
 ])
 def test_names_of_any_kind(tmp_path, saved_figures, recwarn, name, wanted):
-    ranking.draw(figures.plotting(), str(tmp_path / "x.png"), "x", [query(name, [True])])
+    ranking.draw(figures.plotting(), str(tmp_path / "x.png"), "x", [query(name, [True])], image_of)
     assert shown(saved_figures["x.png"])[0][0] == f"{wanted}\nquery"
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
