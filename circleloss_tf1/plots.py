@@ -9,7 +9,7 @@ import numpy as np
 from circleloss_tf1.lfw import Pairs, Verification
 from circleloss_tf1.thresholds import Thresholds
 from common.checkpoints.trained import Checkpoint
-from common.data import images
+from common.data import image_search
 from common.evaluation import roc
 from common.plots import figures, ranking
 
@@ -61,7 +61,8 @@ def draw_pairs(pyplot: Any, checkpoint: Checkpoint, pairs: Pairs, verified: Veri
                                                for kind in (True, False))):
         lines.append([*_cells(pairs, verified, left), None, *_cells(pairs, verified, right)])
     title = "same but far apart (left), different but close (right)" if lines else "no pair is wrong"
-    ranking.draw_lines(pyplot, checkpoint.file("worst_pairs.png"), checkpoint.title(title), lines, images.thumbnail)
+    ranking.draw_lines(pyplot, checkpoint.file("worst_pairs.png"), checkpoint.title(title), lines,
+                       image_search.thumbnail)
 
 
 def _cells(pairs: Pairs, verified: Verification, pair: int | None) -> list[ranking.Cell | None]:

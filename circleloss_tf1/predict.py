@@ -28,7 +28,7 @@ from common import console
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, results, shared_flags
 from common.cli.parser import FlagSet, FlagValues
-from common.data import image_search, images
+from common.data import image_search
 from common.data.image_search import LeftOut
 from common.devices import selection
 from common.errors import ZooError
@@ -197,7 +197,7 @@ def _draw(place: Checkpoint, found: Sequence[Mapping[str, Any]], background: str
         ranking.Cell(face["image"], f"distance {face['distance']:.4f}{_SHORT_VERDICTS[face['same']]}", face["same"])
         for face in result["nearest"]]) for result in found]
     ranking.draw(figures.plotting(), place.file("nearest.png"), place.title("nearest faces"), queries,
-                 lambda path: images.thumbnail(path, background))
+                 lambda path: image_search.thumbnail(path, background))
 
 
 if __name__ == "__main__":

@@ -20,26 +20,21 @@ def evaluation_lines(row: Mapping[str, Any], num_train: int, num_batches: int, p
             f"Test_Acc: {row['test_accuracy']:.4f} , inter_cls_dist_current: {row['inter_cls_dist_current']:.4f}"]
 
 
-def results_text(rows: Sequence[Mapping[str, Any]], performance: bool) -> str:
-    """Return the results file: two lines per evaluation, with the original's line break before `train_time`."""
-    valid = {} if performance else dict(Valid_Loss="valid_loss", Valid_Acc="valid_accuracy")
-    keys = dict(Train_Loss="train_loss", Train_Acc="train_accuracy", **valid, inter_cls_dist="inter_cls_dist",
-                intra_cls_dist="intra_cls_dist")
-    return "".join(
-        f"Step:\t{row['printed_step']}, " + (f"Epoch: {row['evaluation']}, " if performance else "")
-        + ", ".join(f"{label}:\t{row[key]:.4f}" for label, key in keys.items())
-        + f"\n , train_time:\t{row['train_time']:.4f}\n" for row in rows)
-
-
 def text_files(rows: Sequence[Mapping[str, Any]], device_id: str, case_name: str, performance: bool) -> dict[str, str]:
     """Return the text files of a run, by name, from the rows of its evaluations.
 
     The original leaves the first evaluation out of the times and losses, and writes nan with fewer than two; here every
     evaluation counts.
     """
+    valid = {} if performance else dict(Valid_Loss="valid_loss", Valid_Acc="valid_accuracy")
+    keys = dict(Train_Loss="train_loss", Train_Acc="train_accuracy", **valid, inter_cls_dist="inter_cls_dist",
+                intra_cls_dist="intra_cls_dist")
     times = [row["train_time"] for row in rows]
     files = {
-        RESULTS_FILE: results_text(rows, performance),
+        RESULTS_FILE: "".join(  # with the original's line break before `train_time`
+            f"Step:\t{row['printed_step']}, " + (f"Epoch: {row['evaluation']}, " if performance else "")
+            + ", ".join(f"{label}:\t{row[key]:.4f}" for label, key in keys.items())
+            + f"\n , train_time:\t{row['train_time']:.4f}\n" for row in rows),
         f"train_{device_id}_traintime.txt": "".join(f"{time:.4f}\n" for time in times),
         f"train_{device_id}_traintime_avg.txt": f"Avg =  {sum(times) / len(times):.4f}\n",
         f"train_{case_name}_loss.txt": "".join(f"{row['train_loss']:.4f}\n" for row in rows),

@@ -108,10 +108,8 @@ def _read_idx(path: str) -> tuple[list[str], np.ndarray]:
 
 
 def _read_images(path: str, background: str, left_out: LeftOut) -> tuple[list[str], np.ndarray]:
-    from common.data import images
-
     decoded = left_out.read(image_search.find_images([path]),
-                            lambda name: images.read_gray(name, mnist.SIDE, background))
+                            lambda name: image_search.read_gray(name, mnist.SIDE, background))
     digits = np.stack(list(decoded.values()))[..., None]
     for notice in image_search.one_color_notices(list(decoded), digits):
         console.notice(notice)

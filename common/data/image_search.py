@@ -13,6 +13,9 @@ from common import console
 from common.data import images, listing
 from common.errors import ZooError
 
+THUMBNAIL_SIDE = 160
+_BILINEAR = 2  # PIL.Image.BILINEAR, whose name differs between versions
+
 
 def find_images(paths: Sequence[str], suffixes: Sequence[str] = images.SUFFIXES) -> list[str]:
     """Return image files, and those in folders at any depth, each once, without links; ZooError if a path has none."""
@@ -29,6 +32,19 @@ def find_images(paths: Sequence[str], suffixes: Sequence[str] = images.SUFFIXES)
             raise ZooError(f"{path}: contains no image ({', '.join(suffixes)}), nor do the folders in it")
         found.update(dict.fromkeys(below))
     return list(found)
+
+
+def read_gray(path: str, side: int, background: str = "white") -> np.ndarray:
+    """Decode an upright image to gray and resize it to uint8 [side, side], regardless of its aspect ratio."""
+    image = images.open_image(path, "L", background=background, upright=True)
+    return np.asarray(image.resize((side, side), _BILINEAR), np.uint8)
+
+
+def thumbnail(path: str, background: str = "white") -> np.ndarray:
+    """Decode an upright image to RGB for a picture of results, at most THUMBNAIL_SIDE wide and high."""
+    image = images.open_image(path, "RGB", background=background, upright=True)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    return np.asarray(image)
 
 
 def indices_besides(query: str, found: Sequence[str], paths: Sequence[str]) -> list[int]:

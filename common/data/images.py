@@ -22,8 +22,6 @@ BACKGROUNDS = {"white": 255, "black": 0}
 MAX_BYTES = 2 ** 28
 MAX_PIXELS = 2 ** 30 // 12  # PIL warns of more
 MIN_SIDE = 8
-THUMBNAIL_SIDE = 160
-_BILINEAR = 2  # PIL.Image.BILINEAR, whose name differs between versions
 _MAX_CHECKED = 200  # files that `orientation_notices` reads
 HEADER_BYTES = 1 << 16  # includes the first segment of a JPEG, which has the orientation
 _SIGNATURES = (
@@ -49,25 +47,12 @@ def list_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
     return listing.in_frame_order([os.path.join(path, name) for name in names])
 
 
-def read_gray(path: str, side: int, background: str = "white") -> np.ndarray:
-    """Decode an upright image to gray and resize it to uint8 [side, side], regardless of its aspect ratio."""
-    image = open_image(path, "L", background=background, upright=True)
-    return np.asarray(image.resize((side, side), _BILINEAR), np.uint8)
-
-
 def read_rgb(path: str, upright: bool = True, background: str = "white") -> np.ndarray:
     """Decode an image to RGB, uint8 [height, width, 3]; raise ZooError if it is tiny, or as `open_image`."""
     pixels = np.array(open_image(path, "RGB", background=background, upright=upright))
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise ZooError(f"{path}: has {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {MIN_SIDE} or more")
     return pixels
-
-
-def thumbnail(path: str, background: str = "white") -> np.ndarray:
-    """Decode an upright image to RGB for a picture of results, at most THUMBNAIL_SIDE wide and high."""
-    image = open_image(path, "RGB", background=background, upright=True)
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    return np.asarray(image)
 
 
 def open_image(path: str, mode: str, content: bytes | None = None, background: str = "white", upright: bool = False

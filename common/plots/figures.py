@@ -98,15 +98,11 @@ def plot_curve(axis: Any, steps: Sequence[int], values: Sequence[float], label: 
 
 def smoothed(values: Sequence[float]) -> np.ndarray:
     """Return the running mean over a twentieth of a curve, float64 [num]; NaN and infinity are left out."""
-    numbers = np.asarray(values, np.float64)
-    reach = max(1, len(numbers) // 40)
+    numbers, reach = np.asarray(values, np.float64), max(1, len(values) // 40)
     is_finite = np.isfinite(numbers)
-    sums, counts = (np.concatenate([[0.0], np.cumsum(terms)]) for terms in (np.where(is_finite, numbers, 0.0),
-                                                                           is_finite.astype(np.float64)))
-    indices = np.arange(len(numbers))
-    begin, end = np.maximum(indices - reach, 0), np.minimum(indices + reach + 1, len(numbers))
-    count = counts[end] - counts[begin]
-    return np.where(count > 0, (sums[end] - sums[begin]) / np.maximum(count, 1.0), np.nan)
+    sums, counts = (np.convolve(terms, np.ones(2 * reach + 1))[reach:-reach]
+                    for terms in (np.where(is_finite, numbers, 0.0), is_finite.astype(np.float64)))
+    return np.where(counts > 0, sums / np.maximum(counts, 1.0), np.nan)
 
 
 def draw_roc(pyplot: Any, path: str, title: str, rates: tuple[np.ndarray, np.ndarray], area: float) -> None:

@@ -31,16 +31,16 @@ def test_gray_of_16_bits_is_scaled(tmp_path):
     values = np.arange(784).reshape(28, 28) * 83
     Image.fromarray(values.astype(np.uint16)).save(str(tmp_path / "deep.png"))
     wanted = np.round(values / 257.0)
-    assert np.abs(images.read_gray(str(tmp_path / "deep.png"), 28) - wanted).max() <= 1
+    assert np.abs(image_search.read_gray(str(tmp_path / "deep.png"), 28) - wanted).max() <= 1
 
 
 def test_an_absurdly_large_image_is_refused_by_its_size(tmp_path, monkeypatch):
     path = str(tmp_path / "0001.png")
     Image.fromarray(np.zeros((12, 16, 3), np.uint8)).save(path)
     monkeypatch.setattr(images, "MAX_PIXELS", 16 * 12)
-    assert images.read_rgb(path).shape == (12, 16, 3) and images.read_gray(path, 4).shape == (4, 4)
+    assert images.read_rgb(path).shape == (12, 16, 3) and image_search.read_gray(path, 4).shape == (4, 4)
     monkeypatch.setattr(images, "MAX_PIXELS", 16 * 12 - 1)
-    for read in (images.read_rgb, lambda path: images.read_gray(path, 4)):
+    for read in (images.read_rgb, lambda path: image_search.read_gray(path, 4)):
         with pytest.raises(ZooError, match="0001.png: .*it has 16 x 12 pixels, at most 191 are decoded"):
             read(path)
 
@@ -80,7 +80,7 @@ def test_digits_drawn_in_a_browser(digit):
     """a: white on black, b: black on transparent, c: white on transparent, d: black on white."""
     def read(kind, background="white"):
         (name,) = (name for name in os.listdir(DIGITS) if name.startswith(f"{digit}_{kind}"))
-        return images.read_gray(os.path.join(DIGITS, name), 28, background)
+        return image_search.read_gray(os.path.join(DIGITS, name), 28, background)
 
     assert np.array_equal(read("b"), read("d")) and np.array_equal(read("c", "black"), read("a"))
     assert read("d").min() < 100 and read("d").max() == 255
@@ -104,5 +104,5 @@ def test_headers_that_are_cut_or_false_name_no_orientation(content):
 def test_thumbnails_are_small_upright_and_keep_their_shape(tmp_path):
     Image.new("RGB", (800, 200), (255, 0, 0)).save(str(tmp_path / "wide.png"))
     Image.new("RGB", (30, 20), (0, 0, 255)).save(str(tmp_path / "small.png"))
-    assert images.thumbnail(str(tmp_path / "wide.png")).shape == (40, 160, 3)
-    assert images.thumbnail(str(tmp_path / "small.png"))[5, 5].tolist() == [0, 0, 255]
+    assert image_search.thumbnail(str(tmp_path / "wide.png")).shape == (40, 160, 3)
+    assert image_search.thumbnail(str(tmp_path / "small.png"))[5, 5].tolist() == [0, 0, 255]
