@@ -63,7 +63,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     with inference_session(device, flags.device, train_acc.NPU_PRECISION, flags.json) as session:
         embedder = restore.embedder(session, checkpoint, network, flags.lfw_batch_size, flags.lfw_use_flipped_images,
                                     flags.ema_evaluation)
-        embeddings = evaluation.embed_pairs(embedder, pairs, network.switches.batch_norm)
+        embeddings = embedder.embed_pairs(session, pairs)
     verified = evaluation.verify(embeddings, pairs, flags)
     measured = thresholds.measure(verified.distances, pairs.is_same, flags.far)
     result = dict(checkpoint=checkpoint.prefix, model_def=network.model_def, batch_norm=network.switches.batch_norm,

@@ -1,15 +1,14 @@
 """LFW: embeddings of the pairs' images, then the protocol."""
 from __future__ import annotations
 
-import os
 from typing import Callable, Sequence
 
 import numpy as np
 
-from circleloss_tf1 import lfw
-from circleloss_tf1.face_images import DamagedImages, ImageFeed
+from circleloss_tf1 import lfw, model
+from circleloss_tf1.face_images import THREADS, DamagedImages, ImageFeed
 from circleloss_tf1.lfw import Pairs
-from circleloss_tf1.model import ForwardGraph
+from circleloss_tf1.recipe import NetworkSettings
 from common import console
 from common.cli.parser import FlagValues
 from common.data.batching import full_batches
@@ -19,12 +18,15 @@ from common.graph.compat import tf
 class Embedder:
     """Embeds images in full batches, in the given order."""
 
-    def __init__(self, session: tf.Session, feed: ImageFeed, graph: ForwardGraph, use_flipped_images: bool = False):
-        """Use a pipeline and an inference graph of the same batch size."""
-        self._session, self._feed, self._graph, self._flipped = session, feed, graph, use_flipped_images
-        self._batch_size, self._dim = int(graph.images.shape[0]), int(graph.embeddings.shape[1])
+    def __init__(self, batch_size: int, network: NetworkSettings, use_flipped_images: bool = False,
+                 getter: Callable | None = None, reuse: bool = False, threads: int = THREADS):
+        """Build pipeline and network in the default graph; `getter` and `reuse` are those of `model.embed`."""
+        self.feed = ImageFeed(batch_size, network, threads=threads)
+        self._batch_size, self._network, self._flipped = batch_size, network, use_flipped_images
+        self._images = model.image_placeholder(batch_size, network)
+        self._embeddings = model.embed(self._images, network, getter, reuse)
 
-    def embed(self, paths: Sequence[bytes], after_batch: Callable[[int], None] = lambda batch: None,
+    def embed(self, session: tf.Session, paths: Sequence[str], after_batch: Callable[[int], None] = lambda batch: None,
               leave_out: Callable[[str, str], None] | None = None) -> np.ndarray:
         """Return embeddings, float32 [images, dim], L2-normalised.
 
@@ -32,6 +34,7 @@ class Embedder:
         Raises ZooError if an image cannot be read.
 
         Args:
+            session: holds the weights.
             paths: the images.
             after_batch: called with the index of each batch; may raise to end early.
             leave_out: takes the path of an image that cannot be read, and why; it is left out. None: it is an error.
@@ -39,10 +42,10 @@ class Embedder:
         results: list[np.ndarray] = []
         while len(results) * self._batch_size < len(paths):
             batches = full_batches(len(paths), self._batch_size, wrap=True)[len(results):]
-            self._feed.start(self._session, [paths[row] for row in batches.flat])
+            self.feed.start(session, [paths[row] for row in batches.flat])
             try:
                 for _ in console.progress(batches, "embeddings", "batch"):
-                    results.append(self._embed(self._feed.next(self._session)))
+                    results.append(self._embed(session, self.feed.next(session)))
                     after_batch(len(results) - 1)
             except DamagedImages as error:
                 if leave_out is None:
@@ -50,42 +53,32 @@ class Embedder:
                 begin = len(results) * self._batch_size
                 bad = {(begin + place) % len(paths): reason for place, reason in error.reasons.items()}
                 for row, reason in sorted(bad.items()):
-                    leave_out(os.fsdecode(paths[row]), reason)
+                    leave_out(paths[row], reason)
                 paths = [path for row, path in enumerate(paths) if row not in bad]
-        return np.concatenate(results)[:len(paths)] if results else np.empty((0, self._dim), np.float32)
+        dim = int(self._embeddings.shape[1])
+        return np.concatenate(results)[:len(paths)] if results else np.empty((0, dim), np.float32)
 
-    def find_bad(self, paths: Sequence[str]) -> dict[str, str]:
-        """Find images that cannot be read; return by path a line that names the image and says why."""
-        reasons = {path: self._feed.reason(self._session, os.fsencode(path))
-                   for path in console.progress(paths, "checking images", "image")}
-        return {path: reason for path, reason in reasons.items() if reason}
+    def embed_pairs(self, session: tf.Session, pairs: Pairs,
+                    after_batch: Callable[[int], None] = lambda batch: None) -> np.ndarray:
+        """Return embeddings of the pairs' images, float32 [2 * pairs, dim]; arguments as those of `embed`.
 
-    def _embed(self, images: np.ndarray) -> np.ndarray:
-        embeddings = self._forward(images)
+        With batch statistics an embedding depends on its batch, so the original's order, pair by pair, has to be kept;
+        else an image of several pairs is embedded once.
+        """
+        if self._network.switches.batch_norm == "batch":
+            return self.embed(session, pairs.paths, after_batch)
+        unique, rows = np.unique(np.array(pairs.paths, object), return_inverse=True)
+        return self.embed(session, list(unique), after_batch)[rows]
+
+    def _embed(self, session: tf.Session, images: np.ndarray) -> np.ndarray:
+        embeddings = session.run(self._embeddings, {self._images: images})
         if self._flipped:
-            embeddings = embeddings + self._forward(images[:, :, ::-1])
+            embeddings = embeddings + session.run(self._embeddings, {self._images: images[:, :, ::-1]})
             embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-10)
         return embeddings
-
-    def _forward(self, images: np.ndarray) -> np.ndarray:
-        return self._session.run(self._graph.embeddings, {self._graph.images: images})
-
-
-def embed_pairs(embedder: Embedder, pairs: Pairs, batch_norm: str,
-                after_batch: Callable[[int], None] = lambda batch: None) -> np.ndarray:
-    """Return embeddings of the pairs' images, float32 [2 * pairs, dim].
-
-    With batch statistics an embedding depends on its batch, so the original's order, pair by pair, has to be kept; else
-    an image of several pairs is embedded once. `after_batch` is that of `Embedder.embed`.
-    """
-    encoded = [path.encode("utf-8", "surrogateescape") for path in pairs.paths]
-    if batch_norm == "batch":
-        return embedder.embed(encoded, after_batch)
-    unique, rows = np.unique(np.array(encoded, object), return_inverse=True)
-    return embedder.embed(list(unique), after_batch)[rows]
 
 
 def verify(embeddings: np.ndarray, pairs: Pairs, flags: FlagValues) -> lfw.Verification:
     """Run the protocol on the pairs' embeddings; `flags` are those of `lfw.define_flags`."""
-    return lfw.verify(embeddings, pairs.is_same, flags.lfw_nrof_folds,
-                               int(flags.lfw_distance_metric), flags.lfw_subtract_mean)
+    return lfw.verify(embeddings, pairs.is_same, flags.lfw_nrof_folds, int(flags.lfw_distance_metric),
+                      flags.lfw_subtract_mean)

@@ -43,9 +43,9 @@ def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.De
 
     usage_flags.take_from_run(flags, checkpoint)
     network = restore.network_settings(checkpoint, flags)
-    side, batch_norm = network.extras.image_size, network.switches.batch_norm
+    batch_norm = network.switches.batch_norm
     with inference_session(device, "cpu", "", flags.json) as session:
-        images = tf.placeholder(tf.float32, [None, side, side, 3], "images")
+        images = model.image_placeholder(None, network)
         embeddings = model.embed(images, network, restore.averaged if flags.ema_evaluation else None)
         outputs = dict(embeddings=tf.identity(embeddings, "embeddings"))
         restore.variables(session, checkpoint, network)

@@ -92,9 +92,10 @@ class ImageFeed:
         """Let `next` put batches on the stage instead of returning them."""
         self._fetched = tf.raw_ops.Stage(values=[self._next], shared_name=_STAGE)
 
-    def start(self, session: tf.Session, paths: Sequence[bytes], augmentation: np.ndarray | None = None) -> None:
+    def start(self, session: tf.Session, paths: Sequence[str | bytes], augmentation: np.ndarray | None = None) -> None:
         """Start to decode images, in full batches; a row of `draw_augmentation` each."""
         assert len(paths) % self._batch_size == 0
+        paths = list(map(os.fsencode, paths))
         rows = np.zeros((len(paths), 4), np.float32) if augmentation is None else augmentation
         session.run(self._initialise, {self._paths: np.array(paths, object), self._augmentation: rows})
         self._batches = (paths[begin:begin + self._batch_size] for begin in range(0, len(paths), self._batch_size))

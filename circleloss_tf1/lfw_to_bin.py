@@ -64,15 +64,14 @@ def _write_batches(flags: FlagValues, checkpoint: Checkpoint, paths: list[str], 
     from common.graph.session import inference_session
 
     network = restore.network_settings(checkpoint, flags)
-    encoded = [path.encode("utf-8", "surrogateescape") for path in paths]
-    batches = full_batches(len(encoded), flags.lfw_batch_size, wrap=True)
+    batches = full_batches(len(paths), flags.lfw_batch_size, wrap=True)
     os.makedirs(folder, exist_ok=True)
     for name in os.listdir(folder):  # of an earlier call with more batches
         if re.fullmatch(r"\d{6}\.bin", name) and int(name[:6]) >= len(batches):
             os.remove(os.path.join(folder, name))
     with inference_session(device, "cpu", "", flags.json) as session:
         feed = face_images.ImageFeed(flags.lfw_batch_size, network)
-        feed.start(session, [encoded[row] for row in batches.flat])
+        feed.start(session, [paths[row] for row in batches.flat])
         for index in range(len(batches)):
             stop.check()
             images = feed.next(session)

@@ -64,13 +64,6 @@ class TrainGraph(NamedTuple):
     histogram: tf.Variable  # int32 [1000], stores the epoch's histogram of |prelogits| in checkpoints
 
 
-class ForwardGraph(NamedTuple):
-    """Tensors of evaluation."""
-
-    images: tf.Tensor  # placeholder, float32 [batch, side, side, 3]
-    embeddings: tf.Tensor  # float32 [batch, dim], L2-normalised
-
-
 class ValidationGraph(NamedTuple):
     """Tensors of validation: those of training, of a network that is not trained."""
 
@@ -104,7 +97,7 @@ def build_training(settings: TrainSettings, images: tf.Tensor | None = None, wor
     tf.set_random_seed(settings.seed)
     extras, switches = settings.network.extras, settings.network.switches
     global_step = tf.get_variable("Variable", [], tf.int32, tf.zeros_initializer(), trainable=False)
-    images = _images(len(workers.positions), extras) if images is None else images
+    images = image_placeholder(len(workers.positions), settings.network) if images is None else images
     own_labels = tf.placeholder(tf.int32, [len(workers.positions)], "labels")
     rate = tf.placeholder(tf.float32, [], "learning_rate")
     outputs = resnet.network(images, settings.network.model_def, settings.seed, switches.batch_norm, workers)
@@ -127,24 +120,22 @@ def build_training(settings: TrainSettings, images: tf.Tensor | None = None, wor
                       tf.group(step.train_op, move, *outputs.updates, name="train_op"), global_step, histogram)
 
 
-def build_forward(batch_size: int | None, network: NetworkSettings, getter: Callable | None = None,
-                  reuse: bool = False) -> ForwardGraph:
-    """Build the inference graph in the default graph; a batch size of None stands for any number of images."""
-    images = _images(batch_size, network.extras)
-    return ForwardGraph(images, embed(images, network, getter, reuse))
-
-
 def build_validation(settings: TrainSettings) -> ValidationGraph:
     """Build the validation graph on the variables of a training graph."""
     network = settings.network
     with tf.name_scope("validation"), tf.variable_scope(tf.get_variable_scope(), reuse=True):
-        images = _images(settings.batch_size, network.extras)
+        images = image_placeholder(settings.batch_size, network)
         labels = tf.placeholder(tf.int32, [settings.batch_size], "labels")
         outputs = resnet.network(images, network.model_def, 0, network.switches.batch_norm)
         prelogits = _bottleneck(outputs.prelogits, network.extras, 0)
         head = build_head(prelogits, settings.num_classes, network.switches.head, 0)
         losses = _losses(prelogits, labels, head, tf.get_variable("centers").read_value(), settings)
         return ValidationGraph(images, labels, losses, accuracy_of(head, labels))
+
+
+def image_placeholder(batch_size: int | None, network: NetworkSettings) -> tf.Tensor:
+    """Return the input of a network, float32 [batch, side, side, 3]; None stands for any number of images."""
+    return tf.placeholder(tf.float32, [batch_size, network.extras.image_size, network.extras.image_size, 3], "images")
 
 
 def embed(images: tf.Tensor, network: NetworkSettings, getter: Callable | None = None, reuse: bool = False
@@ -201,10 +192,6 @@ def _losses(prelogits: tf.Tensor, labels: tf.Tensor, head: Head, old_centers: tf
         kernels = [variable for variable in tf.trainable_variables() if variable.op.name.endswith("/kernel")]
         regularisation += extras.weight_decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
     return Losses(circle, center, norm, regularisation, tf.add(circle, regularisation, name="total_loss"))
-
-
-def _images(batch_size: int | None, extras: Extras) -> tf.Tensor:
-    return tf.placeholder(tf.float32, [batch_size, extras.image_size, extras.image_size, 3], "images")
 
 
 def _bottleneck(prelogits: tf.Tensor, extras: Extras, seed: int) -> tf.Tensor:

@@ -5,8 +5,6 @@ import dataclasses
 from typing import Any, Callable
 
 from circleloss_tf1.evaluation import Embedder
-from circleloss_tf1.face_images import ImageFeed
-from circleloss_tf1.model import build_forward
 from circleloss_tf1.recipe import NetworkSettings
 from common.checkpoints.trained import Checkpoint
 from common.cli.parser import FlagValues
@@ -46,11 +44,10 @@ def variables(session: tf.Session, checkpoint: Checkpoint, settings: NetworkSett
 
 def embedder(session: tf.Session, checkpoint: Checkpoint, settings: NetworkSettings, batch_size: int,
              use_flipped_images: bool, use_averages: bool) -> Embedder:
-    """Build pipeline and inference graph in the default graph and restore the variables; arguments as the flags."""
-    feed = ImageFeed(batch_size, settings)
-    graph = build_forward(batch_size, settings, averaged if use_averages else None)
+    """Build pipeline and network in the default graph and restore the variables; arguments as the flags."""
+    built = Embedder(batch_size, settings, use_flipped_images, averaged if use_averages else None)
     variables(session, checkpoint, settings)
-    return Embedder(session, feed, graph, use_flipped_images)
+    return built
 
 
 def averaged(getter: Callable, name: str, *arguments: Any, **keywords: Any) -> Any:

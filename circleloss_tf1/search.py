@@ -16,6 +16,7 @@ import numpy as np
 from circleloss_tf1 import restore
 from circleloss_tf1.evaluation import Embedder
 from circleloss_tf1.recipe import NetworkSettings
+from common import console
 from common.checkpoints import bundle
 from common.checkpoints.trained import Checkpoint
 from common.data import kept_embeddings
@@ -40,6 +41,7 @@ class FaceSearch:
             context: images to embed queries among, if they are still there.
             batch_size: size of a batch with such images; None if it is unknown.
         """
+        self._session = session
         self._build = functools.partial(restore.embedder, session, checkpoint, network, use_flipped_images=False,
                                         use_averages=use_averages)
         self._settings: list[Any] = [bundle.fingerprint(checkpoint.prefix), dataclasses.asdict(network), use_averages]
@@ -52,7 +54,7 @@ class FaceSearch:
         """Return the embeddings of two faces, float32 [2, dim]."""
         context = self._context[:(self._batch_size or 2) - 2] if self.needs_context else []
         self.batch_size = 2 + len(context)
-        return _embed(self._build(batch_size=self.batch_size), [first, second, *context])[:2]
+        return self._build(batch_size=self.batch_size).embed(self._session, [first, second, *context])[:2]
 
     def embed(self, queries: Sequence[str], faces: Sequence[str], left_out: LeftOut
               ) -> tuple[list[str], np.ndarray, np.ndarray, dict[str, Any]]:
@@ -60,19 +62,19 @@ class FaceSearch:
         if self.needs_context:
             self.batch_size = batch_size = self._batch_size or BATCH_SIZE
             embedder = self._build(batch_size=batch_size)
-            for path, reason in embedder.find_bad(queries).items():
+            for path, reason in self._find_bad(embedder, queries).items():
                 left_out.add(path, reason)
             index = self._index(batch_size, kept_embeddings.state_of(faces))
             missing = index.missing(faces)
-            if len(missing) < len(faces) and len(embedder.find_bad(missing)) < len(missing):
+            if len(missing) < len(faces) and len(self._find_bad(embedder, missing)) < len(missing):
                 index.clear()  # a face that was left out can be read now
-            of_faces = index.embed(faces, functools.partial(_embed_readable, embedder, left_out))
+            of_faces = index.embed(faces, functools.partial(self._embed_readable, embedder, left_out))
             faces = left_out.rest_of(faces)
             context = (self._context or faces)[:max(batch_size - len(queries), 0)]
-            of_queries = _embed(embedder, [*queries, *context])[:len(queries)]
+            of_queries = embedder.embed(self._session, [*queries, *context])[:len(queries)]
         else:
             index = self._index()
-            embeddings = index.embed([*queries, *faces], lambda missing: _embed_readable(
+            embeddings = index.embed([*queries, *faces], lambda missing: self._embed_readable(
                 self._build(batch_size=min(BATCH_SIZE, len(missing))), left_out, missing))
             faces = left_out.rest_of(faces)
             of_queries, of_faces = np.split(embeddings, [len(queries)])
@@ -82,12 +84,13 @@ class FaceSearch:
     def _index(self, *more: int) -> kept_embeddings.KeptEmbeddings:
         return kept_embeddings.KeptEmbeddings(self._index_path, json.dumps([*self._settings, *more]))
 
+    def _find_bad(self, embedder: Embedder, paths: Sequence[str]) -> dict[str, str]:
+        """Return why images cannot be read, by path."""
+        reasons = {path: embedder.feed.reason(self._session, os.fsencode(path))
+                   for path in console.progress(paths, "checking images", "image")}
+        return {path: reason for path, reason in reasons.items() if reason}
 
-def _embed(embedder: Embedder, paths: Sequence[str]) -> np.ndarray:
-    return embedder.embed([os.fsencode(path) for path in paths])
-
-
-def _embed_readable(embedder: Embedder, left_out: LeftOut, paths: Sequence[str]) -> list[np.ndarray | None]:
-    """Return the embeddings of faces, None for those that cannot be read, which are left out."""
-    found = iter(embedder.embed([os.fsencode(path) for path in paths], leave_out=left_out.add))
-    return [None if path in left_out.reasons else next(found) for path in paths]
+    def _embed_readable(self, embedder: Embedder, left_out: LeftOut, paths: Sequence[str]) -> list[np.ndarray | None]:
+        """Return the embeddings of faces, None for those that cannot be read, which are left out."""
+        found = iter(embedder.embed(self._session, paths, leave_out=left_out.add))
+        return [None if path in left_out.reasons else next(found) for path in paths]

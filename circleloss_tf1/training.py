@@ -13,7 +13,7 @@ from circleloss_tf1.evaluation import Embedder
 from circleloss_tf1.face_images import EpochBatches, ImageFeed, staged_images
 from circleloss_tf1.faces import Faces, Sampler, Split
 from circleloss_tf1.lfw import Pairs
-from circleloss_tf1.model import ForwardGraph, TrainGraph, ValidationGraph
+from circleloss_tf1.model import TrainGraph, ValidationGraph
 from circleloss_tf1.recipe import NetworkSettings
 from common import console
 from common.cli.program import StopRequest
@@ -54,7 +54,7 @@ class _Graphs(NamedTuple):
     train: TrainGraph
     batches: EpochBatches
     debugger: StepDebugger
-    lfw: tuple[ImageFeed, ForwardGraph] | None  # on the variables of `train`, as `validation`
+    lfw: Embedder | None  # on the variables of `train`, as `validation`
     validation: tuple[ImageFeed, ValidationGraph] | None
     initialise: tf.Operation
 
@@ -68,11 +68,12 @@ def train(inputs: Inputs, run: Run, stop: StopRequest) -> None:
             graphs = _build(inputs, run, team)
         with team.open_session(session_config(run)) as session:
             team.require_same(run.checksum)
-            histogram = _Histogram(graphs.train.histogram, session, flags.prelogits_hist_max)
+            histogram = np.zeros(model.HISTOGRAM_BINS, np.int32)
             record: Record = Record(run, stop)
             if run.request.rank.is_chief:
                 log_lines.write_texts(run)
-                checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step, histogram.store)
+                checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step,
+                                          lambda: graphs.train.histogram.load(histogram, session))
                 record = RunRecord(run, stop, checkpoints, tf)
             with contextlib.closing(_Task(inputs, graphs, session, histogram, record)) as task:
                 loop.run(task, record)
@@ -98,33 +99,11 @@ def _build(inputs: Inputs, run: Run, team: workers.Workers) -> _Graphs:
     on_lfw = validation = None
     if inputs.pairs is not None:
         getter = model.average_getter(graph.step.averages) if flags.ema_evaluation else None
-        on_lfw = (ImageFeed(flags.lfw_batch_size, network, threads=threads),
-                  model.build_forward(flags.lfw_batch_size, network, getter, reuse=True))
+        on_lfw = Embedder(flags.lfw_batch_size, network, flags.lfw_use_flipped_images, getter, True, threads)
     if len(inputs.split.validation) and not run.request.performance:
         validation = (ImageFeed(flags.batch_size, network, threads=threads, read=inputs.faces.read),
                       model.build_validation(settings))
     return _Graphs(team, graph, batches, debugger, on_lfw, validation, tf.global_variables_initializer())
-
-
-class _Histogram:
-    """Counts of |prelogits| over an epoch. They are kept on the host; a variable carries them through checkpoints."""
-
-    def __init__(self, variable: tf.Variable, session: tf.Session, maximum: float):
-        self._variable, self._session, self._maximum = variable, session, maximum
-        self.counts = np.zeros(variable.shape.as_list(), np.int32)
-
-    def add(self, prelogits: np.ndarray) -> None:
-        """Count the values of a batch."""
-        values = np.minimum(np.abs(prelogits), self._maximum)
-        self.counts += np.histogram(values, len(self.counts), (0.0, self._maximum))[0].astype(np.int32)
-
-    def load(self) -> None:
-        """Take the counts from the variable, after a checkpoint was restored."""
-        self.counts = self._session.run(self._variable)
-
-    def store(self) -> None:
-        """Write the counts to the variable, before a checkpoint is saved."""
-        self._variable.load(self.counts, self._session)
 
 
 class _Task:
@@ -133,7 +112,8 @@ class _Task:
     advice = ADVICE
     curves = CURVES
 
-    def __init__(self, inputs: Inputs, graphs: _Graphs, session: tf.Session, histogram: _Histogram, record: Record):
+    def __init__(self, inputs: Inputs, graphs: _Graphs, session: tf.Session, histogram: np.ndarray, record: Record):
+        """Keep the histogram of |prelogits| over an epoch in int32 [bins], which checkpoints hold."""
         self._inputs, self._graphs, self._session, self._histogram = inputs, graphs, session, histogram
         self._record, self._flags = record, record.run.request.flags
         self._files: log_lines.RowFiles | None = None  # rank 0 alone writes files
@@ -159,7 +139,7 @@ class _Task:
                 for line in initialise_from(self._session, self._inputs.init_checkpoint, self._weights()):
                     print(line)
         self._graphs.team.broadcast(tf.global_variables())
-        self._histogram.load()
+        self._histogram[:] = self._session.run(self._graphs.train.histogram)
         return int(self._session.run(self._graphs.train.global_step))
 
     def _weights(self) -> list[tf.Variable]:
@@ -183,7 +163,7 @@ class _Task:
         if epoch != self._epoch:
             console.detail(f"learning rate: {rate}")
             if batch == 0:
-                self._histogram.counts[:] = 0
+                self._histogram[:] = 0
             self._graphs.batches.begin(self._session, epoch, batch)
             self._epoch = epoch
         graph = self._graphs.train
@@ -199,7 +179,9 @@ class _Task:
         with team.answered():
             values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
         seconds = time.perf_counter() - started
-        self._histogram.add(values["prelogits"])
+        most = self._flags.prelogits_hist_max
+        prelogits = np.minimum(np.abs(values["prelogits"]), most)
+        self._histogram += np.histogram(prelogits, model.HISTOGRAM_BINS, (0.0, most))[0].astype(np.int32)
         return dict(epoch=epoch + 1, loss=float(values["total"]), circle_loss=float(values["circle"]),
                     center_loss=float(values["center"]), prelogits_norm=float(values["prelogits_norm"]),
                     regularisation_loss=float(values["regularisation"]), accuracy=float(values["accuracy"]),
@@ -208,14 +190,14 @@ class _Task:
     def evaluate(self, step: int) -> dict[str, Any]:
         """Evaluate; all ranks do, since they would have to wait anyway."""
         epoch = (step - 1) // self.steps_per_epoch + 1
-        values: dict[str, Any] = dict(epoch=epoch, prelogits_histogram=self._histogram.counts.tolist())
+        values: dict[str, Any] = dict(epoch=epoch, prelogits_histogram=self._histogram.tolist())
         if self._graphs.validation and epoch % self._flags.validate_every_n_epochs == 0:
             values.update(self._validate(*self._graphs.validation))
         if self._files:
             values.update(learning_rate=self._last_step["learning_rate"], time_train=self._epoch_seconds)
             self._weight_files.save(epoch)
         if self._graphs.lfw:
-            values.update(self._verify(*self._graphs.lfw))
+            values.update(self._verify(self._graphs.lfw))
         return values
 
     def _validate(self, feed: ImageFeed, graph: ValidationGraph) -> dict[str, float]:
@@ -234,7 +216,7 @@ class _Task:
         return dict(validation_loss=float(total), validation_circle_loss=float(circle),
                     validation_accuracy=float(accuracy), time_validate=time.perf_counter() - started)
 
-    def _verify(self, feed: ImageFeed, graph: ForwardGraph) -> dict[str, Any]:
+    def _verify(self, embedder: Embedder) -> dict[str, Any]:
         """Return the results on LFW."""
         started = time.perf_counter()
         console.detail("Runnning forward pass on LFW images")
@@ -244,9 +226,7 @@ class _Task:
             if index % 10 == 9:
                 console.detail(".", end="")
 
-        embedder = Embedder(self._session, feed, graph, self._flags.lfw_use_flipped_images)
-        batch_norm = self._inputs.network.switches.batch_norm
-        embeddings = evaluation.embed_pairs(embedder, self._inputs.pairs, batch_norm, after_batch)
+        embeddings = embedder.embed_pairs(self._session, self._inputs.pairs, after_batch)
         console.detail("")
         values = lfw.summary(evaluation.verify(embeddings, self._inputs.pairs, self._flags))
         best = self._files and self._files.best_accuracy

@@ -81,19 +81,22 @@ def test_heads():
             np.testing.assert_allclose(similarities, wanted, rtol=1e-5)
 
 
-def forward(session, graph, images):
-    return session.run(graph.embeddings, {graph.images: images})
+def build_forward(chosen, getter=None):
+    """A function from session and images to embeddings, on the variables of a training graph."""
+    placeholder = model.image_placeholder(BATCH, chosen.network)
+    embeddings = model.embed(placeholder, chosen.network, getter, reuse=True)
+    return lambda session, images: session.run(embeddings, {placeholder: images})
 
 
 def test_batch_statistics_look_at_the_batch_and_never_move():
     with tf.Graph().as_default(), tf.Session() as session:
         train = model.build_training(settings())
-        graph = model.build_forward(BATCH, settings().network, reuse=True)
+        forward = build_forward(settings())
         session.run(tf.global_variables_initializer())
         images, _ = batch()
         other = np.concatenate([images[:1], 5 + images[1:]])
         session.run(train.train_op, feeds(train))
-        assert np.abs(forward(session, graph, images)[0] - forward(session, graph, other)[0]).max() > 1e-3
+        assert np.abs(forward(session, images)[0] - forward(session, other)[0]).max() > 1e-3
         means = [variable for variable in tf.global_variables() if "moving_mean" in variable.op.name]
         assert not any(mean.any() for mean in session.run(means))
 
@@ -103,7 +106,7 @@ def test_moving_statistics():
     chosen = settings(RECIPES["corrected"])
     with tf.Graph().as_default(), tf.Session() as session:
         train = model.build_training(chosen)
-        graph = model.build_forward(BATCH, chosen.network, reuse=True)
+        forward = build_forward(chosen)
         session.run(tf.global_variables_initializer())
         first = session.run(train.network.first_convolution, feeds(train))
         session.run(train.train_op, feeds(train))
@@ -115,7 +118,7 @@ def test_moving_statistics():
                                    0.995 + 0.005 * first.var(axis=(0, 1, 2), ddof=1), rtol=1e-4)
         images, _ = batch()
         other = np.concatenate([images[:1], 5 + images[1:]])
-        np.testing.assert_allclose(forward(session, graph, images)[0], forward(session, graph, other)[0], atol=1e-6)
+        np.testing.assert_allclose(forward(session, images)[0], forward(session, other)[0], atol=1e-6)
 
 
 def test_centers_move_and_the_optimiser_leaves_them_alone():
@@ -160,18 +163,18 @@ def test_dropout_is_a_function_of_seed_and_step():
 def test_forward_with_moving_averages():
     with tf.Graph().as_default(), tf.Session() as session:
         train = model.build_training(settings())
-        live = model.build_forward(BATCH, settings().network, reuse=True)
-        averaged = model.build_forward(BATCH, settings().network, model.average_getter(train.step.averages), reuse=True)
+        live = build_forward(settings())
+        averaged = build_forward(settings(), model.average_getter(train.step.averages))
         session.run(tf.global_variables_initializer())
         images, _ = batch()
-        np.testing.assert_allclose(forward(session, live, images), forward(session, averaged, images), atol=1e-6)
+        np.testing.assert_allclose(live(session, images), averaged(session, images), atol=1e-6)
         for _ in range(2):
             session.run(train.train_op, feeds(train))
-        before = forward(session, averaged, images)
-        assert np.abs(forward(session, live, images) - before).max() > 1e-4
+        before = averaged(session, images)
+        assert np.abs(live(session, images) - before).max() > 1e-4
         # weights replaced by their averages give what the getter gave
         session.run([variable.assign(train.step.averages.average(variable)) for variable in tf.trainable_variables()])
-        np.testing.assert_allclose(forward(session, live, images), before, atol=1e-6)
+        np.testing.assert_allclose(live(session, images), before, atol=1e-6)
 
 
 def test_validation_is_what_training_computes():

@@ -39,9 +39,9 @@ def count_embedded(monkeypatch):
     """Return a list that gets the number of images of each call of the embedder."""
     counts, embed = [], evaluation.Embedder.embed
 
-    def counted(self, paths, **options):
+    def counted(self, session, paths, **options):
         counts.append(len(paths))
-        return embed(self, paths, **options)
+        return embed(self, session, paths, **options)
 
     monkeypatch.setattr(evaluation.Embedder, "embed", counted)
     return counts
