@@ -1,7 +1,6 @@
 """Weights of a run, restored for evaluate, predict and export."""
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Callable
 
 from circleloss_tf1.evaluation import Embedder
@@ -22,11 +21,9 @@ def network_settings(checkpoint: Checkpoint, flags: FlagValues) -> NetworkSettin
     if (identity.get("batch_norm"), flags.batch_norm) == ("batch", "moving"):
         raise FlagError("--batch_norm=moving: the run was trained with --batch_norm=batch, which leaves the moving "
                         "statistics where they began; train with --batch_norm=moving")
-    settings = NetworkSettings.from_identity(identity)
-    given = {name: flags[name].value for name in ("batch_norm", "jpeg_decoding", "exif_orientation")
+    given = {name: flags[name].value for name in ("model_def", "batch_norm", "jpeg_decoding", "exif_orientation")
              if name in flags and flags[name].value is not None}
-    return dataclasses.replace(settings, model_def=flags.model_def or settings.model_def,
-                               switches=dataclasses.replace(settings.switches, **given))
+    return NetworkSettings.from_identity({**identity, **given})
 
 
 def variables(session: tf.Session, checkpoint: Checkpoint, settings: NetworkSettings) -> None:
@@ -34,12 +31,12 @@ def variables(session: tf.Session, checkpoint: Checkpoint, settings: NetworkSett
 
     The original's checkpoints have no moving statistics, and batch statistics need none.
     """
-    moving = [variable for variable in tf.global_variables()
-              if variable.op.name.split("/")[-1] in ("moving_mean", "moving_variance")]
-    unused = [] if settings.switches.batch_norm == "moving" else [variable.op.name for variable in moving]
-    session.run(tf.variables_initializer([variable for variable in moving if variable.op.name in unused]))
-    checkpoints.restore_all(session, checkpoint.prefix, [variable for variable in tf.global_variables()
-                                                         if variable.op.name not in unused])
+    weights, moving = [], []
+    for variable in tf.global_variables():
+        (moving if variable.op.name.endswith(("/moving_mean", "/moving_variance")) else weights).append(variable)
+    session.run(tf.variables_initializer(moving))
+    used = weights + moving if settings.switches.batch_norm == "moving" else weights
+    checkpoints.restore_all(session, checkpoint.prefix, used)
 
 
 def embedder(session: tf.Session, checkpoint: Checkpoint, settings: NetworkSettings, batch_size: int,

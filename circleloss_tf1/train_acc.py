@@ -155,10 +155,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.graph import workers
     from common.graph.session import open_run
 
-    schedule = None
-    if flags.learning_rate <= 0.0:
-        schedule = facenet.Schedule(shared_flags.find_path(
-            "learning_rate_schedule_file", flags.learning_rate_schedule_file, ROOT))
+    rate = (lambda epoch: flags.learning_rate) if flags.learning_rate > 0.0 else facenet.Schedule(
+        shared_flags.find_path("learning_rate_schedule_file", flags.learning_rate_schedule_file, ROOT)).rate
     init_checkpoint = bundle.init_prefix(flags)
     identity = dict(dataclasses.asdict(network.switches), **dataclasses.asdict(network.extras),
                     **{name: flags[name].value for name in _IDENTITY}, num_classes=len(faces.people),
@@ -172,7 +170,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                f"Network: {flags.model_def} | {shared_flags.recipe_notice(flags.recipe, network.switches)}"]
     workers.meet(request)
     with open_run(request, identity, notices) as run:
-        training.train(training.Inputs(network, faces, split, sampler, pairs, schedule, init_checkpoint), run, stop)
+        training.train(training.Inputs(network, faces, split, sampler, pairs, rate, init_checkpoint), run, stop)
     return 0
 
 

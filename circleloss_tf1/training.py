@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Callable, Mapping
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from circleloss_tf1.evaluation import Embedder
 from circleloss_tf1.face_images import EpochBatches, ImageFeed, staged_images
 from circleloss_tf1.faces import Faces, Sampler, Split
 from circleloss_tf1.lfw import Pairs
-from circleloss_tf1.model import TrainGraph, ValidationGraph
+from circleloss_tf1.model import ValidationGraph
 from circleloss_tf1.recipe import NetworkSettings
 from common import console
 from common.cli.program import StopRequest
@@ -45,65 +45,20 @@ class Inputs:
     split: Split
     sampler: Sampler  # of the training images
     pairs: Pairs | None  # None: the run is not verified on LFW
-    schedule: facenet.Schedule | None  # None: --learning_rate
+    rate: Callable[[int], float | None]  # learning rate of an epoch (from 0) before its decay; None ends the training
     init_checkpoint: str | None  # prefix of a checkpoint to take weights from
-
-
-class _Graphs(NamedTuple):
-    team: workers.Workers
-    train: TrainGraph
-    batches: EpochBatches
-    debugger: StepDebugger
-    lfw: Embedder | None  # on the variables of `train`, as `validation`
-    validation: tuple[ImageFeed, ValidationGraph] | None
-    initialise: tf.Operation
 
 
 def train(inputs: Inputs, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint when it has one."""
-    flags = run.request.flags
-    team = workers.make(run.request.rank, flags.batch_size, run.device, 60.0 * flags.peer_minutes)
+    team = workers.make(run.request.rank, run.request.flags.batch_size, run.device,
+                        60.0 * run.request.flags.peer_minutes)
     with tf.Graph().as_default():
         with team.scope():
-            graphs = _build(inputs, run, team)
-        with team.open_session(session_config(run)) as session:
+            task = _Task(inputs, run, team)
+        with team.open_session(session_config(run)) as session, contextlib.closing(task):
             team.require_same(run.checksum)
-            histogram = np.zeros(model.HISTOGRAM_BINS, np.int32)
-            record: Record = Record(run, stop)
-            if run.request.rank.is_chief:
-                log_lines.write_texts(run)
-                checkpoints = Checkpoints(run.folder("ckpt"), session, graphs.train.global_step,
-                                          lambda: graphs.train.histogram.load(histogram, session))
-                record = RunRecord(run, stop, checkpoints, tf)
-            with contextlib.closing(_Task(inputs, graphs, session, histogram, record)) as task:
-                loop.run(task, record)
-
-
-def _build(inputs: Inputs, run: Run, team: workers.Workers) -> _Graphs:
-    flags, network = run.request.flags, inputs.network
-    loss = model.LossSettings(**{field.name: flags[field.name].value
-                                 for field in dataclasses.fields(model.LossSettings)})
-    step = facenet.StepSettings(flags.optimizer, flags.learning_rate_decay_epochs * flags.epoch_size,
-                                flags.learning_rate_decay_factor, flags.moving_average_decay,
-                                npu.scales_losses(run.device, flags.dynamic_loss_scale))
-    settings = model.TrainSettings(flags.batch_size, len(inputs.faces.people), network, loss, step, flags.seed)
-    # an NPU is not known to have the operations of a stage, and several workers were not tried with it
-    is_staged, side = run.device.kind != "npu" and run.request.rank.size == 1, network.extras.image_size
-    staged = staged_images([flags.batch_size, side, side, 3]) if is_staged else None
-    graph = model.build_training(settings, staged, team)
-    dumped = dict(images=graph.images, labels=graph.labels, prelogits=graph.prelogits, logits=graph.head.logits,
-                  **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.step.gradients})
-    debugger = StepDebugger(run, dumped)
-    batches = EpochBatches(inputs.faces, inputs.split.train, inputs.sampler, network, flags, is_staged)
-    threads = flags.nrof_preprocess_threads
-    on_lfw = validation = None
-    if inputs.pairs is not None:
-        getter = model.average_getter(graph.step.averages) if flags.ema_evaluation else None
-        on_lfw = Embedder(flags.lfw_batch_size, network, flags.lfw_use_flipped_images, getter, True, threads)
-    if len(inputs.split.validation) and not run.request.performance:
-        validation = (ImageFeed(flags.batch_size, network, threads=threads, read=inputs.faces.read),
-                      model.build_validation(settings))
-    return _Graphs(team, graph, batches, debugger, on_lfw, validation, tf.global_variables_initializer())
+            loop.run(task, task.open(session, stop))
 
 
 class _Task:
@@ -112,35 +67,70 @@ class _Task:
     advice = ADVICE
     curves = CURVES
 
-    def __init__(self, inputs: Inputs, graphs: _Graphs, session: tf.Session, histogram: np.ndarray, record: Record):
-        """Keep the histogram of |prelogits| over an epoch in int32 [bins], which checkpoints hold."""
-        self._inputs, self._graphs, self._session, self._histogram = inputs, graphs, session, histogram
-        self._record, self._flags = record, record.run.request.flags
-        self._files: log_lines.RowFiles | None = None  # rank 0 alone writes files
-        if isinstance(record, RunRecord):
-            self._files = log_lines.RowFiles(record.run)
-            self._weight_files = facenet.WeightFiles(session, record.run.folder("models"),
-                                                     f"model-{record.run.arguments['started']}")
-        self.steps_per_epoch = self._flags.epoch_size
-        self.evaluation_due = Epochs(graphs.team, record, self.steps_per_epoch).evaluation_due
+    def __init__(self, inputs: Inputs, run: Run, team: workers.Workers):
+        """Build the graphs."""
+        self._inputs, self._run, self._team, self._flags = inputs, run, team, run.request.flags
+        flags, network = self._flags, inputs.network
+        loss = model.LossSettings(**{field.name: flags[field.name].value
+                                     for field in dataclasses.fields(model.LossSettings)})
+        step = facenet.StepSettings(flags.optimizer, flags.learning_rate_decay_epochs * flags.epoch_size,
+                                    flags.learning_rate_decay_factor, flags.moving_average_decay,
+                                    npu.scales_losses(run.device, flags.dynamic_loss_scale))
+        settings = model.TrainSettings(flags.batch_size, len(inputs.faces.people), network, loss, step, flags.seed)
+        # an NPU is not known to have the operations of a stage, and several workers were not tried with it
+        is_staged, side = run.device.kind != "npu" and run.request.rank.size == 1, network.extras.image_size
+        staged = staged_images([flags.batch_size, side, side, 3]) if is_staged else None
+        self._graph = graph = model.build_training(settings, staged, team)
+        dumped = dict(images=graph.images, labels=graph.labels, prelogits=graph.prelogits, logits=graph.head.logits,
+                      **{f"gradient/{variable.op.name}": gradient for gradient, variable in graph.step.gradients})
+        self._debugger = StepDebugger(run, dumped)
+        self._batches = EpochBatches(inputs.faces, inputs.split.train, inputs.sampler, network, flags, is_staged)
+        threads = flags.nrof_preprocess_threads
+        self._embedder: Embedder | None = None  # of LFW, on the variables of the training graph
+        if inputs.pairs is not None:
+            getter = model.average_getter(graph.step.averages) if flags.ema_evaluation else None
+            self._embedder = Embedder(flags.lfw_batch_size, network, flags.lfw_use_flipped_images, getter, True,
+                                      threads)
+        self._validation: tuple[ImageFeed, ValidationGraph] | None = None  # on the same variables
+        if len(inputs.split.validation) and not run.request.performance:
+            self._validation = (ImageFeed(flags.batch_size, network, threads=threads, read=inputs.faces.read),
+                                model.build_validation(settings))
+        self._initialise = tf.global_variables_initializer()
+        self.steps_per_epoch = flags.epoch_size
         self._epoch: int | None = None  # whose batches are being read
+        self._histogram = np.zeros(model.HISTOGRAM_BINS, np.int32)  # of |prelogits| over the epoch
         self._last_step: Mapping[str, Any] = {}
         self._epoch_seconds = 0.0  # training time of the epoch of `_last_step`
+        self._files: log_lines.RowFiles | None = None  # rank 0 alone writes files
+
+    def open(self, session: tf.Session, stop: StopRequest) -> Record:
+        """Prepare for training in a session; return the record of this rank."""
+        self._session, self._record = session, Record(self._run, stop)
+        if self._run.request.rank.is_chief:
+            log_lines.write_texts(self._run)
+            checkpoints = Checkpoints(self._run.folder("ckpt"), session, self._graph.global_step,
+                                      lambda: self._graph.histogram.load(self._histogram, session))
+            self._record = RunRecord(self._run, stop, checkpoints, tf)
+            self._files = log_lines.RowFiles(self._run)
+            self._weight_files = facenet.WeightFiles(session, self._run.folder("models"),
+                                                     f"model-{self._run.arguments['started']}")
+        self.evaluation_due = Epochs(self._team, self._record, self.steps_per_epoch).evaluation_due
+        return self._record
 
     def close(self) -> None:
-        self._graphs.batches.close()
+        self._batches.close()
         if self._files:
             self._files.close()
 
     def start(self, step: int | None) -> int:
         if step is None:
-            self._session.run(self._graphs.initialise)
+            self._session.run(self._initialise)
             if self._inputs.init_checkpoint:
                 for line in initialise_from(self._session, self._inputs.init_checkpoint, self._weights()):
                     print(line)
-        self._graphs.team.broadcast(tf.global_variables())
-        self._histogram[:] = self._session.run(self._graphs.train.histogram)
-        return int(self._session.run(self._graphs.train.global_step))
+        self._team.broadcast(tf.global_variables())
+        self._histogram[:] = self._session.run(self._graph.histogram)
+        return int(self._session.run(self._graph.global_step))
 
     def _weights(self) -> list[tf.Variable]:
         """Return what --init_checkpoint loads: the weights, and what else this run uses."""
@@ -148,36 +138,31 @@ class _Task:
         if self._inputs.network.switches.batch_norm == "moving":
             weights += [variable for variable in tf.global_variables() if "/moving_" in variable.op.name
                         and not variable.op.name.endswith("ExponentialMovingAverage")]
-        return weights + ([self._graphs.train.centers] if self._flags.center_loss_factor else [])
+        return weights + ([self._graph.centers] if self._flags.center_loss_factor else [])
 
     def is_over(self, step: int) -> bool:
-        return self._rate(step // self.steps_per_epoch) is None
-
-    def _rate(self, epoch: int) -> float | None:
-        """Return the learning rate of an epoch (from 0) before its decay; None where the schedule ends."""
-        return self._inputs.schedule.rate(epoch) if self._inputs.schedule else self._flags.learning_rate
+        return self._inputs.rate(step // self.steps_per_epoch) is None
 
     def step(self, step: int) -> dict[str, Any]:
         epoch, batch = divmod(step, self.steps_per_epoch)
-        rate = self._rate(epoch)
+        rate = self._inputs.rate(epoch)
         if epoch != self._epoch:
             console.detail(f"learning rate: {rate}")
             if batch == 0:
                 self._histogram[:] = 0
-            self._graphs.batches.begin(self._session, epoch, batch)
+            self._batches.begin(self._session, epoch, batch)
             self._epoch = epoch
-        graph = self._graphs.train
+        graph, team, stop = self._graph, self._team, self._record.stop
         fetches = dict(graph.losses._asdict(), accuracy=graph.accuracy, learning_rate=graph.step.learning_rate,
                        global_step=graph.step.global_step, prelogits=graph.prelogits, train_op=graph.train_op)
-        team, stop = self._graphs.team, self._record.stop
         stop.num_stopping = int(team.any(stop.is_signalled))
         started = time.perf_counter()
-        images, labels = self._graphs.batches.next(self._session)
+        images, labels = self._batches.next(self._session)
         feeds = {graph.labels: labels, graph.rate: rate}
         if images is not None:
             feeds[graph.images] = images
         with team.answered():
-            values = self._graphs.debugger.run(self._session, fetches, feeds, step + 1)
+            values = self._debugger.run(self._session, fetches, feeds, step + 1)
         seconds = time.perf_counter() - started
         most = self._flags.prelogits_hist_max
         prelogits = np.minimum(np.abs(values["prelogits"]), most)
@@ -191,13 +176,13 @@ class _Task:
         """Evaluate; all ranks do, since they would have to wait anyway."""
         epoch = (step - 1) // self.steps_per_epoch + 1
         values: dict[str, Any] = dict(epoch=epoch, prelogits_histogram=self._histogram.tolist())
-        if self._graphs.validation and epoch % self._flags.validate_every_n_epochs == 0:
-            values.update(self._validate(*self._graphs.validation))
+        if self._validation and epoch % self._flags.validate_every_n_epochs == 0:
+            values.update(self._validate(*self._validation))
         if self._files:
             values.update(learning_rate=self._last_step["learning_rate"], time_train=self._epoch_seconds)
             self._weight_files.save(epoch)
-        if self._graphs.lfw:
-            values.update(self._verify(self._graphs.lfw))
+        if self._embedder:
+            values.update(self._verify(self._embedder))
         return values
 
     def _validate(self, feed: ImageFeed, graph: ValidationGraph) -> dict[str, float]:
@@ -249,11 +234,11 @@ class _Task:
     def finish(self, step: int) -> None:
         if not isinstance(self._record, RunRecord):
             return
-        if step < self._record.run.request.num_updates:
+        if step < self._run.request.num_updates:
             print(f"The schedule ends the training after {step // self.steps_per_epoch} epochs.")
         accuracy = self._files.best_accuracy
         result = dict(ActualLoss=f"{self._last_step['loss']}")
-        if not self._record.run.request.performance:
+        if not self._run.request.performance:
             result["TrainAccuracy"] = format_number(accuracy, 5)
         self._files.write()
         self._record.finish(step, accuracy, result)
