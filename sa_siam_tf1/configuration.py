@@ -22,6 +22,9 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 STRIDE = 8  # of the trunk, pixels per cell
 EXEMPLAR_SIDE = 127  # pixels of a curated image that the target and its context cover
 CURATED_SIDE = 255
+# of the trunk's layers: height, width, input channels of a group, output channels of all groups
+KERNELS = {"conv1": (11, 11, 3, 96), "conv2": (5, 5, 48, 256), "conv3": (3, 3, 256, 384), "conv4": (3, 3, 192, 384),
+           "conv5": (3, 3, 192, 256)}
 BRANCHES = ("appearance", "semantic")
 _NOT_IDENTITY = ("prefetch_threads", "prefetch_capacity", "batch_size", "seed", "epoch")
 

@@ -15,14 +15,11 @@ from common.cli.parser import FlagSet, FlagValues
 from common.cli.shared_flags import find_path
 from common.data import checksums, plain_pickle
 from common.errors import FlagError, ZooError
-from sa_siam_tf1.configuration import ROOT
+from sa_siam_tf1.configuration import KERNELS, ROOT
 
 CAFFENET_NAME = "caffenet.npy"
-# kernel of each layer as in the files: the groups of conv2, conv4 and conv5 are concatenated on the last axis
-KERNELS = {"conv1": (11, 11, 3, 96), "conv2": (5, 5, 48, 256), "conv3": (3, 3, 256, 384), "conv4": (3, 3, 192, 384),
-           "conv5": (3, 3, 192, 256)}
 _MAT_HEADER_BYTES = 128
-_GROUPED = ("conv2", "conv4", "conv5")
+_GROUPED = ("conv2", "conv4", "conv5")  # the files concatenate two groups on the last axis
 _SEMANTIC, _APPEARANCE = "sa_siam/semantic_net", "sa_siam/appearance_net"
 
 

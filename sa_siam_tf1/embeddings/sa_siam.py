@@ -6,34 +6,19 @@ initialised as the caller's variable scope says.
 """
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Tuple
+from typing import Callable, Tuple
 
 from common.graph.compat import tf
+from sa_siam_tf1.configuration import KERNELS
 
 # The original asks for 1e-6, which the fused op raises to this.
 BN_EPSILON = 1.001e-5
 EXEMPLAR_CELLS = 6
+HEAD_CHANNELS = 128
 SEMANTIC_MEAN = (123.0, 117.0, 104.0)  # of R, G, B; the trunk was trained on BGR
 SEMANTIC_SCALES = (0.1, 1.0)  # of conv4 and conv5 before their heads
 
 Features = Tuple[tf.Tensor, ...]  # maps of one branch, float32 [batch, side, side, channels]
-
-
-class Layer(NamedTuple):
-    """A convolution."""
-
-    name: str
-    kernel: int
-    stride: int
-    channels: int
-    groups: int
-
-
-CONV1, CONV2, CONV3, CONV4, CONV5 = TRUNK = (
-    Layer("conv1", 11, 2, 96, 1), Layer("conv2", 5, 1, 256, 2), Layer("conv3", 3, 1, 384, 1),
-    Layer("conv4", 3, 1, 384, 2), Layer("conv5", 3, 1, 256, 2),
-)
-HEAD = Layer("c1x1", 1, 1, 128, 1)
 
 
 class Normaliser:
@@ -73,15 +58,13 @@ def appearance(images: tf.Tensor, normaliser: Normaliser, is_exemplar: bool, dty
         dtype: that convolutions compute in.
     """
     with tf.variable_scope("sa_siam/appearance_net"):
-        def block(inputs: tf.Tensor, layer: Layer) -> tf.Tensor:
-            return _convolve(inputs, layer, lambda outputs: tf.nn.relu(normaliser(outputs)), dtype=dtype)
+        def block(inputs: tf.Tensor, name: str) -> tf.Tensor:
+            return _convolve(inputs, name, lambda outputs: tf.nn.relu(normaliser(outputs)), dtype=dtype)
 
-        hidden = _pool(block(images, CONV1))
-        hidden = _pool(block(hidden, CONV2))
-        hidden = block(block(hidden, CONV3), CONV4)
+        hidden = _conv4(images, block)
         if is_exemplar:
-            hidden = crop(hidden, EXEMPLAR_CELLS + CONV5.kernel - 1)
-        return (_convolve(hidden, CONV5, _add_bias, dtype=dtype),)
+            hidden = crop(hidden, EXEMPLAR_CELLS + KERNELS["conv5"][0] - 1)
+        return (_convolve(hidden, "conv5", _add_bias, dtype=dtype),)
 
 
 def semantic(images: tf.Tensor, is_exemplar: bool, dtype: tf.DType = tf.float32) -> Features:
@@ -91,15 +74,12 @@ def semantic(images: tf.Tensor, is_exemplar: bool, dtype: tf.DType = tf.float32)
     (section 3.3); then the middle is cropped: 8 x 8 cells of conv4, 6 x 6 of conv5. Arguments as those of `appearance`.
     """
     with tf.variable_scope("sa_siam/semantic_net"):
-        def block(inputs: tf.Tensor, layer: Layer) -> tf.Tensor:
-            return _convolve(inputs, layer, lambda outputs: tf.nn.relu(_add_bias(outputs, trainable=False)),
+        def block(inputs: tf.Tensor, name: str) -> tf.Tensor:
+            return _convolve(inputs, name, lambda outputs: tf.nn.relu(_add_bias(outputs, trainable=False)),
                              trainable=False, dtype=dtype)
 
-        hidden = tf.reverse(images - tf.constant(SEMANTIC_MEAN), [3])
-        hidden = _normalise_responses(_pool(block(hidden, CONV1)))
-        hidden = _normalise_responses(_pool(block(hidden, CONV2)))
-        conv4 = block(block(hidden, CONV3), CONV4)
-        conv5 = block(conv4, CONV5)
+        conv4 = _conv4(tf.reverse(images - tf.constant(SEMANTIC_MEAN), [3]), block, _normalise_responses)
+        conv5 = block(conv4, "conv5")
         maps = [conv4, conv5]
         if is_exemplar:
             wider = int(conv4.shape[1]) - int(conv5.shape[1])
@@ -108,7 +88,7 @@ def semantic(images: tf.Tensor, is_exemplar: bool, dtype: tf.DType = tf.float32)
         heads = []
         for one, scale, name in zip(maps, SEMANTIC_SCALES, ("conv4", "conv5")):
             with tf.variable_scope(f"c1x1_{name}"):
-                heads.append(_add_bias(_filter(scale * one, HEAD, dtype=dtype)))
+                heads.append(_add_bias(_filter(scale * one, 1, HEAD_CHANNELS, dtype=dtype)))
         return tuple(heads)
 
 
@@ -149,29 +129,38 @@ def weight_variables() -> list[tf.Variable]:
             if variable.op.name.endswith("/weights") and "/att_fc" not in variable.op.name]
 
 
-def _convolve(inputs: tf.Tensor, layer: Layer, after: Callable[[tf.Tensor], tf.Tensor],
-              trainable: bool = True, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Convolve; a layer of two groups has a kernel b1 for the first half of the channels and b2 for the second.
+def _conv4(images: tf.Tensor, block: Callable, normalise: Callable = lambda maps: maps) -> tf.Tensor:
+    """Compute conv4 of a trunk; `block` applies a layer with what follows it, `normalise` what follows the pooling."""
+    hidden = normalise(_pool(block(images, "conv1")))
+    hidden = normalise(_pool(block(hidden, "conv2")))
+    return block(block(hidden, "conv3"), "conv4")
+
+
+def _convolve(inputs: tf.Tensor, name: str, after: Callable[[tf.Tensor], tf.Tensor], trainable: bool = True,
+              dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Apply a layer; one of two groups has a kernel b1 for the first half of the channels and b2 for the second.
 
     They are two convolutions: a grouped op of TensorFlow 2.21 takes as long on CPUs (66 against 65 ms for conv2 of a
     frame), has no gradient there, and 1.15 lacks it.
     """
-    with tf.variable_scope(layer.name):
-        if layer.groups == 1:
-            return after(_filter(inputs, layer, trainable, dtype))
+    side, _, depth, channels = KERNELS[name]
+    stride, groups = 2 if name == "conv1" else 1, int(inputs.shape[-1]) // depth
+    with tf.variable_scope(name):
+        if groups == 1:
+            return after(_filter(inputs, side, channels, stride, trainable, dtype))
         outputs = []
-        for number, part in enumerate(tf.split(inputs, layer.groups, axis=3), 1):
+        for number, part in enumerate(tf.split(inputs, groups, axis=3), 1):
             with tf.variable_scope(f"b{number}"):
-                outputs.append(after(_filter(part, layer, trainable, dtype)))
+                outputs.append(after(_filter(part, side, channels // groups, stride, trainable, dtype)))
         return tf.concat(outputs, axis=3)
 
 
-def _filter(inputs: tf.Tensor, layer: Layer, trainable: bool = True, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Convolve one group, VALID; inputs and outputs are float32, whatever the convolution computes in."""
-    shape = [layer.kernel, layer.kernel, int(inputs.shape[-1]), layer.channels // layer.groups]
-    weights = tf.get_variable("weights", shape, trainable=trainable)
+def _filter(inputs: tf.Tensor, side: int, channels: int, stride: int = 1, trainable: bool = True,
+            dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Convolve, VALID; inputs and outputs are float32, whatever the convolution computes in."""
+    weights = tf.get_variable("weights", [side, side, int(inputs.shape[-1]), channels], trainable=trainable)
     return tf.cast(tf.nn.conv2d(tf.cast(inputs, dtype), tf.cast(weights, dtype), padding="VALID",
-                                strides=[1, layer.stride, layer.stride, 1]), tf.float32)
+                                strides=[1, stride, stride, 1]), tf.float32)
 
 
 def _add_bias(inputs: tf.Tensor, trainable: bool = True) -> tf.Tensor:

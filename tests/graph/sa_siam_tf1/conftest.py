@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from common.tiny_data import tracking
-from sa_siam_tf1 import opencv, pretrained, train_siamese_model
+from sa_siam_tf1 import opencv, train_siamese_model
+from sa_siam_tf1.configuration import KERNELS
 from tests.graph.sa_siam_tf1.narrow import narrow_network
 from tests.programs import trainer
 
@@ -42,7 +43,7 @@ def caffenet_layers(seed=0):
     random = np.random.RandomState(seed)
     layers = {name: dict(weights=(0.02 * random.standard_normal(shape)).astype(np.float32),
                          biases=random.standard_normal(shape[-1:]).astype(np.float32))
-              for name, shape in pretrained.KERNELS.items()}
+              for name, shape in KERNELS.items()}
     layers["fc6"] = dict(weights=np.zeros((4, 4), np.float32), biases=np.zeros(4, np.float32))
     return layers
 

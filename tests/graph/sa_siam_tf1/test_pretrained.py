@@ -11,7 +11,7 @@ import scipy.io
 from common.data import plain_pickle
 from common.errors import ZooError
 from sa_siam_tf1 import pretrained, train_siamese_model
-from sa_siam_tf1.embeddings import sa_siam
+from sa_siam_tf1.configuration import KERNELS
 from tests.graph.sa_siam_tf1.conftest import caffenet_layers, train
 from tests.results import last_variables
 
@@ -194,13 +194,6 @@ def test_a_checkpoint_with_the_trunk_needs_no_caffenet(narrow, tmp_path, tiny_vi
     assert after["train/global_step"] == 1
 
 
-def test_the_layers_of_the_files_are_those_of_the_network():
-    inputs = [3, *(layer.channels for layer in sa_siam.TRUNK)]
-    shapes = {layer.name: (layer.kernel, layer.kernel, channels // layer.groups, layer.channels)
-              for layer, channels in zip(sa_siam.TRUNK, inputs)}
-    assert shapes == pretrained.KERNELS
-
-
 def test_a_part_of_the_trunk_is_not_the_trunk(caffenet):
     shapes = {name: list(value.shape) for name, value in pretrained.load_caffenet(str(caffenet)).items()}
     assert pretrained.holds_trunk(shapes)
@@ -211,7 +204,7 @@ def test_a_part_of_the_trunk_is_not_the_trunk(caffenet):
 
 def mat_parameters(random):
     parameters = {}
-    for number, (layer, shape) in enumerate(pretrained.KERNELS.items(), 1):
+    for number, (layer, shape) in enumerate(KERNELS.items(), 1):
         channels = shape[-1]
         parameters[f"{layer}f"] = (0.02 * random.standard_normal(shape)).astype(np.float32)
         parameters[f"{layer}b"] = random.standard_normal((channels, 1)).astype(np.float32)
