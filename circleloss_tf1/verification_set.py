@@ -21,7 +21,7 @@ def read(path: str) -> tuple[list[bytes], np.ndarray]:
 
     Raises ZooError if the file is not a verification set.
     """
-    lists = plain_pickle.read_lists(path)
+    lists = plain_pickle.read_plain(path)
     if not isinstance(lists, (tuple, list)) or len(lists) != 2 or not all(isinstance(part, list) for part in lists) \
             or len(lists[0]) != 2 * len(lists[1]) or not lists[1]:
         raise ZooError(f"{path}: is not a verification set, expected a list of images and a list with half as many "

@@ -18,7 +18,6 @@ import numpy as np
 
 from common.errors import ZooError, reason_of
 
-_NPY_MAGIC = b"\x93NUMPY"
 _MAX_HEADER_BYTES = 1000  # the header of a single object has 118
 _ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError,
            MemoryError, OverflowError, RecursionError, struct.error)
@@ -27,13 +26,11 @@ _OBJECT = re.compile(r"O[48]?")
 
 
 def read_plain(path: str) -> Any:
-    """Read a pickle of lists, dicts, tuples, strings and numbers; ZooError if it holds anything else or is damaged."""
-    return _load(path, 0, _Unpickler)
+    """Read a pickle of lists, dicts, tuples, strings and numbers; ZooError if it holds anything else or is damaged.
 
-
-def read_lists(path: str) -> Any:
-    """Read a list or tuple of lists of plain data and arrays of numbers; ZooError if it holds anything else."""
-    content = _load(path, 0, _ArrayUnpickler)
+    Lists of a list or tuple may hold arrays of numbers too; others are not returned as arrays.
+    """
+    content = _load(path, 0)
     if not isinstance(content, (list, tuple)):
         return content
     return [[_unwrap(item, 0) for item in part] if isinstance(part, list) else part for part in content]
@@ -47,27 +44,16 @@ def read_arrays(path: str) -> Any:
     """
     with open(path, "rb") as file:
         head = io.BytesIO(file.read(_MAX_HEADER_BYTES))
-    magic = head.read(len(_NPY_MAGIC))
-    if magic != _NPY_MAGIC:
-        raise ZooError(f"{path}: begins with {magic!r}, expected an .npy file of numpy.save")
-    head.seek(0)
     try:
         version = np.lib.format.read_magic(head)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else \
             np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(head)
     except (*_ERRORS, SyntaxError, tokenize.TokenError) as error:
-        raise ZooError(f"{path}: its header cannot be read ({reason_of(error)})") from None
+        raise ZooError(f"{path}: is not an .npy file of numpy.save ({reason_of(error)})") from None
     if not dtype.hasobject or shape != ():
         raise ZooError(f"{path}: holds an array {dtype} {shape}, expected a dict of layers")
-    return _unwrap(_unwrap(_load(path, head.tell(), _ArrayUnpickler), 0), 2)
-
-
-class _Unpickler(pickle._Unpickler):  # in Python: the one in C allocates as much as a file asks for
-    """Refuses all classes and functions."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which plain data does not need")
+    return _unwrap(_unwrap(_load(path, head.tell()), 0), 2)
 
 
 class _Dtype:
@@ -118,10 +104,10 @@ class _Array:
             shape, order="F" if is_fortran else "C")
 
 
-class _ArrayUnpickler(_Unpickler):
-    """Provides stand-ins for the functions that rebuild an array.
+class _Unpickler(pickle._Unpickler):  # in Python: the one in C allocates as much as a file asks for
+    """Refuses all classes and functions but the stand-ins for those that rebuild an array.
 
-    A pickle can call them, but not set their state: `__setstate__` of a class lacks an argument, and `str.encode` has
+    A pickle can call these, but not set their state: `__setstate__` of a class lacks an argument, and `str.encode` has
     no attributes.
     """
 
@@ -130,7 +116,9 @@ class _ArrayUnpickler(_Unpickler):
                   ("_codecs", "encode"): str.encode}  # for bytes, as Python 3 writes them for protocol 2
 
     def find_class(self, module: str, name: str) -> Any:
-        return self._STAND_INS.get((module, name)) or super().find_class(module, name)
+        if (module, name) not in self._STAND_INS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which plain data does not need")
+        return self._STAND_INS[module, name]
 
 
 def _unwrap(value: Any, levels: int) -> Any:
@@ -142,12 +130,12 @@ def _unwrap(value: Any, levels: int) -> Any:
     return value
 
 
-def _load(path: str, offset: int, unpickler: type) -> Any:
+def _load(path: str, offset: int) -> Any:
     with open(path, "rb") as file:
         file.seek(offset)
         content = io.BytesIO(file.read())
     try:
-        return unpickler(content, encoding="latin1").load()
+        return _Unpickler(content, encoding="latin1").load()
     except _ERRORS as error:
         raise ZooError(f"{path}: not a readable pickle of plain data ({reason_of(error)})"
                        ) from None

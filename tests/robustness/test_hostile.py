@@ -207,7 +207,7 @@ def test_arguments_that_are_nested(tmp_path):
         run_dir.read_arguments(str(tmp_path))
 
 
-@pytest.mark.parametrize("read", [plain_pickle.read_plain, plain_pickle.read_lists, plain_pickle.read_arrays])
+@pytest.mark.parametrize("read", [plain_pickle.read_plain, plain_pickle.read_arrays])
 def test_pickles_run_nothing(tmp_path, read):
     for number, content in enumerate(calls(str(tmp_path))):
         header = io.BytesIO()
