@@ -167,7 +167,5 @@ class WeightFiles:
             console.detail(f"Metagraph saved in {time.perf_counter() - started:.2f} seconds")
 
     def _write(self, prefix: str) -> None:
-        try:
+        with bundle.writing(prefix, tf.errors):
             self._saver.save(self._session, prefix, write_meta_graph=False, write_state=False)
-        except (tf.errors.OpError, ValueError) as error:  # the saver turns some errors of the disk into ValueError
-            raise bundle.not_written(prefix, error) from None

@@ -35,8 +35,8 @@ class TrainedEmbedding:
         self.prefix = checkpoint.prefix
         backbone = identity.get("backbone") or _backbone_of(checkpoint.prefix)
         self.model = build_embedding(backbone, seed=0)
-        variables = checkpoints.named(variable_names(self.model.whole), self.model.whole.weights)
-        checkpoints.restore_all(checkpoint.prefix, variables)
+        whole = self.model.whole
+        checkpoints.restore_all(checkpoint.prefix, dict(zip(variable_names(whole), whole.weights)))
         self._kept = KeptEmbeddings(
             os.path.join(checkpoint.output_folder, FILE),
             json.dumps([bundle.fingerprint(self.prefix), self.decoding, self.input_scale]))

@@ -14,7 +14,7 @@ from common import atomic_files, console
 from common.cli.program import StopRequest
 from common.devices import selection
 from common.keras import session, workers
-from common.keras.checkpoints import BackgroundFolder, KerasCheckpoints, initialise_from, named
+from common.keras.checkpoints import BackgroundFolder, KerasCheckpoints, initialise_from
 from common.keras.session import StepDebugger, debugged, tf
 from common.run import loop
 from common.run.agreement import Epochs
@@ -61,7 +61,7 @@ class _Model(NamedTuple):
     def variables(self) -> dict[str, Any]:
         """The variables of the network, by name."""
         whole = self.embedding.whole
-        return named(variable_names(whole), whole.weights)
+        return dict(zip(variable_names(whole), whole.weights))
 
 
 def train(config: Config, data: Pairs, run: Run, stop: StopRequest) -> None:

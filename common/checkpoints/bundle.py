@@ -214,6 +214,16 @@ def reading(prefix: str, errors: Any) -> Iterator[str]:
         raise ZooError(f"{prefix}: is damaged ({reason_of(error)})") from None
 
 
+@contextlib.contextmanager
+def writing(prefix: str, errors: Any) -> Iterator[None]:
+    """Raise ZooError if a bundle cannot be written in the block. `errors` is `tf.errors`."""
+    try:
+        yield
+    except (errors.OpError, ValueError) as error:  # tf.train.Saver turns some disk errors into ValueError
+        raise ZooError(f"{prefix}: cannot write the checkpoint ({reason_of(error)}); earlier ones are intact, free "
+                       "disk space and start the run again") from None
+
+
 def shapes_in(prefix: str, tf: Any) -> dict[str, list[int]]:
     """Return the shapes of the variables in a bundle, by name; ZooError if it does not exist or is damaged.
 
@@ -222,12 +232,6 @@ def shapes_in(prefix: str, tf: Any) -> dict[str, list[int]]:
     require(prefix)
     with reading(prefix, tf.errors) as path:
         return dict(tf.train.load_checkpoint(path).get_variable_to_shape_map())
-
-
-def not_written(prefix: str, error: BaseException) -> ZooError:
-    """Return the error for a bundle that cannot be written, with TensorFlow's reason."""
-    return ZooError(f"{prefix}: cannot write the checkpoint ({reason_of(error)}); earlier ones are intact, free disk "
-                    "space and start the run again")
 
 
 def require_shapes(prefix: str, variables: Mapping[str, Any], tf: Any) -> None:

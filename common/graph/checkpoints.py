@@ -33,10 +33,8 @@ class Checkpoints(CheckpointFolder):
 
     def _write_bundle(self, prefix: str, with_graph: bool = False) -> None:
         self._before_save()
-        try:
+        with bundle.writing(prefix, tf.errors):
             self._saver.save(self._session, prefix, write_meta_graph=with_graph, write_state=False)
-        except (tf.errors.OpError, ValueError) as error:  # the saver turns some disk errors into ValueError
-            raise bundle.not_written(prefix, error) from None
 
     def _read_bundle(self, prefix: str) -> int:
         try:

@@ -6,7 +6,7 @@ TensorFlow's object checkpoints depend on the Python structure of a model.
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Callable, Collection, Mapping, Sequence
+from typing import Any, Callable, Collection, Mapping
 
 from common.checkpoints import bundle
 from common.checkpoints.bundle import CheckpointFolder, DamagedBundle
@@ -44,11 +44,9 @@ class KerasCheckpoints(CheckpointFolder):
         values, self._captured = self._captured or self._values(), {}
         values[STEP] = tf.constant(self._step, tf.int64)
         names = sorted(values)
-        try:
+        with bundle.writing(prefix, tf.errors):
             tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names),
                               tensors=[values[name] for name in names])
-        except tf.errors.OpError as error:
-            raise bundle.not_written(prefix, error) from None
 
     def _read_bundle(self, prefix: str) -> int:
         try:
@@ -127,9 +125,3 @@ def initialise_from(prefix: str, variables: Mapping[str, Any]) -> list[str]:
     names, notices = bundle.loadable(prefix, variables, tf)
     restore_all(prefix, {name: variables[name] for name in names})
     return notices
-
-
-def named(names: Sequence[str], variables: Sequence[Any]) -> dict[str, Any]:
-    """Pair unique names with variables."""
-    assert len(set(names)) == len(names) == len(variables)
-    return dict(zip(names, variables))
