@@ -10,10 +10,9 @@ query is left out of its own list. Unreadable images in a folder are reported an
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
-from typing import Any, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -22,12 +21,12 @@ if __name__ == "__main__":
 import numpy as np
 
 from circleloss_tf1 import lfw, train_acc, usage_flags
-from circleloss_tf1 import thresholds as evaluated
 from circleloss_tf1.faces import ROOT, SUFFIXES
+from circleloss_tf1.thresholds import Measured
 from common import console
 from common.checkpoints.trained import Checkpoint
 from common.cli import program, results, shared_flags
-from common.cli.parser import FlagSet, FlagValues
+from common.cli.parser import FlagSet
 from common.data import image_search
 from common.data.image_search import LeftOut
 from common.devices import selection
@@ -36,42 +35,6 @@ from common.plots import figures, ranking
 
 _SHORT_VERDICTS = {True: ", same", False: ", other", None: ""}
 _MIN_BATCH = 16  # images whose statistics judge a pair without a warning
-
-
-class Measured(NamedTuple):
-    """What evaluate.py has measured of a checkpoint, or --threshold alone."""
-
-    result_path: str  # of evaluate.py
-    threshold: float | None  # None without an evaluation and a flag
-    threshold_by: str | None  # "accuracy", "far" or "given"
-    thresholds: evaluated.Thresholds | None = None
-    metric: int = lfw.SQUARED_EUCLIDEAN
-    batch_size: int | None = None  # of the evaluation
-    images: Sequence[str] = ()  # of LFW, in the order of the pairs
-
-    @classmethod
-    def read(cls, checkpoint: Checkpoint, flags: FlagValues) -> Measured:
-        """Read it, if it is there; --far and --threshold win. Raises ZooError if it cannot be read."""
-        folder = os.path.join(os.path.dirname(checkpoint.output_folder), "evaluate")
-        path = os.path.join(folder, evaluated.RESULT_FILE)
-        if not os.path.isfile(path):
-            return cls(path, flags.threshold, None if flags.threshold is None else "given")
-        try:
-            with open(path, encoding="utf-8") as file:
-                result = json.load(file)
-            images, is_same, distances = evaluated.from_csv(os.path.join(folder, evaluated.DISTANCES_FILE))
-            metric, batch_size = int(result["metric"]), int(result["batch_size"])
-            thresholds = evaluated.Thresholds(**result["thresholds"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ZooError(f"{folder}: holds no evaluation that can be read ({error}); run evaluate.py again"
-                           ) from None
-        threshold, by = thresholds.chosen, thresholds.chosen_by
-        if flags.far is not None:
-            thresholds = evaluated.measure(distances, is_same, flags.far)
-            threshold, by = thresholds.at_far, "far"
-        if flags.threshold is not None:
-            threshold, by = flags.threshold, "given"
-        return cls(path, threshold, by, thresholds, metric, batch_size, images)
 
 
 def define_flags() -> FlagSet:
@@ -114,8 +77,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         network.switches, exif_orientation=True))
     index = None
     with inference_session(device, flags.device, train_acc.NPU_PRECISION, flags.json) as session:
-        searched = search.FaceSearch(session, checkpoint, network, flags.ema_evaluation, measured.images,
-                                     measured.batch_size)
+        searched = search.FaceSearch(session, checkpoint, network, measured, flags.ema_evaluation)
         if is_pair:
             of_queries, of_faces = np.split(searched.embed_pair(queries[0], faces[0]), 2)
         else:

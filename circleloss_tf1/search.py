@@ -16,6 +16,7 @@ import numpy as np
 from circleloss_tf1 import restore
 from circleloss_tf1.evaluation import Embedder
 from circleloss_tf1.recipe import NetworkSettings
+from circleloss_tf1.thresholds import Measured
 from common import console
 from common.checkpoints import bundle
 from common.checkpoints.trained import Checkpoint
@@ -29,24 +30,19 @@ BATCH_SIZE = 32
 class FaceSearch:
     """Embeds faces with the weights of a checkpoint."""
 
-    def __init__(self, session: tf.Session, checkpoint: Checkpoint, network: NetworkSettings, use_averages: bool,
-                 context: Sequence[str], batch_size: int | None):
-        """Prepare; the network is built when it is needed.
+    def __init__(self, session: tf.Session, checkpoint: Checkpoint, network: NetworkSettings, measured: Measured,
+                 use_averages: bool):
+        """Prepare, in a session of an empty graph; the network is built when it is needed.
 
-        Args:
-            session: a session of an empty graph.
-            checkpoint: the weights; the index is in its output folder.
-            network: the network and its input.
-            use_averages: see `restore.embedder`.
-            context: images to embed queries among, if they are still there.
-            batch_size: size of a batch with such images; None if it is unknown.
+        The index is in the checkpoint's output folder. Queries are embedded among the images that were measured, as far
+        as they are still there, in batches of the same size.
         """
         self._session = session
         self._build = functools.partial(restore.embedder, session, checkpoint, network, use_flipped_images=False,
                                         use_averages=use_averages)
         self._settings: list[Any] = [bundle.fingerprint(checkpoint.prefix), dataclasses.asdict(network), use_averages]
         self._index_path = os.path.join(checkpoint.output_folder, kept_embeddings.FILE)
-        self._context, self._batch_size = [path for path in context if os.path.exists(path)], batch_size
+        self._context, self._batch_size = list(filter(os.path.exists, measured.images)), measured.batch_size
         self.needs_context = network.switches.batch_norm == "batch"
         self.batch_size = 0  # of the batch that a query was in
 

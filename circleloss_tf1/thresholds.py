@@ -3,12 +3,17 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import NamedTuple
+import json
+import os
+from typing import NamedTuple, Sequence
 
 import numpy as np
 
 from circleloss_tf1 import lfw
 from circleloss_tf1.lfw import Pairs
+from common.checkpoints.trained import Checkpoint
+from common.cli.parser import FlagValues
+from common.errors import ZooError
 from common.evaluation.roc import SortedPairs
 
 RESULT_FILE = "evaluation.json"
@@ -78,3 +83,39 @@ def from_csv(path: str) -> tuple[list, np.ndarray, np.ndarray]:
         raise ValueError(f"{path} is empty")
     return ([row[side] for row in rows for side in ("first", "second")],
             np.array([int(row["same"]) for row in rows], bool), np.array([float(row["distance"]) for row in rows]))
+
+
+class Measured(NamedTuple):
+    """What evaluate.py has measured of a checkpoint, or --threshold alone."""
+
+    result_path: str  # of evaluate.py
+    threshold: float | None  # None without an evaluation and a flag
+    threshold_by: str | None  # "accuracy", "far" or "given"
+    thresholds: Thresholds | None = None
+    metric: int = lfw.SQUARED_EUCLIDEAN
+    batch_size: int | None = None  # of the evaluation
+    images: Sequence[str] = ()  # of LFW, in the order of the pairs
+
+    @classmethod
+    def read(cls, checkpoint: Checkpoint, flags: FlagValues) -> Measured:
+        """Read it, if it is there; --far and --threshold win. Raises ZooError if it cannot be read."""
+        folder = os.path.join(os.path.dirname(checkpoint.output_folder), "evaluate")
+        path = os.path.join(folder, RESULT_FILE)
+        if not os.path.isfile(path):
+            return cls(path, flags.threshold, None if flags.threshold is None else "given")
+        try:
+            with open(path, encoding="utf-8") as file:
+                result = json.load(file)
+            images, is_same, distances = from_csv(os.path.join(folder, DISTANCES_FILE))
+            metric, batch_size = int(result["metric"]), int(result["batch_size"])
+            thresholds = Thresholds(**result["thresholds"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ZooError(f"{folder}: holds no evaluation that can be read ({error}); run evaluate.py again"
+                           ) from None
+        threshold, by = thresholds.chosen, thresholds.chosen_by
+        if flags.far is not None:
+            thresholds = measure(distances, is_same, flags.far)
+            threshold, by = thresholds.at_far, "far"
+        if flags.threshold is not None:
+            threshold, by = flags.threshold, "given"
+        return cls(path, threshold, by, thresholds, metric, batch_size, images)
