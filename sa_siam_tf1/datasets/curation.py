@@ -127,13 +127,7 @@ class RawVideo(NamedTuple):
 
     letter: str
     name: str
-    folders: tuple  # of the .xml files and of the .JPEG files
-
-    def frames(self) -> list[tuple[str, str]]:
-        """Paths of the annotations and of their frames, in the order of the frames."""
-        annotations, frames = self.folders
-        return [(os.path.join(annotations, name), os.path.join(frames, f"{listing.stem_of(name)}.JPEG"))
-                for name in listing.files(annotations, (".xml",))]
+    frames: list  # pairs of paths, of an annotation and its frame, in order
 
 
 def raw_videos(root: str) -> list[RawVideo]:
@@ -141,8 +135,10 @@ def raw_videos(root: str) -> list[RawVideo]:
     videos = []
     for part, letter in PARTS.items():
         annotations, frames = (os.path.join(root, kind, "VID", *part.split("/")) for kind in ("Annotations", "Data"))
-        videos += [RawVideo(letter, name, (os.path.join(annotations, name), os.path.join(frames, name)))
-                   for name in listing.folders(annotations)]
+        for name in listing.folders(annotations):
+            videos.append(RawVideo(letter, name, [
+                (os.path.join(annotations, name, file), os.path.join(frames, name, f"{listing.stem_of(file)}.JPEG"))
+                for file in listing.files(os.path.join(annotations, name), (".xml",))]))
     if not videos:
         raise ZooError(f"{root}: no video in Annotations/VID/val or Annotations/VID/train/ILSVRC2015_VID_train_0000 to "
                        "0003")

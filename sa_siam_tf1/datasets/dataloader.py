@@ -39,7 +39,6 @@ class Sampler:
 
     def __init__(self, num_tracks: int, seed: int):
         self._num_tracks, self._random, self._epoch = num_tracks, np.random.RandomState(seed), -1
-        self._order = np.arange(num_tracks)
 
     def example(self, index: int) -> Example:
         """Return an example by its index from the beginning of training; indices must not fall."""

@@ -176,7 +176,7 @@ def _raw_videos(folder: str) -> list:
     videos = []
     for video in curation.raw_videos(folder):
         tracks: dict = {}
-        for annotation, frame in video.frames():
+        for annotation, frame in video.frames:
             for box in curation.read_annotation(annotation):
                 tracks.setdefault(box.track, []).append(Crop(frame, box))
         videos.append([tracks[number] for number in sorted(tracks)])

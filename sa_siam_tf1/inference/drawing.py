@@ -20,17 +20,17 @@ _GIF_LONGER_SIDE = 320
 _BICUBIC = 3  # number of PIL's filter, whose name differs between versions
 
 
-def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | None, details: Any,
+def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | None, location: Any,
             caption: str = "") -> np.ndarray:
     """Draw the target's box in red and the true one in green on a copy of a frame, uint8 [height, width, 3], RGB.
 
-    Boxes are counted from 1. `details` are Location and the Target of the frame before, to draw the response over the
-    search window; or None. The caption is written into the upper left corner.
+    Boxes are counted from 1. `location` is a Location whose response is drawn over the search window, or None. The
+    caption is written into the upper left corner.
     """
     cv2 = opencv.load()
     drawn = pixels.copy()
-    if details is not None:
-        drawn = _with_response(drawn, *details)
+    if location is not None:
+        drawn = _with_response(drawn, location)
     for one, colour in ((truth, _TRUTH_COLOUR), (box, _BOX_COLOUR)):
         if one is not None and np.isfinite(one).all():
             x, y, width, height = (int(round(float(value))) for value in one)
@@ -49,14 +49,14 @@ def write_caption(pixels: np.ndarray, caption: str) -> np.ndarray:
     return pixels
 
 
-def _with_response(pixels: np.ndarray, location: Any, before: Any) -> np.ndarray:
+def _with_response(pixels: np.ndarray, location: Any) -> np.ndarray:
     """Draw the response over the square of the frame that it covers, in the middle of the search window."""
     cv2 = opencv.load()
     height, width = pixels.shape[:2]
     response = location.response - location.response.min()
     response = (255 * response / max(float(response.max()), 1e-12)).astype(np.uint8)
     heat = cv2.applyColorMap(response, cv2.COLORMAP_JET)[..., ::-1]
-    side = location.response_side
+    side, before = location.response_side, location.before
     scale = side / response.shape[0]
     to_frame = np.array([[scale, 0, before.x - side / 2], [0, scale, before.y - side / 2]])
     warped = cv2.warpAffine(np.ascontiguousarray(heat), to_frame, (width, height))

@@ -122,7 +122,7 @@ class _Tracking:
         atomic_files.write_json(result_path, result)
         return result, [result_path, *(os.path.basename(path) for path in (boxes_path, annotated) if path)]
 
-    def _draw(self, number: int, pixels: np.ndarray, box: np.ndarray, extra: tuple | None) -> None:
+    def _draw(self, number: int, pixels: np.ndarray, box: np.ndarray, location: Any) -> None:
         """Annotate a frame; see `sequences.OnFrame`."""
         sequence, truth, flags = self._target.sequence, self._target.truth, self._flags
         if not self._folder:
@@ -132,11 +132,11 @@ class _Tracking:
         if self._drawer is None and window is None:
             return
         caption = f"frame {sequence.first_number + number}"
-        if extra is not None:
-            caption += (f"  score {extra[0].response.max():.2f}  "
+        if location is not None:
+            caption += (f"  score {location.response.max():.2f}  "
                         f"{number / (time.perf_counter() - self._began):.1f} frames/s")
         true_box = truth[number] if truth is not None and number < len(truth) else None
-        drawn = drawing.overlay(pixels, box, true_box, extra if flags.response_maps else None, caption)
+        drawn = drawing.overlay(pixels, box, true_box, location if flags.response_maps else None, caption)
         if self._drawer is not None:
             self._drawer.add(number, drawn)
         if window is not None and window.is_closed_by(window.show(drawn)):

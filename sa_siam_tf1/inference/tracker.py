@@ -47,6 +47,7 @@ class Location(NamedTuple):
     """The target in a frame."""
 
     target: Target
+    before: Target  # in the frame before, which is the middle of the response
     best_scale: int  # index of the scale with the highest response
     response_max: np.ndarray  # highest response at each scale, float32 [scales]
     response: np.ndarray  # of the best scale, float32 [side, side], before normalisation
@@ -74,10 +75,10 @@ class Tracker:
         return location
 
     def __call__(self, frame: np.ndarray) -> Step:
-        """Locate the target, as a step with its Location and the Target of the frame before as details."""
-        before, location = self.target, self.track(frame)
+        """Locate the target, as a step with its Location as details."""
+        location = self.track(frame)
         warning = _NEGATIVE if location.response_max[location.best_scale] < 0 else ""
-        return Step(location.target.box, (location, before), warning)
+        return Step(location.target.box, location, warning)
 
 
 def locate(peak: Peak, target: Target, first: Target, track: TrackConfig) -> Location:
@@ -98,4 +99,5 @@ def locate(peak: Peak, target: Target, first: Target, track: TrackConfig) -> Loc
     growth = (1.0 - track.scale_damp) + track.scale_damp * factor
     scale = float(np.clip(target.height / first.height * growth, track.scale_min, track.scale_max))
     moved = Target(target.y + float(move[0]), target.x + float(move[1]), first.height * scale, first.width * scale)
-    return Location(moved, best, peak.response_max, peak.response, side / track.upsample_factor * float(pixels_a_cell))
+    return Location(moved, target, best, peak.response_max, peak.response,
+                    side / track.upsample_factor * float(pixels_a_cell))

@@ -47,7 +47,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         crops = os.path.join(target, *imdb.CURATED, video.letter, video.name)
         remove_unfinished(crops)
         with concurrent.futures.ThreadPoolExecutor(flags.threads) as pool:
-            for written, there in pool.map(functools.partial(curate_frame, crops), *zip(*video.frames())):
+            for written, there in pool.map(functools.partial(curate_frame, crops), *zip(*video.frames)):
                 made, kept = made + written, kept + there
     print(f"{len(videos)} videos: {made} crops made, {kept} were there; in {target}")
     return 0

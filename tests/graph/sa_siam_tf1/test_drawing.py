@@ -83,7 +83,7 @@ def test_the_response_lies_over_the_pixels_it_was_computed_for(cells, search_sid
     before = Target(150.0, 170.0, 63.5, 63.5)
     found = locate(responses, before, before, TrackConfig(x_image_size=search_side))
     frame = np.zeros((300, 340, 3), np.uint8)
-    drawn = drawing.overlay(frame, (np.nan,) * 4, None, (found, before))
+    drawn = drawing.overlay(frame, (np.nan,) * 4, None, found)
     rows, columns = (np.flatnonzero(drawn.any(axis=(1, 2))), np.flatnonzero(drawn.any(axis=(0, 2))))
     for places, centre in ((rows, 150), (columns, 170)):
         assert abs(places[0] - (centre - 4 * cells)) <= 1 and abs(places[-1] - (centre + 4 * cells)) <= 1

@@ -69,10 +69,10 @@ def test_boxes_and_frames(otb, capsys):
 def test_cuts_and_parts(otb):
     target = convert(otb, "--frames_per_video=2", "--validation=Still")
     videos = curation.raw_videos(str(target))
-    assert [(video.letter, video.name, len(video.frames())) for video in videos] == [
+    assert [(video.letter, video.name, len(video.frames)) for video in videos] == [
         ("a", "ILSVRC2015_train_00000000", 2), ("b", "ILSVRC2015_train_00000001", 2),
         ("c", "ILSVRC2015_train_00000002", 1), ("e", "ILSVRC2015_val_00000000", 2)]
-    assert boxes_in(videos[2].frames()[0][0]) == WANTED[4]
+    assert boxes_in(videos[2].frames[0][0]) == WANTED[4]
     data = imdb.load(str(target))  # of the video without a target there is no track
     assert [len(track) for track in data.validation + data.train] == [1, 2, 1, 2]
 
@@ -80,7 +80,7 @@ def test_cuts_and_parts(otb):
 def test_a_frame_that_is_missing_is_left_out(otb):
     (otb / "Runners" / "img" / "0002.jpg").unlink()
     (video, _) = curation.raw_videos(str(convert(otb)))
-    assert [boxes_in(path) for path, _ in video.frames()] == [WANTED[0], *WANTED[2:]]
+    assert [boxes_in(path) for path, _ in video.frames] == [WANTED[0], *WANTED[2:]]
 
 
 @pytest.mark.parametrize("flags, status, message", [
