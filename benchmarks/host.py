@@ -214,12 +214,12 @@ def omniglot_batches(folder: str, clock: Clock, num_processes: int) -> None:
 
     from common.tiny_data import omniglot as files
     from siamese_omniglot.data import omniglot, pairs
-    from siamese_omniglot.data.batches import BatchRecipe, ImageBatches, ProcessesAhead
+    from siamese_omniglot.data.batches import Batches, ProcessesAhead
 
     files.make(folder, 5, 8, 20)
     data = omniglot.load(os.path.join(folder, "images_background"))
     sampler = pairs.samplers(data, pairs.split(data, "image"), 0, False)["train"]
-    batches = ImageBatches(data.store, sampler, BatchRecipe(32, 0, "imagenet", "batch", np.arange(64)))
+    batches = Batches(data.store, sampler, 32, 0, "imagenet", "batch", np.arange(64))
     num_batches = 330
     ahead = ProcessesAhead(batches, num_processes, num_batches)
     clock.helpers = [process.pid for process in ahead._processes]

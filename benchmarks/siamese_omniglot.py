@@ -39,7 +39,7 @@ def measure(device) -> dict:
     from common.keras.session import tf
     from siamese_omniglot import update
     from siamese_omniglot.data import omniglot, pairs
-    from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ProcessesAhead, ThreadAhead
+    from siamese_omniglot.data.batches import DEVICE_AUGMENTATIONS, Batches, ProcessesAhead, ThreadAhead
     from siamese_omniglot.device_drawings import DeviceDrawings
     from siamese_omniglot.nets import siamese
 
@@ -50,11 +50,9 @@ def measure(device) -> dict:
     characters = [f"Alphabet/{number}" for number in range(20)]
     data = omniglot.Drawings(omniglot.DrawingStore(drawings), np.arange(400) // 20, characters, [], [], [])
     sampler = pairs.PairSampler(data, np.arange(400), 0, False)
-    recipe = BatchRecipe(BATCH_SIZE, 0, augment, "batch", np.arange(PAIRS))
-    on_device = augment in ChangeBatches.augmentations
-    images = ImageBatches(data.store, sampler, recipe)
-    changes = ChangeBatches(sampler, recipe)
-    ahead = ThreadAhead(changes, 10 ** 9) if on_device else ProcessesAhead(images, 2, 10 ** 9)
+    batches = Batches(data.store, sampler, BATCH_SIZE, 0, augment, "batch", np.arange(PAIRS))
+    on_device = augment in DEVICE_AUGMENTATIONS
+    ahead = ThreadAhead(batches, 10 ** 9) if on_device else ProcessesAhead(batches, 2, 10 ** 9)
     make_images = DeviceDrawings(data.store, compiles=device.kind == "cpu").images if on_device else None
     waits, steps = [], iter(range(10 ** 9))
     network = siamese.build(backbone, "tf", 0)
@@ -73,11 +71,11 @@ def measure(device) -> dict:
         updater(batch)
 
     functions = [step, lambda: bare_step().numpy(), lambda: product().numpy(),
-                 (lambda: changes.make_several(range(changes.num_at_once))) if on_device else lambda: images.make(0)]
+                 (lambda: batches.make_changes(range(ahead.num_at_once))) if on_device else lambda: batches.make(0)]
     times = measuring.take_turns(functions, *ROUNDS[backbone])
     ahead.close()
     timed, bare_timed, product_timed, batch_timed = times
-    batch_cpu = batch_timed.cpu / (changes.num_at_once if on_device else 1)
+    batch_cpu = batch_timed.cpu / (ahead.num_at_once if on_device else 1)
     # the median round makes no changes, as many are made at once
     timed = timed._replace(cpu=timed.cpu + batch_cpu)
     seconds = timed.wall

@@ -19,7 +19,7 @@ from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve
 from common.run.opening import Run
 from siamese_omniglot import evaluation, log_lines, pretrained
-from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ProcessesAhead, ThreadAhead
+from siamese_omniglot.data.batches import DEVICE_AUGMENTATIONS, Batches, ProcessesAhead, ThreadAhead
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import VALIDATION, PairSampler
 from siamese_omniglot.device_drawings import DeviceDrawings
@@ -75,7 +75,7 @@ def train(inputs: Inputs, run: Run, stop: StopRequest) -> None:
 
 def makes_images_on_device(switches: Switches, device_kind: str) -> bool:
     """Whether the device makes the images of a batch. An NPU is not known to have all operations for it."""
-    return switches.augment in ChangeBatches.augmentations and device_kind != "npu"
+    return switches.augment in DEVICE_AUGMENTATIONS and device_kind != "npu"
 
 
 def _build(inputs: Inputs, team: workers.Workers, run: Run) -> _Model:
@@ -117,13 +117,13 @@ class _Task:
         permute, positions = "batch" if switches.head == "tf" else "sample", model.positions
         if flags.loss == "n_pair":
             permute, positions = "none", 2 * np.arange(flags.batch_size)  # the pairs of one character
-        recipe = BatchRecipe(flags.batch_size, flags.seed, switches.augment, permute, positions)
+        batches = Batches(inputs.store, inputs.samplers["train"], flags.batch_size, flags.seed, switches.augment,
+                          permute, positions)
         num_updates = record.run.request.num_updates
         self._batches: ThreadAhead | ProcessesAhead
         if makes_images_on_device(switches, record.run.device.kind):
-            self._batches = ThreadAhead(ChangeBatches(inputs.samplers["train"], recipe), num_updates)
+            self._batches = ThreadAhead(batches, num_updates)
         else:
-            batches = ImageBatches(inputs.store, inputs.samplers["train"], recipe)
             self._batches = ProcessesAhead(batches, flags.num_workers, num_updates)
         self._scorer = evaluation.Scorer(model.network)
         validation = inputs.samplers["validation"]

@@ -60,23 +60,28 @@ _POLICY = tuple((_Change(*one), _Change(*other)) for one, other in (
 ))  # fmt: skip
 
 
-def augment(drawings: np.ndarray, kind: str, seeds: Sequence[Sequence[int]]) -> np.ndarray:
+def augment(drawings: np.ndarray, kind: str, seeds: np.ndarray) -> np.ndarray:
     """Return augmented copies of drawings, uint8 [num, side, side]; the kind is "imagenet", "affine" or "none".
 
-    Each drawing has a seed for NumPy, and is changed by random numbers of its own.
+    Each drawing has a seed for NumPy, int64 [num, words], and is changed by random numbers of its own.
     """
     if kind == "none":
         return drawings.copy()
     if kind == "affine":
-        changes = affine_coefficients(random_streams.uniform(np.array(seeds), NUM_UNIFORM), drawings.shape[1])
+        changes = affine_changes(seeds, drawings.shape[1])
         return np.stack([change_affinely(drawing, changed_by) for drawing, changed_by in zip(drawings, changes)])
     side, random = drawings.shape[1], NumpyStream()
     # one image below the other: an image of PIL's for each drawing costs more than some of the changes
     given, augmented = Image.fromarray(drawings.reshape(-1, side)), np.empty((len(drawings), side * side), np.uint8)
-    for number, seed in enumerate(seeds):
+    for number, seed in enumerate(seeds.tolist()):
         random.start(seed)
         augmented[number] = np.frombuffer(_imagenet(given, number * side, random), np.uint8)
     return augmented.reshape(drawings.shape)
+
+
+def affine_changes(seeds: np.ndarray, side: int) -> np.ndarray:
+    """Return the coefficients of a random change for each seed, float64 [num, 6], see `affine_coefficients`."""
+    return affine_coefficients(random_streams.uniform(seeds, NUM_UNIFORM), side)
 
 
 def affine_coefficients(uniform: np.ndarray, side: int) -> np.ndarray:

@@ -6,6 +6,7 @@ the training process closes its end of the connection or dies.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import mmap
 import os
 import pickle
@@ -22,13 +23,13 @@ import numpy as np
 
 from common.cli import program
 from common.errors import ZooError
-from siamese_omniglot.data import augmentation, random_streams
+from siamese_omniglot.data import augmentation
 from siamese_omniglot.data.omniglot import SIDE, DrawingStore
 from siamese_omniglot.data.pairs import TRAIN, Pairs, PairSampler
 
+DEVICE_AUGMENTATIONS = ("affine", "none")  # those of `Batches.make_changes`
 _DRAWINGS_AT_ONCE = 4096  # 10 MB of random states
 _SLOTS = 2  # of a process: it makes one batch while another waits to be fetched
-_ALIGNMENT = 64
 _END_SECONDS = 10.0
 
 
@@ -48,78 +49,62 @@ class PairChanges(NamedTuple):
     labels: np.ndarray  # float32 [num], 1 for pairs of one character, 0 for others
 
 
-class BatchRecipe(NamedTuple):
-    """Settings of the batches."""
+@dataclasses.dataclass
+class Batches:
+    """Makes a worker's part of every batch; a step is given by the number of updates before it."""
 
+    store: DrawingStore
+    sampler: PairSampler
     batch_size: int  # samples of two pairs in a step, over all workers
     seed: int
     augment: str  # see augmentation.augment
     permute: str  # see PairSampler.draw
     positions: np.ndarray  # int64 [num], positions of this worker's pairs in the batch of all workers
 
-    def draw(self, sampler: PairSampler, step: int) -> tuple[Pairs, np.ndarray]:
+    def make(self, step: int) -> PairImages:
+        """Make this worker's part of a batch."""
+        drawn, drawings = self._draw(step)
+        images = augmentation.augment(self.store.take(drawings), self.augment, self._seeds(step))
+        return PairImages(*np.split(images, 2), drawn.labels)
+
+    def make_changes(self, steps: Sequence[int]) -> list[PairChanges]:
+        """Make this worker's part of some batches for a device that has the drawings, in next to no time."""
+        pairs, drawings = zip(*map(self._draw, steps))
+        changes = np.empty((len(steps), len(drawings[0]), 0))
+        if self.augment == "affine":
+            made = augmentation.affine_changes(np.concatenate(list(map(self._seeds, steps))), SIDE)
+            changes = made.reshape(*changes.shape[:2], made.shape[1])
+        return [PairChanges(*batch, drawn.labels) for *batch, drawn in zip(drawings, changes, pairs)]
+
+    def _draw(self, step: int) -> tuple[Pairs, np.ndarray]:
         """Return this worker's pairs, and its drawings: those of `first`, then those of `second`."""
-        drawn = sampler.draw(self.batch_size, TRAIN, step, self.permute, self.positions)
+        drawn = self.sampler.draw(self.batch_size, TRAIN, step, self.permute, self.positions)
         return drawn, np.concatenate([drawn.first, drawn.second])
 
-    def seeds(self, step: int) -> np.ndarray:
+    def _seeds(self, step: int) -> np.ndarray:
         """Return a seed for each drawing, int64 [num, 4]."""
         positions = np.concatenate([self.positions, self.positions + 2 * self.batch_size])
         return np.stack(np.broadcast_arrays(self.seed, TRAIN, step, positions), 1)
 
 
-class ImageBatches:
-    """Makes a worker's part of every batch."""
-
-    def __init__(self, store: DrawingStore, sampler: PairSampler, recipe: BatchRecipe):
-        self.store, self._sampler, self._recipe = store, sampler, recipe
-        self.num_pairs = len(recipe.positions)
-
-    def make(self, step: int) -> PairImages:
-        """Make this worker's part of the batch of the step after `step` updates."""
-        recipe = self._recipe
-        drawn, drawings = recipe.draw(self._sampler, step)
-        images = augmentation.augment(self.store.take(drawings), recipe.augment, recipe.seeds(step).tolist())
-        return PairImages(images[:self.num_pairs], images[self.num_pairs:], drawn.labels)
-
-
-class ChangeBatches:
-    """Makes a worker's part of every batch for a device that has the drawings, in next to no time."""
-
-    augmentations = ("affine", "none")
-
-    def __init__(self, sampler: PairSampler, recipe: BatchRecipe):
-        self._sampler, self._recipe = sampler, recipe
-        # batches to make in a call, which takes hardly longer than for one
-        self.num_at_once = max(1, _DRAWINGS_AT_ONCE // (2 * len(recipe.positions)))
-
-    def make_several(self, steps: Sequence[int]) -> list[PairChanges]:
-        """Make this worker's part of some batches: of those of the steps after so many updates."""
-        pairs, drawings = zip(*(self._recipe.draw(self._sampler, step) for step in steps))
-        changes = np.empty((len(steps), len(drawings[0]), 0))
-        if self._recipe.augment == "affine":
-            seeds = np.concatenate([self._recipe.seeds(step) for step in steps])
-            made = augmentation.affine_coefficients(random_streams.uniform(seeds, augmentation.NUM_UNIFORM), SIDE)
-            changes = made.reshape(*changes.shape[:2], made.shape[1])
-        return [PairChanges(*batch, drawn.labels) for *batch, drawn in zip(drawings, changes, pairs)]
-
-
 class ThreadAhead:
-    """Prepares batches in a thread before they are needed, many at once, but none beyond the updates of the run."""
+    """Prepares changes in a thread before they are needed, many at once, but none beyond the updates of the run."""
 
-    def __init__(self, batches: ChangeBatches, num_updates: int):
+    def __init__(self, batches: Batches, num_updates: int):
         self._batches, self._num_updates = batches, num_updates
+        # batches to make in a call, which takes hardly longer than for one
+        self.num_at_once = max(1, _DRAWINGS_AT_ONCE // (2 * len(batches.positions)))
         self._pool = ThreadPoolExecutor(1)
         self._made: dict[int, Future] = {}  # by the first step
 
     def get(self, step: int) -> PairChanges:
         """Return the batch of the step after `step` updates. Call it for one step after the other."""
-        count = self._batches.num_at_once
+        count = self.num_at_once
         current = step - step % count
         for start in (current, current + count):
             if start not in self._made and start < self._num_updates:
                 steps = range(start, min(start + count, self._num_updates))
-                self._made[start] = self._pool.submit(self._batches.make_several, steps)
+                self._made[start] = self._pool.submit(self._batches.make_changes, steps)
         self._made.pop(current - count, None)
         return self._made[current].result()[step - current]
 
@@ -131,39 +116,34 @@ class ThreadAhead:
 class ProcessesAhead:
     """Prepares the batches of a run in processes before they are needed; without processes it makes them on demand."""
 
-    def __init__(self, batches: ImageBatches, num_processes: int, num_updates: int):
+    def __init__(self, batches: Batches, num_processes: int, num_updates: int):
         self._batches, self._num, self._num_updates = batches, num_processes, num_updates
         self._processes: list[subprocess.Popen] = []
         self._connections: list[Connection] = []
-        self._slots: list[list[PairImages]] = []
+        self._slots: np.ndarray  # uint8 [slots, 2, num, 105, 105]; that of a step is the remainder of their division
         self._next = 0  # the first batch that was not requested yet
         if num_processes:
             with _shared_file() as file:
                 self._start(file)
 
     def _start(self, file: BinaryIO) -> None:
-        """Start the processes. They share the rows of the store; the rest of the batches is pickled behind it."""
-        batches, rows, num_pairs = copy.copy(self._batches), self._batches.store.rows, self._batches.num_pairs
-        batches.store = copy.copy(batches.store)
-        batches.store.rows = rows[:0]
-        pickled = pickle.dumps(batches)
-        begin, slot_size = rows.nbytes + len(pickled), 2 * num_pairs * SIDE * SIDE + 4 * num_pairs
-        starts = [_aligned(begin) + _aligned(slot_size) * number for number in range(_SLOTS * self._num)]
-        file.truncate(starts[-1] + slot_size)
-        memory = mmap.mmap(file.fileno(), 0)
-        np.ndarray(rows.shape, rows.dtype, memory)[...] = rows
-        memory[rows.nbytes:begin] = pickled
-        for number in range(self._num):
-            own = starts[_SLOTS * number:_SLOTS * (number + 1)]
-            self._slots.append([_slot(memory, start, num_pairs) for start in own])
+        """Start the processes. The shared file holds the slots, the rows of the store and the pickled rest."""
+        rest, rows = copy.copy(self._batches), self._batches.store.rows
+        rest.store = copy.copy(rest.store)
+        rest.store.rows = rows[:0]
+        pickled = np.frombuffer(pickle.dumps(rest), np.uint8)
+        shapes = (_SLOTS * self._num, 2, len(rest.positions), SIDE, SIDE), rows.shape, pickled.shape
+        file.truncate(sum(map(_size, shapes)))
+        self._slots, shared_rows, shared_rest = _shared_arrays(file.fileno(), shapes)
+        shared_rows[...], shared_rest[...] = rows, pickled
+        for _ in range(self._num):
             ours, theirs = Pipe()
             with theirs:
                 passed = (file.fileno(), theirs.fileno())
-                command = [sys.executable, "-c", f"import {__name__} as module; module.work{passed}"]
+                command = [sys.executable, "-c", f"import {__name__} as module; module.work{(*passed, shapes)}"]
                 # in a session of its own it gets no Ctrl-C: the training process decides when it ends
                 self._processes.append(subprocess.Popen(command, pass_fds=passed, start_new_session=True,
                                                         env=program.environment()))
-            ours.send((rows.shape, own))
             self._connections.append(ours)
 
     def get(self, step: int) -> PairImages:
@@ -173,19 +153,15 @@ class ProcessesAhead:
         """
         if not self._num:
             return self._batches.make(step)
-        connection = self._connections[step % self._num]
         try:
             for number in range(max(step, self._next), min(step + self._num + 1, self._num_updates)):
-                self._connections[number % self._num].send((number, self._slot_of(number)))
+                self._connections[number % self._num].send(number)
                 self._next = number + 1
-            connection.recv()
+            labels = self._connections[step % self._num].recv()
         except (EOFError, OSError):
             raise ZooError("a process that prepares batches has died: was it killed, or is there too little memory? "
                            "--num_workers=0 works without processes") from None
-        return self._slots[step % self._num][self._slot_of(step)]
-
-    def _slot_of(self, step: int) -> int:
-        return step // self._num % _SLOTS
+        return PairImages(*self._slots[step % len(self._slots)], labels)
 
     def close(self) -> None:
         """Stop the processes."""
@@ -206,38 +182,37 @@ def _shared_file() -> BinaryIO:
     return tempfile.TemporaryFile()
 
 
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
+def _shared_arrays(file: int, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """Return the arrays of these shapes, uint8, that a file holds one after the other."""
+    ends = np.cumsum(list(map(_size, shapes)))
+    parts = np.split(np.frombuffer(mmap.mmap(file, 0), np.uint8), ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes)]
 
 
-def _slot(memory: mmap.mmap, start: int, num_pairs: int) -> PairImages:
-    labels = np.ndarray(num_pairs, np.float32, memory, start)
-    images = np.ndarray((2, num_pairs, SIDE, SIDE), np.uint8, memory, start + labels.nbytes)
-    return PairImages(images[0], images[1], labels)
+def _size(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape))
 
 
-def work(file: int, descriptor: int) -> None:
+def work(file: int, descriptor: int, shapes: Sequence[tuple[int, ...]]) -> None:
     """In a process that makes batches: make those that are asked for, until the connection is closed.
 
     Args:
-        file: descriptor of the shared memory.
-        descriptor: of a connection. It gives the shape of the store's rows and the starts of the slots of this process,
-            then (step, slot) again and again, and gets None for each batch.
+        file: descriptor of the shared file.
+        descriptor: of a connection that gives steps and gets the labels of each, when its images are in its slot.
+        shapes: see `ProcessesAhead._start`.
     """
     connection = Connection(descriptor)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    memory = mmap.mmap(file, 0)
+    slots, rows, pickled = _shared_arrays(file, shapes)
+    batches = pickle.loads(pickled)  # noqa: S301 - of the process that started this one
+    batches.store.rows = rows
     try:
-        shape, starts = connection.recv()
-        rows = np.ndarray(shape, np.uint8, memory)
-        batches = pickle.loads(memoryview(memory)[rows.nbytes:])  # noqa: S301 - of the process that started this one
-        batches.store.rows = rows
-        slots = [_slot(memory, start, batches.num_pairs) for start in starts]
         while True:
-            step, slot = connection.recv()
-            for target, values in zip(slots[slot], batches.make(step)):
-                target[...] = values
-            connection.send(None)
+            step = connection.recv()
+            made = batches.make(step)
+            for slot, images in zip(slots[step % len(slots)], made):
+                slot[...] = images
+            connection.send(made.labels)
     except (EOFError, OSError):  # the training process is gone
         return

@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import ZooError
 from siamese_omniglot.data import omniglot, pairs
-from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches, ProcessesAhead, ThreadAhead
+from siamese_omniglot.data.batches import Batches, ProcessesAhead, ThreadAhead
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def data(tiny_folder):
 def test_batches_of_processes_are_the_same(data, num_processes):
     """From any step on, and each batch for itself: those before it are overwritten."""
     sampler = pairs.PairSampler(data, np.arange(120), 0, False)
-    batches = ImageBatches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", np.arange(1, 4)))
+    batches = Batches(data.store, sampler, 2, 0, "imagenet", "batch", np.arange(1, 4))
     ahead = ProcessesAhead(batches, num_processes, num_updates=12)
     for step in range(3, 12):
         for found, expected in zip(ahead.get(step), batches.make(step)):
@@ -31,7 +31,7 @@ def test_batches_of_processes_are_the_same(data, num_processes):
 
 def test_a_process_that_died_is_reported(data):
     sampler = pairs.PairSampler(data, np.arange(120), 0, False)
-    batches = ImageBatches(data.store, sampler, BatchRecipe(2, 0, "imagenet", "batch", np.arange(4)))
+    batches = Batches(data.store, sampler, 2, 0, "imagenet", "batch", np.arange(4))
     ahead = ProcessesAhead(batches, 2, num_updates=100)
     ahead.get(0)
     for process in ahead._processes:
@@ -47,11 +47,11 @@ def test_a_process_that_died_is_reported(data):
 def test_changes_made_ahead_are_the_same(data, augment):
     """From any step on, across the ends of what is made at once, each batch as if it were made alone."""
     sampler = pairs.PairSampler(data, np.arange(120), 0, False)
-    batches = ChangeBatches(sampler, BatchRecipe(2, 0, augment, "batch", np.arange(4)))
-    batches.num_at_once = 60  # 480 drawings
+    batches = Batches(data.store, sampler, 2, 0, augment, "batch", np.arange(4))
     ahead = ThreadAhead(batches, num_updates=125)
+    ahead.num_at_once = 60  # 480 drawings
     for step in range(58, 125):
-        alone = batches.make_several([step])[0]
+        alone = batches.make_changes([step])[0]
         for found, expected in zip(ahead.get(step), alone):
             assert found.dtype == expected.dtype and np.array_equal(found, expected)
     assert alone.changes.shape == (8, 6 if augment == "affine" else 0)

@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from common.errors import ZooError
 from common.tiny_data import omniglot as tiny_omniglot
 from siamese_omniglot.data import augmentation, omniglot, pairs
-from siamese_omniglot.data.batches import BatchRecipe, ChangeBatches, ImageBatches
+from siamese_omniglot.data.batches import Batches
 from tests import GOLDEN
 from tests.litter import leave_litter
 
@@ -230,10 +230,10 @@ def test_characters_with_fewer_than_three_drawings_are_no_anchors_and_nothing_ha
 def test_augmentation(data, kind):
     drawing = data.store.take(np.array([5]))[0]
     drawings = np.stack([drawing] * 60)
-    changed = augmentation.augment(drawings, kind, [[seed] for seed in range(60)])
+    changed = augmentation.augment(drawings, kind, np.arange(60)[:, None])
     assert np.array_equal(drawings, np.stack([drawing] * 60))
     assert changed.shape == (60, 105, 105) and changed.dtype == np.uint8
-    again = augmentation.augment(drawings[:1], kind, [[7]])
+    again = augmentation.augment(drawings[:1], kind, np.array([[7]]))
     assert np.array_equal(again[0], changed[7])
     num_equal = sum(np.array_equal(image, drawing) for image in changed)
     assert num_equal == 60 if kind == "none" else num_equal < 10
@@ -249,7 +249,8 @@ def test_augmented_drawings_are_those_of_earlier_versions(kind, is_gray, checksu
                                   0, 255) for k in range(20)]).astype(np.uint8)
     if is_gray:
         drawings = (drawings // 2 + np.arange(105)[:, None]).astype(np.uint8)
-    changed = augmentation.augment(np.concatenate([drawings] * 6), kind, [(7, 0, 3, seed) for seed in range(120)])
+    seeds = np.array([(7, 0, 3, seed) for seed in range(120)])
+    changed = augmentation.augment(np.concatenate([drawings] * 6), kind, seeds)
     assert zlib.crc32(changed.tobytes()) == checksum
 
 
@@ -278,7 +279,7 @@ def test_affine_keeps_a_drawing_legible_and_unmirrored():
     """Its ink stays: a thick bar at the left stays at the left, about as large."""
     drawing = np.full((105, 105), 255, np.uint8)
     drawing[30:75, 30:40] = 0
-    for changed in augmentation.augment(np.stack([drawing] * 100), "affine", [[seed] for seed in range(100)]):
+    for changed in augmentation.augment(np.stack([drawing] * 100), "affine", np.arange(100)[:, None]):
         ink = changed < 128
         assert 0.5 < ink.sum() / 450 < 1.6
         assert np.argwhere(ink)[:, 1].mean() < 50
@@ -296,10 +297,10 @@ def test_workers_share_one_batch(data, kind, augment):
     sampler = pairs.PairSampler(data, np.arange(120), 0, False)
 
     def make(positions):
-        recipe = BatchRecipe(4, 0, augment, "batch", np.array(positions))
+        batches = Batches(data.store, sampler, 4, 0, augment, "batch", np.array(positions))
         if kind == "images":
-            return ImageBatches(data.store, sampler, recipe).make(3)
-        made = ChangeBatches(sampler, recipe).make_several([3])[0]
+            return batches.make(3)
+        made = batches.make_changes([3])[0]
         return [*np.split(made.drawings, 2), *np.split(made.changes, 2), made.labels]
 
     whole = make(range(8))
