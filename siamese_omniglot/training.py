@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -23,11 +23,10 @@ from siamese_omniglot.data.batches import DEVICE_AUGMENTATIONS, Batches, Process
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import VALIDATION, PairSampler
 from siamese_omniglot.device_drawings import DeviceDrawings
-from siamese_omniglot.learning_rate import Schedule
 from siamese_omniglot.log_lines import OriginalLogs
 from siamese_omniglot.nets import siamese
 from siamese_omniglot.recipe import Switches
-from siamese_omniglot.update import Updater, UpdateSettings, make_optimizer
+from siamese_omniglot.update import Updater, UpdateSettings, make_optimizer, schedule
 
 ADVICE = "try a smaller --lr"
 CURVES = {
@@ -43,7 +42,7 @@ class Inputs:
 
     switches: Switches
     steps_per_epoch: int
-    schedule: Schedule  # of the learning rate
+    num_epochs: int
     weight_decay: float  # see `update.UpdateSettings`
     weights_path: str | None  # a file with initial weights
     init_checkpoint: str | None  # prefix of a checkpoint with initial weights
@@ -51,53 +50,17 @@ class Inputs:
     samplers: Mapping[str, PairSampler]  # of "train" and "validation"
 
 
-class _Model(NamedTuple):
-    """The network and what updates it."""
-
-    positions: np.ndarray  # int64 [num], positions of this worker's pairs in a batch
-    network: siamese.Siamese
-    optimizer: Any
-    updater: Updater
-
-
 def train(inputs: Inputs, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint if there is one."""
     team = workers.make(run.request.rank, run.device.kind, run.request.flags.jit_compile)
     team.require_same(run.checksum)
-    with debugged(run) as debugger:
-        model = _build(inputs, team, run)
-        record: Record = Record(run, stop)
-        if run.request.rank.is_chief:
-            record = RunRecord(run, stop, _checkpoints(model, run), tf.compat.v1)
-        with contextlib.closing(_Task(inputs, model, team, debugger, record)) as task:
-            loop.run(task, record)
+    with debugged(run) as debugger, contextlib.closing(_Task(inputs, run, team, stop, debugger)) as task:
+        loop.run(task, task.record)
 
 
 def makes_images_on_device(switches: Switches, device_kind: str) -> bool:
     """Whether the device makes the images of a batch. An NPU is not known to have all operations for it."""
     return switches.augment in DEVICE_AUGMENTATIONS and device_kind != "npu"
-
-
-def _build(inputs: Inputs, team: workers.Workers, run: Run) -> _Model:
-    flags, switches = run.request.flags, inputs.switches
-    positions = team.positions(2 * flags.batch_size)
-    with team.scope():
-        network = siamese.build(flags.backbone, switches.head, flags.seed)
-        optimizer = session.scale_losses(make_optimizer(flags.optimizer), run, "mixed")
-    settings = UpdateSettings(switches.head, inputs.weight_decay, 2 * flags.batch_size,
-                              run.device.kind != "npu" and not flags.jit_compile, flags.loss)
-    make_images = None
-    if makes_images_on_device(switches, run.device.kind):
-        has_checks = run.debug_options.over_dump_path is not None  # which XLA cannot compile
-        make_images = DeviceDrawings(inputs.store, compiles=run.device.kind == "cpu" and not has_checks).images
-    return _Model(positions, network, optimizer, Updater(network, optimizer, settings, team, make_images))
-
-
-def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints | BackgroundFolder:
-    variables = session.optimizer_variables(model.optimizer)
-    slots = {f"optimizer/{number:03d}": slot for number, slot in enumerate(variables)}
-    folder = KerasCheckpoints(run.folder("ckpt"), {**model.network.named_variables(), **slots})
-    return folder if run.device.kind == "npu" else folder.in_background()
 
 
 class _Task:
@@ -106,30 +69,48 @@ class _Task:
     advice = ADVICE
     curves = CURVES
 
-    def __init__(self, inputs: Inputs, model: _Model, team: workers.Workers, debugger: StepDebugger, record: Record):
-        self._inputs, self._model, self._debugger = inputs, model, debugger
-        flags, switches = record.run.request.flags, inputs.switches
-        self._team, self._record = team, record
-        self.steps_per_epoch = inputs.steps_per_epoch
-        self._epochs = Epochs(team, record, inputs.steps_per_epoch)
-        self.evaluation_due = self._epochs.evaluation_due
-        self._rate = float("nan")  # the optimizer's
-        permute, positions = "batch" if switches.head == "tf" else "sample", model.positions
+    def __init__(self, inputs: Inputs, run: Run, team: workers.Workers, stop: StopRequest, debugger: StepDebugger):
+        self._inputs, self._run, self._team, self._debugger = inputs, run, team, debugger
+        flags, switches, num_updates = run.request.flags, inputs.switches, run.request.num_updates
+        positions = team.positions(2 * flags.batch_size)  # of this worker's pairs in a batch
+        with team.scope():
+            self._network = siamese.build(flags.backbone, switches.head, flags.seed)
+            self._optimizer = session.scale_losses(make_optimizer(flags.optimizer), run, "mixed")
+        settings = UpdateSettings(switches.head, inputs.weight_decay, 2 * flags.batch_size,
+                                  run.device.kind != "npu" and not flags.jit_compile, flags.loss)
+        permute, own = "batch" if switches.head == "tf" else "sample", positions
         if flags.loss == "n_pair":
-            permute, positions = "none", 2 * np.arange(flags.batch_size)  # the pairs of one character
+            permute, own = "none", 2 * np.arange(flags.batch_size)  # the pairs of one character
         batches = Batches(inputs.store, inputs.samplers["train"], flags.batch_size, flags.seed, switches.augment,
-                          permute, positions)
-        num_updates = record.run.request.num_updates
-        self._batches: ThreadAhead | ProcessesAhead
-        if makes_images_on_device(switches, record.run.device.kind):
+                          permute, own)
+        if makes_images_on_device(switches, run.device.kind):
+            # XLA cannot compile the numeric checks
+            compiles = run.device.kind == "cpu" and not debugger.has_checks
+            make_images = DeviceDrawings(inputs.store, compiles).images
             self._batches = ThreadAhead(batches, num_updates)
         else:
-            self._batches = ProcessesAhead(batches, flags.num_workers, num_updates)
-        self._scorer = evaluation.Scorer(model.network)
+            make_images, self._batches = None, ProcessesAhead(batches, flags.num_workers, num_updates)
+        self._updater = Updater(self._network, self._optimizer, settings, team, make_images)
+        self.record: Record = Record(run, stop)
+        if run.request.rank.is_chief:
+            self.record = RunRecord(run, stop, self._checkpoints(), tf.compat.v1)
+        self.steps_per_epoch = inputs.steps_per_epoch
+        self._epochs = Epochs(team, self.record, inputs.steps_per_epoch)
+        self.evaluation_due = self._epochs.evaluation_due
+        self._rates = schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size, inputs.num_epochs,
+                               flags.warm_up)
+        self._rate = float("nan")  # the optimizer's
+        self._scorer = evaluation.Scorer(self._network)
         validation = inputs.samplers["validation"]
         num_validating = max(1, validation.num_drawings // flags.batch_size) * flags.batch_size
         self._validation_pairs = validation.draw(num_validating, VALIDATION, 0, "sample")
-        self._logs = OriginalLogs(record.run, inputs.steps_per_epoch, inputs.schedule.num_epochs)
+        self._logs = OriginalLogs(run, inputs.steps_per_epoch, inputs.num_epochs)
+
+    def _checkpoints(self) -> KerasCheckpoints | BackgroundFolder:
+        variables = session.optimizer_variables(self._optimizer)
+        slots = {f"optimizer/{number:03d}": slot for number, slot in enumerate(variables)}
+        folder = KerasCheckpoints(self._run.folder("ckpt"), {**self._network.named_variables(), **slots})
+        return folder if self._run.device.kind == "npu" else folder.in_background()
 
     def close(self) -> None:
         """Stop preparing batches, and close the log."""
@@ -140,7 +121,7 @@ class _Task:
         self._logs.on_row(row, is_replayed)
 
     def start(self, step: int | None) -> int:
-        network = self._model.network
+        network = self._network
         if step is None:
             lines = []
             if self._inputs.weights_path:
@@ -150,32 +131,32 @@ class _Task:
             for line in lines:
                 print(line)
         updates = tf.Variable(step or 0, dtype=tf.int64, trainable=False)
-        self._team.broadcast([*network.chain.weights, *session.optimizer_variables(self._model.optimizer), updates])
+        self._team.broadcast([*network.chain.weights, *session.optimizer_variables(self._optimizer), updates])
         return int(updates.numpy())
 
     def step(self, step: int) -> dict[str, Any]:
-        rate = self._inputs.schedule.rate(step // self.steps_per_epoch)
+        rate = self._rates(step // self.steps_per_epoch)
         if rate != self._rate:
             with self._team.scope():
-                self._model.optimizer.learning_rate = rate
+                self._optimizer.learning_rate = rate
             self._rate = rate
-        stop = self._record.stop
+        stop = self.record.stop
         started = time.perf_counter()
         batch = self._batches.get(step)
         fetched = time.perf_counter()
-        outcome = self._debugger.run(lambda dumps: self._model.updater(batch, stop.is_signalled, dumps), step + 1)
+        outcome = self._debugger.run(lambda dumps: self._updater(batch, stop.is_signalled, dumps), step + 1)
         ended = time.perf_counter()
         stop.num_stopping = outcome.num_stopping
         return dict(unix_seconds=time.time(), loss=outcome.loss, accuracy=outcome.accuracy, learning_rate=rate,
                     data_seconds=fetched - started, compute_seconds=ended - fetched,
                     forward_seconds=outcome.forward_seconds, backward_seconds=outcome.backward_seconds,
                     update_seconds=outcome.update_seconds, step_seconds=ended - started,
-                    **session.loss_scale_row(self._model.optimizer))
+                    **session.loss_scale_row(self._optimizer))
 
     def evaluate(self, step: int) -> dict[str, Any]:
         if not self._team.evaluates:
             return {}
-        record, pairs = self._record, self._validation_pairs
+        record, pairs = self.record, self._validation_pairs
         if isinstance(record, RunRecord):
             console.detail("Finish Train\nStart Validation")
         started = time.perf_counter()
@@ -191,29 +172,29 @@ class _Task:
         names = [log_lines.LAST]
         if values["best"]:
             names.append(log_lines.BEST)
-        if values["epoch"] % log_lines.WEIGHTS_PERIOD == 0 or step == record.run.request.num_updates:
+        if values["epoch"] % log_lines.WEIGHTS_PERIOD == 0 or step == self._run.request.num_updates:
             names.append(log_lines.epoch_weights_name(values))
-        self._logs.save_weights(self._model.network, names)
+        self._logs.save_weights(self._network, names)
         return values
 
     def is_over(self, step: int) -> bool:
         ends_early = False
-        if self._epochs.is_end(step) and isinstance(self._record, RunRecord):
-            rows = self._record.evaluations
+        if self._epochs.is_end(step) and isinstance(self.record, RunRecord):
+            rows = self.record.evaluations
             since_best = len(rows) - max(count for count, row in enumerate(rows, 1) if row["best"])
-            ends_early = 0 < self._record.run.request.flags.early_stop <= since_best
+            ends_early = 0 < self._run.request.flags.early_stop <= since_best
             if ends_early:
                 print(f"Early stop: no better validation loss for {since_best} epochs.")
-                self._logs.save_weights(self._model.network, [log_lines.epoch_weights_name(rows[-1])])
+                self._logs.save_weights(self._network, [log_lines.epoch_weights_name(rows[-1])])
         return self._epochs.is_over(step, ends_early)
 
     def finish(self, step: int) -> None:
-        if not isinstance(self._record, RunRecord):
+        if not isinstance(self.record, RunRecord):
             return
-        rows = self._record.evaluations
+        rows = self.record.evaluations
         last = rows[-1] if rows else {}
         result = dict(ActualLoss=f"{last.get('train_loss', self._logs.last_loss):.4f}")
         if rows:
             result["TrainAccuracy"] = f"{last['val_accuracy']:.4f}"
-        self._record.finish(step, last.get("val_accuracy"), result)
+        self.record.finish(step, last.get("val_accuracy"), result)
         print(f"Logs and weights: {self._logs.folder}", flush=True)

@@ -1,6 +1,7 @@
-"""One update of the weights, by one worker or several."""
+"""One update of the weights, by one worker or several, and the original's learning rates."""
 from __future__ import annotations
 
+import math
 from typing import Any, Callable, NamedTuple, Sequence
 
 from common.keras import session, workers
@@ -10,6 +11,10 @@ from siamese_omniglot.nets import losses
 from siamese_omniglot.nets.siamese import Siamese
 
 MOMENTUM = 0.9
+_NOMINAL_BATCH = 64
+_LOWEST = 0.01  # final learning rate as a share of the first one
+_LIMITS = {"sgd": (5e-4, 1e-1), "adam": (3e-4, 1e-3)}  # of the first learning rate
+_STEPS = 10  # of the decay "step"
 
 
 class Outcome(NamedTuple):
@@ -128,3 +133,33 @@ def make_optimizer(kind: str) -> Any:
     if kind == "adam":
         return session.Adam(beta_1=MOMENTUM)
     return tf.keras.optimizers.SGD(momentum=MOMENTUM, nesterov=True)
+
+
+def schedule(kind: str, optimizer: str, rate: float, batch_size: int, num_epochs: int, warm_up: float = 0.0
+             ) -> Callable[[int], float]:
+    """Return the learning rates of a run by epoch, counted from 0; the kind is "cosine" or "step".
+
+    The rate, for a batch of 64, is multiplied by batch_size / 64 and clamped to [5e-4, 1e-1] (SGD) or [3e-4, 1e-3]
+    (Adam). The final rate is a hundredth of the rate before clamping, clamped to a hundredth of these limits. A warm-up
+    of 0 takes the original's, a twentieth of the run but at least 1 epoch and at most 3.
+    """
+    low, high = _LIMITS[optimizer]
+    scaled = rate * batch_size / _NOMINAL_BATCH
+    first = min(max(scaled, low), high)
+    last = min(max(scaled * _LOWEST, low * _LOWEST), high * _LOWEST)
+    at_begin = warm_up or min(max(0.05 * num_epochs, 1), 3)
+    at_end = min(max(0.05 * num_epochs, 1), 15)
+
+    def cosine(epoch: int) -> float:
+        if epoch <= at_begin:
+            start = max(0.1 * first, 1e-6)
+            return start + (first - start) * (epoch / at_begin) ** 2
+        if epoch >= num_epochs - at_end:
+            return last
+        progress = (epoch - at_begin) / (num_epochs - at_begin - at_end)
+        return last + 0.5 * (first - last) * (1.0 + math.cos(math.pi * progress))
+
+    def step(epoch: int) -> float:
+        return first * ((last / first) ** (1.0 / (_STEPS - 1))) ** (epoch // (num_epochs / _STEPS))
+
+    return cosine if kind == "cosine" else step

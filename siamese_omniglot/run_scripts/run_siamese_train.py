@@ -22,7 +22,7 @@ from common.devices import selection
 from common.distributed import processes
 from common.errors import FlagError
 from common.run.run_dir import RunRequest
-from siamese_omniglot import learning_rate, pretrained
+from siamese_omniglot import pretrained
 from siamese_omniglot.data import omniglot, pairs
 from siamese_omniglot.log_lines import IMAGES_PER_SAMPLE
 from siamese_omniglot.recipe import RECIPES, TORCH_WEIGHT_DECAY, Switches
@@ -126,10 +126,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     from common.keras.session import open_run  # TensorFlow is imported here, in the processes that train
     from siamese_omniglot import training
 
-    schedule = learning_rate.schedule(flags.lr_decay, flags.optimizer, flags.lr, flags.batch_size, _num_epochs(flags),
-                                      flags.warm_up)
-    inputs = training.Inputs(switches, len(split.train) // flags.batch_size, schedule, weight_decay, weights_path,
-                             init_prefix, data.store, samplers)
+    inputs = training.Inputs(switches, len(split.train) // flags.batch_size, _num_epochs(flags), weight_decay,
+                             weights_path, init_prefix, data.store, samplers)
     with open_run(request, identity, notices) as run:
         if flags.use_amp and run.device.kind == "cpu":
             print("use_amp: a CPU computes in float32")
