@@ -240,7 +240,7 @@ def siamese_triplet(folder: str, clock: Clock, *flags: str) -> None:
         hidden = model.layers.Conv2D(model.FEATURE_SHAPES["resnet50"][-1], 1, name=model.LAST_FROZEN)(hidden)
         return model.tf.keras.Model(images, hidden)
 
-    model._resnet50, model._resnet50_tail = base, lambda base, inputs: inputs
+    model._resnet50 = base
     model._head_layers = lambda: [model.layers.Cropping2D(3), model.layers.Flatten(),
                                   model.layers.Dense(model.EMBEDDING_DIM, name="dense")]
     look_alikes.make(folder, num_pairs=200)

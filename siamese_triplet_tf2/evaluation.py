@@ -9,7 +9,7 @@ from common import console
 from common.data.batching import full_batches
 from common.keras.session import tf
 from siamese_triplet_tf2 import triplet_loss
-from siamese_triplet_tf2.features import BATCH_SIZE, FeatureSource
+from siamese_triplet_tf2.features import BATCH_SIZE
 from siamese_triplet_tf2.pairs import Triplets
 
 RECALL_AT = (1, 5, 10)
@@ -20,8 +20,8 @@ def compiled(tail: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return tf.function(lambda kept: tf.cast(tail(kept, training=False), tf.float32))
 
 
-def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, indices: np.ndarray,
-          check: Callable[[], None] = lambda: None) -> np.ndarray:
+def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: Callable[[np.ndarray], np.ndarray],
+          indices: np.ndarray, check: Callable[[], None] = lambda: None) -> np.ndarray:
     """Embed images by their indices, int64 [num]: float32 [num, 256]. `tail` computes embeddings from features.
 
     `check` is called before every batch and may raise to stop.
@@ -29,7 +29,7 @@ def embed(tail: Callable[[tf.Tensor], tf.Tensor], features: FeatureSource, indic
     embeddings = []
     for rows in console.progress(full_batches(len(indices), BATCH_SIZE), "embeddings", "batch"):
         check()
-        embeddings.append(tail(tf.constant(features[indices[rows]])).numpy())
+        embeddings.append(tail(tf.constant(features(indices[rows]))).numpy())
     return np.concatenate(embeddings)[:len(indices)]
 
 

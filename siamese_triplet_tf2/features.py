@@ -5,6 +5,7 @@ the order of the images in batches of one size, so a resumed run has the same bi
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -27,23 +28,52 @@ _PROGRESS = "features.json"
 _DATA = "features.float32"
 
 
-class FeatureSource:
-    """Features by the indices of images, computed on demand.
+class ImageFeatures:
+    """Features computed from image files on demand."""
 
-    Attributes:
-        expect: prepares features that are needed soon, by their indices; None if nothing can be prepared.
-    """
+    def __init__(self, frozen: Any, paths: Sequence[str], how: decoding.Decoding, input_scale: str):
+        """Read nothing yet.
 
-    def __init__(self, compute: Callable[[np.ndarray], np.ndarray],
-                 expect: Callable[[np.ndarray], None] | None = None):
-        self._compute, self.expect = compute, expect
+        Args:
+            frozen: Keras model of the frozen part. Its weights are those at the first call.
+            paths: paths of all images.
+            how: settings of decoding.
+            input_scale: see `decoding.preprocess`.
+        """
+        self._frozen, self._paths, self._how, self._input_scale = frozen, paths, how, input_scale
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead: tuple[bytes, Future] | None = None
+        self._run: Callable[[tf.Tensor], tf.Tensor] | None = None
 
-    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
-        """Return features, float32 [len(indices), *shape]."""
-        return self._compute(indices)
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        """Return the features of images by their indices, float32 [len(indices), *shape]."""
+        if self._ahead and self._ahead[0] == indices.tobytes():
+            images, self._ahead = self._ahead[1].result(), None
+        else:
+            images = self._load(indices)
+        if self._run is None:
+            frozen = folded(self._frozen)
+            self._run = tf.function(lambda images: tf.cast(
+                frozen(decoding.preprocess(images, self._input_scale), training=False), tf.float32))
+        return self._run(images).numpy()
+
+    def expect(self, indices: np.ndarray) -> None:
+        """Decode images in a thread, for a later call with the same indices."""
+        self._ahead = indices.tobytes(), self._thread.submit(self._load, indices)
+
+    def _load(self, indices: np.ndarray) -> tf.Tensor:
+        return decoding.load_batch([self._paths[index] for index in indices], self._how)
+
+    def fingerprint(self, data: Any) -> str:
+        """Return a text that depends on the frozen weights, the fingerprint of the data and how images are read."""
+        checksum = 0
+        for weights in self._frozen.get_weights():
+            checksum = zlib.crc32(np.ascontiguousarray(weights).tobytes(), checksum)
+        described = json.dumps([data, self._how, self._input_scale])
+        return f"{checksum:08x}-{zlib.crc32(described.encode('utf-8')):08x}"
 
 
-class KeptFeatures(FeatureSource):
+class KeptFeatures:
     """Features that are computed once and kept in memory, or in a memory-mapped file of the run directory.
 
     Attributes:
@@ -52,10 +82,8 @@ class KeptFeatures(FeatureSource):
 
     def __init__(self, compute: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], num: int,
                  on_device: bool = False):
-        super().__init__(compute)
         self.on_device = on_device
-        self._shape = shape
-        self._num = num
+        self._compute, self._shape, self._num = compute, shape, num
         self._array: np.ndarray = np.zeros(0, np.float32)
 
     def fill(self, check: Callable[[], None], folder: str | None = None, fingerprint: str = "") -> None:
@@ -87,10 +115,10 @@ class KeptFeatures(FeatureSource):
             self._array[start:end] = values
             if folder is not None:
                 self._array.flush()  # type: ignore[attr-defined]
-                self._record(folder, fingerprint, end)
+                atomic_files.write_json(os.path.join(folder, _PROGRESS), dict(fingerprint=fingerprint, images=end))
 
-    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
-        """Return features, float32 [len(indices), *shape]."""
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        """Return the features of images by their indices, float32 [len(indices), *shape]."""
         return self.gather(tf.constant(indices)).numpy() if self.on_device else self._array[indices]
 
     def gather(self, indices: tf.Tensor) -> tf.Tensor:
@@ -108,32 +136,21 @@ class KeptFeatures(FeatureSource):
         path = os.path.join(folder, _DATA)
         size = total_bytes(self._num, self._shape)
         done = 0
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # if incomplete, start from the first image
             with open(os.path.join(folder, _PROGRESS), encoding="utf-8") as file:
                 record = json.load(file)
             if record["fingerprint"] == fingerprint and os.path.getsize(path) == size:
                 done = int(record["images"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # missing or incomplete: start from the first image
         if not done:
-            free = shutil.disk_usage(folder).free
-            if free < size:
-                raise _does_not_fit(folder, size, f"{free / 1e9:.1f} GB are free")
             try:
+                atomic_files.require_space(folder, size)
                 with open(path, "wb") as file:
                     _reserve(file.fileno(), size)
             except OSError as error:
-                raise _does_not_fit(folder, size, str(error.strerror)) from None
+                raise ZooError(f"{folder}: {size / 1e9:.1f} GB of features do not fit, "
+                               f"{shutil.disk_usage(folder).free / 1e9:.1f} GB are free ({error.strerror}); use "
+                               "--cache_features=memory or off, or another --output_path") from None
         return np.memmap(path, np.float32, "r+", shape=(self._num, *self._shape)), done
-
-    @staticmethod
-    def _record(folder: str, fingerprint: str, images: int) -> None:
-        atomic_files.write_json(os.path.join(folder, _PROGRESS), {"fingerprint": fingerprint, "images": images})
-
-
-def _does_not_fit(folder: str, size: int, reason: str) -> ZooError:
-    return ZooError(f"{folder}: {size / 1e9:.1f} GB of features do not fit ({reason}); use --cache_features=memory or "
-                    "off, or another --output_path")
 
 
 def _reserve(fd: int, size: int) -> None:
@@ -157,49 +174,3 @@ def choose(requested: str, num: int, shape: tuple[int, ...], free_memory: int, f
     if size <= MEMORY_SHARE * free_memory:
         return "memory"
     return "disk" if size <= 0.9 * free_disk else "off"
-
-
-class ImageFeatures:
-    """Computes the features of images from their files."""
-
-    def __init__(self, frozen: Any, paths: Sequence[str], how: decoding.Decoding, input_scale: str):
-        """Read nothing yet.
-
-        Args:
-            frozen: Keras model of the frozen part. Its weights are those at the first call.
-            paths: paths of all images.
-            how: settings of decoding.
-            input_scale: see `decoding.preprocess`.
-        """
-        self._frozen, self._paths, self._how, self._input_scale = frozen, paths, how, input_scale
-        self._thread = ThreadPoolExecutor(1)
-        self._ahead: tuple[bytes, Future] | None = None
-        self._run: Callable[[tf.Tensor], tf.Tensor] | None = None
-
-    def __call__(self, indices: np.ndarray) -> np.ndarray:
-        """Return the features of images by their indices."""
-        if self._ahead and self._ahead[0] == indices.tobytes():
-            images, self._ahead = self._ahead[1].result(), None
-        else:
-            images = self._load(indices)
-        if self._run is None:
-            frozen = folded(self._frozen)
-            self._run = tf.function(lambda images: tf.cast(
-                frozen(decoding.preprocess(images, self._input_scale), training=False), tf.float32))
-        return self._run(images).numpy()
-
-    def expect(self, indices: np.ndarray) -> None:
-        """Decode images in a thread, for a later call with the same indices."""
-        self._ahead = indices.tobytes(), self._thread.submit(self._load, indices)
-
-    def _load(self, indices: np.ndarray) -> tf.Tensor:
-        return decoding.load_batch([self._paths[index] for index in indices], self._how)
-
-
-def fingerprint(frozen: Any, data: Any, how: decoding.Decoding, input_scale: str) -> str:
-    """Return a text that depends on the frozen weights, the images and how they are read."""
-    checksum = 0
-    for weights in frozen.get_weights():
-        checksum = zlib.crc32(np.ascontiguousarray(weights).tobytes(), checksum)
-    described = json.dumps([data, how, input_scale])
-    return f"{checksum:08x}-{zlib.crc32(described.encode('utf-8')):08x}"

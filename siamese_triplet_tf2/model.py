@@ -9,6 +9,7 @@ from features with the same layers.
 """
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,19 +41,19 @@ def build_embedding(backbone: str, seed: int) -> Embedding:
         backbone: "resnet50", or "tiny", three small convolutions for smoke tests.
         seed: seed of the weights.
     """
-    make_base, run_tail = (_resnet50, _resnet50_tail) if backbone == "resnet50" else (_tiny, _tiny_tail)
-    base = make_base()
-    head = _head_layers()
-    last_frozen = base.get_layer(LAST_FROZEN)
-    is_frozen = True
-    for layer in base.layers:
-        is_frozen = is_frozen and layer is not last_frozen
-        layer.trainable = not is_frozen
-    frozen = tf.keras.Model(base.input, last_frozen.output, name="frozen")
+    base = _resnet50() if backbone == "resnet50" else _tiny()
+    num_frozen = [layer.name for layer in base.layers].index(LAST_FROZEN) + 1
+    for layer in base.layers[:num_frozen]:
+        layer.trainable = False
+    last_frozen, head = base.layers[num_frozen - 1].output, _head_layers()
+    whole = tf.keras.Model(base.input, functools.reduce(_apply, head, base.output), name="embedding")
+    frozen = tf.keras.Model(base.input, last_frozen, name="frozen")
     features = layers.Input(FEATURE_SHAPES[backbone], name="features")
-    tail = tf.keras.Model(features, _apply_all(run_tail(base, features), head), name="tail")
-    whole = tf.keras.Model(base.input, _apply_all(run_tail(base, last_frozen.output), head),
-                           name="embedding")
+    in_tail = {id(last_frozen): features}  # tensors of the tail by those of the base
+    for layer in base.layers[num_frozen:]:
+        inputs, output = tf.nest.map_structure(lambda tensor: in_tail[id(tensor)], layer.input), layer.output
+        in_tail[id(output)] = layer(inputs)
+    tail = tf.keras.Model(features, functools.reduce(_apply, head, in_tail[id(base.output)]), name="tail")
     for name, variable in zip(variable_names(whole), whole.weights):
         if name.endswith("/kernel"):
             variable.assign(tf.keras.initializers.GlorotUniform(seed=op_seed(name, seed))(variable.shape))
@@ -112,21 +113,6 @@ def _resnet50() -> Any:
     return tf.keras.applications.ResNet50(weights=None, include_top=False, input_shape=(SIDE, SIDE, 3))
 
 
-def _resnet50_tail(base: Any, inputs: Any) -> Any:
-    """Apply blocks 2 and 3 of the last stage: three convolutions each, and the input is added before the last ReLU."""
-    hidden = inputs
-    for block in ("conv5_block2", "conv5_block3"):
-        shortcut = hidden
-        for number in (1, 2, 3):
-            hidden = base.get_layer(f"{block}_{number}_conv")(hidden)
-            hidden = base.get_layer(f"{block}_{number}_bn")(hidden)
-            if number < 3:
-                hidden = base.get_layer(f"{block}_{number}_relu")(hidden)
-        hidden = base.get_layer(f"{block}_add")([shortcut, hidden])
-        hidden = base.get_layer(f"{block}_out")(hidden)
-    return hidden
-
-
 def _tiny() -> Any:
     images = layers.Input((SIDE, SIDE, 3))
     # "valid" equals "same" here, and the XNNPACK of TensorFlow 2.21 returns zeros for "same" where rows are left over
@@ -135,11 +121,6 @@ def _tiny() -> Any:
     hidden = layers.Conv2D(16, 3, 2, padding="same", name="conv5_block2_1_conv")(hidden)
     hidden = layers.BatchNormalization(name="conv5_block2_1_bn")(hidden)
     return tf.keras.Model(images, hidden)
-
-
-def _tiny_tail(base: Any, inputs: Any) -> Any:
-    hidden = base.get_layer("conv5_block2_1_conv")(inputs)
-    return base.get_layer("conv5_block2_1_bn")(hidden)
 
 
 def _head_layers() -> list[Any]:
@@ -153,8 +134,5 @@ def _head_layers() -> list[Any]:
     ]
 
 
-def _apply_all(inputs: Any, head: list[Any]) -> Any:
-    hidden = inputs
-    for layer in head:
-        hidden = layer(hidden)
-    return hidden
+def _apply(inputs: Any, layer: Any) -> Any:
+    return layer(inputs)

@@ -50,8 +50,7 @@ class TrainedEmbedding:
         return self._kept.embed(paths, self._compute)
 
     def _compute(self, paths: list[str]) -> np.ndarray:
-        source = features.FeatureSource(
-            features.ImageFeatures(self.model.frozen, paths, self.decoding, self.input_scale))
+        source = features.ImageFeatures(self.model.frozen, paths, self.decoding, self.input_scale)
         return evaluation.embed(evaluation.compiled(self.model.tail), source, np.arange(len(paths)))
 
 

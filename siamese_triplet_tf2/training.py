@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import shutil
 import time
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from common.run.metrics import Curve, format_number, median_step_seconds
 from common.run.opening import Run
 from siamese_triplet_tf2 import evaluation, features, log_lines, pretrained
 from siamese_triplet_tf2.decoding import Decoding
-from siamese_triplet_tf2.model import FEATURE_SHAPES, Embedding, build_embedding, variable_names
+from siamese_triplet_tf2.model import FEATURE_SHAPES, build_embedding, variable_names
 from siamese_triplet_tf2.pairs import Pairs, Sampler, Triplets
 from siamese_triplet_tf2.recipe import Switches
 from siamese_triplet_tf2.update import Part, Updater
@@ -48,80 +48,13 @@ class Config:
     init_checkpoint: str | None  # prefix of a checkpoint with initial weights
 
 
-class _Model(NamedTuple):
-    """The network, what updates it, and the features it is trained on."""
-
-    positions: np.ndarray  # int64 [num], positions of this worker's triplets in a batch
-    embedding: Embedding
-    optimizer: Any
-    updater: Updater
-    features: features.FeatureSource
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """The variables of the network, by name."""
-        whole = self.embedding.whole
-        return dict(zip(variable_names(whole), whole.weights))
-
-
 def train(config: Config, data: Pairs, run: Run, stop: StopRequest) -> None:
     """Train to the end of the run, from its newest checkpoint if there is one."""
     team = workers.make(run.request.rank, run.device.kind, run.request.flags.jit_compile)
     team.require_same(run.checksum)
     with debugged(run) as debugger:
-        model = _build(config, data, team, run)
-        record: Record = Record(run, stop)
-        if run.request.rank.is_chief:
-            record = RunRecord(run, stop, _checkpoints(model, run), tf.compat.v1)
-        loop.run(_Task(config, data, model, team, debugger, record), record)
-
-
-def _build(config: Config, data: Pairs, team: workers.Workers, run: Run) -> _Model:
-    flags, size = run.request.flags, team.rank.size
-    positions = team.positions(size * -(-flags.batch_size // size))
-    with team.scope():
-        embedding = build_embedding(flags.backbone, flags.seed)
-        optimizer = session.scale_losses(session.Adam(LEARNING_RATE), run, flags.loss_scale)
-    if config.weights_path:
-        pretrained.load(embedding.whole, config.weights_path)
-    source = _make_features(config, data, embedding, run)
-    gather = source.gather if isinstance(source, features.KeptFeatures) else None
-    updater = Updater(embedding, optimizer, team, flags.batch_statistics, flags.semi_hard, gather)
-    return _Model(positions, embedding, optimizer, updater, source)
-
-
-def _make_features(config: Config, data: Pairs, embedding: Embedding, run: Run) -> features.FeatureSource:
-    """Choose where to keep the output of the frozen part. A run resolves `auto` only once."""
-    flags, rank = run.request.flags, run.request.rank
-    images, shape = data.images(), FEATURE_SHAPES[flags.backbone]
-    choice = run.arguments.get("cache_features")
-    if not choice:
-        free_disk = shutil.disk_usage(run.path).free if rank.size == 1 else 0
-        choice = features.choose(flags.cache_features, len(images), shape,
-                                 selection.free_memory() // flags.nproc_per_node, free_disk)
-    if rank.is_chief:
-        run.remember("cache_features", choice)
-    megabytes = features.total_bytes(len(images), shape) / 1e6
-    print(f"Features: {len(images)} images, {megabytes:.0f} MB, " + {
-        "memory": "kept in memory", "disk": "kept in the run directory", "off": "computed at every step"}[choice])
-    switches = config.switches
-    compute = features.ImageFeatures(embedding.frozen, images, _decoding(switches), switches.input_scale)
-    if choice == "off":
-        return features.FeatureSource(compute, compute.expect if run.device.kind != "npu" else None)
-    # an NPU and several workers read them on the host; scattering them to a GPU is slow if it must be deterministic
-    on_device = rank.size == 1 and (run.device.kind == "cpu" or (
-        run.device.kind == "gpu" and not flags.deterministic))
-    return features.KeptFeatures(compute, shape, len(images), on_device)
-
-
-def _decoding(switches: Switches) -> Decoding:
-    return Decoding(switches.accurate_jpeg, switches.exif_orientation)
-
-
-def _checkpoints(model: _Model, run: Run) -> KerasCheckpoints | BackgroundFolder:
-    slots = {f"Adam/{number:03d}": slot for number, slot in enumerate(session.optimizer_variables(model.optimizer))}
-    folder = KerasCheckpoints(run.folder("ckpt"), {**model.variables, **slots})
-    return folder if run.device.kind == "npu" else folder.in_background()
+        task = _Task(config, data, run, team, stop, debugger)
+        loop.run(task, task.record)
 
 
 class _Task:
@@ -130,21 +63,63 @@ class _Task:
     advice = ADVICE
     curves = CURVES
 
-    def __init__(self, config: Config, data: Pairs, model: _Model, team: workers.Workers, debugger: StepDebugger,
-                 record: Record):
-        self._config, self._data, self._model, self._debugger = config, data, model, debugger
-        self._team, self._record, self._run, self._flags = team, record, record.run, record.run.request.flags
+    def __init__(self, config: Config, data: Pairs, run: Run, team: workers.Workers, stop: StopRequest,
+                 debugger: StepDebugger):
+        self._config, self._data, self._run, self._team, self._debugger = config, data, run, team, debugger
+        self._flags = flags = run.request.flags
+        # positions of this worker's triplets in a batch, int64 [num]
+        self._positions = team.positions(team.rank.size * -(-flags.batch_size // team.rank.size))
+        with team.scope():
+            self._embedding = build_embedding(flags.backbone, flags.seed)
+            self._optimizer = session.scale_losses(session.Adam(LEARNING_RATE), run, flags.loss_scale)
+        whole, switches = self._embedding.whole, config.switches
+        self._variables = dict(zip(variable_names(whole), whole.weights))
+        if config.weights_path:
+            pretrained.load(whole, config.weights_path)
+        self._images = features.ImageFeatures(self._embedding.frozen, data.images(), Decoding(
+            switches.accurate_jpeg, switches.exif_orientation), switches.input_scale)
+        self._kept = self._keep_features()
+        self._features, gather = (self._kept, self._kept.gather) if self._kept else (self._images, None)
+        self._updater = Updater(self._embedding, self._optimizer, team, flags.batch_statistics, flags.semi_hard, gather)
+        self.record: Record = Record(run, stop)
+        if team.rank.is_chief:
+            self.record = RunRecord(run, stop, self._checkpoints(), tf.compat.v1)
         self.steps_per_epoch = config.steps_per_epoch
-        epochs = Epochs(team, record, config.steps_per_epoch)
+        epochs = Epochs(team, self.record, config.steps_per_epoch)
         self.evaluation_due, self.is_over = epochs.evaluation_due, epochs.is_over
         self._num_pairs = len(data.left)
-        self._sampler = Sampler(self._num_pairs, self._flags.seed, self._flags.split, config.switches.negatives)
-        self._tail = evaluation.compiled(model.embedding.tail)
+        self._sampler = Sampler(self._num_pairs, flags.seed, flags.split, config.switches.negatives)
+        self._tail = evaluation.compiled(self._embedding.tail)
         self._epoch, self._triplets = -1, Triplets(*np.zeros((3, 0), np.int64))
         self._recent_seconds: collections.deque = collections.deque(maxlen=LOG_STEPS)
         self._loss_sum, self._num_triplets, self._epoch_seconds = 0.0, 0, 0.0  # of the epoch so far
         self._last_loss = float("nan")
-        self.steps_per_loop = 1  # until the features are on the device
+        self._is_on_device, self.steps_per_loop = False, 1  # until the features are on the device
+
+    def _keep_features(self) -> features.KeptFeatures | None:
+        """Choose where to keep the output of the frozen part. A run resolves `auto` only once."""
+        run, flags, rank = self._run, self._flags, self._team.rank
+        num, shape = len(self._data.images()), FEATURE_SHAPES[flags.backbone]
+        choice = run.arguments.get("cache_features")
+        if not choice:
+            free_disk = shutil.disk_usage(run.path).free if rank.size == 1 else 0
+            choice = features.choose(flags.cache_features, num, shape,
+                                     selection.free_memory() // flags.nproc_per_node, free_disk)
+        if rank.is_chief:
+            run.remember("cache_features", choice)
+        print(f"Features: {num} images, {features.total_bytes(num, shape) / 1e6:.0f} MB, " + {
+            "memory": "kept in memory", "disk": "kept in the run directory", "off": "computed at every step"}[choice])
+        if choice == "off":
+            return None
+        # an NPU and several workers read them on the host; scattering them to a GPU is slow if it must be deterministic
+        on_device = rank.size == 1 and (run.device.kind == "cpu" or (
+            run.device.kind == "gpu" and not flags.deterministic))
+        return features.KeptFeatures(self._images, shape, num, on_device)
+
+    def _checkpoints(self) -> KerasCheckpoints | BackgroundFolder:
+        slots = {f"Adam/{number:03d}": slot for number, slot in enumerate(session.optimizer_variables(self._optimizer))}
+        folder = KerasCheckpoints(self._run.folder("ckpt"), {**self._variables, **slots})
+        return folder if self._run.device.kind == "npu" else folder.in_background()
 
     def on_row(self, row: Mapping[str, Any], is_replayed: bool) -> None:
         if row["kind"] == "step":
@@ -168,30 +143,22 @@ class _Task:
 
     def start(self, step: int | None) -> int:
         if step is None and self._config.init_checkpoint:
-            for line in initialise_from(self._config.init_checkpoint, self._model.variables):
+            for line in initialise_from(self._config.init_checkpoint, self._variables):
                 print(line)
         updates = tf.Variable(step or 0, dtype=tf.int64, trainable=False)
-        self._team.broadcast([*self._model.embedding.whole.weights,
-                              *session.optimizer_variables(self._model.optimizer), updates])
-        if isinstance(self._model.features, features.KeptFeatures):
-            switches, started = self._config.switches, time.perf_counter()
-            fingerprint = features.fingerprint(self._model.embedding.frozen, self._data.fingerprint(),
-                                               _decoding(switches), switches.input_scale)
-            is_on_disk = self._run.arguments.get("cache_features") == "disk"
-            self._model.features.fill(self._record.stop.check, self._run.folder("features") if is_on_disk else None,
-                                      fingerprint)
+        self._team.broadcast([*self._embedding.whole.weights, *session.optimizer_variables(self._optimizer), updates])
+        if self._kept:
+            started, is_on_disk = time.perf_counter(), self._run.arguments.get("cache_features") == "disk"
+            self._kept.fill(self.record.stop.check, self._run.folder("features") if is_on_disk else None,
+                            self._images.fingerprint(self._data.fingerprint()))
+            self._is_on_device = self._kept.on_device
             print(f"Features ready after {time.perf_counter() - started:.1f} s", flush=True)
-        if self._is_on_device and not session.loss_scale_row(self._model.optimizer):  # which is a number of each step
+        if self._is_on_device and not session.loss_scale_row(self._optimizer):  # which is a number of each step
             self.steps_per_loop = self._flags.steps_per_loop
         elif self._flags.steps_per_loop > 1:
             print("Notice: --steps_per_loop has no effect: it needs features on the device and no loss scale",
                   flush=True)
         return int(updates.numpy())
-
-    @property
-    def _is_on_device(self) -> bool:
-        source = self._model.features
-        return isinstance(source, features.KeptFeatures) and source.on_device
 
     def _batch(self, step: int) -> Triplets:
         epoch, index = divmod(step, self.steps_per_epoch)
@@ -205,28 +172,28 @@ class _Task:
         started = time.perf_counter()
         batches = [self._batch(number) for number in range(step, step + count)]
         batches = list(itertools.takewhile(lambda batch: len(batch) == len(batches[0]), batches))
-        totals = self._model.updater.several([self._part(batch) for batch in batches])
+        totals = self._updater.several([self._part(batch) for batch in batches])
         seconds = (time.perf_counter() - started) / len(batches)
         return [dict(loss=total / len(batch), triplets=len(batch), step_seconds=seconds)
                 for total, batch in zip(totals, batches)]
 
     def step(self, step: int) -> dict[str, Any]:
-        batch, stop = self._batch(step), self._record.stop
+        batch, stop = self._batch(step), self.record.stop
         started = time.perf_counter()
         part = self._part(batch)
-        if self._model.features.expect and step + 1 < self._run.request.num_updates:
-            self._model.features.expect(self._own(self._batch(step + 1))[0].images())
+        if not self._kept and self._run.device.kind != "npu" and step + 1 < self._run.request.num_updates:
+            self._images.expect(self._own(self._batch(step + 1))[0].images())
         total, num_stopping = self._debugger.run(
-            lambda dumps: self._model.updater(part, stop.is_signalled, dumps), step + 1)
+            lambda dumps: self._updater(part, stop.is_signalled, dumps), step + 1)
         seconds = time.perf_counter() - started
         stop.num_stopping = num_stopping
         return dict(loss=total / len(batch), triplets=len(batch), step_seconds=seconds,
-                    **session.loss_scale_row(self._model.optimizer))
+                    **session.loss_scale_row(self._optimizer))
 
     def _part(self, batch: Triplets) -> Part:
         """Return this worker's part of a batch."""
         own, counts = self._own(batch)
-        kept = own.images() if self._is_on_device else self._model.features[own.images()]
+        kept = own.images() if self._is_on_device else self._features(own.images())
         return Part(kept, own.own_pair(self._num_pairs), counts.astype(np.float32))
 
     def _own(self, batch: Triplets) -> tuple[Triplets, np.ndarray]:
@@ -234,7 +201,7 @@ class _Task:
 
         All workers have equally many. If the batch is not divisible, its first triplet is the padding.
         """
-        positions = self._model.positions[:-(-len(batch) // self._team.rank.size)]
+        positions = self._positions[:-(-len(batch) // self._team.rank.size)]
         counts = positions < len(batch)
         return batch[np.where(counts, positions, 0)], counts
 
@@ -244,27 +211,27 @@ class _Task:
         started, epoch = time.perf_counter(), -(-step // self.steps_per_epoch)
         triplets, pairs = self._sampler.validation(epoch - 1), self._sampler.validation_pairs()
         indices = evaluation.images_needed(triplets, pairs, self._num_pairs)
-        embeddings = evaluation.embed(self._tail, self._model.features, indices, self._record.stop.check)
-        if not isinstance(self._record, RunRecord):
+        embeddings = evaluation.embed(self._tail, self._features, indices, self.record.stop.check)
+        if not isinstance(self.record, RunRecord):
             return {}
         values: dict[str, Any] = dict(epoch=epoch, steps_per_epoch=self.steps_per_epoch,
                                       train_loss=self._loss_sum / self._num_triplets)
         values.update(evaluation.measure(indices, embeddings, triplets, pairs, self._num_pairs))
         seconds = time.perf_counter() - started
-        best = max((row["triplet_accuracy"] for row in self._record.evaluations), default=-1.0)
+        best = max((row["triplet_accuracy"] for row in self.record.evaluations), default=-1.0)
         values.update(evaluation_seconds=seconds, epoch_seconds=self._epoch_seconds + seconds,
                       best=values["triplet_accuracy"] > best)
         return values
 
     def _write_losses(self) -> None:
-        assert isinstance(self._record, RunRecord)
+        assert isinstance(self.record, RunRecord)
         atomic_files.write_text(self._run.file(f"train_{self._run.request.case_name}_loss.txt"),
-                                "".join(f"{row['train_loss']:.4f}\n" for row in self._record.evaluations))
+                                "".join(f"{row['train_loss']:.4f}\n" for row in self.record.evaluations))
 
     def finish(self, step: int) -> None:
-        if not isinstance(self._record, RunRecord):
+        if not isinstance(self.record, RunRecord):
             return
-        rows, request = self._record.evaluations, self._run.request
+        rows, request = self.record.evaluations, self._run.request
         last = rows[-1] if rows else {}
         accuracy = last.get("triplet_accuracy")
         step_seconds = median_step_seconds(self._run.path)
@@ -275,5 +242,5 @@ class _Task:
                       TrainAccuracy=format_number(accuracy, 4),
                       ActualLoss=f"{last.get('train_loss', self._last_loss):.4f}")
         self._write_losses()
-        print(f"Final Training Duration sec : {round(self._record.seconds())}")
-        self._record.finish(step, accuracy, result)
+        print(f"Final Training Duration sec : {round(self.record.seconds())}")
+        self.record.finish(step, accuracy, result)

@@ -30,7 +30,7 @@ def nothing():
 
 
 def values(kept, num):
-    return kept[np.arange(num)][:, 0, 0].tolist()
+    return kept(np.arange(num))[:, 0, 0].tolist()
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -39,7 +39,7 @@ def test_kept_is_computed(tmp_path, num, on_disk):
     kept = features.KeptFeatures(compute, SHAPE, num)
     kept.fill(nothing, str(tmp_path) if on_disk else None, "mark")
     assert values(kept, num) == list(range(num))
-    assert kept[np.array([num - 1, 0])].shape == (2, *SHAPE)
+    assert kept(np.array([num - 1, 0])).shape == (2, *SHAPE)
 
 
 def test_every_batch_has_one_shape():
@@ -94,7 +94,7 @@ def test_damaged_or_foreign_features_are_computed_again(tmp_path, spoil):
 
 def test_a_small_disk_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(features.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
-    with pytest.raises(ZooError, match="of features do not fit .0.0 GB are free.*--cache_features=memory or off"):
+    with pytest.raises(ZooError, match="of features do not fit, 0.0 GB are free.*--cache_features=memory or off"):
         features.KeptFeatures(never, SHAPE, 50).fill(nothing, str(tmp_path), "mark")
     assert os.listdir(str(tmp_path)) == []
 
@@ -122,7 +122,7 @@ def test_size_of_the_real_data_set():
 
 def test_the_fingerprint_follows_weights_images_and_reading(tiny):
     def mark(data="data", accurate=False, scale="unit"):
-        return features.fingerprint(tiny.frozen, data, Decoding(accurate), scale)
+        return features.ImageFeatures(tiny.frozen, [], Decoding(accurate), scale).fingerprint(data)
 
     before = mark()
     assert before == mark() and len({before, mark("other"), mark(accurate=True), mark(scale="255")}) == 4
