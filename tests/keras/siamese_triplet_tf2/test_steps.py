@@ -54,7 +54,7 @@ def test_features_that_do_not_fit_on_the_device_are_kept_on_the_host(monkeypatch
 
     kept = features.KeptFeatures(lambda rows: np.outer(rows, [1.0, 2.0]).astype(np.float32), (2,), 40, on_device=True)
     kept.fill(lambda: None)
-    assert kept.on_device and kept[np.array([39, 3])].tolist() == [[39, 78], [3, 6]]
+    assert kept.on_device and kept(np.array([39, 3])).tolist() == [[39, 78], [3, 6]]
     monkeypatch.setattr(tf, "zeros", exhausted)
     kept.fill(lambda: None)
-    assert not kept.on_device and kept[np.array([39, 3])].tolist() == [[39, 78], [3, 6]]
+    assert not kept.on_device and kept(np.array([39, 3])).tolist() == [[39, 78], [3, 6]]
