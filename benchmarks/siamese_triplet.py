@@ -51,7 +51,7 @@ def measure(device) -> dict:
     from common.devices.selection import Rank
     from common.keras import session, workers
     from common.keras.session import tf
-    from siamese_triplet_tf2 import decoding, features
+    from siamese_triplet_tf2 import features
     from siamese_triplet_tf2.model import build_embedding, folded
     from siamese_triplet_tf2.pairs import Sampler
     from siamese_triplet_tf2.training import LEARNING_RATE
@@ -68,10 +68,10 @@ def measure(device) -> dict:
     optimizer, team = session.Adam(LEARNING_RATE), workers.make(Rank(), device.kind)
     updater, towers = Updater(model, optimizer, team), TowerUpdater(model, optimizer, team)
     inference = folded(model.frozen)
-    frozen = tf.function(lambda images: inference(decoding.preprocess(images, "unit"), training=False))
+    frozen = tf.function(lambda images: inference(features.preprocess(images, "unit"), training=False))
     images = tf.constant(np.random.RandomState(0).rand(3 * BATCH_SIZE, 200, 200, 3), tf.float32)
     folder = tempfile.TemporaryDirectory()
-    compute = features.ImageFeatures(model.frozen, _draw(folder.name), decoding.Decoding(accurate=False), "unit")
+    compute = features.ImageFeatures(model.frozen, _draw(folder.name), features.Decoding(accurate=False), "unit")
     rows = np.arange(3 * BATCH_SIZE)
     excluded = Sampler(BATCH_SIZE, 0, "redrawn", "listed").all().own_pair(BATCH_SIZE)
     counts = np.ones(BATCH_SIZE, np.float32)

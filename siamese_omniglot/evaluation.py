@@ -11,26 +11,16 @@ from common.evaluation import roc
 from common.keras.session import tf
 from siamese_omniglot.data.omniglot import DrawingStore
 from siamese_omniglot.data.pairs import Pairs
-from siamese_omniglot.nets import losses
-from siamese_omniglot.nets.siamese import Siamese
+from siamese_omniglot.nets import siamese
 
 BATCH_IMAGES = 64
 BATCH_PAIRS = 2048
 
 
-def compare(network: Siamese, first: tf.Tensor, second: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Compare pairs of drawings, float32 [num, 105, 105] each, in [0, 1], black on white; this is what is exported.
-
-    `similarity` is the probability that both show the same character; it and `logit` are float32 [num].
-    """
-    logit = network.logits(*(tf.repeat(images[..., None], network.channels, axis=-1) for images in (first, second)))
-    return dict(similarity=tf.sigmoid(logit), logit=logit)
-
-
 class Scorer:
     """Computes features once per drawing, and logits of pairs from them."""
 
-    def __init__(self, network: Siamese):
+    def __init__(self, network: siamese.Siamese):
         self._features = tf.function(network.features)
         self._similarity = tf.function(network.similarity)
 
@@ -65,8 +55,8 @@ def pair_result(logits: np.ndarray, labels: np.ndarray, head: str) -> dict[str, 
 
     The accuracy is the share of pairs on the correct side of probability 0.5; `accuracy_error` is its standard error.
     """
-    loss = float(np.mean(losses.pair_losses(tf.constant(logits), tf.constant(labels), head).numpy()))
-    accuracy = float(np.mean(losses.are_right(tf.constant(logits), tf.constant(labels)).numpy()))
+    loss = float(np.mean(siamese.pair_losses(tf.constant(logits), tf.constant(labels), head).numpy()))
+    accuracy = float(np.mean(siamese.are_right(tf.constant(logits), tf.constant(labels)).numpy()))
     curve = roc.roc(-logits, labels > 0.5)
     return dict(loss=loss, accuracy=accuracy, accuracy_error=float(np.sqrt(accuracy * (1 - accuracy) / len(labels))),
                 eer=roc.equal_error_rate(curve), auc=roc.area(curve), num_pairs=len(labels))

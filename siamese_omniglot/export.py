@@ -8,7 +8,6 @@ Outputs: `similarity`, [num], the probability that both show the same character,
 """
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from typing import Any
@@ -37,14 +36,20 @@ def define_flags() -> FlagSet:
 def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
     """Export; return the result."""
     from common.keras import export, session
-    from siamese_omniglot import evaluation, restore
+    from common.keras.session import tf
+    from siamese_omniglot import restore
     from siamese_omniglot.data.omniglot import SIDE
 
     session.start(device, "cpu", "", flags.json)
     network = restore.network(checkpoint, flags)
+
+    def compare(first: export.Tensor, second: export.Tensor) -> dict[str, export.Tensor]:
+        logit = network.logits(*(tf.repeat(images[..., None], network.channels, axis=-1) for images in (first, second)))
+        return dict(similarity=tf.sigmoid(logit), logit=logit)
+
     shapes = dict.fromkeys(("first", "second"), (SIDE, SIDE))
     target = exporting.Target(checkpoint.output_folder, "siamese", flags.onnx)
-    return export.export(functools.partial(evaluation.compare, network), shapes, network.chain, target)
+    return export.export(compare, shapes, network.chain, target)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 from common.keras import session, workers
 from common.keras.session import tf
 from siamese_omniglot.data.batches import PairChanges, PairImages
-from siamese_omniglot.nets import losses
-from siamese_omniglot.nets.siamese import Siamese
+from siamese_omniglot.nets import siamese
 
 MOMENTUM = 0.9
 _NOMINAL_BATCH = 64
@@ -49,7 +48,7 @@ class Updater:
     to the loss of the pairs. This needs all pairs of a batch, and therefore a single worker.
     """
 
-    def __init__(self, network: Siamese, optimizer: Any, settings: UpdateSettings, team: workers.Workers,
+    def __init__(self, network: siamese.Siamese, optimizer: Any, settings: UpdateSettings, team: workers.Workers,
                  make_images: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None):
         """Compile the update of a network and an optimizer that were made in the workers' scope.
 
@@ -84,8 +83,8 @@ class Updater:
             if self._settings.loss == "n_pair":
                 similarities = self._network.similarities(*features)
                 logits, labels = _neighbours(similarities)
-                n_pair_loss = losses.n_pair_loss(similarities)
-            loss = tf.reduce_sum(losses.pair_losses(logits, labels, self._settings.head)) / self._settings.num_pairs
+                n_pair_loss = siamese.n_pair_loss(similarities)
+            loss = tf.reduce_sum(siamese.pair_losses(logits, labels, self._settings.head)) / self._settings.num_pairs
             minimised = loss + self._decay(variables) + n_pair_loss
         forward = self._time([loss])
         gradients = self._team.gradients(self._optimizer, tape, minimised, variables)
@@ -94,7 +93,7 @@ class Updater:
             with tf.control_dependencies([backward]):
                 gradients = [tf.identity(gradient) for gradient in gradients]
         self._team.apply(self._optimizer, gradients, variables)
-        sums = self._team.total(tf.stack([loss, tf.reduce_sum(losses.are_right(logits, labels)), is_stopping]))
+        sums = self._team.total(tf.stack([loss, tf.reduce_sum(siamese.are_right(logits, labels)), is_stopping]))
         updated = [tf.convert_to_tensor(variable) for variable in variables] if self._settings.takes_times else []
         times = tf.stack([began, forward, backward, self._time([sums, *updated])])
         seconds = tf.cast(times[1:] - times[:-1], tf.float32)

@@ -34,15 +34,15 @@ def define_flags() -> FlagSet:
 def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
     """Export; return what is written."""
     from common.keras import export, session
-    from siamese_triplet_tf2 import decoding, restore
+    from siamese_triplet_tf2 import features, restore
 
     session.start(device, "cpu", "", flags.json)
     network = restore.TrainedEmbedding(checkpoint)
 
     def embed(images: export.Tensor) -> dict[str, export.Tensor]:
-        return {"embedding": network.model.whole(decoding.preprocess(images, network.input_scale), training=False)}
+        return {"embedding": network.model.whole(features.preprocess(images, network.input_scale), training=False)}
 
-    shapes = {"images": (decoding.SIDE, decoding.SIDE, 3)}
+    shapes = {"images": (features.SIDE, features.SIDE, 3)}
     target = exporting.Target(checkpoint.output_folder, "embedding", flags.onnx)
     return export.export(embed, shapes, network.model.whole, target)
 

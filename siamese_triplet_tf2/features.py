@@ -1,4 +1,4 @@
-"""Features of all images: the output of the frozen part, computed once and kept, or on demand.
+"""From image files to features, the output of the frozen part: computed once and kept, or on demand.
 
 Keeping them changes nothing, because images are not augmented and the frozen part does not change. They are computed in
 the order of the images in batches of one size, so a resumed run has the same bits as an uninterrupted one.
@@ -11,34 +11,82 @@ import os
 import shutil
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 
 from common import atomic_files, console
+from common.data import images
 from common.data.batching import full_batches
 from common.errors import ZooError
 from common.keras.session import tf
-from siamese_triplet_tf2 import decoding
-from siamese_triplet_tf2.model import folded
+from siamese_triplet_tf2.model import SIDE, folded
 
 BATCH_SIZE = 32
 MEMORY_SHARE = 0.25  # of the free memory that `auto` uses at most
 _PROGRESS = "features.json"
 _DATA = "features.float32"
+_MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
+
+
+class Decoding(NamedTuple):
+    """Settings of decoding."""
+
+    accurate: bool  # accurate DCT for JPEG; the original uses the fast one, TensorFlow's default
+    upright: bool = False  # apply the EXIF orientation
+    background: str = "white"  # of transparent pixels
+
+
+def decode(path: str, how: Decoding) -> tf.Tensor:
+    """Decode a file to float32 [200, 200, 3], RGB in [0, 1].
+
+    Images are resized bilinearly, without antialiasing and without keeping the aspect ratio. Raises OSError if the file
+    has vanished since `bad_images.find` looked at it, and ZooError if it is no longer an image.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        image = _decode(content, how)
+    except tf.errors.InvalidArgumentError:
+        raise ZooError(f"{path}: was an image when the program started and no longer is one; restore it, then the same "
+                       "command resumes") from None
+    if how.upright:
+        image = images.turn(np.asarray(image), images.orientation_of(content))
+    return tf.image.resize(tf.image.convert_image_dtype(image, tf.float32), (SIDE, SIDE))
+
+
+def _decode(content: bytes, how: Decoding) -> tf.Tensor:
+    if images.format_of(content) == "PNG" and images.has_alpha(content):
+        return images.on_background(tf.io.decode_png(content, channels=4).numpy(), images.BACKGROUNDS[how.background])
+    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE" if how.accurate else "")
+
+
+def preprocess(batch: tf.Tensor, input_scale: str) -> tf.Tensor:
+    """Convert RGB, float32 [batch, 200, 200, 3] in [0, 1], to the input of ResNet50: BGR in [0, 255] minus the mean.
+
+    With the input scale "unit" instead of "255" the factor 255 is missing, as in the original, so that white and black
+    differ by 1.
+    """
+    scaled = batch * 255.0 if input_scale == "255" else batch
+    return scaled[..., ::-1] - _MEAN_BGR
+
+
+def load_batch(paths: Sequence[str], how: Decoding) -> tf.Tensor:
+    """Decode files, float32 [num, 200, 200, 3]."""
+    return tf.stack([decode(path, how) for path in paths])
 
 
 class ImageFeatures:
     """Features computed from image files on demand."""
 
-    def __init__(self, frozen: Any, paths: Sequence[str], how: decoding.Decoding, input_scale: str):
+    def __init__(self, frozen: Any, paths: Sequence[str], how: Decoding, input_scale: str):
         """Read nothing yet.
 
         Args:
             frozen: Keras model of the frozen part. Its weights are those at the first call.
             paths: paths of all images.
             how: settings of decoding.
-            input_scale: see `decoding.preprocess`.
+            input_scale: see `preprocess`.
         """
         self._frozen, self._paths, self._how, self._input_scale = frozen, paths, how, input_scale
         self._thread = ThreadPoolExecutor(1)
@@ -54,7 +102,7 @@ class ImageFeatures:
         if self._run is None:
             frozen = folded(self._frozen)
             self._run = tf.function(lambda images: tf.cast(
-                frozen(decoding.preprocess(images, self._input_scale), training=False), tf.float32))
+                frozen(preprocess(images, self._input_scale), training=False), tf.float32))
         return self._run(images).numpy()
 
     def expect(self, indices: np.ndarray) -> None:
@@ -62,7 +110,7 @@ class ImageFeatures:
         self._ahead = indices.tobytes(), self._thread.submit(self._load, indices)
 
     def _load(self, indices: np.ndarray) -> tf.Tensor:
-        return decoding.load_batch([self._paths[index] for index in indices], self._how)
+        return load_batch([self._paths[index] for index in indices], self._how)
 
     def fingerprint(self, data: Any) -> str:
         """Return a text that depends on the frozen weights, the fingerprint of the data and how images are read."""

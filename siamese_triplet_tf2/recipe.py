@@ -8,7 +8,7 @@ from common.cli.shared_flags import switch
 
 @dataclasses.dataclass(frozen=True)
 class Switches:
-    """Switches of the recipes; every field is also a flag. See `decoding.preprocess` and `pairs.Sampler`."""
+    """Switches of the recipes; every field is also a flag. See `features.preprocess` and `pairs.Sampler`."""
 
     input_scale: str = switch("unit", "Images in [0, 1] or in [0, 255] before the mean is subtracted.",
                               ("unit", "255"))

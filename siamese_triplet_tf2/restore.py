@@ -14,7 +14,7 @@ from common.data.kept_embeddings import FILE, KeptEmbeddings
 from common.errors import ZooError
 from common.keras import checkpoints
 from common.keras.session import tf
-from siamese_triplet_tf2 import decoding, evaluation, features
+from siamese_triplet_tf2 import bad_images, evaluation, features
 from siamese_triplet_tf2.model import FLAT_SIZES, build_embedding, variable_names
 from siamese_triplet_tf2.recipe import Switches
 
@@ -29,7 +29,7 @@ class TrainedEmbedding:
         """
         identity = checkpoint.run_identity()
         switches = shared_flags.from_identity(Switches, identity)
-        self.decoding = decoding.Decoding(
+        self.decoding = features.Decoding(
             switches.accurate_jpeg, switches.exif_orientation if upright is None else upright, background)
         self.input_scale: str = switches.input_scale
         self.prefix = checkpoint.prefix
@@ -43,7 +43,7 @@ class TrainedEmbedding:
 
     def find_bad(self, paths: Sequence[str]) -> dict[str, str]:
         """Find files that cannot be used as images; those in the cache can. Return the reasons by path."""
-        return decoding.find_bad(self._kept.missing(paths))
+        return bad_images.find(self._kept.missing(paths))
 
     def embed(self, paths: Sequence[str]) -> np.ndarray:
         """Return embeddings of good image files, float32 [len(paths), 256], from the cache where possible."""
@@ -64,5 +64,5 @@ def _backbone_of(prefix: str) -> str:
 
 def image_of(path: str, background: str = "white") -> np.ndarray:
     """Decode a file for display, uint8 [200, 200, 3]."""
-    how = decoding.Decoding(accurate=True, upright=True, background=background)
-    return (decoding.decode(path, how).numpy() * 255.0).round().astype(np.uint8)
+    how = features.Decoding(accurate=True, upright=True, background=background)
+    return (features.decode(path, how).numpy() * 255.0).round().astype(np.uint8)

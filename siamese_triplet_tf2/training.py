@@ -22,7 +22,6 @@ from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve, format_number, median_step_seconds
 from common.run.opening import Run
 from siamese_triplet_tf2 import evaluation, features, log_lines, pretrained
-from siamese_triplet_tf2.decoding import Decoding
 from siamese_triplet_tf2.model import FEATURE_SHAPES, build_embedding, variable_names
 from siamese_triplet_tf2.pairs import Pairs, Sampler, Triplets
 from siamese_triplet_tf2.recipe import Switches
@@ -76,7 +75,7 @@ class _Task:
         self._variables = dict(zip(variable_names(whole), whole.weights))
         if config.weights_path:
             pretrained.load(whole, config.weights_path)
-        self._images = features.ImageFeatures(self._embedding.frozen, data.images(), Decoding(
+        self._images = features.ImageFeatures(self._embedding.frozen, data.images(), features.Decoding(
             switches.accurate_jpeg, switches.exif_orientation), switches.input_scale)
         self._kept = self._keep_features()
         self._features, gather = (self._kept, self._kept.gather) if self._kept else (self._images, None)

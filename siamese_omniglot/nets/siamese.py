@@ -1,4 +1,4 @@
-"""The Siamese network: one tower for both drawings, the L1 distance of their features, two dense layers.
+"""The Siamese network: one tower for both drawings, the L1 distance of their features, two dense layers; its losses.
 
 `vgg16` is the original's tower, the thirteen convolutions of Simonyan & Zisserman 2015 (arXiv 1409.1556, configuration
 D) with five pooling layers: 105 -> 52 -> 26 -> 13 -> 6 -> 3, 4608 features. `conv4` is small enough for a CPU: average
@@ -25,6 +25,8 @@ _HIDDEN = 512
 _COSINE_SCALE = 10.0  # initial slope of the logit of the cosine head
 _CHANNELS = {"vgg16": 3, "conv4": 1}
 _FEATURES = {"vgg16": 4608, "conv4": 256}
+_EPSILON = 1e-7  # Keras', of probabilities
+THRESHOLD = 0.5  # of the probability
 
 layers = tf.keras.layers
 
@@ -136,3 +138,36 @@ def initial_value(name: str, shape: tuple, backbone: str, head: str, seed: int) 
     else:
         value = np.zeros(shape)
     return value.astype(np.float32)
+
+
+def pair_losses(logits: tf.Tensor, labels: tf.Tensor, head: str) -> tf.Tensor:
+    """Binary cross entropy of pairs (Koch et al. 2015, section 3.2): -y log p - (1 - y) log(1 - p), p = sigmoid(logit).
+
+    The TensorFlow original computes it from probabilities clipped to [1e-7, 1 - 1e-7], so the gradient of a pair that
+    is completely wrong is zero. The PyTorch original computes it from logits, which is also done for the cosine head.
+    Logits, labels (1 for pairs of one character, 0 for others) and losses are float32 [num].
+    """
+    if head != "tf":
+        return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    probabilities = tf.clip_by_value(tf.sigmoid(logits), _EPSILON, 1.0 - _EPSILON)
+    return -(labels * tf.math.log(probabilities + _EPSILON)
+             + (1.0 - labels) * tf.math.log(1.0 - probabilities + _EPSILON))
+
+
+def n_pair_loss(logits: tf.Tensor) -> tf.Tensor:
+    """N-pair loss (Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", equation 6).
+
+    Each drawing has to be more similar to its partner than to the partners of the others: the mean over rows and
+    columns of -log softmax at the diagonal. Differs from the paper: the similarity is that of the network's head, not
+    an inner product. Logits are float32 [num, num]: rows are the first drawings of pairs, columns the second ones; the
+    loss is float32 [].
+    """
+    partners = tf.range(tf.shape(logits)[0])
+    losses = [tf.nn.sparse_softmax_cross_entropy_with_logits(labels=partners, logits=table)
+              for table in (logits, tf.transpose(logits))]
+    return 0.5 * tf.add_n([tf.reduce_mean(loss) for loss in losses])
+
+
+def are_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Return 1 for pairs on the correct side of the threshold, else 0, float32 [num]. 0.5 means two characters."""
+    return tf.cast(tf.equal(tf.sigmoid(logits) > THRESHOLD, labels > 0.5), tf.float32)

@@ -16,7 +16,7 @@ from common.keras.session import tf
 from siamese_omniglot import recipe, update
 from siamese_omniglot.data import pairs
 from siamese_omniglot.data.batches import PairImages
-from siamese_omniglot.nets import losses, siamese
+from siamese_omniglot.nets import siamese
 from tests.parity.comparison import Comparison, FixtureError, Taker, load, load_rule
 
 RULE = load_rule("siamese_omniglot")
@@ -103,7 +103,7 @@ def _gradients(network: siamese.Siamese, head: str, first: np.ndarray, second: n
     variables = list(network.named_variables().values())
     with tf.GradientTape() as tape:
         logits = network.logits(tf.constant(first), tf.constant(second))
-        loss = tf.reduce_mean(losses.pair_losses(logits, tf.constant(labels), head))
+        loss = tf.reduce_mean(siamese.pair_losses(logits, tf.constant(labels), head))
     return logits.numpy(), float(loss), [np.asarray(gradient) for gradient in tape.gradient(loss, variables)]
 
 

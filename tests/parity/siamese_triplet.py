@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from common.keras.session import tf
-from siamese_triplet_tf2 import decoding, pairs, triplet_loss
+from siamese_triplet_tf2 import features, pairs, triplet_loss
 from siamese_triplet_tf2.model import EMBEDDING_DIM, Embedding, build_embedding, variable_names
 from siamese_triplet_tf2.training import LEARNING_RATE
 from tests.parity.comparison import Comparison, FixtureError, Taker, load, load_rule
@@ -71,7 +71,7 @@ def _set_weights(model: Embedding, only: str = "") -> None:
 
 
 def _embed(model: Embedding, images: list, training: bool) -> tf.Tensor:
-    batch = decoding.preprocess(tf.constant(np.concatenate(images)), "unit")
+    batch = features.preprocess(tf.constant(np.concatenate(images)), "unit")
     return model.whole(batch, training=training)
 
 

@@ -14,7 +14,7 @@ from common.errors import ZooError
 from common.keras import session, workers
 from siamese_omniglot import pretrained, update
 from siamese_omniglot.data.batches import PairImages
-from siamese_omniglot.nets import losses, siamese
+from siamese_omniglot.nets import siamese
 from tests.keras import weight_files
 
 
@@ -90,14 +90,14 @@ def test_losses_by_hand(head):
     else:
         wanted = [np.log1p(np.exp(-abs(float(logit)))) + max(float(logit), 0) - float(logit) * label
                   for logit, label in zip(LOGITS, LABELS)]
-    found = losses.pair_losses(tf.constant(LOGITS), tf.constant(LABELS), head).numpy()
+    found = siamese.pair_losses(tf.constant(LOGITS), tf.constant(LABELS), head).numpy()
     # float32 has no number between 1 - 1.2e-7 and 1: the loss of a pair that is utterly wrong is that coarse
     np.testing.assert_allclose(found, wanted, rtol=0.05 if head == "tf" else 1e-5, atol=2e-7)
     np.testing.assert_allclose(np.delete(found, 5), np.delete(wanted, 5), rtol=1e-5, atol=3e-7)
 
 
 def test_a_probability_of_one_half_means_different():
-    found = losses.are_right(tf.constant(LOGITS), tf.constant(LABELS)).numpy()
+    found = siamese.are_right(tf.constant(LOGITS), tf.constant(LABELS)).numpy()
     assert found.tolist() == [1, 0, 0, 0, 1, 0, 1, 1]
 
 
@@ -106,7 +106,7 @@ def test_saturated_pairs_give_no_gradient_with_the_tf_head(head, num_zero):
     logits = tf.constant([40.0, 1.0])
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        loss = losses.pair_losses(logits, tf.constant([0.0, 0.0]), head)
+        loss = siamese.pair_losses(logits, tf.constant([0.0, 0.0]), head)
     assert int(np.sum(tape.gradient(loss, logits).numpy() == 0)) == num_zero
 
 
@@ -116,7 +116,7 @@ def test_gradient_of_the_network_by_finite_differences(conv4):
     labels = tf.constant([1.0, 0.0])
 
     def loss():
-        return tf.reduce_mean(losses.pair_losses(conv4.logits(first, second), labels, "tf"))
+        return tf.reduce_mean(siamese.pair_losses(conv4.logits(first, second), labels, "tf"))
 
     for name in ("conv2/kernel", "dense/kernel", "dense_1/bias"):
         variable = conv4.named_variables()[name]

@@ -218,9 +218,9 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, tiny_folder, capfd, f
 def test_an_overflow_is_named(tmp_path, tiny_folder, capfd, monkeypatch):
     import tensorflow as tf
 
-    from siamese_omniglot.nets import losses
+    from siamese_omniglot.nets import siamese
 
-    monkeypatch.setattr(losses, "pair_losses", lambda logits, labels, head: tf.math.log(-tf.abs(logits) - 1.0))
+    monkeypatch.setattr(siamese, "pair_losses", lambda logits, labels, head: tf.math.log(-tf.abs(logits) - 1.0))
     assert train(tiny_folder, tmp_path / "a", "--train_steps=1") == 1
     assert "training has diverged" in capfd.readouterr().err
     for augment in ("imagenet", "affine"):

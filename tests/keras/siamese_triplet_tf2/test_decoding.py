@@ -12,8 +12,8 @@ import tensorflow as tf
 from PIL import Image
 
 from common.errors import ZooError
-from siamese_triplet_tf2 import bad_images, decoding, pairs
-from siamese_triplet_tf2.decoding import Decoding
+from siamese_triplet_tf2 import bad_images, features, pairs
+from siamese_triplet_tf2.features import Decoding
 from tests import odd_images
 
 
@@ -31,17 +31,17 @@ def save(tmp_path, name, image, **options):
 def test_preprocessing_of_the_original_and_the_corrected_scale():
     """Recorded: white (-102.94, -115.78, -122.68), black (-103.94, -116.78, -123.68); with 255 they differ by 255."""
     images = tf.constant(np.stack([np.ones((1, 1, 3)), np.zeros((1, 1, 3))]), tf.float32)
-    unit = decoding.preprocess(images, "unit").numpy().reshape(2, 3)
+    unit = features.preprocess(images, "unit").numpy().reshape(2, 3)
     np.testing.assert_allclose(unit, [[-102.939, -115.779, -122.68], [-103.939, -116.779, -123.68]], atol=1e-4)
-    full = decoding.preprocess(images, "255").numpy().reshape(2, 3)
+    full = features.preprocess(images, "255").numpy().reshape(2, 3)
     np.testing.assert_allclose(full[0] - full[1], 255.0, atol=1e-4)
     red = tf.constant([[[[1.0, 0.0, 0.0]]]])
-    assert decoding.preprocess(red, "255").numpy().ravel().argmax() == 2  # BGR: red comes last
+    assert features.preprocess(red, "255").numpy().ravel().argmax() == 2  # BGR: red comes last
 
 
 def test_resizing_is_bilinear_without_antialias_and_keeps_no_aspect(tmp_path):
     path = save(tmp_path, "a.png", photo())
-    found = decoding.decode(path, Decoding(accurate=False)).numpy()
+    found = features.decode(path, Decoding(accurate=False)).numpy()
     pixels = np.asarray(photo(), np.float64) / 255.0
     for row, column in ((0, 0), (57, 131), (100, 7), (199, 199)):
         y, x = (row + 0.5) * 60 / 200 - 0.5, (column + 0.5) * 80 / 200 - 0.5
@@ -58,7 +58,7 @@ def test_accurate_decoding_is_that_of_libjpeg_s_slow_dct(tmp_path):
     """PIL decodes with the accurate DCT; the fast one differs from it by more."""
     path = save(tmp_path, "a.jpg", photo(200, 200), quality=70, subsampling=0)
     wanted = np.asarray(Image.open(path), np.float64) / 255.0
-    accurate, fast = (np.abs(decoding.decode(path, Decoding(mode)).numpy() - wanted).max() for mode in (True, False))
+    accurate, fast = (np.abs(features.decode(path, Decoding(mode)).numpy() - wanted).max() for mode in (True, False))
     assert accurate <= 1.01 / 255
     assert fast > accurate
 
@@ -66,23 +66,23 @@ def test_accurate_decoding_is_that_of_libjpeg_s_slow_dct(tmp_path):
 @pytest.mark.parametrize("kind", odd_images.KINDS)
 def test_the_rule_for_pixels_holds(tmp_path, kind):
     path = odd_images.make(str(tmp_path), kind)
-    assert decoding.find_bad([path]) == {}
+    assert bad_images.find([path]) == {}
     wanted = tf.image.resize(odd_images.shown(kind) / np.float32(255.0), (200, 200)).numpy()
-    found = decoding.decode(path, Decoding(accurate=True, upright=True)).numpy()
+    found = features.decode(path, Decoding(accurate=True, upright=True)).numpy()
     assert np.abs(found - wanted).mean() < odd_images.TOLERANCE / 255
 
 
 @pytest.mark.parametrize("background, value", [("white", 1.0), ("black", 0.0)])
 def test_transparent_pixels_show_the_background(tmp_path, background, value):
     path = odd_images.make(str(tmp_path), "alpha")
-    found = decoding.decode(path, Decoding(accurate=True, background=background)).numpy()
+    found = features.decode(path, Decoding(accurate=True, background=background)).numpy()
     np.testing.assert_allclose(found[150:, 150:], value)
 
 
 @pytest.mark.parametrize("kind", odd_images.OTHER_FORMATS)
 def test_another_format_under_jpg_is_named(tmp_path, kind):
     path = odd_images.make_other(str(tmp_path), kind)
-    assert decoding.find_bad([path]) == {path: f"is {kind}, expected JPEG or PNG"}
+    assert bad_images.find([path]) == {path: f"is {kind}, expected JPEG or PNG"}
 
 
 def odd_kinds(tmp_path):
@@ -100,13 +100,13 @@ def odd_kinds(tmp_path):
 
 def test_odd_formats_are_decoded(tmp_path):
     paths = odd_kinds(tmp_path)
-    assert decoding.find_bad(list(paths.values())) == {}
+    assert bad_images.find(list(paths.values())) == {}
     for kind, path in paths.items():
-        image = decoding.decode(path, Decoding(accurate=True)).numpy()
+        image = features.decode(path, Decoding(accurate=True)).numpy()
         assert image.shape == (200, 200, 3) and image.min() >= 0.0 and image.max() <= 1.0, kind
         if kind in ("gray", "sixteen"):
             assert np.array_equal(image[..., 0], image[..., 2]), kind
-    sixteen, gray = (decoding.decode(paths[kind], Decoding(True)).numpy() for kind in ("sixteen", "gray"))
+    sixteen, gray = (features.decode(paths[kind], Decoding(True)).numpy() for kind in ("sixteen", "gray"))
     assert np.abs(sixteen - gray).mean() < 0.02
 
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_used_is_named_with_its_reason(tmp_path):
             file.write(content)
     good = save(tmp_path, "good.jpg", photo())
     gone = str(tmp_path / "gone.jpg")
-    found = decoding.find_bad([*paths, good, gone])
+    found = bad_images.find([*paths, good, gone])
     assert set(found) == {*paths, gone} and found[gone] == "cannot be read (No such file or directory)"
     for path, (_, reason) in zip(paths, files.values()):
         assert reason in found[path] and "\n" not in found[path], found[path]
@@ -154,8 +154,8 @@ def test_what_cannot_be_used_is_named_with_its_reason(tmp_path):
 
 def test_too_many_bytes(tmp_path, monkeypatch):
     path = save(tmp_path, "a.jpg", photo())
-    monkeypatch.setattr(decoding, "MAX_BYTES", 100)
-    assert f"has {os.path.getsize(path)} bytes" in decoding.find_bad([path])[path]
+    monkeypatch.setattr(bad_images, "MAX_BYTES", 100)
+    assert f"has {os.path.getsize(path)} bytes" in bad_images.find([path])[path]
 
 
 def some_pairs(tmp_path, num):

@@ -11,7 +11,7 @@ import pytest
 from common.cli.program import Stopped
 from common.errors import ZooError
 from siamese_triplet_tf2 import features, pairs
-from siamese_triplet_tf2.decoding import Decoding
+from siamese_triplet_tf2.features import Decoding
 from tests.keras.siamese_triplet_tf2.conftest import train
 
 SHAPE = (2, 3)
@@ -170,8 +170,8 @@ def test_images_are_decoded_ahead(tiny, look_alike_folder, monkeypatch):
     compute = features.ImageFeatures(tiny.frozen, paths, Decoding(accurate=False), "unit")
     rows, others = np.array([5, 0, 5, 7]), np.array([1, 2, 3, 4])
     wanted = compute(rows)
-    threads, load = [], features.decoding.load_batch
-    monkeypatch.setattr(features.decoding, "load_batch",
+    threads, load = [], features.load_batch
+    monkeypatch.setattr(features, "load_batch",
                         lambda *given: threads.append(threading.current_thread()) or load(*given))
     compute.expect(rows)
     assert (compute(others) != wanted).any()  # not what was expected; that is still kept
@@ -181,7 +181,7 @@ def test_images_are_decoded_ahead(tiny, look_alike_folder, monkeypatch):
     def fail(*given):
         raise ZooError("no image")
 
-    monkeypatch.setattr(features.decoding, "load_batch", fail)
+    monkeypatch.setattr(features, "load_batch", fail)
     compute.expect(rows)
     with pytest.raises(ZooError, match="no image"):
         compute(rows)

@@ -211,7 +211,7 @@ def test_exports_agree_with_the_live_network(full_run, look_alike_folder, capfd)
     assert predict.main([f"--query={query}", f"--images={query}", f"--checkpoint={full_run}", "--json"]) == 0
     with np.load(str(full_run / "predict" / restore.FILE), allow_pickle=False) as archive:
         wanted = archive["embeddings"][[key.endswith("00003.jpg") for key in archive["keys"]]]
-    image = restore.decoding.load_batch([query], restore.decoding.Decoding(accurate=False))
+    image = restore.features.load_batch([query], restore.features.Decoding(accurate=False))
     loaded = tf.saved_model.load(result["saved_model"])
     embedding = loaded.signatures["serving_default"](images=image)["embedding"].numpy()
     assert min(np.abs(row - embedding).max() for row in wanted) < 1e-4 * np.abs(embedding).max()
@@ -226,7 +226,7 @@ def test_the_onnx_model_computes_what_the_saved_model_does(full_run, look_alike_
     assert export.main([f"--checkpoint={full_run}", "--onnx", "--json"]) == 0
     result = printed(capfd)
     photos = [os.path.join(look_alike_folder, "left", f"0000{number}.jpg") for number in range(3)]
-    images = restore.decoding.load_batch(photos, restore.decoding.Decoding(accurate=False))
+    images = restore.features.load_batch(photos, restore.features.Decoding(accurate=False))
     loaded = tf.saved_model.load(result["saved_model"])
     wanted = loaded.signatures["serving_default"](images=images)["embedding"].numpy()
     found = onnx_model.run(result["onnx"], dict(images=np.asarray(images)))["embedding"]
