@@ -37,7 +37,6 @@ MODEL_FILE = "model.json"
 PROGRAMS_OF_ALL = {"publish": "common.graph.publish", "doctor": "common.doctor"}
 PROGRAMS = ("train", "evaluate", "predict", "export", "benchmark")
 _GPU_FILES = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")  # NVIDIA's driver, WSL, ROCm
-_WIDTH = 80
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +246,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths)]
         line = "  ".join(cells).rstrip()
-        if len(line) > _WIDTH:
+        if len(line) > console.WIDTH:
             line = "  ".join(cells[:-1]).rstrip() + f"\n    {row[-1]}"
         texts.append(line)
     return texts

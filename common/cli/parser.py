@@ -15,11 +15,11 @@ from absl import flags as absl_flags
 from absl.flags import FlagValues
 
 from common.cli.program import HelpRequested
+from common.console import WIDTH
 from common.errors import FlagError
 
 REQUIRED = "required"  # stands for the default of a flag that must be given
 _BOOLEANS = ("true", "yes", "t", "y", "1", "false", "no", "f", "n", "0")
-_WIDTH = 80
 _SYNTAX = ("Flags are written --flag=value or --flag value. A bare boolean flag means true; an empty value leaves a "
            "flag unset.")
 _SYNTAX_OF_PATHS = ("A flag with PATH,... takes files and folders, separated by commas or one after another, as a "
@@ -160,7 +160,7 @@ class FlagSet:
         """Return the text of --help."""
         takes_paths = any(isinstance(self.values[name].parser, _PathsParser) for name in self.values)
         syntax = f"{_SYNTAX} {_SYNTAX_OF_PATHS}" if takes_paths else _SYNTAX
-        paragraphs = [text if text.startswith(" ") else textwrap.fill(text, _WIDTH, break_on_hyphens=False)
+        paragraphs = [text if text.startswith(" ") else textwrap.fill(text, WIDTH, break_on_hyphens=False)
                       for text in (*self.description.strip().split("\n\n"), syntax)]
         for group in self.groups:
             if group.defaults:
@@ -172,11 +172,11 @@ class FlagSet:
     def _explain(self, name: str, default: str) -> str:
         flag, also = self.values[name], ", ".join(f"--{alias}" for alias in self.aliases(name))
         head, text = f"--{name}{_value_name(flag.parser)}" + (f" (also {also})" if also else ""), flag.help
-        if len(head) > _WIDTH and not also:
+        if len(head) > WIDTH and not also:
             head, text = f"--{name}=VALUE", f"{text} The value is {_expected(flag.parser)}."
         if default:
             text += f" {default[0].upper()}{default[1:]}." if default.startswith(REQUIRED) else f" Default: {default}."
-        return "\n".join(textwrap.fill(line, _WIDTH, initial_indent=indent, subsequent_indent=" " * 6,
+        return "\n".join(textwrap.fill(line, WIDTH, initial_indent=indent, subsequent_indent=" " * 6,
                                        break_on_hyphens=False) for line, indent in ((head, "  "), (text, " " * 6)))
 
 

@@ -77,8 +77,7 @@ class RunRequest:
         root = self.root or os.path.dirname(os.path.abspath(self.script))
         path = self._locate(root)
         options = npu_options.resolve(self.flags, root, path, self.npu_precision, self.num_updates)
-        self._check_steps_per_loop()
-        self._check_jit_compile()
+        self._check_calls()
         images_per_step = self.images_per_step or self.flags.batch_size
         self.__dict__.update(root=root, path=path, options=options, images_per_step=images_per_step)  # it is frozen
 
@@ -91,25 +90,18 @@ class RunRequest:
                                "or the path of a run directory")
         return path if self.rank.is_chief else os.path.join(os.path.dirname(path), str(self.rank.number))
 
-    def _check_steps_per_loop(self) -> None:
-        flags = self.flags
-        if "steps_per_loop" not in flags or flags.steps_per_loop == 1:
-            return
-        diagnosis = [f"--{name}" for name in ("over_dump", "data_dump_flag", "profiling") if flags[name].value]
-        obstacle = "an NPU" if self.device.kind == "npu" else " and ".join(diagnosis)
-        if obstacle:
-            raise FlagError(f"--steps_per_loop={flags.steps_per_loop}: {obstacle} needs one step in a call; leave the "
-                            "flag out")
-
-    def _check_jit_compile(self) -> None:
-        if not self.flags.jit_compile:
-            return
-        obstacles = {"an NPU has its own compiler": self.device.kind == "npu",
-                     "it is for one process": self.rank.size > 1,
-                     "XLA leaves out the checks of --over_dump": self.flags.over_dump}
-        for obstacle, applies in obstacles.items():
-            if applies:
-                raise FlagError(f"--jit_compile: {obstacle}; leave the flag out")
+    def _check_calls(self) -> None:
+        """Refuse several steps in a call, and XLA, where that is impossible."""
+        flags, is_npu = self.flags, self.device.kind == "npu"
+        names = [name for name in ("over_dump", "data_dump_flag", "profiling") if flags[name].value]
+        diagnosis = " and ".join(f"--{name}" for name in names)
+        if "steps_per_loop" in flags and flags.steps_per_loop > 1 and (is_npu or diagnosis):
+            raise FlagError(f"--steps_per_loop={flags.steps_per_loop}: {'an NPU' if is_npu else diagnosis} needs one "
+                            "step in a call; leave the flag out")
+        obstacle = ("an NPU has its own compiler" if is_npu else "it is for one process" if self.rank.size > 1 else
+                    "XLA leaves out the checks of --over_dump" if flags.over_dump else "")
+        if flags.jit_compile and obstacle:
+            raise FlagError(f"--jit_compile: {obstacle}; leave the flag out")
 
     @property
     def id(self) -> str:
