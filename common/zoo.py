@@ -148,7 +148,7 @@ def _likely_device() -> str:
 
 
 def _runs(arguments: list[str]) -> int:
-    from common.run import summary
+    from common.run import report
 
     folders = [os.path.abspath(os.path.expanduser(folder)) for folder in arguments] or [
         os.path.join(ROOT, model.name, "test", "output") for model in models()]
@@ -157,9 +157,9 @@ def _runs(arguments: list[str]) -> int:
             raise ZooError(f"{folder}: no such folder")
     rows, details = [("model", "recipe", "step", "state", "age")], [""]
     for folder in folders:
-        for path in summary.find_runs(folder):
+        for path in report.find_runs(folder):
             try:
-                run = summary.summarise(path)
+                run = report.summarise(path)
             except ZooError as error:
                 console.notice(f"Warning: {error}")
                 continue
@@ -186,13 +186,13 @@ def _metric(run: Any) -> str:
 
 
 def _compare(arguments: list[str]) -> int:
-    from common.run import curves, summary
+    from common.run import curves, report
 
     output = [word.partition("=")[2] for word in arguments if word.startswith("--output=")]
     paths = [os.path.abspath(os.path.expanduser(word)) for word in arguments if not word.startswith("-")]
     if len(paths) < 2:
         raise FlagError("zoo compare needs two runs or more: zoo compare RUN RUN [--output=FILE.png]")
-    runs = [summary.summarise(path) for path in paths]
+    runs = [report.summarise(path) for path in paths]
     names = [chr(ord("A") + index) for index in range(len(runs))]
     for name, run in zip(names, runs):
         print(f"{name}: {_short(run.path)}")
@@ -205,11 +205,11 @@ def _compare(arguments: list[str]) -> int:
 
 
 def _report(arguments: list[str]) -> int:
-    from common.run import curves, report, summary
+    from common.run import curves, report
 
     if len(arguments) != 1:
         raise FlagError("zoo report needs one run: zoo report RUN")
-    run = summary.summarise(os.path.abspath(os.path.expanduser(arguments[0])))
+    run = report.summarise(os.path.abspath(os.path.expanduser(arguments[0])))
     curves.draw(run, _metric(run))
     plots = _card(run).get("run_plots")
     if plots:  # a module of the model that draws more

@@ -47,11 +47,11 @@ def read(folders: Sequence[str]) -> tuple[list[Row], str]:
 
     Raises ZooError if no run is finished, or the runs differ in more than the two weights.
     """
-    from common.run import summary
+    from common.run import report
 
     rows, shared, first = [], None, ""
-    for path in (path for folder in folders for path in summary.find_runs(folder)):
-        run = summary.summarise(path)
+    for path in (path for folder in folders for path in report.find_runs(folder)):
+        run = report.summarise(path)
         if run.state != "finished" or not run.evaluation:
             continue
         identity, values = dict(run.arguments["identity"]), run.evaluation

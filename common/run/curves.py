@@ -6,7 +6,7 @@ from typing import Any, Mapping, Sequence
 
 from common.plots import figures
 from common.run import metrics
-from common.run.summary import RunSummary
+from common.run.report import RunSummary
 
 MAX_POINTS = 4000  # per curve
 _MAX_CELL_LENGTH = 24

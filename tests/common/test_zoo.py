@@ -15,7 +15,7 @@ from PIL import Image
 from common import zoo
 from common.devices import selection
 from common.run import curves, report
-from common.run.summary import summarise
+from common.run.report import summarise
 from tests import ROOT, runs, terminal
 from tests.common.run.recording import Deaf, record_of, step
 from tests.conftest import on_the_default_leg

@@ -11,7 +11,7 @@ import pytest
 from common.checkpoints.trained import Checkpoint
 from common.plots import figures
 from common.run import curves
-from common.run.summary import RunSummary
+from common.run.report import RunSummary
 from tests.common.run.test_metrics import file_of
 from tests.figures import legend_of, size_of
 from tests.programs import run_python, tree

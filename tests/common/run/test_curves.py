@@ -5,7 +5,7 @@ import pytest
 
 from common.run import curves
 from common.run.curves import MAX_POINTS, Points
-from common.run.summary import summarise
+from common.run.report import summarise
 from tests import runs
 from tests.common.run.recording import Deaf, record_of, step
 

@@ -11,7 +11,7 @@ from common.cli.program import StopRequest
 from common.errors import ZooError
 from common.run import curves, metrics
 from common.run.loop import Record
-from common.run.summary import summarise
+from common.run.report import summarise
 from tests import runs
 from tests.common.run.recording import Deaf, Listener, record_of, step
 from tests.results import events_in, result_file, rows
