@@ -10,7 +10,8 @@ from common.graph import npu
 from common.graph.compat import ResidentArray, tf
 from common.seeds import op_seed
 from sa_siam_tf1.configuration import STRIDE, ModelConfig, TrainConfig
-from sa_siam_tf1.datasets.dataloader import CROP_SHAPE, GRAY_OF_RGB, PADDED_SIDE, CropBatch
+from sa_siam_tf1.datasets.dataloader import GRAY_OF_RGB, PADDED_SIDE, CropBatch
+from sa_siam_tf1.datasets.imdb import IMAGE_SHAPE
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
 
@@ -203,7 +204,7 @@ class DeviceImages:
 
         `num_kept` is the number of crops to keep on the device; 0 feeds the crops of every batch.
         """
-        self._kept = ResidentArray("crops", (num_kept, *CROP_SHAPE), np.dtype(np.uint8)) if num_kept else None
+        self._kept = ResidentArray("crops", (num_kept, *IMAGE_SHAPE), np.dtype(np.uint8)) if num_kept else None
         # XLA would compile the resize anew for every size
         with tf.name_scope("augmentation"), tf.xla.experimental.jit_scope(compile_ops=False):
             self._changes = tf.placeholder(tf.int32, [2 * batch_size, 3], "changes")
@@ -214,8 +215,8 @@ class DeviceImages:
                 with tf.control_dependencies([self._kept.write(self._slots, self._new)]):
                     self._crops = self._kept.gather(self._chosen)
             else:
-                self._crops = tf.placeholder(tf.uint8, [2 * batch_size, *CROP_SHAPE], "crops")
-            crops = tf.reshape(self._crops, [2 * batch_size, *CROP_SHAPE])
+                self._crops = tf.placeholder(tf.uint8, [2 * batch_size, *IMAGE_SHAPE], "crops")
+            crops = tf.reshape(self._crops, [2 * batch_size, *IMAGE_SHAPE])
             if is_gray_possible:
                 crops = tf.where(self._is_gray, _gray(crops), tf.cast(crops, tf.float32))
             self.exemplars, self.instances = tf.split(change(crops, self._changes, side), 2)

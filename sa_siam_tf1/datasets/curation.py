@@ -36,10 +36,6 @@ class Box(NamedTuple):
     width: float
     height: float
 
-    @property
-    def context(self) -> float:
-        return context_side(self.width, self.height)
-
 
 def context_side(width: float, height: float) -> float:
     """Return the side of the square that has the area of a box with its margin (SiamFC, equation 15)."""
@@ -119,7 +115,7 @@ def crop_box(image: np.ndarray, box: Box, path: str) -> np.ndarray:
     if not (-reach_x < box.x < width - 1 + reach_x and -reach_y < box.y < height - 1 + reach_y):
         raise ZooError(f"{path}: the box of track {box.track} lies outside of the frame of {width} x {height} pixels "
                        f"(centre {box.x:g}, {box.y:g})")
-    return crop(image, (box.y, box.x), box.context)
+    return crop(image, (box.y, box.x), context_side(box.width, box.height))
 
 
 class RawVideo(NamedTuple):

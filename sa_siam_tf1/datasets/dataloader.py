@@ -16,13 +16,12 @@ import numpy as np
 from common import console
 from common.data.batching import full_batches
 from sa_siam_tf1.configuration import CURATED_SIDE, TrainConfig
-from sa_siam_tf1.datasets.imdb import Crop
+from sa_siam_tf1.datasets.imdb import IMAGE_SHAPE, Crop
 
 STRETCH = 0.05
 PADDED_SIDE = CURATED_SIDE - 8
 GRAY_OF_RGB = np.array([0.2989, 0.587, 0.114], np.float32).astype(np.float64)
 MEMORY_SHARE = 0.25  # of the free memory, for crops that are kept
-CROP_SHAPE = (CURATED_SIDE, CURATED_SIDE, 3)  # of uint8
 _TRAINING, _VALIDATION = 0, 1  # streams of random numbers
 
 
@@ -194,7 +193,7 @@ def crop_batches(tracks: list, config: TrainConfig, side: int, step: int, keeps_
             [one.crops for one in drawn], futures, [one.changes for one in drawn]))
         chosen = np.array([slots[crop] for crop in crops] if slots else np.arange(len(crops)))
         pixels = [future.result() for future in read if future]
-        yield CropBatch(np.array(pixels, np.uint8).reshape(-1, *CROP_SHAPE), chosen[np.array(read, bool)], chosen,
+        yield CropBatch(np.array(pixels, np.uint8).reshape(-1, *IMAGE_SHAPE), chosen[np.array(read, bool)], chosen,
                         np.array([one.is_gray for one in drawn] * 2), np.array(changes, np.int32))
 
 
@@ -221,7 +220,7 @@ def choose_cache(requested: str, tracks: list, free: int) -> tuple[bool, str]:
         Whether to keep them, and a line that says so.
     """
     num = sum(map(len, tracks))
-    size = num * int(np.prod(CROP_SHAPE))
+    size = num * int(np.prod(IMAGE_SHAPE))
     keeps = size <= MEMORY_SHARE * free if requested == "auto" else requested == "memory"
     how = "kept in memory once decoded" if keeps else "decoded whenever they are used"
     return keeps, f"Crops: {num:,}, {size / 1e6:,.0f} MB, {how} ({free / 1e6:,.0f} MB of memory are free)"

@@ -51,7 +51,7 @@ def test_curated_names_and_pixels(raw, curated):
     frame = read_rgb(str(raw / "Data/VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/000000.JPEG"))
     (box,) = curation.read_annotation(str(
         raw / "Annotations/VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/000000.xml"))
-    exact = curation.crop(frame, (box.y, box.x), box.context).astype(int)
+    exact = curation.crop(frame, (box.y, box.x), curation.context_side(box.width, box.height)).astype(int)
     found = read_rgb(str(curated / names[0])).astype(int)
     assert found.shape == (255, 255, 3) and np.abs(found - exact).mean() < 4  # JPEG of quality 90
     center = exact[127, 127]
