@@ -189,7 +189,7 @@ def crop_batches(tracks: list, config: TrainConfig, side: int, step: int, keeps_
 
     for batch in _read_ahead(draw(tracks, config, side, step * config.batch_size), config, request):
         drawn, futures = zip(*batch)
-        crops, read, changes = (list(itertools.chain(*zip(*pairs))) for pairs in (  # of all exemplars come first
+        crops, read, changes = (list(itertools.chain(*zip(*pairs))) for pairs in (  # the exemplars' come first
             [one.crops for one in drawn], futures, [one.changes for one in drawn]))
         chosen = np.array([slots[crop] for crop in crops] if slots else np.arange(len(crops)))
         pixels = [future.result() for future in read if future]
