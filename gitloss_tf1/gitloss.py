@@ -75,15 +75,14 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
 
     switches = shared_flags.resolve_switches(RECIPES, flags)
     settings = LossSettings(flags.batch_size, flags.lambda_c, flags.lambda_g, switches)
-    init_checkpoint = bundle.init_prefix(flags)
     identity = dict(dataclasses.asdict(switches), data=data.fingerprint, lambda_c=flags.lambda_c,
                     lambda_g=flags.lambda_g, update_centers=flags.update_centers, train_time=flags.train_time,
-                    init_checkpoint=bundle.fingerprint(init_checkpoint))
+                    init_checkpoint=bundle.fingerprint(bundle.init_prefix(flags)))
     notices = [*flag_set.warnings(), *data.notices, f"Data: {folder}, {len(data.train.labels)} training, "
                f"{len(data.validation.labels)} validation and {len(data.test.labels)} test images",
                shared_flags.recipe_notice(flags.recipe, switches)]
     with open_run(request, identity, notices) as run:
-        training.train(settings, init_checkpoint, data, run, stop)
+        training.train(settings, data, run, stop)
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from common import atomic_files, console
+from common.checkpoints import bundle
 from common.cli.program import StopRequest
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import ResidentArray, tf
@@ -22,41 +23,35 @@ from gitloss_tf1.model import ForwardGraph, TrainGraph, build_forward, build_tra
 from gitloss_tf1.recipe import LossSettings
 
 MEAN_IMAGE = "mean_image.npy"
-ADVICE = "try a smaller --lambda_c or --lambda_g, or look for the op with --over_dump"
-CURVES = {
-    "loss": [Curve("step", "loss", "training batch"), Curve("eval", "valid_loss", "validation")],
-    "accuracy": [Curve("step", "accuracy", "training batch"), Curve("eval", "valid_accuracy", "validation"),
-                 Curve("eval", "test_accuracy", "test")],
-    "distance": [Curve("eval", "inter_cls_dist_current", "between classes"),
-                 Curve("eval", "intra_cls_dist", "within classes")],
-}
 _MEASURED = ("loss", "accuracy", "softmax_loss", "center_term", "pair_term", "center_distance")  # of a step
 
 
-def train(settings: LossSettings, init_checkpoint: str | None, data: Mnist, run: Run, stop: StopRequest) -> None:
-    """Train to the end of the run, from its newest checkpoint when it has one.
-
-    A new run takes its first weights from the checkpoint with the prefix `init_checkpoint`, if it is given.
-    """
+def train(settings: LossSettings, data: Mnist, run: Run, stop: StopRequest) -> None:
+    """Train to the end of the run, from its newest checkpoint when it has one."""
     with tf.Graph().as_default():
         steps = Steps(settings, data, run)
         forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)))  # on the variables of `steps`
         with open_session(run) as session:
             checkpoints = Checkpoints(run.folder("ckpt"), session, steps.graph.global_step)
             record = RunRecord(run, stop, checkpoints, tf)
-            loop.run(_Task(steps, forward, init_checkpoint, session, record), record)
+            loop.run(_Task(steps, forward, session, record), record)
 
 
 class _Task:
     """See `loop.Task`."""
 
-    advice = ADVICE
-    curves = CURVES
+    advice = "try a smaller --lambda_c or --lambda_g, or look for the op with --over_dump"
+    curves = {
+        "loss": [Curve("step", "loss", "training batch"), Curve("eval", "valid_loss", "validation")],
+        "accuracy": [Curve("step", "accuracy", "training batch"), Curve("eval", "valid_accuracy", "validation"),
+                     Curve("eval", "test_accuracy", "test")],
+        "distance": [Curve("eval", "inter_cls_dist_current", "between classes"),
+                     Curve("eval", "intra_cls_dist", "within classes")],
+    }
 
-    def __init__(self, steps: Steps, forward: ForwardGraph, init_checkpoint: str | None, session: tf.Session,
-                 record: RunRecord):
-        self._steps, self._forward, self._init_checkpoint = steps, forward, init_checkpoint
-        self._session, self._record, self._run = session, record, record.run
+    def __init__(self, steps: Steps, forward: ForwardGraph, session: tf.Session, record: RunRecord):
+        self._steps, self._forward, self._session = steps, forward, session
+        self._record, self._run = record, record.run
         self._settings, self._data = steps.settings, steps.data
         self._flags, self._performance = self._run.request.flags, self._run.request.performance
         self._num_batches = len(self._data.train.labels) // self._settings.batch_size
@@ -68,10 +63,10 @@ class _Task:
     def start(self, step: int | None) -> int:
         if step is None:
             self._session.run(self._steps.initialise)
-            if self._init_checkpoint:
-                graph = self._steps.graph
+            init_checkpoint, graph = bundle.init_prefix(self._flags), self._steps.graph
+            if init_checkpoint:
                 variables = [*(variable for _, variable in graph.gradients), graph.centers]
-                for line in initialise_from(self._session, self._init_checkpoint, variables):
+                for line in initialise_from(self._session, init_checkpoint, variables):
                     print(line)
         self._steps.load(self._session)
         mean_image = io.BytesIO()
