@@ -255,10 +255,11 @@ def row_distances(first: np.ndarray, second: np.ndarray, metric: int = SQUARED_E
     distances = np.empty(len(first))
     for begin in range(0, len(first), _ROWS_PER_CHUNK):
         rows = slice(begin, begin + _ROWS_PER_CHUNK)
-        one, other = first[rows].astype(np.float64), second[rows].astype(np.float64)
         if metric == SQUARED_EUCLIDEAN:
-            distances[rows] = _products(one - other, one - other)
+            difference = np.subtract(first[rows], second[rows], dtype=np.float64)
+            distances[rows] = _products(difference, difference)
         else:
+            one, other = first[rows].astype(np.float64), second[rows].astype(np.float64)
             lengths = np.sqrt(_products(one, one) * _products(other, other))
             cosines = np.divide(_products(one, other), lengths, out=np.zeros(len(one)), where=lengths > 0.0)
             distances[rows] = np.arccos(np.clip(cosines, -1.0, 1.0)) / np.pi  # rounding may exceed cosine 1
