@@ -87,7 +87,7 @@ class _Task:
         epochs = Epochs(team, self.record, config.steps_per_epoch)
         self.evaluation_due, self.is_over = epochs.evaluation_due, epochs.is_over
         self._num_pairs = len(data.left)
-        self._sampler = Sampler(self._num_pairs, flags.seed, flags.split, config.switches.negatives)
+        self._sampler = Sampler(self._num_pairs, flags.seed, flags.split, switches.negatives)
         self._tail = evaluation.compiled(self._embedding.tail)
         self._epoch, self._triplets = -1, Triplets(*np.zeros((3, 0), np.int64))
         self._recent_seconds: collections.deque = collections.deque(maxlen=LOG_STEPS)

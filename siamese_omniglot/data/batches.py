@@ -120,7 +120,7 @@ class ProcessesAhead:
         self._batches, self._num, self._num_updates = batches, num_processes, num_updates
         self._processes: list[subprocess.Popen] = []
         self._connections: list[Connection] = []
-        self._slots: np.ndarray  # uint8 [slots, 2, num, 105, 105]; that of a step is the remainder of their division
+        self._slots: np.ndarray  # uint8 [slots, 2, num, 105, 105]; the batch of a step is in step % slots
         self._next = 0  # the first batch that was not requested yet
         if num_processes:
             with _shared_file() as file:
