@@ -197,7 +197,6 @@ def siamese_omniglot(folder: str, clock: Clock, recipe: str) -> None:
     siamese.Siamese.to_input = lambda self, drawings: tf.cast(drawings[:, middle:middle + 1, middle:middle + 1, None],
                                                               tf.float32)
 
-
     def images(self: Any, drawings: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
         with tf.control_dependencies([drawings, changes]):
             return tf.identity(np.zeros((4 * 32, SIDE, SIDE), np.uint8))

@@ -3,9 +3,11 @@
 A row of a table is for an interpreter. Every row comes from one process in which the zoo's training step, the making of
 a batch, the bare convolutions and TensorFlow's own matrix multiplication take turns, so that their ratios hold on a
 noisy machine. Medians; the first round warms up, and the first step, with all that is compiled in it, is measured
-apart. BACKBONE=conv4 or vgg16 measures that network; a step of VGG16 takes 20 CPU seconds. AUGMENT=imagenet, of the
-reference recipe, makes the images in processes, whose CPU time counts as that of a step; AUGMENT=affine, of the
-corrected recipe, on the device.
+apart. The characters are made up, as thin strokes on white paper like those of Omniglot.
+
+BACKBONE=conv4 or vgg16 measures that network; a step of VGG16 takes 20 CPU seconds. AUGMENT=imagenet, of the reference
+recipe, makes the images in processes, whose CPU time counts as that of a step; AUGMENT=affine, of the corrected recipe,
+on the device.
 """
 from __future__ import annotations
 
@@ -37,6 +39,7 @@ def measure(device) -> dict:
     from common.devices.selection import Rank
     from common.keras import workers
     from common.keras.session import tf
+    from common.tiny_data import omniglot as tiny
     from siamese_omniglot import update
     from siamese_omniglot.data import omniglot, pairs
     from siamese_omniglot.data.batches import DEVICE_AUGMENTATIONS, Batches, ProcessesAhead, ThreadAhead
@@ -46,7 +49,8 @@ def measure(device) -> dict:
     backbone, augment = os.environ.get("BACKBONE", "conv4"), os.environ.get("AUGMENT", "imagenet")
     measuring.start_keras(device)
     random = np.random.RandomState(0)
-    drawings = [(random.rand(105, 105) > 0.1).astype(np.uint8) * np.uint8(255) for _ in range(400)]
+    strokes = random.rand(20, 3, 3, 2)  # of each character
+    drawings = [np.asarray(tiny.draw(strokes[number // 20], random).convert("L")) for number in range(400)]
     characters = [f"Alphabet/{number}" for number in range(20)]
     data = omniglot.Drawings(omniglot.DrawingStore(drawings), np.arange(400) // 20, characters, [], [], [])
     sampler = pairs.PairSampler(data, np.arange(400), 0, False)
