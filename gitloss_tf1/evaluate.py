@@ -17,8 +17,7 @@ from common.checkpoints import projector, trained
 from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
 from common.devices import selection
-
-ROOT = os.path.dirname(os.path.abspath(__file__))
+from gitloss_tf1 import gitloss, mnist
 
 
 def define_flags() -> FlagSet:
@@ -33,11 +32,9 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Evaluate; return the exit status."""
-    from gitloss_tf1 import gitloss, mnist
-
     flags = define_flags().parse(arguments)
-    folder = shared_flags.find_data_folder(flags.data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
-    checkpoint = trained.choose(flags, ROOT, "evaluate")
+    folder = mnist.find_folder(flags.data_path)
+    checkpoint = trained.choose(flags, mnist.ROOT, "evaluate")
     data = mnist.load(folder)
     device = selection.choose(flags.device, os.environ)
 

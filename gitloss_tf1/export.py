@@ -19,8 +19,7 @@ from common.checkpoints import exporting, trained
 from common.cli import shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
-
-ROOT = os.path.dirname(os.path.abspath(__file__))
+from gitloss_tf1 import mnist
 
 
 def define_flags() -> FlagSet:
@@ -38,7 +37,7 @@ def define_data(flags: FlagSet) -> None:
                              "a run.", "none")
 
 
-@exporting.entry(ROOT, define_flags)
+@exporting.entry(mnist.ROOT, define_flags)
 def main(flags: FlagValues, checkpoint: trained.Checkpoint, device: selection.Device) -> dict[str, Any]:
     """Export; return what is written."""
     from common.graph import checkpoints, export

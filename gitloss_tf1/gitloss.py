@@ -19,9 +19,9 @@ from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.run.run_dir import RunRequest
+from gitloss_tf1 import mnist
 from gitloss_tf1.recipe import RECIPES, LossSettings, Switches
 
-ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "Gitloss_ID1277_for_TensorFlow"
 NPU_PRECISION = "allow_mix_precision"
 STEPS = 8000
@@ -59,12 +59,10 @@ def num_updates(flags: FlagValues, num_train: int) -> int:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Train; return the exit status."""
-    from gitloss_tf1 import mnist
-
     flag_set = define_flags()
     flags = flag_set.parse(arguments)
     selection.require_single_device(os.environ)
-    folder = shared_flags.find_data_folder(flags.data_path, ROOT, mnist.FOLDER_NAMES, mnist.has_data)
+    folder = mnist.find_folder(flags.data_path)
     data = mnist.load(folder)
     device = selection.choose(flags.device, os.environ)
     updates = num_updates(flags, len(data.train.labels))

@@ -13,9 +13,10 @@ from typing import Any, Iterable, NamedTuple
 
 import numpy as np
 
-from common.cli import program
+from common.cli import program, shared_flags
 from common.errors import ZooError
 
+ROOT = os.path.dirname(os.path.abspath(__file__))
 FOLDER_NAMES = ("mnist", "MNIST", "MNIST/raw", "MNIST_data", "FashionMNIST/raw", "fashion-mnist", "EMNIST/raw")
 VALIDATION_SIZE = 5000
 NUM_CLASSES = 10
@@ -52,6 +53,11 @@ class Mnist(NamedTuple):
 def has_data(folder: str) -> bool:
     """Return whether a folder holds at least one of the IDX files."""
     return any(_find(folder, name) for name in _FILES.values())
+
+
+def find_folder(data_path: str | None) -> str:
+    """Find the folder of the files: the value of --data_path, or one below it; FlagError or ZooError without one."""
+    return shared_flags.find_data_folder(data_path, ROOT, FOLDER_NAMES, has_data)
 
 
 def load(folder: str) -> Mnist:

@@ -25,10 +25,9 @@ from common.cli.parser import FlagSet
 from common.data import image_search
 from common.data.image_search import LeftOut
 from common.devices import selection
-from gitloss_tf1 import mnist
+from gitloss_tf1 import gitloss, mnist
 from gitloss_tf1.export import define_data
 
-ROOT = os.path.dirname(os.path.abspath(__file__))
 PRINTED = 20
 
 
@@ -47,11 +46,9 @@ def define_flags() -> FlagSet:
 @program.entry
 def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
-    from gitloss_tf1 import gitloss
-
     flags = define_flags().parse(arguments)
-    checkpoint = trained.choose(flags, ROOT, "predict")
-    paths = shared_flags.find_paths("images", flags.images, ROOT)
+    checkpoint = trained.choose(flags, mnist.ROOT, "predict")
+    paths = shared_flags.find_paths("images", flags.images, mnist.ROOT)
     left_out = LeftOut(paths)
     names, images = _read(paths, flags.background, left_out)
     if flags.invert:

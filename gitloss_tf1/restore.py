@@ -7,7 +7,6 @@ import tokenize
 import numpy as np
 
 from common.checkpoints.trained import Checkpoint
-from common.cli.shared_flags import find_data_folder
 from common.errors import FlagError, ZooError
 from common.graph import checkpoints
 from common.graph.compat import tf
@@ -33,8 +32,7 @@ def mean_image(checkpoint: Checkpoint, data_path: str | None) -> np.ndarray:
         return _read(os.path.join(checkpoint.run_path, MEAN_IMAGE))
     if not data_path:
         raise FlagError("--data_path is needed for a checkpoint outside of a run: the mean image is computed from it")
-    folder = find_data_folder(data_path, os.path.dirname(os.path.abspath(__file__)), mnist.FOLDER_NAMES, mnist.has_data)
-    return mnist.load(folder).mean_image
+    return mnist.load(mnist.find_folder(data_path)).mean_image
 
 
 def _read(path: str) -> np.ndarray:

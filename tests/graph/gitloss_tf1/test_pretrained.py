@@ -12,12 +12,12 @@ from common.checkpoints.trained import PRETRAINED
 from common.data import checksums
 from common.graph import publish
 from common.graph.compat import tf
-from gitloss_tf1 import evaluate, gitloss, predict
+from gitloss_tf1 import evaluate, mnist, predict
 from tests.conftest import on_the_default_leg
 from tests.programs import error_line, printed, tree
 from tests.results import rows, variables_in
 
-WEIGHTS = os.path.join(gitloss.ROOT, PRETRAINED)
+WEIGHTS = os.path.join(mnist.ROOT, PRETRAINED)
 
 
 @pytest.fixture
