@@ -304,11 +304,9 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Check a folder: list it and print what is in it; return the exit status."""
     (folder,) = program.positionals(arguments, "python3 -m circleloss_tf1.faces FOLDER")
     faces = scan(folder)
-    for notice in faces.notices:
-        print(notice)
     counts = np.bincount(faces.labels)
-    print(f"{len(faces)} images of {len(faces.people)} people, {counts.min()} to {counts.max()} of each, "
-          f"{int((counts == 1).sum())} people with one")
+    print(*faces.notices, f"{len(faces)} images of {len(faces.people)} people, {counts.min()} to {counts.max()} of "
+          f"each, {int((counts == 1).sum())} people with one", sep="\n")
     return 0
 
 

@@ -201,6 +201,8 @@ def fingerprint(pairs: Pairs | None) -> list | None:
         return None
     names = ["/".join(path.split(os.sep)[-2:]) for path in pairs.paths]
     return [len(pairs.is_same), zlib.crc32("\n".join(names).encode("utf-8", "surrogateescape"))]
+
+
 class Verification(NamedTuple):
     """Results of the protocol; rates are between 0 and 1."""
 

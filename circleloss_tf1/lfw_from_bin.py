@@ -50,7 +50,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     index = _read_index(index_path)
     embeddings = _read_outputs(os.path.expanduser(flags.bin_path), index)
     verified = lfw.verify(embeddings, np.array(index["is_same"], bool), index["num_folds"], index["metric"],
-                                   index["subtract_mean"])
+                          index["subtract_mean"])
     result = dict(index=index_path, pairs=len(index["is_same"]), **lfw.summary(verified))
     results.report(os.path.join(os.path.dirname(index_path), "accuracy.json"), result, log_lines.lfw_lines(result),
                    flags.json)

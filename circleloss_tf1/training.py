@@ -27,14 +27,6 @@ from common.run.loop import Record, RunRecord
 from common.run.metrics import Curve, format_number
 from common.run.opening import Run
 
-ADVICE = "try a smaller --learning_rate, or look for the op with --over_dump"
-CURVES = {
-    "loss": [Curve("step", "loss", "total"), Curve("step", "circle_loss", "circle")],
-    "training accuracy": [Curve("step", "accuracy", "batch"), Curve("eval", "validation_accuracy", "validation")],
-    "LFW": [Curve("eval", "lfw_accuracy", "accuracy"), Curve("eval", "lfw_val_rate", "VAL"),
-            Curve("eval", "lfw_equal_error_rate", "EER")],
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
@@ -64,8 +56,13 @@ def train(inputs: Inputs, run: Run, stop: StopRequest) -> None:
 class _Task:
     """See `loop.Task`; close it to complete its files."""
 
-    advice = ADVICE
-    curves = CURVES
+    advice = "try a smaller --learning_rate, or look for the op with --over_dump"
+    curves = {
+        "loss": [Curve("step", "loss", "total"), Curve("step", "circle_loss", "circle")],
+        "training accuracy": [Curve("step", "accuracy", "batch"), Curve("eval", "validation_accuracy", "validation")],
+        "LFW": [Curve("eval", "lfw_accuracy", "accuracy"), Curve("eval", "lfw_val_rate", "VAL"),
+                Curve("eval", "lfw_equal_error_rate", "EER")],
+    }
 
     def __init__(self, inputs: Inputs, run: Run, team: workers.Workers):
         """Build the graphs."""
