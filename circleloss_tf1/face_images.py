@@ -7,6 +7,7 @@ coordinate = output coordinate * input size / output size, no antialiasing.
 """
 from __future__ import annotations
 
+import functools
 import math
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -245,15 +246,10 @@ def _decode_png(contents: tf.Tensor, background: int) -> tf.Tensor:
         contents = tf.identity(contents)
     has_alpha = tf.numpy_function(images.has_alpha, [contents], tf.bool)
     has_alpha.set_shape([])  # with 4 channels TensorFlow decodes a palette without transparency wrongly
-    return tf.cond(has_alpha, lambda: _on_background(tf.image.decode_png(contents, channels=4), background),
+    blend = functools.partial(images.on_background, background=background)
+    return tf.cond(has_alpha,
+                   lambda: tf.numpy_function(blend, [tf.image.decode_png(contents, channels=4)], tf.uint8),
                    lambda: tf.image.decode_png(contents, channels=3))
-
-
-def _on_background(image: tf.Tensor, background: int) -> tf.Tensor:
-    """`images.on_background`."""
-    pixels = tf.cast(image, tf.int32)
-    alpha = pixels[..., 3:]
-    return tf.cast((pixels[..., :3] * alpha + background * (255 - alpha) + 127) // 255, tf.uint8)
 
 
 def _turn_upright(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
