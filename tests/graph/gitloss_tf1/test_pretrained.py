@@ -102,8 +102,6 @@ def test_the_weights_of_the_model_read_digits(tmp_path, shared_data, capfd):
     assert predict.main([f"--checkpoint={PRETRAINED}", f"--images={images}", "--json", "--device=cpu",
                          f"--output_path={tmp_path / 'out'}"]) == 0
     predictions = printed(capfd)["predictions"]
-    from gitloss_tf1.mnist import read_labels
-
-    expected = read_labels(str(labels))
+    expected = mnist.read_labels(str(labels))
     classes = np.array([row["label"] for row in predictions])
     assert len(classes) == 1500 and (classes == expected).mean() > 0.98
