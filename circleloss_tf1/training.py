@@ -151,7 +151,7 @@ class _Task:
             self._epoch = epoch
         graph, team, stop = self._graph, self._team, self._record.stop
         fetches = dict(graph.losses._asdict(), accuracy=graph.accuracy, learning_rate=graph.step.learning_rate,
-                       global_step=graph.step.global_step, prelogits=graph.prelogits, train_op=graph.train_op)
+                       prelogits=graph.prelogits, train_op=graph.train_op)
         stop.num_stopping = int(team.any(stop.is_signalled))
         started = time.perf_counter()
         images, labels = self._batches.next(self._session)
