@@ -16,7 +16,7 @@ from common.cli.program import StopRequest
 from common.errors import ZooError
 from common.plots import figures
 from common.run import metrics
-from sa_siam_tf1 import opencv
+from sa_siam_tf1 import load_opencv
 from sa_siam_tf1.inference import frames, otb, sequences
 from sa_siam_tf1.metrics import one_pass
 
@@ -44,7 +44,7 @@ class Contender(NamedTuple):
 
 def baselines() -> list[Contender]:
     """Return the trackers to compare ours with: a box that never moves, and the trackers of the installed OpenCV."""
-    cv2 = opencv.load()
+    cv2 = load_opencv()
     makers: dict[str, Callable] = {STILL: lambda frame, box: lambda pixels: sequences.Step(list(box))}
     for name in _OPENCV:
         creators = (getattr(module, f"Tracker{name}_create", None) for module in (cv2, getattr(cv2, "legacy", None)))
@@ -56,7 +56,7 @@ def baselines() -> list[Contender]:
 
 def _opencv_tracker(create: Callable, frame: np.ndarray, box: Sequence[float]) -> Callable:
     """Track with OpenCV: `create` is the function that creates its tracker, the others are as in `MakeTracker`."""
-    opencv.load().setRNGSeed(0)
+    load_opencv().setRNGSeed(0)
     tracker, last = create(), list(box)
     tracker.init(np.ascontiguousarray(frame[..., ::-1]), tuple(int(round(value)) for value in box))
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from common.data import listing
 from common.errors import ZooError
-from sa_siam_tf1 import opencv
+from sa_siam_tf1 import load_opencv
 from sa_siam_tf1.configuration import CURATED_SIDE, EXEMPLAR_SIDE
 
 JPEG_QUALITY = 90
@@ -48,7 +48,7 @@ def crop(image: np.ndarray, centre: Sequence[float], context: float) -> np.ndarr
 
     The centre is y, x, counted from 0. The context becomes 127 of the 255 pixels.
     """
-    cv2 = opencv.load()
+    cv2 = load_opencv()
     side = int(np.round(context + 2 * ((CURATED_SIDE - EXEMPLAR_SIDE) / 2) / (EXEMPLAR_SIDE / context)))
     top, left = (int(np.round(middle - (side - 1) / 2)) for middle in centre)
     height, width = image.shape[:2]
@@ -63,7 +63,7 @@ def crop(image: np.ndarray, centre: Sequence[float], context: float) -> np.ndarr
 
 def to_jpeg(image: np.ndarray) -> bytes:
     """Encode uint8 [height, width, 3], RGB, as the curated files."""
-    cv2 = opencv.load()
+    cv2 = load_opencv()
     is_encoded, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert is_encoded
     return data.tobytes()

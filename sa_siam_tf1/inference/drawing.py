@@ -10,7 +10,7 @@ from PIL import Image
 
 from common import console
 from common.errors import ZooError
-from sa_siam_tf1 import opencv
+from sa_siam_tf1 import load_opencv
 
 FORMATS = ("mp4", "gif", "frames", "none")
 _BOX_COLOUR, _TRUTH_COLOUR = (255, 64, 64), (64, 255, 64)
@@ -27,7 +27,7 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
     Boxes are counted from 1. `location` is a Location whose response is drawn over the search window, or None. The
     caption is written into the upper left corner.
     """
-    cv2 = opencv.load()
+    cv2 = load_opencv()
     drawn = pixels.copy()
     if location is not None:
         drawn = _with_response(drawn, location)
@@ -40,7 +40,7 @@ def overlay(pixels: np.ndarray, box: Sequence[float], truth: Sequence[float] | N
 
 def write_caption(pixels: np.ndarray, caption: str) -> np.ndarray:
     """Write a text into the upper left corner of a frame, uint8 [height, width, 3], and return the frame."""
-    cv2 = opencv.load()
+    cv2 = load_opencv()
     size = max(0.3, pixels.shape[1] / 1000)
     (width, height), below = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
     if caption:
@@ -51,7 +51,7 @@ def write_caption(pixels: np.ndarray, caption: str) -> np.ndarray:
 
 def _with_response(pixels: np.ndarray, location: Any) -> np.ndarray:
     """Draw the response over the square of the frame that it covers, in the middle of the search window."""
-    cv2 = opencv.load()
+    cv2 = load_opencv()
     height, width = pixels.shape[:2]
     response = location.response - location.response.min()
     response = (255 * response / max(float(response.max()), 1e-12)).astype(np.uint8)
@@ -91,7 +91,7 @@ class Drawer:
             self._add_to_video(pixels)
 
     def _add_to_video(self, pixels: np.ndarray) -> None:
-        cv2 = opencv.load()
+        cv2 = load_opencv()
         if self._writer is None:
             self._size = pixels.shape[1] // 2 * 2, pixels.shape[0] // 2 * 2
             for self._code in _CODES:

@@ -13,7 +13,7 @@ import numpy as np
 
 from common.data import images, listing
 from common.errors import ZooError
-from sa_siam_tf1 import opencv
+from sa_siam_tf1 import load_opencv
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")
 FRAME_FOLDERS = ("img", "color")  # of OTB and LaSOT, and of VOT
@@ -137,7 +137,7 @@ def _load(path: str | None, background: str) -> Frame:
 
 
 def _frames_of_video(path: str, warn: Callable[[str], None]) -> Iterator[Frame]:
-    cv2 = opencv.load()
+    cv2 = load_opencv()
     capture = cv2.VideoCapture(path)
     try:
         announced, count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0

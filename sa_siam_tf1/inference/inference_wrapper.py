@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Sequence
 import numpy as np
 
 from common.graph.compat import tf
-from sa_siam_tf1 import opencv
+from sa_siam_tf1 import load_opencv
 from sa_siam_tf1.configuration import EXEMPLAR_SIDE, STRIDE, ModelConfig, TrackConfig
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
@@ -79,7 +79,7 @@ class InferenceWrapper:
     def _feeds(self, windows: Windows, frame: np.ndarray, centre: Sequence[float], context: float,
                factors: Sequence[float]) -> dict:
         sides = context * self.track.x_image_size / EXEMPLAR_SIDE * np.asarray(factors, np.float64)
-        return {windows.frame: frame, windows.mean_colour: opencv.load().mean(frame)[:3],
+        return {windows.frame: frame, windows.mean_colour: load_opencv().mean(frame)[:3],
                 windows.boxes: window_boxes(frame.shape[:2], centre, sides)}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from common import console
 from common.errors import ZooError
-from sa_siam_tf1 import opencv
+from sa_siam_tf1 import load_opencv
 from sa_siam_tf1.inference.drawing import overlay, write_caption
 from sa_siam_tf1.inference.frames import Frame
 
@@ -35,7 +35,7 @@ class Camera:
             ZooError: it cannot be opened, or gives no frame.
         """
         with open(os.devnull, "wb") as nowhere, console.stderr_to(nowhere):  # OpenCV prints what it tried
-            self._capture = opencv.load().VideoCapture(number)
+            self._capture = load_opencv().VideoCapture(number)
         self._is_over, self._is_ended = is_over, False
         pixels = self._read()
         if pixels is None:
@@ -81,7 +81,7 @@ class Window:
 
     def __init__(self) -> None:
         """Open it; without a screen, or if OpenCV has no windows, raise NoWindow."""
-        self._cv2: Any = opencv.load()
+        self._cv2: Any = load_opencv()
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise NoWindow("there is no screen (DISPLAY is not set)")
         status = _try_window()

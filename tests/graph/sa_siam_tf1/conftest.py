@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from common.tiny_data import tracking
-from sa_siam_tf1 import opencv, train_siamese_model
+from sa_siam_tf1 import load_opencv, train_siamese_model
 from sa_siam_tf1.configuration import KERNELS
 from tests.graph.sa_siam_tf1.narrow import narrow_network
 from tests.programs import trainer
@@ -15,7 +15,7 @@ train = trainer(train_siamese_model.main, "--device=cpu")
 
 def write_video(path, num_frames, size=(64, 48)):
     """A video of noise of 0 to 40, each frame 6 brighter than the one before."""
-    cv2, random = opencv.load(), np.random.RandomState(0)
+    cv2, random = load_opencv(), np.random.RandomState(0)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, size)
     for number in range(num_frames):
         writer.write((random.randint(0, 41, (size[1], size[0], 3)) + 6 * number).astype(np.uint8))

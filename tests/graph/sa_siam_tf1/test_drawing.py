@@ -59,7 +59,7 @@ def test_a_video_has_the_best_codec_of_this_opencv(tmp_path, monkeypatch, capfd)
         for number in range(3):
             drawer.add(number, corners(48, 64))
         path = drawer.close()
-        capture = drawing.opencv.load().VideoCapture(path)
+        capture = drawing.load_opencv().VideoCapture(path)
         is_read, pixels = capture.read()
         assert is_read and pixels.shape == (48, 64, 3) and pixels[40, 60, 2] > 200 and pixels[10, 10, 2] < 60
         assert ("browsers do not play it" in drawer.notice) == is_told

@@ -13,7 +13,7 @@ from common.cli.program import StopRequest
 from common.devices.selection import Device
 from common.graph import compat
 from common.tiny_data import tracking
-from sa_siam_tf1 import evaluation, opencv
+from sa_siam_tf1 import evaluation
 from sa_siam_tf1.configuration import ModelConfig, TrackConfig
 from sa_siam_tf1.evaluate import identity_of
 from sa_siam_tf1.evaluation import Contender
@@ -99,7 +99,7 @@ def test_what_boxes_depend_on(tmp_path, monkeypatch):
     assert compat.device_and_version(Device("cpu", "0"), "cpu") == f"cpu, TensorFlow {compat.tf.__version__}"
 
     before = evaluation.baselines()
-    monkeypatch.setattr(opencv.load(), "getVersionString", lambda: "0.0")
+    monkeypatch.setattr("cv2.getVersionString", lambda: "0.0")
     after = evaluation.baselines()
     assert [one.name for one in before] == [one.name for one in after] and before[0].name == "still box"
     assert not [one for one, other in zip(before, after) if one.identity == other.identity]

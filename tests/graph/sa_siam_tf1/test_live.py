@@ -5,12 +5,13 @@ import json
 import os
 import shutil
 import signal
+import sys
 import types
 
 import numpy as np
 import pytest
 
-from sa_siam_tf1 import opencv
+from sa_siam_tf1 import load_opencv
 from sa_siam_tf1.inference import live, otb, track
 from tests.programs import error_line, printed
 
@@ -42,7 +43,7 @@ class FakeOpenCV:
         self.shown, self.keys, self.roi, self.chosen_on = [], list(keys), roi, None
         self.is_released = False
         self.headless = headless
-        self._real, self.windows, self._read, self._num = opencv.load(), set(), 0, num_frames
+        self._real, self.windows, self._read, self._num = load_opencv(), set(), 0, num_frames
         self._on_frame, self._on_mouse = on_frame, None
 
     def __getattr__(self, name):
@@ -106,7 +107,7 @@ class FakeOpenCV:
 def with_opencv(monkeypatch):
     def use(*arguments, **keywords):
         fake = FakeOpenCV(*arguments, **keywords)
-        monkeypatch.setattr(opencv, "load", lambda: fake)
+        monkeypatch.setitem(sys.modules, "cv2", fake)
         monkeypatch.setattr(live, "_try_window", lambda: int(fake.headless))
         monkeypatch.setenv("DISPLAY", ":0")
         return fake
@@ -201,7 +202,7 @@ def test_several_sequences_are_tracked_in_turn(appearance_run, tiny_videos, capf
 def test_a_window_is_tried_in_another_process(monkeypatch, capfd):
     """Without a server at DISPLAY there is none, and OpenCV may say so by aborting that process."""
     monkeypatch.setenv("DISPLAY", ":7777")
-    has_windows = "GUI:                           NONE" not in opencv.load().getBuildInformation()
+    has_windows = "GUI:                           NONE" not in load_opencv().getBuildInformation()
     assert live._try_window() < 0 if has_windows else live._try_window() == 1
     assert capfd.readouterr() == ("", "")
 
