@@ -13,7 +13,6 @@ from typing import Any, Mapping, Sequence, TypeVar
 from common import atomic_files
 from common.cli import shared_flags
 from common.cli.parser import FlagSet, FlagValues
-from common.cli.shared_flags import define_loss_scale, find_path
 from common.cli.shared_flags import switch as _flag  # declares a field that is a flag of training too
 from common.errors import FlagError, ZooError
 from sa_siam_tf1.recipe import RECIPES, Switches
@@ -163,7 +162,7 @@ def define_flags(flags: FlagSet) -> None:
         else:
             define = {bool: flags.training.boolean, float: flags.training.number, tuple: flags.training.string}[kind]
             define(name, None, text, unset=unset)
-    define_loss_scale(flags, None, str(TrainConfig.dynamic_loss_scale))
+    shared_flags.define_loss_scale(flags, None, str(TrainConfig.dynamic_loss_scale))
 
 
 def from_flags(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig]:
@@ -177,7 +176,7 @@ def from_flags(flags: FlagValues) -> tuple[ModelConfig, TrainConfig, TrackConfig
     switches = dataclasses.asdict(shared_flags.resolve_switches(RECIPES, flags))
     model, values, track = ModelConfig(branch=flags.branch), dict(switches), TrackConfig()
     if flags.config:
-        folder = find_path("config", flags.config, ROOT)
+        folder = shared_flags.find_path("config", flags.config, ROOT)
         loaded = load(ModelConfig, folder)
         # a configuration of both branches is for tracking; they are trained one at a time
         keeps_branch = not flags["branch"].present and loaded.branch in BRANCHES

@@ -20,8 +20,8 @@ from common.cli import program, shared_flags
 from common.cli.parser import FlagSet
 from common.devices import selection
 from sa_siam_tf1 import evaluation, track_flags
+from sa_siam_tf1.configuration import ROOT
 
-ROOT = os.path.dirname(os.path.abspath(__file__))
 OURS = "SA-Siam"
 
 

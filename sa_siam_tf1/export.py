@@ -21,8 +21,8 @@ from common.checkpoints import exporting, trained
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from sa_siam_tf1 import track_flags
+from sa_siam_tf1.configuration import ROOT
 
-ROOT = os.path.dirname(os.path.abspath(__file__))
 # TensorFlow's bicubic interpolation rounds positions to 1/1024 of a pixel, ONNX Runtime's does not
 ONNX_TOLERANCES = dict(upsampled=3e-3)
 

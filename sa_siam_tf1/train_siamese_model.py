@@ -21,10 +21,9 @@ from common.devices import selection
 from common.errors import FlagError
 from common.run.run_dir import RunRequest
 from sa_siam_tf1 import configuration, pretrained
-from sa_siam_tf1.configuration import TrainConfig
+from sa_siam_tf1.configuration import ROOT, TrainConfig
 from sa_siam_tf1.recipe import Switches
 
-ROOT = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "Siamese_ID1289_for_TensorFlow"
 NPU_PRECISION = "allow_mix_precision"
 
