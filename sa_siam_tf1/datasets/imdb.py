@@ -112,13 +112,18 @@ def curated_videos(folder: str, letters: Iterable[str] = LETTERS) -> list:
     data = os.path.join(folder, *CURATED)
     for letter in letters:
         for name in listing.folders(os.path.join(data, letter)):
-            tracks: dict = {}
-            for file in listing.files(os.path.join(data, letter, name), (".jpg",)):
-                match = _CROP_NAME.fullmatch(file)
-                if match:
-                    tracks.setdefault(int(match.group(2)), []).append("/".join((*CURATED, letter, name, file)))
-            videos.append([tracks[number] for number in sorted(tracks)])
+            matches = map(_CROP_NAME.fullmatch, listing.files(os.path.join(data, letter, name), (".jpg",)))
+            videos.append(_by_track((int(match.group(2)), "/".join((*CURATED, letter, name, match.string)))
+                                    for match in matches if match))
     return videos
+
+
+def _by_track(crops: Iterable[tuple[int, Any]]) -> list:
+    """Return the tracks of a video, from its crops, each with the number of its track."""
+    tracks: dict = {}
+    for number, crop in crops:
+        tracks.setdefault(number, []).append(crop)
+    return [tracks[number] for number in sorted(tracks)]
 
 
 def read_index(path: str) -> list:
@@ -173,14 +178,8 @@ def split(videos: list, notices: list) -> list:
 
 
 def _raw_videos(folder: str) -> list:
-    videos = []
-    for video in curation.raw_videos(folder):
-        tracks: dict = {}
-        for annotation, frame in video.frames:
-            for box in curation.read_annotation(annotation):
-                tracks.setdefault(box.track, []).append(Crop(frame, box))
-        videos.append([tracks[number] for number in sorted(tracks)])
-    return videos
+    return [_by_track((box.track, Crop(frame, box)) for annotation, frame in video.frames
+                      for box in curation.read_annotation(annotation)) for video in curation.raw_videos(folder)]
 
 
 def _fingerprint(folder: str, crops: Iterable[Crop]) -> list[Any]:
