@@ -122,7 +122,8 @@ def sa_siam_training(folder: str, clock: Clock, *flags: str, makes_images: bool 
     from sa_siam_tf1 import siamese_model, train_siamese_model
     from sa_siam_tf1.scripts import preprocess_VID_data
 
-    def change(crops: tf.Tensor, changes: tf.Tensor, side: int) -> tf.Tensor:
+    def change(crops: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
+        side = siamese_model.TRAIN_SIDE
         images = tf.constant(np.zeros((int(crops.shape[0]), side, side, 3), np.float32))
         with tf.control_dependencies([crops, changes]):
             return tf.identity(images)

@@ -41,13 +41,13 @@ def _training_step(branch: str, tracks: list, settings) -> tuple:
 
     with tf.Graph().as_default():
         train = TrainConfig(batch_size=BATCH_SIZE)
-        images = siamese_model.DeviceImages(BATCH_SIZE, siamese_model.TRAIN_SIDE, 0, False)
+        images = siamese_model.DeviceImages(BATCH_SIZE, 0, False)
         graph = siamese_model.build_training(ModelConfig(branch=branch), train,
                                              images=(images.exemplars, images.instances))
         initialise = tf.global_variables_initializer()
         session = tf.Session(config=settings)
     session.run(initialise)
-    batches = dataloader.crop_batches(tracks, train, siamese_model.TRAIN_SIDE, 0, False)
+    batches = dataloader.crop_batches(tracks, train, 0, False)
 
     def step() -> None:
         feeds = images.feeds(next(batches))

@@ -9,14 +9,12 @@ import numpy as np
 from common.graph import npu
 from common.graph.compat import ResidentArray, tf
 from common.seeds import op_seed
-from sa_siam_tf1.configuration import STRIDE, ModelConfig, TrainConfig
-from sa_siam_tf1.datasets.dataloader import GRAY_OF_RGB, PADDED_SIDE, CropBatch
+from sa_siam_tf1.configuration import CURATED_SIDE, STRIDE, ModelConfig, TrainConfig
+from sa_siam_tf1.datasets.dataloader import GRAY_OF_RGB, PADDED_SIDE, TRAIN_SIDE, CropBatch
 from sa_siam_tf1.datasets.imdb import IMAGE_SHAPE
 from sa_siam_tf1.embeddings import sa_siam
 from sa_siam_tf1.embeddings.sa_siam import Features, Normaliser
 
-TRAIN_SIDE = 239
-VALIDATION_SIDE = 255
 POSITIVE_RADIUS_PIXELS = 16.0
 FAR_PIXELS = 50.0  # distance from the center that counts as a whole error
 NUM_THRESHOLDS = 100
@@ -132,7 +130,7 @@ def build_training(config: ModelConfig, train: TrainConfig, scales_losses: bool 
 def build_validation(config: ModelConfig, batch_size: int, seed: int) -> Towers:
     """Build the validation graph on the variables of a training graph; it updates none of them."""
     with tf.variable_scope(tf.get_variable_scope(), reuse=True):
-        images = _placeholders(batch_size, VALIDATION_SIDE)
+        images = _placeholders(batch_size, CURATED_SIDE)
         return _towers(config, images, (Normaliser(False), Normaliser(False)), seed)
 
 
@@ -195,11 +193,11 @@ class DeviceImages:
     On a CPU they are those of `dataloader.change`, bit for bit: TensorFlow's resize op computes the same numbers.
 
     Attributes:
-        exemplars: float32 [batch, side, side, 3], RGB, 0 to 255.
+        exemplars: float32 [batch, 239, 239, 3], RGB, 0 to 255.
         instances: the same.
     """
 
-    def __init__(self, batch_size: int, side: int, num_kept: int, is_gray_possible: bool):
+    def __init__(self, batch_size: int, num_kept: int, is_gray_possible: bool):
         """Build the part of the graph in the default graph.
 
         `num_kept` is the number of crops to keep on the device; 0 feeds the crops of every batch.
@@ -219,7 +217,7 @@ class DeviceImages:
             crops = tf.reshape(self._crops, [2 * batch_size, *IMAGE_SHAPE])
             if is_gray_possible:
                 crops = tf.where(self._is_gray, _gray(crops), tf.cast(crops, tf.float32))
-            self.exemplars, self.instances = tf.split(change(crops, self._changes, side), 2)
+            self.exemplars, self.instances = tf.split(change(crops, self._changes), 2)
 
     def reserve(self, session: tf.Session) -> bool:
         """Take the memory of the crops to keep; return whether the device has that much."""
@@ -241,8 +239,8 @@ class DeviceImages:
         return feeds
 
 
-def change(crops: tf.Tensor, changes: tf.Tensor, side: int) -> tf.Tensor:
-    """Change crops, [num, 255, 255, 3], as `dataloader.change` does: float32 [num, side, side, 3]."""
+def change(crops: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
+    """Change crops, [num, 255, 255, 3], as `dataloader.change` does: float32 [num, 239, 239, 3]."""
     stretched, offsets = changes[:, :1] * [1, 1], changes[:, 1:]
     missing, excess = tf.maximum(PADDED_SIDE - stretched, 0), tf.maximum(stretched - PADDED_SIDE, 0)
     before = missing // 2
@@ -252,7 +250,7 @@ def change(crops: tf.Tensor, changes: tf.Tensor, side: int) -> tf.Tensor:
     # one image at a time, since a resize op has one size; it is three times as fast on a CPU as gathering neighbours
     for number, crop in enumerate(tf.split(tf.cast(crops, tf.float32), int(crops.shape[0]))):
         resized = tf.image.resize_bilinear(crop, stretched[number])[0]
-        made.append(tf.slice(tf.pad(resized, padding[number]), begin[number], [side, side, 3]))
+        made.append(tf.slice(tf.pad(resized, padding[number]), begin[number], [TRAIN_SIDE, TRAIN_SIDE, 3]))
     return tf.stack(made)
 
 

@@ -86,8 +86,8 @@ def _device_images(config: Config, data: Tracks, run: Run) -> DeviceImages | Non
     """Let the device make the images of training. An NPU is not known to have all operations for it."""
     if run.device.kind == "npu":
         return None
-    return DeviceImages(config.train.batch_size, siamese_model.TRAIN_SIDE,
-                        sum(map(len, data.train)) if config.keeps_crops else 0, config.train.gray_probability > 0.0)
+    return DeviceImages(config.train.batch_size, sum(map(len, data.train)) if config.keeps_crops else 0,
+                        config.train.gray_probability > 0.0)
 
 
 class _Task:
@@ -137,7 +137,7 @@ class _Task:
 
     def _open_batches(self, step: int) -> Iterator[Batch] | Iterator[CropBatch]:
         images, keeps_crops = self._graphs.images, self._config.keeps_crops
-        arguments = (self._data.train, self._config.train, siamese_model.TRAIN_SIDE, step)
+        arguments = (self._data.train, self._config.train, step)
         if images is None:
             return training_batches(*arguments, keeps_crops)
         if keeps_crops and not images.reserve(self._session):

@@ -20,33 +20,24 @@ from sa_siam_tf1.datasets.imdb import IMAGE_SHAPE, Crop
 
 STRETCH = 0.05
 PADDED_SIDE = CURATED_SIDE - 8
+TRAIN_SIDE = PADDED_SIDE - 8  # 239
 GRAY_OF_RGB = np.array([0.2989, 0.587, 0.114], np.float32).astype(np.float64)
 MEMORY_SHARE = 0.25  # of the free memory, for crops that are kept
 _TRAINING, _VALIDATION = 0, 1  # streams of random numbers
 
 
-class Example(NamedTuple):
-    """Which track an example comes from."""
+def passes(num_tracks: int, seed: int, first: int) -> Iterator[tuple[int, int, int]]:
+    """Yield, without end, which track each example comes from, beginning with the example of index `first`.
 
-    epoch: int  # passes over all tracks before it
-    position: int  # in the pass
-    track: int
-
-
-class Sampler:
-    """An endless sequence of passes, each over all tracks once in an order of its own."""
-
-    def __init__(self, num_tracks: int, seed: int):
-        self._num_tracks, self._random, self._epoch = num_tracks, np.random.RandomState(seed), -1
-
-    def example(self, index: int) -> Example:
-        """Return an example by its index from the beginning of training; indices must not fall."""
-        epoch, position = divmod(index, self._num_tracks)
-        while self._epoch < epoch:
-            self._order = np.arange(self._num_tracks)
-            self._random.shuffle(self._order)
-            self._epoch += 1
-        return Example(epoch, position, int(self._order[position]))
+    A pass goes over all tracks once, in an order of its own. Yields the number of the pass, the position in it, both
+    from 0, and the track.
+    """
+    random = np.random.RandomState(seed)
+    for epoch in itertools.count():
+        order = np.arange(num_tracks)
+        random.shuffle(order)
+        for position in range(max(0, first - epoch * num_tracks), num_tracks):
+            yield epoch, position, int(order[position])
 
 
 def sample_pair(num_frames: int, max_frame_dist: int, random: np.random.RandomState) -> tuple[int, int]:
@@ -71,18 +62,18 @@ class Change(NamedTuple):
     left: int
 
 
-def draw_change(side: int, random: np.random.RandomState) -> Change:
-    """Draw a change that crops side x side; the last possible offset is never drawn, as in the original."""
+def draw_change(random: np.random.RandomState) -> Change:
+    """Draw a change; the last possible offset is never drawn, as in the original."""
     stretched_side = int(np.round(CURATED_SIDE * (1.0 + random.uniform(-STRETCH, STRETCH))))
-    top, left = (int(random.randint(0, max(1, PADDED_SIDE - side))) for _ in range(2))
+    top, left = (int(random.randint(0, PADDED_SIDE - TRAIN_SIDE)) for _ in range(2))
     return Change(stretched_side, top, left)
 
 
-def change(image: np.ndarray, changed_by: Change, side: int) -> np.ndarray:
-    """Stretch a training image, take the middle 247 pixels and crop them; return float32 [side, side, 3]."""
+def change(image: np.ndarray, changed_by: Change) -> np.ndarray:
+    """Stretch a training image, take the middle 247 pixels and crop them; return float32 [239, 239, 3]."""
     stretched_side, top, left = changed_by
     padded = center_crop_or_pad(resize_bilinear(image, stretched_side), PADDED_SIDE)
-    return padded[top:top + side, left:left + side]
+    return padded[top:top + TRAIN_SIDE, left:left + TRAIN_SIDE]
 
 
 def resize_bilinear(image: np.ndarray, side: int) -> np.ndarray:
@@ -139,24 +130,19 @@ class Drawn(NamedTuple):
     changes: list  # a `Change` of each
 
 
-def draw(tracks: list, config: TrainConfig, side: int, first: int) -> Iterator[Drawn]:
-    """Draw training examples without end, from an index on: passes over the tracks, a pair of frames from each.
-
-    Tracks are lists of crops; images will have side x side pixels.
-    """
-    sampler, random = Sampler(len(tracks), config.seed), np.random.RandomState()
-    for index in itertools.count(first):
-        epoch, position, track = sampler.example(index)
+def draw(tracks: list, config: TrainConfig, first: int) -> Iterator[Drawn]:
+    """Draw training examples without end, from an index on: a pair of crops of a track, by `passes` over all tracks."""
+    random = np.random.RandomState()
+    for epoch, position, track in passes(len(tracks), config.seed, first):
         random.seed([config.seed, _TRAINING, epoch, position])  # a new generator would take ten times as long
         frames = sample_pair(len(tracks[track]), config.max_frame_dist, random)
         if config.pair_order == "symmetric" and random.randint(2):
             frames = frames[::-1]
         is_gray = bool(config.gray_probability and random.random_sample() < config.gray_probability)
-        yield Drawn([tracks[track][frame] for frame in frames], is_gray, [draw_change(side, random) for _ in frames])
+        yield Drawn([tracks[track][frame] for frame in frames], is_gray, [draw_change(random) for _ in frames])
 
 
-def training_batches(tracks: list, config: TrainConfig, side: int, step: int, keeps_crops: bool = False
-                     ) -> Iterator[Batch]:
+def training_batches(tracks: list, config: TrainConfig, step: int, keeps_crops: bool = False) -> Iterator[Batch]:
     """Yield the batches from the one after `step` updates on; `keeps_crops` keeps crops in memory once decoded."""
     read = functools.lru_cache(maxsize=None)(Crop.read) if keeps_crops else Crop.read
 
@@ -164,14 +150,13 @@ def training_batches(tracks: list, config: TrainConfig, side: int, step: int, ke
         crops = [read(crop) for crop in drawn.crops]
         if drawn.is_gray:
             crops = [gray(crop) for crop in crops]
-        return [change(crop, changed_by, side) for crop, changed_by in zip(crops, drawn.changes)]
+        return [change(crop, changed_by) for crop, changed_by in zip(crops, drawn.changes)]
 
-    examples = draw(tracks, config, side, step * config.batch_size)
-    for batch in _read_ahead(examples, config, lambda pool, drawn: [pool.submit(images, drawn)]):
+    for batch in _read_ahead(tracks, config, step, lambda pool, drawn: [pool.submit(images, drawn)]):
         yield _stack([future.result() for _, (future,) in batch])
 
 
-def crop_batches(tracks: list, config: TrainConfig, side: int, step: int, keeps_crops: bool) -> Iterator[CropBatch]:
+def crop_batches(tracks: list, config: TrainConfig, step: int, keeps_crops: bool) -> Iterator[CropBatch]:
     """Yield the batches of `training_batches`, without their images.
 
     With `keeps_crops` every crop has a slot on the device and is read once, for the first batch that needs it; without,
@@ -187,7 +172,7 @@ def crop_batches(tracks: list, config: TrainConfig, side: int, step: int, keeps_
             unread.discard(crop)
         return futures
 
-    for batch in _read_ahead(draw(tracks, config, side, step * config.batch_size), config, request):
+    for batch in _read_ahead(tracks, config, step, request):
         drawn, futures = zip(*batch)
         crops, read, changes = (list(itertools.chain(*zip(*pairs))) for pairs in (  # the exemplars' come first
             [one.crops for one in drawn], futures, [one.changes for one in drawn]))
@@ -197,8 +182,9 @@ def crop_batches(tracks: list, config: TrainConfig, side: int, step: int, keeps_
                         np.array([one.is_gray for one in drawn] * 2), np.array(changes, np.int32))
 
 
-def _read_ahead(examples: Iterator[Drawn], config: TrainConfig, request: Callable) -> Iterator[list]:
+def _read_ahead(tracks: list, config: TrainConfig, step: int, request: Callable) -> Iterator[list]:
     """Yield batches of examples, each with the futures, or None, of what is requested of a pool well before."""
+    examples = draw(tracks, config, step * config.batch_size)
     pending: collections.deque = collections.deque()
     with ThreadPoolExecutor(config.prefetch_threads) as pool:
         try:
@@ -244,5 +230,4 @@ def _validation_pair(track: list, config: TrainConfig, index: int) -> list[np.nd
 
 
 def _stack(pairs: list) -> Batch:
-    exemplars, instances = zip(*pairs)
-    return Batch(np.stack(exemplars), np.stack(instances))
+    return Batch(*map(np.stack, zip(*pairs)))

@@ -1,6 +1,7 @@
 """From crops to batches: pairs, passes, augmentation."""
 from __future__ import annotations
 
+import itertools
 import os
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from common.errors import ZooError
 from sa_siam_tf1.configuration import TrainConfig
 from sa_siam_tf1.datasets import dataloader, imdb
-from sa_siam_tf1.datasets.dataloader import Sampler, choose_cache, sample_pair, training_batches, validation_batches
+from sa_siam_tf1.datasets.dataloader import choose_cache, passes, sample_pair, training_batches, validation_batches
 
 
 def test_pairs():
@@ -21,15 +22,17 @@ def test_pairs():
 
 
 def test_passes_can_be_entered_anywhere():
-    whole = Sampler(7, 3)
-    examples = [whole.example(index) for index in range(30)]
-    assert sorted(example.track for example in examples[7:14]) == list(range(7))
-    assert Sampler(7, 3).example(25) == examples[25]
+    examples = list(itertools.islice(passes(7, 3, 0), 30))
+    assert [example[:2] for example in examples] == [divmod(index, 7) for index in range(30)]
+    tracks = [track for *_, track in examples]
+    assert sorted(tracks[7:14]) == sorted(tracks[:7]) == list(range(7)) and tracks[7:14] != tracks[:7]
+    for first in (6, 7, 25):
+        assert list(itertools.islice(passes(7, 3, first), 5)) == examples[first:first + 5]
 
 
 def loader(raw, step=0, **changes):
     config = TrainConfig(batch_size=3, prefetch_capacity=6, **changes)
-    return training_batches(imdb.load(str(raw)).train, config, 239, step)
+    return training_batches(imdb.load(str(raw)).train, config, step)
 
 
 def test_batches_depend_on_seed_and_step_alone(raw):
@@ -56,7 +59,7 @@ def test_crops_that_are_kept_are_read_once_and_change_nothing(raw, monkeypatch):
     found = {}
     for keeps_crops in (False, True):
         reads.clear()
-        batches = training_batches(tracks, config, 239, 0, keeps_crops)
+        batches = training_batches(tracks, config, 0, keeps_crops)
         found[keeps_crops] = [next(batches) for _ in range(12)]
         batches.close()
         assert (len(reads) == len(set(reads))) == keeps_crops  # twelve batches use some crops twice
@@ -113,16 +116,16 @@ def test_validation_pairs_are_always_the_same(raw):
 
 def test_changes_stay_in_range():
     random = np.random.RandomState(1)
-    changes = np.array([dataloader.draw_change(239, random) for _ in range(500)])
+    changes = np.array([dataloader.draw_change(random) for _ in range(500)])
     assert set(changes[:, 0]) == set(range(242, 269))
     assert set(changes[:, 1]) == set(changes[:, 2]) == set(range(8))
 
 
 def test_a_change_crops_the_middle_of_the_stretched_image():
     image = np.random.RandomState(0).randint(1, 256, (255, 255, 3)).astype(np.uint8)
-    same = dataloader.change(image, dataloader.Change(255, 2, 7), 239)
+    same = dataloader.change(image, dataloader.Change(255, 2, 7))
     assert same.dtype == np.float32 and np.array_equal(same, image[4 + 2:4 + 2 + 239, 4 + 7:4 + 7 + 239])
-    smaller = dataloader.change(image, dataloader.Change(242, 0, 1), 239)  # 242 pixels in the middle of 247
+    smaller = dataloader.change(image, dataloader.Change(242, 0, 1))  # 242 pixels in the middle of 247
     assert np.all(smaller[:2] == 0) and np.all(smaller[:, :1] == 0) and np.all(smaller[2:, 1:] > 0)
     assert np.array_equal(smaller[2:, 1:], dataloader.resize_bilinear(image, 242)[:237, :238])
 

@@ -14,7 +14,6 @@ from tests.graph.sa_siam_tf1.conftest import train
 from tests.results import rows
 
 pytestmark = pytest.mark.usefixtures("new_graph", "narrow")
-SIDE = 239
 
 
 def test_every_change_is_the_host_s():
@@ -23,9 +22,9 @@ def test_every_change_is_the_host_s():
     changes = np.array([(side, *random.randint(0, 8, 2)) for side in range(242, 269)] +
                        [(side, *offset) for side in (242, 247, 268) for offset in ((0, 7), (7, 0))], np.int32)
     crops = random.randint(0, 256, (len(changes), 255, 255, 3)).astype(np.uint8)
-    wanted = np.stack([dataloader.change(crop, dataloader.Change(*one), SIDE) for crop, one in zip(crops, changes)])
+    wanted = np.stack([dataloader.change(crop, dataloader.Change(*one)) for crop, one in zip(crops, changes)])
     with tf.Session() as session:
-        found = session.run(siamese_model.change(tf.constant(crops, tf.float32), tf.constant(changes), SIDE))
+        found = session.run(siamese_model.change(tf.constant(crops, tf.float32), tf.constant(changes)))
     assert found.dtype == np.float32 and np.array_equal(found, wanted)
 
 
@@ -34,10 +33,10 @@ class Device:
 
     def __init__(self, session, tracks, config, keeps_crops, step=0):
         num_kept = sum(map(len, tracks)) if keeps_crops else 0
-        self._images = DeviceImages(config.batch_size, SIDE, num_kept, config.gray_probability > 0)
+        self._images = DeviceImages(config.batch_size, num_kept, config.gray_probability > 0)
         self.has_reserved = self._images.reserve(session)
         self._session = session
-        self._batches = crop_batches(tracks, config, SIDE, step, keeps_crops and self.has_reserved)
+        self._batches = crop_batches(tracks, config, step, keeps_crops and self.has_reserved)
 
     def batch(self):
         crops = next(self._batches)
@@ -54,7 +53,7 @@ class Device:
 def test_batches_are_the_host_s_from_any_step_on(raw, keeps_crops, first_step, gray_probability):
     tracks = imdb.load(str(raw)).train
     config = TrainConfig(batch_size=3, prefetch_capacity=6, pair_order="symmetric", gray_probability=gray_probability)
-    host = training_batches(tracks, config, SIDE, first_step)
+    host = training_batches(tracks, config, first_step)
     with tf.Session() as session:
         device = Device(session, tracks, config, keeps_crops, first_step)
         num_read = 0
@@ -73,7 +72,7 @@ def test_a_device_without_memory_is_fed(raw, monkeypatch):
 
     monkeypatch.setattr(ResidentArray, "clear", fail)
     tracks, config = imdb.load(str(raw)).train, TrainConfig(batch_size=2, prefetch_capacity=2)
-    host = training_batches(tracks, config, SIDE, 0)
+    host = training_batches(tracks, config, 0)
     with tf.Session() as session:
         device = Device(session, tracks, config, keeps_crops=True)
         assert not device.has_reserved
@@ -96,6 +95,6 @@ def test_training_is_the_same(appearance_run, tiny_videos, tmp_path, monkeypatch
 
 def test_xla_leaves_the_images_alone():
     """It would compile the resize anew for every size."""
-    DeviceImages(2, SIDE, 3, True)
+    DeviceImages(2, 3, True)
     resizes = [op for op in tf.get_default_graph().get_operations() if op.type == "ResizeBilinear"]
     assert len(resizes) == 4 and not any(op.get_attr("_XlaCompile") for op in resizes)
