@@ -41,7 +41,8 @@ def build_embedding(backbone: str, seed: int) -> Embedding:
         backbone: "resnet50", or "tiny", three small convolutions for smoke tests.
         seed: seed of the weights.
     """
-    base = _resnet50() if backbone == "resnet50" else _tiny()
+    base = _tiny() if backbone == "tiny" else tf.keras.applications.ResNet50(
+        weights=None, include_top=False, input_shape=(SIDE, SIDE, 3))
     num_frozen = [layer.name for layer in base.layers].index(LAST_FROZEN) + 1
     for layer in base.layers[:num_frozen]:
         layer.trainable = False
@@ -96,21 +97,14 @@ def folded(frozen: Any) -> Any:
 
 def variable_names(model: Any) -> list[str]:
     """Return the names `layer/variable` of the variables of a model, in its order."""
-    return [f"{layer.name}/{_short(variable)}" for layer in model.layers for variable in layer.weights]
+    return [f"{layer.name}/{variable.name.split('/')[-1].split(':')[0]}"
+            for layer in model.layers for variable in layer.weights]
 
 
 def trainable_names(model: Embedding) -> list[str]:
     """Return the names of the trainable variables, in the order of `model.tail.trainable_variables`."""
     named = {id(variable): name for name, variable in zip(variable_names(model.tail), model.tail.weights)}
     return [named[id(variable)] for variable in model.tail.trainable_variables]
-
-
-def _short(variable: Any) -> str:
-    return variable.name.split("/")[-1].split(":")[0]
-
-
-def _resnet50() -> Any:
-    return tf.keras.applications.ResNet50(weights=None, include_top=False, input_shape=(SIDE, SIDE, 3))
 
 
 def _tiny() -> Any:

@@ -20,7 +20,6 @@ from common.keras.session import tf
 from common.seeds import op_seed
 from siamese_omniglot.data.omniglot import SIDE
 
-_VGG16_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 _HIDDEN = 512
 _COSINE_SCALE = 10.0  # initial slope of the logit of the cosine head
 _CHANNELS = {"vgg16": 3, "conv4": 1}
@@ -74,7 +73,10 @@ class Siamese(NamedTuple):
 def build(backbone: str, head: str, seed: int) -> Siamese:
     """Build the network with random weights: "vgg16" or "conv4" with the head "tf", "torch" or "cosine"."""
     images = layers.Input((SIDE, SIDE, _CHANNELS[backbone]), name="images")
-    hidden = _vgg16(images) if backbone == "vgg16" else _conv4(images)
+    if backbone == "vgg16":
+        hidden = tf.keras.applications.VGG16(weights=None, include_top=False, input_tensor=images).output
+    else:
+        hidden = _conv4(images)
     features = layers.Flatten(name="flatten")(hidden)
     distances = layers.Input((features.shape[-1],), name="distances")
     hidden_layer, last = _hidden_layer(head), layers.Dense(1, name="dense_1")
@@ -94,15 +96,6 @@ def _hidden_layer(head: str) -> Callable[[Any], Any]:
         square = layers.Dot(1, name="square")  # of the distance of unit features: 2 - 2 cosine
         return lambda distances: square([distances, distances])
     return layers.Dense(_HIDDEN, "relu" if head == "tf" else None, name="dense")
-
-
-def _vgg16(hidden: Any) -> Any:
-    for stage, (channels, num) in enumerate(_VGG16_STAGES, 1):
-        for number in range(1, num + 1):
-            hidden = layers.Conv2D(channels, 3, padding="same", activation="relu",
-                                   name=f"block{stage}_conv{number}")(hidden)
-        hidden = layers.MaxPooling2D(2, 2, name=f"block{stage}_pool")(hidden)
-    return hidden
 
 
 def _conv4(hidden: Any) -> Any:
