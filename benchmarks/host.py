@@ -213,12 +213,12 @@ def omniglot_batches(folder: str, clock: Clock, num_processes: int) -> None:
     import numpy as np
 
     from common.tiny_data import omniglot as files
-    from siamese_omniglot.data import omniglot, pairs
+    from siamese_omniglot.data import omniglot
     from siamese_omniglot.data.batches import Batches, ProcessesAhead
 
     files.make(folder, 5, 8, 20)
     data = omniglot.load(os.path.join(folder, "images_background"))
-    sampler = pairs.samplers(data, pairs.split(data, "image"), 0, False)["train"]
+    sampler = omniglot.samplers(data, omniglot.split(data, "image"), 0, False)["train"]
     batches = Batches(data.store, sampler, 32, 0, "imagenet", "batch", np.arange(64))
     num_batches = 330
     ahead = ProcessesAhead(batches, num_processes, num_batches)

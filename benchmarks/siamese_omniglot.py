@@ -41,7 +41,7 @@ def measure(device) -> dict:
     from common.keras.session import tf
     from common.tiny_data import omniglot as tiny
     from siamese_omniglot import update
-    from siamese_omniglot.data import omniglot, pairs
+    from siamese_omniglot.data import omniglot
     from siamese_omniglot.data.batches import DEVICE_AUGMENTATIONS, Batches, ProcessesAhead, ThreadAhead
     from siamese_omniglot.device_drawings import DeviceDrawings
     from siamese_omniglot.nets import siamese
@@ -53,7 +53,7 @@ def measure(device) -> dict:
     drawings = [np.asarray(tiny.draw(strokes[number // 20], random).convert("L")) for number in range(400)]
     characters = [f"Alphabet/{number}" for number in range(20)]
     data = omniglot.Drawings(omniglot.DrawingStore(drawings), np.arange(400) // 20, characters, [], [], [])
-    sampler = pairs.PairSampler(data, np.arange(400), 0, False)
+    sampler = omniglot.PairSampler(data, np.arange(400), 0, False)
     batches = Batches(data.store, sampler, BATCH_SIZE, 0, augment, "batch", np.arange(PAIRS))
     on_device = augment in DEVICE_AUGMENTATIONS
     ahead = ThreadAhead(batches, 10 ** 9) if on_device else ProcessesAhead(batches, 2, 10 ** 9)

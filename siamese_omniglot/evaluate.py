@@ -24,7 +24,7 @@ from common.cli import program, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.evaluation import one_shot
-from siamese_omniglot.data import omniglot, one_shot_runs, pairs
+from siamese_omniglot.data import omniglot, one_shot_runs
 from siamese_omniglot.recipe import Switches
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     session.start(device, flags.device, "allow_fp32_to_fp16", flags.json)
     scorer = evaluation.Scorer(restore.network(checkpoint, flags))
     split = "all" if flags.part == "all" else restore.setting(checkpoint, flags, "split")
-    indices = np.arange(len(data.labels)) if split == "all" else pairs.split(data, split).validation
+    indices = np.arange(len(data.labels)) if split == "all" else omniglot.split(data, split).validation
     result: dict[str, Any] = dict(checkpoint=checkpoint.prefix, data=folder, split=split, drawings=len(indices))
     logits, labels, result["pairs"] = _pairs(scorer, data, indices, flags, restore.setting(
         checkpoint, flags, "head"), stop)
@@ -96,8 +96,8 @@ def _pairs(scorer: Scorer, data: omniglot.Drawings, indices: np.ndarray, flags: 
     from siamese_omniglot import evaluation
 
     advice = "give more data" if flags.part == "all" else "use --part=all or another --split"
-    sampler = pairs.PairSampler(data, indices, flags.seed, use_all_characters=True, advice=advice)
-    drawn = sampler.draw(flags.num_pairs // 2, pairs.VALIDATION, 0, "sample")
+    sampler = omniglot.PairSampler(data, indices, flags.seed, use_all_characters=True, advice=advice)
+    drawn = sampler.draw(flags.num_pairs // 2, omniglot.VALIDATION, 0, "sample")
     logits = evaluation.pair_logits(scorer, data.store, drawn, stop.check)
     return logits, drawn.labels, evaluation.pair_result(logits, drawn.labels, head)
 
@@ -113,7 +113,7 @@ def _few_shot(scorer: Scorer, features: np.ndarray, labels: np.ndarray, flags: F
             accuracies = []
             for number in console.progress(range(flags.episodes), "episodes", "episode"):
                 stop.check()
-                random = np.random.RandomState([flags.seed, pairs.EPISODES, n_way, k_shot, number])
+                random = np.random.RandomState([flags.seed, omniglot.EPISODES, n_way, k_shot, number])
                 episode = one_shot.draw_episode(labels, n_way, k_shot, random)
                 queries, examples = np.broadcast_arrays(episode.query[:, None, None], episode.support[None])
                 logits = scorer.logits(features, queries.reshape(-1), examples.reshape(-1)).reshape(queries.shape)

@@ -9,8 +9,7 @@ from common import console
 from common.data.batching import full_batches
 from common.evaluation import roc
 from common.keras.session import tf
-from siamese_omniglot.data.omniglot import DrawingStore
-from siamese_omniglot.data.pairs import Pairs
+from siamese_omniglot.data.omniglot import DrawingStore, Pairs
 from siamese_omniglot.nets import siamese
 
 BATCH_IMAGES = 64

@@ -10,7 +10,7 @@ from common.cli.shared_flags import switch
 class Switches:
     """Switches of the recipes; every field is also a flag.
 
-    See `nets.siamese` about the heads, `data.pairs.split` and `data.augmentation`.
+    See `nets.siamese` about the heads, `data.omniglot.split` and `data.augmentation`.
     """
 
     head: str = switch("tf", "Form of the head and the loss.", ("tf", "torch", "cosine"))

@@ -20,8 +20,7 @@ from common.run.metrics import Curve
 from common.run.opening import Run
 from siamese_omniglot import evaluation, log_lines, pretrained
 from siamese_omniglot.data.batches import DEVICE_AUGMENTATIONS, Batches, ProcessesAhead, ThreadAhead
-from siamese_omniglot.data.omniglot import DrawingStore
-from siamese_omniglot.data.pairs import VALIDATION, PairSampler
+from siamese_omniglot.data.omniglot import VALIDATION, DrawingStore, PairSampler
 from siamese_omniglot.device_drawings import DeviceDrawings
 from siamese_omniglot.log_lines import OriginalLogs
 from siamese_omniglot.nets import siamese

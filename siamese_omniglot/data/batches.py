@@ -24,8 +24,7 @@ import numpy as np
 from common.cli import program
 from common.errors import ZooError
 from siamese_omniglot.data import augmentation
-from siamese_omniglot.data.omniglot import SIDE, DrawingStore
-from siamese_omniglot.data.pairs import TRAIN, Pairs, PairSampler
+from siamese_omniglot.data.omniglot import SIDE, TRAIN, DrawingStore, Pairs, PairSampler
 
 DEVICE_AUGMENTATIONS = ("affine", "none")  # those of `Batches.make_changes`
 _DRAWINGS_AT_ONCE = 4096  # 10 MB of random states

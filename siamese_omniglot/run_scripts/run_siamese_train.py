@@ -23,7 +23,7 @@ from common.distributed import processes
 from common.errors import FlagError
 from common.run.run_dir import RunRequest
 from siamese_omniglot import pretrained
-from siamese_omniglot.data import omniglot, pairs
+from siamese_omniglot.data import omniglot
 from siamese_omniglot.log_lines import IMAGES_PER_SAMPLE
 from siamese_omniglot.recipe import RECIPES, TORCH_WEIGHT_DECAY, Switches
 
@@ -98,8 +98,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         raise FlagError(f"--loss={flags.loss}: compares all pairs of a batch and needs one process")
     switches = shared_flags.resolve_switches(RECIPES, flags)
     data = omniglot.load(path, switches.exif_orientation)
-    split = pairs.split(data, switches.split)
-    samplers = pairs.samplers(data, split, flags.seed, switches.use_all_characters)
+    split = omniglot.split(data, switches.split)
+    samplers = omniglot.samplers(data, split, flags.seed, switches.use_all_characters)
     if len(split.train) < flags.batch_size:
         raise FlagError(f"--batch_size={flags.batch_size}: only {len(split.train)} training drawings; choose a "
                         "smaller batch")
@@ -148,7 +148,7 @@ def _num_epochs(flags: FlagValues) -> int:
     return 1 if flags.step > 0 else flags.epochs or EPOCHS
 
 
-def _num_updates(flags: FlagValues, split: pairs.Split) -> int:
+def _num_updates(flags: FlagValues, split: omniglot.Split) -> int:
     limits = [flags.train_steps, flags.step if flags.step > 0 else None,
               _num_epochs(flags) * (len(split.train) // flags.batch_size),
               shared_flags.PERFORMANCE_UPDATES if flags.performance and not flags.train_steps else None]

@@ -14,7 +14,7 @@ from common.devices.selection import Rank
 from common.keras import workers
 from common.keras.session import tf
 from siamese_omniglot import recipe, update
-from siamese_omniglot.data import pairs
+from siamese_omniglot.data import omniglot
 from siamese_omniglot.data.batches import PairImages
 from siamese_omniglot.nets import siamese
 from tests.parity.comparison import Comparison, FixtureError, Taker, load, load_rule
@@ -42,8 +42,8 @@ def _compare_order(take: Taker, comparison: Comparison) -> None:
     for key in [key for key in ("neg10", "neg320", "neg6016_first20", "neg6016_sha1") if key in take]:
         take(key)
         comparison.not_compared.append(f"{key}: belongs to the triplet model")
-    comparison.absolute("order", "omniglot_shuffle100", pairs.shuffled(100), take("omniglot_shuffle100"), 0.0)
-    order = pairs.shuffled(19280)
+    comparison.absolute("order", "omniglot_shuffle100", omniglot.shuffled(100), take("omniglot_shuffle100"), 0.0)
+    order = omniglot.shuffled(19280)
     comparison.absolute("order", "omniglot_shuffle19280_first50", order[:50], take("omniglot_shuffle19280_first50"),
                         0.0)
     digest = hashlib.sha1(order.astype(np.int32).tobytes()).hexdigest()

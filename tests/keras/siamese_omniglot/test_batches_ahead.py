@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from common.errors import ZooError
-from siamese_omniglot.data import omniglot, pairs
+from siamese_omniglot.data import omniglot
 from siamese_omniglot.data.batches import Batches, ProcessesAhead, ThreadAhead
 
 
@@ -17,7 +17,7 @@ def data(tiny_folder):
 @pytest.mark.parametrize("num_processes", [0, 1, 2])
 def test_batches_of_processes_are_the_same(data, num_processes):
     """From any step on, and each batch for itself: those before it are overwritten."""
-    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
+    sampler = omniglot.PairSampler(data, np.arange(120), 0, False)
     batches = Batches(data.store, sampler, 2, 0, "imagenet", "batch", np.arange(1, 4))
     ahead = ProcessesAhead(batches, num_processes, num_updates=12)
     for step in range(3, 12):
@@ -30,7 +30,7 @@ def test_batches_of_processes_are_the_same(data, num_processes):
 
 
 def test_a_process_that_died_is_reported(data):
-    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
+    sampler = omniglot.PairSampler(data, np.arange(120), 0, False)
     batches = Batches(data.store, sampler, 2, 0, "imagenet", "batch", np.arange(4))
     ahead = ProcessesAhead(batches, 2, num_updates=100)
     ahead.get(0)
@@ -46,7 +46,7 @@ def test_a_process_that_died_is_reported(data):
 @pytest.mark.parametrize("augment", ["affine", "none"])
 def test_changes_made_ahead_are_the_same(data, augment):
     """From any step on, across the ends of what is made at once, each batch as if it were made alone."""
-    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
+    sampler = omniglot.PairSampler(data, np.arange(120), 0, False)
     batches = Batches(data.store, sampler, 2, 0, augment, "batch", np.arange(4))
     ahead = ThreadAhead(batches, num_updates=125)
     ahead.num_at_once = 60  # 480 drawings

@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from common.errors import ZooError
 from common.tiny_data import omniglot as tiny_omniglot
-from siamese_omniglot.data import augmentation, omniglot, pairs
+from siamese_omniglot.data import augmentation, omniglot
 from siamese_omniglot.data.batches import Batches
 from tests import GOLDEN
 from tests.litter import leave_litter
@@ -131,18 +131,18 @@ def test_check_of_a_folder(tiny_folder, capsys):
 
 def test_the_original_s_order():
     facts = np.load(os.path.join(GOLDEN, "siamese_omniglot", "data_facts.npz"))
-    assert np.array_equal(pairs.shuffled(100), facts["omniglot_shuffle100"])
+    assert np.array_equal(omniglot.shuffled(100), facts["omniglot_shuffle100"])
 
 
 def test_split_by_image(data):
-    split = pairs.split(data, "image")
+    split = omniglot.split(data, "image")
     assert len(split.train) == 108 and sorted([*split.train, *split.validation]) == list(range(120))
-    assert np.array_equal(split.train[:3], pairs.shuffled(120)[:3])
+    assert np.array_equal(split.train[:3], omniglot.shuffled(120)[:3])
 
 
 @pytest.mark.parametrize("unit, num_train", [("character", 13), ("alphabet", 2)])
 def test_split_by_class_is_disjoint(data, unit, num_train):
-    split = pairs.split(data, unit)
+    split = omniglot.split(data, unit)
     name = (lambda label: label) if unit == "character" else data.alphabet_of
     train, validation = ({name(label) for label in data.labels[part]} for part in split)
     assert not train & validation and len(train) == num_train
@@ -153,14 +153,14 @@ def test_one_alphabet_cannot_be_split_by_alphabet(folder):
     for name in ("Alphabet_2", "Alphabet_3"):
         shutil.rmtree(str(folder / name))
     with pytest.raises(ZooError, match="hold 1 alphabet, at least 2 are needed; use --split=character"):
-        pairs.split(omniglot.load(str(folder)), "alphabet")
+        omniglot.split(omniglot.load(str(folder)), "alphabet")
 
 
 def test_pairs(data):
     """Half of one character, all of a sample's three drawings different, the last character never, all others drawn."""
     indices = np.arange(120)
-    sampler = pairs.PairSampler(data, indices, seed=0, use_all_characters=False)
-    drawn = sampler.draw(300, pairs.TRAIN, 0, "sample")
+    sampler = omniglot.PairSampler(data, indices, seed=0, use_all_characters=False)
+    drawn = sampler.draw(300, omniglot.TRAIN, 0, "sample")
     same = data.labels[drawn.first] == data.labels[drawn.second]
     assert np.array_equal(same, drawn.labels > 0.5) and drawn.labels.mean() == 0.5
     assert np.all(drawn.first != drawn.second)
@@ -171,13 +171,13 @@ def test_pairs(data):
         negative = start + (drawn.labels[start] > 0.5)
         assert drawn.first[negative] not in (drawn.first[positive], drawn.second[positive])
         assert data.labels[drawn.first[negative]] == data.labels[drawn.first[positive]]
-    everyone = pairs.PairSampler(data, indices, 0, True).draw(300, pairs.TRAIN, 0, "batch")
+    everyone = omniglot.PairSampler(data, indices, 0, True).draw(300, omniglot.TRAIN, 0, "batch")
     assert set(data.labels[everyone.first]) == set(range(15))
 
 
 def test_pairs_are_a_function_of_seed_stream_and_number(data):
     def draw(seed, stream, number):
-        return pairs.PairSampler(data, np.arange(120), seed, True).draw(8, stream, number, "batch")
+        return omniglot.PairSampler(data, np.arange(120), seed, True).draw(8, stream, number, "batch")
 
     one = draw(3, 0, 5)
     assert all(np.array_equal(left, right) for left, right in zip(one, draw(3, 0, 5)))
@@ -187,16 +187,16 @@ def test_pairs_are_a_function_of_seed_stream_and_number(data):
 
 @pytest.mark.parametrize("permute", ["batch", "sample"])
 def test_a_part_of_a_batch_is_that_part_of_the_whole(data, permute):
-    sampler = pairs.PairSampler(data, np.arange(120), 1, True)
-    whole = sampler.draw(9, pairs.TRAIN, 2, permute)
+    sampler = omniglot.PairSampler(data, np.arange(120), 1, True)
+    whole = sampler.draw(9, omniglot.TRAIN, 2, permute)
     for positions in (np.arange(5, 12), np.array([17]), np.arange(0, 18, 3)):
-        part = sampler.draw(9, pairs.TRAIN, 2, permute, positions)
+        part = sampler.draw(9, omniglot.TRAIN, 2, permute, positions)
         assert all(np.array_equal(found, expected[positions]) for found, expected in zip(part, whole))
 
 
 def test_pairs_are_drawn_evenly(data):
     """Every character, drawing and place as often as chance has it: chi-squared, 4 standard deviations."""
-    drawn = pairs.PairSampler(data, np.arange(120), 0, True).draw(12000, pairs.TRAIN, 0, "sample")
+    drawn = omniglot.PairSampler(data, np.arange(120), 0, True).draw(12000, omniglot.TRAIN, 0, "sample")
     same = drawn.labels > 0.5
     for counts in (np.bincount(drawn.first[same]), np.bincount(drawn.second[same]), np.bincount(drawn.second[~same]),
                    np.bincount(np.flatnonzero(same) % 2)):
@@ -211,19 +211,19 @@ def test_pairs_are_those_of_earlier_versions(permute, use_all_characters, checks
     """Checksums of what a loop over samples drew, with characters of 1 to 9 drawings."""
     labels = np.repeat(np.arange(12), [9, 1, 3, 2, 8, 5, 1, 4, 3, 7, 6, 2])
     data = omniglot.Drawings(None, labels, [f"A/{label}" for label in range(12)], [], [], [])
-    sampler = pairs.PairSampler(data, np.arange(len(labels))[::-1].copy(), 2 ** 32 - 1, use_all_characters)
-    drawn = [sampler.draw(32, pairs.TRAIN, number, permute, np.arange(3, 64, 2)) for number in range(50)]
+    sampler = omniglot.PairSampler(data, np.arange(len(labels))[::-1].copy(), 2 ** 32 - 1, use_all_characters)
+    drawn = [sampler.draw(32, omniglot.TRAIN, number, permute, np.arange(3, 64, 2)) for number in range(50)]
     assert [array.dtype for array in drawn[0]] == [np.int64, np.int64, np.float32]
     assert zlib.crc32(b"".join(array.tobytes() for batch in drawn for array in batch)) == checksum
 
 
 def test_characters_with_fewer_than_three_drawings_are_no_anchors_and_nothing_hangs(data):
     indices = np.array([0, 1, 2, 8, 9, 16])  # characters with 3, 2 and 1 drawings
-    sampler = pairs.PairSampler(data, indices, 0, True)
-    drawn = sampler.draw(50, pairs.TRAIN, 0, "sample")
+    sampler = omniglot.PairSampler(data, indices, 0, True)
+    drawn = sampler.draw(50, omniglot.TRAIN, 0, "sample")
     assert set(data.labels[drawn.first]) == {0}
     with pytest.raises(ZooError, match="4 drawings give no pairs: 2 characters, 0 of them with 3 drawings"):
-        pairs.PairSampler(data, np.array([0, 1, 8, 9]), 0, True)
+        omniglot.PairSampler(data, np.array([0, 1, 8, 9]), 0, True)
 
 
 @pytest.mark.parametrize("kind", ["imagenet", "affine", "none"])
@@ -294,7 +294,7 @@ def test_imagenet_uses_every_change_of_autoaugment():
 @pytest.mark.parametrize("augment", ["imagenet", "affine"])
 @pytest.mark.parametrize("kind", ["images", "changes"])
 def test_workers_share_one_batch(data, kind, augment):
-    sampler = pairs.PairSampler(data, np.arange(120), 0, False)
+    sampler = omniglot.PairSampler(data, np.arange(120), 0, False)
 
     def make(positions):
         batches = Batches(data.store, sampler, 4, 0, augment, "batch", np.array(positions))
@@ -330,7 +330,7 @@ def test_characters_without_an_alphabet_are_one(folder, data):
     assert np.array_equal(found.store.take(np.arange(num)), data.store.take(np.arange(num)))
     assert any("it is treated as one alphabet" in notice for notice in found.notices)
     with pytest.raises(ZooError):
-        pairs.split(found, "alphabet")
+        omniglot.split(found, "alphabet")
 
 
 @pytest.mark.parametrize("deeper", ["images_background/images_background", "omniglot", "omniglot/images_background"])

@@ -80,10 +80,10 @@ def test_episodes_that_cannot_be_drawn_name_the_flag_that_helps():
 
 
 def _last_character_validates(tiny_folder):
-    from siamese_omniglot.data import omniglot, pairs
+    from siamese_omniglot.data import omniglot
 
     data = omniglot.load(omniglot.find(tiny_folder, "/"))
-    return bool(np.any(data.labels[pairs.split(data, "image").validation] == data.labels[-1]))
+    return bool(np.any(data.labels[omniglot.split(data, "image").validation] == data.labels[-1]))
 
 
 def test_an_identical_query_is_never_further_than_another(trained, tiny_runs):
