@@ -60,8 +60,8 @@ def _changed(drawings: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
     to_right, to_lower = source_x - left, source_y - top
 
     def colour(column: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
-        place = _within(row) * SIDE + _within(column)
-        return tf.cast(tf.gather(drawings, tf.cast(place, tf.int64), batch_dims=1), tf.float64)
+        row, column = (tf.clip_by_value(index, np.float64(0.0), np.float64(SIDE - 1)) for index in (row, column))
+        return tf.cast(tf.gather(drawings, tf.cast(row * SIDE + column, tf.int64), batch_dims=1), tf.float64)
 
     def between(one: tf.Tensor, other: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
         return one + (other - one) * share
@@ -70,7 +70,3 @@ def _changed(drawings: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
     lower = between(colour(left, top + 1.0), colour(left + 1.0, top + 1.0), to_right)
     colours = tf.where(is_inside, between(upper, lower, to_lower), np.float64(augmentation.PAPER))
     return tf.cast(colours, tf.uint8)
-
-
-def _within(index: tf.Tensor) -> tf.Tensor:
-    return tf.clip_by_value(index, np.float64(0.0), np.float64(SIDE - 1))

@@ -193,20 +193,16 @@ class KeptFeatures:
             try:
                 atomic_files.require_space(folder, size)
                 with open(path, "wb") as file:
-                    _reserve(file.fileno(), size)
+                    # allocate the space now: if the disk filled up later, SIGBUS would kill the process
+                    if hasattr(os, "posix_fallocate"):
+                        os.posix_fallocate(file.fileno(), 0, size)
+                    else:
+                        file.truncate(size)
             except OSError as error:
                 raise ZooError(f"{folder}: {size / 1e9:.1f} GB of features do not fit, "
                                f"{shutil.disk_usage(folder).free / 1e9:.1f} GB are free ({error.strerror}); use "
                                "--cache_features=memory or off, or another --output_path") from None
         return np.memmap(path, np.float32, "r+", shape=(self._num, *self._shape)), done
-
-
-def _reserve(fd: int, size: int) -> None:
-    """Allocate the space now: if the disk filled up later, SIGBUS would kill the process."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, size)
-    else:
-        os.ftruncate(fd, size)
 
 
 def total_bytes(num: int, shape: tuple[int, ...]) -> int:

@@ -103,8 +103,7 @@ def variable_names(model: Any) -> list[str]:
 
 def trainable_names(model: Embedding) -> list[str]:
     """Return the names of the trainable variables, in the order of `model.tail.trainable_variables`."""
-    named = {id(variable): name for name, variable in zip(variable_names(model.tail), model.tail.weights)}
-    return [named[id(variable)] for variable in model.tail.trainable_variables]
+    return [name for name, variable in zip(variable_names(model.tail), model.tail.weights) if variable.trainable]
 
 
 def _tiny() -> Any:

@@ -63,33 +63,24 @@ class Drawings(NamedTuple):
     fingerprint: list  # [number of drawings, bytes of all files, CRC of names and sizes]
     notices: list  # lines to print
 
-    def alphabet_of(self, label: int) -> str:
-        """Return the alphabet of a character."""
-        return self.characters[label].split("/")[0]
-
-
-def folder_names(data_path: str) -> list[str]:
-    """Return the names of subfolders of an existing folder that may hold the alphabets."""
-    inside = listing.folders(data_path)
-    known = [name for name in inside if _KNOWN_FOLDER.fullmatch(name)]
-    datasets = listing.folders(os.path.join(data_path, "datasets"))
-    names = [*(known or (inside if len(inside) == 1 else ["images_background"])), "datasets",
-             *(f"datasets/{name}" for name in datasets if _KNOWN_FOLDER.fullmatch(name))]
-    deeper = []
-    for name in names:
-        folder = os.path.join(data_path, *name.split("/"))
-        below = listing.folders(folder)
-        if len(below) == 1 and not has_data(folder):  # an archive that was unpacked into a folder of its name
-            deeper.append(f"{name}/{below[0]}")
-    return names + deeper
-
 
 def find(data_path: str | None, model_root: str) -> str:
     """Return the folder of the alphabets for --data_path; ZooError if there is none, or more than one."""
     path = shared_flags.find_path("data_path", data_path, model_root)
-    names = [name for name in folder_names(path)
-             if not has_data(os.path.dirname(os.path.join(path, name)))]  # an alphabet of the data is no candidate
-    return shared_flags.find_data_folder(data_path, model_root, names, has_data)
+    inside = listing.folders(path)
+    known = [name for name in inside if _KNOWN_FOLDER.fullmatch(name)]
+    datasets = listing.folders(os.path.join(path, "datasets"))
+    names = [*(known or (inside if len(inside) == 1 else ["images_background"])), "datasets",
+             *(f"datasets/{name}" for name in datasets if _KNOWN_FOLDER.fullmatch(name))]
+    deeper = []
+    for name in names:
+        folder = os.path.join(path, *name.split("/"))
+        below = listing.folders(folder)
+        if len(below) == 1 and not has_data(folder):  # an archive that was unpacked into a folder of its name
+            deeper.append(f"{name}/{below[0]}")
+    candidates = [name for name in names + deeper
+                  if not has_data(os.path.dirname(os.path.join(path, name)))]  # an alphabet of the data is no candidate
+    return shared_flags.find_data_folder(data_path, model_root, candidates, has_data)
 
 
 def has_data(folder: str) -> bool:
@@ -186,15 +177,14 @@ def split(data: Drawings, unit: str) -> Split:
         order = shuffled(len(data.labels))
         num_train = int(TRAIN_SHARE * len(order))
         return Split(order[:num_train], order[num_train:])
-    groups = list(range(len(data.characters))) if unit == "character" else sorted(
-        {character.split("/")[0] for character in data.characters})
+    group_of = [name if unit == "character" else name.split("/")[0] for name in data.characters]
+    groups = list(dict.fromkeys(group_of))
     num_train = max(1, int(TRAIN_SHARE * len(groups)))
     if len(groups) < 2:
         raise ZooError(f"--split={unit}: the data hold {len(groups)} {unit}, at least 2 are needed; use "
                        "--split=character or --split=image")
     chosen = {groups[number] for number in shuffled(len(groups))[:num_train]}
-    groups_of = [label if unit == "character" else data.alphabet_of(label) for label in data.labels]
-    is_train = np.array([group in chosen for group in groups_of])
+    is_train = np.array([group in chosen for group in group_of])[data.labels]
     parts = Split(np.flatnonzero(is_train), np.flatnonzero(~is_train))
     assert not set(data.labels[parts.train]) & set(data.labels[parts.validation])
     return parts

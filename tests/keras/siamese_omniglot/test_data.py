@@ -143,8 +143,8 @@ def test_split_by_image(data):
 @pytest.mark.parametrize("unit, num_train", [("character", 13), ("alphabet", 2)])
 def test_split_by_class_is_disjoint(data, unit, num_train):
     split = omniglot.split(data, unit)
-    name = (lambda label: label) if unit == "character" else data.alphabet_of
-    train, validation = ({name(label) for label in data.labels[part]} for part in split)
+    depth = 2 if unit == "character" else 1  # of the names Alphabet/character/file
+    train, validation = ({tuple(data.names[index].split("/")[:depth]) for index in part} for part in split)
     assert not train & validation and len(train) == num_train
     assert len(split.train) + len(split.validation) == 120
 
@@ -326,7 +326,7 @@ def test_characters_without_an_alphabet_are_one(folder, data):
     alphabet = sorted(os.listdir(str(folder)))[0]
     found = omniglot.load(omniglot.find(str(folder / alphabet), "/"))
     num = sum(name.startswith(alphabet) for name in data.names)
-    assert len(found.labels) == num and {found.alphabet_of(label) for label in found.labels} == {"."}
+    assert len(found.labels) == num and {name.split("/")[0] for name in found.characters} == {"."}
     assert np.array_equal(found.store.take(np.arange(num)), data.store.take(np.arange(num)))
     assert any("it is treated as one alphabet" in notice for notice in found.notices)
     with pytest.raises(ZooError):
