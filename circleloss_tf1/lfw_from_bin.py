@@ -22,7 +22,7 @@ import numpy as np
 from circleloss_tf1 import lfw, log_lines
 from circleloss_tf1.faces import ROOT
 from circleloss_tf1.lfw_to_bin import FOLDER, INDEX
-from common.cli import program, results, shared_flags
+from common.cli import inference, program, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.data import listing
 from common.devices import selection
@@ -52,7 +52,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     verified = lfw.verify(embeddings, np.array(index["is_same"], bool), index["num_folds"], index["metric"],
                           index["subtract_mean"])
     result = dict(index=index_path, pairs=len(index["is_same"]), **lfw.summary(verified))
-    results.report(os.path.join(os.path.dirname(index_path), "accuracy.json"), result, log_lines.lfw_lines(result),
+    inference.report(os.path.join(os.path.dirname(index_path), "accuracy.json"), result, log_lines.lfw_lines(result),
                    flags.json)
     return 0
 

@@ -18,7 +18,7 @@ if __name__ == "__main__":
 from circleloss_tf1 import usage_flags
 from common import atomic_files
 from common.checkpoints.trained import Checkpoint
-from common.cli import program, results
+from common.cli import inference, program
 from common.cli.parser import FlagSet, FlagValues
 from common.data.batching import full_batches
 from common.devices import selection
@@ -50,7 +50,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                  is_same=[bool(same) for same in pairs.is_same], num_folds=flags.lfw_nrof_folds,
                  metric=int(flags.lfw_distance_metric), subtract_mean=flags.lfw_subtract_mean)
     atomic_files.write_json(os.path.join(folder, INDEX), index)
-    results.show(dict(folder=folder, batches=num_batches, images=len(pairs.paths)),
+    inference.show(dict(folder=folder, batches=num_batches, images=len(pairs.paths)),
                  [f"Written: {num_batches} batches of {flags.lfw_batch_size} images, {folder}"], flags.json)
     return 0
 

@@ -25,7 +25,7 @@ from circleloss_tf1.faces import ROOT, SUFFIXES
 from circleloss_tf1.thresholds import Measured
 from common import console
 from common.checkpoints.trained import Checkpoint
-from common.cli import program, results, shared_flags
+from common.cli import inference, program
 from common.cli.parser import FlagSet
 from common.data import image_search
 from common.data.image_search import LeftOut
@@ -45,7 +45,7 @@ def define_flags() -> FlagSet:
     flags.data.paths("against", "Images of other faces, or folders of them, searched recursively.")
     flags.alias("against", "second", "images")
     flags.evaluation.integer("top", 10, "Number of nearest faces to list and draw.", 1)
-    shared_flags.define_background(flags.data)
+    inference.define_background(flags.data)
     usage_flags.define_far(flags, None, "that of evaluate.py")
     flags.evaluation.number("threshold", None, "Distance below which two faces are the same person.",
                             unset="the one that evaluate.py has stored")
@@ -58,8 +58,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
     flags = define_flags().parse(arguments)
     checkpoint = usage_flags.choose(flags, "predict")
-    queries = shared_flags.find_files("query", flags.query, ROOT)
-    against = shared_flags.find_paths("against", flags.against, ROOT)
+    queries = inference.find_files("query", flags.query, ROOT)
+    against = inference.find_paths("against", flags.against, ROOT)
     faces = image_search.find_images(against, SUFFIXES)
     left_out, num_found = LeftOut([*queries, *against]), len(faces)
     is_pair = len(queries) == 1 and against == faces and len(faces) == 1
@@ -96,7 +96,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
         result.update(first=queries[0], second=faces[0], distance=nearest["distance"], same=nearest["same"])
         lines = _pair_lines(nearest, measured)
     else:
-        result = results.of_queries(dict(result, index=index, left_out=left_out.reasons), found)
+        result = inference.of_queries(dict(result, index=index, left_out=left_out.reasons), found)
         lines = _search_lines(found, measured, index)
     with checkpoint.numbered("prediction.json") as place:
         _draw(place, found, flags.background)

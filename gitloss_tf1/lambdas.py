@@ -14,7 +14,7 @@ from typing import Mapping, Sequence
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from common.cli import program, shared_flags
+from common.cli import inference, program
 from common.cli.parser import FlagSet
 from common.errors import ZooError
 
@@ -35,7 +35,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     flag_set.data.paths("runs", "Run directories, or folders that hold some.")
     flag_set.evaluation.string("picture", None, "PNG file for the picture.")
     flags = flag_set.parse(arguments)
-    rows, title = read(shared_flags.find_paths("runs", flags.runs, ROOT))
+    rows, title = read(inference.find_paths("runs", flags.runs, ROOT))
     print(table(rows))
     if flags.picture:
         draw(os.path.abspath(os.path.expanduser(flags.picture)), rows, title)

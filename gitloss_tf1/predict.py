@@ -20,7 +20,7 @@ import numpy as np
 
 from common import console
 from common.checkpoints import trained
-from common.cli import program, shared_flags
+from common.cli import inference, program
 from common.cli.parser import FlagSet
 from common.data import image_search
 from common.data.image_search import LeftOut
@@ -37,7 +37,7 @@ def define_flags() -> FlagSet:
     flags.data.paths("images", "Images, folders of images, searched recursively, or IDX files of images.")
     flags.evaluation.integer("top", 1, "Number of most likely digits to list for each image.", 1, mnist.NUM_CLASSES)
     flags.data.boolean("invert", False, "The digits are black on white.")
-    shared_flags.define_background(flags.data)
+    inference.define_background(flags.data)
     define_data(flags)
     trained.define_flags(flags)
     return flags
@@ -48,7 +48,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, mnist.ROOT, "predict")
-    paths = shared_flags.find_paths("images", flags.images, mnist.ROOT)
+    paths = inference.find_paths("images", flags.images, mnist.ROOT)
     left_out = LeftOut(paths)
     names, images = _read(paths, flags.background, left_out)
     if flags.invert:

@@ -12,7 +12,7 @@ from common.checkpoints import bundle
 from common.cli.program import StopRequest
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import ResidentArray, tf
-from common.graph.session import StepDebugger, open_session
+from common.graph.session import StepDebugger, session_config
 from common.run import loop
 from common.run.loop import RunRecord
 from common.run.metrics import Curve, format_number, median_step_seconds
@@ -31,7 +31,7 @@ def train(settings: LossSettings, data: Mnist, run: Run, stop: StopRequest) -> N
     with tf.Graph().as_default():
         steps = Steps(settings, data, run)
         forward = build_forward(min(evaluation.BATCH_SIZE, len(data.train.labels)))  # on the variables of `steps`
-        with open_session(run) as session:
+        with tf.Session(config=session_config(run)) as session:
             checkpoints = Checkpoints(run.folder("ckpt"), session, steps.graph.global_step)
             record = RunRecord(run, stop, checkpoints, tf)
             loop.run(_Task(steps, forward, session, record), record)

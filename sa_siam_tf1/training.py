@@ -17,7 +17,7 @@ from common.cli.program import StopRequest
 from common.graph import npu
 from common.graph.checkpoints import Checkpoints, initialise_from
 from common.graph.compat import assign, tf
-from common.graph.session import StepDebugger, open_session
+from common.graph.session import StepDebugger, session_config
 from common.run import loop
 from common.run.loop import RunRecord
 from common.run.metrics import Curve, EventWriter, GrowingText
@@ -75,7 +75,7 @@ def train(config: Config, data: Tracks, run: Run, stop: StopRequest) -> None:
         if data.validation and not run.request.performance:
             validation = siamese_model.build_validation(config.model, config.train.batch_size, config.train.seed)
         graphs = _Graphs(images, graph, validation, debugger, tf.global_variables_initializer())
-        with open_session(run) as session:
+        with tf.Session(config=session_config(run)) as session:
             checkpoints = Checkpoints(run.folder("ckpt"), session, graph.global_step)
             record = RunRecord(run, stop, checkpoints, tf)
             with contextlib.closing(_Task(config, data, graphs, session, record)) as task:

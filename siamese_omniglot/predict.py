@@ -22,7 +22,7 @@ import numpy as np
 
 from common import console
 from common.checkpoints import trained
-from common.cli import program, results, shared_flags
+from common.cli import inference, program
 from common.cli.parser import FlagSet
 from common.data import image_search, images
 from common.data.image_search import LeftOut
@@ -45,7 +45,7 @@ def define_flags() -> FlagSet:
     flags.evaluation.integer("top", 10, "Number of most similar drawings to list and draw.", 1)
     flags.evaluation.number("threshold", 0.5, "Lowest similarity at which two drawings count as the same character.")
     flags.data.boolean("invert", False, "The drawings are white on black.")
-    shared_flags.define_background(flags.data)
+    inference.define_background(flags.data)
     trained.define_flags(flags)
     define_network(flags)
     return flags
@@ -56,8 +56,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
-    queries = shared_flags.find_files("query", flags.query, ROOT)
-    against = shared_flags.find_paths("against", flags.against, ROOT)
+    queries = inference.find_files("query", flags.query, ROOT)
+    against = inference.find_paths("against", flags.against, ROOT)
     others = image_search.find_images(against)
     left_out = LeftOut([*queries, *against])
     decoded = left_out.read([*queries, *others], lambda path: read(path, flags.background))
@@ -88,7 +88,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
             for place in np.argsort(-similarities, kind="stable")]))
     with checkpoint.numbered("predictions.json") as place:
         _draw(place, found, flags.top, lambda path: drawings[row_of[path]])
-        place.report("predictions.json", results.of_queries(dict(
+        place.report("predictions.json", inference.of_queries(dict(
             checkpoint=checkpoint.prefix, left_out=left_out.reasons), found),
             [line for result in found for line in _lines(result, flags.top)], flags.json)
     left_out.require_none(num_found)

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from common.checkpoints import trained
-from common.cli import program, results, shared_flags
+from common.cli import inference, program
 from common.cli.parser import FlagSet
 from common.data import image_search
 from common.data.image_search import LeftOut
@@ -37,7 +37,7 @@ def define_flags() -> FlagSet:
     flags.evaluation.integer("top", 5, "Number of nearest images to list.", 1)
     flags.alias("top", "k")
     flags.evaluation.number("threshold", None, "Lowest cosine at which two images count as alike.", -1.0, "no verdict")
-    shared_flags.define_background(flags.data)
+    inference.define_background(flags.data)
     trained.define_flags(flags)
     return flags
 
@@ -47,8 +47,8 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     """Predict; return the exit status."""
     flags = define_flags().parse(arguments)
     checkpoint = trained.choose(flags, ROOT, "predict")
-    queries = shared_flags.find_files("query", flags.query, ROOT)
-    against = shared_flags.find_paths("against", flags.against, ROOT)
+    queries = inference.find_files("query", flags.query, ROOT)
+    against = inference.find_paths("against", flags.against, ROOT)
     others = image_search.find_images(against, pairs.SUFFIXES)
     left_out = LeftOut([*queries, *against])
     device = selection.choose(flags.device, os.environ)
@@ -77,7 +77,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
     lines = [line for result in found for line in _lines(result, len(queries) > 1)]
     with checkpoint.numbered("predictions.json") as place:
         _draw(place, found, flags.background)
-        place.report("predictions.json", results.of_queries(dict(
+        place.report("predictions.json", inference.of_queries(dict(
             checkpoint=checkpoint.prefix, left_out=left_out.reasons), found), lines, flags.json)
     left_out.require_none(num_found)
     return 0

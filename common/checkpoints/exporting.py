@@ -13,7 +13,7 @@ import numpy as np
 
 from common import atomic_files, console
 from common.checkpoints import onnx_model, trained
-from common.cli import program, results
+from common.cli import inference, program
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.errors import ZooError
@@ -61,7 +61,7 @@ def entry(model_root: str, define_flags: Callable[[], FlagSet]) -> Callable[[Exp
                 onnx_model.require_packages()
             checkpoint = trained.choose(flags, model_root, "export")
             result = dict(export(flags, checkpoint, selection.choose("cpu", os.environ)), checkpoint=checkpoint.prefix)
-            results.show(result, [f"Checkpoint: {checkpoint.prefix}", *_lines(result)], flags.json)
+            inference.show(result, [f"Checkpoint: {checkpoint.prefix}", *_lines(result)], flags.json)
             return 0
 
         return main

@@ -10,7 +10,7 @@ import pathlib
 from typing import Any, Iterable, Iterator, Mapping
 
 from common.checkpoints import bundle
-from common.cli import results, shared_flags
+from common.cli import inference, shared_flags
 from common.cli.parser import FlagSet, FlagValues
 from common.data import checksums
 from common.devices.selection import device_id
@@ -67,7 +67,7 @@ class Checkpoint:
     def report(self, name: str, result: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
         """Write a result into the output folder and print it, after the checkpoint, with the names of all files."""
         beside = [other for other in self.names if os.path.exists(os.path.join(self.output_folder, other))]
-        results.report(self.file(name), result, [f"Checkpoint: {self.prefix}", *lines], as_json, beside)
+        inference.report(self.file(name), result, [f"Checkpoint: {self.prefix}", *lines], as_json, beside)
 
 
 def define_flags(flags: FlagSet, with_device: bool = True) -> None:

@@ -56,7 +56,7 @@ class Group:
         self._define(name, absl_flags.EnumParser(list(choices)), default, text, unset)
 
     def paths(self, name: str, text: str, unset: str = REQUIRED) -> None:
-        """Define a flag whose value is a list of files and folders, see `shared_flags.find_paths`."""
+        """Define a flag whose value is a list of files and folders, see `inference.find_paths`."""
         self._define(name, _PathsParser(), None, text, unset)
 
     def _define(self, name: str, parser: Any, default: Any, text: str, unset: str) -> None:

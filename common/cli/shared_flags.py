@@ -10,10 +10,10 @@ import dataclasses
 import os
 import shlex
 from types import MappingProxyType
-from typing import Any, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Callable, Collection, Iterable, Mapping
 
 from common.cli.parser import REQUIRED, FlagSet, FlagValues, Group
-from common.errors import FlagError, ZooError
+from common.errors import ZooError
 
 PRECISION_MODES = (
     "allow_fp32_to_fp16", "force_fp16", "must_keep_origin_dtype", "allow_mix_precision",
@@ -172,11 +172,6 @@ def recipe_notice(recipe: str, switches: Any) -> str:
     return f"Recipe: {recipe}, {', '.join(f'{name}={value}' for name, value in dataclasses.asdict(switches).items())}"
 
 
-def define_background(group: Group) -> None:
-    """Define --background."""
-    group.choice("background", "white", ["white", "black"], "Background of transparent images.")
-
-
 def find_path(name: str, value: str | None, model_root: str) -> str:
     """Return the path that a flag names, relative to the current directory or else to the model's folder.
 
@@ -184,34 +179,16 @@ def find_path(name: str, value: str | None, model_root: str) -> str:
     """
     if not value:
         raise ZooError('para "data_path" must be config')
-    candidates = _candidates(value, model_root)
-    for candidate in filter(os.path.exists, candidates):
-        return candidate
-    raise ZooError(f"--{name}={value}: not found, looked for {' and '.join(candidates)}")
+    paths = candidates(value, model_root)
+    for path in filter(os.path.exists, paths):
+        return path
+    raise ZooError(f"--{name}={value}: not found, looked for {' and '.join(paths)}")
 
 
-def _candidates(value: str, model_root: str) -> list[str]:
+def candidates(value: str, model_root: str) -> list[str]:
+    """Return the paths that a value of a flag may mean, see `find_path`."""
     path = os.path.expanduser(value)
     return [os.path.abspath(path)] + ([] if os.path.isabs(path) else [os.path.join(model_root, path)])
-
-
-def find_paths(name: str, values: Sequence[str], model_root: str) -> list[str]:
-    """Return the paths that a flag names, see `find_path`; a value that does not exist is divided at its commas."""
-    parts: list[str] = []
-    for value in values:
-        is_path = any(map(os.path.exists, _candidates(value, model_root)))
-        parts += [value] if is_path else filter(None, value.split(","))
-    if not parts:
-        raise FlagError(f"--{name}={','.join(values)}: names no path")
-    return [find_path(name, part, model_root) for part in parts]
-
-
-def find_files(name: str, values: Sequence[str], model_root: str) -> list[str]:
-    """Find the files that a flag names; errors as `find_path`, and for a folder."""
-    paths = find_paths(name, values, model_root)
-    for path in filter(os.path.isdir, paths):
-        raise ZooError(f"--{name}: {path} is a folder, expected a file")
-    return paths
 
 
 def find_data_folder(value: str | None, model_root: str, names: Iterable[str], has_data: Callable[[str], bool],

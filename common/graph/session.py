@@ -30,11 +30,6 @@ def open_run(request: RunRequest, identity: Mapping[str, Any], notices: Sequence
         yield run
 
 
-def open_session(run: Run) -> tf.Session:
-    """Return a session on the default graph, see `session_config`."""
-    return tf.Session(config=session_config(run))
-
-
 def session_config(run: Run) -> tf.ConfigProto:
     """Return the configuration of a run's session: its device, precision, threads and XLA."""
     is_mixed = run.precision == "allow_mix_precision"

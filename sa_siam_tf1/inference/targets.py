@@ -7,7 +7,7 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from common import console
-from common.cli import shared_flags
+from common.cli import inference, shared_flags
 from common.cli.parser import FlagValues
 from common.cli.program import StopRequest
 from common.errors import FlagError, ZooError
@@ -36,7 +36,7 @@ def find(flags: FlagValues, root: str, stop: StopRequest) -> list[Target]:
         camera = live.Camera(number, lambda: stop.requested)
         return [Target(frames.Sequence(f"camera{number}", [], 1, False, None, limit=flags.max_frames, camera=camera),
                        _given_box(flags.box))]
-    paths = shared_flags.find_paths("sequence", values, root)
+    paths = inference.find_paths("sequence", values, root)
     if len(paths) > 1 and (flags.box or flags.ground_truth):
         raise FlagError("--box and --ground_truth are of one sequence; with several, each needs a groundtruth_rect.txt")
     return [align_to_first_box(flags, _open(path)._replace(

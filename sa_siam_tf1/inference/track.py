@@ -27,7 +27,7 @@ import numpy as np
 
 from common import atomic_files
 from common.checkpoints import trained
-from common.cli import program, results, shared_flags
+from common.cli import inference, program
 from common.cli.parser import FlagSet, FlagValues
 from common.devices import selection
 from common.errors import FlagError
@@ -49,7 +49,7 @@ def define_flags() -> FlagSet:
                       "groundtruth_rect.txt of the sequence")
     flags.data.integer("max_frames", None, "Frames after which tracking ends.", 1, unset="all; a camera has no end")
     flags.data.choice("annotate", "mp4", drawing.FORMATS, "Format of the annotated frames.")
-    shared_flags.define_background(flags.data)
+    inference.define_background(flags.data)
     flags.data.boolean("response_maps", False, "Draw the response over the annotated frames.")
     track_flags.define(flags)
     return flags
@@ -84,10 +84,10 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                 stop.complete()
     if flags.json:
         all_results = [result for result, _ in found]
-        results.show(all_results[0] if len(found) == 1 else dict(sequences=all_results), [], True)
+        inference.show(all_results[0] if len(found) == 1 else dict(sequences=all_results), [], True)
     else:
         for result, files in found:
-            results.show(result, [*_lines(result), results.written(*files)], False)
+            inference.show(result, [*_lines(result), inference.written(*files)], False)
     return 0
 
 

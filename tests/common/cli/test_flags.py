@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from common.cli import shared_flags
+from common.cli import inference, shared_flags
 from common.cli.parser import REQUIRED, FlagSet
 from common.cli.program import HelpRequested
 from common.errors import FlagError, ZooError
@@ -80,7 +80,7 @@ def test_paths_after_one_another_or_between_commas(flag_set, tmp_path, monkeypat
     monkeypatch.chdir(str(tmp_path))
     flag_set.data.paths("images", "Images.")
     values = flag_set.parse(arguments)
-    assert shared_flags.find_paths("images", values.images, "/no/model") == [str(tmp_path / name) for name in wanted]
+    assert inference.find_paths("images", values.images, "/no/model") == [str(tmp_path / name) for name in wanted]
 
 
 def test_paths_that_are_missing_are_named(flag_set, tmp_path):
@@ -92,9 +92,9 @@ def test_paths_that_are_missing_are_named(flag_set, tmp_path):
     for given, error, message in ((f"{tmp_path},/no/such", ZooError, "--images=/no/such: not found"),
                                   (",", FlagError, "--images=,: names no path")):
         with pytest.raises(error, match=message):
-            shared_flags.find_paths("images", flag_set.parse([f"--images={given}"]).images, "/no/model")
+            inference.find_paths("images", flag_set.parse([f"--images={given}"]).images, "/no/model")
     with pytest.raises(ZooError, match=f"^--query: {tmp_path} is a folder, expected a file$"):
-        shared_flags.find_files("query", [__file__, str(tmp_path)], "/no/model")
+        inference.find_files("query", [__file__, str(tmp_path)], "/no/model")
     assert "--images=PATH,..." in flag_set.help() and "--flag=A,B or --flag A B" in flag_set.help().replace("\n", " ")
 
 
