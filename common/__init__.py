@@ -1,4 +1,4 @@
-"""What the models share. Importing it ends a program whose Python lacks packages, with one line."""
+"""What the models share; here, seeds of ops. Importing it ends a program whose Python lacks packages, with one line."""
 from __future__ import annotations
 
 import importlib.util

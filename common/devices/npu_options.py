@@ -78,7 +78,7 @@ class NpuOptions:
         return (self.precision_mode_v2 or self.precision_mode) in FLOAT16_MODES
 
     def make_folders(self) -> None:
-        """Create the folders that the adapter expects to exist."""
+        """Create the folders; the adapter, too, expects them to exist."""
         for folder in (self.data_dump_path, self.over_dump_path, self.profiling_path, self.tuning_path,
                        self.cache_path):
             if folder:
@@ -252,11 +252,10 @@ class DebugPlan:
     """What over_dump, data_dump and profiling do at each update on GPUs and CPUs; updates count from 1."""
 
     def __init__(self, options: NpuOptions, num_updates: int):
-        """Create the folders of what is requested, in a run of `num_updates`."""
+        """Plan a run of `num_updates`; the folders of the options exist."""
         self.options = options
         self._profiled_update = min(LAST_PROFILED_UPDATE, num_updates)
         self._dump_steps = parse_dump_steps(options.data_dump_step) if options.data_dump_path else []
-        options.make_folders()
 
     def dumps(self, update: int) -> bool:
         """Whether tensors are dumped."""

@@ -119,8 +119,7 @@ def open_run(request: RunRequest, device: selection.Device, tensorflow: str, ide
                                "an uninterrupted run; --deterministic makes them equal.")
         for notice in (*archive_notices, *notices):
             print(notice)
-        if device.kind == "npu":
-            request.options.make_folders()  # on other devices `DebugPlan` makes them
+        request.options.make_folders()
         yield run
 
 

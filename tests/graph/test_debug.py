@@ -21,6 +21,7 @@ def steps(options, updates, value=2.0):
         x = tf.placeholder(tf.float32, [2], "x")
         y = tf.log(x, "the_log")
         run = types.SimpleNamespace(debug_options=options, request=types.SimpleNamespace(num_updates=20))
+        options.make_folders()  # as opening a run does
         debugger = StepDebugger(run, {"inputs": x, "gradient/w": y})
         unrelated = tf.placeholder(tf.float32, [1], "of_another_graph")  # what comes later is not checked
         del unrelated
