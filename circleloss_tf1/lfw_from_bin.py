@@ -53,7 +53,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                           index["subtract_mean"])
     result = dict(index=index_path, pairs=len(index["is_same"]), **lfw.summary(verified))
     inference.report(os.path.join(os.path.dirname(index_path), "accuracy.json"), result, log_lines.lfw_lines(result),
-                   flags.json)
+                     flags.json)
     return 0
 
 

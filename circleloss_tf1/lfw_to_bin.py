@@ -51,7 +51,7 @@ def main(arguments: list[str], stop: program.StopRequest) -> int:
                  metric=int(flags.lfw_distance_metric), subtract_mean=flags.lfw_subtract_mean)
     atomic_files.write_json(os.path.join(folder, INDEX), index)
     inference.show(dict(folder=folder, batches=num_batches, images=len(pairs.paths)),
-                 [f"Written: {num_batches} batches of {flags.lfw_batch_size} images, {folder}"], flags.json)
+                   [f"Written: {num_batches} batches of {flags.lfw_batch_size} images, {folder}"], flags.json)
     return 0
 
 

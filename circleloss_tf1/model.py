@@ -8,10 +8,10 @@ from circleloss_tf1 import circle_loss, facenet
 from circleloss_tf1.facenet import Step, StepSettings
 from circleloss_tf1.models import resnet
 from circleloss_tf1.recipe import Extras, NetworkSettings
-from common import op_seed
 from common.devices.selection import ALONE
 from common.graph.compat import tf
 from common.graph.workers import Workers
+from common.seeds import op_seed
 
 HISTOGRAM_BINS = 1000
 

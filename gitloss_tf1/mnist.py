@@ -56,7 +56,7 @@ def has_data(folder: str) -> bool:
 
 
 def find_folder(data_path: str | None) -> str:
-    """Find the folder of the files: the value of --data_path, or one below it; FlagError or ZooError without one."""
+    """Find the folder of the files: the value of --data_path, or one below it; ZooError without one."""
     return shared_flags.find_data_folder(data_path, ROOT, FOLDER_NAMES, has_data)
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from common import op_seed
 from common.graph.compat import tf
+from common.seeds import op_seed
 from gitloss_tf1 import git_loss
 from gitloss_tf1.mnist import NUM_CLASSES, SIDE
 from gitloss_tf1.recipe import LossSettings

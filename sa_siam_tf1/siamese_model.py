@@ -6,9 +6,9 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from common import op_seed
 from common.graph import npu
 from common.graph.compat import ResidentArray, tf
+from common.seeds import op_seed
 from sa_siam_tf1.configuration import CURATED_SIDE, STRIDE, ModelConfig, TrainConfig
 from sa_siam_tf1.datasets.dataloader import GRAY_OF_RGB, PADDED_SIDE, TRAIN_SIDE, CropBatch
 from sa_siam_tf1.datasets.imdb import IMAGE_SHAPE

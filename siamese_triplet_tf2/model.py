@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import op_seed
 from common.keras.session import tf
+from common.seeds import op_seed
 
 SIDE = 200  # height and width of the images, in pixels
 EMBEDDING_DIM = 256

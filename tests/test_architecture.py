@@ -23,7 +23,7 @@ FLOORS = {
     "run": 3, "distributed": 3,
     "devices": 2, "tiny_data": 2,
     "cli": 1, "data": 1, "plots": 1, "evaluation": 1,
-    "errors": 0, "console": 0, "atomic_files": 0,
+    "errors": 0, "console": 0, "atomic_files": 0, "seeds": 0,
 }  # fmt: skip
 TENSORFLOW_ROOMS = {"graph", "keras"}
 MODEL_FILES = ("evaluate.py", "predict.py", "export.py", "README.md", "README.zh-CN.md", "requirements.txt", "LICENSE",

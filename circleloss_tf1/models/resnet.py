@@ -12,9 +12,9 @@ import functools
 import itertools
 from typing import NamedTuple
 
-from common import op_seed
 from common.graph.compat import tf
 from common.graph.workers import Workers
+from common.seeds import op_seed
 
 BN_EPSILON = 0.001
 BN_MOMENTUM = 0.995

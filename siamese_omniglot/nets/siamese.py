@@ -16,8 +16,8 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from common import op_seed
 from common.keras.session import tf
+from common.seeds import op_seed
 from siamese_omniglot.data.omniglot import SIDE
 
 _HIDDEN = 512

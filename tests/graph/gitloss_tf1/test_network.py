@@ -4,8 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common import op_seed
 from common.graph.compat import tf
+from common.seeds import op_seed
 from gitloss_tf1 import model as layers
 
 pytestmark = pytest.mark.usefixtures("new_graph")
